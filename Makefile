@@ -1,0 +1,74 @@
+# make          build/trine
+# make run      what is missing is installed, models are brought, the service starts
+# make test     what is missing is installed, everything is tested
+# SAN=asan|tsan|fuzz|fault builds a variant beside the release one, in build/$(SAN)/.
+
+CC      ?= cc
+SAN     ?=
+BUILD   := build$(if $(SAN),/$(SAN))
+VERSION := 0.1.0
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
+CFLAGS  ?= -O2 -g
+CFLAGS  += -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
+LDLIBS  := -lcivetweb -lcjson -lopenblas -lutf8proc -lcurl -lm -lpthread
+
+SANFLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANFLAGS_tsan  := -fsanitize=thread
+SANFLAGS_fault := -DTRINE_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANFLAGS_fuzz  := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+SANFLAGS := $(SANFLAGS_$(SAN))
+ifeq ($(SAN),fuzz)
+CC := clang
+endif
+
+ROOMS   := base compute compute/cpu weights tokenizer encoder pooling service
+SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
+MAIN    := service/main.c
+LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
+
+# One file per instruction set, picked at run time; only these files get its flags.
+%_avx2.o:   CFLAGS += -O3 -mavx2 -mfma -mf16c
+%_avx512.o: CFLAGS += -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+
+UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
+GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/golden/*.c))
+FUZZ    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+
+all: $(BUILD)/trine
+
+$(BUILD)/trine: $(BUILD)/service/main.o $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libtrine.a: $(LIBOBJS)
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/service/version.o: CFLAGS += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+# A fuzz target runs under libFuzzer with SAN=fuzz; otherwise it replays files given as arguments.
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUILD)/tests/fuzz/replay.o) $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
+
+units: $(UNIT)
+goldens: $(GOLDEN)
+fuzzers: $(FUZZ)
+benches: $(BENCH)
+
+clean:
+	rm -rf build
+
+.PHONY: all units goldens fuzzers benches clean
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,38 @@
+// See arena.h.
+#include "base/arena.h"
+
+#include "base/mem.h"
+
+#include <stdint.h>
+
+enum { ALIGN = 64 };
+
+enum err arena_init(struct arena *a, size_t size) {
+    a->base = mem_alloc_aligned(size, 1);
+    a->size = a->base ? size : 0;
+    a->used = 0;
+    return a->base ? ERR_OK : ERR_NOMEM;
+}
+
+void arena_free(struct arena *a) {
+    mem_free(a->base);
+    *a = (struct arena){0};
+}
+
+void arena_reset(struct arena *a) { a->used = 0; }
+
+size_t arena_cost(size_t count, size_t size) {
+    size_t bytes;
+    if (mem_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - ALIGN)
+        return SIZE_MAX;
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+void *arena_alloc(struct arena *a, size_t count, size_t size) {
+    size_t cost = arena_cost(count, size);
+    if (cost > a->size - a->used)
+        return NULL;
+    void *p = a->base + a->used;
+    a->used += cost;
+    return p;
+}

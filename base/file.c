@@ -1,0 +1,186 @@
+// See file.h.
+#define _GNU_SOURCE // O_CLOEXEC and friends
+#include "base/file.h"
+
+#include "base/fault.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum err fail(struct errmsg *msg, const char *path, const char *what) {
+    int e = errno;
+    return err_set(msg, e == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: cannot %s: %s", path, what,
+                   strerror(e));
+}
+
+static enum err open_regular(const char *path, int *fd, size_t *size, struct errmsg *msg) {
+    if (fault_hit(FAULT_FILE)) {
+        errno = EIO;
+        return fail(msg, path, "open");
+    }
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the program
+    if (*fd < 0)
+        return fail(msg, path, "open");
+    struct stat st;
+    if (fstat(*fd, &st) != 0) {
+        enum err e = fail(msg, path, "stat");
+        close(*fd);
+        return e;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(*fd);
+        return err_set(msg, ERR_INVALID, "%s: not a regular file", path);
+    }
+    *size = (size_t)st.st_size;
+    return ERR_OK;
+}
+
+enum err file_read(const char *path, size_t max, char **data, size_t *len, struct errmsg *msg) {
+    int fd;
+    size_t size, got = 0;
+    enum err e = open_regular(path, &fd, &size, msg);
+    if (e)
+        return e;
+    if (size > max) {
+        close(fd);
+        return err_set(msg, ERR_TOO_LARGE, "%s: %zu bytes, at most %zu are read", path, size, max);
+    }
+    char *p = mem_alloc(size + 1, 1);
+    if (!p) {
+        close(fd);
+        return err_set(msg, ERR_NOMEM, "%s: no memory for %zu bytes", path, size);
+    }
+    while (got < size) {
+        ssize_t n = fault_hit(FAULT_FILE) ? (errno = EIO, -1) : read(fd, p + got, size - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            e = fail(msg, path, "read");
+            break;
+        }
+        if (n == 0) {
+            e = err_set(msg, ERR_IO, "%s: shrank while it was read (%zu of %zu bytes)", path, got,
+                        size);
+            break;
+        }
+        got += (size_t)n;
+    }
+    close(fd);
+    if (e) {
+        mem_free(p);
+        return e;
+    }
+    p[size] = '\0';
+    *data = p;
+    *len = size;
+    return ERR_OK;
+}
+
+enum err file_map_open(struct file_map *map, const char *path, struct errmsg *msg) {
+    *map = (struct file_map){0};
+    int fd;
+    size_t size;
+    enum err e = open_regular(path, &fd, &size, msg);
+    if (e)
+        return e;
+    if (size > 0) {
+        void *p = fault_hit(FAULT_FILE)
+                      ? (errno = EIO, MAP_FAILED)
+                      : mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            e = fail(msg, path, "map");
+        else
+            *map = (struct file_map){p, size};
+    }
+    close(fd);
+    return e;
+}
+
+void file_map_close(struct file_map *map) {
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size);
+    *map = (struct file_map){0};
+}
+
+bool file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool file_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static enum err write_all(int fd, const char *path, const char *p, size_t len,
+                          struct errmsg *msg) {
+    while (len) {
+        ssize_t n = fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1) : write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(msg, path, "write");
+        p += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? ERR_OK : fail(msg, path, "sync");
+}
+
+enum err file_write_atomic(const char *path, const void *data, size_t len, struct errmsg *msg) {
+    size_t n = strlen(path);
+    char *tmp = mem_alloc(n + 32, 1);
+    if (!tmp)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to write it", path);
+    snprintf(tmp, n + 32, "%s.tmp.%ld", path, (long)getpid());
+    enum err e = ERR_OK;
+    int fd = fault_hit(FAULT_FILE) ? (errno = EIO, -1)
+                                   : open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        e = fail(msg, tmp, "create");
+    } else {
+        e = write_all(fd, tmp, data, len, msg);
+        if (close(fd) != 0 && !e)
+            e = fail(msg, tmp, "close");
+        if (!e && rename(tmp, path) != 0)
+            e = fail(msg, path, "rename onto");
+        if (e)
+            unlink(tmp);
+    }
+    mem_free(tmp);
+    return e;
+}
+
+char *file_join(const char *dir, const char *name) {
+    size_t a = strlen(dir), b = strlen(name);
+    char *p = mem_alloc(a + b + 2, 1);
+    if (p)
+        snprintf(p, a + b + 2, "%s/%s", dir, name);
+    return p;
+}
+
+enum err file_make_dirs(const char *path, struct errmsg *msg) {
+    char *p = mem_strndup(path, strlen(path));
+    if (!p)
+        return err_set(msg, ERR_NOMEM, "%s: no memory", path);
+    enum err e = ERR_OK;
+    for (char *at = p + 1; !e; at++) {
+        char c = *at;
+        if (c != '/' && c != '\0')
+            continue;
+        *at = '\0';
+        if (mkdir(p, 0755) != 0 && errno != EEXIST)
+            e = fail(msg, p, "create directory");
+        *at = c;
+        if (c == '\0')
+            break;
+    }
+    mem_free(p);
+    return e;
+}

@@ -1,0 +1,69 @@
+// See mem.h.
+#define _GNU_SOURCE // madvise
+#include "base/mem.h"
+
+#include "base/fault.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+bool mem_mul_overflows(size_t count, size_t size, size_t *product) {
+    return __builtin_mul_overflow(count, size, product);
+}
+
+static bool refuse(size_t count, size_t size, size_t *bytes) {
+    if (mem_mul_overflows(count, size, bytes) || *bytes > PTRDIFF_MAX)
+        return true;
+    if (*bytes == 0)
+        *bytes = 1;
+    return fault_hit(FAULT_ALLOC);
+}
+
+void *mem_calloc(size_t count, size_t size) {
+    size_t bytes;
+    return refuse(count, size, &bytes) ? NULL : calloc(1, bytes);
+}
+
+void *mem_alloc(size_t count, size_t size) {
+    size_t bytes;
+    return refuse(count, size, &bytes) ? NULL : malloc(bytes);
+}
+
+void *mem_realloc(void *p, size_t count, size_t size) {
+    size_t bytes;
+    return refuse(count, size, &bytes) ? NULL : realloc(p, bytes);
+}
+
+void *mem_alloc_aligned(size_t count, size_t size) {
+    size_t bytes;
+    if (refuse(count, size, &bytes))
+        return NULL;
+    const size_t huge = (size_t)2 << 20;
+    size_t align = bytes >= 2 * huge ? huge : 64;
+    if (bytes > SIZE_MAX - align)
+        return NULL;
+    bytes = (bytes + align - 1) / align * align;
+    void *p = aligned_alloc(align, bytes);
+    if (!p)
+        return NULL;
+    if (align == huge)
+        (void)madvise(p, bytes, MADV_HUGEPAGE); // advice only: without it the memory is still right
+    memset(p, 0, bytes);
+    return p;
+}
+
+char *mem_strndup(const char *s, size_t n) {
+    if (n == SIZE_MAX)
+        return NULL;
+    char *copy = mem_alloc(n + 1, 1);
+    if (copy) {
+        if (n)
+            memcpy(copy, s, n);
+        copy[n] = '\0';
+    }
+    return copy;
+}
+
+void mem_free(void *p) { free(p); }

@@ -1,0 +1,99 @@
+// Text to token ids and back, exactly as Hugging Face tokenizers 0.2x does for the same files.
+// Role: the one door to tokenizer/. Reads tokenizer.json as written (normalizer, pre-tokenizer,
+// model, post-processor, added tokens; its truncation and padding sections are ignored), or
+// vocab.txt (+ do_lower_case of tokenizer_config.json) where tokenizer.json is absent. A part that
+// is not known is refused by name. It does not batch, pad, or know about models.
+// Source followed: huggingface/tokenizers, tokenizers/src/tokenizer/mod.rs (TokenizerImpl::encode,
+// post_process), utils/truncation.rs.
+// Thread rule: a tokenizer is immutable after load and shared; a scratch belongs to one thread.
+#ifndef TRINE_TOKENIZER_TOKENIZER_H
+#define TRINE_TOKENIZER_TOKENIZER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer;
+struct tokenizer_scratch; // per-thread buffers and word -> ids cache
+
+struct token_span {
+    uint32_t begin, end; // bytes of the original text; [0,0) for tokens a template put in
+};
+
+// Parallel arrays of `len` tokens, owned by the encoding (encoding_free); reused from call to call.
+struct encoding {
+    int32_t *ids;
+    int32_t *type_ids;         // 0 or 1: which text of a pair
+    struct token_span *spans;
+    uint8_t *special;          // 1: put in by the post-processor's template
+    size_t len, cap;
+    size_t full_len;           // what len would be without truncation
+    bool truncated;
+};
+
+enum truncate_strategy {
+    TRUNCATE_NONE,
+    TRUNCATE_LONGEST_FIRST, // HF's rule: how two texts share the room
+    TRUNCATE_ONLY_FIRST,
+    TRUNCATE_ONLY_SECOND,
+};
+
+enum truncate_side { TRUNCATE_RIGHT, TRUNCATE_LEFT };
+
+struct encode_options {
+    bool add_special_tokens;
+    enum truncate_strategy truncate;
+    enum truncate_side side;
+    size_t max_length; // specials included; used unless TRUNCATE_NONE
+};
+
+struct text {
+    const char *bytes; // valid UTF-8, checked at the edge by whoever brought it in
+    size_t len;
+};
+
+// Loads from a model folder. vocab_size: ids must lie below it (0: not checked); the message names
+// the file and the part or token. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED, ERR_NOMEM, ERR_IO.
+enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer **out,
+                        struct errmsg *msg) MUST_CHECK;
+void tokenizer_free(struct tokenizer *t); // NULL is fine
+
+enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scratch **out) MUST_CHECK;
+void tokenizer_scratch_free(struct tokenizer_scratch *s);
+
+// Encodes one text, or a pair when `pair` is not NULL, into out (overwritten). Linear time in the
+// bytes given. ERR_INVALID (truncation cannot make it fit: ONLY_x and the other text alone is too
+// long), ERR_NOMEM.
+enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, struct text text,
+                          const struct text *pair, const struct encode_options *options,
+                          struct encoding *out, struct errmsg *msg) MUST_CHECK;
+
+// The post-processor alone over already encoded texts (each made with add_special_tokens false and
+// TRUNCATE_NONE): what a reranker uses to tokenize its query once. Same result as tokenizer_encode
+// on the two texts. b may be NULL. out must be neither a nor b.
+enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
+                            const struct encoding *b, const struct encode_options *options,
+                            struct encoding *out, struct errmsg *msg) MUST_CHECK;
+
+// How many tokens the template adds to one text, or to a pair.
+size_t tokenizer_special_count(const struct tokenizer *t, bool pair);
+
+// Appends the text of the ids, as HF's decode does with this tokenizer's decoder.
+// ERR_INVALID names an id outside the vocabulary.
+enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
+                          bool skip_special_tokens, struct buf *out, struct errmsg *msg) MUST_CHECK;
+
+size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
+// The token's own spelling ("##ing"); NULL for an id without one. Borrowed.
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id);
+// -1 when no such piece.
+int32_t tokenizer_id(const struct tokenizer *t, const char *piece);
+// One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
+void tokenizer_describe(const struct tokenizer *t, struct buf *out);
+
+void encoding_free(struct encoding *e);
+
+#endif
