@@ -1,0 +1,23 @@
+// The CPU device. Role: makes a struct device over a pool of compute threads and the best kernels
+// that this CPU has (TRINE_CPU=generic|avx2|avx512 limits them).
+// Thread rule: see compute/device.h.
+#ifndef TRINE_COMPUTE_CPU_CPU_H
+#define TRINE_COMPUTE_CPU_CPU_H
+
+#include "compute/device.h"
+
+struct cpu_options {
+    int threads;          // 0: one per CPU this process may use
+    const char *isa;      // NULL: what the CPU has (and TRINE_CPU allows); else a cpu_isa name
+    bool openblas_linear; // linear through OpenBLAS (also TRINE_GEMM=openblas): the oracle, A/B runs
+};
+
+// ERR_UNSUPPORTED (isa unknown or not on this CPU), ERR_NOMEM, ERR_IO (threads).
+enum err cpu_device_new(const struct cpu_options *options, struct device **out,
+                        struct errmsg *msg) MUST_CHECK;
+void cpu_device_free(struct device *d); // NULL is fine
+
+// Features this CPU has, space-separated, and the kernel set in use: for --version and logs.
+void cpu_describe(char *out, size_t size);
+
+#endif

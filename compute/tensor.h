@@ -1,0 +1,62 @@
+// Tensor views: what a file holds (struct tensor) and what a forward pass moves (struct mat).
+// Role: types only, no ownership, no arithmetic.
+// Legend, used everywhere: N tokens, S sequences, L layers, D hidden, H heads, Hk kv heads,
+// hd head dim, F ffn, V vocab.
+#ifndef TRINE_COMPUTE_TENSOR_H
+#define TRINE_COMPUTE_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_COUNT };
+
+enum { TENSOR_MAX_RANK = 4 };
+
+// A read-only view of a tensor in a mapped file, row-major, any alignment. data NULL: absent.
+struct tensor {
+    const char *name; // borrowed from the file's index
+    const void *data;
+    enum dtype dtype;
+    int rank;
+    size_t shape[TENSOR_MAX_RANK];
+};
+
+// f32 activations in device memory: rows x cols, row r at data + r * ld. ld >= cols; workspaces
+// choose an ld that keeps rows off one cache set (mat_ld).
+struct mat {
+    float *data;
+    size_t rows, cols, ld;
+};
+
+static inline size_t dtype_size(enum dtype t) {
+    switch (t) {
+    case DTYPE_F32:
+    case DTYPE_I32:
+        return 4;
+    case DTYPE_F16:
+    case DTYPE_BF16:
+        return 2;
+    case DTYPE_I64:
+        return 8;
+    case DTYPE_U8:
+    case DTYPE_COUNT:
+        break;
+    }
+    return 1;
+}
+
+const char *dtype_name(enum dtype t); // "f32"
+
+// A row stride for `cols` floats: whole cache lines, an odd number of them, so that the rows of a
+// tile spread over all cache sets whatever the model's width.
+static inline size_t mat_ld(size_t cols) {
+    size_t lines = (cols + 15) / 16;
+    return (lines | 1) * 16;
+}
+
+// Columns [from, from + cols) of m.
+static inline struct mat mat_cols(struct mat m, size_t from, size_t cols) {
+    return (struct mat){m.data + from, m.rows, cols, m.ld};
+}
+
+#endif
