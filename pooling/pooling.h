@@ -1,0 +1,46 @@
+// From hidden states to one row per sequence: sentence embeddings as sentence-transformers makes
+// them, and the logits of classification heads.
+// Role: reads modules.json / 1_Pooling / 2_Dense / 2_Normalize (both forms) and the heads' tensors;
+// applies them through the device table.
+// Source followed: sentence_transformers models/{Pooling,Dense,Normalize}.py; transformers
+// BertForSequenceClassification, DistilBertForSequenceClassification.
+// Thread rule: immutable after load; the device's driving thread applies it.
+#ifndef TRINE_POOLING_POOLING_H
+#define TRINE_POOLING_POOLING_H
+
+#include "compute/batch.h"
+#include "compute/device.h"
+#include "weights/model_config.h"
+#include "weights/weights.h"
+
+struct pooler;
+
+// What modules.json, 1_Pooling/config.json and friends say, before any weights are read.
+// A folder without modules.json is mean pooling without normalisation, as sentence-transformers
+// takes a plain transformers folder. mode_override -1: the folder's; else an enum pool_mode.
+enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
+                     struct pooler **out, struct errmsg *msg) MUST_CHECK;
+void pooler_free(struct pooler *p); // NULL is fine
+size_t pooler_dim(const struct pooler *p);         // of the vectors it gives
+bool pooler_normalizes(const struct pooler *p);    // a Normalize module is there
+bool pooler_includes_prompt(const struct pooler *p); // false: prompt tokens stay out of the pool
+const char *pooler_mode_name(const struct pooler *p); // "mean"
+size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs);
+
+// [S, pooler_dim] in ws. skip as in struct pool_args (may be NULL). normalize is the caller's wish.
+struct mat pooler_apply(const struct pooler *p, struct mat hidden, const struct batch *b,
+                        const int32_t *skip, bool normalize, struct arena *ws);
+
+struct score_head;
+
+// classifier (+ pooler or pre_classifier). pooler_weight: encoder_pooler_weight, NULL for none.
+enum err score_head_load(struct weights *w, const struct model_config *config,
+                         const struct weight *pooler_weight, struct device *d,
+                         struct score_head **out, struct errmsg *msg) MUST_CHECK;
+void score_head_free(struct score_head *h); // NULL is fine
+size_t score_head_workspace_bytes(const struct score_head *h, size_t seqs);
+// Raw logits [S, labels] in ws.
+struct mat score_head_apply(const struct score_head *h, struct mat hidden, const struct batch *b,
+                            struct arena *ws);
+
+#endif

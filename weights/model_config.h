@@ -1,0 +1,41 @@
+// config.json of an encoder, read once and range-checked: architecture, shapes, constants, labels.
+// Role: turns untrusted JSON into plain numbers that binding then checks against tensor shapes.
+// Both spellings of files (transformers 4 and 5) are read. Thread rule: immutable after load.
+#ifndef TRINE_WEIGHTS_MODEL_CONFIG_H
+#define TRINE_WEIGHTS_MODEL_CONFIG_H
+
+#include "base/err.h"
+#include "compute/device.h"
+
+#include <stdbool.h>
+
+enum model_arch { MODEL_ARCH_BERT, MODEL_ARCH_DISTILBERT };
+
+struct model_config {
+    enum model_arch arch;
+    char architecture[64];       // "BertModel", as the file names it
+    bool classification;         // the architecture ends in ForSequenceClassification
+    size_t hidden;               // D
+    size_t layers;               // L
+    size_t heads;                // H
+    size_t ffn;                  // F
+    size_t vocab;                // V
+    size_t max_positions;        // rows of the position table
+    size_t type_vocab;           // rows of the token type table; 0: none (DistilBERT)
+    float norm_eps;
+    enum activation activation;
+    int32_t pad_id;
+    size_t labels;               // of a classification head
+    char **label_names;          // [labels], owned
+};
+
+// Reads folder/config.json. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture, activation,
+// position_embedding_type: named, with what is supported).
+enum err model_config_load(const char *folder, struct model_config *out,
+                           struct errmsg *msg) MUST_CHECK;
+// The same from memory (fuzzing); `name` begins the messages.
+enum err model_config_parse(const char *name, const char *text, size_t len,
+                            struct model_config *out, struct errmsg *msg) MUST_CHECK;
+void model_config_free(struct model_config *c);
+
+#endif
