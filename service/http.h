@@ -1,0 +1,82 @@
+// HTTP on civetweb: framing, limits and sockets. Role: http.c is the only file that knows civetweb.
+// Its threads read a request whole, check its framing (FAULTS 14-26), hand it over, sleep until it
+// is answered or its client is gone, and write the answer (head and body) in one write. They never
+// parse JSON, tokenize or compute.
+// Thread rule: the handler is called on a socket thread and must return at once; http_answer may be
+// called from any thread, exactly once per request.
+#ifndef TRINE_SERVICE_HTTP_H
+#define TRINE_SERVICE_HTTP_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct http_server;
+
+enum { HTTP_MAX_HEADERS = 64 };
+
+// A request that has been read whole; everything borrows until http_answer.
+struct http_request {
+    const char *method, *path, *query; // path is decoded and normalised; query may be NULL
+    const char *body;                  // [body_len], NUL behind
+    size_t body_len;
+    int64_t arrived_us;                // monotonic: its first byte's time
+    char id[40];                       // x-request-id: the client's if it is sane, else made here
+    void *ctx;                         // the handler's own
+    // Set (with cancel called once, on a socket thread) when the client is gone: reset or closed
+    // both ways; a half-close alone is not gone.
+    atomic_bool gone;
+    void (*on_gone)(struct http_request *r); // set by the handler before it returns, or NULL
+    struct http_exchange *exchange;          // http.c's own
+};
+
+// NULL when absent. Case-insensitive name.
+const char *http_request_header(const struct http_request *r, const char *name);
+
+struct http_response {
+    int status;
+    const char *content_type; // static
+    struct buf headers;       // further complete header lines, each ending \r\n; owned
+    struct buf body;          // owned
+};
+
+struct http_options {
+    const char *host;
+    int port;                // 0: a free one is picked
+    size_t max_connections;  // further ones get 503 and are closed
+    size_t max_body;         // bytes; over it 413 before reading
+    int read_timeout_ms;     // head and body must be whole within it (408 or close)
+    int write_timeout_ms;
+    // Called on a socket thread before the body is read: an answer (status != 0) refuses the
+    // request there (404, 405, 401, 413 per route, 415). May be NULL.
+    bool (*check_head)(void *ctx, struct http_request *r, size_t content_length,
+                       struct http_response *refusal);
+    void (*handle)(void *ctx, struct http_request *r);
+    void *ctx;
+};
+
+struct http_stats {
+    uint64_t requests, refused_connections, bad_framing, client_gone, write_failed;
+    size_t open_connections;
+};
+
+// ERR_IO names the address ("cannot listen on 127.0.0.1:8080: Address already in use").
+enum err http_start(const struct http_options *options, struct http_server **out,
+                    struct errmsg *msg) MUST_CHECK;
+int http_port(const struct http_server *s);
+
+// Takes the response's buffers over. Never blocks on the socket.
+void http_answer(struct http_request *r, struct http_response *response);
+
+// No new requests are answered (503 draining) while those in progress finish.
+void http_drain(struct http_server *s);
+size_t http_in_progress(const struct http_server *s);
+// Waits until none is in progress (at most timeout_us), then closes everything and frees.
+void http_stop(struct http_server *s, int64_t timeout_us);
+
+struct http_stats http_read_stats(const struct http_server *s);
+
+#endif

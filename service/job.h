@@ -1,0 +1,48 @@
+// A job: some tokenized sequences for one model, and the rows that come of them. Role: what passes
+// between a request (or the bulk CLI) and the scheduler. A job and all its arrays are owned by the
+// one who submits it; the scheduler borrows it from submit until `done` is called, exactly once.
+#ifndef TRINE_SERVICE_JOB_H
+#define TRINE_SERVICE_JOB_H
+
+#include "base/err.h"
+#include "service/model.h"
+
+#include <stdatomic.h>
+
+enum lane {
+    LANE_INTERACTIVE, // at most 512 tokens a request, unless its priority says otherwise
+    LANE_BULK,
+    LANE_COUNT,
+};
+
+struct job {
+    // Set by the submitter.
+    const struct model *model;
+    int32_t *ids, *type_ids; // [N] all sequences end to end
+    int32_t *cu_seqlens;     // [seqs + 1]
+    int32_t *skip;           // [seqs] prompt tokens kept out of the pool, or NULL
+    size_t seqs;
+    bool normalize;          // vectors: L2-normalise
+    float *out;              // [seqs, model->dim] results
+    enum lane lane;
+    int64_t deadline_us;     // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
+    size_t reserved;         // tokens held by scheduler_reserve
+    void (*done)(struct job *job); // on the engine's thread: must be quick, may free the job
+    void *ctx;                     // the submitter's own
+
+    // Set by anyone, any time before done: its remaining work is dropped (ERR_CANCELLED).
+    atomic_bool cancelled;
+
+    // Results, valid in done.
+    enum err err;
+    struct errmsg msg;
+    int64_t queue_us, compute_us; // waiting for the first compute; from then to the last row
+
+    // The scheduler's own while it has the job.
+    struct job *next;
+    size_t taken, finished; // sequences handed to batches; sequences done
+    int64_t submitted_us, started_us;
+    bool listed; // still in its lane's list
+};
+
+#endif

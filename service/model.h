@@ -1,0 +1,55 @@
+// A loaded model: tokenizer, encoder and pooler or head joined, with what its folder says about
+// length, prompts and labels. Role: the engine's unit; everything above it asks here what a model
+// can do. Thread rule: immutable after load, shared by all threads; only the device's driving
+// thread runs it.
+#ifndef TRINE_SERVICE_MODEL_H
+#define TRINE_SERVICE_MODEL_H
+
+#include "compute/batch.h"
+#include "encoder/encoder.h"
+#include "pooling/pooling.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/model_config.h"
+#include "weights/st_config.h"
+
+enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_COUNT };
+
+struct model_options {
+    const char *path;  // a model folder
+    const char *name;  // served name; NULL: the folder's name
+    const char *alias; // a second name, or NULL
+    int task;          // -1: the model's own; else an enum task it must be able to do
+    int pool_mode;     // -1: the folder's; else an enum pool_mode
+    size_t max_length; // 0: the folder's; else at most the model's positions
+};
+
+struct model {
+    char *name, *alias, *path; // alias may be NULL
+    enum task task;
+    size_t max_length; // tokens a sequence, specials included
+    size_t dim;        // floats in a result row: the vector's, or the number of labels
+    struct model_config config;
+    struct st_config st;
+    struct tokenizer *tokenizer;
+    struct encoder *encoder;
+    struct pooler *pooler;   // TASK_EMBED, else NULL
+    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY, else NULL
+    struct device *device;
+    size_t weight_bytes;
+};
+
+enum err model_load(const struct model_options *options, struct device *d, struct model **out,
+                    struct errmsg *msg) MUST_CHECK;
+void model_free(struct model *m); // NULL is fine
+const char *task_name(enum task t); // "embed", "rerank", "classify"
+
+// Workspace bytes for one forward of at most this many tokens and sequences.
+size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs);
+
+// Runs a batch: rows [S, dim], raw (vectors normalised when `normalize`; logits as they are),
+// copied to out. skip as in struct pool_args. Drives the device; resets ws first.
+enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,
+                   bool normalize, struct arena *ws, const struct forward_hooks *hooks, float *out,
+                   struct errmsg *msg) MUST_CHECK;
+
+#endif

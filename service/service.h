@@ -1,0 +1,49 @@
+// The running service: models, their scheduler, the HTTP server and the front pool between them.
+// Role: what routes and dialects are given. Thread rule: models are immutable while serving; the
+// rest by its own rules.
+#ifndef TRINE_SERVICE_SERVICE_H
+#define TRINE_SERVICE_SERVICE_H
+
+#include "service/http.h"
+#include "service/model.h"
+#include "service/scheduler.h"
+
+struct metrics;
+struct front;
+
+struct service_options {
+    const char *host;           // "127.0.0.1"
+    int port;                   // 8080; 0 picks a free one
+    const char *api_key_file;   // NULL: no keys asked
+    size_t max_client_batch;    // inputs a request, 2,048
+    size_t max_batch_tokens;    // 0: the scheduler's default
+    size_t max_queue_tokens;    // 0: the scheduler's default
+    size_t max_connections;     // 512
+    size_t max_body;            // bytes, 32 MiB
+    int request_timeout_s;      // 60
+    int drain_timeout_s;        // 30
+    bool auto_truncate;         // truncate on every route unless the request says otherwise
+    bool accept_token_ids;      // on /v1/embeddings (FAULTS 66)
+    const char *cors_origin;    // NULL: none
+};
+
+struct service {
+    struct service_options options;
+    struct device *device;
+    struct model **models;
+    size_t model_count;
+    struct scheduler *scheduler; // NULL while loading
+    struct http_server *http;
+    struct front *front;
+    struct metrics *metrics;
+    struct api_keys *keys; // NULL: none asked
+    atomic_int state;      // enum service_state
+};
+
+enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING };
+
+// The model that a request's `model` names (served name or alias), or, for NULL, the first loaded
+// one with that task. NULL: none.
+struct model *service_find_model(const struct service *s, const char *name, enum task task);
+
+#endif
