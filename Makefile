@@ -12,7 +12,7 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
 CFLAGS  ?= -O2 -g
 CFLAGS  += -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
-LDLIBS  := -lcivetweb -lcjson -lopenblas -lutf8proc -lcurl -lm -lpthread
+LDLIBS  := -lcivetweb -lcjson -lopenblas -lutf8proc -lcurl -lcrypto -lm -lpthread
 
 SANFLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS_tsan  := -fsanitize=thread
