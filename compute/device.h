@@ -104,15 +104,17 @@ struct device_ops {
     void (*linear_add_norm)(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
 
+    // Waits until everything asked so far is done; NULL where every operation is done on return.
+    void (*wait)(struct device *d);
     void (*free)(struct device *d);
 };
 
 // The head of every device; an implementation puts its own fields behind it.
 struct device {
     const struct device_ops *ops;
-    enum err failed;           // the first failure since the last sync
+    enum err failed; // the first failure since the last sync
     struct errmsg failure;
-    char describe[128];        // "cpu, 2 threads, avx512"
+    char describe[128]; // "cpu, 2 threads, avx512"
 };
 
 // Records a failure (the first one stays).
@@ -120,7 +122,8 @@ void device_fail(struct device *d, enum err code, const char *fmt, ...) PRINTF_L
 // Waits for everything asked so far; returns and clears the first failure.
 enum err device_sync(struct device *d, struct errmsg *msg) MUST_CHECK;
 
-// The optional entries, composed where a device lacks them.
+// The optional entries, composed where a device lacks them. The composed linear_add_norm needs y
+// apart from residual (ERR_UNSUPPORTED): the sum has nowhere else to be.
 void device_linear_activate(struct device *d, const struct weight *w, struct mat x,
                             enum activation f, struct mat y);
 void device_linear_add_norm(struct device *d, const struct weight *w, struct mat x,

@@ -6,10 +6,15 @@
 
 #include "compute/device.h"
 
+// Who multiplies in `linear`. AUTO: what TRINE_GEMM (own|openblas) says, else our own packed
+// kernels where the CPU has AVX2, OpenBLAS with the portable set. The portable OWN kernels are the
+// oracle.
+enum cpu_gemm { CPU_GEMM_AUTO, CPU_GEMM_OWN, CPU_GEMM_OPENBLAS };
+
 struct cpu_options {
-    int threads;          // 0: one per CPU this process may use
-    const char *isa;      // NULL: what the CPU has (and TRINE_CPU allows); else a cpu_isa name
-    bool openblas_linear; // linear through OpenBLAS (also TRINE_GEMM=openblas): the oracle, A/B runs
+    int threads;     // 0: one per CPU this process may use
+    const char *isa; // NULL: the best this CPU has and TRINE_CPU allows; else "generic", "avx2" ...
+    enum cpu_gemm gemm;
 };
 
 // ERR_UNSUPPORTED (isa unknown or not on this CPU), ERR_NOMEM, ERR_IO (threads).

@@ -1,0 +1,74 @@
+// One table of kernels per instruction set, picked once at run time. Role: the arithmetic of one
+// thread's share of an operation; who gets which share is ops.c's business. The generic table is
+// plain C and the oracle for the others.
+// Every sum runs in an order that depends only on the row's own length, never on its neighbours or
+// the share: rows have the same bits in any batch. A NaN in a row's input reaches its output.
+// Thread rule: pure functions; scratch belongs to the calling thread.
+#ifndef TRINE_COMPUTE_CPU_KERNELS_H
+#define TRINE_COMPUTE_CPU_KERNELS_H
+
+#include "compute/device.h"
+
+enum {
+    // Floats of scratch that each compute thread owns (1 MiB), 64-byte aligned.
+    KERNEL_SCRATCH = 1 << 18,
+    // Queries that one attention share takes at most.
+    ATTENTION_QUERIES = 128,
+};
+
+// y = f(x w' + bias [+ residual]) for some rows and some whole panels of w. A panel is `panel`
+// neighbouring outputs' weights as [k][panel], zero behind the last output; every y is one chain of
+// multiply-adds over ascending k, begun at 0, then the bias, then the residual are added.
+struct linear_share {
+    const float *x; // [rows, k], stride ldx
+    size_t ldx, rows, k;
+    const float *panels; // the first of ceil(cols / panel)
+    const float *bias;   // [cols], padded with zeros to whole panels
+    size_t cols;
+    const float *residual; // [rows, cols], stride ldr; NULL: none; may be y
+    size_t ldr;
+    enum activation f;
+    float *y; // [rows, cols], stride ldy
+    size_t ldy;
+};
+
+// One head of one sequence, some of its queries: out = softmax(scale q k') v.
+struct attention_share {
+    const float *q; // [queries, head_dim], stride ldq
+    const float *k; // [keys, head_dim], stride ldk
+    const float *v; // [keys, head_dim], stride ldv
+    float *out;     // [queries, head_dim], stride ldo
+    size_t ldq, ldk, ldv, ldo;
+    size_t queries, keys, head_dim; // queries <= ATTENTION_QUERIES, keys >= 1
+    float scale;
+    float *scratch; // KERNEL_SCRATCH floats
+};
+
+struct cpu_kernels {
+    const char *name;
+    size_t panel;     // outputs in a panel of packed weights
+    size_t tile_rows; // rows that `linear` takes at once: shares of a multiple of it are cheapest
+    size_t max_head_dim;
+
+    void (*linear)(const struct linear_share *s);
+    void (*attention)(const struct attention_share *s);
+    void (*activate)(enum activation f, float *x, size_t n);
+    // y = sum of rows[0 .. count), in that order, count >= 1
+    void (*sum_rows)(const float *const *rows, size_t count, float *y, size_t n);
+    // y = gamma (x - mean) / sqrt(variance + eps) + beta; y may be x
+    void (*layer_norm)(const float *x, const float *gamma, const float *beta, float eps, float *y,
+                       size_t n);
+    // One sequence: rows >= 1 tokens, stride ld, to y[n]. mode is not CLS or LAST.
+    void (*pool)(enum pool_mode mode, const float *x, size_t ld, size_t rows, float *y, size_t n);
+    void (*l2_normalize)(float *x, size_t n);
+    // n values of `from` (F32, F16 or BF16, any alignment) to f32; returns the index of the first
+    // that is not finite, n when all are.
+    size_t (*convert)(enum dtype from, const void *src, float *dst, size_t n);
+};
+
+extern const struct cpu_kernels kernels_generic;
+#if defined(__x86_64__)
+extern const struct cpu_kernels kernels_avx2, kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,384 @@
+// The device table over the CPU kernels. Role: cuts each operation into shares for the pool's
+// threads. How it is cut never changes a bit of the result (see kernels.h), only the speed.
+#include "compute/cpu/ops.h"
+
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/weight.h"
+
+#include <string.h>
+
+enum {
+    ROW_TASK_FLOATS = 1 << 13, // a share of a row-wise operation, about: a few microseconds
+    BLOCK_ROWS = 64,           // of a linear, about: these rows of x stay in L2 for all panels
+    SHARES_PER_THREAD = 4,     // of a linear, at least: a thread that is held up holds up little
+};
+
+static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
+
+static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
+static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// [*from, *to): part i of n equal parts of `all`.
+static void part(size_t all, size_t n, size_t i, size_t *from, size_t *to) {
+    *from = all / n * i + at_most(i, all % n);
+    *to = *from + all / n + (i < all % n ? 1 : 0);
+}
+
+// ---- linear ----
+
+struct linear_job {
+    struct cpu_device *d;
+    const struct weight *w;
+    struct mat x, y, residual;
+    bool add;
+    enum activation f;
+    const struct norm *norm; // NULL: none
+    size_t row_tiles, row_blocks, col_parts;
+};
+
+static void norm_row(const struct cpu_kernels *k, const struct norm *n, const float *x, float *y,
+                     size_t cols) {
+    k->layer_norm(x, n->gamma->data, n->beta->data, n->eps, y, cols);
+}
+
+static void linear_task(void *job, size_t task, int worker) {
+    (void)worker;
+    const struct linear_job *j = job;
+    const struct weight *w = j->w;
+    size_t block = task / j->col_parts, panels = ceil_div(w->rows, w->panel);
+    size_t tile_from, tile_to, p_from, p_to;
+    part(j->row_tiles, j->row_blocks, block, &tile_from, &tile_to);
+    part(panels, j->col_parts, task % j->col_parts, &p_from, &p_to);
+    size_t from, to, unused;
+    part(j->x.rows, j->row_tiles, tile_from, &from, &unused);
+    part(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
+    size_t col = p_from * w->panel;
+    struct linear_share s = {
+        .x = j->x.data + from * j->x.ld,
+        .ldx = j->x.ld,
+        .rows = to - from,
+        .k = w->cols,
+        .panels = w->data + col * w->cols,
+        .bias = w->bias + col,
+        .cols = at_most(p_to * w->panel, w->rows) - col,
+        .residual = j->add ? j->residual.data + from * j->residual.ld + col : NULL,
+        .ldr = j->residual.ld,
+        .f = j->f,
+        .y = j->y.data + from * j->y.ld + col,
+        .ldy = j->y.ld,
+    };
+    j->d->k->linear(&s);
+    if (j->norm && atomic_fetch_sub(&j->d->left[block], 1) == 1)
+        for (size_t r = from; r < to; r++)
+            norm_row(j->d->k, j->norm, j->y.data + r * j->y.ld, j->y.data + r * j->y.ld, w->rows);
+}
+
+static void run_linear(struct linear_job *j) {
+    struct cpu_device *d = j->d;
+    const struct weight *w = j->w;
+    if (w->kind != WEIGHT_LINEAR || j->x.cols != w->cols || j->y.cols != w->rows ||
+        j->y.rows != j->x.rows) {
+        device_fail(&d->base, ERR_INTERNAL, "linear: x %zu x %zu, w %zu x %zu, y %zu x %zu",
+                    j->x.rows, j->x.cols, w->rows, w->cols, j->y.rows, j->y.cols);
+        return;
+    }
+    if (j->x.rows == 0)
+        return;
+    size_t panels = ceil_div(w->rows, w->panel), threads = (size_t)pool_threads(d->pool);
+    j->row_tiles = ceil_div(j->x.rows, d->k->tile_rows);
+    j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
+    j->row_blocks = at_most(j->row_blocks, j->row_tiles);
+    j->col_parts = 1;
+    if (threads > 1)
+        j->col_parts = at_most(panels, ceil_div(threads * SHARES_PER_THREAD, j->row_blocks));
+    if (j->norm)
+        for (size_t i = 0; i < j->row_blocks; i++)
+            atomic_store_explicit(&d->left[i], (unsigned)j->col_parts, memory_order_relaxed);
+    pool_run(d->pool, j->row_blocks * j->col_parts, linear_task, j);
+}
+
+static void cpu_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
+    struct linear_job j = {.d = cpu(d), .w = w, .x = x, .y = y};
+    run_linear(&j);
+}
+
+static void cpu_linear_activate(struct device *d, const struct weight *w, struct mat x,
+                                enum activation f, struct mat y) {
+    struct linear_job j = {.d = cpu(d), .w = w, .x = x, .y = y, .f = f};
+    run_linear(&j);
+}
+
+static void cpu_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
+                                struct mat residual, const struct norm *n, struct mat y) {
+    struct linear_job j = {
+        .d = cpu(d), .w = w, .x = x, .y = y, .residual = residual, .add = true, .norm = n};
+    run_linear(&j);
+}
+
+// ---- row by row ----
+
+struct row_job {
+    struct cpu_device *d;
+    struct mat x, y;
+    enum activation f;
+    const struct norm *norm;
+    const struct embed_args *embed;
+    const struct pool_args *pool;
+    float *host;
+    void (*row)(const struct row_job *j, size_t row);
+    size_t rows, tasks;
+};
+
+static void row_task(void *job, size_t task, int worker) {
+    (void)worker;
+    const struct row_job *j = job;
+    size_t from, to;
+    part(j->rows, j->tasks, task, &from, &to);
+    for (size_t r = from; r < to; r++)
+        j->row(j, r);
+}
+
+static void run_rows(struct row_job *j, size_t rows, size_t floats_per_row) {
+    j->rows = rows;
+    j->tasks = at_most(rows, ceil_div(rows * floats_per_row, ROW_TASK_FLOATS));
+    pool_run(j->d->pool, j->tasks, row_task, j);
+}
+
+static void embed_row(const struct row_job *j, size_t r) {
+    const struct embed_args *a = j->embed;
+    const float *rows[3];
+    for (size_t t = 0; t < a->count; t++)
+        rows[t] = a->tables[t]->data + (size_t)a->index[t][r] * j->y.cols;
+    j->d->k->sum_rows(rows, a->count, j->y.data + r * j->y.ld, j->y.cols);
+}
+
+static void cpu_embed(struct device *d, const struct embed_args *a, struct mat y) {
+    struct row_job j = {.d = cpu(d), .y = y, .embed = a, .row = embed_row};
+    if (a->count == 0 || a->count > 3) {
+        device_fail(d, ERR_INTERNAL, "embed: %zu tables", a->count);
+        return;
+    }
+    for (size_t t = 0; t < a->count; t++)
+        if (a->tables[t]->cols != y.cols) {
+            device_fail(d, ERR_INTERNAL, "embed: table of %zu columns for %zu", a->tables[t]->cols,
+                        y.cols);
+            return;
+        }
+    run_rows(&j, y.rows, y.cols);
+}
+
+static void activate_row(const struct row_job *j, size_t r) {
+    j->d->k->activate(j->f, j->x.data + r * j->x.ld, j->x.cols);
+}
+
+static void cpu_activate(struct device *d, enum activation f, struct mat x) {
+    struct row_job j = {.d = cpu(d), .x = x, .f = f, .row = activate_row};
+    run_rows(&j, x.rows, x.cols);
+}
+
+static void add_row(const struct row_job *j, size_t r) {
+    float *y = j->y.data + r * j->y.ld;
+    const float *rows[2] = {y, j->x.data + r * j->x.ld};
+    j->d->k->sum_rows(rows, 2, y, j->y.cols);
+}
+
+static void cpu_add(struct device *d, struct mat x, struct mat y) {
+    struct row_job j = {.d = cpu(d), .x = x, .y = y, .row = add_row};
+    run_rows(&j, y.rows, y.cols);
+}
+
+static void layer_norm_row(const struct row_job *j, size_t r) {
+    norm_row(j->d->k, j->norm, j->x.data + r * j->x.ld, j->y.data + r * j->y.ld, j->x.cols);
+}
+
+static void cpu_layer_norm(struct device *d, const struct norm *n, struct mat x, struct mat y) {
+    struct row_job j = {.d = cpu(d), .x = x, .y = y, .norm = n, .row = layer_norm_row};
+    run_rows(&j, x.rows, x.cols);
+}
+
+static void l2_row(const struct row_job *j, size_t r) {
+    j->d->k->l2_normalize(j->x.data + r * j->x.ld, j->x.cols);
+}
+
+static void cpu_l2_normalize(struct device *d, struct mat x) {
+    struct row_job j = {.d = cpu(d), .x = x, .row = l2_row};
+    run_rows(&j, x.rows, x.cols);
+}
+
+static void cpu_read(struct device *d, struct mat x, float *host) {
+    (void)d;
+    for (size_t r = 0; r < x.rows; r++)
+        memcpy(host + r * x.cols, x.data + r * x.ld, x.cols * sizeof *host);
+}
+
+// Tokens [*from, *to) of sequence s take part in the pool.
+static void pooled(const struct pool_args *a, size_t s, size_t *from, size_t *to) {
+    *from = (size_t)a->cu_seqlens[s];
+    *to = (size_t)a->cu_seqlens[s + 1];
+    // As sentence-transformers: a prompt is masked, but "cls" is the first token whatever the mask.
+    if (a->skip && a->mode != POOL_CLS)
+        *from += at_most((size_t)a->skip[s], *to - *from);
+}
+
+static void pool_row(const struct row_job *j, size_t s) {
+    const struct pool_args *a = j->pool;
+    size_t from, to;
+    pooled(a, s, &from, &to);
+    float *y = a->out.data + s * a->out.ld;
+    if (a->mode == POOL_CLS)
+        memcpy(y, a->x.data + from * a->x.ld, a->x.cols * sizeof *y);
+    else if (a->mode == POOL_LAST)
+        memcpy(y, a->x.data + (to - 1) * a->x.ld, a->x.cols * sizeof *y);
+    else
+        j->d->k->pool(a->mode, a->x.data + from * a->x.ld, a->x.ld, to - from, y, a->x.cols);
+}
+
+static void cpu_pool(struct device *d, const struct pool_args *a) {
+    for (size_t s = 0; s < a->seqs; s++) {
+        size_t from, to;
+        pooled(a, s, &from, &to);
+        if (from >= to) {
+            device_fail(d, ERR_INVALID, "pool: sequence %zu has no tokens to pool", s);
+            return;
+        }
+    }
+    struct row_job j = {.d = cpu(d), .pool = a, .row = pool_row};
+    run_rows(&j, a->seqs, ceil_div(a->x.rows, at_least(a->seqs, 1)) * a->x.cols);
+}
+
+// ---- attention ----
+
+struct attention_job {
+    struct cpu_device *d;
+    const struct attention_args *a;
+    size_t tokens, ranges; // queries are cut into ranges, every head apart
+};
+
+// The sequence that holds token t.
+static size_t sequence_of(const struct attention_args *a, size_t t) {
+    size_t low = 0, high = a->seqs;
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        if ((size_t)a->cu_seqlens[mid] <= t)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+// Where the range that would begin at token t begins: a short sequence is not cut, since each range
+// packs all keys of its sequences; it goes with the range that holds its first token.
+static size_t range_begin(const struct attention_job *j, size_t t) {
+    if (t >= j->tokens)
+        return j->tokens;
+    size_t s = sequence_of(j->a, t);
+    size_t from = (size_t)j->a->cu_seqlens[s], to = (size_t)j->a->cu_seqlens[s + 1];
+    return t == from || to - from > ATTENTION_QUERIES ? t : to;
+}
+
+static void attention_task(void *job, size_t task, int worker) {
+    const struct attention_job *j = job;
+    const struct attention_args *a = j->a;
+    size_t head = task % a->heads, range = task / a->heads, col = head * a->head_dim;
+    size_t from = range_begin(j, range * ATTENTION_QUERIES);
+    size_t to = range_begin(j, (range + 1) * ATTENTION_QUERIES);
+    if (from >= to)
+        return;
+    size_t s = sequence_of(a, from);
+    while (from < to) {
+        size_t begin = (size_t)a->cu_seqlens[s], end = (size_t)a->cu_seqlens[s + 1];
+        if (end <= from) {
+            s++;
+            continue;
+        }
+        size_t stop = at_most(at_most(end, to), from + ATTENTION_QUERIES);
+        struct attention_share share = {
+            .q = a->q.data + from * a->q.ld + col,
+            .k = a->k.data + begin * a->k.ld + col,
+            .v = a->v.data + begin * a->v.ld + col,
+            .out = a->out.data + from * a->out.ld + col,
+            .ldq = a->q.ld,
+            .ldk = a->k.ld,
+            .ldv = a->v.ld,
+            .ldo = a->out.ld,
+            .queries = stop - from,
+            .keys = end - begin,
+            .head_dim = a->head_dim,
+            .scale = a->scale,
+            .scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH,
+        };
+        j->d->k->attention(&share);
+        from = stop;
+    }
+}
+
+static void cpu_attention(struct device *d, const struct attention_args *a) {
+    struct attention_job j = {.d = cpu(d), .a = a};
+    size_t width = a->heads * a->head_dim;
+    if (a->head_dim == 0 || a->head_dim > j.d->k->max_head_dim) {
+        device_fail(d, ERR_UNSUPPORTED, "attention: head dimension %zu, at most %zu", a->head_dim,
+                    j.d->k->max_head_dim);
+        return;
+    }
+    if (a->q.cols != width || a->k.cols != width || a->v.cols != width || a->out.cols != width) {
+        device_fail(d, ERR_INTERNAL, "attention: %zu heads of %zu in matrices of %zu columns",
+                    a->heads, a->head_dim, a->q.cols);
+        return;
+    }
+    j.tokens = (size_t)a->cu_seqlens[a->seqs];
+    j.ranges = ceil_div(j.tokens, ATTENTION_QUERIES);
+    pool_run(j.d->pool, j.ranges * a->heads, attention_task, &j);
+}
+
+// ---- memory ----
+
+static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
+                                   const struct weight_part *parts, size_t n, enum dtype dtype,
+                                   struct weight **out, struct errmsg *msg) {
+    *out = NULL;
+    if (dtype != DTYPE_F32)
+        return err_set(msg, ERR_UNSUPPORTED, "weights as %s on the cpu; f32 is supported",
+                       dtype_name(dtype));
+    struct cpu_device *c = cpu(d);
+    return weight_new(c->k, c->pool, kind, parts, n, c->openblas ? 0 : c->k->panel, out, msg);
+}
+
+static void cpu_weight_free(struct device *d, struct weight *w) {
+    (void)d;
+    weight_free(w);
+}
+
+static size_t cpu_weight_bytes(const struct weight *w) { return w->bytes; }
+
+static enum err cpu_workspace_new(struct device *d, size_t bytes, struct arena *out) {
+    (void)d;
+    return arena_init(out, bytes);
+}
+
+static void cpu_workspace_free(struct device *d, struct arena *a) {
+    (void)d;
+    arena_free(a);
+}
+
+const struct device_ops cpu_ops = {
+    .name = "cpu",
+    .weight_prepare = cpu_weight_prepare,
+    .weight_free = cpu_weight_free,
+    .weight_bytes = cpu_weight_bytes,
+    .workspace_new = cpu_workspace_new,
+    .workspace_free = cpu_workspace_free,
+    .embed = cpu_embed,
+    .linear = cpu_linear,
+    .activate = cpu_activate,
+    .add = cpu_add,
+    .layer_norm = cpu_layer_norm,
+    .attention = cpu_attention,
+    .pool = cpu_pool,
+    .l2_normalize = cpu_l2_normalize,
+    .read = cpu_read,
+    .linear_activate = cpu_linear_activate,
+    .linear_add_norm = cpu_linear_add_norm,
+    .free = cpu_device_free,
+};

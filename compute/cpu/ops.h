@@ -1,0 +1,26 @@
+// The CPU device's own fields and its table. Role: shared by cpu.c (which makes devices) and ops.c
+// (which cuts operations into the shares that kernels.h computes).
+#ifndef TRINE_COMPUTE_CPU_OPS_H
+#define TRINE_COMPUTE_CPU_OPS_H
+
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/pool.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { OPS_MAX_ROW_BLOCKS = 256 };
+
+struct cpu_device {
+    struct device base;
+    const struct cpu_kernels *k;
+    struct pool *pool;
+    bool openblas;  // linear through OpenBLAS
+    float *scratch; // KERNEL_SCRATCH floats for each thread
+    // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
+    atomic_uint left[OPS_MAX_ROW_BLOCKS];
+};
+
+extern const struct device_ops cpu_ops;
+
+#endif

@@ -1,0 +1,163 @@
+// See pool.h.
+#include "compute/cpu/pool.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/thread.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { SPIN_US = 50, LINE = 64, STACK_BYTES = 256 << 10 };
+
+// What different threads write lies on different cache lines.
+struct pool {
+    pool_fn *fn; // the open job; written by the caller while nobody is inside
+    void *job;
+    size_t tasks;
+    unsigned generation;
+
+    _Alignas(LINE) atomic_uint open; // the open job's generation, 0 when closed
+    atomic_bool stop;
+    _Alignas(LINE) atomic_size_t next;  // the next task to claim
+    _Alignas(LINE) atomic_int inside;   // workers that may touch the job
+    _Alignas(LINE) atomic_int sleepers; // workers in cond_wait, or on their way
+
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    int threads, started; // started: workers that run
+    struct worker {
+        struct pool *pool;
+        pthread_t thread;
+        int index;
+    } * workers;
+};
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void take_tasks(struct pool *p, int worker) {
+    for (;;) {
+        size_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (task >= p->tasks)
+            return;
+        p->fn(p->job, task, worker);
+    }
+}
+
+static void sleep_until_open(struct pool *p, unsigned seen) {
+    pthread_mutex_lock(&p->mutex);
+    atomic_fetch_add(&p->sleepers, 1);
+    for (;;) {
+        unsigned g = atomic_load(&p->open);
+        if ((g && g != seen) || atomic_load(&p->stop))
+            break;
+        pthread_cond_wait(&p->wake, &p->mutex);
+    }
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void *work(void *arg) {
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    unsigned seen = 0;
+    int64_t idle_since = clock_now_us();
+    for (unsigned turns = 1;; turns++) {
+        unsigned g = atomic_load_explicit(&p->open, memory_order_acquire);
+        if (g && g != seen) {
+            // First announce, then look again: the caller closes, then looks who is inside.
+            atomic_fetch_add(&p->inside, 1);
+            if (atomic_load(&p->open) == g)
+                take_tasks(p, w->index);
+            atomic_fetch_sub(&p->inside, 1);
+            seen = g;
+            idle_since = clock_now_us();
+            continue;
+        }
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+            return NULL;
+        relax();
+        if (turns % 32 == 0 && clock_now_us() - idle_since > SPIN_US) {
+            sleep_until_open(p, seen);
+            idle_since = clock_now_us();
+        }
+    }
+}
+
+void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
+    if (p->started == 0 || tasks <= 1) {
+        for (size_t t = 0; t < tasks; t++)
+            fn(job, t, 0);
+        return;
+    }
+    p->fn = fn;
+    p->job = job;
+    p->tasks = tasks;
+    p->generation += p->generation == ~0U ? 2 : 1; // never 0
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store(&p->open, p->generation);
+    if (atomic_load(&p->sleepers) > 0) {
+        pthread_mutex_lock(&p->mutex);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->mutex);
+    }
+    take_tasks(p, 0);
+    atomic_store(&p->open, 0);
+    for (unsigned turns = 1; atomic_load(&p->inside) > 0; turns++) {
+        relax();
+        if (turns % 1024 == 0)
+            sched_yield(); // a worker may be off the CPU when others use this machine
+    }
+}
+
+enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
+    *out = NULL;
+    struct pool *p = mem_alloc_aligned(1, sizeof *p);
+    struct worker *workers = mem_calloc((size_t)threads, sizeof *workers);
+    if (!p || !workers || thread_cond_init(&p->wake) != ERR_OK) {
+        mem_free(workers);
+        mem_free(p);
+        return err_set(msg, ERR_NOMEM, "compute threads: no memory");
+    }
+    pthread_mutex_init(&p->mutex, NULL);
+    p->workers = workers;
+    p->threads = threads;
+    for (int i = 1; i < threads; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "compute-%d", i % 1000);
+        struct thread_options options = {.name = name, .stack_bytes = STACK_BYTES};
+        workers[i] = (struct worker){.pool = p, .index = i};
+        enum err e = thread_start(&workers[i].thread, &options, work, &workers[i], msg);
+        if (e != ERR_OK) {
+            pool_free(p);
+            return e;
+        }
+        p->started = i;
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+void pool_free(struct pool *p) {
+    if (!p)
+        return;
+    atomic_store(&p->stop, true);
+    pthread_mutex_lock(&p->mutex);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->mutex);
+    for (int i = 1; i <= p->started; i++)
+        pthread_join(p->workers[i].thread, NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->mutex);
+    mem_free(p->workers);
+    mem_free(p);
+}
+
+int pool_threads(const struct pool *p) { return p->threads; }

@@ -1,0 +1,26 @@
+// The compute threads: one job at a time, cut into tasks that the threads claim as they get free.
+// The caller takes part; between jobs the workers spin for a few tens of microseconds (the next
+// operation of a forward pass comes sooner) and then sleep, so an idle process uses no CPU. A
+// worker that wakes late is not waited for: the caller finishes the tasks without it. Thread rule:
+// pool_run from one thread at a time.
+#ifndef TRINE_COMPUTE_CPU_POOL_H
+#define TRINE_COMPUTE_CPU_POOL_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+struct pool;
+
+// Runs one task; `worker` in [0, threads) is unique among those running now (0 is the caller).
+typedef void pool_fn(void *job, size_t task, int worker);
+
+// threads >= 1, the caller's own included. ERR_NOMEM, ERR_IO.
+enum err pool_new(int threads, struct pool **out, struct errmsg *msg) MUST_CHECK;
+void pool_free(struct pool *p); // NULL is fine
+int pool_threads(const struct pool *p);
+
+// fn(job, 0 .. tasks - 1), in any order and on any worker; returns when all are done.
+void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job);
+
+#endif
