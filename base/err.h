@@ -32,8 +32,9 @@ struct errmsg {
     char text[512];
 };
 
-// Formats the message (cut at the buffer) and returns `code`, so that a failing function can
-// `return err_set(msg, ERR_INVALID, "...")`. msg may be NULL.
+// Formats the message (one line: control characters become '?'; cut at the buffer) and returns
+// `code`, so that a failing function can `return err_set(msg, ERR_INVALID, "...")`. msg may be
+// NULL.
 enum err err_set(struct errmsg *msg, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 // Puts "prefix: " before the words already in msg (a file's name, say); returns msg's code.

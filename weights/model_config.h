@@ -13,20 +13,20 @@ enum model_arch { MODEL_ARCH_BERT, MODEL_ARCH_DISTILBERT };
 
 struct model_config {
     enum model_arch arch;
-    char architecture[64];       // "BertModel", as the file names it
-    bool classification;         // the architecture ends in ForSequenceClassification
-    size_t hidden;               // D
-    size_t layers;               // L
-    size_t heads;                // H
-    size_t ffn;                  // F
-    size_t vocab;                // V
-    size_t max_positions;        // rows of the position table
-    size_t type_vocab;           // rows of the token type table; 0: none (DistilBERT)
+    char architecture[64]; // "BertModel", as the file names it
+    bool classification;   // the architecture ends in ForSequenceClassification
+    size_t hidden;         // D
+    size_t layers;         // L
+    size_t heads;          // H
+    size_t ffn;            // F
+    size_t vocab;          // V
+    size_t max_positions;  // rows of the position table
+    size_t type_vocab;     // rows of the token type table; 0: none (DistilBERT)
     float norm_eps;
     enum activation activation;
     int32_t pad_id;
-    size_t labels;               // of a classification head
-    char **label_names;          // [labels], owned
+    size_t labels;      // of a classification head
+    char **label_names; // [labels], owned
 };
 
 // Reads folder/config.json. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture, activation,

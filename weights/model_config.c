@@ -1,0 +1,283 @@
+// See model_config.h. Absent keys take the values that transformers' BertConfig and
+// DistilBertConfig give them; what shapes can show wrong is then checked against the tensors.
+#include "weights/model_config.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_CONFIG_BYTES = 16 << 20,
+    // far above any model, low enough that no product of two overflows
+    MAX_HIDDEN = 1 << 16,
+    MAX_LAYERS = 1 << 10,
+    MAX_FFN = 1 << 20,
+    MAX_VOCAB = 1 << 24,
+    MAX_POSITIONS = 1 << 20,
+    MAX_TYPES = 1 << 10,
+    MAX_LABELS = 1 << 16,
+};
+
+static const struct {
+    const char *name;
+    enum model_arch arch;
+    bool classification;
+} architectures[] = {
+    {"BertModel", MODEL_ARCH_BERT, false},
+    {"BertForMaskedLM", MODEL_ARCH_BERT, false},
+    {"BertForSequenceClassification", MODEL_ARCH_BERT, true},
+    {"DistilBertModel", MODEL_ARCH_DISTILBERT, false},
+    {"DistilBertForMaskedLM", MODEL_ARCH_DISTILBERT, false},
+    {"DistilBertForSequenceClassification", MODEL_ARCH_DISTILBERT, true},
+};
+#define SUPPORTED                                                                                  \
+    "BertModel, BertForMaskedLM, BertForSequenceClassification, DistilBertModel, "                 \
+    "DistilBertForMaskedLM, DistilBertForSequenceClassification are"
+
+// transformers activations.py ACT2CLS; gelu_fast and gelu_accurate are the tanh form spelled anew.
+static const struct {
+    const char *name;
+    enum activation activation;
+} activations[] = {
+    {"gelu", ACTIVATION_GELU},
+    {"gelu_python", ACTIVATION_GELU},
+    {"gelu_new", ACTIVATION_GELU_TANH},
+    {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+    {"gelu_python_tanh", ACTIVATION_GELU_TANH},
+    {"gelu_fast", ACTIVATION_GELU_TANH},
+    {"gelu_accurate", ACTIVATION_GELU_TANH},
+    {"relu", ACTIVATION_RELU},
+    {"silu", ACTIVATION_SILU},
+    {"swish", ACTIVATION_SILU},
+    {"tanh", ACTIVATION_TANH},
+};
+
+static enum err read_architecture(const cJSON *root, struct model_config *c, struct errmsg *msg) {
+    const cJSON *list = json_get(root, "architectures");
+    const char *name = NULL, *type;
+    if (list && !(cJSON_IsArray(list) && (!list->child || cJSON_IsString(list->child))))
+        return err_set(msg, ERR_INVALID, "'architectures' must be an array of strings");
+    enum err e = json_get_string(root, "model_type", NULL, &type, msg);
+    if (e)
+        return e;
+    if (list && list->child)
+        name = list->child->valuestring;
+    else if (type && strcmp(type, "bert") == 0)
+        name = "BertModel";
+    else if (type && strcmp(type, "distilbert") == 0)
+        name = "DistilBertModel";
+    else if (type)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "model_type '%.64s' is not supported (bert, distilbert are)", type);
+    else
+        return err_set(msg, ERR_INVALID, "neither 'architectures' nor 'model_type' is there");
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
+        if (strcmp(architectures[i].name, name) != 0)
+            continue;
+        c->arch = architectures[i].arch;
+        c->classification = architectures[i].classification;
+        snprintf(c->architecture, sizeof c->architecture, "%s", name);
+        return ERR_OK;
+    }
+    return err_set(msg, ERR_UNSUPPORTED, "architecture '%.64s' is not supported (" SUPPORTED ")",
+                   name);
+}
+
+// What would change the numbers and is not computed here.
+static enum err refuse_variants(const cJSON *root, struct errmsg *msg) {
+    const char *position;
+    bool decoder, cross;
+    enum err e = json_get_string(root, "position_embedding_type", "absolute", &position, msg);
+    if (!e && strcmp(position, "absolute") != 0)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "position_embedding_type '%.64s' is not supported (absolute is)", position);
+    if (!e)
+        e = json_get_bool(root, "is_decoder", false, &decoder, msg);
+    if (!e)
+        e = json_get_bool(root, "add_cross_attention", false, &cross, msg);
+    if (e)
+        return e;
+    if (decoder || cross)
+        return err_set(msg, ERR_UNSUPPORTED, "'%s' is not supported in an encoder",
+                       decoder ? "is_decoder" : "add_cross_attention");
+    if (json_get(root, "quantization_config"))
+        return err_set(msg, ERR_UNSUPPORTED, "'quantization_config' is not supported");
+    const cJSON *pruned = json_get(root, "pruned_heads");
+    if (pruned && pruned->child)
+        return err_set(msg, ERR_UNSUPPORTED, "'pruned_heads' is not supported");
+    return ERR_OK;
+}
+
+// The first of the two spellings that is there, in [1, max].
+static enum err read_count(const cJSON *root, const char *key, const char *other, int64_t max,
+                           int64_t fallback, size_t *out, struct errmsg *msg) {
+    int64_t v;
+    const char *used = other && !json_get(root, key) && json_get(root, other) ? other : key;
+    enum err e = json_get_int(root, used, 1, max, fallback, &v, msg);
+    if (!e)
+        *out = (size_t)v;
+    return e;
+}
+
+static enum err read_shapes(const cJSON *root, struct model_config *c, struct errmsg *msg) {
+    bool bert = c->arch == MODEL_ARCH_BERT;
+    int64_t pad;
+    double eps = 1e-12;
+    enum err e = read_count(root, bert ? "hidden_size" : "dim", "hidden_size", MAX_HIDDEN, 768,
+                            &c->hidden, msg);
+    if (!e)
+        e = read_count(root, bert ? "num_hidden_layers" : "n_layers", "num_hidden_layers",
+                       MAX_LAYERS, bert ? 12 : 6, &c->layers, msg);
+    if (!e)
+        e = read_count(root, bert ? "num_attention_heads" : "n_heads", "num_attention_heads",
+                       MAX_HIDDEN, 12, &c->heads, msg);
+    if (!e)
+        e = read_count(root, bert ? "intermediate_size" : "hidden_dim", NULL, MAX_FFN, 3072,
+                       &c->ffn, msg);
+    if (!e)
+        e = read_count(root, "vocab_size", NULL, MAX_VOCAB, 30522, &c->vocab, msg);
+    if (!e)
+        e = read_count(root, "max_position_embeddings", NULL, MAX_POSITIONS, 512, &c->max_positions,
+                       msg);
+    if (!e && bert)
+        e = read_count(root, "type_vocab_size", NULL, MAX_TYPES, 2, &c->type_vocab, msg);
+    if (!e && bert) // DistilBERT's is fixed in its code
+        e = json_get_double(root, "layer_norm_eps", 1e-30, 0.1, 1e-12, &eps, msg);
+    if (!e)
+        e = json_get_int(root, "pad_token_id", 0, (int64_t)c->vocab - 1, 0, &pad, msg);
+    if (e)
+        return e;
+    if (c->hidden % c->heads != 0)
+        return err_set(msg, ERR_INVALID, "%zu attention heads do not divide the hidden size %zu",
+                       c->heads, c->hidden);
+    c->norm_eps = (float)eps;
+    c->pad_id = (int32_t)pad;
+    return ERR_OK;
+}
+
+static enum err read_activation(const cJSON *root, struct model_config *c, struct errmsg *msg) {
+    const char *key = c->arch == MODEL_ARCH_BERT ? "hidden_act" : "activation", *name;
+    enum err e = json_get_string(root, key, "gelu", &name, msg);
+    if (e)
+        return e;
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+        if (strcmp(activations[i].name, name) == 0) {
+            c->activation = activations[i].activation;
+            return ERR_OK;
+        }
+    }
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "%s '%.64s' is not supported (gelu, gelu_python, gelu_new, gelu_pytorch_tanh, "
+                   "gelu_python_tanh, gelu_fast, gelu_accurate, relu, silu, swish, tanh are)",
+                   key, name);
+}
+
+// id2label is {"0": "name", ...}: every number below its size once, in any order.
+static enum err read_label(const cJSON *item, struct model_config *c, struct errmsg *msg) {
+    char *end;
+    unsigned long i = strtoul(item->string, &end, 10);
+    char canonical[24];
+    snprintf(canonical, sizeof canonical, "%lu", i);
+    if (strcmp(canonical, item->string) != 0 || i >= c->labels)
+        return err_set(msg, ERR_INVALID, "'id2label' has the key '%.32s', not 0 to %zu",
+                       item->string, c->labels - 1);
+    if (!cJSON_IsString(item))
+        return err_set(msg, ERR_INVALID, "'id2label' names no string for %lu", i);
+    c->label_names[i] = mem_strndup(item->valuestring, strlen(item->valuestring));
+    return c->label_names[i] ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a label");
+}
+
+static enum err read_labels(const cJSON *root, struct model_config *c, struct errmsg *msg) {
+    const cJSON *names = json_get(root, "id2label"), *item;
+    int64_t told;
+    enum err e = json_get_int(root, "num_labels", 1, MAX_LABELS, 0, &told, msg);
+    if (e)
+        return e;
+    if (names && (!cJSON_IsObject(names) || !names->child))
+        return err_set(msg, ERR_INVALID, "'id2label' must be an object with at least one label");
+    int listed = names ? cJSON_GetArraySize(names) : 0;
+    if (listed > MAX_LABELS)
+        return err_set(msg, ERR_INVALID, "'id2label' has %d labels, at most %d are taken", listed,
+                       MAX_LABELS);
+    if (listed && told && listed != told)
+        return err_set(msg, ERR_INVALID, "'num_labels' is %lld, 'id2label' has %d labels",
+                       (long long)told, listed);
+    size_t n = listed ? (size_t)listed : told ? (size_t)told : 2; // transformers' default
+    c->label_names = mem_calloc(n, sizeof *c->label_names);
+    if (!c->label_names)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu labels", n);
+    c->labels = n;
+    // no key stands twice, so n keys below n are all of them
+    if (listed) {
+        cJSON_ArrayForEach(item, names) {
+            if ((e = read_label(item, c, msg)))
+                return e;
+        }
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+        int len = snprintf(name, sizeof name, "LABEL_%zu", i);
+        if (!(c->label_names[i] = mem_strndup(name, (size_t)len)))
+            return err_set(msg, ERR_NOMEM, "no memory for a label");
+    }
+    return ERR_OK;
+}
+
+static enum err read_config(const char *name, const cJSON *root, struct model_config *out,
+                            struct errmsg *msg) {
+    *out = (struct model_config){0};
+    enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
+    if (!e)
+        e = read_architecture(root, out, msg);
+    if (!e)
+        e = refuse_variants(root, msg);
+    if (!e)
+        e = read_shapes(root, out, msg);
+    if (!e)
+        e = read_activation(root, out, msg);
+    if (!e && out->classification)
+        e = read_labels(root, out, msg);
+    if (e) {
+        model_config_free(out);
+        return err_prefix(msg, e, "%s", name);
+    }
+    return ERR_OK;
+}
+
+enum err model_config_load(const char *folder, struct model_config *out, struct errmsg *msg) {
+    *out = (struct model_config){0};
+    char *path = file_join(folder, "config.json");
+    if (!path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open config.json", folder);
+    cJSON *root;
+    enum err e = json_parse_file(path, MAX_CONFIG_BYTES, &root, msg);
+    if (!e)
+        e = read_config(path, root, out, msg);
+    cJSON_Delete(root);
+    mem_free(path);
+    return e;
+}
+
+enum err model_config_parse(const char *name, const char *text, size_t len,
+                            struct model_config *out, struct errmsg *msg) {
+    *out = (struct model_config){0};
+    cJSON *root;
+    enum err e = json_parse(text, len, &json_limits_file, &root, NULL, msg);
+    if (e)
+        return err_prefix(msg, e, "%s", name);
+    e = read_config(name, root, out, msg);
+    cJSON_Delete(root);
+    return e;
+}
+
+void model_config_free(struct model_config *c) {
+    for (size_t i = 0; c->label_names && i < c->labels; i++)
+        mem_free(c->label_names[i]);
+    mem_free(c->label_names);
+    *c = (struct model_config){0};
+}

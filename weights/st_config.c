@@ -1,0 +1,175 @@
+// See st_config.h.
+#include "weights/st_config.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MAX_BYTES = 16 << 20,
+    MAX_LENGTH = 1 << 24, // above it a tokenizer_config means "no limit" (transformers writes 1e30)
+    MAX_PROMPTS = 1 << 12,
+};
+
+// *root stays NULL, and it is no error, where the file is not there.
+static enum err read_optional(const char *folder, const char *name, cJSON **root,
+                              struct errmsg *msg) {
+    *root = NULL;
+    char *path = file_join(folder, name);
+    if (!path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open %s", folder, name);
+    enum err e = ERR_OK;
+    if (file_exists(path)) {
+        e = json_parse_file(path, MAX_BYTES, root, msg);
+        if (!e && !cJSON_IsObject(*root)) {
+            cJSON_Delete(*root);
+            *root = NULL;
+            e = err_set(msg, ERR_INVALID, "%s: not a JSON object", path);
+        }
+    }
+    mem_free(path);
+    return e;
+}
+
+static void lower_limit(struct st_config *c, double length) {
+    if (length <= MAX_LENGTH && (c->max_length == 0 || (size_t)length < c->max_length))
+        c->max_length = (size_t)length;
+}
+
+// Older releases named the file after the architecture.
+static enum err read_sentence_config(const char *folder, struct st_config *c, struct errmsg *msg) {
+    static const char *const names[] = {"sentence_bert_config.json",
+                                        "sentence_distilbert_config.json",
+                                        "sentence_roberta_config.json"};
+    cJSON *root = NULL;
+    const char *used = names[0];
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && !root && i < sizeof names / sizeof *names; i++)
+        e = read_optional(folder, used = names[i], &root, msg);
+    if (e || !root)
+        return e;
+    int64_t length;
+    e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
+    if (!e)
+        e = json_get_bool(root, "do_lower_case", false, &c->do_lower_case, msg);
+    if (!e)
+        lower_limit(c, (double)length);
+    cJSON_Delete(root);
+    return e ? err_prefix(msg, e, "%s/%s", folder, used) : ERR_OK;
+}
+
+static enum err read_tokenizer_config(const char *folder, struct st_config *c, struct errmsg *msg) {
+    cJSON *root;
+    double length;
+    enum err e = read_optional(folder, "tokenizer_config.json", &root, msg);
+    if (e || !root)
+        return e;
+    e = json_get_double(root, "model_max_length", 1, 1e300, 1e30, &length, msg);
+    if (!e)
+        lower_limit(c, length);
+    cJSON_Delete(root);
+    return e ? err_prefix(msg, e, "%s/tokenizer_config.json", folder) : ERR_OK;
+}
+
+static enum err add_prompt(struct st_config *c, const cJSON *item, struct errmsg *msg) {
+    // ST writes null for a name that has no text
+    if (!cJSON_IsString(item) && !cJSON_IsNull(item))
+        return err_set(msg, ERR_INVALID, "'prompts': '%.100s' must be a string", item->string);
+    const char *text = cJSON_IsString(item) ? item->valuestring : "";
+    struct st_prompt *p = &c->prompts[c->prompt_count++];
+    p->name = mem_strndup(item->string, strlen(item->string));
+    p->text = mem_strndup(text, strlen(text));
+    return p->name && p->text ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a prompt");
+}
+
+static enum err read_prompts(const cJSON *root, struct st_config *c, struct errmsg *msg) {
+    const cJSON *prompts = json_get(root, "prompts"), *item;
+    const char *name;
+    enum err e = json_get_string(root, "default_prompt_name", NULL, &name, msg);
+    if (e)
+        return e;
+    if (prompts) {
+        int n = cJSON_IsObject(prompts) ? cJSON_GetArraySize(prompts) : -1;
+        if (n < 0 || n > MAX_PROMPTS)
+            return err_set(msg, ERR_INVALID, "'prompts' must be an object of at most %d prompts",
+                           MAX_PROMPTS);
+        if (!(c->prompts = mem_calloc((size_t)n, sizeof *c->prompts)))
+            return err_set(msg, ERR_NOMEM, "no memory for %d prompts", n);
+        cJSON_ArrayForEach(item, prompts) {
+            if ((e = add_prompt(c, item, msg)))
+                return e;
+        }
+    }
+    if (!name)
+        return ERR_OK;
+    c->default_prompt = st_config_prompt(c, name);
+    return c->default_prompt
+               ? ERR_OK
+               : err_set(msg, ERR_INVALID,
+                         "'default_prompt_name' is '%.100s', which 'prompts' lacks", name);
+}
+
+static enum err read_similarity(const cJSON *root, struct st_config *c, struct errmsg *msg) {
+    static const char *const names[] = {"cosine", "dot", "euclidean", "manhattan"};
+    const char *name;
+    enum err e = json_get_string(root, "similarity_fn_name", NULL, &name, msg);
+    if (e || !name)
+        return e;
+    if (strcmp(name, "dot_product") == 0)
+        name = "dot";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], name) == 0) {
+            snprintf(c->similarity, sizeof c->similarity, "%s", name);
+            return ERR_OK;
+        }
+    }
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "similarity_fn_name '%.64s' is not supported (cosine, dot, euclidean, manhattan "
+                   "are)",
+                   name);
+}
+
+static enum err read_model_config(const char *folder, struct st_config *c, struct errmsg *msg) {
+    static const char file[] = "config_sentence_transformers.json";
+    cJSON *root;
+    enum err e = read_optional(folder, file, &root, msg);
+    if (e || !root)
+        return e;
+    e = read_prompts(root, c, msg);
+    if (!e)
+        e = read_similarity(root, c, msg);
+    cJSON_Delete(root);
+    return e ? err_prefix(msg, e, "%s/%s", folder, file) : ERR_OK;
+}
+
+enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
+                        struct errmsg *msg) {
+    *out = (struct st_config){.max_length = max_positions};
+    enum err e = read_sentence_config(folder, out, msg);
+    if (!e)
+        e = read_tokenizer_config(folder, out, msg);
+    if (!e)
+        e = read_model_config(folder, out, msg);
+    if (e)
+        st_config_free(out);
+    return e;
+}
+
+void st_config_free(struct st_config *c) {
+    for (size_t i = 0; i < c->prompt_count; i++) {
+        mem_free(c->prompts[i].name);
+        mem_free(c->prompts[i].text);
+    }
+    mem_free(c->prompts);
+    *c = (struct st_config){0};
+}
+
+const char *st_config_prompt(const struct st_config *c, const char *name) {
+    for (size_t i = 0; i < c->prompt_count; i++)
+        if (strcmp(c->prompts[i].name, name) == 0)
+            return c->prompts[i].text;
+    return NULL;
+}

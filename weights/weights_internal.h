@@ -1,0 +1,33 @@
+// What weights.c (opening) and take.c (looking up) share. Not for other rooms.
+#ifndef TRINE_WEIGHTS_WEIGHTS_INTERNAL_H
+#define TRINE_WEIGHTS_WEIGHTS_INTERNAL_H
+
+#include "base/file.h"
+#include "weights/safetensors.h"
+#include "weights/weights.h"
+
+enum { WEIGHTS_MAX_PREFIX = 32 };
+
+struct shard {
+    char *path; // owned
+    struct file_map map;
+    struct safetensors content; // views into map
+};
+
+struct entry {
+    struct tensor tensor;
+    const struct shard *shard;
+    bool taken;
+};
+
+struct weights {
+    char *path; // of the file or the index, for messages; owned
+    struct shard *shards;
+    size_t shard_count;
+    struct entry *entries; // [count], in file order
+    struct entry **sorted; // [count], by name
+    size_t count;
+    char prefix[WEIGHTS_MAX_PREFIX]; // "" until detected
+};
+
+#endif
