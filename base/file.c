@@ -43,8 +43,8 @@ static enum err open_regular(const char *path, int *fd, size_t *size, struct err
 }
 
 enum err file_read(const char *path, size_t max, char **data, size_t *len, struct errmsg *msg) {
-    int fd;
-    size_t size, got = 0;
+    int fd = -1;
+    size_t size = 0, got = 0;
     enum err e = open_regular(path, &fd, &size, msg);
     if (e)
         return e;
@@ -85,15 +85,14 @@ enum err file_read(const char *path, size_t max, char **data, size_t *len, struc
 
 enum err file_map_open(struct file_map *map, const char *path, struct errmsg *msg) {
     *map = (struct file_map){0};
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     enum err e = open_regular(path, &fd, &size, msg);
     if (e)
         return e;
     if (size > 0) {
-        void *p = fault_hit(FAULT_FILE)
-                      ? (errno = EIO, MAP_FAILED)
-                      : mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        void *p = fault_hit(FAULT_FILE) ? (errno = EIO, MAP_FAILED)
+                                        : mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
             e = fail(msg, path, "map");
         else
@@ -119,8 +118,7 @@ bool file_is_dir(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static enum err write_all(int fd, const char *path, const char *p, size_t len,
-                          struct errmsg *msg) {
+static enum err write_all(int fd, const char *path, const char *p, size_t len, struct errmsg *msg) {
     while (len) {
         ssize_t n = fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1) : write(fd, p, len);
         if (n < 0 && errno == EINTR)

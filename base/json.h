@@ -1,8 +1,8 @@
-// JSON from outside: a strict check first, then cJSON builds the tree. Role: the one edge where JSON
-// bytes become values, for requests and for model files alike. Getters never coerce.
-// The check is RFC 8259 to the letter plus our own limits (depth, number of values, no duplicate
-// key, no NUL, no lone surrogate, no number outside a double), linear in time, never recursive.
-// Thread rule: pure functions; json_init once from main before any other.
+// JSON from outside: a strict check first, then cJSON builds the tree. Role: the one edge where
+// JSON bytes become values, for requests and for model files alike. Getters never coerce. The check
+// is RFC 8259 to the letter plus our own limits (depth, number of values, no duplicate key, no NUL,
+// no lone surrogate, no number outside a double), linear in time, never recursive. Thread rule:
+// pure functions; json_init once from main before any other.
 #ifndef TRINE_BASE_JSON_H
 #define TRINE_BASE_JSON_H
 

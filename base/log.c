@@ -64,10 +64,10 @@ void log_line(enum log_level level, const char *fmt, ...) {
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    int n = snprintf(
-        line, sizeof line,
-        json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"%s\"}\n" : "%s.%03ldZ %-5s %s\n",
-        stamp, now.tv_nsec / 1000000, level_names[level], clean);
+    int n = snprintf(line, sizeof line,
+                     json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"%s\"}\n"
+                          : "%s.%03ldZ %-5s %s\n",
+                     stamp, now.tv_nsec / 1000000, level_names[level], clean);
     if (n < 0)
         return;
     size_t len = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;

@@ -67,8 +67,7 @@ enum err thread_cond_init(pthread_cond_t *cond) {
 }
 
 bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us) {
-    struct timespec t = {.tv_sec = deadline_us / 1000000,
-                         .tv_nsec = deadline_us % 1000000 * 1000};
+    struct timespec t = {.tv_sec = deadline_us / 1000000, .tv_nsec = deadline_us % 1000000 * 1000};
     return pthread_cond_timedwait(cond, mutex, &t) != ETIMEDOUT;
 }
 

@@ -34,8 +34,7 @@ size_t utf8_decode(const char *s, size_t len, uint32_t *cp) {
     if (c < 0xf5) {
         if (len < 4 || !tail(p[1]) || !tail(p[2]) || !tail(p[3]))
             return 0;
-        uint32_t v =
-            (c & 0x07) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
+        uint32_t v = (c & 0x07) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
         if (v < 0x10000 || v > 0x10ffff)
             return 0;
         *cp = v;

@@ -23,9 +23,9 @@ struct http_request {
     const char *method, *path, *query; // path is decoded and normalised; query may be NULL
     const char *body;                  // [body_len], NUL behind
     size_t body_len;
-    int64_t arrived_us;                // monotonic: its first byte's time
-    char id[40];                       // x-request-id: the client's if it is sane, else made here
-    void *ctx;                         // the handler's own
+    int64_t arrived_us; // monotonic: its first byte's time
+    char id[40];        // x-request-id: the client's if it is sane, else made here
+    void *ctx;          // the handler's own
     // Set (with cancel called once, on a socket thread) when the client is gone: reset or closed
     // both ways; a half-close alone is not gone.
     atomic_bool gone;
@@ -45,10 +45,10 @@ struct http_response {
 
 struct http_options {
     const char *host;
-    int port;                // 0: a free one is picked
-    size_t max_connections;  // further ones get 503 and are closed
-    size_t max_body;         // bytes; over it 413 before reading
-    int read_timeout_ms;     // head and body must be whole within it (408 or close)
+    int port;               // 0: a free one is picked
+    size_t max_connections; // further ones get 503 and are closed
+    size_t max_body;        // bytes; over it 413 before reading
+    int read_timeout_ms;    // head and body must be whole within it (408 or close)
     int write_timeout_ms;
     // Called on a socket thread before the body is read: an answer (status != 0) refuses the
     // request there (404, 405, 401, 413 per route, 415). May be NULL.

@@ -22,11 +22,11 @@ struct job {
     int32_t *cu_seqlens;     // [seqs + 1]
     int32_t *skip;           // [seqs] prompt tokens kept out of the pool, or NULL
     size_t seqs;
-    bool normalize;          // vectors: L2-normalise
-    float *out;              // [seqs, model->dim] results
+    bool normalize; // vectors: L2-normalise
+    float *out;     // [seqs, model->dim] results
     enum lane lane;
-    int64_t deadline_us;     // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
-    size_t reserved;         // tokens held by scheduler_reserve
+    int64_t deadline_us; // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
+    size_t reserved;     // tokens held by scheduler_reserve
     void (*done)(struct job *job); // on the engine's thread: must be quick, may free the job
     void *ctx;                     // the submitter's own
 

@@ -40,7 +40,7 @@ struct model {
 
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
                     struct errmsg *msg) MUST_CHECK;
-void model_free(struct model *m); // NULL is fine
+void model_free(struct model *m);   // NULL is fine
 const char *task_name(enum task t); // "embed", "rerank", "classify"
 
 // Workspace bytes for one forward of at most this many tokens and sequences.

@@ -12,7 +12,7 @@
 struct scheduler;
 
 struct scheduler_options {
-    struct device *device;     // driven by the engine thread from start to stop
+    struct device *device;       // driven by the engine thread from start to stop
     struct model *const *models; // for the size of the workspaces
     size_t model_count;
     size_t max_batch_tokens; // 0: 512
@@ -22,10 +22,10 @@ struct scheduler_options {
 struct scheduler_stats {
     uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_late, jobs_refused;
     uint64_t batches, tokens, sequences, yields;
-    uint64_t busy_us;                      // device time
-    size_t queued_tokens, queued_jobs;     // now
-    int64_t heartbeat_us;                  // when the engine thread last looked at its queue
-    bool working;                          // it is inside a batch
+    uint64_t busy_us;                  // device time
+    size_t queued_tokens, queued_jobs; // now
+    int64_t heartbeat_us;              // when the engine thread last looked at its queue
+    bool working;                      // it is inside a batch
     size_t workspace_bytes;
 };
 
@@ -46,7 +46,8 @@ void scheduler_submit(struct scheduler *s, struct job *job);
 
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
-// Drains, ends the engine thread after at most timeout_us (what is left gets ERR_UNAVAILABLE), frees.
+// Drains, ends the engine thread after at most timeout_us (what is left gets ERR_UNAVAILABLE),
+// frees.
 void scheduler_stop(struct scheduler *s, int64_t timeout_us);
 
 struct scheduler_stats scheduler_read_stats(struct scheduler *s);

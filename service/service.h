@@ -12,19 +12,19 @@ struct metrics;
 struct front;
 
 struct service_options {
-    const char *host;           // "127.0.0.1"
-    int port;                   // 8080; 0 picks a free one
-    const char *api_key_file;   // NULL: no keys asked
-    size_t max_client_batch;    // inputs a request, 2,048
-    size_t max_batch_tokens;    // 0: the scheduler's default
-    size_t max_queue_tokens;    // 0: the scheduler's default
-    size_t max_connections;     // 512
-    size_t max_body;            // bytes, 32 MiB
-    int request_timeout_s;      // 60
-    int drain_timeout_s;        // 30
-    bool auto_truncate;         // truncate on every route unless the request says otherwise
-    bool accept_token_ids;      // on /v1/embeddings (FAULTS 66)
-    const char *cors_origin;    // NULL: none
+    const char *host;         // "127.0.0.1"
+    int port;                 // 8080; 0 picks a free one
+    const char *api_key_file; // NULL: no keys asked
+    size_t max_client_batch;  // inputs a request, 2,048
+    size_t max_batch_tokens;  // 0: the scheduler's default
+    size_t max_queue_tokens;  // 0: the scheduler's default
+    size_t max_connections;   // 512
+    size_t max_body;          // bytes, 32 MiB
+    int request_timeout_s;    // 60
+    int drain_timeout_s;      // 30
+    bool auto_truncate;       // truncate on every route unless the request says otherwise
+    bool accept_token_ids;    // on /v1/embeddings (FAULTS 66)
+    const char *cors_origin;  // NULL: none
 };
 
 struct service {

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The whole test run: every program and script of tests/, in the release build and under the
+# sanitizers, then the static checks. Called by `make test` after the builds. Prints a line per
+# program and closes with the sum "N passed, N failed[, N skipped]"; exits 1 when anything failed.
+# A program that ends badly without saying so counts as one failure.
+set -u
+cd "$(dirname "$0")/.."
+passed=0 failed=0 skipped=0
+logs=build/test-logs
+mkdir -p "$logs"
+
+# run LABEL COMMAND...: runs it, adds its closing line to the sum.
+run() {
+    local label=$1 log line p=0 f=0 s=0 rc started=$SECONDS
+    shift
+    log=$logs/${label//[^A-Za-z0-9_.-]/_}.log
+    timeout 600 "$@" >"$log" 2>&1 </dev/null
+    rc=$?
+    line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
+    if [ -n "$line" ]; then
+        read -r p _ f _ s _ <<<"$line"
+        p=${p:-0} f=${f:-0} s=${s:-0}
+    fi
+    if [ "$rc" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+    if [ "$rc" -eq 0 ] && [ "$p" -eq 0 ] && [ "$s" -eq 0 ]; then f=1; fi # said nothing: not a pass
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    printf '%-44s %6d passed, %d failed%s (%d s)\n' "$label" "$p" "$f" "${s:+, $s skipped}" $((SECONDS - started))
+    if [ "$f" -ne 0 ]; then
+        echo "---- $label (exit $rc), the end of $log:"
+        tail -n 40 "$log"
+        echo "----"
+    fi
+}
+
+# check LABEL COMMAND...: a check that is silent when all is well counts as one.
+check() {
+    local label=$1
+    shift
+    run "$label" bash -c '"$@" && echo "1 passed, 0 failed"' _ "$@"
+}
+
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
+unset OPENBLAS_CORETYPE
+
+for variant in "" asan/; do
+    for program in build/${variant}tests/unit/test_* build/${variant}tests/golden/test_*; do
+        case $program in *.o | *.d) continue ;; esac
+        [ -x "$program" ] && run "${variant:-release/}${program##*/}" "$program"
+    done
+done
+for program in build/tsan/tests/unit/test_*; do
+    case $program in *.o | *.d) continue ;; esac
+    [ -x "$program" ] && run "tsan/${program##*/}" "$program"
+done
+for program in build/asan/tests/fuzz/fuzz_*; do
+    case $program in *.o | *.d) continue ;; esac
+    name=${program##*/fuzz_}
+    [ -x "$program" ] && run "asan/corpus/$name" "$program" "tests/fuzz/corpus/$name"
+done
+for script in tests/http/test_*.py; do
+    name=${script##*/}
+    run "release/${name%.py}" python3 "$script" build/trine
+    run "asan/${name%.py}" python3 "$script" build/asan/trine
+done
+
+check includes tools/check_includes.sh
+check format bash -c 'git ls-files "*.c" "*.h" | grep -v unicode_tables | xargs clang-format --dry-run -Werror'
+check cppcheck tools/check_static.sh cppcheck
+check clang-tidy tools/check_static.sh clang-tidy
+check gcc-analyzer tools/check_static.sh analyzer
+
+if [ "$skipped" -gt 0 ]; then
+    echo "$passed passed, $failed failed, $skipped skipped"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,158 @@
+// base/: arenas, buffers, checked sizes, UTF-8, files.
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "base/utf8.h"
+#include "tests/check.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void test_mem(void) {
+    CHECK(mem_alloc(SIZE_MAX / 2, 3) == NULL);
+    CHECK(mem_calloc(SIZE_MAX, 1) == NULL);
+    void *p = mem_alloc(0, 8);
+    CHECK(p != NULL);
+    mem_free(p);
+    float *a = mem_alloc_aligned(3000000, sizeof *a);
+    CHECK(a && (uintptr_t)a % 64 == 0 && a[0] == 0 && a[2999999] == 0);
+    mem_free(a);
+    fault_arm(FAULT_ALLOC, 2, false);
+    void *first = mem_alloc(1, 1), *second = mem_alloc(1, 1), *third = mem_alloc(1, 1);
+    CHECK(first && !second && third);
+    CHECK_INT(fault_calls(FAULT_ALLOC), 3);
+    fault_disarm();
+    mem_free(first);
+    mem_free(third);
+    CHECK(fault_arm_spec("alloc:3+") && !fault_arm_spec("alloc:0") && !fault_arm_spec("disk:1"));
+    fault_disarm();
+}
+
+static void test_arena(void) {
+    struct arena a;
+    CHECK(arena_init(&a, 256) == ERR_OK);
+    char *p = arena_alloc(&a, 1, 1), *q = arena_alloc(&a, 100, 1);
+    CHECK(p && q && (uintptr_t)q % 64 == 0 && q - p == 64);
+    CHECK(arena_alloc(&a, 100, 1) == NULL);
+    CHECK(arena_alloc(&a, SIZE_MAX / 2, 4) == NULL);
+    CHECK(arena_alloc(&a, 64, 1) != NULL);
+    CHECK_INT(arena_cost(65, 1), 128);
+    arena_reset(&a);
+    CHECK(arena_alloc(&a, 256, 1) == p);
+    arena_free(&a);
+}
+
+static void test_buf(void) {
+    struct buf b = {0};
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&b, "%d,", i);
+    CHECK_INT(b.len, 3890);
+    CHECK(!b.failed && b.data[b.len] == '\0' && strncmp(b.data, "0,1,2,", 6) == 0);
+    fault_arm(FAULT_ALLOC, 1, true);
+    for (int i = 0; i < 10000; i++)
+        buf_putc(&b, 'x');
+    fault_disarm();
+    CHECK(b.failed);
+    buf_free(&b);
+}
+
+static void test_utf8(void) {
+    for (uint32_t cp = 0; cp <= 0x10ffff; cp += cp < 0x3000 ? 1 : 97) {
+        if (cp >= 0xd800 && cp < 0xe000)
+            continue;
+        char out[4];
+        uint32_t back = 0;
+        size_t n = utf8_encode(cp, out);
+        if (utf8_decode(out, n, &back) != n || back != cp || utf8_decode(out, n - 1, &back) == n)
+            CHECK(!"round trip");
+    }
+    size_t bad = 99;
+    CHECK(utf8_valid("abcdefgh\xc3\xa9zzzzzzzzz", 19, &bad));
+    CHECK(!utf8_valid("abcdefgh\xc3\xa9zzzzzzz\xff", 18, &bad));
+    CHECK_INT(bad, 17);
+    CHECK(!utf8_valid("\xc3", 1, &bad) && bad == 0);
+    CHECK(utf8_valid("", 0, NULL));
+}
+
+static void test_file(void) {
+    char dir[] = "/tmp/trine-test-XXXXXX";
+    struct errmsg msg = {0};
+    CHECK(mkdtemp(dir) != NULL);
+    char *deep = file_join(dir, "a/b"), *path = file_join(dir, "a/b/f");
+    CHECK_OK(file_make_dirs(deep, &msg), msg);
+    CHECK_OK(file_make_dirs(deep, &msg), msg);
+    CHECK(file_is_dir(deep));
+    CHECK_OK(file_write_atomic(path, "hello", 5, &msg), msg);
+    char *data;
+    size_t len;
+    CHECK_OK(file_read(path, 100, &data, &len, &msg), msg);
+    CHECK(len == 5 && strcmp(data, "hello") == 0);
+    mem_free(data);
+    CHECK(file_read(path, 4, &data, &len, &msg) == ERR_TOO_LARGE);
+    CHECK(file_read(deep, 100, &data, &len, &msg) == ERR_INVALID);
+    CHECK(file_read("/nonexistent/x", 100, &data, &len, &msg) == ERR_NOT_FOUND);
+    CHECK_STR(msg.text, "/nonexistent/x: cannot open: No such file or directory");
+    struct file_map map;
+    CHECK_OK(file_map_open(&map, path, &msg), msg);
+    CHECK(map.size == 5 && memcmp(map.data, "hello", 5) == 0);
+    file_map_close(&map);
+    // a failed write leaves the old file and no debris
+    for (long nth = 1; nth <= 2; nth++) {
+        fault_arm(FAULT_FILE, nth, true);
+        CHECK(file_write_atomic(path, "other", 5, &msg) == ERR_IO);
+        fault_disarm();
+        CHECK_OK(file_read(path, 100, &data, &len, &msg), msg);
+        CHECK_STR(data, "hello");
+        mem_free(data);
+    }
+    CHECK(unlink(path) == 0 && rmdir(deep) == 0);
+    deep[strlen(deep) - 2] = '\0';
+    CHECK(rmdir(deep) == 0 && rmdir(dir) == 0);
+    mem_free(deep);
+    mem_free(path);
+}
+
+static void *set_flag(void *arg) {
+    *(int *)arg = 42;
+    return NULL;
+}
+
+static void test_thread(void) {
+    pthread_t t;
+    struct errmsg msg = {0};
+    int flag = 0;
+    struct thread_options options = {.name = "test", .stack_bytes = 1 << 20, .nice = 1};
+    CHECK_OK(thread_start(&t, &options, set_flag, &flag, &msg), msg);
+    pthread_join(t, NULL);
+    CHECK_INT(flag, 42);
+    fault_arm(FAULT_THREAD, 1, false);
+    CHECK(thread_start(&t, &options, set_flag, &flag, &msg) == ERR_IO);
+    fault_disarm();
+    CHECK(thread_cpu_count() >= 1 && thread_memory_limit() > 1 << 20);
+}
+
+static void test_err(void) {
+    struct errmsg msg;
+    CHECK(err_set(&msg, ERR_INVALID, "tensor '%s'", "x") == ERR_INVALID);
+    CHECK(err_prefix(&msg, ERR_INVALID, "%s", "model.safetensors") == ERR_INVALID);
+    CHECK_STR(msg.text, "model.safetensors: tensor 'x'");
+    CHECK(err_set(NULL, ERR_IO, "no words") == ERR_IO);
+    for (int i = 0; i < ERR_COUNT; i++)
+        CHECK(err_name((enum err)i)[0] != '\0');
+}
+
+int main(void) {
+    test_err();
+    test_mem();
+    test_arena();
+    test_buf();
+    test_utf8();
+    test_file();
+    test_thread();
+    return check_done();
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Static checks over all rooms: cppcheck | clang-tidy | analyzer (gcc's). Silent when clean.
+cd "$(dirname "$0")/.." || exit 1
+rooms='base compute weights tokenizer encoder pooling service'
+# shellcheck disable=SC2086 # the rooms are a list of words
+files=$(find $rooms -name '*.c' | sort)
+portable=$(echo "$files" | grep -vE '_(avx2|avx512)\.c$')
+flags='-std=c11 -I. -D_POSIX_C_SOURCE=200809L'
+case $1 in
+cppcheck)
+    # shellcheck disable=SC2086
+    cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,performance,portability \
+        --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -j2 -I. $portable 2>&1
+    ;;
+clang-tidy)
+    # shellcheck disable=SC2086
+    echo $portable | tr ' ' '\n' | xargs -P2 -n4 sh -c 'clang-tidy --quiet "$@" -- '"$flags"' 2>/dev/null' _ | tee build/clang-tidy.log
+    ! grep -qE '(warning|error):' build/clang-tidy.log
+    ;;
+analyzer)
+    # shellcheck disable=SC2086
+    echo $portable | tr ' ' '\n' | xargs -P2 -n1 sh -c 'gcc '"$flags"' -O1 -fanalyzer -Werror -fsyntax-only "$1"' _
+    ;;
+*)
+    echo "usage: $0 cppcheck|clang-tidy|analyzer" >&2
+    exit 2
+    ;;
+esac
