@@ -20,7 +20,7 @@ struct model_options {
     const char *alias; // a second name, or NULL
     int task;          // -1: the model's own; else an enum task it must be able to do
     int pool_mode;     // -1: the folder's; else an enum pool_mode
-    size_t max_length; // 0: the folder's; else at most the model's positions
+    size_t max_length; // 0: the folder's; it can only lower it
 };
 
 struct model {
