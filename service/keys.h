@@ -1,0 +1,33 @@
+// API keys: read from a file of hashes, compared in constant time. Role: says whether a presented
+// key is one of ours; the keys themselves are never kept, logged or shown.
+// The file has one line a key: name:sha256hex[:role[:weight]], role user or admin (user when
+// absent), weight 1 to 1000 (1); empty lines and lines that begin with # are skipped.
+// Thread rule: immutable after load, any thread.
+#ifndef TRINE_SERVICE_KEYS_H
+#define TRINE_SERVICE_KEYS_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct api_keys;
+
+struct api_key {
+    char name[64];
+    uint8_t hash[32]; // SHA-256 of the key's bytes
+    bool admin;
+    int weight;
+};
+
+// ERR_NOT_FOUND, ERR_IO, ERR_INVALID (file and line; a file without any key is refused too),
+// ERR_NOMEM.
+enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *msg) MUST_CHECK;
+void api_keys_free(struct api_keys *k); // NULL is fine
+size_t api_keys_count(const struct api_keys *k);
+
+// The key that this text is; NULL: none. Its time does not depend on which key matched or on how
+// many bytes of a hash agreed.
+const struct api_key *api_keys_match(const struct api_keys *k, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,26 @@
+// Counters of what was asked and answered, and their Prometheus text. Role: counts by route and
+// status and keeps a histogram of durations; the scheduler's, HTTP's and the pool's own counters
+// are read when the text is made. Thread rule: counting from any thread, without a lock.
+#ifndef TRINE_SERVICE_METRICS_H
+#define TRINE_SERVICE_METRICS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct metrics;
+struct service;
+
+struct metrics *metrics_new(void);    // NULL: memory is out
+void metrics_free(struct metrics *m); // NULL is fine
+
+// One answered request. route is api_route_index's; total_us from its first byte to its answer.
+void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us);
+void metrics_count_unknown_fields(struct metrics *m, int route, size_t fields);
+void metrics_count_cut(struct metrics *m, size_t inputs); // inputs that were truncated
+
+// Prometheus text format 0.0.4 of these and of the service's parts.
+void metrics_print(struct metrics *m, const struct service *s, struct buf *out);
+
+#endif
