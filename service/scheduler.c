@@ -369,7 +369,9 @@ static void *engine_thread(void *arg) {
 
 // ---- from other threads
 
-static void scheduler_free(struct scheduler *s) {
+void scheduler_free(struct scheduler *s) {
+    if (!s)
+        return;
     engine_free(&s->engine);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->ready);
@@ -476,18 +478,23 @@ void scheduler_drain(struct scheduler *s) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-void scheduler_stop(struct scheduler *s, int64_t timeout_us) {
-    if (!s)
-        return;
+void scheduler_end(struct scheduler *s, int64_t timeout_us) {
     int64_t until = clock_now_us() + timeout_us;
     pthread_mutex_lock(&s->mutex);
+    bool ended = s->stopping;
     s->draining = true;
-    while (s->held_tokens > 0 && thread_cond_wait_until(&s->empty, &s->mutex, until))
+    while (!ended && s->held_tokens > 0 && thread_cond_wait_until(&s->empty, &s->mutex, until))
         ;
     s->stopping = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
-    pthread_join(s->thread, NULL);
+    if (!ended)
+        pthread_join(s->thread, NULL);
+}
+
+void scheduler_stop(struct scheduler *s, int64_t timeout_us) {
+    if (s)
+        scheduler_end(s, timeout_us);
     scheduler_free(s);
 }
 

@@ -46,8 +46,11 @@ void scheduler_submit(struct scheduler *s, struct job *job);
 
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
-// Drains, ends the engine thread after at most timeout_us (what is left gets ERR_UNAVAILABLE),
-// frees.
+// Drains, then ends the engine thread after at most timeout_us; what is left gets ERR_UNAVAILABLE.
+// The scheduler still answers (reserve and submit refuse, stats are read) until scheduler_free.
+void scheduler_end(struct scheduler *s, int64_t timeout_us);
+void scheduler_free(struct scheduler *s); // ended; NULL is fine
+// Both in one.
 void scheduler_stop(struct scheduler *s, int64_t timeout_us);
 
 struct scheduler_stats scheduler_read_stats(struct scheduler *s);

@@ -46,4 +46,21 @@ enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING };
 // one with that task. NULL: none.
 struct model *service_find_model(const struct service *s, const char *name, enum task task);
 
+// Opens the port and starts the front; every route but livez answers 503 until service_make_ready.
+// On failure everything is closed again.
+enum err service_open(struct service *s, const struct service_options *options,
+                      struct errmsg *msg) MUST_CHECK;
+// Loads the models onto the device, in order, and checks their names. The options' strings are
+// copied. After a failure service_close frees what was loaded.
+enum err service_load_models(struct service *s, struct device *d,
+                             const struct model_options *options, size_t n,
+                             struct errmsg *msg) MUST_CHECK;
+// Starts the scheduler, waits for its warm-up, and lets requests in.
+enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
+// readyz turns 503, new work is refused, accepted work is waited for. False: some was left when the
+// time was over.
+bool service_drain(struct service *s, int64_t timeout_us);
+// Ends everything, drained or not. The device is the caller's and may be freed afterwards.
+void service_close(struct service *s);
+
 #endif

@@ -1,0 +1,144 @@
+// The life of the service: the port opens first, models load behind it, requests are answered when
+// the warm-up has run, and a drain lets everything accepted finish. See service.h.
+#include "service/service.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "service/api.h"
+#include "service/front.h"
+#include "service/keys.h"
+#include "service/metrics.h"
+
+#include <string.h>
+#include <time.h>
+
+static bool is_named(const struct model *m, const char *name) {
+    return strcmp(m->name, name) == 0 || (m->alias && strcmp(m->alias, name) == 0);
+}
+
+struct model *service_find_model(const struct service *s, const char *name, enum task task) {
+    for (size_t i = 0; i < s->model_count; i++) {
+        struct model *m = s->models[i];
+        if (name ? is_named(m, name) : m->task == task)
+            return m;
+    }
+    return NULL;
+}
+
+static enum err start_parts(struct service *s, struct errmsg *msg) {
+    enum err e = ERR_OK;
+    if (s->options.api_key_file)
+        e = api_keys_load(s->options.api_key_file, &s->keys, msg);
+    if (e)
+        return e;
+    s->metrics = metrics_new();
+    if (!s->metrics)
+        return err_set(msg, ERR_NOMEM, "no memory for metrics");
+    struct front_options front = {0};
+    e = front_start(&front, &s->front, msg);
+    if (e)
+        return e;
+    struct http_options http = {
+        .host = s->options.host,
+        .port = s->options.port,
+        .max_connections = s->options.max_connections,
+        .max_body = s->options.max_body,
+        .read_timeout_ms = s->options.request_timeout_s * 1000,
+        .write_timeout_ms = s->options.request_timeout_s * 1000,
+        .check_head = api_check_head,
+        .handle = api_handle,
+        .ctx = s,
+    };
+    return http_start(&http, &s->http, msg);
+}
+
+enum err service_open(struct service *s, const struct service_options *options,
+                      struct errmsg *msg) {
+    *s = (struct service){.options = *options};
+    atomic_store(&s->state, SERVICE_LOADING);
+    enum err e = start_parts(s, msg);
+    if (e)
+        service_close(s);
+    return e;
+}
+
+// Two models under one name would make `model` a guess.
+static enum err check_names(const struct service *s, struct errmsg *msg) {
+    for (size_t i = 0; i < s->model_count; i++) {
+        const char *names[] = {s->models[i]->name, s->models[i]->alias};
+        for (size_t j = 0; j < i; j++)
+            for (size_t k = 0; k < 2; k++)
+                if (names[k] && is_named(s->models[j], names[k]))
+                    return err_set(msg, ERR_INVALID,
+                                   "two models are called '%s'; give one another name with "
+                                   "--model NAME=PATH",
+                                   names[k]);
+    }
+    return ERR_OK;
+}
+
+enum err service_load_models(struct service *s, struct device *d,
+                             const struct model_options *options, size_t n, struct errmsg *msg) {
+    s->device = d;
+    s->models = mem_calloc(n, sizeof(struct model *));
+    if (!s->models)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
+    for (size_t i = 0; i < n; i++) {
+        int64_t start = clock_now_us();
+        enum err e = model_load(&options[i], d, &s->models[i], msg);
+        if (e)
+            return e;
+        s->model_count++;
+        const struct model *m = s->models[i];
+        log_info("model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
+                 m->name, task_name(m->task), m->config.architecture, m->config.layers,
+                 m->max_length, m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
+    }
+    return check_names(s, msg);
+}
+
+enum err service_make_ready(struct service *s, struct errmsg *msg) {
+    struct scheduler_options options = {
+        .device = s->device,
+        .models = s->models,
+        .model_count = s->model_count,
+        .max_batch_tokens = s->options.max_batch_tokens,
+        .max_queue_tokens = s->options.max_queue_tokens,
+    };
+    enum err e = scheduler_start(&options, &s->scheduler, msg);
+    if (!e)
+        e = scheduler_wait_ready(s->scheduler, msg);
+    if (!e) // what was set before is seen by every thread that sees READY
+        atomic_store(&s->state, SERVICE_READY);
+    return e;
+}
+
+bool service_drain(struct service *s, int64_t timeout_us) {
+    int64_t until = clock_now_us() + timeout_us;
+    atomic_store(&s->state, SERVICE_DRAINING);
+    http_drain(s->http);
+    if (s->scheduler)
+        scheduler_drain(s->scheduler);
+    while (http_in_progress(s->http) && clock_now_us() < until) {
+        struct timespec nap = {.tv_nsec = 5000000};
+        nanosleep(&nap, NULL);
+    }
+    return http_in_progress(s->http) == 0;
+}
+
+void service_close(struct service *s) {
+    // the scheduler ends what is left with an error, the front renders it, then sockets close
+    if (s->scheduler)
+        scheduler_end(s->scheduler, 0);
+    if (s->http)
+        http_stop(s->http, 1000000);
+    front_stop(s->front);
+    scheduler_free(s->scheduler);
+    for (size_t i = 0; i < s->model_count; i++)
+        model_free(s->models[i]);
+    mem_free(s->models);
+    metrics_free(s->metrics);
+    api_keys_free(s->keys);
+    *s = (struct service){0};
+}
