@@ -65,3 +65,10 @@ struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t co
     }
     return m;
 }
+
+size_t device_mat_bytes(size_t rows, size_t cols) {
+    size_t count;
+    if (cols > SIZE_MAX / 2 || __builtin_mul_overflow(rows, mat_ld(cols), &count))
+        return SIZE_MAX;
+    return arena_cost(count, sizeof(float));
+}

@@ -132,5 +132,7 @@ void device_linear_add_norm(struct device *d, const struct weight *w, struct mat
 // A [rows, cols] matrix from a workspace, ld = mat_ld(cols); data NULL, and the failure recorded,
 // when the workspace is too small.
 struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols);
+// The bytes that device_mat takes from the workspace: what a planner adds up. SIZE_MAX on overflow.
+size_t device_mat_bytes(size_t rows, size_t cols);
 
 #endif

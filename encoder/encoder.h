@@ -30,13 +30,14 @@ size_t encoder_weight_bytes(const struct encoder *e);
 // The workspace that a forward of at most this many tokens takes.
 size_t encoder_workspace_bytes(const struct encoder *e, size_t tokens);
 
-// Hidden states of the last layer, [N, D], in ws. Failures are the device's (device_sync).
+// Hidden states of the last layer, [N, D], in ws. Failures are the device's (device_sync); where ws
+// was too small data is NULL, which pooling passes on.
 // Positions lie below max_positions, ids below V, type ids below type_vocab: the caller checked.
 struct mat encoder_forward(const struct encoder *e, const struct batch *b, struct arena *ws,
                            const struct forward_hooks *hooks);
 
-// BertPooler's weights where the file has them (a classification head needs them): dense + tanh of
-// the first token. Bound here because they carry the encoder's prefix; NULL when absent.
+// BertPooler's dense layer, whose tanh over the first token a classification head reads. Bound here
+// because it carries the encoder's prefix; NULL where the architecture has no such head.
 const struct weight *encoder_pooler_weight(const struct encoder *e);
 
 #endif

@@ -20,10 +20,10 @@ struct pooler;
 // takes a plain transformers folder. mode_override -1: the folder's; else an enum pool_mode.
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) MUST_CHECK;
-void pooler_free(struct pooler *p); // NULL is fine
-size_t pooler_dim(const struct pooler *p);         // of the vectors it gives
-bool pooler_normalizes(const struct pooler *p);    // a Normalize module is there
-bool pooler_includes_prompt(const struct pooler *p); // false: prompt tokens stay out of the pool
+void pooler_free(struct pooler *p);                   // NULL is fine
+size_t pooler_dim(const struct pooler *p);            // of the vectors it gives
+bool pooler_normalizes(const struct pooler *p);       // a Normalize module is there
+bool pooler_includes_prompt(const struct pooler *p);  // false: prompt tokens stay out of the pool
 const char *pooler_mode_name(const struct pooler *p); // "mean"
 size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs);
 

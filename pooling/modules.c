@@ -1,0 +1,324 @@
+// See modules.h.
+#include "pooling/modules.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_BYTES = 1 << 20, MAX_FEATURES = 1 << 20 };
+
+// In the order in which sentence-transformers joins several old flags.
+static const struct {
+    const char *name, *old_flag;
+    enum pool_mode mode;
+} modes[] = {
+    {"cls", "pooling_mode_cls_token", POOL_CLS},
+    {"max", "pooling_mode_max_tokens", POOL_MAX},
+    {"mean", "pooling_mode_mean_tokens", POOL_MEAN},
+    {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", POOL_MEAN_SQRT},
+    {"lasttoken", "pooling_mode_lasttoken", POOL_LAST},
+};
+enum { MODES = sizeof modes / sizeof *modes };
+#define SUPPORTED_MODES "cls, max, mean, mean_sqrt_len_tokens, lasttoken are"
+
+const char *pool_mode_name(enum pool_mode mode) {
+    for (size_t i = 0; i < MODES; i++)
+        if (modes[i].mode == mode)
+            return modes[i].name;
+    return "unknown";
+}
+
+static enum err add_mode(struct pooling_config *c, const char *name, struct errmsg *msg) {
+    for (size_t i = 0; i < MODES; i++) {
+        if (strcmp(modes[i].name, name) != 0)
+            continue;
+        if (c->mode_count == MODULES_MAX_MODES)
+            return err_set(msg, ERR_UNSUPPORTED, "more than %d pooling modes side by side",
+                           MODULES_MAX_MODES);
+        c->modes[c->mode_count++] = modes[i].mode;
+        return ERR_OK;
+    }
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "pooling mode '%.64s' is not supported (" SUPPORTED_MODES ")", name);
+}
+
+static enum err read_old_flags(const cJSON *root, struct pooling_config *c, struct errmsg *msg) {
+    bool on;
+    enum err e = json_get_bool(root, "pooling_mode_weightedmean_tokens", false, &on, msg);
+    if (!e && on)
+        e = add_mode(c, "weightedmean", msg);
+    for (size_t i = 0; !e && i < MODES; i++) {
+        e = json_get_bool(root, modes[i].old_flag, false, &on, msg);
+        if (!e && on)
+            e = add_mode(c, modes[i].name, msg);
+    }
+    if (!e && c->mode_count == 0)
+        e = add_mode(c, "mean", msg);
+    return e;
+}
+
+enum err modules_read_pooling(const cJSON *root, struct pooling_config *out, struct errmsg *msg) {
+    *out = (struct pooling_config){.include_prompt = true};
+    if (!cJSON_IsObject(root))
+        return err_set(msg, ERR_INVALID, "not a JSON object");
+    bool renamed = json_get(root, "embedding_dimension") != NULL;
+    int64_t dim;
+    enum err e = json_get_int(root, renamed ? "embedding_dimension" : "word_embedding_dimension", 1,
+                              MAX_FEATURES, 0, &dim, msg);
+    if (!e)
+        e = json_get_bool(root, "include_prompt", true, &out->include_prompt, msg);
+    if (e)
+        return e;
+    out->dim = (size_t)dim;
+    const cJSON *mode = json_get(root, "pooling_mode"), *item;
+    if (!mode)
+        return read_old_flags(root, out, msg);
+    if (cJSON_IsString(mode))
+        return add_mode(out, mode->valuestring, msg);
+    if (!cJSON_IsArray(mode) || !mode->child)
+        return err_set(msg, ERR_INVALID, "'pooling_mode' must be a string or an array of strings");
+    cJSON_ArrayForEach(item, mode) {
+        if (!cJSON_IsString(item))
+            return err_set(msg, ERR_INVALID, "'pooling_mode' must be an array of strings");
+        if ((e = add_mode(out, item->valuestring, msg)))
+            return e;
+    }
+    return ERR_OK;
+}
+
+static const char *last_part(const char *dotted) {
+    const char *dot = strrchr(dotted, '.');
+    return dot ? dot + 1 : dotted;
+}
+
+// "torch.nn.modules.activation.Tanh": the class counts, torch has one of each name.
+static enum err read_dense_activation(const char *path, enum activation *out, struct errmsg *msg) {
+    static const struct {
+        const char *name;
+        enum activation activation;
+    } known[] = {
+        {"Tanh", ACTIVATION_TANH}, {"Identity", ACTIVATION_NONE}, {"ReLU", ACTIVATION_RELU},
+        {"GELU", ACTIVATION_GELU}, {"SiLU", ACTIVATION_SILU},
+    };
+    if (strncmp(path, "torch.nn.", 9) == 0) {
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+            if (strcmp(known[i].name, last_part(path)) == 0) {
+                *out = known[i].activation;
+                return ERR_OK;
+            }
+        }
+    }
+    return err_set(
+        msg, ERR_UNSUPPORTED,
+        "activation_function '%.100s' is not supported (Tanh, Identity, ReLU, GELU, SiLU "
+        "of torch.nn are)",
+        path);
+}
+
+// A module that reads or writes something else than the sentence's vector is another kind of model.
+static enum err check_names(const cJSON *root, struct errmsg *msg) {
+    static const char *const keys[] = {"module_input_name", "module_output_name"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *name;
+        enum err e = json_get_string(root, keys[i], "sentence_embedding", &name, msg);
+        if (e)
+            return e;
+        if (strcmp(name, "sentence_embedding") != 0)
+            return err_set(msg, ERR_UNSUPPORTED,
+                           "%s '%.64s' is not supported (sentence_embedding is)", keys[i], name);
+    }
+    return ERR_OK;
+}
+
+enum err modules_read_dense(const cJSON *root, struct dense_config *out, struct errmsg *msg) {
+    *out = (struct dense_config){0};
+    if (!cJSON_IsObject(root))
+        return err_set(msg, ERR_INVALID, "not a JSON object");
+    int64_t in, outs;
+    bool residual;
+    const char *activation;
+    enum err e = json_get_int(root, "in_features", 1, MAX_FEATURES, 0, &in, msg);
+    if (!e)
+        e = json_get_int(root, "out_features", 1, MAX_FEATURES, 0, &outs, msg);
+    if (!e && (in == 0 || outs == 0))
+        e = err_set(msg, ERR_INVALID, "'%s' is missing", in == 0 ? "in_features" : "out_features");
+    if (!e)
+        e = json_get_bool(root, "bias", true, &out->bias, msg);
+    if (!e)
+        e = json_get_bool(root, "use_residual", false, &residual, msg);
+    if (!e && residual)
+        e = err_set(msg, ERR_UNSUPPORTED, "'use_residual' is not supported");
+    if (!e)
+        e = check_names(root, msg);
+    if (!e)
+        e = json_get_string(root, "activation_function", "torch.nn.modules.activation.Tanh",
+                            &activation, msg);
+    if (!e)
+        e = read_dense_activation(activation, &out->activation, msg);
+    if (e)
+        return e;
+    out->in = (size_t)in;
+    out->out = (size_t)outs;
+    return ERR_OK;
+}
+
+static enum err check_path(const char *path, struct errmsg *msg) {
+    if (path[0] == '/' || strchr(path, '\\') || strstr(path, "..") || strlen(path) > 100)
+        return err_set(msg, ERR_INVALID, "path '%.100s' must lead to a folder within the model's",
+                       path);
+    return ERR_OK;
+}
+
+enum { TYPE_TRANSFORMER, TYPE_POOLING, TYPE_DENSE, TYPE_NORMALIZE, TYPES };
+
+// "sentence_transformers.models.Pooling" up to version 5,
+// "sentence_transformers.sentence_transformer.modules.pooling.Pooling" from 6 on.
+static enum err read_type(const char *type, int *out, struct errmsg *msg) {
+    static const char *const names[TYPES] = {"Transformer", "Pooling", "Dense", "Normalize"};
+    if (strncmp(type, "sentence_transformers.", 22) == 0) {
+        for (int i = 0; i < TYPES; i++) {
+            if (strcmp(names[i], last_part(type)) == 0) {
+                *out = i;
+                return ERR_OK;
+            }
+        }
+    }
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "module type '%.100s' is not supported (Transformer, Pooling, Dense, Normalize "
+                   "of sentence_transformers are)",
+                   type);
+}
+
+// Module `at` of the list: Transformer, Pooling, then steps.
+static enum err place_module(size_t at, int kind, const char *type, const char *path,
+                             struct modules *out, char pooling_path[128], struct errmsg *msg) {
+    bool in_place = at < 2 ? kind == (int)at : kind >= TYPE_DENSE;
+    if (!in_place)
+        return err_set(
+            msg, ERR_UNSUPPORTED,
+            "module %zu is %.100s: Transformer, Pooling, then Dense and Normalize is what "
+            "is supported",
+            at, type);
+    if (kind == TYPE_TRANSFORMER && path[0])
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "the transformer lies in '%s'; it is read from the model's folder itself",
+                       path);
+    if (kind == TYPE_POOLING)
+        snprintf(pooling_path, 128, "%s", path);
+    if (kind < TYPE_DENSE)
+        return ERR_OK;
+    if (out->step_count == MODULES_MAX_STEPS)
+        return err_set(msg, ERR_UNSUPPORTED, "more than %d modules after Pooling",
+                       MODULES_MAX_STEPS);
+    struct module_step *s = &out->steps[out->step_count++];
+    s->kind = kind == TYPE_DENSE ? MODULE_DENSE : MODULE_NORMALIZE;
+    snprintf(s->path, sizeof s->path, "%s", path);
+    return ERR_OK;
+}
+
+enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_path[128],
+                           struct errmsg *msg) {
+    *out = (struct modules){0};
+    const cJSON *item;
+    if (!cJSON_IsArray(root))
+        return err_set(msg, ERR_INVALID, "not a JSON array");
+    size_t at = 0;
+    cJSON_ArrayForEach(item, root) {
+        const char *type, *path;
+        int kind = TYPES;
+        if (!cJSON_IsObject(item))
+            return err_set(msg, ERR_INVALID, "module %zu is not an object", at);
+        enum err e = json_get_string(item, "type", "", &type, msg);
+        if (!e)
+            e = json_get_string(item, "path", "", &path, msg);
+        if (!e)
+            e = read_type(type, &kind, msg);
+        if (!e)
+            e = check_path(path, msg);
+        if (!e)
+            e = place_module(at, kind, type, path, out, pooling_path, msg);
+        if (e)
+            return e;
+        at++;
+    }
+    return at >= 2 ? ERR_OK : err_set(msg, ERR_UNSUPPORTED, "no Pooling module");
+}
+
+// folder/path/config.json; *root NULL where it is absent and may be.
+static enum err open_config(const char *folder, const char *path, bool optional, cJSON **root,
+                            char **name, struct errmsg *msg) {
+    *root = NULL;
+    *name = NULL;
+    char *dir = file_join(folder, path);
+    char *full = dir ? file_join(dir, "config.json") : NULL;
+    mem_free(dir);
+    if (!full)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open a module", folder);
+    enum err e = ERR_OK;
+    if (!optional || file_exists(full))
+        e = json_parse_file(full, MAX_BYTES, root, msg);
+    if (e)
+        mem_free(full);
+    else
+        *name = full;
+    return e;
+}
+
+static enum err load_pooling(const char *folder, const char *path, struct pooling_config *out,
+                             struct errmsg *msg) {
+    cJSON *root;
+    char *name;
+    enum err e = open_config(folder, path, false, &root, &name, msg);
+    if (e)
+        return e;
+    e = modules_read_pooling(root, out, msg);
+    if (e)
+        err_prefix(msg, e, "%s", name);
+    cJSON_Delete(root);
+    mem_free(name);
+    return e;
+}
+
+static enum err load_step(const char *folder, struct module_step *s, struct errmsg *msg) {
+    cJSON *root;
+    char *name;
+    enum err e = open_config(folder, s->path, s->kind == MODULE_NORMALIZE, &root, &name, msg);
+    if (e)
+        return e;
+    if (s->kind == MODULE_DENSE)
+        e = modules_read_dense(root, &s->dense, msg);
+    else if (root) // a config.json beside Normalize is new in version 6
+        e = cJSON_IsObject(root) ? check_names(root, msg)
+                                 : err_set(msg, ERR_INVALID, "not a JSON object");
+    if (e)
+        err_prefix(msg, e, "%s", name);
+    cJSON_Delete(root);
+    mem_free(name);
+    return e;
+}
+
+enum err modules_load(const char *folder, struct modules *out, struct errmsg *msg) {
+    *out = (struct modules){.pooling = {.modes = {POOL_MEAN}, .mode_count = 1}};
+    out->pooling.include_prompt = true;
+    char *list = file_join(folder, "modules.json");
+    if (!list)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", folder);
+    if (!file_exists(list)) {
+        mem_free(list);
+        return ERR_OK;
+    }
+    cJSON *root;
+    char path[128] = "";
+    enum err e = json_parse_file(list, MAX_BYTES, &root, msg);
+    if (!e && (e = modules_read_list(root, out, path, msg)))
+        err_prefix(msg, e, "%s", list);
+    cJSON_Delete(root);
+    mem_free(list);
+    if (!e)
+        e = load_pooling(folder, path, &out->pooling, msg);
+    for (size_t i = 0; !e && i < out->step_count; i++)
+        e = load_step(folder, &out->steps[i], msg);
+    return e;
+}

@@ -1,0 +1,58 @@
+// What a model folder says about pooling, as plain data: modules.json and each module's
+// config.json, in the form of sentence-transformers 2 to 5 and in that of 6. Role: reading and
+// refusing; no weights, no device. Internal to pooling/. Source followed: sentence_transformers
+// base/model.py, sentence_transformer/modules/pooling.py, base/modules/{dense,normalize}.py. Thread
+// rule: pure functions.
+#ifndef TRINE_POOLING_MODULES_H
+#define TRINE_POOLING_MODULES_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include "compute/device.h"
+
+#include <stdbool.h>
+
+enum { MODULES_MAX_STEPS = 8, MODULES_MAX_MODES = 5 };
+
+struct pooling_config {
+    size_t dim;                              // 0: not said
+    enum pool_mode modes[MODULES_MAX_MODES]; // side by side in this order
+    size_t mode_count;
+    bool include_prompt;
+};
+
+struct dense_config {
+    size_t in, out;
+    bool bias;
+    enum activation activation;
+};
+
+enum module_kind { MODULE_DENSE, MODULE_NORMALIZE };
+
+struct module_step {
+    enum module_kind kind;
+    char path[128]; // of the module's folder, within the model's
+    struct dense_config dense;
+};
+
+struct modules {
+    struct pooling_config pooling;
+    struct module_step steps[MODULES_MAX_STEPS]; // after pooling, in order
+    size_t step_count;
+};
+
+// Without modules.json: mean, no steps. ERR_INVALID, ERR_UNSUPPORTED (module type, pooling mode,
+// activation: named, with what is supported), ERR_NOT_FOUND (a module's config.json), ERR_NOMEM.
+enum err modules_load(const char *folder, struct modules *out, struct errmsg *msg) MUST_CHECK;
+
+// The parts of it, from parsed JSON (fuzzing).
+enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_path[128],
+                           struct errmsg *msg) MUST_CHECK;
+enum err modules_read_pooling(const cJSON *root, struct pooling_config *out,
+                              struct errmsg *msg) MUST_CHECK;
+enum err modules_read_dense(const cJSON *root, struct dense_config *out,
+                            struct errmsg *msg) MUST_CHECK;
+
+const char *pool_mode_name(enum pool_mode mode); // "mean", as sentence-transformers names it
+
+#endif

@@ -1,0 +1,175 @@
+// See pooling.h: the sentence vector. The heads are score_head.c.
+#include "pooling/pooling.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "pooling/modules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct step {
+    struct weight *dense; // [out, in] and bias; NULL: this step normalises
+    size_t out;
+    enum activation activation;
+};
+
+struct pooler {
+    struct device *device;
+    size_t hidden; // D
+    enum pool_mode modes[MODULES_MAX_MODES];
+    size_t mode_count;
+    struct step steps[MODULES_MAX_STEPS];
+    size_t step_count;
+    size_t dim;
+    bool normalizes; // the last step of the folder; not in `steps`
+    bool include_prompt;
+    char mode_name[96];
+};
+
+// The folder's Dense weights: the file must be safetensors and hold nothing else.
+static enum err bind_dense(struct pooler *p, const char *folder, const struct module_step *m,
+                           struct step *out, struct errmsg *msg) {
+    const struct dense_config *c = &m->dense;
+    struct weight_part part = {0};
+    struct weights *w = NULL;
+    char *dir = file_join(folder, m->path);
+    if (!dir)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open %s", folder, m->path);
+    enum err e = weights_open(dir, &w, msg);
+    mem_free(dir);
+    if (!e)
+        e = weights_take(w, "linear.weight", 2, (size_t[]){c->out, c->in}, &part.w, msg);
+    if (!e && c->bias)
+        e = weights_take(w, "linear.bias", 1, &c->out, &part.bias, msg);
+    if (!e)
+        e = weights_check_all_taken(w, msg);
+    if (!e)
+        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1, DTYPE_F32,
+                                           &out->dense, msg);
+    weights_close(w);
+    out->out = c->out;
+    out->activation = c->activation;
+    return e;
+}
+
+static enum err bind_steps(struct pooler *p, const char *folder, const struct modules *m,
+                           struct errmsg *msg) {
+    p->dim = p->hidden * p->mode_count;
+    for (size_t i = 0; i < m->step_count; i++) {
+        const struct module_step *s = &m->steps[i];
+        if (s->kind == MODULE_NORMALIZE) {
+            // whether the last one applies is the caller's wish
+            if (i + 1 == m->step_count)
+                p->normalizes = true;
+            else
+                p->steps[p->step_count++].out = p->dim;
+            continue;
+        }
+        if (s->dense.in != p->dim)
+            return err_set(msg, ERR_INVALID,
+                           "%s/%s/config.json: 'in_features' is %zu, the module before gives %zu",
+                           folder, s->path, s->dense.in, p->dim);
+        enum err e = bind_dense(p, folder, s, &p->steps[p->step_count++], msg);
+        if (e)
+            return e;
+        p->dim = s->dense.out;
+    }
+    return ERR_OK;
+}
+
+static void name_modes(struct pooler *p) {
+    size_t at = 0;
+    for (size_t i = 0; i < p->mode_count && at < sizeof p->mode_name; i++)
+        at += (size_t)snprintf(p->mode_name + at, sizeof p->mode_name - at, "%s%s", i ? "+" : "",
+                               pool_mode_name(p->modes[i]));
+}
+
+enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
+                     struct pooler **out, struct errmsg *msg) {
+    *out = NULL;
+    struct modules m;
+    enum err e = modules_load(folder, &m, msg);
+    if (e)
+        return e;
+    if (m.pooling.dim && m.pooling.dim != hidden)
+        return err_set(msg, ERR_INVALID,
+                       "%s: pooling reads vectors of %zu, config.json's hidden size is %zu", folder,
+                       m.pooling.dim, hidden);
+    struct pooler *p = mem_calloc(1, sizeof *p);
+    if (!p)
+        return err_set(msg, ERR_NOMEM, "%s: no memory for pooling", folder);
+    p->device = d;
+    p->hidden = hidden;
+    p->include_prompt = m.pooling.include_prompt;
+    memcpy(p->modes, m.pooling.modes, sizeof p->modes);
+    p->mode_count = m.pooling.mode_count;
+    if (mode_override >= 0) {
+        p->modes[0] = (enum pool_mode)mode_override;
+        p->mode_count = 1;
+    }
+    name_modes(p);
+    e = bind_steps(p, folder, &m, msg);
+    if (e)
+        pooler_free(p);
+    else
+        *out = p;
+    return e;
+}
+
+void pooler_free(struct pooler *p) {
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].dense)
+            p->device->ops->weight_free(p->device, p->steps[i].dense);
+    mem_free(p);
+}
+
+size_t pooler_dim(const struct pooler *p) { return p->dim; }
+bool pooler_normalizes(const struct pooler *p) { return p->normalizes; }
+bool pooler_includes_prompt(const struct pooler *p) { return p->include_prompt; }
+const char *pooler_mode_name(const struct pooler *p) { return p->mode_name; }
+
+size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs) {
+    size_t bytes = device_mat_bytes(seqs, p->hidden * p->mode_count);
+    for (size_t i = 0; i < p->step_count; i++) {
+        size_t more = p->steps[i].dense ? device_mat_bytes(seqs, p->steps[i].out) : 0;
+        bytes = more > SIZE_MAX - bytes ? SIZE_MAX : bytes + more;
+    }
+    return bytes;
+}
+
+struct mat pooler_apply(const struct pooler *p, struct mat hidden, const struct batch *b,
+                        const int32_t *skip, bool normalize, struct arena *ws) {
+    struct device *d = p->device;
+    if (!hidden.data)
+        return hidden;
+    struct mat y = device_mat(d, ws, b->seqs, p->hidden * p->mode_count);
+    if (!y.data)
+        return y;
+    for (size_t i = 0; i < p->mode_count; i++) {
+        struct pool_args a = {.mode = p->modes[i],
+                              .x = hidden,
+                              .out = mat_cols(y, i * p->hidden, p->hidden),
+                              .cu_seqlens = b->cu_seqlens,
+                              .skip = p->include_prompt ? NULL : skip,
+                              .seqs = b->seqs};
+        d->ops->pool(d, &a);
+    }
+    for (size_t i = 0; i < p->step_count; i++) {
+        const struct step *s = &p->steps[i];
+        if (!s->dense) {
+            d->ops->l2_normalize(d, y);
+            continue;
+        }
+        struct mat next = device_mat(d, ws, b->seqs, s->out);
+        if (!next.data)
+            return next;
+        device_linear_activate(d, s->dense, y, s->activation, next);
+        y = next;
+    }
+    if (normalize)
+        d->ops->l2_normalize(d, y);
+    return y;
+}
