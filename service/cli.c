@@ -1,0 +1,49 @@
+// See cli.h.
+#include "service/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static atomic_bool interrupted;
+
+// A message may quote a file's name or content; it must not move the cursor or forge a second line.
+static void say(const char *command, const char *text, const char *tail) {
+    char line[sizeof(struct errmsg) + 128];
+    int n = snprintf(line, sizeof line, "trine %s: %s%s", command, text, tail);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = '?';
+    fprintf(stderr, "%s\n", line);
+}
+
+int cli_fail(const char *command, const struct errmsg *msg) {
+    say(command, msg->text, "");
+    return msg->code == ERR_CANCELLED ? CLI_EXIT_INTERRUPTED : CLI_EXIT_FAILED;
+}
+
+int cli_misuse(const char *command, const struct errmsg *msg) {
+    char tail[64];
+    snprintf(tail, sizeof tail, " (see 'trine %s --help')", command);
+    say(command, msg->text, tail);
+    return CLI_EXIT_USAGE;
+}
+
+static void on_interrupt(int sig) {
+    (void)sig;
+    atomic_store(&interrupted, true);
+}
+
+void cli_catch_interrupt(void) {
+    struct sigaction a = {.sa_handler = on_interrupt};
+    // RESETHAND makes the second signal deadly; without RESTART a blocked read sees the first one.
+    a.sa_flags = (int)SA_RESETHAND;
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+bool cli_interrupted(void) { return atomic_load(&interrupted); }
+
+const atomic_bool *cli_interrupt_flag(void) { return &interrupted; }

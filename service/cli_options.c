@@ -1,0 +1,611 @@
+// See cli_options.h.
+#include "service/cli_options.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "service/cli.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONFIG_MAX_BYTES = 1 << 20, NAME_MAX_BYTES = 64 };
+
+// One value and who said it, for messages: "--port", "TRINE_PORT", "file.json: port".
+struct source {
+    char who[256];
+    int exit_code;
+};
+
+static enum err out_of_memory(struct errmsg *msg) {
+    return err_set(msg, ERR_NOMEM, "no memory for the options");
+}
+
+static enum err list_add(struct cli_list *list, const char *item, struct errmsg *msg) {
+    const char **items = mem_realloc(list->items, list->count + 1, sizeof *items);
+    if (!items)
+        return out_of_memory(msg);
+    list->items = items;
+    items[list->count++] = item;
+    return ERR_OK;
+}
+
+static enum err parse_number(const char *text, int64_t min, int64_t max, int64_t *out,
+                             const struct source *from, struct errmsg *msg) {
+    const char *p = text + (*text == '-');
+    int64_t v = 0;
+    bool ok = *p != '\0';
+    for (; ok && *p; p++)
+        ok = *p >= '0' && *p <= '9' && !__builtin_mul_overflow(v, 10, &v) &&
+             !__builtin_add_overflow(v, *p - '0', &v);
+    if (!ok)
+        return err_set(msg, ERR_INVALID, "%s: '%s' is not a whole number", from->who, text);
+    if (*text == '-')
+        v = -v;
+    if (v < min || v > max)
+        return err_set(msg, ERR_INVALID, "%s: %s is not between %lld and %lld", from->who, text,
+                       (long long)min, (long long)max);
+    *out = v;
+    return ERR_OK;
+}
+
+static enum err parse_choice(const struct cli_option *opt, const char *text, int *out,
+                             const struct source *from, struct errmsg *msg) {
+    size_t len = strlen(text);
+    int i = 0;
+    for (const char *p = opt->value;; i++) {
+        size_t n = strcspn(p, "|");
+        if (n == len && memcmp(p, text, n) == 0) {
+            *out = i;
+            return ERR_OK;
+        }
+        if (!p[n])
+            break;
+        p += n + 1;
+    }
+    return err_set(msg, ERR_INVALID, "%s: '%s' is not one of %s%s%s", from->who, text, opt->value,
+                   opt->refusal ? ": " : "", opt->refusal ? opt->refusal : "");
+}
+
+static enum err parse_bool(const char *text, bool *out, const struct source *from,
+                           struct errmsg *msg) {
+    if (!strcmp(text, "1") || !strcmp(text, "true") || !strcmp(text, "yes")) {
+        *out = true;
+        return ERR_OK;
+    }
+    if (!strcmp(text, "0") || !strcmp(text, "false") || !strcmp(text, "no")) {
+        *out = false;
+        return ERR_OK;
+    }
+    return err_set(msg, ERR_INVALID, "%s: '%s' is neither yes nor no", from->who, text);
+}
+
+// text NULL: a flag without a value.
+static enum err set_value(struct cli_options *o, const struct cli_option *opt, const char *text,
+                          const struct source *from, struct errmsg *msg) {
+    void *field = (char *)o + opt->offset;
+    int64_t n;
+    enum err e;
+    switch (opt->type) {
+    case CLI_FLAG:
+        if (!text) {
+            *(bool *)field = true;
+            return ERR_OK;
+        }
+        return parse_bool(text, field, from, msg);
+    case CLI_STRING:
+        if (!*text)
+            return err_set(msg, ERR_INVALID, "%s: needs a value, not an empty one", from->who);
+        *(const char **)field = text;
+        return ERR_OK;
+    case CLI_INT:
+        if ((e = parse_number(text, opt->min, opt->max, &n, from, msg)))
+            return e;
+        *(int *)field = (int)n;
+        return ERR_OK;
+    case CLI_SIZE:
+        if ((e = parse_number(text, opt->min, opt->max, &n, from, msg)))
+            return e;
+        *(size_t *)field = (size_t)n;
+        return ERR_OK;
+    case CLI_CHOICE:
+        return parse_choice(opt, text, field, from, msg);
+    case CLI_LIST:
+        if (!*text)
+            return err_set(msg, ERR_INVALID, "%s: needs a value, not an empty one", from->who);
+        return list_add(field, text, msg);
+    }
+    return ERR_OK;
+}
+
+// --- flags ---
+
+static size_t edit_distance(const char *a, const char *b) {
+    size_t row[NAME_MAX_BYTES + 1], n = strlen(b);
+    if (n > NAME_MAX_BYTES || strlen(a) > NAME_MAX_BYTES)
+        return NAME_MAX_BYTES;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (diagonal + 1 < best)
+                best = diagonal + 1;
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+static const struct cli_option *find_option(const char *name, size_t len, enum cli_command c) {
+    for (size_t i = 0; i < cli_option_count; i++) {
+        const struct cli_option *opt = &cli_option_table[i];
+        if ((opt->commands & c) && strlen(opt->name) == len && memcmp(opt->name, name, len) == 0)
+            return opt;
+    }
+    return NULL;
+}
+
+static enum err unknown_option(enum cli_command command, const char *arg, size_t len,
+                               struct errmsg *msg) {
+    char name[NAME_MAX_BYTES + 1];
+    snprintf(name, sizeof name, "%.*s", (int)(len < NAME_MAX_BYTES ? len : NAME_MAX_BYTES), arg);
+    const char *bare = name + strspn(name, "-");
+    const struct cli_option *near = NULL;
+    size_t best = strlen(bare) > 4 ? 4 : 2;
+    for (size_t i = 0; i < cli_option_count; i++) {
+        const struct cli_option *opt = &cli_option_table[i];
+        if (!(opt->commands & command)) {
+            if (strcmp(opt->name, bare) == 0 && !near)
+                for (size_t k = 0; k < cli_command_count; k++)
+                    if (opt->commands & cli_command_table[k].command)
+                        return err_set(msg, ERR_INVALID,
+                                       "unknown option '%s': it belongs to 'trine %s'", name,
+                                       cli_command_table[k].name);
+            continue;
+        }
+        size_t d = edit_distance(bare, opt->name);
+        if (d < best) {
+            best = d;
+            near = opt;
+        }
+    }
+    if (near)
+        return err_set(msg, ERR_INVALID, "unknown option '%s': did you mean '--%s'?", name,
+                       near->name);
+    return err_set(msg, ERR_INVALID, "unknown option '%s'", name);
+}
+
+struct given {
+    const struct cli_option *option;
+    const char *value; // NULL: a flag without one
+};
+
+struct scan {
+    struct given *given; // owned
+    size_t count;
+};
+
+static enum err scan_add(struct scan *s, const struct cli_option *opt, const char *value,
+                         struct errmsg *msg) {
+    struct given *g = mem_realloc(s->given, s->count + 1, sizeof *g);
+    if (!g)
+        return out_of_memory(msg);
+    s->given = g;
+    g[s->count++] = (struct given){opt, value};
+    return ERR_OK;
+}
+
+// One argument that begins with '-' and is more than that; *i moves on over a separate value.
+static enum err scan_flag(enum cli_command command, int argc, char **argv, int *i,
+                          struct cli_options *o, struct scan *s, struct errmsg *msg) {
+    const char *arg = argv[*i];
+    const struct cli_option *opt = NULL;
+    const char *value = NULL;
+    size_t len = strlen(arg);
+    if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+        o->help = true;
+        return ERR_OK;
+    }
+    if (arg[1] == '-') {
+        const char *eq = strchr(arg, '=');
+        if (eq) {
+            len = (size_t)(eq - arg);
+            value = eq + 1;
+        }
+        opt = find_option(arg + 2, len - 2, command);
+    } else {
+        for (size_t k = 0; k < cli_option_count && !opt; k++)
+            if ((cli_option_table[k].commands & command) && cli_option_table[k].letter == arg[1])
+                opt = &cli_option_table[k];
+        if (opt && arg[2])
+            value = arg + 2; // -oFILE
+        if (opt && value && opt->type == CLI_FLAG)
+            opt = NULL;
+    }
+    if (!opt)
+        return unknown_option(command, arg, len, msg);
+    if (!value && opt->type != CLI_FLAG) {
+        if (*i + 1 >= argc)
+            return err_set(msg, ERR_INVALID, "--%s needs a value (%s)", opt->name, opt->value);
+        value = argv[++*i];
+    }
+    return scan_add(s, opt, value, msg);
+}
+
+static enum err scan_arguments(enum cli_command command, int argc, char **argv,
+                               struct cli_options *o, struct scan *s, struct errmsg *msg) {
+    bool only_arguments = false;
+    struct cli_list args = {0};
+    enum err e = ERR_OK;
+    for (int i = 1; i < argc && !e && !o->help; i++) {
+        if (!only_arguments && strcmp(argv[i], "--") == 0)
+            only_arguments = true;
+        else if (!only_arguments && argv[i][0] == '-' && argv[i][1])
+            e = scan_flag(command, argc, argv, &i, o, s, msg);
+        else
+            e = list_add(&args, argv[i], msg);
+    }
+    o->args = args.items;
+    o->arg_count = args.count;
+    return e;
+}
+
+// --- environment and config file ---
+
+static const char *environment(const struct cli_option *opt, struct source *from) {
+    size_t n = (size_t)snprintf(from->who, sizeof from->who, "TRINE_%s", opt->name);
+    for (size_t i = 0; i < n; i++)
+        from->who[i] = from->who[i] == '-' ? '_' : (char)toupper((unsigned char)from->who[i]);
+    const char *value = getenv(from->who);
+    return value && *value ? value : NULL;
+}
+
+static enum err set_from_environment(struct cli_options *o, const struct cli_option *opt,
+                                     const char *value, const struct source *from,
+                                     struct errmsg *msg) {
+    if (opt->type != CLI_LIST)
+        return set_value(o, opt, value, from, msg);
+    for (const char *p = value;; p++) {
+        size_t n = strcspn(p, ",");
+        char *piece = mem_strndup(p, n);
+        if (!piece)
+            return out_of_memory(msg);
+        enum err e = list_add(&o->owned, piece, msg);
+        if (e) {
+            mem_free(piece);
+            return e;
+        }
+        if ((e = set_value(o, opt, piece, from, msg)))
+            return e;
+        p += n;
+        if (!*p)
+            return ERR_OK;
+    }
+}
+
+static enum err set_from_json(struct cli_options *o, const struct cli_option *opt,
+                              const cJSON *value, const struct source *from, struct errmsg *msg) {
+    if (opt->type == CLI_LIST && cJSON_IsArray(value)) {
+        const cJSON *item;
+        cJSON_ArrayForEach(item, value) {
+            if (cJSON_IsArray(item))
+                return err_set(msg, ERR_INVALID, "%s: an array in an array", from->who);
+            enum err e = set_from_json(o, opt, item, from, msg);
+            if (e)
+                return e;
+        }
+        return ERR_OK;
+    }
+    bool number = opt->type == CLI_INT || opt->type == CLI_SIZE;
+    if (opt->type == CLI_FLAG && cJSON_IsBool(value)) {
+        *(bool *)((char *)o + opt->offset) = cJSON_IsTrue(value);
+        return ERR_OK;
+    }
+    if ((number || opt->type == CLI_LIST) && cJSON_IsNumber(value)) {
+        char text[64];
+        snprintf(text, sizeof text, "%.17g", value->valuedouble);
+        char *piece = mem_strndup(text, strlen(text));
+        if (!piece || list_add(&o->owned, piece, msg)) {
+            mem_free(piece);
+            return out_of_memory(msg);
+        }
+        return set_value(o, opt, piece, from, msg);
+    }
+    if (!number && opt->type != CLI_FLAG && cJSON_IsString(value))
+        return set_value(o, opt, value->valuestring, from, msg);
+    return err_set(msg, ERR_INVALID, "%s: must be %s", from->who,
+                   number                  ? "a number"
+                   : opt->type == CLI_FLAG ? "true or false"
+                   : opt->type == CLI_LIST ? "a string, or an array of strings"
+                                           : "a string");
+}
+
+// A key is known when any command has it, so that one file serves them all.
+static enum err check_config_keys(const struct cli_options *o, struct errmsg *msg) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, o->config) {
+        const struct cli_option *found = NULL;
+        for (size_t i = 0; i < cli_option_count && !found; i++)
+            if (!cli_option_table[i].flag_only && !strcmp(cli_option_table[i].name, item->string))
+                found = &cli_option_table[i];
+        if (!found)
+            return err_set(msg, ERR_INVALID, "%s: '%.60s' is not an option's name", o->config_path,
+                           item->string);
+    }
+    return ERR_OK;
+}
+
+static enum err load_config(struct cli_options *o, struct errmsg *msg) {
+    enum err e = json_parse_file(o->config_path, CONFIG_MAX_BYTES, &o->config, msg);
+    if (e)
+        return e;
+    if (!cJSON_IsObject(o->config))
+        return err_set(msg, ERR_INVALID, "%s: must be one JSON object", o->config_path);
+    return check_config_keys(o, msg);
+}
+
+// --- precedence ---
+
+static enum err resolve_option(struct cli_options *o, const struct cli_option *opt,
+                               const struct scan *s, int *exit_code, struct errmsg *msg) {
+    struct source from = {.exit_code = CLI_EXIT_USAGE};
+    enum err e = ERR_OK;
+    bool set = false;
+    snprintf(from.who, sizeof from.who, "--%s", opt->name);
+    *exit_code = CLI_EXIT_USAGE;
+    for (size_t i = 0; i < s->count && !e; i++) {
+        if (s->given[i].option == opt) {
+            e = set_value(o, opt, s->given[i].value, &from, msg);
+            set = true;
+        }
+    }
+    if (set || e)
+        return e;
+    *exit_code = CLI_EXIT_FAILED;
+    if (!opt->flag_only) {
+        const char *value = environment(opt, &from);
+        if (value)
+            return set_from_environment(o, opt, value, &from, msg);
+        const cJSON *item = o->config ? json_get(o->config, opt->name) : NULL;
+        if (item) {
+            snprintf(from.who, sizeof from.who, "%.200s: %s", o->config_path, opt->name);
+            return set_from_json(o, opt, item, &from, msg);
+        }
+    }
+    return opt->fallback ? set_value(o, opt, opt->fallback, &from, msg) : ERR_OK;
+}
+
+// --- models ---
+
+static bool name_like(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && !strchr("._-/:", s[i]))
+            return false;
+    return n > 0;
+}
+
+static enum err split_model(struct cli_options *o, const char *text, struct cli_model *m,
+                            struct errmsg *msg) {
+    *m = (struct cli_model){.spec = text, .task = -1, .pool_mode = -1};
+    const char *eq = strchr(text, '=');
+    if (!eq || file_exists(text)) // a path may hold a '=' of its own
+        return ERR_OK;
+    if (!name_like(text, (size_t)(eq - text)) || !eq[1])
+        return err_set(msg, ERR_INVALID, "--model: '%s' is not NAME=PATH", text);
+    char *name = mem_strndup(text, (size_t)(eq - text));
+    if (!name || list_add(&o->owned, name, msg)) {
+        mem_free(name);
+        return out_of_memory(msg);
+    }
+    m->name = name;
+    m->spec = eq + 1;
+    return ERR_OK;
+}
+
+// The name under which a model will be served when it was given none: its folder's.
+static bool model_answers_to(const struct cli_model *m, const char *name, size_t len) {
+    if (m->name)
+        return strlen(m->name) == len && memcmp(m->name, name, len) == 0;
+    if (strlen(m->spec) == len && memcmp(m->spec, name, len) == 0)
+        return true;
+    size_t end = strlen(m->spec);
+    while (end > 0 && m->spec[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && m->spec[begin - 1] != '/')
+        begin--;
+    return end - begin == len && memcmp(m->spec + begin, name, len) == 0;
+}
+
+// "[NAME=]VALUE": the model meant. Without NAME there must be one model only.
+static enum err pick_model(struct cli_options *o, const char *option, const char *text,
+                           struct cli_model **m, const char **value, struct errmsg *msg) {
+    const char *eq = strchr(text, '=');
+    *value = eq ? eq + 1 : text;
+    *m = NULL;
+    if (!eq) {
+        if (o->model_count != 1)
+            return err_set(msg, ERR_INVALID, "--%s: '%s' must say for which model: NAME=%s", option,
+                           text, text);
+        *m = &o->models[0];
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < o->model_count && !*m; i++)
+        if (model_answers_to(&o->models[i], text, (size_t)(eq - text)))
+            *m = &o->models[i];
+    if (!*m)
+        return err_set(msg, ERR_INVALID, "--%s: no --model is named '%.*s'", option,
+                       (int)(eq - text), text);
+    return ERR_OK;
+}
+
+static enum err apply_lengths_and_pooling(struct cli_options *o, struct errmsg *msg) {
+    static const struct cli_option pooling = {.name = "pooling", .value = "cls|mean|max|last"};
+    struct cli_model *m;
+    const char *value;
+    enum err e;
+    int64_t n;
+    for (size_t i = 0; i < o->max_lengths.count; i++) {
+        struct source from = {.who = "--max-length"};
+        if ((e = pick_model(o, "max-length", o->max_lengths.items[i], &m, &value, msg)) ||
+            (e = parse_number(value, 1, 1 << 20, &n, &from, msg)))
+            return e;
+        m->max_length = (size_t)n;
+    }
+    for (size_t i = 0; i < o->poolings.count; i++) {
+        struct source from = {.who = "--pooling"};
+        if ((e = pick_model(o, "pooling", o->poolings.items[i], &m, &value, msg)) ||
+            (e = parse_choice(&pooling, value, &m->pool_mode, &from, msg)))
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err apply_names_and_tasks(struct cli_options *o, struct errmsg *msg) {
+    static const struct cli_option tasks = {
+        .name = "task",
+        .value = "embed|rerank|classify",
+        .refusal = "generation is not in this version",
+    };
+    struct cli_model *m;
+    const char *value;
+    enum err e;
+    for (size_t i = 0; i < o->tasks.count; i++) {
+        struct source from = {.who = "--task"};
+        if ((e = pick_model(o, "task", o->tasks.items[i], &m, &value, msg)) ||
+            (e = parse_choice(&tasks, value, &m->task, &from, msg)))
+            return e;
+    }
+    for (size_t i = 0; i < o->aliases.count; i++) {
+        if ((e = pick_model(o, "alias", o->aliases.items[i], &m, &value, msg)))
+            return e;
+        if (!*value || m->alias)
+            return err_set(msg, ERR_INVALID, "--alias: '%s': a model has one alias",
+                           o->aliases.items[i]);
+        m->alias = value;
+    }
+    if (o->served_name) {
+        if (o->model_count != 1)
+            return err_set(
+                msg, ERR_INVALID,
+                "--served-model-name names one model; use --model NAME=PATH for several");
+        o->models[0].name = o->served_name;
+    }
+    return ERR_OK;
+}
+
+static enum err join_models(enum cli_command command, struct cli_options *o, struct errmsg *msg) {
+    size_t n = o->model_specs.count;
+    if (n == 0 && command == CLI_INSPECT && o->arg_count == 1) {
+        enum err e = list_add(&o->model_specs, o->args[0], msg);
+        if (e)
+            return e;
+        n = 1;
+    }
+    if (n == 0)
+        return err_set(msg, ERR_INVALID, "no model: give --model FOLDER or a name in the store");
+    if (n > 1 && command != CLI_SERVE)
+        return err_set(msg, ERR_INVALID, "--model: one model only, %zu were given", n);
+    o->models = mem_calloc(n, sizeof *o->models);
+    if (!o->models)
+        return out_of_memory(msg);
+    for (size_t i = 0; i < n; i++) {
+        enum err e = split_model(o, o->model_specs.items[i], &o->models[i], msg);
+        if (e)
+            return e;
+        o->model_count = i + 1;
+    }
+    enum err e = apply_names_and_tasks(o, msg);
+    return e ? e : apply_lengths_and_pooling(o, msg);
+}
+
+static enum err check_argument_count(const struct cli_command_info *info,
+                                     const struct cli_options *o, struct errmsg *msg) {
+    if (o->arg_count > info->max_args)
+        return err_set(msg, ERR_INVALID, "unexpected argument '%s'", o->args[info->max_args]);
+    if (o->arg_count < info->min_args)
+        return err_set(msg, ERR_INVALID, "an argument is missing: trine %s %s", info->name,
+                       info->synopsis);
+    return ERR_OK;
+}
+
+static enum err resolve_all(enum cli_command command, const struct scan *s, struct cli_options *o,
+                            int *exit_code, struct errmsg *msg) {
+    const struct cli_option *config = find_option("config", 6, command);
+    enum err e = config ? resolve_option(o, config, s, exit_code, msg) : ERR_OK;
+    if (!e && o->config_path) {
+        *exit_code = CLI_EXIT_FAILED;
+        e = load_config(o, msg);
+    }
+    for (size_t i = 0; i < cli_option_count && !e; i++)
+        if ((cli_option_table[i].commands & command) && &cli_option_table[i] != config)
+            e = resolve_option(o, &cli_option_table[i], s, exit_code, msg);
+    if (e)
+        return e;
+    *exit_code = CLI_EXIT_USAGE;
+    o->log_json = o->log_format == 1;
+    if (find_option("model", 5, command))
+        e = join_models(command, o, msg);
+    return e;
+}
+
+enum err cli_options_parse(enum cli_command command, int argc, char **argv, struct cli_options *o,
+                           int *exit_code, struct errmsg *msg) {
+    *o = (struct cli_options){.log_level = LOG_LEVEL_INFO};
+    o->service.max_body = (size_t)32 << 20;
+    *exit_code = CLI_EXIT_USAGE;
+    struct scan s = {0};
+    enum err e = scan_arguments(command, argc, argv, o, &s, msg);
+    if (!e && !o->help)
+        e = check_argument_count(cli_command_find(command), o, msg);
+    if (!e && !o->help)
+        e = resolve_all(command, &s, o, exit_code, msg);
+    mem_free(s.given);
+    return e;
+}
+
+void cli_options_free(struct cli_options *o) {
+    struct cli_list *lists[] = {&o->model_specs, &o->aliases, &o->tasks, &o->max_lengths,
+                                &o->poolings};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        mem_free(lists[i]->items);
+    for (size_t i = 0; i < o->owned.count; i++)
+        mem_free((char *)(uintptr_t)o->owned.items[i]);
+    mem_free(o->owned.items);
+    mem_free(o->args);
+    mem_free(o->models);
+    cJSON_Delete(o->config);
+    *o = (struct cli_options){0};
+}
+
+bool cli_options_read(enum cli_command command, int argc, char **argv, struct cli_options *o,
+                      int *exit_code) {
+    struct errmsg msg = {0};
+    const char *name = cli_command_find(command)->name;
+    enum err e = cli_options_parse(command, argc, argv, o, exit_code, &msg);
+    if (!e && !o->help) {
+        log_init((enum log_level)o->log_level, o->log_json);
+        return true;
+    }
+    if (e) {
+        *exit_code = *exit_code == CLI_EXIT_USAGE ? cli_misuse(name, &msg) : cli_fail(name, &msg);
+    } else {
+        struct buf text = {0};
+        cli_help(command, &text);
+        *exit_code = !text.failed && fwrite(text.data, 1, text.len, stdout) == text.len &&
+                             fflush(stdout) == 0
+                         ? CLI_EXIT_DONE
+                         : CLI_EXIT_FAILED;
+        buf_free(&text);
+    }
+    cli_options_free(o);
+    return false;
+}

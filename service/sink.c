@@ -1,0 +1,44 @@
+// See sink.h.
+#include "service/sink.h"
+
+#include "base/fault.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SETTLE_BYTES = 64 << 10 };
+
+void sink_init(struct sink *s, int fd, const char *name) {
+    *s = (struct sink){.fd = fd, .name = name};
+}
+
+enum err sink_flush(struct sink *s, struct errmsg *msg) {
+    if (s->buf.failed)
+        return err_set(msg, ERR_NOMEM, "%s: no memory for what is to be written", s->name);
+    size_t at = 0;
+    while (at < s->buf.len) {
+        ssize_t n = fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1)
+                                          : write(s->fd, s->buf.data + at, s->buf.len - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) { // someone else made the pipe non-blocking
+            struct pollfd out = {.fd = s->fd, .events = POLLOUT};
+            (void)poll(&out, 1, -1);
+            continue;
+        }
+        if (n < 0)
+            return err_set(msg, ERR_IO, "%s: cannot write: %s", s->name, strerror(errno));
+        at += (size_t)n;
+        s->written += (size_t)n;
+    }
+    buf_reset(&s->buf);
+    return ERR_OK;
+}
+
+enum err sink_settle(struct sink *s, struct errmsg *msg) {
+    return s->buf.failed || s->buf.len >= SETTLE_BYTES ? sink_flush(s, msg) : ERR_OK;
+}
+
+void sink_free(struct sink *s) { buf_free(&s->buf); }
