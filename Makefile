@@ -66,9 +66,38 @@ goldens: $(GOLDEN)
 fuzzers: $(FUZZ)
 benches: $(BENCH)
 
+# The second level of make, so that what deps.sh has just installed is seen by it.
+run:
+	@tools/deps.sh build
+	@$(MAKE) --no-print-directory all
+	@tools/run.sh
+
+test:
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory -j2 test-programs
+	@tests/run.sh
+
+# Threads are what TSan is for: the pools, the scheduler and HTTP.
+TSAN_UNIT := test_device test_kernels test_scheduler test_front test_http test_log
+test-programs:
+	@$(MAKE) --no-print-directory all units goldens benches
+	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers
+	@$(MAKE) --no-print-directory SAN=tsan all $(foreach t,$(TSAN_UNIT),$(if $(wildcard tests/unit/$(t).c),build/tsan/tests/unit/$(t)))
+
+# Real weights against numbers that sentence-transformers gave (committed), and token ids against
+# the tokenizers package.
+real: all
+	@tools/real.sh
+# Real weights against the reference libraries themselves, which this installs (some 3 GB, once).
+parity: all
+	@tools/parity.sh
+# The official clients against the server.
+clients: all
+	@tools/clients.sh
+
 clean:
 	rm -rf build
 
-.PHONY: all units goldens fuzzers benches clean
+.PHONY: all units goldens fuzzers benches run test test-programs real parity clients clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Real models against the reference libraries: token ids against HF tokenizers, embeddings and
+# logits against sentence-transformers and transformers in float32. Installs them into
+# build/venv-parity (torch alone is over 1 GB).
+set -eu
+cd "$(dirname "$0")/.."
+venv=build/venv-parity
+if ! $venv/bin/python -c 'import sentence_transformers, tokenizers' 2>/dev/null; then
+    echo "Installing torch, transformers, sentence-transformers and tokenizers into $venv" >&2
+    python3 -m venv $venv
+    $venv/bin/pip install -q torch transformers sentence-transformers tokenizers >&2
+fi
+python3 tools/bring_models.py >&2
+store=${TRINE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/trine}/models
+embedder=$store/sentence-transformers/all-MiniLM-L6-v2
+reranker=$store/cross-encoder/ms-marco-MiniLM-L-12-v2
+rc=0
+log=build/parity.log
+: >"$log"
+step() {
+    echo "== $*" >&2
+    "$@" | tee -a "$log" || rc=1
+}
+set -o pipefail
+step $venv/bin/python tools/parity_tokenizer.py "$embedder" build/trine
+step $venv/bin/python tools/parity_embeddings.py "$embedder" "$reranker" build/trine
+awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { printf "%d passed, %d failed\n", p, f }' "$log"
+exit $rc
