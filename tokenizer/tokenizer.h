@@ -26,11 +26,11 @@ struct token_span {
 // Parallel arrays of `len` tokens, owned by the encoding (encoding_free); reused from call to call.
 struct encoding {
     int32_t *ids;
-    int32_t *type_ids;         // 0 or 1: which text of a pair
+    int32_t *type_ids; // 0 or 1: which text of a pair
     struct token_span *spans;
-    uint8_t *special;          // 1: put in by the post-processor's template
+    uint8_t *special; // 1: put in by the post-processor's template
     size_t len, cap;
-    size_t full_len;           // what len would be without truncation
+    size_t full_len; // what len would be without truncation
     bool truncated;
 };
 
@@ -61,7 +61,8 @@ enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer 
                         struct errmsg *msg) MUST_CHECK;
 void tokenizer_free(struct tokenizer *t); // NULL is fine
 
-enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scratch **out) MUST_CHECK;
+enum err tokenizer_scratch_new(const struct tokenizer *t,
+                               struct tokenizer_scratch **out) MUST_CHECK;
 void tokenizer_scratch_free(struct tokenizer_scratch *s);
 
 // Encodes one text, or a pair when `pair` is not NULL, into out (overwritten). Linear time in the

@@ -1,0 +1,28 @@
+// The decoder section: pieces back to text. Role: WordPiece and none; any other is refused by name.
+// Source followed: huggingface/tokenizers, src/decoders/wordpiece.rs.
+// Thread rule: immutable after parse.
+#ifndef TRINE_TOKENIZER_DECODER_H
+#define TRINE_TOKENIZER_DECODER_H
+
+#include "base/buf.h"
+#include "base/json.h"
+
+enum decoder_kind { DECODER_NONE, DECODER_WORDPIECE };
+
+struct text_decoder {
+    enum decoder_kind kind;
+    char *prefix; // owned
+    size_t prefix_len;
+    bool cleanup;
+};
+
+// json is NULL for `null`. ERR_UNSUPPORTED, ERR_INVALID, ERR_NOMEM; free it in either case.
+enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errmsg *msg) MUST_CHECK;
+void decoder_free(struct text_decoder *d);
+void decoder_describe(const struct text_decoder *d, struct buf *out);
+
+// Appends one piece, the index-th of those decoded; work is scratch. Failure shows in out->failed.
+void decoder_append(const struct text_decoder *d, const char *piece, size_t index, struct buf *work,
+                    struct buf *out);
+
+#endif

@@ -1,0 +1,39 @@
+// The post_processor section: what is put around one text and around two.
+// Role: TemplateProcessing, BertProcessing, RobertaProcessing and a Sequence with at most one of
+// them, all as one flat template. Knows only ids. Truncation is truncate.h.
+// Source followed: huggingface/tokenizers, src/processors.
+// Thread rule: immutable after parse.
+#ifndef TRINE_TOKENIZER_POSTPROCESS_H
+#define TRINE_TOKENIZER_POSTPROCESS_H
+
+#include "base/json.h"
+
+#include <stddef.h>
+
+enum template_what { TEMPLATE_TOKEN, TEMPLATE_FIRST, TEMPLATE_SECOND };
+
+struct template_piece {
+    enum template_what what;
+    int32_t id; // TEMPLATE_TOKEN
+    int32_t type_id;
+};
+
+struct template {
+    struct template_piece *pieces; // owned
+    size_t count;
+    size_t special; // pieces that are tokens
+};
+
+struct postprocess {
+    struct template single, pair;
+    const char *name;  // the section's type, for messages; static
+    bool trim_offsets; // spaces at a token's ends are no part of its span
+    bool add_prefix_space;
+};
+
+// json is NULL for `null`. ERR_UNSUPPORTED, ERR_INVALID, ERR_NOMEM; free it in either case.
+enum err postprocess_parse(const cJSON *json, struct postprocess *out,
+                           struct errmsg *msg) MUST_CHECK;
+void postprocess_free(struct postprocess *p);
+
+#endif

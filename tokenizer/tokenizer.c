@@ -1,0 +1,239 @@
+// Loading, and what a loaded tokenizer can be asked. See tokenizer.h; encoding is encode.c.
+#include "base/file.h"
+#include "base/mem.h"
+#include "tokenizer/tokenizer_internal.h"
+
+#include <string.h>
+
+#define FILE_BYTES_MAX (256u << 20)
+
+void tokenizer_free(struct tokenizer *t) {
+    if (!t)
+        return;
+    normalizer_free(&t->normalizer);
+    wordpiece_free(&t->wordpiece);
+    added_tokens_free(&t->added);
+    postprocess_free(&t->postprocess);
+    decoder_free(&t->decoder);
+    mem_free(t);
+}
+
+static enum err parse_model(const cJSON *json, struct tokenizer *t, struct errmsg *msg) {
+    const char *type;
+    enum err e = json_get_string(json, "type", NULL, &type, msg);
+    if (e)
+        return e;
+    // files of before 2020 name no type; only a WordPiece has this member
+    if (!type && json_get(json, "max_input_chars_per_word"))
+        type = "WordPiece";
+    if (!type)
+        return err_set(msg, ERR_INVALID, "model without a 'type'");
+    if (strcmp(type, "WordPiece") != 0)
+        return err_set(msg, ERR_UNSUPPORTED, "model '%s' is not supported (supported: WordPiece)",
+                       type);
+    return wordpiece_parse(json, &t->wordpiece, msg);
+}
+
+static enum err check_id(const char *piece, int32_t id, size_t vocab_size, struct errmsg *msg) {
+    if (!vocab_size || (size_t)id < vocab_size)
+        return ERR_OK;
+    return err_set(msg, ERR_INVALID, "token '%s' has id %d, but the model's vocabulary has %zu",
+                   piece, id, vocab_size);
+}
+
+static enum err check_ids(struct tokenizer *t, size_t vocab_size, struct errmsg *msg) {
+    const struct vocab *v = &t->wordpiece.vocab;
+    enum err e = ERR_OK;
+    t->vocab_size = v->size;
+    for (size_t id = vocab_size ? vocab_size : v->size; id < v->size && !e; id++)
+        if (vocab_piece(v, (int32_t)id))
+            e = check_id(vocab_piece(v, (int32_t)id), (int32_t)id, vocab_size, msg);
+    for (size_t i = 0; i < t->added.count && !e; i++) {
+        size_t id = (size_t)t->added.items[i].id;
+        t->vocab_size = id >= t->vocab_size ? id + 1 : t->vocab_size;
+        e = check_id(t->added.items[i].content, t->added.items[i].id, vocab_size, msg);
+    }
+    const struct template *templates[] = {&t->postprocess.single, &t->postprocess.pair};
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < templates[k]->count && !e; i++) {
+            const struct template_piece *p = &templates[k]->pieces[i];
+            if (p->what == TEMPLATE_TOKEN && !tokenizer_piece(t, p->id))
+                e = err_set(msg, ERR_INVALID, "%s uses id %d, which has no token",
+                            t->postprocess.name, p->id);
+        }
+    return e;
+}
+
+static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokenizer *t,
+                            struct errmsg *msg) {
+    const char *version;
+    enum err e = json_get_string(root, "version", "1.0", &version, msg);
+    if (!e && strcmp(version, "1.0") != 0)
+        e = err_set(msg, ERR_UNSUPPORTED, "version '%s' is not supported (supported: 1.0)",
+                    version);
+    if (!e)
+        e = normalizer_parse(json_get(root, "normalizer"), &t->normalizer, msg);
+    if (!e)
+        e = pretokenizer_parse(json_get(root, "pre_tokenizer"), &t->pretokenizer, msg);
+    if (!e)
+        e = parse_model(json_get(root, "model"), t, msg);
+    if (!e)
+        e = added_tokens_parse(json_get(root, "added_tokens"), &t->wordpiece.vocab, &t->normalizer,
+                               &t->added, msg);
+    if (!e)
+        e = postprocess_parse(json_get(root, "post_processor"), &t->postprocess, msg);
+    if (!e)
+        e = decoder_parse(json_get(root, "decoder"), &t->decoder, msg);
+    if (!e)
+        e = check_ids(t, vocab_size, msg);
+    if (!e && tokenizer_probe_ascii(t))
+        e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
+    return e;
+}
+
+static enum err from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
+                          struct errmsg *msg) {
+    struct tokenizer *t = mem_calloc(1, sizeof *t);
+    if (!t)
+        return err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
+    enum err e = cJSON_IsObject(root) ? parse_parts(root, vocab_size, t, msg)
+                                      : err_set(msg, ERR_INVALID, "not a JSON object");
+    if (e) {
+        tokenizer_free(t);
+        return e;
+    }
+    *out = t;
+    return ERR_OK;
+}
+
+enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, size_t vocab_size,
+                             struct tokenizer **out, struct errmsg *msg) {
+    cJSON *root;
+    *out = NULL;
+    enum err e = json_parse(bytes, len, &json_limits_file, &root, NULL, msg);
+    if (!e)
+        e = from_tree(root, vocab_size, out, msg);
+    cJSON_Delete(root);
+    return e ? err_prefix(msg, e, "%s", name) : ERR_OK;
+}
+
+static enum err load_tokenizer_json(const char *path, size_t vocab_size, struct tokenizer **out,
+                                    struct errmsg *msg) {
+    char *bytes;
+    size_t len;
+    enum err e = file_read(path, FILE_BYTES_MAX, &bytes, &len, msg);
+    if (e)
+        return e;
+    e = tokenizer_load_json(bytes, len, path, vocab_size, out, msg);
+    mem_free(bytes);
+    return e;
+}
+
+static enum err load_vocab_txt(const char *path, const char *config_path, size_t vocab_size,
+                               struct tokenizer **out, struct errmsg *msg) {
+    char *bytes;
+    size_t len;
+    cJSON *config = NULL, *root = NULL;
+    enum err e = file_read(path, FILE_BYTES_MAX, &bytes, &len, msg);
+    if (e)
+        return e;
+    if (file_exists(config_path))
+        e = json_parse_file(config_path, FILE_BYTES_MAX, &config, msg);
+    if (!e) {
+        e = vocab_txt_to_json(bytes, len, config, &root, msg);
+        if (!e)
+            e = from_tree(root, vocab_size, out, msg);
+        if (e)
+            err_prefix(msg, e, "%s", path);
+    }
+    cJSON_Delete(root);
+    cJSON_Delete(config);
+    mem_free(bytes);
+    return e;
+}
+
+enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer **out,
+                        struct errmsg *msg) {
+    *out = NULL;
+    char *json = file_join(folder, "tokenizer.json"), *txt = file_join(folder, "vocab.txt");
+    char *config = file_join(folder, "tokenizer_config.json");
+    enum err e;
+    if (!json || !txt || !config)
+        e = err_set(msg, ERR_NOMEM, "no memory for a path");
+    else if (file_exists(json))
+        e = load_tokenizer_json(json, vocab_size, out, msg);
+    else if (file_exists(txt))
+        e = load_vocab_txt(txt, config, vocab_size, out, msg);
+    else
+        e = err_set(msg, ERR_NOT_FOUND, "%s: neither tokenizer.json nor vocab.txt is there",
+                    folder);
+    mem_free(json);
+    mem_free(txt);
+    mem_free(config);
+    return e;
+}
+
+size_t tokenizer_special_count(const struct tokenizer *t, bool pair) {
+    return pair ? t->postprocess.pair.special : t->postprocess.single.special;
+}
+
+size_t tokenizer_vocab_size(const struct tokenizer *t) { return t->vocab_size; }
+
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id) {
+    const struct added_token *added = added_tokens_by_id(&t->added, id);
+    return added ? added->content : vocab_piece(&t->wordpiece.vocab, id);
+}
+
+int32_t tokenizer_id(const struct tokenizer *t, const char *piece) {
+    size_t len = strlen(piece);
+    for (size_t i = 0; i < t->added.count; i++)
+        if (t->added.items[i].len == len && memcmp(t->added.items[i].content, piece, len) == 0)
+            return t->added.items[i].id;
+    return vocab_id(&t->wordpiece.vocab, piece, len);
+}
+
+enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
+                          bool skip_special_tokens, struct buf *out, struct errmsg *msg) {
+    struct buf work = {0};
+    size_t index = 0;
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < n && !e; i++) {
+        const struct added_token *added = added_tokens_by_id(&t->added, ids[i]);
+        const char *piece = added ? added->pattern : vocab_piece(&t->wordpiece.vocab, ids[i]);
+        if (!piece)
+            e = err_set(msg, ERR_INVALID, "id %d has no token", ids[i]);
+        else if (!(skip_special_tokens && added && added->skipped))
+            decoder_append(&t->decoder, piece, index++, &work, out);
+    }
+    buf_free(&work);
+    return !e && out->failed ? err_set(msg, ERR_NOMEM, "no memory for the text") : e;
+}
+
+static void describe_template(const struct tokenizer *t, const struct template *template,
+                              struct buf *out) {
+    for (size_t i = 0; i < template->count; i++) {
+        const struct template_piece *p = &template->pieces[i];
+        const char *text = p->what == TEMPLATE_FIRST    ? "$A"
+                           : p->what == TEMPLATE_SECOND ? "$B"
+                                                        : tokenizer_piece(t, p->id);
+        buf_printf(out, "%s%s:%d", i ? " " : "", text, p->type_id);
+    }
+}
+
+void tokenizer_describe(const struct tokenizer *t, struct buf *out) {
+    buf_puts(out, "normalizer: ");
+    normalizer_describe(&t->normalizer, out);
+    buf_puts(out, "\npre_tokenizer: ");
+    pretokenizer_describe(&t->pretokenizer, out);
+    buf_printf(
+        out, "\nmodel: WordPiece(%zu pieces, prefix '%s', unk %d, at most %zu characters a word)",
+        t->wordpiece.vocab.count, t->wordpiece.prefix, t->wordpiece.unk, t->wordpiece.max_chars);
+    buf_printf(out, "\nadded_tokens: %zu\npost_processor: %s, one text ", t->added.count,
+               t->postprocess.name ? t->postprocess.name : "none");
+    describe_template(t, &t->postprocess.single, out);
+    buf_puts(out, ", two ");
+    describe_template(t, &t->postprocess.pair, out);
+    buf_puts(out, "\ndecoder: ");
+    decoder_describe(&t->decoder, out);
+    buf_puts(out, "\n");
+}
