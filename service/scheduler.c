@@ -141,24 +141,29 @@ static void job_drop(struct scheduler *s, struct job *before, struct job *job, e
         job_end(s, job, list);
 }
 
-static void sweep(struct scheduler *s, int64_t now, bool everything, struct ended *list) {
-    s->swept_us = now;
-    for (int lane = 0; lane < LANE_COUNT; lane++) {
-        struct job *before = NULL;
-        for (struct job *job = s->lanes[lane].head, *next; job; job = next) {
-            next = job->next;
-            bool late = job->deadline_us && now > job->deadline_us && job->taken == 0;
-            if (everything || job->err) // a failed batch has failed its jobs whole
-                job_drop(s, before, job, ERR_UNAVAILABLE, "the service is stopping", list);
-            else if (atomic_load(&job->cancelled))
-                job_drop(s, before, job, ERR_CANCELLED, "the client is gone", list);
-            else if (late)
-                job_drop(s, before, job, ERR_DEADLINE,
-                         "the request's deadline passed while it waited", list);
-            else
-                before = job;
-        }
+// Looks a lane over for jobs that need no computing any more: gone, late, or failed in a batch.
+static void sweep_lane(struct scheduler *s, enum lane lane, int64_t now, struct ended *list) {
+    struct job *before = NULL;
+    for (struct job *job = s->lanes[lane].head, *next; job; job = next) {
+        next = job->next;
+        bool late = job->deadline_us && now > job->deadline_us && job->taken == 0;
+        if (job->err)
+            job_drop(s, before, job, job->err, job->msg.text, list);
+        else if (atomic_load(&job->cancelled))
+            job_drop(s, before, job, ERR_CANCELLED, "the client is gone", list);
+        else if (late)
+            job_drop(s, before, job, ERR_DEADLINE, "the request's deadline passed while it waited",
+                     list);
+        else
+            before = job;
     }
+}
+
+static void drop_all(struct scheduler *s, struct ended *list) {
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        while (s->lanes[lane].head)
+            job_drop(s, NULL, s->lanes[lane].head, ERR_UNAVAILABLE, "the service is stopping",
+                     list);
 }
 
 // ---- batches
@@ -276,8 +281,11 @@ static bool run_one(struct scheduler *s, enum lane lane) {
     struct ended list = {.tail = &list.head};
     int64_t now = clock_now_us();
     pthread_mutex_lock(&s->mutex);
-    if (now - s->swept_us > SWEEP_US || s->lanes[lane].jobs == 1)
-        sweep(s, now, false, &list);
+    sweep_lane(s, lane, now, &list);
+    if (now - s->swept_us > SWEEP_US) { // the other lane may not get its turn soon
+        s->swept_us = now;
+        sweep_lane(s, lane == LANE_BULK ? LANE_INTERACTIVE : LANE_BULK, now, &list);
+    }
     bool any = cut_batch(s, lane, now);
     pthread_mutex_unlock(&s->mutex);
     ended_call(&list);
@@ -361,7 +369,7 @@ static void *engine_thread(void *arg) {
 
     struct ended list = {.tail = &list.head};
     pthread_mutex_lock(&s->mutex);
-    sweep(s, clock_now_us(), true, &list);
+    drop_all(s, &list);
     pthread_mutex_unlock(&s->mutex);
     ended_call(&list);
     return NULL;
