@@ -20,6 +20,9 @@ void metrics_count_request(struct metrics *m, int route, int status, int64_t tot
 void metrics_count_unknown_fields(struct metrics *m, int route, size_t fields);
 void metrics_count_cut(struct metrics *m, size_t inputs); // inputs that were truncated
 
+// When the program started, in seconds since 1970.
+int64_t metrics_started_wall_s(const struct metrics *m);
+
 // Prometheus text format 0.0.4 of these and of the service's parts.
 void metrics_print(struct metrics *m, const struct service *s, struct buf *out);
 

@@ -1,0 +1,211 @@
+// See api_request.h: what every dialect reads from a body in the same way.
+#include "service/api_request.h"
+
+#include "service/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static enum err named(enum err e, const char *key, struct api_error *err) {
+    if (e) {
+        err->slug = "invalid_value";
+        err->param = key;
+    }
+    return e;
+}
+
+enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
+                      struct api_error *err) {
+    return named(json_get_bool(q->body, key, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
+                     int64_t fallback, int64_t *out, struct api_error *err) {
+    return named(json_get_int(q->body, key, min, max, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
+                        const char **out, struct api_error *err) {
+    return named(json_get_string(q->body, key, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
+    const char *side;
+    enum err e = api_get_string(q, "truncation_direction", "right", &side, err);
+    if (e)
+        return e;
+    bool left = strcmp(side, "left") == 0 || strcmp(side, "Left") == 0;
+    if (!left && strcmp(side, "right") != 0 && strcmp(side, "Right") != 0)
+        return api_fail(err, ERR_INVALID, "invalid_value", "truncation_direction",
+                        "'truncation_direction' must be \"left\" or \"right\"");
+    *out = left ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
+    return ERR_OK;
+}
+
+enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
+                          enum truncate_side *side, struct api_error *err) {
+    enum err e = api_get_side(q, side, err);
+    const cJSON *value = json_get(q->body, "truncate");
+    *truncate = fallback;
+    if (e || !value)
+        return e;
+    if (cJSON_IsBool(value)) {
+        *truncate = cJSON_IsTrue(value);
+        return ERR_OK;
+    }
+    const char *word = cJSON_IsString(value) ? value->valuestring : "";
+    *truncate = strcmp(word, "NONE") != 0;
+    if (strcmp(word, "START") == 0)
+        *side = TRUNCATE_LEFT;
+    else if (strcmp(word, "END") == 0)
+        *side = TRUNCATE_RIGHT;
+    else if (*truncate)
+        return api_fail(err, ERR_INVALID, "invalid_value", "truncate",
+                        "'truncate' must be true, false, \"NONE\", \"START\" or \"END\"");
+    return ERR_OK;
+}
+
+void api_count_unknown(const struct api_request *q, const char *const *known, size_t n) {
+    size_t unknown = 0;
+    for (const cJSON *item = q->body->child; item; item = item->next) {
+        size_t i = 0;
+        while (i < n && strcmp(known[i], item->string) != 0)
+            i++;
+        unknown += i == n;
+    }
+    if (unknown)
+        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unknown);
+}
+
+// Writes "'a', 'b' and more" of the models with a task, as much as fits; returns how many.
+static size_t list_models(const struct service *s, enum task task, char *out, size_t cap) {
+    size_t n = 0, len = 0;
+    *out = '\0';
+    for (size_t i = 0; i < s->model_count; i++) {
+        if (s->models[i]->task != task)
+            continue;
+        int more = snprintf(out + len, cap - len, "%s'%s'", n ? ", " : "", s->models[i]->name);
+        n++;
+        if (more > 0 && (size_t)more < cap - len)
+            len += (size_t)more;
+    }
+    return n;
+}
+
+static enum err choose_absent(struct api_request *q, const enum task *order, size_t n,
+                              struct api_error *err) {
+    char names[256];
+    for (size_t i = 0; i < n; i++) {
+        size_t count = list_models(q->service, order[i], names, sizeof names);
+        if (count > 1)
+            return api_fail(err, ERR_INVALID, "model_required", "model",
+                            "several models can do this; 'model' must be one of %s", names);
+        if (count == 1) {
+            q->model = service_find_model(q->service, NULL, order[i]);
+            return ERR_OK;
+        }
+    }
+    return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                    "no model that can %s is loaded", task_name(order[0]));
+}
+
+enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+                          struct api_error *err) {
+    const char *name;
+    enum err e = api_get_string(q, "model", NULL, &name, err);
+    if (e)
+        return e;
+    if (!name)
+        return choose_absent(q, order, n, err);
+    q->model = service_find_model(q->service, name, TASK_EMBED);
+    if (!q->model)
+        return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                        "the model that 'model' names is not loaded; GET /v1/models lists those "
+                        "that are");
+    for (size_t i = 0; i < n; i++)
+        if (q->model->task == order[i])
+            return ERR_OK;
+    return api_fail(err, ERR_INVALID, "wrong_task", "model",
+                    "the model '%s' is for '%s'; this route needs one for '%s'", q->model->name,
+                    task_name(q->model->task), task_name(order[0]));
+}
+
+static const char *first_prompt(const struct model *m, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const char *text = st_config_prompt(&m->st, names[i]);
+        if (text)
+            return text;
+    }
+    return m->st.default_prompt;
+}
+
+// As sentence-transformers' encode_query and encode_document look for them; the names behind are
+// what models call theirs.
+const char *api_query_prompt(const struct model *m) {
+    static const char *const names[] = {"query", "search_query", "retrieval.query"};
+    return first_prompt(m, names, sizeof names / sizeof *names);
+}
+
+const char *api_document_prompt(const struct model *m) {
+    static const char *const names[] = {"document", "passage", "corpus", "search_document",
+                                        "retrieval.passage"};
+    return first_prompt(m, names, sizeof names / sizeof *names);
+}
+
+static bool is_one_of(const char *name, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum err unknown_prompt(const struct model *m, const char *key, struct api_error *err) {
+    char names[256] = "none";
+    size_t len = 0;
+    for (size_t i = 0; i < m->st.prompt_count; i++) {
+        int more = snprintf(names + len, sizeof names - len, "%s'%s'", i ? ", " : "",
+                            m->st.prompts[i].name);
+        if (more > 0 && (size_t)more < sizeof names - len)
+            len += (size_t)more;
+    }
+    return api_fail(err, ERR_INVALID, "unknown_prompt", key,
+                    "'%s' names no prompt of the model '%s'; it has: %s", key, m->name, names);
+}
+
+enum err api_choose_prompt(const struct api_request *q, const char **prompt,
+                           struct api_error *err) {
+    const struct model *m = q->model;
+    *prompt = m->st.default_prompt;
+    const char *name, *key = "prompt_name";
+    enum err e = api_get_string(q, key, NULL, &name, err);
+    if (e)
+        return e;
+    if (name) {
+        *prompt = st_config_prompt(&m->st, name);
+        return *prompt ? ERR_OK : unknown_prompt(m, key, err);
+    }
+    static const char *const keys[] = {"input_type", "task"};
+    for (size_t i = 0; i < 2 && !name; i++) {
+        key = keys[i];
+        e = api_get_string(q, key, NULL, &name, err);
+        if (e)
+            return e;
+    }
+    if (!name)
+        return ERR_OK;
+    const char *own = st_config_prompt(&m->st, name);
+    static const char *const query[] = {"query", "search_query", "retrieval.query"};
+    static const char *const document[] = {"document", "passage", "corpus", "search_document",
+                                           "retrieval.passage"};
+    static const char *const other[] = {"classification", "clustering", "separation",
+                                        "text-matching"};
+    if (own)
+        *prompt = own;
+    else if (is_one_of(name, query, 3))
+        *prompt = api_query_prompt(m);
+    else if (is_one_of(name, document, 5))
+        *prompt = api_document_prompt(m);
+    else if (!is_one_of(name, other, 4)) // words of Cohere's and Jina's APIs that ask no prompt
+        return unknown_prompt(m, key, err);
+    return ERR_OK;
+}

@@ -1,0 +1,282 @@
+// See api_request.h: the life of a request.
+#include "service/api_request.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "service/api.h"
+#include "service/metrics.h"
+#include "service/render.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BIG_BODY = 64 << 10,   // bytes; over it a body is parsed behind all quick work
+    BIG_RESULT = 64 << 10, // floats; over it so is a result's rendering
+    INTERACTIVE_TOKENS = 512,
+};
+
+static int retry_after(struct service *s) {
+    struct scheduler_stats st = scheduler_read_stats(s->scheduler);
+    double rate = st.busy_us ? (double)st.tokens / (double)st.busy_us * 1e6 : 0; // tokens a second
+    double seconds = rate > 0 ? (double)st.queued_tokens / rate : 1;
+    return seconds < 1 ? 1 : seconds > 30 ? 30 : (int)(seconds + 0.5);
+}
+
+static void put_headers(const struct service *s, const struct api_request *q, int64_t total_us,
+                        struct buf *out) {
+    int64_t token_us = q ? q->tokenize_us : 0, queue_us = 0, compute_us = 0;
+    if (q && q->has_job) {
+        queue_us = q->job.queue_us;
+        compute_us = q->job.compute_us;
+    }
+    buf_printf(out,
+               "x-compute-type: cpu\r\nx-compute-tokens: %zu\r\nx-total-time: %.3f\r\n"
+               "x-tokenization-time: %.3f\r\nx-queue-time: %.3f\r\nx-inference-time: %.3f\r\n",
+               q ? q->tokens : 0, (double)total_us / 1e3, (double)token_us / 1e3,
+               (double)queue_us / 1e3, (double)compute_us / 1e3);
+    if (q && q->cut)
+        buf_printf(out, "x-truncated: %zu\r\n", q->cut);
+    if (s->options.cors_origin)
+        buf_printf(out, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: *\r\n",
+                   s->options.cors_origin);
+}
+
+static void note(struct service *s, const struct http_request *r, int route, int status,
+                 int64_t total_us, const struct api_error *err) {
+    metrics_count_request(s->metrics, route, status, total_us);
+    if (status >= 500 && err)
+        log_warn("%s %s: %d %s [%s]", r->method, api_route_name(route), status, err->msg.text,
+                 r->id);
+    else
+        log_debug("%s %s: %d in %lld us [%s]", r->method, api_route_name(route), status,
+                  (long long)total_us, r->id);
+}
+
+void api_refuse(struct service *s, struct http_request *r, enum dialect d,
+                const struct api_error *err, struct http_response *out) {
+    int64_t total_us = clock_now_us() - r->arrived_us;
+    api_error_render(err, d, out);
+    put_headers(s, NULL, total_us, &out->headers);
+}
+
+static void request_free(struct api_request *q) {
+    cJSON_Delete(q->body_owned);
+    mem_free(q->job.ids);
+    mem_free(q->job.type_ids);
+    mem_free(q->job.cu_seqlens);
+    mem_free(q->job.skip);
+    mem_free(q->job.out);
+    mem_free(q->state);
+    mem_free(q);
+}
+
+// Answers with what prepare or render left: an error, or a body. q is gone afterwards.
+static void answer(struct api_request *q) {
+    struct service *s = q->service;
+    if (q->reserved)
+        scheduler_release(s->scheduler, q->reserved);
+    if (!q->error.msg.code && q->response.body.failed)
+        api_fail(&q->error, ERR_NOMEM, NULL, NULL, "no memory for the answer");
+    if (q->error.msg.code) {
+        if (q->error.msg.code == ERR_OVERLOADED)
+            q->error.retry_after_s = retry_after(s);
+        buf_free(&q->response.body);
+        api_error_render(&q->error, q->dialect, &q->response);
+    } else if (q->response.status == 0) {
+        q->response.status = 200;
+    }
+    if (!q->response.content_type)
+        q->response.content_type = "application/json";
+    int64_t total_us = clock_now_us() - q->http->arrived_us;
+    put_headers(s, q, total_us, &q->response.headers);
+    metrics_count_cut(s->metrics, q->cut);
+    note(s, q->http, api_route_index(q->route), q->response.status, total_us,
+         q->error.msg.code ? &q->error : NULL);
+    // on_gone reaches q until http_answer has returned
+    http_answer(q->http, &q->response);
+    request_free(q);
+}
+
+static void take_job_error(struct api_request *q) {
+    q->error.msg = q->job.msg;
+    q->error.msg.code = q->job.err;
+    if (q->job.err == ERR_DEADLINE)
+        api_fail(&q->error, ERR_DEADLINE, "deadline_exceeded", NULL,
+                 "the request's deadline passed before its computing began");
+}
+
+static void run_render(struct front_task *task, struct front_worker *w) {
+    struct api_request *q = (struct api_request *)(void *)task;
+    q->worker = w;
+    if (q->job.err) {
+        take_job_error(q);
+    } else if (!render_all_finite(q->job.out, q->job.seqs * q->model->dim)) {
+        api_fail(&q->error, ERR_NONFINITE, "non_finite", NULL,
+                 "the model '%s' gave a result that is not finite", q->model->name);
+    } else {
+        enum err e = q->render(q, &q->error);
+        q->error.msg.code = e;
+    }
+    answer(q);
+}
+
+// The engine's thread: hand it on, nothing else.
+static void on_done(struct job *job) {
+    struct api_request *q = job->ctx;
+    bool big =
+        job->seqs * q->model->dim > BIG_RESULT || (q->keep_body && q->http->body_len > BIG_BODY);
+    q->task.run = run_render;
+    front_post(q->service->front, &q->task, big ? FRONT_BIG_RENDER : FRONT_QUICK);
+}
+
+static void on_gone(struct http_request *r) {
+    struct api_request *q = r->ctx;
+    atomic_store(&q->job.cancelled, true);
+}
+
+static enum err parse_body(struct api_request *q, struct api_error *err) {
+    struct json_issue issue = {0};
+    enum err e = json_parse(q->http->body, q->http->body_len, &json_limits_request, &q->body_owned,
+                            &issue, &err->msg);
+    if (e) {
+        if (e == ERR_INVALID) { // not a matter of the dialect: JSON that is none is 400 for all
+            err->slug = issue.code;
+            err->status = 400;
+        }
+        return e;
+    }
+    q->body = q->body_owned;
+    if (!cJSON_IsObject(q->body)) {
+        err->status = 400;
+        return api_fail(err, ERR_INVALID, "invalid_json", NULL, "the body must be a JSON object");
+    }
+    return ERR_OK;
+}
+
+static enum err prepare(struct api_request *q, struct api_error *err) {
+    if (atomic_load(&q->http->gone))
+        return api_fail(err, ERR_CANCELLED, NULL, NULL, "the client is gone");
+    if (clock_now_us() > q->deadline_us)
+        return api_fail(err, ERR_DEADLINE, "deadline_exceeded", NULL,
+                        "the request's deadline passed before it was read");
+    enum err e = parse_body(q, err);
+    return e ? e : q->route->prepare(q, err);
+}
+
+static void run_prepare(struct front_task *task, struct front_worker *w) {
+    struct api_request *q = (struct api_request *)(void *)task;
+    q->worker = w;
+    int64_t start = clock_now_us();
+    q->error.msg.code = prepare(q, &q->error);
+    q->tokenize_us = clock_now_us() - start;
+    if (q->error.msg.code || !q->has_job) {
+        q->has_job = false;
+        answer(q);
+        return;
+    }
+    if (!q->keep_body) {
+        cJSON_Delete(q->body_owned);
+        q->body_owned = NULL;
+        q->body = NULL;
+    }
+    q->worker = NULL;
+    q->job.reserved = q->reserved;
+    q->reserved = 0;
+    scheduler_submit(q->service->scheduler, &q->job); // q is not ours from here on
+}
+
+enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
+                             api_render_fn *render, struct api_error *err) {
+    q->tokens = s->tokens;
+    q->cut = s->cut;
+    q->job.model = q->model;
+    q->job.ids = s->ids;
+    q->job.type_ids = s->type_ids;
+    q->job.cu_seqlens = s->cu_seqlens;
+    q->job.skip = s->skip;
+    q->job.seqs = s->seqs;
+    *s = (struct sequences){0};
+    size_t floats;
+    if (mem_mul_overflows(q->job.seqs, q->model->dim, &floats))
+        floats = SIZE_MAX;
+    q->job.out = mem_alloc(floats, sizeof *q->job.out);
+    if (!q->job.out)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the request's results");
+    int64_t priority; // Cohere's: 0 first, 999 last
+    enum err e = api_get_int(q, "priority", 0, 999, 0, &priority, err);
+    if (e)
+        return e;
+    q->job.normalize = normalize;
+    q->job.lane = priority == 0 && q->tokens <= INTERACTIVE_TOKENS ? LANE_INTERACTIVE : LANE_BULK;
+    q->job.deadline_us = q->deadline_us;
+    q->job.done = on_done;
+    q->job.ctx = q;
+    q->render = render;
+    q->has_job = true;
+    return ERR_OK;
+}
+
+// The service's own bound, lowered by x-request-timeout-ms.
+static enum err set_deadline(struct api_request *q, struct api_error *err) {
+    int64_t ms = (int64_t)q->service->options.request_timeout_s * 1000;
+    const char *header = http_request_header(q->http, "x-request-timeout-ms");
+    if (header) {
+        char *end;
+        long long asked = strtoll(header, &end, 10);
+        if (end == header || *end || asked < 0 || *header == '+' || *header == ' ')
+            return api_fail(err, ERR_INVALID, "invalid_header", "x-request-timeout-ms",
+                            "x-request-timeout-ms must be a number of milliseconds");
+        ms = asked < ms ? (int64_t)asked : ms;
+    }
+    q->deadline_us = q->http->arrived_us + ms * 1000;
+    return ERR_OK;
+}
+
+// Room in the queue, before anything is parsed: a full queue answers at once and the bodies that
+// wait for a pool thread are bounded too.
+static enum err reserve(struct api_request *q, struct api_error *err) {
+    size_t tokens = q->http->body_len / 4 + 1;
+    enum err e = scheduler_reserve(q->service->scheduler, tokens, &err->msg);
+    if (!e)
+        q->reserved = tokens;
+    return e;
+}
+
+void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route) {
+    struct api_request *q = mem_calloc(1, sizeof *q);
+    if (!q) {
+        struct api_error err = {0};
+        struct http_response out = {0};
+        api_fail(&err, ERR_NOMEM, NULL, NULL, "no memory for a request");
+        api_refuse(s, r, route->dialect, &err, &out);
+        note(s, r, api_route_index(route), out.status, clock_now_us() - r->arrived_us, &err);
+        http_answer(r, &out);
+        return;
+    }
+    q->service = s;
+    q->http = r;
+    q->route = route;
+    q->dialect = route->dialect;
+    enum err e = set_deadline(q, &q->error);
+    int state = atomic_load(&s->state);
+    if (!e && !(route->flags & API_LOADING) && state != SERVICE_READY)
+        e = state == SERVICE_LOADING ? api_fail(&q->error, ERR_UNAVAILABLE, "loading", NULL,
+                                                "the models are still loading")
+                                     : api_fail(&q->error, ERR_UNAVAILABLE, "draining", NULL,
+                                                "the service is shutting down");
+    if (!e && route->flags & API_JOB)
+        e = reserve(q, &q->error);
+    if (!e && route->flags & API_INLINE)
+        e = route->prepare(q, &q->error);
+    q->error.msg.code = e;
+    if (e || route->flags & API_INLINE) {
+        answer(q);
+        return;
+    }
+    r->ctx = q;
+    r->on_gone = on_gone;
+    q->task.run = run_prepare;
+    front_post(s->front, &q->task, r->body_len > BIG_BODY ? FRONT_BIG_PARSE : FRONT_QUICK);
+}

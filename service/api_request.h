@@ -1,0 +1,108 @@
+// A request between its arrival and its answer. Role: what a dialect's file sees of the service;
+// the route table and the request's life are api_route.c's and api_request.c's, a dialect only
+// prepares a job from a body and renders rows.
+// Thread rule: one thread at a time owns a request: the socket's until it is posted, a pool
+// thread's, the engine's while the job runs, a pool thread's again. Only job.cancelled is set from
+// outside.
+#ifndef TRINE_SERVICE_API_REQUEST_H
+#define TRINE_SERVICE_API_REQUEST_H
+
+#include "base/json.h"
+#include "service/api_error.h"
+#include "service/front.h"
+#include "service/keys.h"
+#include "service/service.h"
+#include "service/texts.h"
+
+struct api_request;
+
+// Parses q->body into q->job's sequences (api_request_set_job), or answers at once by writing
+// q->response.body. On an error, err says why.
+typedef enum err api_prepare_fn(struct api_request *q, struct api_error *err);
+// Writes q->response.body from the job's finished rows.
+typedef enum err api_render_fn(struct api_request *q, struct api_error *err);
+
+enum api_route_flags {
+    API_OPEN = 1,    // needs no key
+    API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
+    API_LOADING = 4, // answers while models load
+    API_JOB = 8,     // makes a job: holds room in the queue before its body is parsed
+};
+
+struct api_route {
+    const char *method, *path; // a path that ends in '/' and is not "/" takes one more segment
+    enum dialect dialect;
+    unsigned flags;
+    api_prepare_fn *prepare;
+};
+
+struct api_request {
+    struct front_task task;
+    struct service *service;
+    struct http_request *http;
+    const struct api_route *route;
+    enum dialect dialect; // of errors; the route's until the body tells
+    const cJSON *body;    // the parsed body, of a POST
+    cJSON *body_owned;
+    bool keep_body;              // what render needs borrows from the body
+    struct front_worker *worker; // while a pool thread has the request
+    struct http_response response;
+
+    const struct model *model;
+    struct job job;
+    bool has_job;
+    size_t reserved;    // tokens held until the job takes them over
+    size_t tokens, cut; // of the job; inputs that were truncated
+    api_render_fn *render;
+    void *state; // the dialect's own: one block, freed by mem_free
+    int64_t deadline_us, tokenize_us;
+    struct api_error error;
+};
+
+// --- for dialects ---
+
+// Reads the typed member `key`; on a wrong type or value err names it (param = key).
+enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
+                      struct api_error *err) MUST_CHECK;
+enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
+                     int64_t fallback, int64_t *out, struct api_error *err) MUST_CHECK;
+enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
+                        const char **out, struct api_error *err) MUST_CHECK;
+enum err api_get_side(const struct api_request *q, enum truncate_side *out,
+                      struct api_error *err) MUST_CHECK;
+// `truncate`: true, false, or Cohere's "NONE", "START", "END". fallback where it is absent.
+enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
+                          enum truncate_side *side, struct api_error *err) MUST_CHECK;
+
+// Counts the members that are not among `known` (a list of n names).
+void api_count_unknown(const struct api_request *q, const char *const *known, size_t n);
+
+// q->model from the body's `model` (served name or alias), else the one loaded model with a task of
+// `tasks` (TASK bits). The first task in `order` that any loaded model has decides.
+// ERR_NOT_FOUND model_not_found, ERR_INVALID model_required (several) or wrong_task.
+enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+                          struct api_error *err) MUST_CHECK;
+
+// The prompt that `prompt_name`, or `input_type`/`task`, choose, else the model's default; NULL:
+// none. ERR_INVALID unknown_prompt, with the names there are.
+enum err api_choose_prompt(const struct api_request *q, const char **prompt,
+                           struct api_error *err) MUST_CHECK;
+// The prompt of a query or of a document, where the model has one.
+const char *api_query_prompt(const struct model *m);
+const char *api_document_prompt(const struct model *m);
+
+// Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
+enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
+                             api_render_fn *render, struct api_error *err) MUST_CHECK;
+
+// --- for api_route.c ---
+
+int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
+
+// Takes an accepted request over; answers it, now or later, exactly once.
+void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
+// An error answered on the socket thread, with the headers that every route has.
+void api_refuse(struct service *s, struct http_request *r, enum dialect d,
+                const struct api_error *err, struct http_response *out);
+
+#endif

@@ -1,0 +1,144 @@
+// See api.h: the route table, and what is checked before a body is read.
+#include "service/api.h"
+
+#include "base/clock.h"
+#include "service/api_embed.h"
+#include "service/api_info.h"
+#include "service/api_request.h"
+#include "service/metrics.h"
+
+#include <string.h>
+#include <strings.h>
+
+static const struct api_route routes[] = {
+    {"POST", "/v1/embeddings", DIALECT_OPENAI, API_JOB, api_openai_embeddings},
+    {"GET", "/v1/models", DIALECT_OPENAI, API_INLINE, api_models},
+    {"GET", "/v1/models/", DIALECT_OPENAI, API_INLINE, api_model},
+    {"GET", "/info", DIALECT_TEI, API_INLINE, api_tei_info},
+    {"GET", "/livez", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_livez},
+    {"GET", "/readyz", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
+    {"GET", "/health", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
+    {"GET", "/ping", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
+    {"GET", "/metrics", DIALECT_OPENAI, API_INLINE | API_LOADING, api_metrics},
+};
+enum { ROUTES = sizeof routes / sizeof *routes };
+
+int api_route_count(void) { return ROUTES + 1; }
+
+int api_route_index(const struct api_route *route) {
+    return route ? (int)(route - routes) : ROUTES;
+}
+
+const char *api_route_name(int route) { return route < ROUTES ? routes[route].path : "other"; }
+
+static bool path_matches(const struct api_route *route, const char *path) {
+    size_t n = strlen(route->path);
+    if (n > 1 && route->path[n - 1] == '/')
+        return strncmp(path, route->path, n) == 0 && path[n];
+    return strcmp(path, route->path) == 0;
+}
+
+// NULL: no such path, or not with this method; *path_known tells which.
+static const struct api_route *find(const struct http_request *r, const struct api_route **other) {
+    *other = NULL;
+    for (size_t i = 0; i < ROUTES; i++) {
+        if (!path_matches(&routes[i], r->path))
+            continue;
+        if (strcmp(routes[i].method, r->method) == 0)
+            return &routes[i];
+        *other = &routes[i];
+    }
+    return NULL;
+}
+
+static enum err refuse_path(const struct http_request *r, const struct api_route *other,
+                            struct api_error *err, struct http_response *out) {
+    if (!other)
+        return api_fail(err, ERR_NOT_FOUND, "unknown_path", NULL, "no such path");
+    buf_puts(&out->headers, "Allow: ");
+    bool first = true;
+    for (size_t i = 0; i < ROUTES; i++) {
+        if (!path_matches(&routes[i], r->path))
+            continue;
+        buf_printf(&out->headers, "%s%s", first ? "" : ", ", routes[i].method);
+        first = false;
+    }
+    buf_puts(&out->headers, "\r\n");
+    err->status = 405;
+    return api_fail(err, ERR_INVALID, "method_not_allowed", NULL, "this path takes %s",
+                    other->method);
+}
+
+static enum err check_key(const struct service *s, const struct http_request *r,
+                          struct api_error *err, struct http_response *out) {
+    const char *header = http_request_header(r, "Authorization");
+    if (header && strncasecmp(header, "Bearer ", 7) == 0) {
+        const char *key = header + 7;
+        while (*key == ' ')
+            key++;
+        if (api_keys_match(s->keys, key, strlen(key)))
+            return ERR_OK;
+    }
+    buf_puts(&out->headers, "WWW-Authenticate: Bearer\r\n");
+    err->status = 401;
+    return api_fail(err, ERR_INVALID, "invalid_api_key", NULL,
+                    header ? "the API key is not one of this service's"
+                           : "an API key is needed: send \"Authorization: Bearer KEY\"");
+}
+
+// No type at all counts as JSON.
+static enum err check_content_type(const struct http_request *r, struct api_error *err) {
+    static const char json[] = "application/json";
+    const char *type = http_request_header(r, "Content-Type");
+    size_t n = sizeof json - 1;
+    if (!type || !*type)
+        return ERR_OK;
+    if (strncasecmp(type, json, n) == 0 && strchr("; \t", type[n]))
+        return ERR_OK; // the byte behind is one of these, or the end
+    err->status = 415;
+    return api_fail(err, ERR_INVALID, "unsupported_media_type", "Content-Type",
+                    "send \"Content-Type: application/json\"");
+}
+
+static void answer_preflight(const struct service *s, struct http_response *out) {
+    out->status = 204;
+    buf_printf(&out->headers,
+               "Access-Control-Allow-Origin: %s\r\n"
+               "Access-Control-Allow-Methods: GET, POST\r\n"
+               "Access-Control-Allow-Headers: Authorization, Content-Type, "
+               "X-Request-Id, X-Request-Timeout-Ms\r\n"
+               "Access-Control-Max-Age: 600\r\n",
+               s->options.cors_origin);
+}
+
+bool api_check_head(void *service, struct http_request *r, size_t content_length,
+                    struct http_response *refusal) {
+    struct service *s = service;
+    (void)content_length;
+    struct api_error err = {0};
+    const struct api_route *other, *route = find(r, &other);
+    enum err e = ERR_OK;
+    if (!route && other && s->options.cors_origin && strcmp(r->method, "OPTIONS") == 0) {
+        answer_preflight(s, refusal);
+        return false;
+    }
+    if (!route)
+        e = refuse_path(r, other, &err, refusal);
+    if (!e && s->keys && !(route->flags & API_OPEN))
+        e = check_key(s, r, &err, refusal);
+    if (!e && strcmp(r->method, "POST") == 0)
+        e = check_content_type(r, &err);
+    if (!e)
+        return true;
+    const struct api_route *said = route ? route : other;
+    api_refuse(s, r, said ? said->dialect : DIALECT_OPENAI, &err, refusal);
+    metrics_count_request(s->metrics, api_route_index(said), refusal->status,
+                          clock_now_us() - r->arrived_us);
+    return false;
+}
+
+void api_handle(void *service, struct http_request *r) {
+    const struct api_route *other, *route = find(r, &other);
+    // api_check_head let it through, so the route is there
+    api_request_begin(service, r, route);
+}

@@ -1,0 +1,212 @@
+// See metrics.h. Counters are relaxed atomics: a reader may see one request's count before its
+// duration, never a wrong number.
+#include "service/metrics.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "service/api.h"
+#include "service/front.h"
+#include "service/service.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { MAX_ROUTES = 48, OTHER_STATUS = 0 };
+
+static const int statuses[] = {0,   200, 204, 400, 401, 404, 405, 408, 413,
+                               415, 422, 424, 429, 431, 499, 500, 503, 504};
+enum { STATUSES = sizeof statuses / sizeof *statuses };
+
+// Upper bounds in microseconds, 1 ms to 60 s.
+static const int64_t bounds_us[] = {1000,   2500,   5000,    10000,   25000,   50000,    100000,
+                                    250000, 500000, 1000000, 2500000, 5000000, 10000000, 60000000};
+enum { BOUNDS = sizeof bounds_us / sizeof *bounds_us };
+
+struct route_counts {
+    atomic_uint_fast64_t by_status[STATUSES];
+    atomic_uint_fast64_t by_duration[BOUNDS + 1]; // the last one: longer than every bound
+    atomic_uint_fast64_t total_us;
+    atomic_uint_fast64_t unknown_fields;
+};
+
+struct metrics {
+    struct route_counts routes[MAX_ROUTES];
+    atomic_uint_fast64_t cut;
+    int64_t started_us;
+};
+
+struct metrics *metrics_new(void) {
+    struct metrics *m = mem_calloc(1, sizeof *m);
+    if (m)
+        m->started_us = clock_now_us();
+    return m;
+}
+
+void metrics_free(struct metrics *m) { mem_free(m); }
+
+static void add(atomic_uint_fast64_t *counter, uint64_t n) {
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static uint64_t get(atomic_uint_fast64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us) {
+    struct route_counts *r = &m->routes[route];
+    int s = OTHER_STATUS;
+    for (int i = 1; i < STATUSES; i++)
+        if (statuses[i] == status)
+            s = i;
+    add(&r->by_status[s], 1);
+    int b = 0;
+    while (b < BOUNDS && total_us > bounds_us[b])
+        b++;
+    add(&r->by_duration[b], 1);
+    add(&r->total_us, total_us > 0 ? (uint64_t)total_us : 0);
+}
+
+void metrics_count_unknown_fields(struct metrics *m, int route, size_t fields) {
+    add(&m->routes[route].unknown_fields, fields);
+}
+
+void metrics_count_cut(struct metrics *m, size_t inputs) {
+    if (inputs)
+        add(&m->cut, inputs);
+}
+
+static void head(struct buf *out, const char *name, const char *type, const char *help) {
+    buf_printf(out, "# HELP trine_%s %s\n# TYPE trine_%s %s\n", name, help, name, type);
+}
+
+static void one(struct buf *out, const char *name, const char *type, const char *help,
+                double value) {
+    head(out, name, type, help);
+    buf_printf(out, "trine_%s %.17g\n", name, value);
+}
+
+static void print_requests(struct metrics *m, struct buf *out) {
+    int routes = api_route_count();
+    head(out, "requests_total", "counter", "Answered requests.");
+    for (int r = 0; r < routes; r++) {
+        for (int s = 0; s < STATUSES; s++) {
+            uint64_t n = get(&m->routes[r].by_status[s]);
+            if (n)
+                buf_printf(out, "trine_requests_total{route=\"%s\",status=\"%d\"} %llu\n",
+                           api_route_name(r), statuses[s], (unsigned long long)n);
+        }
+    }
+    head(out, "request_duration_seconds", "histogram", "From the first byte to the answer.");
+    for (int r = 0; r < routes; r++) {
+        uint64_t counts[BOUNDS + 1], all = 0;
+        for (int b = 0; b <= BOUNDS; b++)
+            all += counts[b] = get(&m->routes[r].by_duration[b]);
+        if (!all)
+            continue;
+        uint64_t below = 0;
+        for (int b = 0; b < BOUNDS; b++) {
+            below += counts[b];
+            buf_printf(out, "trine_request_duration_seconds_bucket{route=\"%s\",le=\"%g\"} %llu\n",
+                       api_route_name(r), (double)bounds_us[b] / 1e6, (unsigned long long)below);
+        }
+        buf_printf(out,
+                   "trine_request_duration_seconds_bucket{route=\"%s\",le=\"+Inf\"} %llu\n"
+                   "trine_request_duration_seconds_sum{route=\"%s\"} %.6f\n"
+                   "trine_request_duration_seconds_count{route=\"%s\"} %llu\n",
+                   api_route_name(r), (unsigned long long)all, api_route_name(r),
+                   (double)get(&m->routes[r].total_us) / 1e6, api_route_name(r),
+                   (unsigned long long)all);
+    }
+    head(out, "unknown_fields_total", "counter", "Request fields that no dialect here knows.");
+    for (int r = 0; r < routes; r++) {
+        uint64_t n = get(&m->routes[r].unknown_fields);
+        if (n)
+            buf_printf(out, "trine_unknown_fields_total{route=\"%s\"} %llu\n", api_route_name(r),
+                       (unsigned long long)n);
+    }
+    one(out, "truncated_inputs_total", "counter", "Inputs cut to their model's length.",
+        (double)get(&m->cut));
+}
+
+static void print_scheduler(const struct scheduler_stats *s, struct buf *out) {
+    head(out, "jobs_total", "counter", "Jobs by how they ended.");
+    const struct {
+        const char *name;
+        uint64_t n;
+    } ends[] = {{"done", s->jobs_done},
+                {"failed", s->jobs_failed},
+                {"cancelled", s->jobs_cancelled},
+                {"late", s->jobs_late},
+                {"refused", s->jobs_refused}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        buf_printf(out, "trine_jobs_total{outcome=\"%s\"} %llu\n", ends[i].name,
+                   (unsigned long long)ends[i].n);
+    one(out, "batches_total", "counter", "Forward passes.", (double)s->batches);
+    one(out, "tokens_total", "counter", "Tokens computed.", (double)s->tokens);
+    one(out, "sequences_total", "counter", "Sequences computed.", (double)s->sequences);
+    one(out, "yields_total", "counter", "Bulk forwards that let interactive work pass.",
+        (double)s->yields);
+    one(out, "device_busy_seconds_total", "counter", "Time the device computed.",
+        (double)s->busy_us / 1e6);
+    one(out, "queue_tokens", "gauge", "Tokens held by waiting requests.", (double)s->queued_tokens);
+    one(out, "queue_jobs", "gauge", "Jobs waiting or being computed.", (double)s->queued_jobs);
+    one(out, "workspace_bytes", "gauge", "The engine's workspaces.", (double)s->workspace_bytes);
+}
+
+static void print_http(const struct http_server *server, struct buf *out) {
+    struct http_stats h = http_read_stats(server);
+    one(out, "http_requests_total", "counter", "Requests read from sockets.", (double)h.requests);
+    one(out, "http_refused_connections_total", "counter", "Connections over the limit.",
+        (double)h.refused_connections);
+    one(out, "http_bad_framing_total", "counter", "Requests refused for their framing.",
+        (double)h.bad_framing);
+    one(out, "http_client_gone_total", "counter", "Clients that left before their answer.",
+        (double)h.client_gone);
+    one(out, "http_write_failed_total", "counter", "Answers that could not be written.",
+        (double)h.write_failed);
+    one(out, "http_open_connections", "gauge", "Open connections.", (double)h.open_connections);
+    one(out, "http_in_progress", "gauge", "Requests being answered.",
+        (double)http_in_progress(server));
+}
+
+static double resident_bytes(void) {
+    FILE *f = fopen("/proc/self/statm", "re");
+    long pages = 0;
+    if (f) {
+        if (fscanf(f, "%*s %ld", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return (double)pages * (double)sysconf(_SC_PAGE_SIZE);
+}
+
+int64_t metrics_started_wall_s(const struct metrics *m) {
+    return clock_wall_s() - (clock_now_us() - m->started_us) / 1000000;
+}
+
+void metrics_print(struct metrics *m, const struct service *s, struct buf *out) {
+    print_requests(m, out);
+    if (atomic_load(&s->state) == SERVICE_READY) { // before that there is nothing to count
+        struct scheduler_stats st = scheduler_read_stats(s->scheduler);
+        print_scheduler(&st, out);
+        print_http(s->http, out);
+    }
+    struct front_stats f = front_read_stats(s->front);
+    static const char *const queues[FRONT_QUEUES] = {"quick", "big_render", "big_parse"};
+    head(out, "front_tasks_total", "counter", "Tasks that the front pool ran.");
+    for (int q = 0; q < FRONT_QUEUES; q++)
+        buf_printf(out, "trine_front_tasks_total{queue=\"%s\"} %llu\n", queues[q],
+                   (unsigned long long)f.run[q]);
+    head(out, "front_queued", "gauge", "Tasks that wait for a thread of the front pool.");
+    for (int q = 0; q < FRONT_QUEUES; q++)
+        buf_printf(out, "trine_front_queued{queue=\"%s\"} %zu\n", queues[q], f.queued[q]);
+    one(out, "log_lines_dropped_total", "counter", "Log lines that a full sink did not take.",
+        (double)log_dropped());
+    one(out, "resident_bytes", "gauge", "Memory of the process.", resident_bytes());
+    one(out, "uptime_seconds", "gauge", "Since the start.",
+        (double)(clock_now_us() - m->started_us) / 1e6);
+    one(out, "ready", "gauge", "1 when models serve.",
+        atomic_load(&s->state) == SERVICE_READY ? 1 : 0);
+}

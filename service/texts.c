@@ -1,0 +1,352 @@
+// See texts.h.
+#include "service/texts.h"
+
+#include "base/mem.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+static enum err too_many(struct api_error *err, const char *name, size_t count, size_t max) {
+    return api_fail(err, ERR_INVALID, "too_many_inputs", name,
+                    "'%s' holds %zu inputs, at most %zu are allowed in a request", name, count,
+                    max);
+}
+
+static enum err wrong_type(struct api_error *err, const char *name) {
+    return api_fail(err, ERR_INVALID, "wrong_type", name,
+                    "'%s' must be a string, a list of strings, a list of token ids or a list of "
+                    "lists of token ids",
+                    name);
+}
+
+static enum err empty(struct api_error *err, const char *name, const char *what) {
+    return api_fail(err, ERR_INVALID, "empty_input", name, "'%s' %s", name, what);
+}
+
+static enum err check_ids(const cJSON *list, const char *name, struct api_error *err) {
+    if (!list->child)
+        return empty(err, name, "holds an empty list of token ids");
+    for (const cJSON *id = list->child; id; id = id->next) {
+        if (!cJSON_IsNumber(id))
+            return wrong_type(err, name);
+        double v = id->valuedouble;
+        if (v < 0 || v != floor(v) || v > INT32_MAX)
+            return api_fail(err, ERR_INVALID, "invalid_token_id", name,
+                            "'%s' holds %.17g, which is no token id", name, v);
+    }
+    return ERR_OK;
+}
+
+static enum err check_input(const cJSON *item, struct text_inputs *out, struct api_error *err) {
+    if (cJSON_IsString(item))
+        return *item->valuestring ? ERR_OK : empty(err, out->name, "holds an empty string");
+    if (!cJSON_IsArray(item))
+        return wrong_type(err, out->name);
+    out->has_ids = true;
+    return check_ids(item, out->name, err);
+}
+
+enum err text_inputs_read(const cJSON *value, const char *name, size_t max_inputs,
+                          struct text_inputs *out, struct api_error *err) {
+    *out = (struct text_inputs){.value = value, .name = name};
+    if (!value)
+        return api_fail(err, ERR_INVALID, "missing_field", name, "'%s' is missing", name);
+    if (cJSON_IsArray(value) && !value->child)
+        return empty(err, name, "is empty");
+    out->single = !cJSON_IsArray(value) || cJSON_IsNumber(value->child);
+    if (out->single) {
+        out->count = 1;
+        return check_input(value, out, err);
+    }
+    for (const cJSON *item = value->child; item; item = item->next)
+        out->count++;
+    if (out->count > max_inputs)
+        return too_many(err, name, out->count, max_inputs);
+    for (const cJSON *item = value->child; item; item = item->next) {
+        enum err e = check_input(item, out, err);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+enum err text_list_read(const cJSON *value, const char *name, size_t max_inputs, bool allow_empty,
+                        struct text_inputs *out, struct api_error *err) {
+    *out = (struct text_inputs){.value = value, .name = name};
+    if (!value)
+        return api_fail(err, ERR_INVALID, "missing_field", name, "'%s' is missing", name);
+    if (!cJSON_IsArray(value))
+        return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a list of strings",
+                        name);
+    if (!value->child)
+        return empty(err, name, "is empty");
+    for (const cJSON *item = value->child; item; item = item->next)
+        out->count++;
+    if (out->count > max_inputs)
+        return too_many(err, name, out->count, max_inputs);
+    for (const cJSON *item = value->child; item; item = item->next) {
+        if (!cJSON_IsString(item))
+            return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a list of strings",
+                            name);
+        if (!allow_empty && !*item->valuestring)
+            return empty(err, name, "holds an empty string");
+    }
+    return ERR_OK;
+}
+
+void sequences_free(struct sequences *s) {
+    mem_free(s->ids);
+    mem_free(s->type_ids);
+    mem_free(s->cu_seqlens);
+    mem_free(s->skip);
+    *s = (struct sequences){0};
+}
+
+static bool grow(int32_t **array, size_t count) {
+    int32_t *grown = mem_realloc(*array, count, sizeof **array);
+    if (grown)
+        *array = grown;
+    return grown;
+}
+
+static enum err no_room(struct api_error *err) {
+    return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the request's tokens");
+}
+
+enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *err) {
+    if (seqs <= s->seq_cap && s->cu_seqlens)
+        return ERR_OK;
+    if (seqs >= INT32_MAX || !grow(&s->cu_seqlens, seqs + 1) || (s->skip && !grow(&s->skip, seqs)))
+        return no_room(err);
+    if (s->seqs == 0)
+        s->cu_seqlens[0] = 0;
+    s->seq_cap = seqs;
+    return ERR_OK;
+}
+
+static enum err reserve_tokens(struct sequences *s, size_t more, struct api_error *err) {
+    if (more <= s->token_cap - s->tokens)
+        return ERR_OK;
+    size_t cap = s->token_cap * 2 > s->tokens + more ? s->token_cap * 2 : s->tokens + more;
+    cap = cap < 256 ? 256 : cap;
+    if (cap > INT32_MAX || !grow(&s->ids, cap) || !grow(&s->type_ids, cap))
+        return no_room(err);
+    s->token_cap = cap;
+    return ERR_OK;
+}
+
+static enum err close_sequence(struct sequences *s, size_t len, size_t skip,
+                               struct api_error *err) {
+    if (skip && !s->skip) {
+        s->skip = mem_calloc(s->seq_cap, sizeof *s->skip);
+        if (!s->skip)
+            return no_room(err);
+    }
+    if (s->skip)
+        s->skip[s->seqs] = (int32_t)skip;
+    s->tokens += len;
+    s->cu_seqlens[++s->seqs] = (int32_t)s->tokens;
+    return ERR_OK;
+}
+
+enum err sequences_add(struct sequences *s, const struct encoding *e, size_t skip,
+                       struct api_error *err) {
+    enum err failed = ERR_OK;
+    if (s->seqs == s->seq_cap)
+        failed = sequences_reserve(s, s->seq_cap * 2 + 8, err);
+    if (!failed)
+        failed = reserve_tokens(s, e->len, err);
+    if (failed)
+        return failed;
+    memcpy(s->ids + s->tokens, e->ids, e->len * sizeof *e->ids);
+    memcpy(s->type_ids + s->tokens, e->type_ids, e->len * sizeof *e->type_ids);
+    s->cut += e->truncated;
+    return close_sequence(s, e->len, skip, err);
+}
+
+static enum err too_long(struct api_error *err, const char *what, size_t at, size_t have,
+                         size_t most) {
+    return api_fail(err, ERR_INVALID, "context_length_exceeded", NULL,
+                    "%s %zu has %zu tokens, special ones included; this model takes at most %zu. "
+                    "Shorten it, or send \"truncate\": true",
+                    what, at, have, most);
+}
+
+static enum err add_ids(const cJSON *list, const char *name, size_t at,
+                        const struct text_rules *rules, struct sequences *out,
+                        struct api_error *err) {
+    size_t n = 0, vocab = tokenizer_vocab_size(rules->model->tokenizer);
+    if (rules->model->config.vocab < vocab)
+        vocab = rules->model->config.vocab;
+    for (const cJSON *id = list->child; id; id = id->next, n++)
+        if (id->valuedouble >= (double)vocab)
+            return api_fail(err, ERR_INVALID, "invalid_token_id", name,
+                            "'%s' holds token id %.17g; this model's ids lie below %zu", name,
+                            id->valuedouble, vocab);
+    size_t most = rules->model->max_length, first = 0, keep = n;
+    if (n > most && !rules->truncate) {
+        too_long(err, "input", at, n, most);
+        err->param = name;
+        return ERR_INVALID;
+    }
+    if (n > most) {
+        keep = most;
+        first = rules->side == TRUNCATE_LEFT ? n - most : 0;
+        out->cut++;
+    }
+    enum err e = ERR_OK;
+    if (out->seqs == out->seq_cap)
+        e = sequences_reserve(out, out->seq_cap * 2 + 8, err);
+    if (!e)
+        e = reserve_tokens(out, keep, err);
+    if (e)
+        return e;
+    size_t i = 0;
+    for (const cJSON *id = list->child; id; id = id->next, i++) {
+        if (i >= first && i < first + keep) {
+            out->ids[out->tokens + i - first] = (int32_t)id->valuedouble;
+            out->type_ids[out->tokens + i - first] = 0;
+        }
+    }
+    return close_sequence(out, keep, 0, err);
+}
+
+static enum err tokenizer_failed(struct api_error *err, enum err e) {
+    err->slug = e == ERR_NOMEM ? NULL : "tokenizer";
+    if (e == ERR_NOMEM)
+        err_set(&err->msg, e, "no memory to tokenize");
+    return e;
+}
+
+// Tokens of the prompt that stay out of the pool: what the prompt alone encodes to, but for a
+// special token at its end. Source followed: sentence_transformers SentenceTransformer
+// ._get_prompt_length.
+static enum err prompt_length(struct front_worker *w, struct tokenizer_scratch *scratch,
+                              const struct text_rules *rules, size_t *out, struct api_error *err) {
+    *out = 0;
+    const struct model *m = rules->model;
+    if (!rules->prompt || !*rules->prompt || !m->pooler || pooler_includes_prompt(m->pooler))
+        return ERR_OK;
+    struct encode_options options = {
+        .add_special_tokens = true,
+        .truncate = TRUNCATE_LONGEST_FIRST,
+        .max_length = m->max_length,
+    };
+    struct encoding *e = front_worker_encoding(w, 1);
+    struct text prompt = {rules->prompt, strlen(rules->prompt)};
+    enum err failed = tokenizer_encode(m->tokenizer, scratch, prompt, NULL, &options, e, &err->msg);
+    if (failed)
+        return tokenizer_failed(err, failed);
+    *out = e->len && e->special[e->len - 1] ? e->len - 1 : e->len;
+    return ERR_OK;
+}
+
+static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *scratch,
+                            struct text text, const struct text *pair, size_t at, size_t skip,
+                            const struct text_rules *rules, struct sequences *out,
+                            struct api_error *err) {
+    if (rules->prompt && *rules->prompt && !pair) {
+        struct buf *joined = front_worker_text(w);
+        buf_reset(joined);
+        buf_puts(joined, rules->prompt);
+        buf_append(joined, text.bytes, text.len);
+        if (joined->failed)
+            return no_room(err);
+        text = (struct text){joined->data, joined->len};
+    }
+    const struct model *m = rules->model;
+    struct encode_options options = {
+        .add_special_tokens = true,
+        .truncate = rules->truncate ? TRUNCATE_LONGEST_FIRST : TRUNCATE_NONE,
+        .side = rules->side,
+        .max_length = m->max_length,
+    };
+    struct encoding *e = front_worker_encoding(w, 0);
+    enum err failed = tokenizer_encode(m->tokenizer, scratch, text, pair, &options, e, &err->msg);
+    if (failed)
+        return tokenizer_failed(err, failed);
+    if (e->len > m->max_length)
+        return too_long(err, "input", at, e->len, m->max_length);
+    if (e->len == 0) // a template without special tokens, and a text of what the normalizer drops
+        return api_fail(err, ERR_INVALID, "empty_input", NULL, "input %zu has no tokens", at);
+    // a prompt as long as the model leaves nothing to pool: then all of it is pooled
+    return sequences_add(out, e, skip < e->len ? skip : 0, err);
+}
+
+enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
+                          size_t at, const struct text_rules *rules, struct sequences *out,
+                          struct api_error *err) {
+    struct tokenizer_scratch *scratch;
+    if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)
+        return no_room(err);
+    size_t skip = 0;
+    enum err e = pair ? ERR_OK : prompt_length(w, scratch, rules, &skip, err);
+    return e ? e : encode_text(w, scratch, text, pair, at, skip, rules, out, err);
+}
+
+enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
+                      const struct text_rules *rules, struct sequences *out,
+                      struct api_error *err) {
+    struct tokenizer_scratch *scratch;
+    if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)
+        return no_room(err);
+    size_t skip, at = 0;
+    enum err e = prompt_length(w, scratch, rules, &skip, err);
+    if (!e)
+        e = sequences_reserve(out, out->seqs + inputs->count, err);
+    const cJSON *item = inputs->single ? inputs->value : inputs->value->child;
+    for (; !e && at < inputs->count; item = item->next, at++) {
+        if (cJSON_IsString(item)) {
+            struct text text = {item->valuestring, strlen(item->valuestring)};
+            e = encode_text(w, scratch, text, NULL, at, skip, rules, out, err);
+        } else {
+            e = add_ids(item, inputs->name, at, rules, out, err);
+        }
+    }
+    if (e == ERR_INVALID && !err->param)
+        err->param = inputs->name;
+    return e;
+}
+
+enum err texts_encode_pairs(struct front_worker *w, struct text query, const struct text *documents,
+                            size_t n, const struct pair_rules *rules, struct sequences *out,
+                            struct api_error *err) {
+    const struct model *m = rules->model;
+    struct tokenizer_scratch *scratch;
+    if (front_worker_scratch(w, m, &scratch) != ERR_OK)
+        return no_room(err);
+    struct encoding *q = front_worker_encoding(w, 1), *d = front_worker_encoding(w, 2),
+                    *joined = front_worker_encoding(w, 0);
+    const struct encode_options bare = {.truncate = TRUNCATE_NONE};
+    enum err e = tokenizer_encode(m->tokenizer, scratch, query, NULL, &bare, q, &err->msg);
+    if (e)
+        return tokenizer_failed(err, e);
+    size_t taken = q->len + tokenizer_special_count(m->tokenizer, true);
+    if (taken + PAIR_MIN_DOCUMENT > m->max_length)
+        return api_fail(err, ERR_INVALID, "query_too_long", "query",
+                        "the query has %zu tokens; this model takes at most %zu in all, %d of them "
+                        "for the document, and the query is never cut",
+                        q->len, m->max_length, PAIR_MIN_DOCUMENT);
+    size_t most = m->max_length;
+    if (rules->max_document && rules->max_document < most - taken)
+        most = taken + rules->max_document;
+    const struct encode_options options = {
+        .add_special_tokens = true,
+        .truncate = rules->truncate ? TRUNCATE_ONLY_SECOND : TRUNCATE_NONE,
+        .side = rules->side,
+        .max_length = most,
+    };
+    e = sequences_reserve(out, out->seqs + n, err);
+    for (size_t i = 0; i < n && !e; i++) {
+        e = tokenizer_encode(m->tokenizer, scratch, documents[i], NULL, &bare, d, &err->msg);
+        if (!e)
+            e = tokenizer_assemble(m->tokenizer, q, d, &options, joined, &err->msg);
+        if (e)
+            return tokenizer_failed(err, e);
+        if (joined->len > most)
+            return too_long(err, "document", i, joined->len, most);
+        e = sequences_add(out, joined, 0, err);
+    }
+    return e;
+}

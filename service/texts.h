@@ -1,0 +1,75 @@
+// From a request's texts to a job's tokens. Role: reads the inputs of a body (strings or token ids,
+// one or many), encodes them with the model's prompt and length rules, and collects the sequences.
+// Thread rule: one owner; the worker given is the one that runs the calling task.
+#ifndef TRINE_SERVICE_TEXTS_H
+#define TRINE_SERVICE_TEXTS_H
+
+#include "base/json.h"
+#include "service/api_error.h"
+#include "service/front.h"
+
+// A string, a list of strings, a list of ids or a list of such lists; borrowed from the body.
+struct text_inputs {
+    const cJSON *value;
+    const char *name; // the field
+    size_t count;     // inputs
+    bool single;      // value itself is the one input
+    bool has_ids;     // at least one input is a list of ids
+};
+
+// Types, emptiness and number, nothing else. ERR_INVALID: wrong_type, empty_input,
+// too_many_inputs, invalid_token_id (negative, fractional, 2^31 and more).
+enum err text_inputs_read(const cJSON *value, const char *name, size_t max_inputs,
+                          struct text_inputs *out, struct api_error *err) MUST_CHECK;
+// The same for what must be one list of strings; empty strings are let through when allow_empty.
+enum err text_list_read(const cJSON *value, const char *name, size_t max_inputs, bool allow_empty,
+                        struct text_inputs *out, struct api_error *err) MUST_CHECK;
+
+// Sequences end to end, growing; owned (sequences_free), or moved into a job.
+struct sequences {
+    int32_t *ids, *type_ids; // [tokens]
+    int32_t *cu_seqlens;     // [seqs + 1]
+    int32_t *skip;           // [seqs], or NULL when no prompt is kept out of a pool
+    size_t tokens, token_cap, seqs, seq_cap;
+    size_t cut; // how many were truncated
+};
+
+void sequences_free(struct sequences *s);
+// Room for this many sequences. ERR_NOMEM.
+enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *err) MUST_CHECK;
+enum err sequences_add(struct sequences *s, const struct encoding *e, size_t skip,
+                       struct api_error *err) MUST_CHECK;
+
+struct text_rules {
+    const struct model *model;
+    const char *prompt; // put before each text; NULL: none
+    bool truncate;
+    enum truncate_side side;
+};
+
+// Encodes every input. ERR_INVALID: context_length_exceeded (both counts), invalid_token_id;
+// ERR_NOMEM.
+enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
+                      const struct text_rules *rules, struct sequences *out,
+                      struct api_error *err) MUST_CHECK;
+// One text, or a pair when `pair` is not NULL (a prompt goes before no pair). at: its number in
+// messages.
+enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
+                          size_t at, const struct text_rules *rules, struct sequences *out,
+                          struct api_error *err) MUST_CHECK;
+
+// A query against documents. The query is tokenized once and never cut.
+struct pair_rules {
+    const struct model *model;
+    bool truncate;           // documents may be cut
+    enum truncate_side side; // where
+    size_t max_document;     // tokens of a document; 0: what fits
+};
+enum { PAIR_MIN_DOCUMENT = 16 }; // tokens that a query must leave for the document
+
+// ERR_INVALID: query_too_long, context_length_exceeded; ERR_NOMEM.
+enum err texts_encode_pairs(struct front_worker *w, struct text query, const struct text *documents,
+                            size_t n, const struct pair_rules *rules, struct sequences *out,
+                            struct api_error *err) MUST_CHECK;
+
+#endif
