@@ -59,7 +59,7 @@ struct attention_args {
     struct mat out;            // [N, H*hd]
     const int32_t *cu_seqlens; // [S + 1]
     size_t seqs, heads, head_dim;
-    float scale; // 1/sqrt(hd), as a rule
+    float scale; // above 0; 1/sqrt(hd), as a rule
 };
 
 struct pool_args {

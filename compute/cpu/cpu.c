@@ -9,10 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct cpu_kernels *const tables[] = {&kernels_generic};
+// From the plainest to the best.
+static const struct cpu_kernels *const tables[] = {
+    &kernels_generic,
+#if defined(__x86_64__)
+    &kernels_avx2,
+    &kernels_avx512,
+#endif
+};
 enum { TABLES = sizeof tables / sizeof *tables };
 
-static bool runs_here(const struct cpu_kernels *k) { return k == &kernels_generic; }
+// The features that the Makefile builds the set's file with.
+static bool runs_here(const struct cpu_kernels *k) {
+#if defined(__x86_64__)
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("f16c");
+    if (k == &kernels_avx2)
+        return avx2;
+    if (k == &kernels_avx512)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return k == &kernels_generic;
+}
 
 static int table_named(const char *name) {
     for (int i = 0; i < TABLES; i++)
@@ -40,7 +59,7 @@ static enum err choose(const char *name, const struct cpu_kernels **out, struct 
 enum err cpu_device_new(const struct cpu_options *options, struct device **out,
                         struct errmsg *msg) {
     *out = NULL;
-    const struct cpu_kernels *k;
+    const struct cpu_kernels *k = NULL;
     enum err e = choose(options->isa, &k, msg);
     if (e != ERR_OK)
         return e;

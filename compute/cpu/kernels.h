@@ -64,6 +64,10 @@ struct cpu_kernels {
     // n values of `from` (F32, F16 or BF16, any alignment) to f32; returns the index of the first
     // that is not finite, n when all are.
     size_t (*convert)(enum dtype from, const void *src, float *dst, size_t n);
+
+    // What this set can do at most, for peak.h: multiply-adds on registers, and reading memory.
+    double (*probe_fma)(size_t rounds);            // returns the floating point operations done
+    float (*probe_read)(const float *p, size_t n); // n a multiple of 256; returns what it summed
 };
 
 extern const struct cpu_kernels kernels_generic;

@@ -188,6 +188,29 @@ static size_t convert(enum dtype from, const void *src, float *dst, size_t n) {
     return bad;
 }
 
+static volatile float sink; // keeps the probes' work from being dropped
+
+static double probe_fma(size_t rounds) {
+    float sum[64] = {0}, x = 1e-9F;
+    for (size_t r = 0; r < rounds; r++) {
+        for (size_t i = 0; i < 64; i++)
+            sum[i] = sum[i] * 0.999F + x;
+    }
+    for (size_t i = 0; i < 64; i++)
+        sink = sum[i];
+    return (double)rounds * 64 * 2;
+}
+
+static float probe_read(const float *p, size_t n) {
+    float sum[64] = {0};
+    for (size_t i = 0; i < n; i += 64)
+        for (size_t j = 0; j < 64; j++)
+            sum[j] += p[i + j];
+    for (size_t j = 1; j < 64; j++)
+        sum[0] += sum[j];
+    return sum[0];
+}
+
 const struct cpu_kernels kernels_generic = {
     .name = "generic",
     .panel = PANEL,
@@ -201,4 +224,6 @@ const struct cpu_kernels kernels_generic = {
     .pool = pool,
     .l2_normalize = l2_normalize,
     .convert = convert,
+    .probe_fma = probe_fma,
+    .probe_read = probe_read,
 };

@@ -322,6 +322,10 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
                     j.d->k->max_head_dim);
         return;
     }
+    if (!(a->scale > 0)) {
+        device_fail(d, ERR_INTERNAL, "attention: scale %g", (double)a->scale);
+        return;
+    }
     if (a->q.cols != width || a->k.cols != width || a->v.cols != width || a->out.cols != width) {
         device_fail(d, ERR_INTERNAL, "attention: %zu heads of %zu in matrices of %zu columns",
                     a->heads, a->head_dim, a->q.cols);

@@ -1,4 +1,5 @@
 // See pool.h.
+#define _GNU_SOURCE // sched_getcpu, pthread_setaffinity_np
 #include "compute/cpu/pool.h"
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@ struct pool {
     void *job;
     size_t tasks;
     unsigned generation;
+    int caller_cpu; // that the workers are kept off, -1 at first
 
     _Alignas(LINE) atomic_uint open; // the open job's generation, 0 when closed
     atomic_bool stop;
@@ -27,10 +29,12 @@ struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     int threads, started; // started: workers that run
+    int cpus;             // that this process may use
+    cpu_set_t allowed;
     struct worker {
         struct pool *pool;
         pthread_t thread;
-        int index;
+        int index, cpu; // cpu: its own, where there is one for each thread
     } * workers;
 };
 
@@ -91,6 +95,47 @@ static void *work(void *arg) {
     }
 }
 
+static void confine(struct worker *w, const cpu_set_t *set) {
+    (void)pthread_setaffinity_np(w->thread, sizeof *set, set); // refused: only slower
+}
+
+// A kernel may wake a worker on the CPU that runs the caller and leave it there for many
+// milliseconds, with another CPU idle (seen on a 2-CPU virtual machine, Linux 6.18): half the
+// speed, whenever work comes after a pause. So the workers are kept off the caller's CPU: each on
+// one of its own where there are as many as threads (when the caller has moved onto a worker's,
+// that one takes the caller's old one), else on any but the caller's.
+static void place_workers(struct pool *p) {
+    int now = sched_getcpu();
+    if (now < 0 || now == p->caller_cpu || p->cpus < p->threads || p->cpus < 2 ||
+        !CPU_ISSET((size_t)now, &p->allowed))
+        return;
+    int before = p->caller_cpu;
+    p->caller_cpu = now;
+    cpu_set_t set = p->allowed;
+    CPU_CLR((size_t)now, &set);
+    int next = 0;
+    for (int i = 1; i <= p->started; i++) {
+        struct worker *w = &p->workers[i];
+        if (p->cpus > p->threads) {
+            confine(w, &set);
+            continue;
+        }
+        if (before >= 0 && w->cpu != now)
+            continue;
+        if (before >= 0) {
+            w->cpu = before;
+        } else {
+            while (next == now || !CPU_ISSET((size_t)next, &p->allowed))
+                next++;
+            w->cpu = next++;
+        }
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)w->cpu, &one);
+        confine(w, &one);
+    }
+}
+
 void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
     if (p->started == 0 || tasks <= 1) {
         for (size_t t = 0; t < tasks; t++)
@@ -100,6 +145,7 @@ void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
     p->fn = fn;
     p->job = job;
     p->tasks = tasks;
+    place_workers(p);
     p->generation += p->generation == ~0U ? 2 : 1; // never 0
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     atomic_store(&p->open, p->generation);
@@ -129,6 +175,9 @@ enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
     pthread_mutex_init(&p->mutex, NULL);
     p->workers = workers;
     p->threads = threads;
+    p->caller_cpu = -1;
+    if (sched_getaffinity(0, sizeof p->allowed, &p->allowed) == 0)
+        p->cpus = CPU_COUNT(&p->allowed);
     for (int i = 1; i < threads; i++) {
         char name[16];
         snprintf(name, sizeof name, "compute-%d", i % 1000);
@@ -141,6 +190,7 @@ enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
         }
         p->started = i;
     }
+    place_workers(p);
     *out = p;
     return ERR_OK;
 }

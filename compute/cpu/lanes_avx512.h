@@ -1,0 +1,122 @@
+// The vector of the AVX-512 kernels: 16 floats. Role: names the intrinsics that the shared kernel
+// bodies (lanes_*.h) are written in; lanes_avx2.h gives the same names to 8 floats. Included by
+// *_avx512.c only.
+#ifndef TRINE_COMPUTE_CPU_LANES_H
+#define TRINE_COMPUTE_CPU_LANES_H
+
+#include "compute/cpu/gelu_table.h"
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LANES 16
+#define TILE_ROWS 14 // 14 x 2 sums, 2 weights, 1 input: 31 of 32 registers
+#define INLINE static inline __attribute__((always_inline))
+
+#define VF __m512
+#define VMASK __mmask16
+
+INLINE VF v_zero(void) { return _mm512_setzero_ps(); }
+INLINE VF v_all(float x) { return _mm512_set1_ps(x); }
+INLINE VF v_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void v_store(float *p, VF v) { _mm512_storeu_ps(p, v); }
+
+// The first n lanes, n in [0, LANES].
+INLINE VMASK v_first(size_t n) { return (VMASK)((1U << n) - 1U); }
+INLINE VF v_load_some(const float *p, VMASK m) { return _mm512_maskz_loadu_ps(m, p); }
+INLINE void v_store_some(float *p, VF v, VMASK m) { _mm512_mask_storeu_ps(p, m, v); }
+INLINE VF v_pick(VMASK m, VF yes, VF no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+INLINE VF v_add(VF a, VF b) { return _mm512_add_ps(a, b); }
+INLINE VF v_sub(VF a, VF b) { return _mm512_sub_ps(a, b); }
+INLINE VF v_mul(VF a, VF b) { return _mm512_mul_ps(a, b); }
+INLINE VF v_div(VF a, VF b) { return _mm512_div_ps(a, b); }
+INLINE VF v_fma(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE VF v_fnma(VF a, VF b, VF c) { return _mm512_fnmadd_ps(a, b, c); }
+INLINE VF v_fms(VF a, VF b, VF c) { return _mm512_fmsub_ps(a, b, c); }
+// When either is NaN the result is b.
+INLINE VF v_max(VF a, VF b) { return _mm512_max_ps(a, b); }
+INLINE VF v_min(VF a, VF b) { return _mm512_min_ps(a, b); }
+INLINE VF v_abs(VF a) { return _mm512_abs_ps(a); }
+INLINE VF v_sign_of(VF magnitude, VF sign) {
+    return _mm512_or_ps(v_abs(magnitude), _mm512_and_ps(sign, _mm512_set1_ps(-0.0F)));
+}
+INLINE VF v_round(VF a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+INLINE VMASK v_less(VF a, VF b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+INLINE VMASK v_is_nan(VF a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+
+// v 2^n for integral n in [-252, 252].
+INLINE VF v_scale2(VF v, VF n) { return _mm512_scalef_ps(v, n); }
+
+// The sum of all lanes: halves, always in the same order.
+INLINE float v_sum(VF v) {
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+// The largest lane; any of them, or NaN, when one is NaN.
+INLINE float v_most(VF v) {
+    __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+// Any lane's exponent is all ones: Inf or NaN.
+INLINE VMASK v_not_finite(VF v) {
+    const __m512i inf = _mm512_set1_epi32(0x7f800000);
+    return _mm512_cmpeq_epi32_mask(_mm512_and_si512(_mm512_castps_si512(v), inf), inf);
+}
+INLINE int v_any(VMASK m) { return m != 0; }
+
+INLINE VF v_from_f16(const void *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+INLINE VF v_from_bf16(const void *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+// gelu_table[degree][piece], piece the low 4 bits of each lane of `at`.
+INLINE VF v_gelu_coefficient(int degree, VF at) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(at), _mm512_load_ps(gelu_table[degree]));
+}
+
+// A 16 x 16 block turned about its diagonal.
+INLINE void v_transpose(VF r[LANES]) {
+    __m512 a[16], b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        a[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        b[i] = _mm512_castpd_ps(
+            _mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 1] = _mm512_castpd_ps(
+            _mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 2] = _mm512_castpd_ps(
+            _mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+        b[i + 3] = _mm512_castpd_ps(
+            _mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+    }
+    // b[4 g + c], lane group l: column 4 l + c of rows 4 g .. 4 g + 3
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        __m512 lo = _mm512_shuffle_f32x4(b[c], b[4 + c], 0x88);
+        __m512 hi = _mm512_shuffle_f32x4(b[c], b[4 + c], 0xdd);
+        __m512 lo2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0x88);
+        __m512 hi2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0xdd);
+        r[c] = _mm512_shuffle_f32x4(lo, lo2, 0x88);
+        r[8 + c] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);
+        r[4 + c] = _mm512_shuffle_f32x4(hi, hi2, 0x88);
+        r[12 + c] = _mm512_shuffle_f32x4(hi, hi2, 0xdd);
+    }
+}
+
+#endif

@@ -1,0 +1,154 @@
+// The matrix product: tiles of up to TILE_ROWS rows x 2 vectors of outputs, whose sums stay in
+// registers over all of k; included after a lanes_*.h.
+// Why so: a panel of packed weights is read in order and a tile's inputs are broadcast in place, so
+// nothing is packed at run time; all rows of a share pass a panel before the next panel is touched.
+// A sum is one chain of fused multiply-adds over ascending k, whatever the tile's height: a row has
+// the same bits in any tile.
+#ifndef TRINE_COMPUTE_CPU_LANES_LINEAR_H
+#define TRINE_COMPUTE_CPU_LANES_LINEAR_H
+
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/lanes_math.h"
+
+enum { PANEL = 2 * LANES };
+
+// Row i at x + i * ld, from three pointers and two strides (in bytes) that stay in registers: one
+// pointer for each of 14 rows would not.
+#define TILE_ROW(i)                                                                                \
+    ((i) < 5    ? p0 + ((i) == 3 ? ld3 : (size_t)(i)*ld1)                                          \
+     : (i) < 10 ? p5 + ((i) == 8 ? ld3 : (size_t)((i)-5) * ld1)                                    \
+                : p10 + ((i) == 13 ? ld3 : (size_t)((i)-10) * ld1))
+#define TILE_INPUT(i, at) (*(const float *)(const void *)(TILE_ROW(i) + (at) * sizeof(float)))
+
+// The empty asm hides how the pointers depend on one another, or the compiler makes a pointer or an
+// offset of each row again and spills them.
+#define TILE_STEP(at)                                                                              \
+    do {                                                                                           \
+        __asm__("" : "+r"(p0), "+r"(p5), "+r"(p10), "+r"(ld1), "+r"(ld3));                         \
+        VF w0 = v_load(w + (at)*PANEL), w1 = v_load(w + (at)*PANEL + LANES);                       \
+        _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++) {                                  \
+            VF a = v_all(TILE_INPUT(i, at));                                                       \
+            sum[i][0] = v_fma(a, w0, sum[i][0]);                                                   \
+            sum[i][1] = v_fma(a, w1, sum[i][1]);                                                   \
+        }                                                                                          \
+    } while (0)
+
+// out[i][0 .. PANEL) = sum over k of x[i][k] w[k][0 .. PANEL), i < rows, a constant.
+INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const float *w,
+                      float *out, size_t ldo) {
+    VF sum[TILE_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        sum[i][0] = sum[i][1] = v_zero();
+    const char *p0 = (const char *)x;
+    size_t ld1 = ld * sizeof(float), ld3 = 3 * ld1;
+    const char *p5 = rows > 5 ? p0 + 5 * ld1 : p0, *p10 = rows > 10 ? p0 + 10 * ld1 : p0;
+    size_t at = 0;
+    for (; at + 4 <= k; at += 4) {
+        TILE_STEP(0);
+        TILE_STEP(1);
+        TILE_STEP(2);
+        TILE_STEP(3);
+        p0 += 16, p5 += 16, p10 += 16, w += (size_t)4 * PANEL;
+    }
+    for (; at < k; at++) {
+        TILE_STEP(0);
+        p0 += 4, p5 += 4, p10 += 4, w += PANEL;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        v_store(out + (size_t)i * ldo, sum[i][0]);
+        v_store(out + (size_t)i * ldo + LANES, sum[i][1]);
+    }
+}
+
+typedef void tile_fn(const float *x, size_t ld, size_t k, const float *w, float *out, size_t ldo);
+
+#define TILE_OF(n)                                                                                 \
+    static void tile_##n(const float *x, size_t ld, size_t k, const float *w, float *out,          \
+                         size_t ldo) {                                                             \
+        tile_body(n, x, ld, k, w, out, ldo);                                                       \
+    }
+TILE_OF(1)
+TILE_OF(2)
+TILE_OF(3)
+TILE_OF(4)
+TILE_OF(5)
+TILE_OF(6)
+#if TILE_ROWS > 6
+TILE_OF(7)
+TILE_OF(8)
+TILE_OF(9)
+TILE_OF(10)
+TILE_OF(11)
+TILE_OF(12)
+TILE_OF(13)
+TILE_OF(14)
+#endif
+
+static tile_fn *const tile_of[TILE_ROWS + 1] = {NULL,    tile_1,  tile_2, tile_3,  tile_4,
+                                                tile_5,  tile_6,
+#if TILE_ROWS > 6
+                                                tile_7,  tile_8,  tile_9, tile_10, tile_11,
+                                                tile_12, tile_13, tile_14
+#endif
+};
+
+// Tile i of n balanced ones over `rows`: 25 rows are 13 + 12, not 14 + 11.
+INLINE size_t tile_height(size_t rows, size_t n, size_t i) {
+    return rows / n + (i < rows % n ? 1 : 0);
+}
+
+// One vector of a tile on its way out.
+INLINE VF finish(VF v, const float *bias, const float *residual, const enum activation f) {
+    v = v_add(v, v_load(bias));
+    if (residual)
+        v = v_add(v, v_load(residual));
+    return v_activate(f, v);
+}
+
+INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t row, size_t rows,
+                        size_t col, const enum activation f, const int add) {
+    size_t cols = s->cols - col;
+    const float *bias = s->bias + col;
+    for (size_t i = 0; i < rows; i++, sums += PANEL) {
+        float *y = s->y + (row + i) * s->ldy + col;
+        const float *residual = add ? s->residual + (row + i) * s->ldr + col : NULL;
+        if (cols >= PANEL) {
+            v_store(y, finish(v_load(sums), bias, residual, f));
+            v_store(y + LANES,
+                    finish(v_load(sums + LANES), bias + LANES, add ? residual + LANES : NULL, f));
+            continue;
+        }
+        for (size_t j = 0; j < cols; j += LANES) {
+            VMASK some = v_first(cols - j < LANES ? cols - j : LANES);
+            VF v = v_add(v_load(sums + j), v_load(bias + j));
+            if (add)
+                v = v_add(v, v_load_some(residual + j, some));
+            v_store_some(y + j, v_activate(f, v), some);
+        }
+    }
+}
+
+static void linear(const struct linear_share *s) {
+    float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
+    size_t tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (size_t col = 0; col < s->cols; col += PANEL) {
+        const float *w = s->panels + col * s->k;
+        for (size_t t = 0, row = 0; t < tiles; t++) {
+            size_t rows = tile_height(s->rows, tiles, t);
+            tile_of[rows](s->x + row * s->ldx, s->ldx, s->k, w, sums, PANEL);
+            if (s->residual)
+                finish_tile(s, sums, row, rows, col, ACTIVATION_NONE, 1);
+            else if (s->f == ACTIVATION_NONE)
+                finish_tile(s, sums, row, rows, col, ACTIVATION_NONE, 0);
+            else if (s->f == ACTIVATION_GELU)
+                finish_tile(s, sums, row, rows, col, ACTIVATION_GELU, 0);
+            else
+                finish_tile(s, sums, row, rows, col, s->f, 0);
+            row += rows;
+        }
+    }
+}
+
+#endif

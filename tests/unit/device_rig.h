@@ -1,0 +1,164 @@
+// What the device tests share: random matrices, weights made from arrays, and each operation in
+// double precision. Thread rule: main thread only.
+#ifndef TRINE_TESTS_DEVICE_RIG_H
+#define TRINE_TESTS_DEVICE_RIG_H
+
+#include "compute/cpu/cpu.h"
+#include "tests/check.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+static uint64_t rig_seed = 88172645463325252U;
+
+static inline uint64_t rig_random(void) {
+    rig_seed ^= rig_seed << 13;
+    rig_seed ^= rig_seed >> 7;
+    rig_seed ^= rig_seed << 17;
+    return rig_seed;
+}
+// About normal, standard deviation 1.
+static inline float rig_normal(void) {
+    double sum = 0;
+    for (int i = 0; i < 12; i++)
+        sum += (double)(rig_random() >> 11) * 0x1p-53;
+    return (float)(sum - 6);
+}
+
+static inline void *rig_alloc(size_t count, size_t size) {
+    void *p = calloc(count ? count : 1, size);
+    if (!p)
+        abort();
+    return p;
+}
+
+static inline float *rig_floats(size_t n, float scale) {
+    float *p = rig_alloc(n, sizeof *p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = scale * rig_normal();
+    return p;
+}
+
+// The kernel sets to test; those this CPU lacks are counted as skipped. threads 0: all CPUs.
+static const char *const rig_sets[] = {"generic", "avx2", "avx512"};
+enum { RIG_SETS = 3 };
+
+static inline struct device *rig_device(const char *isa, int threads, enum cpu_gemm gemm) {
+    struct cpu_options options = {.threads = threads, .isa = isa, .gemm = gemm};
+    struct device *d = NULL;
+    struct errmsg msg = {0};
+    enum err e = cpu_device_new(&options, &d, &msg);
+    if (e == ERR_UNSUPPORTED) {
+        check_skip(msg.text);
+        return NULL;
+    }
+    CHECK_OK(e, msg);
+    return d;
+}
+
+static inline struct arena rig_workspace(struct device *d, size_t bytes) {
+    struct arena a = {0};
+    if (d->ops->workspace_new(d, bytes, &a) != ERR_OK)
+        abort();
+    return a;
+}
+
+static inline struct mat rig_mat(struct device *d, struct arena *ws, size_t rows, size_t cols,
+                                 const float *from) {
+    struct mat m = device_mat(d, ws, rows, cols);
+    if (!m.data)
+        abort();
+    for (size_t r = 0; r < rows && from; r++)
+        memcpy(m.data + r * m.ld, from + r * cols, cols * sizeof *from);
+    return m;
+}
+
+static inline struct weight *rig_linear(struct device *d, const float *w, const float *bias,
+                                        size_t out, size_t in) {
+    struct weight_part part = {.w = {"w", w, DTYPE_F32, 2, {out, in}},
+                               .bias = {"b", bias, DTYPE_F32, 1, {out}}};
+    struct weight *prepared = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, DTYPE_F32, &prepared, &msg), msg);
+    return prepared;
+}
+
+static inline struct weight *rig_vector(struct device *d, const float *v, size_t n) {
+    struct weight_part part = {.w = {"v", v, DTYPE_F32, 1, {n}}};
+    struct weight *prepared = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_VECTOR, &part, 1, DTYPE_F32, &prepared, &msg), msg);
+    return prepared;
+}
+
+static inline double ref_activation(enum activation f, double x) {
+    switch (f) {
+    case ACTIVATION_NONE:
+        break;
+    case ACTIVATION_GELU:
+        return 0.5 * x * erfc(-x * 0.70710678118654752440);
+    case ACTIVATION_GELU_TANH:
+        return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case ACTIVATION_RELU:
+        return x > 0 ? x : 0;
+    case ACTIVATION_TANH:
+        return tanh(x);
+    case ACTIVATION_SILU:
+        return x / (1 + exp(-x));
+    }
+    return x;
+}
+
+// y = x w' + b
+static inline void ref_linear(const float *x, const float *w, const float *b, size_t rows,
+                              size_t in, size_t out, float *y) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t o = 0; o < out; o++) {
+            double sum = b ? (double)b[o] : 0;
+            for (size_t k = 0; k < in; k++)
+                sum += (double)x[r * in + k] * (double)w[o * in + k];
+            y[r * out + o] = (float)sum;
+        }
+}
+
+static inline void ref_norm(const float *x, const float *gamma, const float *beta, double eps,
+                            size_t n, float *y) {
+    double mean = 0, var = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += (double)x[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        var += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+    for (size_t i = 0; i < n; i++)
+        y[i] =
+            (float)(((double)x[i] - mean) / sqrt(var + eps) * (double)gamma[i] + (double)beta[i]);
+}
+
+// One sequence: qkv [S][3 width] -> out [S][width].
+static inline void ref_attention(const float *qkv, size_t S, size_t heads, size_t hd, double scale,
+                                 float *out) {
+    size_t width = heads * hd;
+    double *p = rig_alloc(S, sizeof *p);
+    for (size_t h = 0; h < heads; h++)
+        for (size_t i = 0; i < S; i++) {
+            double most = -INFINITY, total = 0;
+            for (size_t j = 0; j < S; j++) {
+                p[j] = 0;
+                for (size_t d = 0; d < hd; d++)
+                    p[j] += (double)qkv[i * 3 * width + h * hd + d] *
+                            (double)qkv[j * 3 * width + width + h * hd + d];
+                p[j] *= scale;
+                most = fmax(most, p[j]);
+            }
+            for (size_t j = 0; j < S; j++)
+                total += p[j] = exp(p[j] - most);
+            for (size_t d = 0; d < hd; d++) {
+                double sum = 0;
+                for (size_t j = 0; j < S; j++)
+                    sum += p[j] * (double)qkv[j * 3 * width + 2 * width + h * hd + d];
+                out[i * width + h * hd + d] = (float)(sum / total);
+            }
+        }
+    free(p);
+}
+
+#endif
