@@ -1,0 +1,582 @@
+// See http.h. The only file that includes civetweb.h.
+//
+// civetweb accepts, reads heads and keeps a thread a connection; begin_request (serve, below) does
+// the rest of a request. What civetweb reads too leniently http_head.c refuses, what it waits for
+// too patiently http_socket.c cuts off; answers are written here, past civetweb, head and body in
+// one sendmsg. No path reaches civetweb's own handlers or the file system.
+#include "service/http.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "service/http_exchange.h"
+
+#include <civetweb.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    HEAD_BYTES = 16384,           // a head's limit: civetweb's buffer for one connection
+    BODY_STEP = 16384,            // read first; then as much again as has arrived
+    BODY_DISCARD = 65536,         // a refused body up to this is read, so the connection lives on
+    KEEP_ALIVE_US = 75000000,     // above the 60 s that proxies commonly keep idle connections
+    WORKER_START_US = 10000000,   // all of civetweb's threads have started within it
+    CANCELLED_ANSWER_US = 2000000 // at stop: from on_gone to the answers
+};
+
+struct http_thread {
+    struct http_server *server;
+    struct http_socket socket;
+    struct http_exchange x;
+};
+
+struct http_server {
+    struct http_options options;
+    struct mg_context *civetweb;
+    struct http_gate gate;
+    int port;
+    uint64_t id_salt;
+    atomic_ullong id_next;
+    atomic_ullong requests, bad_framing, client_gone, write_failed;
+    atomic_size_t in_progress;
+    atomic_bool draining, stopping, abandoning;
+
+    struct http_thread acceptor, *threads; // [options.max_connections]
+    size_t exchanges_ready;                // of threads, those whose lock and wake_fd are there
+
+    pthread_mutex_t lock; // for the four below
+    pthread_cond_t changed;
+    size_t threads_started;
+    bool thread_missing; // civetweb could not start all that it was asked for
+    char complaint[200]; // civetweb's last message while starting
+};
+
+_Static_assert(HTTP_MAX_HEADERS == MG_MAX_HEADERS, "an exchange holds all that civetweb splits");
+
+static _Thread_local struct http_thread *self; // of civetweb's threads
+
+// What http.c answers by itself. Static text only: nothing of the request is ever echoed.
+static const struct http_fault draining = {503, "draining", "the server is shutting down"};
+static const struct http_fault no_memory = {503, "out_of_memory", "the server is out of memory"};
+static const struct http_fault too_slow = {408, "request_timeout",
+                                           "the request did not arrive in time"};
+static const struct http_fault bad_chunk = {400, "bad_chunk", "the chunked body is malformed"};
+static const struct http_fault too_large = {413, "body_too_large",
+                                            "the request body is over the server's limit"};
+static const struct http_fault head_too_large = {431, "headers_too_large",
+                                                 "the request head is over 16 KiB"};
+static const struct http_fault bad_head = {400, "malformed_request", "the request is malformed"};
+static const struct http_fault bad_version = {505, "http_version",
+                                              "only HTTP/1.1 and HTTP/1.0 are supported"};
+static const struct http_fault internal = {500, "internal", "internal error"};
+
+static void make_id(struct http_server *s, char id[40]) {
+    // A bijection of a counter (splitmix64's finish), so ids are unique and tell nothing.
+    uint64_t z = s->id_salt + 0x9e3779b97f4a7c15u * (atomic_fetch_add(&s->id_next, 1) + 1);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    snprintf(id, 40, "req-%016llx", (unsigned long long)(z ^ (z >> 31)));
+}
+
+static bool id_is_sane(const char *id) {
+    size_t n = strlen(id);
+    return n > 0 && n < 40 &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
+}
+
+static bool write_fault(struct http_thread *t, const struct http_fault *f, bool keep_alive) {
+    struct http_server *s = t->server;
+    if (f->status < 500 && f->status != 413)
+        atomic_fetch_add(&s->bad_framing, 1);
+    return http_reply_fault(&t->socket, &t->x.request, f, keep_alive, s->options.write_timeout_ms);
+}
+
+// False when the connection is of no use any more.
+static bool write_response(struct http_thread *t, const struct http_response *p, bool keep_alive) {
+    struct http_server *s = t->server;
+    bool written = p->body.failed || p->headers.failed
+                       ? write_fault(t, &no_memory, keep_alive)
+                       : http_reply_write(&t->socket, &t->x.request, p, keep_alive,
+                                          s->options.write_timeout_ms);
+    if (!written)
+        atomic_fetch_add(&s->write_failed, 1);
+    return written;
+}
+
+// The connection ends here. What the client is still sending must not reset it before the answer
+// has been read, hence the linger.
+static void finish_connection(struct http_thread *t, struct mg_connection *conn, bool linger) {
+    mg_disable_connection_keep_alive(conn);
+    if (linger)
+        http_socket_linger(&t->socket);
+    t->socket.phase = HTTP_PHASE_NONE;
+}
+
+static int refuse(struct http_thread *t, struct mg_connection *conn, const struct http_fault *f) {
+    bool written = write_fault(t, f, false);
+    finish_connection(t, conn, written);
+    return f->status;
+}
+
+// civetweb found a request's head wanting: its own words become ours. 0: handled.
+static int on_http_error(struct mg_connection *conn, int status, const char *words) {
+    struct http_thread *t = self;
+    if (!t || t->socket.fd < 0)
+        return 1;
+    // Nothing of the request can be relied on; fields left from the one before least of all.
+    t->x.request = (struct http_request){.method = "", .exchange = &t->x};
+    t->x.field_count = 0;
+    make_id(t->server, t->x.request.id);
+    const struct http_fault *f = &bad_head;
+    if (t->socket.timed_out)
+        f = &too_slow;
+    else if (t->socket.head_full && strcmp(words, "Malformed message") == 0)
+        f = &head_too_large;
+    else if (status == 505)
+        f = &bad_version;
+    else if (status == 500)
+        f = &internal;
+    refuse(t, conn, f);
+    return 0;
+}
+
+// Reads the head that civetweb has split into the exchange; NULL when all is well.
+static const struct http_fault *take_head(struct http_thread *t, const struct mg_request_info *ri,
+                                          struct http_framing *framing) {
+    struct http_exchange *x = &t->x;
+    struct http_request *r = &x->request;
+    bool pipelined = t->socket.phase == HTTP_PHASE_IDLE; // its head came with the one before
+    if (pipelined) {
+        t->socket.first_byte_us = clock_now_us();
+        t->socket.deadline_us = t->socket.first_byte_us + t->socket.read_timeout_us;
+    }
+    t->socket.phase = HTTP_PHASE_BODY;
+    *r = (struct http_request){.method = ri->request_method,
+                               .query = ri->query_string,
+                               .body = "",
+                               .arrived_us = t->socket.first_byte_us,
+                               .exchange = x};
+    x->field_count = (size_t)ri->num_headers;
+    for (size_t i = 0; i < x->field_count; i++)
+        x->fields[i] = (struct http_field){ri->http_headers[i].name, ri->http_headers[i].value};
+    const char *id = http_request_header(r, "x-request-id");
+    if (id && id_is_sane(id))
+        memcpy(r->id, id, strlen(id) + 1);
+    else
+        make_id(t->server, r->id);
+
+    struct http_head head = {.buffer = t->socket.buffer,
+                             .buffer_size = HEAD_BYTES,
+                             .method = ri->request_method,
+                             .target = ri->request_uri,
+                             .query = ri->query_string,
+                             .version = ri->http_version,
+                             .fields = x->fields,
+                             .field_count = x->field_count,
+                             .fields_max = MG_MAX_HEADERS};
+    const struct http_fault *f = http_head_layout(&head);
+    if (!f)
+        f = http_head_framing(&head, t->server->options.max_body, framing);
+    if (f)
+        return f;
+    // In civetweb's own buffer, where it would have decoded it itself (decode_url is off, because
+    // it would cut the path at %00).
+    char *path = (char *)ri->local_uri_raw;
+    r->path = path;
+    return http_head_decode_path(path);
+}
+
+// Reads the body into x->body. NULL when it is whole; *cut when its sender stopped short.
+static const struct http_fault *read_body(struct http_thread *t, struct mg_connection *conn,
+                                          const struct http_framing *framing, bool *cut) {
+    struct buf *b = &t->x.body;
+    size_t max = framing->chunked ? t->server->options.max_body + 1 : framing->content_length;
+    *cut = false;
+    while (b->len < max) {
+        // Memory follows what has come, not what was announced.
+        size_t step = b->len < BODY_STEP ? BODY_STEP : b->len;
+        if (step > max - b->len)
+            step = max - b->len;
+        if (!buf_reserve(b, step))
+            return &no_memory;
+        int n = mg_read(conn, b->data + b->len, step);
+        if (n == 0 && framing->chunked)
+            break;
+        if (n <= 0) {
+            *cut = t->socket.ended || !t->socket.timed_out;
+            if (t->socket.timed_out)
+                return &too_slow;
+            if (framing->chunked && !t->socket.ended)
+                return &bad_chunk;
+            return &bad_head;
+        }
+        b->len += (size_t)n;
+    }
+    if (framing->chunked && b->len >= max)
+        return &too_large;
+    if (b->len) {
+        b->data[b->len] = '\0';
+        t->x.request.body = b->data;
+        t->x.request.body_len = b->len;
+    }
+    return NULL;
+}
+
+// Hands the request over and writes its answer; true when the connection can go on.
+static bool exchange(struct http_thread *t, bool keep_alive) {
+    struct http_server *s = t->server;
+    s->options.handle(s->options.ctx, &t->x.request);
+    if (!http_exchange_wait(&t->x, t->socket.fd, &s->abandoning)) {
+        atomic_fetch_add(&s->client_gone, 1);
+        return false;
+    }
+    keep_alive = keep_alive && !atomic_load(&s->draining);
+    return write_response(t, &t->x.response, keep_alive) && keep_alive;
+}
+
+static void end_progress(struct http_server *s) {
+    if (atomic_fetch_sub(&s->in_progress, 1) == 1 && atomic_load(&s->stopping)) {
+        pthread_mutex_lock(&s->lock);
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
+// check_head refused: the answer goes out at once where a body is announced that is not worth
+// reading, else after the body, so that the connection can go on.
+static int refuse_head(struct http_thread *t, struct mg_connection *conn,
+                       const struct http_framing *framing) {
+    const struct http_response *p = &t->x.response;
+    bool cut = false;
+    bool keep = framing->keep_alive && !framing->expects_continue &&
+                framing->content_length <= BODY_DISCARD &&
+                read_body(t, conn, framing, &cut) == NULL;
+    int status = p->status;
+    bool written = write_response(t, p, keep);
+    if (!written || !keep)
+        finish_connection(t, conn, written);
+    return status;
+}
+
+static int serve(struct http_thread *t, struct mg_connection *conn) {
+    struct http_server *s = t->server;
+    struct http_framing framing;
+    const struct http_fault *f = take_head(t, mg_get_request_info(conn), &framing);
+    if (f)
+        return refuse(t, conn, f);
+    if (atomic_load(&s->draining))
+        return refuse(t, conn, &draining);
+    atomic_fetch_add(&s->requests, 1);
+    if (s->options.check_head) {
+        struct http_response *refusal = &t->x.response;
+        *refusal = (struct http_response){0};
+        (void)s->options.check_head(s->options.ctx, &t->x.request, framing.content_length, refusal);
+        if (refusal->status)
+            return refuse_head(t, conn, &framing);
+    }
+    if (framing.expects_continue && (framing.chunked || framing.content_length)) {
+        struct iovec go_on = {(char *)"HTTP/1.1 100 Continue\r\n\r\n", 25};
+        if (!http_socket_write(&t->socket, &go_on, 1, t->socket.deadline_us)) {
+            finish_connection(t, conn, false);
+            return 408;
+        }
+    }
+    bool cut;
+    f = read_body(t, conn, &framing, &cut);
+    if (f && cut && t->socket.ended) {
+        // Short of what was announced: there is no request, and nobody to answer.
+        atomic_fetch_add(&s->bad_framing, 1);
+        finish_connection(t, conn, false);
+        return f->status;
+    }
+    if (f)
+        return refuse(t, conn, f);
+    atomic_fetch_add(&s->in_progress, 1);
+    bool late = atomic_load(&s->draining); // again, now that a stop waits for this one
+    bool alive = !late && exchange(t, framing.keep_alive);
+    end_progress(s);
+    if (late)
+        return refuse(t, conn, &draining);
+    if (!alive)
+        finish_connection(t, conn, !atomic_load(&t->x.request.gone));
+    return 200;
+}
+
+static int on_begin_request(struct mg_connection *conn) {
+    struct http_thread *t = self;
+    if (!t || t->socket.fd < 0) {
+        // The linker gave civetweb another poll than http_socket.c's: nothing can be guarded.
+        log_error("http: libcivetweb does not call this program's poll; closing a connection");
+        mg_disable_connection_keep_alive(conn);
+        return 500;
+    }
+    int status = serve(t, conn);
+    http_exchange_clear(&t->x);
+    if (t->socket.phase == HTTP_PHASE_BODY) {
+        t->socket.phase = HTTP_PHASE_IDLE;
+        t->socket.deadline_us = clock_now_us() + KEEP_ALIVE_US;
+    }
+    return status;
+}
+
+static int on_connection(const struct mg_connection *conn, void **data) {
+    (void)conn, (void)data;
+    if (self) {
+        struct http_socket *k = &self->socket;
+        k->fd = -1;
+        k->phase = HTTP_PHASE_NEW;
+        k->deadline_us = clock_now_us() + k->read_timeout_us;
+        k->timed_out = k->ended = k->head_full = false;
+    }
+    return 0;
+}
+
+static void on_connection_closed(const struct mg_connection *conn) {
+    (void)conn;
+    if (self) {
+        self->socket.phase = HTTP_PHASE_NONE;
+        self->socket.fd = -1;
+        atomic_fetch_sub(&self->server->gate.open, 1);
+    }
+}
+
+static void *on_thread(const struct mg_context *ctx, int kind) {
+    struct http_server *s = mg_get_user_data(ctx);
+    if (kind != 0 && kind != 1)
+        return NULL;
+    pthread_mutex_lock(&s->lock);
+    self = kind == 0                                         ? &s->acceptor
+           : s->threads_started < s->options.max_connections ? &s->threads[s->threads_started++]
+                                                             : NULL;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    http_socket_attach(self ? &self->socket : NULL);
+    return NULL;
+}
+
+static int on_message(const struct mg_connection *conn, const char *words) {
+    struct http_server *s = mg_get_user_data(mg_get_context(conn));
+    pthread_mutex_lock(&s->lock);
+    // The first is the cause ("cannot bind to ..."); what follows are its consequences.
+    if (!s->complaint[0])
+        snprintf(s->complaint, sizeof s->complaint, "%s", words);
+    if (strstr(words, "Cannot start worker thread"))
+        s->thread_missing = true;
+    pthread_mutex_unlock(&s->lock);
+    log_debug("civetweb: %s", words);
+    return 1;
+}
+
+static enum err make_exchanges(struct http_server *s, struct errmsg *msg) {
+    s->threads = mem_calloc(s->options.max_connections, sizeof *s->threads);
+    if (!s->threads)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu connections", s->options.max_connections);
+    for (size_t i = 0; i < s->options.max_connections; i++) {
+        struct http_thread *t = &s->threads[i];
+        t->server = s;
+        t->socket =
+            (struct http_socket){.gate = &s->gate,
+                                 .fd = -1,
+                                 .read_timeout_us = (int64_t)s->options.read_timeout_ms * 1000};
+        enum err e = http_exchange_init(&t->x, msg);
+        if (e != ERR_OK)
+            return e;
+        s->exchanges_ready++;
+    }
+    return ERR_OK;
+}
+
+static void free_server(struct http_server *s) {
+    for (size_t i = 0; i < s->exchanges_ready; i++)
+        http_exchange_free(&s->threads[i].x);
+    mem_free(s->threads);
+    http_gate_close(&s->gate);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s);
+}
+
+// A connection takes two files (its socket and its thread's event). The soft limit is often 1,024
+// for the sake of programs that use select(2); this one may raise it.
+static void raise_file_limit(size_t connections) {
+    struct rlimit files;
+    rlim_t need = 2 * (rlim_t)connections + 256;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= need)
+        return;
+    files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < need)
+        log_warn("http: %zu connections need %llu files, the limit is %llu (ulimit -n)",
+                 connections, (unsigned long long)need, (unsigned long long)files.rlim_cur);
+}
+
+static struct mg_context *start_civetweb(struct http_server *s) {
+    const struct http_options *o = &s->options;
+    char address[300], threads[24], day[] = "86400000", head[24];
+    bool v6 = strchr(o->host, ':') != NULL;
+    snprintf(address, sizeof address, v6 ? "[%s]:%d" : "%s:%d", o->host, o->port);
+    snprintf(threads, sizeof threads, "%zu", o->max_connections);
+    snprintf(head, sizeof head, "%d", HEAD_BYTES);
+    const char *options[] = {"listening_ports", address, "num_threads", threads,
+                             // never full, for accept lets no more connections in than threads
+                             "connection_queue", threads, "listen_backlog", "1024", "tcp_nodelay",
+                             "1", "enable_keep_alive", "yes",
+                             // http_socket.c's deadlines come first
+                             "request_timeout_ms", day, "keep_alive_timeout_ms", day,
+                             "max_request_size", head, "decode_url", "no",
+                             "enable_auth_domain_check", "no", "enable_directory_listing", "no",
+                             NULL};
+    struct mg_callbacks callbacks = {.begin_request = on_begin_request,
+                                     .http_error = on_http_error,
+                                     .log_message = on_message,
+                                     .init_thread = on_thread,
+                                     .init_connection = on_connection,
+                                     .connection_closed = on_connection_closed};
+    struct mg_init_data init = {
+        .callbacks = &callbacks, .user_data = s, .configuration_options = options};
+    // civetweb's threads take no signals: main does.
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    struct mg_context *ctx = mg_start2(&init, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return ctx;
+}
+
+// Waits for civetweb's threads, so that each connection let in has one that will read it.
+static void await_threads(struct http_server *s) {
+    int64_t deadline_us = clock_now_us() + WORKER_START_US;
+    pthread_mutex_lock(&s->lock);
+    while (s->threads_started < s->options.max_connections) {
+        // When some could not be started, those that were show up at once.
+        int64_t until_us = s->thread_missing ? clock_now_us() + 200000 : deadline_us;
+        if (!thread_cond_wait_until(&s->changed, &s->lock, until_us))
+            break;
+    }
+    size_t started = s->threads_started;
+    pthread_mutex_unlock(&s->lock);
+    if (started < s->options.max_connections) {
+        log_warn("http: only %zu of %zu connection threads could be started", started,
+                 s->options.max_connections);
+        atomic_store(&s->gate.limit, started);
+    }
+}
+
+// "cannot bind to 127.0.0.1:80: 13 (Permission denied)" -> "Permission denied"
+static void cause_of(const char *complaint, char *out, size_t size) {
+    const char *open = strrchr(complaint, '(');
+    const char *close_at = open ? strrchr(open, ')') : NULL;
+    if (open && close_at)
+        snprintf(out, size, "%.*s", (int)(close_at - open - 1), open + 1);
+    else
+        snprintf(out, size, "%s", complaint[0] ? complaint : "unknown cause");
+}
+
+enum err http_start(const struct http_options *options, struct http_server **out,
+                    struct errmsg *msg) {
+    *out = NULL;
+    static const char host_chars[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-";
+    const char *host = options->host;
+    if (!host || !host[0] || strlen(host) > 255 || strspn(host, host_chars) != strlen(host))
+        return err_set(msg, ERR_INVALID, "cannot listen on '%s': not a host name or address",
+                       host ? host : "");
+    if (options->port < 0 || options->port > 65535)
+        return err_set(msg, ERR_INVALID, "cannot listen on port %d", options->port);
+    if (options->max_connections < 1 || options->max_connections > 16384)
+        return err_set(msg, ERR_INVALID, "max_connections must be 1 to 16384, not %zu",
+                       options->max_connections);
+    raise_file_limit(options->max_connections);
+    struct http_server *s = mem_calloc(1, sizeof *s);
+    if (!s)
+        return err_set(msg, ERR_NOMEM, "no memory for the HTTP server");
+    s->options = *options;
+    if (getrandom(&s->id_salt, sizeof s->id_salt, 0) != sizeof s->id_salt)
+        s->id_salt = (uint64_t)clock_now_us() ^ (uint64_t)getpid() << 32;
+    pthread_mutex_init(&s->lock, NULL);
+    enum err e = thread_cond_init(&s->changed);
+    if (e != ERR_OK) {
+        pthread_mutex_destroy(&s->lock);
+        mem_free(s);
+        return err_set(msg, e, "no memory for the HTTP server");
+    }
+    e = http_gate_open(&s->gate, options->max_connections, msg);
+    if (e == ERR_OK)
+        e = make_exchanges(s, msg);
+    if (e != ERR_OK) {
+        free_server(s);
+        return e;
+    }
+    s->acceptor.server = s;
+    s->acceptor.socket = (struct http_socket){.gate = &s->gate, .acceptor = true, .fd = -1};
+    mg_init_library(0);
+    if (fault_hit(FAULT_THREAD))
+        snprintf(s->complaint, sizeof s->complaint, "(%s)", strerror(EAGAIN));
+    else
+        s->civetweb = start_civetweb(s);
+    if (!s->civetweb) {
+        char cause[200];
+        cause_of(s->complaint, cause, sizeof cause);
+        mg_exit_library();
+        free_server(s);
+        return err_set(msg, ERR_IO, "cannot listen on %s:%d: %s", host, options->port, cause);
+    }
+    await_threads(s);
+    struct mg_server_port port;
+    s->port = mg_get_server_ports(s->civetweb, 1, &port) == 1 ? port.port : options->port;
+    *out = s;
+    return ERR_OK;
+}
+
+int http_port(const struct http_server *s) { return s->port; }
+
+void http_drain(struct http_server *s) { atomic_store(&s->draining, true); }
+
+size_t http_in_progress(const struct http_server *s) { return atomic_load(&s->in_progress); }
+
+static bool await_idle(struct http_server *s, int64_t timeout_us) {
+    int64_t deadline_us = clock_now_us() + timeout_us;
+    pthread_mutex_lock(&s->lock);
+    while (atomic_load(&s->in_progress) > 0)
+        if (!thread_cond_wait_until(&s->changed, &s->lock, deadline_us))
+            break;
+    pthread_mutex_unlock(&s->lock);
+    return atomic_load(&s->in_progress) == 0;
+}
+
+void http_stop(struct http_server *s, int64_t timeout_us) {
+    atomic_store(&s->draining, true);
+    atomic_store(&s->stopping, true);
+    if (!await_idle(s, timeout_us)) {
+        // Their clients will get no answer; their handlers are told so, and must still give one.
+        atomic_store(&s->abandoning, true);
+        for (size_t i = 0; i < s->exchanges_ready; i++)
+            http_exchange_wake(&s->threads[i].x);
+        if (!await_idle(s, CANCELLED_ANSWER_US)) {
+            // A handler still holds a request: freeing it under its hands would be worse.
+            log_error("http: %zu requests were never answered; their memory is left behind",
+                      http_in_progress(s));
+            return;
+        }
+    }
+    http_gate_stop(&s->gate); // before mg_stop, which would wait for idle connections' polls
+    mg_stop(s->civetweb);
+    mg_exit_library();
+    free_server(s);
+}
+
+struct http_stats http_read_stats(const struct http_server *s) {
+    return (struct http_stats){.requests = atomic_load(&s->requests),
+                               .refused_connections = atomic_load(&s->gate.refused),
+                               .bad_framing = atomic_load(&s->bad_framing),
+                               .client_gone = atomic_load(&s->client_gone),
+                               .write_failed = atomic_load(&s->write_failed),
+                               .open_connections = atomic_load(&s->gate.open)};
+}

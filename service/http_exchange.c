@@ -1,0 +1,97 @@
+// See http_exchange.h.
+#define _GNU_SOURCE // ppoll
+#include "service/http_exchange.h"
+
+#include "base/fault.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) {
+    int fd = -1;
+    if (fault_hit(FAULT_FILE))
+        errno = EMFILE;
+    else
+        fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return err_set(msg, ERR_IO, "cannot open an event for a connection: %s", strerror(errno));
+    *x = (struct http_exchange){.wake_fd = fd};
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&x->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    return ERR_OK;
+}
+
+void http_exchange_free(struct http_exchange *x) {
+    http_exchange_clear(x);
+    pthread_mutex_destroy(&x->lock);
+    close(x->wake_fd);
+}
+
+void http_exchange_clear(struct http_exchange *x) {
+    buf_free(&x->body);
+    buf_free(&x->response.headers);
+    buf_free(&x->response.body);
+    x->field_count = 0;
+    x->answered = false;
+}
+
+const char *http_request_header(const struct http_request *r, const char *name) {
+    const struct http_exchange *x = r->exchange;
+    for (size_t i = 0; i < x->field_count; i++)
+        if (strcasecmp(x->fields[i].name, name) == 0)
+            return x->fields[i].value;
+    return NULL;
+}
+
+void http_answer(struct http_request *r, struct http_response *response) {
+    struct http_exchange *x = r->exchange;
+    pthread_mutex_lock(&x->lock);
+    x->response = *response;
+    *response = (struct http_response){0};
+    x->answered = true;
+    if (x->waiting) // within the lock: once it is free the exchange is the next request's
+        (void)eventfd_write(x->wake_fd, 1);
+    pthread_mutex_unlock(&x->lock);
+}
+
+void http_exchange_wake(struct http_exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    if (x->waiting)
+        (void)eventfd_write(x->wake_fd, 1);
+    pthread_mutex_unlock(&x->lock);
+}
+
+bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned) {
+    struct http_request *r = &x->request;
+    bool there = true;
+    pthread_mutex_lock(&x->lock);
+    while (!x->answered) {
+        x->waiting = true;
+        pthread_mutex_unlock(&x->lock);
+        // No events are asked of the socket, so what it reports are errors, a reset, and the
+        // closing of both directions. Unread bytes or the client's FIN mean a next request or none.
+        struct pollfd fds[2] = {{.fd = x->wake_fd, .events = POLLIN}, {.fd = client_fd}};
+        int rc = ppoll(fds, there ? 2 : 1, NULL, NULL);
+        eventfd_t count;
+        if (rc > 0 && fds[0].revents)
+            (void)eventfd_read(x->wake_fd, &count);
+        pthread_mutex_lock(&x->lock);
+        x->waiting = false;
+        bool lost = rc > 0 && there && fds[1].revents;
+        if (!x->answered && there && (lost || atomic_load(abandoned))) {
+            there = false;
+            atomic_store(&r->gone, true);
+            if (r->on_gone)
+                r->on_gone(r);
+        }
+    }
+    pthread_mutex_unlock(&x->lock);
+    return there;
+}

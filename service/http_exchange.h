@@ -1,0 +1,49 @@
+// One request and its answer: what a socket thread and a handler's threads share. Role:
+// http_answer, http_request_header and the wait between them. No civetweb, no framing. Thread rule:
+// an exchange belongs to its socket thread, which uses it for one request after another;
+// http_answer alone is called by others.
+#ifndef TRINE_SERVICE_HTTP_EXCHANGE_H
+#define TRINE_SERVICE_HTTP_EXCHANGE_H
+
+#include "service/http.h"
+#include "service/http_head.h"
+#include "service/http_socket.h"
+
+#include <pthread.h>
+
+struct http_exchange {
+    struct http_request request;
+    struct http_field fields[HTTP_MAX_HEADERS]; // borrowed from the head's buffer
+    size_t field_count;
+    struct buf body;
+    struct http_response response; // valid once answered
+
+    // on_gone is called with the lock held, so that it never runs beside or after http_answer; it
+    // is recursive, because a handler may answer from on_gone.
+    pthread_mutex_t lock;
+    bool answered, waiting; // waiting: the socket thread sleeps on wake_fd
+    int wake_fd;
+};
+
+// ERR_IO when no file is left.
+enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) MUST_CHECK;
+void http_exchange_free(struct http_exchange *x);
+
+// Sleeps until the request is answered. When the client goes away meanwhile (a reset, or both
+// directions closed), or *abandoned becomes true, sets request.gone, calls its on_gone and goes on
+// waiting. False when it was so.
+bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned);
+// Makes a wait look at *abandoned.
+void http_exchange_wake(struct http_exchange *x);
+// Frees what one request has left.
+void http_exchange_clear(struct http_exchange *x);
+
+// Writes head and body in one call where the socket takes them; false when the client is gone, or
+// has not taken them within timeout_ms and a time in proportion to their size.
+bool http_reply_write(struct http_socket *k, const struct http_request *r,
+                      const struct http_response *p, bool keep_alive, int timeout_ms);
+// The same for a refusal made of static text, as JSON.
+bool http_reply_fault(struct http_socket *k, const struct http_request *r,
+                      const struct http_fault *f, bool keep_alive, int timeout_ms);
+
+#endif

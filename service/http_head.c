@@ -1,0 +1,222 @@
+// See http_head.h.
+#include "service/http_head.h"
+
+#include "base/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct http_fault bad_layout = {
+    400, "malformed_head", "the request head is malformed (CRLF line ends, 'name: value' fields)"};
+static const struct http_fault too_many_fields = {431, "too_many_headers",
+                                                  "the request has more than 64 header fields"};
+static const struct http_fault bad_host = {400, "bad_host",
+                                           "a request needs exactly one valid Host header"};
+static const struct http_fault bad_length = {
+    400, "bad_content_length", "Content-Length must be given once, as decimal digits"};
+static const struct http_fault no_length = {411, "length_required",
+                                            "the request needs a Content-Length"};
+static const struct http_fault too_large = {413, "body_too_large",
+                                            "the request body is over the server's limit"};
+static const struct http_fault bad_encoding = {
+    400, "bad_transfer_encoding",
+    "Transfer-Encoding must be 'chunked' alone, in HTTP/1.1, without Content-Length"};
+static const struct http_fault bad_expect = {417, "bad_expectation",
+                                             "only 'Expect: 100-continue' is supported"};
+static const struct http_fault bad_path = {400, "bad_path", "the request path is malformed"};
+
+static bool is_token(const char *s) {
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    if (!*s)
+        return false;
+    for (; *s; s++) {
+        bool alnum =
+            (*s >= '0' && *s <= '9') || (*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z');
+        if (!alnum && !strchr(marks, *s))
+            return false;
+    }
+    return true;
+}
+
+// A field's line, given where it must begin; NULL when it is not as it should be, else where the
+// next line begins.
+static const char *field_end(const struct http_field *f, const char *begin) {
+    if (f->name != begin || !is_token(f->name))
+        return NULL;
+    // The splitter turns spaces before the colon into NULs, those behind it stay spaces.
+    for (const char *p = f->name + strlen(f->name) + 1; p < f->value; p++)
+        if (*p != ' ' && *p != '\t')
+            return NULL;
+    const char *end = f->value + strlen(f->value);
+    return end[1] == '\0' ? end + 2 : NULL; // a bare LF leaves one NUL, CRLF two
+}
+
+const struct http_fault *http_head_layout(const struct http_head *h) {
+    const char *limit = h->buffer + h->buffer_size;
+    // A longer run of blank lines before the request line makes civetweb lose count of where the
+    // body begins.
+    bool one_blank = h->method == h->buffer + 2 && h->buffer[0] == '\r' && h->buffer[1] == '\n';
+    if (h->method != h->buffer && !one_blank)
+        return &bad_layout;
+    const char *target_last = h->query ? h->query : h->target;
+    const char *version_word = target_last + strlen(target_last) + 1;
+    if (h->target != h->method + strlen(h->method) + 1 ||
+        (h->query && h->query != h->target + strlen(h->target) + 1) ||
+        h->version != version_word + strlen("HTTP/"))
+        return &bad_layout;
+
+    const char *line = h->version + strlen(h->version) + 2;
+    if (line + 1 >= limit || line[-1] != '\0')
+        return &bad_layout;
+    if (h->field_count == 0)
+        return line[0] == '\0' ? NULL : &bad_layout;
+    for (size_t i = 0; i < h->field_count; i++) {
+        line = field_end(&h->fields[i], line);
+        if (!line || line + 1 >= limit)
+            return &bad_layout;
+    }
+    if (line[0] == '\r' && line[1] == '\0')
+        return NULL;
+    return h->field_count >= h->fields_max ? &too_many_fields : &bad_layout;
+}
+
+// Trailing blanks are no part of a value.
+static size_t value_len(const char *value) {
+    size_t n = strlen(value);
+    while (n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'))
+        n--;
+    return n;
+}
+
+static bool value_is(const char *value, const char *want) {
+    size_t n = value_len(value);
+    return n == strlen(want) && strncasecmp(value, want, n) == 0;
+}
+
+bool http_head_has_token(const char *list, const char *token) {
+    size_t n = strlen(token);
+    while (*list) {
+        list += strspn(list, " \t,");
+        size_t len = strcspn(list, " \t,");
+        if (len == n && strncasecmp(list, token, n) == 0)
+            return true;
+        list += len;
+    }
+    return false;
+}
+
+static bool parse_length(const char *value, uint64_t *out) {
+    size_t n = value_len(value);
+    if (n == 0)
+        return false;
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return false;
+        if (v > (INT64_MAX - (uint64_t)(value[i] - '0')) / 10)
+            return false;
+        v = v * 10 + (uint64_t)(value[i] - '0');
+    }
+    *out = v;
+    return true;
+}
+
+static bool host_is_valid(const char *value) {
+    for (size_t i = 0, n = value_len(value); i < n; i++) {
+        char c = value[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!alnum && !strchr(".-_:[]%~", c))
+            return false;
+    }
+    return true;
+}
+
+const struct http_fault *http_head_framing(const struct http_head *h, size_t max_body,
+                                           struct http_framing *out) {
+    bool http11 = strcmp(h->version, "1.1") == 0;
+    size_t hosts = 0, lengths = 0, encodings = 0, connections = 0;
+    uint64_t length = 0;
+    bool keep_asked = false, close_asked = false;
+    *out = (struct http_framing){0};
+    for (size_t i = 0; i < h->field_count; i++) {
+        const char *name = h->fields[i].name, *value = h->fields[i].value;
+        if (strcasecmp(name, "Host") == 0) {
+            if (++hosts > 1 || !host_is_valid(value))
+                return &bad_host;
+        } else if (strcasecmp(name, "Content-Length") == 0) {
+            if (++lengths > 1 || !parse_length(value, &length))
+                return &bad_length;
+        } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+            if (++encodings > 1 || !http11 || !value_is(value, "chunked"))
+                return &bad_encoding;
+        } else if (strcasecmp(name, "Expect") == 0) {
+            if (!value_is(value, "100-continue"))
+                return &bad_expect;
+            out->expects_continue = http11;
+        } else if (strcasecmp(name, "Connection") == 0) {
+            connections++;
+            keep_asked =
+                keep_asked || (connections == 1 && http_head_has_token(value, "keep-alive"));
+            // civetweb takes the connection for another protocol's from then on
+            close_asked = close_asked || http_head_has_token(value, "close") ||
+                          http_head_has_token(value, "upgrade");
+        }
+    }
+    if (http11 && hosts == 0)
+        return &bad_host;
+    if (encodings && lengths)
+        return &bad_encoding;
+    bool posts = strcmp(h->method, "POST") == 0 || strcmp(h->method, "PUT") == 0 ||
+                 strcmp(h->method, "PATCH") == 0;
+    if (posts && !encodings && !lengths)
+        return &no_length;
+    if (length > max_body)
+        return &too_large;
+    out->content_length = (size_t)length;
+    out->chunked = encodings > 0;
+    // As civetweb decides it: a Connection header must ask for it, HTTP/1.1 without one means it.
+    // A chunked request ends its connection, because civetweb's chunk reader is lenient ("5\rA" is
+    // 5 to it): with no request behind it, no bytes can be taken for one.
+    out->keep_alive = !close_asked && !out->chunked && (connections ? keep_asked : http11);
+    return NULL;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+const struct http_fault *http_head_decode_path(char *path) {
+    if (path[0] != '/')
+        return &bad_path;
+    char *out = path;
+    for (const char *in = path; *in; in++) {
+        unsigned char c = (unsigned char)*in;
+        if (c == '%') {
+            int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
+            if (low < 0)
+                return &bad_path;
+            c = (unsigned char)(high * 16 + low);
+            in += 2;
+        } else if (c == '#') {
+            return &bad_path;
+        }
+        if (c < 0x20 || c == 0x7f || c == '\\')
+            return &bad_path;
+        *out++ = (char)c;
+    }
+    *out = '\0';
+    if (!utf8_valid(path, (size_t)(out - path), NULL))
+        return &bad_path;
+    for (const char *segment = path; segment; segment = strchr(segment, '/')) {
+        segment++;
+        size_t n = strcspn(segment, "/");
+        if ((n == 1 && segment[0] == '.') || (n == 2 && segment[0] == '.' && segment[1] == '.'))
+            return &bad_path;
+    }
+    return NULL;
+}
