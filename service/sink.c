@@ -18,6 +18,7 @@ enum err sink_flush(struct sink *s, struct errmsg *msg) {
     if (s->buf.failed)
         return err_set(msg, ERR_NOMEM, "%s: no memory for what is to be written", s->name);
     size_t at = 0;
+    enum err e = ERR_OK;
     while (at < s->buf.len) {
         ssize_t n = fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1)
                                           : write(s->fd, s->buf.data + at, s->buf.len - at);
@@ -28,13 +29,17 @@ enum err sink_flush(struct sink *s, struct errmsg *msg) {
             (void)poll(&out, 1, -1);
             continue;
         }
-        if (n < 0)
-            return err_set(msg, ERR_IO, "%s: cannot write: %s", s->name, strerror(errno));
+        if (n < 0) {
+            e = err_set(msg, ERR_IO, "%s: cannot write: %s", s->name, strerror(errno));
+            break;
+        }
         at += (size_t)n;
         s->written += (size_t)n;
     }
-    buf_reset(&s->buf);
-    return ERR_OK;
+    if (at)
+        memmove(s->buf.data, s->buf.data + at, s->buf.len - at); // a later try goes on from here
+    s->buf.len -= at;
+    return e;
 }
 
 enum err sink_settle(struct sink *s, struct errmsg *msg) {

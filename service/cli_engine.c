@@ -1,0 +1,46 @@
+// See cli_engine.h.
+#include "service/cli_engine.h"
+
+#include "base/mem.h"
+#include "compute/cpu/cpu.h"
+#include "service/store.h"
+
+enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, struct errmsg *msg) {
+    *e = (struct cli_engine){0};
+    const struct cli_model *m = &o->models[0];
+    char *path = NULL;
+    enum err err = store_resolve(m->spec, &path, msg);
+    struct cpu_options cpu = {.threads = o->threads};
+    if (!err)
+        err = cpu_device_new(&cpu, &e->device, msg);
+    struct model_options options = {
+        .path = path,
+        .name = m->name,
+        .task = m->task,
+        .pool_mode = m->pool_mode,
+        .max_length = m->max_length,
+    };
+    if (!err)
+        err = model_load(&options, e->device, &e->model, msg);
+    struct scheduler_options s = {
+        .device = e->device,
+        .models = &e->model,
+        .model_count = 1,
+        .max_batch_tokens = o->service.max_batch_tokens,
+    };
+    if (!err)
+        err = scheduler_start(&s, &e->scheduler, msg);
+    if (!err)
+        err = scheduler_wait_ready(e->scheduler, msg);
+    mem_free(path);
+    if (err)
+        cli_engine_close(e);
+    return err;
+}
+
+void cli_engine_close(struct cli_engine *e) {
+    scheduler_stop(e->scheduler, 0); // NULL is fine
+    model_free(e->model);
+    cpu_device_free(e->device);
+    *e = (struct cli_engine){0};
+}

@@ -1,0 +1,20 @@
+// A model ready to compute for one command: device, model and scheduler joined. Role: what embed,
+// rerank and bench begin with. Thread rule: main thread; the parts by their own rules.
+#ifndef TRINE_SERVICE_CLI_ENGINE_H
+#define TRINE_SERVICE_CLI_ENGINE_H
+
+#include "service/cli_options.h"
+#include "service/scheduler.h"
+
+struct cli_engine {
+    struct device *device;
+    struct model *model;
+    struct scheduler *scheduler;
+};
+
+// Loads o->models[0] and runs the warm-up. On failure there is nothing to close.
+enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e,
+                         struct errmsg *msg) MUST_CHECK;
+void cli_engine_close(struct cli_engine *e);
+
+#endif
