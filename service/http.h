@@ -26,8 +26,10 @@ struct http_request {
     int64_t arrived_us; // monotonic: its first byte's time
     char id[40];        // x-request-id: the client's if it is sane, else made here
     void *ctx;          // the handler's own
-    // Set (with cancel called once, on a socket thread) when the client is gone: reset or closed
-    // both ways; a half-close alone is not gone.
+    // Set (with on_gone called once, on a socket thread) when the client is gone: reset or closed
+    // both ways; a half-close alone is not gone. on_gone never runs beside http_answer nor after it
+    // has returned, so what it uses may be freed then; it may itself call http_answer. The request
+    // must still be answered; the answer is dropped.
     atomic_bool gone;
     void (*on_gone)(struct http_request *r); // set by the handler before it returns, or NULL
     struct http_exchange *exchange;          // http.c's own
@@ -50,8 +52,9 @@ struct http_options {
     size_t max_body;        // bytes; over it 413 before reading
     int read_timeout_ms;    // head and body must be whole within it (408 or close)
     int write_timeout_ms;
-    // Called on a socket thread before the body is read: an answer (status != 0) refuses the
-    // request there (404, 405, 401, 413 per route, 415). May be NULL.
+    // Called on a socket thread before the body is read: a refusal whose status is not 0 is the
+    // answer (404, 405, 401, 413 per route, 415), whatever is returned. content_length is 0 for a
+    // chunked body, which max_body alone limits. May be NULL.
     bool (*check_head)(void *ctx, struct http_request *r, size_t content_length,
                        struct http_response *refusal);
     void (*handle)(void *ctx, struct http_request *r);
@@ -74,7 +77,9 @@ void http_answer(struct http_request *r, struct http_response *response);
 // No new requests are answered (503 draining) while those in progress finish.
 void http_drain(struct http_server *s);
 size_t http_in_progress(const struct http_server *s);
-// Waits until none is in progress (at most timeout_us), then closes everything and frees.
+// Waits until none is in progress (at most timeout_us), then closes everything and frees. Requests
+// still unanswered by then are told that their client is gone; should some not be answered within
+// two seconds of that, they and the server are left as they are, for the process is to end.
 void http_stop(struct http_server *s, int64_t timeout_us);
 
 struct http_stats http_read_stats(const struct http_server *s);

@@ -1,0 +1,334 @@
+// The HTTP server's limits and its life: connections over the limit, clients that go away, slow
+// readers, no files or memory or threads left, draining, stopping. FAULTS rows 29, 31, 33, 58
+// to 61.
+#include "base/fault.h"
+#include "tests/unit/test_http_kit.h"
+
+#include <sys/resource.h>
+
+#define HOST "Host: x\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
+
+// Waits until the condition holds.
+#define AWAIT(cond)                                                                                \
+    do {                                                                                           \
+        for (int ms_ = 0; ms_ < 3000 && !(cond); ms_++)                                            \
+            kit_sleep_ms(1);                                                                       \
+        CHECK(cond);                                                                               \
+    } while (0)
+
+static struct http_stats stats(void) { return http_read_stats(kit_server); }
+
+static void reset(int fd) {
+    struct linger hard = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+}
+
+static void test_connection_limit(void) {
+    struct http_options o = kit_options();
+    o.max_connections = 3;
+    if (!kit_start(o))
+        return;
+    struct reply r;
+    int fds[3];
+    for (int i = 0; i < 3; i++) {
+        fds[i] = kit_dial();
+        kit_send(fds[i], GET("/hold"));
+    }
+    CHECK(kit_await_held(3));
+    for (int i = 0; i < 40; i++) { // more than are parked
+        int64_t begin_us = clock_now_us();
+        int fd = kit_dial();
+        kit_send(fd, GET("/now"));
+        CHECK_INT(kit_reply(fd, &r), 503);
+        CHECK(strstr(r.head, "Retry-After: 1\r\n") && strstr(r.body, "too_many_connections"));
+        CHECK(clock_now_us() - begin_us < 500000);
+        close(fd);
+    }
+    CHECK_INT(stats().refused_connections, 40);
+    CHECK_INT(stats().open_connections, 3);
+    kit_release();
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(kit_reply(fds[i], &r), 200);
+    close(fds[0]);
+    AWAIT(stats().open_connections == 2);
+    int fd = kit_dial();
+    kit_send(fd, GET("/now"));
+    CHECK_INT(kit_reply(fd, &r), 200);
+    // Idle connections do not hold up a stop.
+    CHECK(kit_stop(5000000) < 500000);
+    CHECK(kit_closed(fd, 1000) && kit_closed(fds[1], 1000));
+    close(fd);
+    close(fds[1]);
+    close(fds[2]);
+}
+
+static void test_gone(void) {
+    struct reply r;
+    int before = atomic_load(&kit_gone_calls);
+    int fd = kit_dial();
+    kit_send(fd, GET("/hold"));
+    CHECK(kit_await_held(1));
+    shutdown(fd, SHUT_WR); // FIN alone is not gone
+    kit_sleep_ms(50);
+    CHECK_INT(atomic_load(&kit_gone_calls), before);
+    kit_release();
+    CHECK_INT(kit_reply(fd, &r), 200);
+    close(fd);
+
+    fd = kit_dial();
+    kit_send(fd, GET("/hold"));
+    CHECK(kit_await_held(1));
+    reset(fd);
+    AWAIT(atomic_load(&kit_gone_calls) == before + 1);
+    CHECK_INT(http_in_progress(kit_server), 1); // until its handler answers
+    CHECK(atomic_load(&kit_holds[0]->gone));
+    kit_release();
+    AWAIT(http_in_progress(kit_server) == 0);
+    CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
+    CHECK_INT(stats().client_gone, 1);
+
+    fd = kit_dial();
+    kit_send(fd, GET("/gone")); // its on_gone answers it
+    AWAIT(http_in_progress(kit_server) == 1);
+    reset(fd);
+    AWAIT(http_in_progress(kit_server) == 0);
+    // A pipelined request behind the one in progress is no sign of anything.
+    fd = kit_dial();
+    kit_send(fd, GET("/hold") GET("/now"));
+    CHECK(kit_await_held(1));
+    kit_sleep_ms(20);
+    kit_release();
+    CHECK_INT(kit_reply(fd, &r), 200);
+    CHECK_INT(kit_reply(fd, &r), 200);
+    close(fd);
+    CHECK_INT(stats().client_gone, 2);
+}
+
+// A client that takes next to nothing of what it asked for.
+static int dial_small(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((unsigned short)http_port(kit_server))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    return fd;
+}
+
+static void test_gone_while_writing(void) {
+    int fd = dial_small();
+    int64_t begin_us = clock_now_us();
+    kit_send(fd, GET("/big?20000000")); // its size allows it 80 s
+    AWAIT(http_in_progress(kit_server) == 1);
+    kit_sleep_ms(300);
+    CHECK_INT(http_in_progress(kit_server), 1);
+    reset(fd);
+    AWAIT(stats().write_failed == 1);
+    AWAIT(http_in_progress(kit_server) == 0);
+    CHECK(clock_now_us() - begin_us < 3000000);
+}
+
+static void test_write_deadline(void) {
+    struct http_options o = kit_options();
+    o.write_timeout_ms = 100;
+    if (!kit_start(o))
+        return;
+    int fd = dial_small();
+    // Many answers in a row fill the socket's buffers; each is small, so its deadline is short.
+    for (int i = 0; i < 100; i++)
+        kit_send(fd, GET("/big?100000"));
+    AWAIT(stats().write_failed == 1);
+    AWAIT(stats().open_connections == 0);
+    close(fd);
+    CHECK(kit_stop(1000000) < 1000000);
+}
+
+static void test_drain_and_stop(void) {
+    if (!kit_start(kit_options()))
+        return;
+    struct reply r;
+    int held = kit_dial(), idle = kit_dial(), half = kit_dial();
+    kit_send(idle, GET("/now"));
+    CHECK_INT(kit_reply(idle, &r), 200);
+    kit_send(held, GET("/hold"));
+    CHECK(kit_await_held(1));
+    CHECK_INT(http_in_progress(kit_server), 1);
+    kit_send(half, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nha");
+    kit_sleep_ms(30);
+    http_drain(kit_server);
+    kit_send(idle, GET("/now"));
+    CHECK_INT(kit_reply(idle, &r), 503);
+    CHECK(strstr(r.head, "Retry-After: 1\r\n") && strstr(r.body, "\"code\":\"draining\""));
+    CHECK(!r.keep_alive);
+    kit_send(half, "lf"); // its head came before the drain, the rest after
+    CHECK_INT(kit_reply(half, &r), 503);
+    kit_release();
+    CHECK_INT(kit_reply(held, &r), 200); // what was accepted is finished
+    CHECK(!r.keep_alive && kit_closed(held, 2000));
+    CHECK(kit_stop(2000000) < 1000000);
+    close(held);
+    close(idle);
+    close(half);
+
+    // Unanswered at the time-out: the handler is told, answers, and the stop goes on.
+    if (!kit_start(kit_options()))
+        return;
+    int before = atomic_load(&kit_gone_calls);
+    int fd = kit_dial();
+    kit_send(fd, GET("/gone"));
+    AWAIT(http_in_progress(kit_server) == 1);
+    int64_t took_us = kit_stop(200000);
+    CHECK(took_us >= 200000 && took_us < 1000000);
+    CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
+    CHECK(kit_closed(fd, 1000));
+    close(fd);
+}
+
+static void test_start_failures(void) {
+    struct errmsg msg = {0};
+    struct http_server *second = NULL;
+    struct http_options o = kit_options();
+    o.port = http_port(kit_server);
+    CHECK_INT(http_start(&o, &second, &msg), ERR_IO);
+    char want[100];
+    snprintf(want, sizeof want, "cannot listen on 127.0.0.1:%d: Address already in use", o.port);
+    CHECK_STR(msg.text, want);
+    CHECK(second == NULL);
+    o.port = 0;
+    o.host = "127.0.0.1,0.0.0.0"; // civetweb would take it for a list
+    CHECK_INT(http_start(&o, &second, &msg), ERR_INVALID);
+    o.host = "";
+    CHECK_INT(http_start(&o, &second, &msg), ERR_INVALID);
+    o.host = "127.0.0.1";
+    o.port = 65536;
+    CHECK_INT(http_start(&o, &second, &msg), ERR_INVALID);
+    o.port = 0;
+    o.max_connections = 0;
+    CHECK_INT(http_start(&o, &second, &msg), ERR_INVALID);
+    // Two servers in one process do not know of each other.
+    o = kit_options();
+    CHECK_OK(http_start(&o, &second, &msg), msg);
+    if (second) {
+        int fd = kit_dial_port(http_port(second));
+        struct reply r;
+        kit_send(fd, GET("/now"));
+        CHECK_INT(kit_reply(fd, &r), 200);
+        CHECK_INT(http_read_stats(second).requests, 1);
+        http_stop(second, 1000000);
+        close(fd);
+    }
+    // Each failing call in turn, once: a named error, nothing left behind; then it starts.
+    enum fault_site sites[] = {FAULT_ALLOC, FAULT_FILE, FAULT_THREAD};
+    for (size_t i = 0; i < 3; i++) {
+        enum err e = ERR_IO;
+        int failures = 0;
+        for (long nth = 1; nth < 100 && e != ERR_OK; nth++) {
+            fault_arm(sites[i], nth, false);
+            e = http_start(&o, &second, &msg);
+            fault_disarm();
+            if (e != ERR_OK)
+                failures += second == NULL && msg.text[0] != '\0' && e == msg.code;
+        }
+        CHECK_OK(e, msg);
+        CHECK(failures > 0);
+        if (e == ERR_OK)
+            http_stop(second, 1000000);
+    }
+}
+
+static void test_no_memory(void) {
+    struct reply r;
+    char bytes[100 + 40000];
+    size_t n = (size_t)snprintf(bytes, 100,
+                                "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 40000\r\n\r\n");
+    memset(bytes + n, 'm', 40000);
+    int refused = 0, answered = 0;
+    for (long nth = 1; nth < 20 && !answered; nth++) {
+        int fd = kit_dial();
+        fault_arm(FAULT_ALLOC, nth, false);
+        kit_send_n(fd, bytes, n + 40000);
+        int status = kit_reply(fd, &r);
+        fault_disarm();
+        refused += status == 503 && strstr(r.body, "\"code\":\"out_of_memory\"");
+        answered += status == 200 && r.body_len == 40000;
+        CHECK(status == 503 || status == 200);
+        close(fd);
+    }
+    CHECK(refused >= 2); // the body's growth, the answer's
+    CHECK_INT(answered, 1);
+}
+
+static void test_no_files(void) {
+    struct reply r;
+    // As if no file were left, five times; then it recovers.
+    for (int i = 0; i < 5; i++) {
+        fault_arm(FAULT_FILE, 1, false);
+        int fd = kit_dial();
+        CHECK_INT(kit_reply(fd, &r), 503);
+        fault_disarm();
+        close(fd);
+    }
+    uint64_t before = stats().refused_connections;
+    CHECK_INT(before, 5);
+
+    // The real thing: the descriptors are used up while connections come in.
+    struct rlimit old, tight;
+    getrlimit(RLIMIT_NOFILE, &old);
+    int probe = dup(0), clients[8];
+    for (int i = 0; i < 8; i++)
+        clients[i] = socket(AF_INET, SOCK_STREAM, 0);
+    tight = old;
+    tight.rlim_cur = (rlim_t)probe; // every number above is taken for too high, whatever is free
+    close(probe);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((unsigned short)http_port(kit_server))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setrlimit(RLIMIT_NOFILE, &tight);
+    int fill[64], filled = 0;
+    while (filled < 64 && (fill[filled] = dup(0)) >= 0)
+        filled++;
+    struct rusage begin, end;
+    getrusage(RUSAGE_SELF, &begin);
+    int refused = 0;
+    for (int i = 0; i < 8; i++)
+        if (connect(clients[i], (struct sockaddr *)&a, sizeof a) == 0)
+            refused += kit_reply_to(clients[i], &r, false, 1000) == 503;
+    kit_sleep_ms(300);
+    getrusage(RUSAGE_SELF, &end);
+    setrlimit(RLIMIT_NOFILE, &old);
+    while (filled > 0)
+        close(fill[--filled]);
+    CHECK_INT(refused, 8);
+    CHECK_INT(stats().refused_connections, before + 8);
+    long cpu_ms = (end.ru_utime.tv_sec - begin.ru_utime.tv_sec) * 1000 +
+                  (end.ru_stime.tv_sec - begin.ru_stime.tv_sec) * 1000 +
+                  (end.ru_utime.tv_usec - begin.ru_utime.tv_usec) / 1000 +
+                  (end.ru_stime.tv_usec - begin.ru_stime.tv_usec) / 1000;
+    CHECK(cpu_ms < 200); // it does not spin
+    for (int i = 0; i < 8; i++)
+        close(clients[i]);
+    int fd = kit_dial();
+    kit_send(fd, GET("/now"));
+    CHECK_INT(kit_reply(fd, &r), 200);
+    close(fd);
+}
+
+int main(void) {
+    test_connection_limit();
+    if (kit_start(kit_options())) {
+        test_gone();
+        test_gone_while_writing();
+        CHECK(kit_stop(1000000) < 1000000);
+    }
+    test_write_deadline();
+    test_drain_and_stop();
+    if (kit_start(kit_options())) {
+        test_start_failures();
+        test_no_memory();
+        test_no_files();
+        CHECK(kit_stop(1000000) < 1000000);
+    }
+    return check_done();
+}
