@@ -39,8 +39,9 @@ static void check_vectors(const struct tiny_model *m) {
     for (size_t s = 0; s < n; s++) {
         float *want = tiny_numbers(cJSON_GetArrayItem(vectors, (int)s), &len);
         CHECK_INT(len, dim);
-        // sums of some 50 products in f32: a few units in the last place of values of at most 10
-        bool near = CHECK_NEAR(got + s * dim, want, dim, 2e-6, 2e-6);
+        // unnormalised values reach 10; the reference itself is 2.4e-6 from a float64 run of the
+        // same model where a dense layer follows
+        bool near = CHECK_NEAR(got + s * dim, want, dim, 1e-5, 1e-6);
         unit_length(want, dim);
         // the bar of docs/ for normalised embeddings; the reference's own noise is 2e-7
         near &= CHECK_NEAR(unit + s * dim, want, dim, 2e-6, 0);

@@ -1,0 +1,119 @@
+// Temporary model folders for the tests of weights/ and pooling/: made under build/, removed at the
+// end. A helper that cannot do its work ends the program: nothing it would test is there.
+#ifndef TRINE_TESTS_UNIT_TEST_WEIGHTS_FILES_H
+#define TRINE_TESTS_UNIT_TEST_WEIGHTS_FILES_H
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "tests/check.h"
+
+#include <dirent.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct temp_folder {
+    char path[64];
+};
+
+static inline void temp_must(bool ok, const char *what) {
+    if (!ok) {
+        fprintf(stderr, "cannot set up: %s\n", what);
+        exit(2);
+    }
+}
+
+static inline struct temp_folder temp_new(void) {
+    struct temp_folder t = {"build/test-model-XXXXXX"};
+    temp_must(mkdtemp(t.path) != NULL, "a folder under build/");
+    return t;
+}
+
+// "folder/name" in one of four buffers that take turns.
+static inline const char *temp_path(const struct temp_folder *t, const char *name) {
+    static char paths[4][256];
+    static int turn;
+    char *p = paths[turn++ % 4];
+    snprintf(p, sizeof paths[0], "%s/%s", t->path, name);
+    return p;
+}
+
+static inline void temp_write(const struct temp_folder *t, const char *name, const void *bytes,
+                              size_t n) {
+    char dir[256];
+    snprintf(dir, sizeof dir, "%s", temp_path(t, name));
+    *strrchr(dir, '/') = '\0';
+    mkdir(dir, 0755);
+    FILE *f = fopen(temp_path(t, name), "wb");
+    temp_must(f && fwrite(bytes, 1, n, f) == n && fclose(f) == 0, name);
+}
+
+static inline void temp_text(const struct temp_folder *t, const char *name, const char *text) {
+    temp_write(t, name, text, strlen(text));
+}
+
+// A safetensors file in memory: the header's length, the header, `data` bytes of zeros. The
+// caller's (free).
+static inline char *temp_safetensors(const char *header, size_t data, size_t *size) {
+    size_t n = strlen(header);
+    char *out = calloc(8 + n + data, 1);
+    for (int i = 0; i < 8; i++)
+        out[i] = (char)((uint64_t)n >> (8 * i) & 255);
+    memcpy(out + 8, header, n);
+    *size = 8 + n + data;
+    return out;
+}
+
+static inline void temp_write_safetensors(const struct temp_folder *t, const char *name,
+                                          const char *header, size_t data) {
+    size_t size;
+    char *bytes = temp_safetensors(header, data, &size);
+    temp_write(t, name, bytes, size);
+    free(bytes);
+}
+
+// A file of the repository, whole; the caller's (mem_free).
+static inline char *temp_read(const char *path, size_t *n) {
+    char *bytes = NULL;
+    temp_must(file_read(path, 1 << 22, &bytes, n, NULL) == ERR_OK, path);
+    return bytes;
+}
+
+static inline void temp_copy(const struct temp_folder *t, const char *name, const char *from) {
+    size_t n;
+    char *bytes = temp_read(from, &n);
+    temp_write(t, name, bytes, n);
+    mem_free(bytes);
+}
+
+static inline void temp_remove_all(const char *path) {
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *sub = file_join(path, e->d_name);
+        if (sub && unlink(sub) != 0)
+            temp_remove_all(sub);
+        mem_free(sub);
+    }
+    if (d)
+        closedir(d);
+    rmdir(path);
+}
+
+static inline void temp_free(struct temp_folder *t) { temp_remove_all(t->path); }
+
+// The error and a part of its message, which is one line.
+static inline void check_error(enum err got, enum err want, const struct errmsg *msg,
+                               const char *part, const char *file, int line) {
+    bool code = check_one(got == want, file, line, err_name(want));
+    bool words = check_one(strstr(msg->text, part) != NULL, file, line, part);
+    check_one(!strchr(msg->text, '\n'), file, line, "one line");
+    if (!code || !words)
+        fprintf(stderr, "    %s: %s\n", err_name(got), msg->text);
+}
+#define CHECK_ERROR(got, want, msg, part)                                                          \
+    check_error((got), (want), &(msg), (part), __FILE__, __LINE__)
+
+#endif
