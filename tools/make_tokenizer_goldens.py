@@ -15,8 +15,9 @@ import os
 import shutil
 import sys
 import unicodedata
+import zlib
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 TEXTS = [
     "", " ", "Hello, World!", "unaffable  tokenization", "the cat's don't [CLS] and [SEP][MASK]",
@@ -226,6 +227,27 @@ def write_vocab_txt(root):
         write(folder, "goldens.json", goldens(tok, False))
 
 
+def unicode_checksums():
+    """For every 4096 scalar values, a CRC-32 of what each part makes of each of them."""
+    parts = [
+        normalizers.BertNormalizer(), normalizers.BertNormalizer(lowercase=False), normalizers.Lowercase(), normalizers.NFD(),
+        normalizers.NFKD(), normalizers.NFC(), normalizers.NFKC(), normalizers.StripAccents(),
+    ]
+    words = [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Whitespace(), pre_tokenizers.WhitespaceSplit()]
+    sums = []
+    for start in range(0, 0x110000, 4096):
+        crc = 0
+        for cp in range(max(start, 1), start + 4096):
+            if 0xD800 <= cp <= 0xDFFF:
+                continue
+            # marks of two classes behind, so that ordering and composition show as well
+            text = "a%cb %c\u0327\u0301" % (cp, cp)
+            out = [p.normalize_str(text) for p in parts] + [w for p in words for w, _ in p.pre_tokenize_str(text)]
+            crc = zlib.crc32("\n".join(out).encode(), crc)
+        sums.append(crc)
+    return sums
+
+
 def main():
     root = sys.argv[1]
     shutil.rmtree(root, ignore_errors=True)
@@ -235,6 +257,7 @@ def main():
         write(folder, "tokenizer.json", spec)
         write(folder, "goldens.json", goldens(Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), name == "uncased"))
     write_vocab_txt(root)
+    write(root, "unicode.json", unicode_checksums())
 
 
 if __name__ == "__main__":
