@@ -78,7 +78,7 @@ test:
 	@tests/run.sh
 
 # Threads are what TSan is for: the pools, the scheduler and HTTP.
-TSAN_UNIT := test_device test_kernels test_scheduler test_front test_http test_log
+TSAN_UNIT := test_device test_kernels test_scheduler test_front test_http test_http_life test_log
 test-programs:
 	@$(MAKE) --no-print-directory all units goldens benches
 	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers
