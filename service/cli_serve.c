@@ -2,6 +2,7 @@
 // are blocked in every thread and taken here, so no handler ever runs.
 #define _GNU_SOURCE // sigset, _exit
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -24,10 +25,12 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
         enum err e = store_resolve(m->spec, &paths[i], msg);
         if (e)
             return e;
+        // a model found by its store name answers to that too: clients send "org/name"
+        const char *alias = m->alias || file_is_dir(m->spec) ? m->alias : m->spec;
         models[i] = (struct model_options){
             .path = paths[i],
             .name = m->name,
-            .alias = m->alias,
+            .alias = alias,
             .task = m->task,
             .pool_mode = m->pool_mode,
             .max_length = m->max_length,
