@@ -184,7 +184,8 @@ def golden_classifier(folder):
     limit = min(tok.model_max_length, 64)
     ids, types, logits = [], [], []
     for a, b in PAIRS:
-        enc = tok(a, b, truncation="longest_first", max_length=limit, return_tensors="pt",
+        # lists, as CrossEncoder does: a lone pair whose second text is "" would count as one text
+        enc = tok([a], [b], truncation="longest_first", max_length=limit, return_tensors="pt",
                   return_token_type_ids=True)
         ids.append(enc["input_ids"][0].tolist())
         types.append(enc["token_type_ids"][0].tolist())
