@@ -1,6 +1,8 @@
 // See cli.h.
 #include "service/cli.h"
 
+#include "base/utf8.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +30,13 @@ int cli_misuse(const char *command, const struct errmsg *msg) {
     snprintf(tail, sizeof tail, " (see 'trine %s --help')", command);
     say(command, msg->text, tail);
     return CLI_EXIT_USAGE;
+}
+
+enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) {
+    size_t bad;
+    if (utf8_valid(text, strlen(text), &bad))
+        return ERR_OK;
+    return err_set(msg, ERR_INVALID, "%s is not UTF-8 at byte %zu", what, bad + 1);
 }
 
 static void on_interrupt(int sig) {

@@ -27,6 +27,9 @@ int cli_fail(const char *command, const struct errmsg *msg);
 // The same for wrong usage, with "(see 'trine NAME --help')" behind it; returns 2.
 int cli_misuse(const char *command, const struct errmsg *msg);
 
+// A text given as an argument must be UTF-8; `what` names it in the message.
+enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) MUST_CHECK;
+
 // From now on the first SIGINT or SIGTERM only sets a flag, and a second one ends the process at
 // once. For commands that have something to put in order first.
 void cli_catch_interrupt(void);

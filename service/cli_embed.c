@@ -264,7 +264,7 @@ static enum err embed(struct run *r, struct errmsg *msg) {
         .write = write_rows,
         .tick = tick,
     };
-    progress_begin(&r->progress, "embedded", "texts", r->o->quiet);
+    progress_begin(&r->progress, "texts", r->o->quiet);
     r->begun_us = clock_now_us();
     e = bulk_run(&bulk, msg);
     progress_end(&r->progress);

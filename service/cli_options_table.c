@@ -58,7 +58,9 @@ const struct cli_option cli_option_table[] = {
      "read everything, say what would be done, and exit", NULL},
     {"log", 0, CLI_CHOICE, COMPUTES, false, FIELD(log_format), 0, 0, "text|json", "text",
      "how log lines look", NULL},
-    {"log-level", 0, CLI_CHOICE, COMPUTES, false, FIELD(log_level), 0, 0,
+    {"log-level", 0, CLI_CHOICE, COMPUTES & ~CLI_SERVE, false, FIELD(log_level), 0, 0,
+     "debug|info|warn|error|off", "warn", "the least that is logged", NULL},
+    {"log-level", 0, CLI_CHOICE, CLI_SERVE, false, FIELD(log_level), 0, 0,
      "debug|info|warn|error|off", "info", "the least that is logged", NULL},
 
     {"query", 0, CLI_STRING, CLI_RERANK, true, FIELD(query), 0, 0, "Q", NULL,
@@ -107,7 +109,7 @@ const struct cli_option cli_option_table[] = {
      NULL},
 
     {"texts", 0, CLI_SIZE, CLI_BENCH, true, FIELD(texts), 1, BIG, "N", NULL,
-     "texts in the mix (default 10000) and a fortieth of it in the other sets", NULL},
+     "texts in the mix (default 10000); the other sets shrink with it", NULL},
     {"json", 0, CLI_FLAG, CLI_RERANK | CLI_BENCH, true, FIELD(json), 0, 0, NULL, NULL,
      "the result as JSON", NULL},
 
@@ -164,10 +166,11 @@ const struct cli_command_info cli_command_table[] = {
     {CLI_PULL, "pull", "REPO[@REVISION]", 1, 1,
      "Brings a model from the Hugging Face hub into the model store.\n",
      "  trine pull sentence-transformers/all-MiniLM-L6-v2\n"},
-    {CLI_BENCH, "bench", "[encode|tokenize] --model M", 0, 1,
+    {CLI_BENCH, "bench", "[encode|tokenize [FILE]] --model M", 0, 2,
      "Measures this machine's fp32 peak and the model's rate in one run: latency of one 25-token\n"
      "text, then texts of 32, 128 and 512 tokens, and a log-normal mix of lengths (median 40,\n"
-     "sigma 0.8, at most 256; fixed seed). FLOP per token are L(24 D^2 + 4 S D).\n",
+     "sigma 0.8, at most 256; fixed seed). FLOP per token are L(24 D^2 + 4 S D). bench tokenize\n"
+     "takes the lines of FILE, or such a mix.\n",
      "  trine bench encode --model sentence-transformers/all-MiniLM-L6-v2 --json\n"
      "  trine bench tokenize --model sentence-transformers/all-MiniLM-L6-v2\n"},
 };
@@ -178,6 +181,27 @@ const struct cli_command_info *cli_command_find(enum cli_command command) {
         if (cli_command_table[i].command == command)
             return &cli_command_table[i];
     return NULL;
+}
+
+enum { HELP_COLUMN = 30, HELP_WIDTH = 98 };
+
+// Words from HELP_COLUMN on.
+static void help_wrapped(const char *text, struct buf *out) {
+    size_t column = HELP_COLUMN;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " ");
+        if (column > HELP_COLUMN && column + n > HELP_WIDTH) {
+            buf_printf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        }
+        buf_append(out, p, n);
+        p += n;
+        column += n + 1;
+        p += strspn(p, " ");
+        if (*p && column + strcspn(p, " ") <= HELP_WIDTH)
+            buf_putc(out, ' ');
+    }
+    buf_putc(out, '\n');
 }
 
 static void help_option(const struct cli_option *opt, enum cli_command command, struct buf *out) {
@@ -192,14 +216,15 @@ static void help_option(const struct cli_option *opt, enum cli_command command, 
     int n =
         snprintf(left, sizeof left, "  %s--%s%s%s", letter, opt->name, *value ? " " : "", value);
     buf_puts(out, left);
-    if (n < 30)
-        buf_printf(out, "%*s", 30 - n, "");
+    char right[256];
+    bool tell = opt->fallback && strcmp(opt->fallback, "0") != 0;
+    snprintf(right, sizeof right, "%s%s%s%s", opt->help, tell ? " (default " : "",
+             tell ? opt->fallback : "", tell ? ")" : "");
+    if (n < HELP_COLUMN)
+        buf_printf(out, "%*s", HELP_COLUMN - n, "");
     else
-        buf_printf(out, "\n%30s", "");
-    buf_puts(out, opt->help);
-    if (opt->fallback && strcmp(opt->fallback, "0") != 0)
-        buf_printf(out, " (default %s)", opt->fallback);
-    buf_putc(out, '\n');
+        buf_printf(out, "\n%*s", HELP_COLUMN, "");
+    help_wrapped(right, out);
 }
 
 void cli_help(enum cli_command command, struct buf *out) {
@@ -213,7 +238,7 @@ void cli_help(enum cli_command command, struct buf *out) {
             configurable = configurable || !cli_option_table[i].flag_only;
         }
     }
-    buf_printf(out, "  -h, --help%20sthis text\n", "");
+    buf_printf(out, "  -h, --help%*sthis text\n", HELP_COLUMN - 12, "");
     if (configurable)
         buf_puts(out, "\nLasting options are also read from the environment (TRINE_MAX_LENGTH for "
                       "--max-length)\nand from --config; a flag wins over the environment, that "

@@ -309,8 +309,14 @@ int cli_tokenize(int argc, char **argv) {
         return exit_code;
     struct errmsg msg = {0};
     struct run r = {.o = &o};
-    if (o.pair && (!o.arg_count || o.decode)) {
-        (void)err_set(&msg, ERR_INVALID, "--pair goes with a TEXT to encode");
+    enum err usage = ERR_OK;
+    if (o.pair && (!o.arg_count || o.decode))
+        usage = err_set(&msg, ERR_INVALID, "--pair goes with a TEXT to encode");
+    if (!usage && o.pair)
+        usage = cli_check_text("--pair", o.pair, &msg);
+    if (!usage && o.arg_count)
+        usage = cli_check_text("TEXT", o.args[0], &msg);
+    if (usage) {
         exit_code = cli_misuse("tokenize", &msg);
     } else {
         exit_code = run_all(&r, &msg) ? cli_fail("tokenize", &msg) : CLI_EXIT_DONE;

@@ -9,10 +9,9 @@
 
 enum { BAR_EVERY_US = 200000, LINE_EVERY_US = 5000000, BAR_WIDTH = 30 };
 
-void progress_begin(struct progress *p, const char *verb, const char *unit, bool quiet) {
+void progress_begin(struct progress *p, const char *unit, bool quiet) {
     int64_t now = clock_now_us();
     *p = (struct progress){
-        .verb = verb,
         .unit = unit,
         .quiet = quiet,
         .terminal = isatty(STDERR_FILENO) == 1,

@@ -1,0 +1,266 @@
+// trine inspect: what a model folder holds, what it needs, and what would be refused. Role: reads
+// each part for itself, so that a broken model still shows the rest, then loads it whole to hear
+// what the service would say. Thread rule: main thread.
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "compute/cpu/cpu.h"
+#include "service/cli.h"
+#include "service/cli_options.h"
+#include "service/model.h"
+#include "service/sink.h"
+#include "service/store.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512 };
+
+struct run {
+    const struct cli_options *o;
+    char *path;
+    struct sink out;
+    struct errmsg refusals[MAX_REFUSALS];
+    size_t refusal_count;
+    struct model_config config;
+    struct st_config st;
+    bool config_ok;
+};
+
+// The same cause is met again when the model is loaded whole.
+static void refuse(struct run *r, const struct errmsg *msg) {
+    for (size_t i = 0; i < r->refusal_count; i++)
+        if (strcmp(r->refusals[i].text, msg->text) == 0)
+            return;
+    if (r->refusal_count < MAX_REFUSALS)
+        r->refusals[r->refusal_count++] = *msg;
+}
+
+static const char *activation_name(enum activation a) {
+    switch (a) {
+    case ACTIVATION_NONE:
+        return "none";
+    case ACTIVATION_GELU:
+        return "gelu (erf)";
+    case ACTIVATION_GELU_TANH:
+        return "gelu (tanh)";
+    case ACTIVATION_RELU:
+        return "relu";
+    case ACTIVATION_TANH:
+        return "tanh";
+    case ACTIVATION_SILU:
+        return "silu";
+    }
+    return "?";
+}
+
+static void show_config(struct run *r) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    r->config_ok = model_config_load(r->path, &r->config, &msg) == ERR_OK;
+    if (!r->config_ok) {
+        refuse(r, &msg);
+        return;
+    }
+    const struct model_config *c = &r->config;
+    buf_printf(b,
+               "architecture: %s, %zu layers, hidden %zu, %zu heads, ffn %zu, %s, norm eps %g\n"
+               "vocabulary: %zu tokens, %zu token types; positions: %zu\n",
+               c->architecture, c->layers, c->hidden, c->heads, c->ffn,
+               activation_name(c->activation), (double)c->norm_eps, c->vocab, c->type_vocab,
+               c->max_positions);
+    if (c->classification) {
+        buf_printf(b, "task: %s, %zu label%s:", c->labels == 1 ? "rerank" : "classify", c->labels,
+                   c->labels == 1 ? "" : "s");
+        for (size_t i = 0; i < c->labels; i++)
+            buf_printf(b, "%s %s", i ? "," : "", c->label_names[i]);
+        buf_putc(b, '\n');
+    } else {
+        buf_puts(b, "task: embed\n");
+    }
+}
+
+static void show_st_config(struct run *r) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    size_t positions = r->config_ok ? r->config.max_positions : 1 << 20;
+    if (st_config_load(r->path, positions, &r->st, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    const struct st_config *st = &r->st;
+    size_t length = st->max_length;
+    if (!length && r->config_ok)
+        length = r->config.max_positions;
+    if (length)
+        buf_printf(b, "max length: %zu tokens\n", length);
+    if (st->similarity[0])
+        buf_printf(b, "similarity: %s\n", st->similarity);
+    for (size_t i = 0; i < st->prompt_count; i++) {
+        buf_printf(b, "prompt: %s = \"%s\"", st->prompts[i].name, st->prompts[i].text);
+        bool is_default = st->default_prompt && !strcmp(st->default_prompt, st->prompts[i].text);
+        buf_puts(b, is_default ? " (default)\n" : "\n");
+    }
+}
+
+static void show_pooling(struct run *r, struct device *d) {
+    struct errmsg msg = {0};
+    struct pooler *p = NULL;
+    if (!r->config_ok || r->config.classification)
+        return;
+    if (pooler_load(r->path, r->config.hidden, r->o->models[0].pool_mode, d, &p, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    buf_printf(&r->out.buf, "pooling: %s, %s, %zu dimensions%s\n", pooler_mode_name(p),
+               pooler_normalizes(p) ? "normalized" : "not normalized", pooler_dim(p),
+               pooler_includes_prompt(p) ? "" : ", prompt tokens left out");
+    pooler_free(p);
+}
+
+static void show_tokenizer(struct run *r) {
+    struct errmsg msg = {0};
+    struct tokenizer *t = NULL;
+    if (tokenizer_load(r->path, r->config_ok ? r->config.vocab : 0, &t, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    struct buf parts = {0};
+    tokenizer_describe(t, &parts);
+    buf_printf(&r->out.buf, "tokenizer: %zu tokens\n", tokenizer_vocab_size(t));
+    for (const char *line = parts.data; line && *line;) {
+        size_t n = strcspn(line, "\n");
+        buf_printf(&r->out.buf, "  %.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+    buf_free(&parts);
+    tokenizer_free(t);
+}
+
+struct totals {
+    size_t values, matrix_values, matrix_rows, file_bytes;
+};
+
+static bool is_float(enum dtype t) { return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16; }
+
+static void add_tensor(const struct tensor *t, struct totals *sum) {
+    size_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->shape[i]; // bounded by the file's size, which was checked
+    sum->file_bytes += n * dtype_size(t->dtype);
+    if (!is_float(t->dtype))
+        return;
+    sum->values += n;
+    if (t->rank == 2 && !strstr(t->name, "embedding")) {
+        sum->matrix_values += n;
+        sum->matrix_rows += t->shape[0];
+    }
+}
+
+static void show_memory(struct run *r, const struct totals *t) {
+    struct buf *b = &r->out.buf;
+    const double mib = 1 << 20;
+    double rest = 4 * (double)(t->values - t->matrix_values);
+    double matrices = (double)t->matrix_values;
+    buf_printf(
+        b,
+        "weights in memory, MiB: f32 %.1f (what this version computes in), f16 or bf16 %.1f, "
+        "matrices in int8 %.1f, in q8 %.1f, in q4 %.1f\n",
+        4 * (double)t->values / mib, 2 * (double)t->values / mib,
+        (rest + matrices + 4 * (double)t->matrix_rows) / mib, (rest + matrices * 8.5 / 8) / mib,
+        (rest + matrices * 4.5 / 8) / mib);
+}
+
+static void show_tensors(struct run *r) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    struct weights *w = NULL;
+    if (weights_open(r->path, &w, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    struct totals sum = {0};
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        add_tensor(&t, &sum);
+    }
+    show_memory(r, &sum);
+    buf_printf(b, "tensors: %zu, %zu float values, %zu bytes\n", weights_count(w), sum.values,
+               sum.file_bytes);
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        buf_printf(b, "  %-60s %-5s [", t.name, dtype_name(t.dtype));
+        for (int k = 0; k < t.rank; k++)
+            buf_printf(b, "%s%zu", k ? ", " : "", t.shape[k]);
+        buf_puts(b, "]\n");
+    }
+    weights_close(w);
+}
+
+static void try_load(struct run *r, struct device *d) {
+    struct errmsg msg = {0};
+    struct model *m = NULL;
+    const struct cli_model *asked = &r->o->models[0];
+    struct model_options options = {
+        .path = r->path,
+        .task = asked->task,
+        .pool_mode = asked->pool_mode,
+        .max_length = asked->max_length,
+    };
+    if (model_load(&options, d, &m, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,
+               (double)model_workspace_bytes(m, BATCH_TOKENS, BATCH_TOKENS / 2) / (1 << 20));
+    model_free(m);
+}
+
+static enum err inspect(struct run *r, struct errmsg *msg) {
+    enum err e = store_resolve(r->o->models[0].spec, &r->path, msg);
+    if (e)
+        return e;
+    sink_init(&r->out, STDOUT_FILENO, "stdout");
+    buf_printf(&r->out.buf, "model: %s\n", r->path);
+    if (!file_is_dir(r->path))
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s: GGUF files are not read by this version; give a folder with "
+                       "model.safetensors",
+                       r->path);
+    struct device *d = NULL;
+    struct cpu_options cpu = {.threads = 1};
+    if ((e = cpu_device_new(&cpu, &d, msg)))
+        return e;
+    show_config(r);
+    show_st_config(r);
+    show_pooling(r, d);
+    show_tokenizer(r);
+    show_tensors(r);
+    try_load(r, d);
+    cpu_device_free(d);
+    for (size_t i = 0; i < r->refusal_count; i++)
+        buf_printf(&r->out.buf, "refused: %s\n", r->refusals[i].text);
+    e = sink_flush(&r->out, msg);
+    if (!e && r->refusal_count)
+        e = err_set(msg, r->refusals[0].code, "%s would be refused: %s", r->path,
+                    r->refusals[0].text);
+    return e;
+}
+
+int cli_inspect(int argc, char **argv) {
+    struct cli_options o;
+    int exit_code;
+    if (!cli_options_read(CLI_INSPECT, argc, argv, &o, &exit_code))
+        return exit_code;
+    struct errmsg msg = {0};
+    struct run r = {.o = &o};
+    exit_code = inspect(&r, &msg) ? cli_fail("inspect", &msg) : CLI_EXIT_DONE;
+    if (r.config_ok)
+        model_config_free(&r.config);
+    st_config_free(&r.st);
+    sink_free(&r.out);
+    mem_free(r.path);
+    cli_options_free(&o);
+    return exit_code;
+}
