@@ -69,6 +69,7 @@ static void request_free(struct api_request *q) {
     mem_free(q->job.skip);
     mem_free(q->job.out);
     mem_free(q->state);
+    buf_free(&q->made);
     mem_free(q);
 }
 

@@ -54,7 +54,8 @@ struct api_request {
     size_t reserved;    // tokens held until the job takes them over
     size_t tokens, cut; // of the job; inputs that were truncated
     api_render_fn *render;
-    void *state; // the dialect's own: one block, freed by mem_free
+    void *state;     // the dialect's own: one block, freed by mem_free
+    struct buf made; // the dialect's own texts, freed with the request
     int64_t deadline_us, tokenize_us;
     struct api_error error;
 };

@@ -2,9 +2,12 @@
 #include "service/api.h"
 
 #include "base/clock.h"
+#include "service/api_classify.h"
 #include "service/api_embed.h"
 #include "service/api_info.h"
 #include "service/api_request.h"
+#include "service/api_rerank.h"
+#include "service/api_tei.h"
 #include "service/metrics.h"
 
 #include <string.h>
@@ -12,6 +15,20 @@
 
 static const struct api_route routes[] = {
     {"POST", "/v1/embeddings", DIALECT_OPENAI, API_JOB, api_openai_embeddings},
+    {"POST", "/v1/rerank", DIALECT_UNION, API_JOB, api_rerank_v1},
+    {"POST", "/rerank", DIALECT_UNION, API_JOB, api_rerank_either},
+    {"POST", "/v2/rerank", DIALECT_COHERE, API_JOB, api_rerank_v2},
+    {"POST", "/v1/embed", DIALECT_COHERE, API_JOB, api_cohere_embed_v1},
+    {"POST", "/v2/embed", DIALECT_COHERE, API_JOB, api_cohere_embed_v2},
+    {"POST", "/v1/classify", DIALECT_OPENAI, API_JOB, api_classify},
+    {"POST", "/embed", DIALECT_TEI, API_JOB, api_tei_embed},
+    {"POST", "/embed_sparse", DIALECT_TEI, 0, api_tei_embed_sparse},
+    {"POST", "/predict", DIALECT_TEI, API_JOB, api_tei_predict},
+    {"POST", "/similarity", DIALECT_TEI, API_JOB, api_tei_similarity},
+    {"POST", "/tokenize", DIALECT_TEI, 0, api_tei_tokenize},
+    {"POST", "/decode", DIALECT_TEI, 0, api_tei_decode},
+    {"POST", "/", DIALECT_TEI, API_JOB, api_tei_any},
+    {"POST", "/invocations", DIALECT_TEI, API_JOB, api_tei_any},
     {"GET", "/v1/models", DIALECT_OPENAI, API_INLINE, api_models},
     {"GET", "/v1/models/", DIALECT_OPENAI, API_INLINE, api_model},
     {"GET", "/info", DIALECT_TEI, API_INLINE, api_tei_info},

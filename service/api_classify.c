@@ -1,0 +1,233 @@
+// See api_classify.h. A row of logits becomes probabilities: softmax over several labels, sigmoid
+// of a single one; raw_scores leaves the logits.
+#include "service/api_classify.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "service/api_rerank.h"
+#include "service/render.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct classify {
+    bool raw, single, nested;
+};
+
+struct label_score {
+    float score;
+    size_t label;
+};
+
+static void put_float(struct buf *out, float x) {
+    char text[RENDER_FLOAT_MAX];
+    buf_append(out, text, render_float(x, text));
+}
+
+// In place; sums in double so that a thousand labels keep their last digits.
+static void to_probabilities(float *row, size_t n) {
+    if (n == 1) {
+        row[0] = api_sigmoid(row[0]);
+        return;
+    }
+    float most = row[0];
+    for (size_t i = 1; i < n; i++)
+        most = row[i] > most ? row[i] : most;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)row[i] - (double)most);
+    for (size_t i = 0; i < n; i++)
+        row[i] = (float)(exp((double)row[i] - (double)most) / sum);
+}
+
+static const char *label_name(const struct model *m, size_t i) {
+    return m->config.label_names && i < m->config.labels ? m->config.label_names[i] : "";
+}
+
+static void put_label(struct buf *out, const struct model *m, size_t i) {
+    const char *name = label_name(m, i);
+    json_quote(out, name, strlen(name));
+}
+
+static enum err render_ours(struct api_request *q, struct api_error *err) {
+    (void)err;
+    const struct classify *c = q->state;
+    struct buf *out = &q->response.body;
+    size_t n = q->model->dim;
+    buf_puts(out, "{\"id\":");
+    json_quote(out, q->http->id, strlen(q->http->id));
+    buf_puts(out, ",\"object\":\"list\",\"model\":");
+    json_quote(out, q->model->name, strlen(q->model->name));
+    buf_puts(out, ",\"data\":[");
+    for (size_t i = 0; i < q->job.seqs; i++) {
+        float *row = q->job.out + i * n;
+        if (!c->raw)
+            to_probabilities(row, n);
+        size_t best = 0;
+        for (size_t k = 1; k < n; k++)
+            best = row[k] > row[best] ? k : best;
+        buf_printf(out, "%s{\"index\":%zu,\"label\":", i ? "," : "", i);
+        put_label(out, q->model, best);
+        buf_puts(out, ",\"probs\":");
+        render_vector(out, row, n, VECTOR_FLOAT);
+        buf_printf(out, ",\"num_classes\":%zu}", n);
+    }
+    buf_printf(out, "],\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", q->tokens,
+               q->tokens);
+    return ERR_OK;
+}
+
+static int by_score(const void *a, const void *b) {
+    const struct label_score *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score < y->score ? 1 : -1;
+    return x->label < y->label ? -1 : 1;
+}
+
+static enum err render_tei(struct api_request *q, struct api_error *err) {
+    const struct classify *c = q->state;
+    struct buf *out = &q->response.body;
+    size_t n = q->model->dim;
+    struct label_score *scores = mem_alloc(n, sizeof *scores);
+    if (!scores)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the answer");
+    bool nested = !c->single || c->nested;
+    if (nested)
+        buf_putc(out, '[');
+    for (size_t i = 0; i < q->job.seqs; i++) {
+        float *row = q->job.out + i * n;
+        if (!c->raw)
+            to_probabilities(row, n);
+        for (size_t k = 0; k < n; k++)
+            scores[k] = (struct label_score){row[k], k};
+        qsort(scores, n, sizeof *scores, by_score);
+        buf_puts(out, i ? ",[" : "[");
+        for (size_t k = 0; k < n; k++) {
+            buf_puts(out, k ? ",{\"score\":" : "{\"score\":");
+            put_float(out, scores[k].score);
+            buf_puts(out, ",\"label\":");
+            put_label(out, q->model, scores[k].label);
+            buf_putc(out, '}');
+        }
+        buf_putc(out, ']');
+    }
+    if (nested)
+        buf_putc(out, ']');
+    mem_free(scores);
+    return ERR_OK;
+}
+
+static enum err choose(struct api_request *q, struct classify **out, struct api_error *err) {
+    static const enum task order[] = {TASK_CLASSIFY, TASK_RERANK};
+    *out = q->state = mem_calloc(1, sizeof **out);
+    if (!*out)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
+    enum err e = api_choose_model(q, order, 2, err);
+    return e ? e : api_get_bool(q, "raw_scores", false, &(*out)->raw, err);
+}
+
+enum err api_classify(struct api_request *q, struct api_error *err) {
+    static const char *const known[] = {
+        "model", "input", "raw_scores", "truncate", "truncation_direction", "priority", "user",
+    };
+    api_count_unknown(q, known, sizeof known / sizeof *known);
+    const struct service_options *options = &q->service->options;
+    struct classify *c;
+    struct text_inputs inputs;
+    struct text_rules rules = {0};
+    struct sequences s = {0};
+    enum err e = choose(q, &c, err);
+    if (!e)
+        e = text_inputs_read(json_get(q->body, "input"), "input", options->max_client_batch,
+                             &inputs, err);
+    if (!e && inputs.has_ids)
+        e = api_fail(err, ERR_INVALID, "token_ids_not_accepted", "input",
+                     "'input' must be a text or a list of texts");
+    if (!e)
+        e = api_get_truncate(q, options->auto_truncate, &rules.truncate, &rules.side, err);
+    rules.model = q->model;
+    if (!e)
+        e = texts_encode(q->worker, &inputs, &rules, &s, err);
+    if (!e)
+        e = api_request_set_job(q, &s, false, render_ours, err);
+    sequences_free(&s);
+    return e;
+}
+
+// ---- TEI
+
+static enum err wrong_inputs(struct api_error *err) {
+    return api_fail(err, ERR_INVALID, "wrong_type", "inputs",
+                    "'inputs' must be a string, a pair of strings [string, string], or a batch of "
+                    "them [[string], [string, string], ...]");
+}
+
+// A string, or a list of one or two strings.
+static enum err encode_item(struct api_request *q, const cJSON *item, size_t at,
+                            const struct text_rules *rules, struct sequences *s,
+                            struct api_error *err) {
+    const cJSON *first = cJSON_IsArray(item) ? item->child : item;
+    const cJSON *second = cJSON_IsArray(item) && first ? first->next : NULL;
+    if (!cJSON_IsString(first) || (second && (!cJSON_IsString(second) || second->next)))
+        return wrong_inputs(err);
+    if (!*first->valuestring || (second && !*second->valuestring))
+        return api_fail(err, ERR_INVALID, "empty_input", "inputs",
+                        "'inputs' holds an empty string");
+    struct text text = {first->valuestring, strlen(first->valuestring)}, pair = {0};
+    if (second)
+        pair = (struct text){second->valuestring, strlen(second->valuestring)};
+    enum err e = texts_encode_one(q->worker, text, second ? &pair : NULL, at, rules, s, err);
+    if (e == ERR_INVALID && !err->param)
+        err->param = "inputs";
+    return e;
+}
+
+static enum err encode_inputs(struct api_request *q, struct classify *c,
+                              const struct text_rules *rules, struct sequences *s,
+                              struct api_error *err) {
+    const cJSON *inputs = json_get(q->body, "inputs");
+    if (!inputs)
+        return api_fail(err, ERR_INVALID, "missing_field", "inputs", "'inputs' is missing");
+    if (cJSON_IsArray(inputs) && !inputs->child)
+        return api_fail(err, ERR_INVALID, "empty_input", "inputs", "'inputs' is empty");
+    c->single = !cJSON_IsArray(inputs) || !cJSON_IsArray(inputs->child);
+    if (c->single)
+        return encode_item(q, inputs, 0, rules, s, err);
+    size_t n = (size_t)cJSON_GetArraySize(inputs), most = q->service->options.max_client_batch;
+    if (n > most)
+        return api_fail(err, ERR_INVALID, "too_many_inputs", "inputs",
+                        "'inputs' holds %zu inputs, at most %zu are allowed in a request", n, most);
+    enum err e = sequences_reserve(s, n, err);
+    size_t at = 0;
+    for (const cJSON *item = inputs->child; item && !e; item = item->next, at++)
+        e = cJSON_IsArray(item) ? encode_item(q, item, at, rules, s, err) : wrong_inputs(err);
+    return e;
+}
+
+enum err api_tei_predict(struct api_request *q, struct api_error *err) {
+    static const char *const known[] = {
+        "model", "inputs", "raw_scores", "truncate", "truncation_direction", "parameters",
+    };
+    api_count_unknown(q, known, sizeof known / sizeof *known);
+    struct classify *c;
+    struct text_rules rules = {0};
+    struct sequences s = {0};
+    enum err e = choose(q, &c, err);
+    rules.model = q->model;
+    if (!e)
+        e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
+    if (!e)
+        e = encode_inputs(q, c, &rules, &s, err);
+    if (!e)
+        e = api_request_set_job(q, &s, false, render_tei, err);
+    sequences_free(&s);
+    return e;
+}
+
+enum err api_tei_predict_nested(struct api_request *q, struct api_error *err) {
+    enum err e = api_tei_predict(q, err);
+    if (!e)
+        ((struct classify *)q->state)->nested = true;
+    return e;
+}

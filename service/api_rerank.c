@@ -1,0 +1,374 @@
+// See api_rerank.h. One job of (query, document) pairs; a model without a head embeds the query and
+// the documents instead, and the answer says so.
+#include "service/api_rerank.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "service/render.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RANK_FIELDS = 16 };
+enum shape { SHAPE_UNION, SHAPE_COHERE_V2, SHAPE_TEI };
+
+struct document {
+    const cJSON *source;
+    struct text text; // borrowed from the body, or from q->made
+    size_t made_at;   // where it begins in q->made; SIZE_MAX: it is borrowed from the body
+};
+
+struct rank {
+    float logit;
+    size_t index;
+};
+
+struct rerank {
+    enum shape shape;
+    size_t n, top_n;
+    bool raw, return_text, by_embedding;
+    struct rank *ranks;          // [n], behind the documents in the same block
+    struct document documents[]; // [n]
+};
+
+float api_sigmoid(float x) { return (float)(1.0 / (1.0 + exp(-(double)x))); }
+
+// ---- answers
+
+static int by_rank(const void *a, const void *b) {
+    const struct rank *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit < y->logit ? 1 : -1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static void sort_results(struct api_request *q, struct rerank *r) {
+    size_t dim = q->model->dim;
+    for (size_t i = 0; i < r->n; i++) {
+        float score = q->job.out[i * dim]; // a reranker's row is its one logit
+        if (r->by_embedding) {             // row 0 is the query's vector; all are normalised
+            const float *a = q->job.out, *b = q->job.out + (i + 1) * dim;
+            double dot = 0;
+            for (size_t k = 0; k < dim; k++)
+                dot += (double)a[k] * (double)b[k];
+            score = (float)dot;
+        }
+        r->ranks[i] = (struct rank){score, i};
+    }
+    qsort(r->ranks, r->n, sizeof *r->ranks, by_rank);
+}
+
+static void put_score(struct buf *out, const struct rerank *r, float logit) {
+    char text[RENDER_FLOAT_MAX];
+    size_t n = render_float(r->raw || r->by_embedding ? logit : api_sigmoid(logit), text);
+    buf_append(out, text, n);
+}
+
+// The document as it was sent: a string as {"text": ...}, an object as itself.
+static void put_document(struct buf *out, const struct document *d) {
+    if (cJSON_IsString(d->source)) {
+        buf_puts(out, "{\"text\":");
+        json_quote(out, d->text.bytes, d->text.len);
+        buf_putc(out, '}');
+        return;
+    }
+    char *text = cJSON_PrintUnformatted(d->source);
+    if (text)
+        buf_puts(out, text);
+    else
+        out->failed = true;
+    mem_free(text);
+}
+
+static void put_tei(struct api_request *q, const struct rerank *r) {
+    struct buf *out = &q->response.body;
+    buf_putc(out, '[');
+    for (size_t i = 0; i < r->top_n; i++) {
+        const struct document *d = &r->documents[r->ranks[i].index];
+        buf_printf(out, "%s{\"index\":%zu,", i ? "," : "", r->ranks[i].index);
+        if (r->return_text) {
+            buf_puts(out, "\"text\":");
+            json_quote(out, d->text.bytes, d->text.len);
+            buf_putc(out, ',');
+        }
+        buf_puts(out, "\"score\":");
+        put_score(out, r, r->ranks[i].logit);
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
+static void put_meta(struct api_request *q, const struct rerank *r) {
+    struct buf *out = &q->response.body;
+    // Cohere bills a search unit for each 100 documents
+    buf_printf(out,
+               ",\"meta\":{\"api_version\":{\"version\":\"%s\"},\"billed_units\":"
+               "{\"search_units\":%zu},\"tokens\":{\"input_tokens\":%zu}",
+               r->shape == SHAPE_COHERE_V2 ? "2" : "1", (r->n + 99) / 100, q->tokens);
+    if (q->cut)
+        buf_printf(out,
+                   ",\"warnings\":[\"%zu documents were longer than the model takes and were "
+                   "truncated\"]",
+                   q->cut);
+    buf_putc(out, '}');
+}
+
+static enum err render(struct api_request *q, struct api_error *err) {
+    (void)err;
+    struct rerank *r = q->state;
+    struct buf *out = &q->response.body;
+    sort_results(q, r);
+    if (r->shape == SHAPE_TEI) {
+        put_tei(q, r);
+        return ERR_OK;
+    }
+    buf_puts(out, "{\"id\":");
+    json_quote(out, q->http->id, strlen(q->http->id));
+    if (r->shape == SHAPE_UNION) {
+        buf_puts(out, ",\"model\":");
+        json_quote(out, q->model->name, strlen(q->model->name));
+    }
+    buf_puts(out, ",\"results\":[");
+    for (size_t i = 0; i < r->top_n; i++) {
+        buf_printf(out, "%s{\"index\":%zu,\"relevance_score\":", i ? "," : "", r->ranks[i].index);
+        put_score(out, r, r->ranks[i].logit);
+        if (r->return_text) {
+            buf_puts(out, ",\"document\":");
+            put_document(out, &r->documents[r->ranks[i].index]);
+        }
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+    if (r->by_embedding)
+        buf_puts(out, ",\"method\":\"embedding\"");
+    if (r->shape == SHAPE_UNION)
+        buf_printf(out, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}", q->tokens,
+                   q->tokens);
+    put_meta(q, r);
+    buf_putc(out, '}');
+    return ERR_OK;
+}
+
+// ---- requests
+
+// An object's text: its rank_fields (["text"] when absent) that are strings. One field stands
+// alone, several as "name: value" lines, the form that Cohere's guides give structured documents.
+static enum err make_text(struct api_request *q, struct document *d, const cJSON *fields,
+                          struct api_error *err) {
+    size_t wanted = fields ? (size_t)cJSON_GetArraySize(fields) : 1, found = 0;
+    d->made_at = q->made.len;
+    for (size_t i = 0; i < wanted; i++) {
+        const cJSON *field = fields ? cJSON_GetArrayItem(fields, (int)i) : NULL;
+        const char *name = fields ? field->valuestring : "text";
+        const cJSON *value = json_get(d->source, name);
+        if (!value)
+            continue;
+        if (!cJSON_IsString(value))
+            return api_fail(err, ERR_INVALID, "wrong_type", "documents",
+                            "'documents' holds an object whose ranked field is not a string");
+        if (wanted == 1) {
+            d->made_at = SIZE_MAX;
+            d->text = (struct text){value->valuestring, strlen(value->valuestring)};
+            return ERR_OK;
+        }
+        buf_printf(&q->made, "%s%s: ", found++ ? "\n" : "", name);
+        buf_puts(&q->made, value->valuestring);
+    }
+    if (!found)
+        return api_fail(err, ERR_INVALID, "missing_field", "documents",
+                        "'documents' holds an object without %s",
+                        fields ? "any of 'rank_fields'" : "'text'");
+    d->text.len = q->made.len - d->made_at;
+    return ERR_OK;
+}
+
+static enum err read_document(struct api_request *q, struct document *d, const char *key,
+                              bool objects, const cJSON *fields, struct api_error *err) {
+    d->made_at = SIZE_MAX;
+    if (cJSON_IsString(d->source)) {
+        d->text = (struct text){d->source->valuestring, strlen(d->source->valuestring)};
+    } else if (objects && cJSON_IsObject(d->source)) {
+        enum err e = make_text(q, d, fields, err);
+        if (e)
+            return e;
+    } else {
+        return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a list of strings%s",
+                        key, objects ? " or of objects with a 'text'" : "");
+    }
+    if (d->text.len == 0)
+        return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' holds an empty text", key);
+    return ERR_OK;
+}
+
+static enum err read_rank_fields(const struct api_request *q, const cJSON **fields,
+                                 struct api_error *err) {
+    *fields = json_get(q->body, "rank_fields");
+    bool good = !*fields || (cJSON_IsArray(*fields) && (*fields)->child);
+    if (good && *fields && cJSON_GetArraySize(*fields) > MAX_RANK_FIELDS)
+        return api_fail(err, ERR_INVALID, "too_many_inputs", "rank_fields",
+                        "'rank_fields' may hold at most %d names", MAX_RANK_FIELDS);
+    for (const cJSON *f = *fields && good ? (*fields)->child : NULL; f; f = f->next)
+        good = good && cJSON_IsString(f);
+    if (good)
+        return ERR_OK;
+    return api_fail(err, ERR_INVALID, "wrong_type", "rank_fields",
+                    "'rank_fields' must be a list of strings");
+}
+
+// Makes q->state with the documents' texts.
+static enum err read_documents(struct api_request *q, const char *key, bool objects,
+                               struct api_error *err) {
+    const cJSON *list = json_get(q->body, key), *fields;
+    enum err e = read_rank_fields(q, &fields, err);
+    if (e)
+        return e;
+    if (!list)
+        return api_fail(err, ERR_INVALID, "missing_field", key, "'%s' is missing", key);
+    if (!cJSON_IsArray(list))
+        return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a list", key);
+    size_t n = (size_t)cJSON_GetArraySize(list), most = q->service->options.max_client_batch;
+    if (n == 0)
+        return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' is empty", key);
+    if (n > most)
+        return api_fail(err, ERR_INVALID, "too_many_inputs", key,
+                        "'%s' holds %zu texts, at most %zu are allowed in a request", key, n, most);
+    const size_t each = sizeof(struct document) + sizeof(struct rank);
+    struct rerank *r =
+        n > (SIZE_MAX - sizeof *r) / each ? NULL : mem_calloc(1, sizeof *r + n * each);
+    q->state = r;
+    if (!r)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for %zu documents", n);
+    r->n = n;
+    r->ranks = (struct rank *)(void *)(r->documents + n);
+    size_t i = 0;
+    for (const cJSON *item = list->child; item && !e; item = item->next, i++) {
+        r->documents[i].source = item;
+        e = read_document(q, &r->documents[i], key, objects, fields, err);
+    }
+    if (!e && q->made.failed)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents' texts");
+    for (i = 0; i < n && !e; i++) // only now does q->made stand still
+        if (r->documents[i].made_at != SIZE_MAX)
+            r->documents[i].text.bytes = q->made.data + r->documents[i].made_at;
+    return e;
+}
+
+static enum err encode_vectors(struct api_request *q, struct text query,
+                               const struct pair_rules *pair, struct sequences *s,
+                               struct api_error *err) {
+    const struct rerank *r = q->state;
+    struct text_rules rules = {.model = q->model, .prompt = api_query_prompt(q->model)};
+    enum err e = sequences_reserve(s, r->n + 1, err);
+    if (!e)
+        e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
+    if (e) {
+        err->param = "query";
+        return e;
+    }
+    rules.prompt = api_document_prompt(q->model);
+    rules.truncate = pair->truncate;
+    rules.side = pair->side;
+    for (size_t i = 0; i < r->n && !e; i++)
+        e = texts_encode_one(q->worker, r->documents[i].text, NULL, i, &rules, s, err);
+    return e;
+}
+
+static enum err encode_pairs(struct api_request *q, struct text query,
+                             const struct pair_rules *rules, struct sequences *s,
+                             struct api_error *err) {
+    const struct rerank *r = q->state;
+    struct text *texts = mem_alloc(r->n, sizeof *texts);
+    if (!texts)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents");
+    for (size_t i = 0; i < r->n; i++)
+        texts[i] = r->documents[i].text;
+    enum err e = texts_encode_pairs(q->worker, query, texts, r->n, rules, s, err);
+    mem_free(texts);
+    return e;
+}
+
+static enum err submit(struct api_request *q, const char *key, struct api_error *err) {
+    struct rerank *r = q->state;
+    const cJSON *query = json_get(q->body, "query");
+    if (!cJSON_IsString(query))
+        return api_fail(err, ERR_INVALID, query ? "wrong_type" : "missing_field", "query",
+                        query ? "'query' must be a string" : "'query' is missing");
+    if (!*query->valuestring)
+        return api_fail(err, ERR_INVALID, "empty_input", "query", "'query' is empty");
+    struct text text = {query->valuestring, strlen(query->valuestring)};
+    struct pair_rules rules = {.model = q->model};
+    int64_t top_n, max_document;
+    enum err e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
+    if (!e)
+        e = api_get_int(q, "top_n", 1, INT32_MAX, (int64_t)r->n, &top_n, err);
+    if (!e)
+        e = api_get_int(q, "max_tokens_per_doc", 1, INT32_MAX, 4096, &max_document, err);
+    if (!e)
+        e = api_get_bool(q, "raw_scores", false, &r->raw, err);
+    if (e)
+        return e;
+    rules.max_document = (size_t)max_document;
+    r->top_n = (size_t)top_n < r->n ? (size_t)top_n : r->n;
+    r->by_embedding = q->model->task == TASK_EMBED;
+    struct sequences s = {0};
+    e = r->by_embedding ? encode_vectors(q, text, &rules, &s, err)
+                        : encode_pairs(q, text, &rules, &s, err);
+    if (e == ERR_INVALID && !err->param)
+        err->param = key;
+    if (!e)
+        e = api_request_set_job(q, &s, r->by_embedding, render, err);
+    sequences_free(&s);
+    q->keep_body = r->return_text;
+    return e;
+}
+
+static enum err prepare(struct api_request *q, enum shape shape, struct api_error *err) {
+    static const enum task order[] = {TASK_RERANK, TASK_EMBED};
+    static const char *const known[] = {
+        "model",
+        "query",
+        "documents",
+        "texts",
+        "top_n",
+        "rank_fields",
+        "return_documents",
+        "max_chunks_per_doc",
+        "truncate",
+        "raw_scores",
+        "return_text",
+        "truncation_direction",
+        "priority",
+        "max_tokens_per_doc",
+    };
+    api_count_unknown(q, known, sizeof known / sizeof *known);
+    const char *key = shape == SHAPE_TEI ? "texts" : "documents";
+    enum err e = api_choose_model(q, order, 2, err);
+    if (!e)
+        e = read_documents(q, key, shape != SHAPE_TEI, err);
+    if (e)
+        return e;
+    struct rerank *r = q->state;
+    r->shape = shape;
+    e = shape == SHAPE_TEI
+            ? api_get_bool(q, "return_text", false, &r->return_text, err)
+            : api_get_bool(q, "return_documents", shape == SHAPE_UNION, &r->return_text, err);
+    return e ? e : submit(q, key, err);
+}
+
+enum err api_rerank_v1(struct api_request *q, struct api_error *err) {
+    return prepare(q, SHAPE_UNION, err);
+}
+
+enum err api_rerank_v2(struct api_request *q, struct api_error *err) {
+    return prepare(q, SHAPE_COHERE_V2, err);
+}
+
+enum err api_rerank_tei(struct api_request *q, struct api_error *err) {
+    q->dialect = DIALECT_TEI;
+    return prepare(q, SHAPE_TEI, err);
+}
+
+enum err api_rerank_either(struct api_request *q, struct api_error *err) {
+    return json_get(q->body, "texts") ? api_rerank_tei(q, err) : api_rerank_v1(q, err);
+}

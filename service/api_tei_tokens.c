@@ -1,0 +1,179 @@
+// TEI's /tokenize and /decode: what the tokenizer does, without a job.
+#include "base/json.h"
+#include "base/utf8.h"
+#include "service/api_tei.h"
+
+#include <math.h>
+#include <string.h>
+
+static enum err choose_any(struct api_request *q, struct api_error *err) {
+    static const enum task order[] = {TASK_EMBED, TASK_RERANK, TASK_CLASSIFY};
+    return api_choose_model(q, order, 3, err);
+}
+
+// start and stop are bytes of the text with its prompt, as in TEI; null for special tokens.
+static void put_tokens(struct buf *out, const struct model *m, struct text text,
+                       const struct encoding *e) {
+    buf_putc(out, '[');
+    for (size_t i = 0; i < e->len; i++) {
+        struct token_span span = e->spans[i];
+        buf_printf(out, "%s{\"id\":%d,\"text\":", i ? "," : "", (int)e->ids[i]);
+        // a byte-level token may hold part of a character, which JSON cannot: then its own spelling
+        bool as_piece =
+            e->special[i] || !utf8_valid(text.bytes + span.begin, span.end - span.begin, NULL);
+        const char *piece = as_piece ? tokenizer_piece(m->tokenizer, e->ids[i]) : NULL;
+        if (as_piece)
+            json_quote(out, piece ? piece : "", piece ? strlen(piece) : 0);
+        else
+            json_quote(out, text.bytes + span.begin, span.end - span.begin);
+        if (e->special[i])
+            buf_puts(out, ",\"special\":true,\"start\":null,\"stop\":null}");
+        else
+            buf_printf(out, ",\"special\":false,\"start\":%u,\"stop\":%u}", span.begin, span.end);
+    }
+    buf_putc(out, ']');
+}
+
+static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *scratch,
+                             const char *prompt, const char *s, bool special,
+                             struct api_error *err) {
+    struct text text = {s, strlen(s)};
+    if (prompt && *prompt) {
+        struct buf *joined = front_worker_text(q->worker);
+        buf_reset(joined);
+        buf_puts(joined, prompt);
+        buf_puts(joined, s);
+        if (joined->failed)
+            return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to tokenize");
+        text = (struct text){joined->data, joined->len};
+    }
+    struct encode_options options = {.add_special_tokens = special, .truncate = TRUNCATE_NONE};
+    struct encoding *e = front_worker_encoding(q->worker, 0);
+    enum err failed =
+        tokenizer_encode(q->model->tokenizer, scratch, text, NULL, &options, e, &err->msg);
+    if (failed)
+        return api_fail(err, failed, failed == ERR_NOMEM ? NULL : "tokenizer", NULL, "%s",
+                        failed == ERR_NOMEM ? "no memory to tokenize" : "cannot tokenize a text");
+    q->tokens += e->len;
+    put_tokens(&q->response.body, q->model, text, e);
+    return ERR_OK;
+}
+
+enum err api_tei_tokenize(struct api_request *q, struct api_error *err) {
+    static const char *const known[] = {"inputs", "model", "add_special_tokens", "prompt_name"};
+    api_count_unknown(q, known, sizeof known / sizeof *known);
+    struct text_inputs inputs;
+    bool special;
+    const char *prompt = NULL;
+    struct tokenizer_scratch *scratch;
+    enum err e = choose_any(q, err);
+    const cJSON *value = json_get(q->body, "inputs");
+    if (!e && cJSON_IsString(value)) {
+        inputs = (struct text_inputs){.value = value, .count = 1, .single = true};
+        e = *value->valuestring ? ERR_OK
+                                : api_fail(err, ERR_INVALID, "empty_input", "inputs",
+                                           "'inputs' is an empty string");
+    } else if (!e) {
+        e = text_list_read(value, "inputs", q->service->options.max_client_batch, false, &inputs,
+                           err);
+    }
+    if (!e)
+        e = api_get_bool(q, "add_special_tokens", true, &special, err);
+    if (!e && json_get(q->body, "prompt_name"))
+        e = api_choose_prompt(q, &prompt, err);
+    if (!e && front_worker_scratch(q->worker, q->model, &scratch) != ERR_OK)
+        e = api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to tokenize");
+    if (e)
+        return e;
+    buf_putc(&q->response.body, '[');
+    const cJSON *item = inputs.single ? value : value->child;
+    for (size_t i = 0; i < inputs.count && !e; i++, item = item->next) {
+        if (i)
+            buf_putc(&q->response.body, ',');
+        e = tokenize_one(q, scratch, prompt, item->valuestring, special, err);
+    }
+    buf_putc(&q->response.body, ']');
+    return e;
+}
+
+// ---- decode
+
+static enum err wrong_ids(struct api_error *err) {
+    return api_fail(err, ERR_INVALID, "wrong_type", "ids",
+                    "'ids' must be a list of token ids or a list of such lists");
+}
+
+// The list's ids as an array in the worker's buffer.
+static enum err read_ids(struct api_request *q, const cJSON *list, int32_t **out, size_t *n,
+                         struct api_error *err) {
+    struct buf *bytes = front_worker_text(q->worker);
+    size_t vocab = tokenizer_vocab_size(q->model->tokenizer);
+    *n = (size_t)cJSON_GetArraySize(list);
+    if (*n == 0)
+        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' holds an empty list");
+    buf_reset(bytes);
+    for (const cJSON *id = list->child; id; id = id->next) {
+        double v = id->valuedouble;
+        if (!cJSON_IsNumber(id))
+            return wrong_ids(err);
+        if (v < 0 || v != floor(v) || v >= (double)vocab)
+            return api_fail(err, ERR_INVALID, "invalid_token_id", "ids",
+                            "'ids' holds %.17g; this model's token ids lie below %zu", v, vocab);
+        int32_t value = (int32_t)v;
+        buf_append(bytes, &value, sizeof value);
+    }
+    if (bytes->failed)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to decode");
+    *out = (int32_t *)(void *)bytes->data;
+    return ERR_OK;
+}
+
+static enum err decode_one(struct api_request *q, const cJSON *list, bool skip_special,
+                           struct api_error *err) {
+    int32_t *ids = NULL;
+    size_t n = 0;
+    enum err e = cJSON_IsArray(list) ? read_ids(q, list, &ids, &n, err) : wrong_ids(err);
+    if (e)
+        return e;
+    buf_reset(&q->made);
+    e = tokenizer_decode(q->model->tokenizer, ids, n, skip_special, &q->made, &err->msg);
+    if (!e && q->made.failed)
+        e = ERR_NOMEM;
+    if (e)
+        return api_fail(err, e, NULL, "ids", "cannot decode the ids");
+    json_quote(&q->response.body, q->made.len ? q->made.data : "", q->made.len);
+    return ERR_OK;
+}
+
+enum err api_tei_decode(struct api_request *q, struct api_error *err) {
+    static const char *const known[] = {"ids", "model", "skip_special_tokens"};
+    api_count_unknown(q, known, sizeof known / sizeof *known);
+    bool skip;
+    enum err e = choose_any(q, err);
+    if (!e)
+        e = api_get_bool(q, "skip_special_tokens", true, &skip, err);
+    if (e)
+        return e;
+    const cJSON *ids = json_get(q->body, "ids");
+    if (!ids)
+        return api_fail(err, ERR_INVALID, "missing_field", "ids", "'ids' is missing");
+    if (!cJSON_IsArray(ids))
+        return wrong_ids(err);
+    if (!ids->child)
+        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' is empty");
+    size_t most = q->service->options.max_client_batch, count = 0;
+    bool single = !cJSON_IsArray(ids->child);
+    if (!single && (size_t)cJSON_GetArraySize(ids) > most)
+        return api_fail(err, ERR_INVALID, "too_many_inputs", "ids",
+                        "'ids' holds more than %zu lists", most);
+    buf_putc(&q->response.body, '[');
+    for (const cJSON *list = single ? ids : ids->child; list && !e; list = list->next) {
+        if (count++)
+            buf_putc(&q->response.body, ',');
+        e = decode_one(q, list, skip, err);
+        if (single)
+            break;
+    }
+    buf_putc(&q->response.body, ']');
+    return e;
+}
