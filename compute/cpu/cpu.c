@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/ops.h"
 
 #include <stdio.h>
@@ -56,6 +57,24 @@ static enum err choose(const char *name, const struct cpu_kernels **out, struct 
     return ERR_OK;
 }
 
+static enum err choose_gemm(enum cpu_gemm asked, const struct cpu_kernels *k, size_t *openblas_rows,
+                            struct errmsg *msg) {
+    const char *word = getenv("TRINE_GEMM");
+    *openblas_rows = 0;
+    if (asked == CPU_GEMM_AUTO && word && *word) {
+        if (strcmp(word, "own") == 0)
+            asked = CPU_GEMM_OWN;
+        else if (strcmp(word, "openblas") == 0)
+            asked = CPU_GEMM_OPENBLAS;
+        else
+            return err_set(msg, ERR_UNSUPPORTED, "TRINE_GEMM=%s: there are own and openblas", word);
+    }
+    if (asked == CPU_GEMM_OWN || (asked == CPU_GEMM_AUTO && k != &kernels_generic))
+        return ERR_OK;
+    *openblas_rows = gemm_openblas_init();
+    return *openblas_rows ? ERR_OK : err_set(msg, ERR_NOMEM, "cpu device: no memory");
+}
+
 enum err cpu_device_new(const struct cpu_options *options, struct device **out,
                         struct errmsg *msg) {
     *out = NULL;
@@ -69,6 +88,11 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return err_set(msg, ERR_NOMEM, "cpu device: no memory");
     c->base.ops = &cpu_ops;
     c->k = k;
+    e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
+    if (e != ERR_OK) {
+        cpu_device_free(&c->base);
+        return e;
+    }
     c->scratch = mem_alloc_aligned((size_t)threads, KERNEL_SCRATCH * sizeof *c->scratch);
     e = c->scratch ? pool_new(threads, &c->pool, msg)
                    : err_set(msg, ERR_NOMEM, "cpu device: no memory");
@@ -76,8 +100,9 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         cpu_device_free(&c->base);
         return e;
     }
-    snprintf(c->base.describe, sizeof c->base.describe, "cpu, %d thread%s, %s", threads,
-             threads == 1 ? "" : "s", k->name);
+    snprintf(c->base.describe, sizeof c->base.describe, "cpu, %d thread%s, %s%s%s", threads,
+             threads == 1 ? "" : "s", k->name, c->openblas_rows ? ", openblas " : "",
+             c->openblas_rows ? gemm_openblas_core() : "");
     *out = &c->base;
     return ERR_OK;
 }
@@ -89,4 +114,20 @@ void cpu_device_free(struct device *d) {
     pool_free(c->pool);
     mem_free(c->scratch);
     mem_free(c);
+}
+
+void cpu_describe(char *out, size_t size) {
+    const struct cpu_kernels *k = NULL;
+    const char *features = "";
+#if defined(__x86_64__)
+    static const char *const levels[] = {"sse2", "sse2 avx2 fma", "sse2 avx2 fma avx512",
+                                         "sse2 avx2 fma avx512 avx512_vnni",
+                                         "sse2 avx2 fma avx512 avx512_vnni avx512_bf16"};
+    int level = runs_here(&kernels_avx512) ? 2 : runs_here(&kernels_avx2) ? 1 : 0;
+    if (level == 2 && __builtin_cpu_supports("avx512vnni"))
+        level += __builtin_cpu_supports("avx512bf16") ? 2 : 1;
+    features = levels[level];
+#endif
+    enum err e = choose(NULL, &k, NULL);
+    snprintf(out, size, "%s; kernels %s", features, e == ERR_OK ? k->name : "none (see TRINE_CPU)");
 }

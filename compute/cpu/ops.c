@@ -3,6 +3,7 @@
 #include "compute/cpu/ops.h"
 
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/weight.h"
 
 #include <string.h>
@@ -42,6 +43,35 @@ static void norm_row(const struct cpu_kernels *k, const struct norm *n, const fl
     k->layer_norm(x, n->gamma->data, n->beta->data, n->eps, y, cols);
 }
 
+static void norm_rows(const struct linear_job *j, size_t from, size_t to) {
+    for (size_t r = from; r < to; r++)
+        norm_row(j->d->k, j->norm, j->y.data + r * j->y.ld, j->y.data + r * j->y.ld, j->w->rows);
+}
+
+// As linear_task, by OpenBLAS: whole rows, a call's worth.
+static void openblas_task(void *job, size_t task, int worker) {
+    const struct linear_job *j = job;
+    size_t tile = j->d->openblas_rows, from = task * tile;
+    struct linear_share s = {
+        .x = j->x.data + from * j->x.ld,
+        .ldx = j->x.ld,
+        .rows = at_most(tile, j->x.rows - from),
+        .k = j->w->cols,
+        .panels = j->w->data,
+        .bias = j->w->bias,
+        .cols = j->w->rows,
+        .residual = j->add ? j->residual.data + from * j->residual.ld : NULL,
+        .ldr = j->residual.ld,
+        .f = j->f,
+        .y = j->y.data + from * j->y.ld,
+        .ldy = j->y.ld,
+    };
+    float *scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH;
+    gemm_openblas_rows(j->d->k, &s, tile, scratch);
+    if (j->norm)
+        norm_rows(j, from, from + s.rows);
+}
+
 static void linear_task(void *job, size_t task, int worker) {
     (void)worker;
     const struct linear_job *j = job;
@@ -70,8 +100,7 @@ static void linear_task(void *job, size_t task, int worker) {
     };
     j->d->k->linear(&s);
     if (j->norm && atomic_fetch_sub(&j->d->left[block], 1) == 1)
-        for (size_t r = from; r < to; r++)
-            norm_row(j->d->k, j->norm, j->y.data + r * j->y.ld, j->y.data + r * j->y.ld, w->rows);
+        norm_rows(j, from, to);
 }
 
 static void run_linear(struct linear_job *j) {
@@ -85,6 +114,14 @@ static void run_linear(struct linear_job *j) {
     }
     if (j->x.rows == 0)
         return;
+    if (w->panel == 0) {
+        if (!gemm_openblas_fits(d->openblas_rows, w->rows, w->cols))
+            device_fail(&d->base, ERR_UNSUPPORTED, "linear of %zu x %zu by OpenBLAS: too wide",
+                        w->rows, w->cols);
+        else
+            pool_run(d->pool, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
+        return;
+    }
     size_t panels = ceil_div(w->rows, w->panel), threads = (size_t)pool_threads(d->pool);
     j->row_tiles = ceil_div(j->x.rows, d->k->tile_rows);
     j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
@@ -346,7 +383,7 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
         return err_set(msg, ERR_UNSUPPORTED, "weights as %s on the cpu; f32 is supported",
                        dtype_name(dtype));
     struct cpu_device *c = cpu(d);
-    return weight_new(c->k, c->pool, kind, parts, n, c->openblas ? 0 : c->k->panel, out, msg);
+    return weight_new(c->k, c->pool, kind, parts, n, c->openblas_rows ? 0 : c->k->panel, out, msg);
 }
 
 static void cpu_weight_free(struct device *d, struct weight *w) {

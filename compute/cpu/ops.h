@@ -7,7 +7,6 @@
 #include "compute/cpu/pool.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
 
 enum { OPS_MAX_ROW_BLOCKS = 256 };
 
@@ -15,8 +14,8 @@ struct cpu_device {
     struct device base;
     const struct cpu_kernels *k;
     struct pool *pool;
-    bool openblas;  // linear through OpenBLAS
-    float *scratch; // KERNEL_SCRATCH floats for each thread
+    size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
+    float *scratch;       // KERNEL_SCRATCH floats for each thread
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];
 };
