@@ -186,6 +186,8 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
         f = http_head_framing(&head, t->server->options.max_body, framing);
     if (f)
         return f;
+    for (size_t i = 0; i < x->field_count; i++)
+        http_head_trim((char *)x->fields[i].value);
     // In civetweb's own buffer, where it would have decoded it itself (decode_url is off, because
     // it would cut the path at %00).
     char *path = (char *)ri->local_uri_raw;

@@ -89,6 +89,8 @@ static size_t value_len(const char *value) {
     return n;
 }
 
+void http_head_trim(char *value) { value[value_len(value)] = '\0'; }
+
 static bool value_is(const char *value, const char *want) {
     size_t n = value_len(value);
     return n == strlen(want) && strncasecmp(value, want, n) == 0;

@@ -48,6 +48,9 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
 // bytes that are not UTF-8, '\\', '#', and '.' or '..' as a segment.
 const struct http_fault *http_head_decode_path(char *path);
 
+// Cuts the blanks behind a value, which are no part of it.
+void http_head_trim(char *value);
+
 // True when `list` (comma-separated, as in Connection) has the token, case-insensitively.
 bool http_head_has_token(const char *list, const char *token);
 
