@@ -130,11 +130,13 @@ static size_t count_gguf(const char *folder, char **path) {
     return n;
 }
 
-static bool has(const char *folder, const char *file) {
+static enum err has(const char *folder, const char *file, bool *there, struct errmsg *msg) {
     char *path = file_join(folder, file);
-    bool there = path && file_exists(path);
+    if (!path)
+        return no_memory(msg);
+    *there = file_exists(path);
     mem_free(path);
-    return there;
+    return ERR_OK;
 }
 
 // What can be loaded from a folder that a name led to: the folder itself, or its one .gguf file.
@@ -152,8 +154,15 @@ static enum err usable(const char *folder, const char *file, char **path, struct
             mem_free(inside);
         return ERR_OK;
     }
-    if (has(folder, "config.json") &&
-        (has(folder, "model.safetensors") || has(folder, "model.safetensors.index.json"))) {
+    bool config = false, weights = false, index = false;
+    enum err e = has(folder, "config.json", &config, msg);
+    if (!e)
+        e = has(folder, "model.safetensors", &weights, msg);
+    if (!e)
+        e = has(folder, "model.safetensors.index.json", &index, msg);
+    if (e)
+        return e;
+    if (config && (weights || index)) {
         *path = mem_strndup(folder, strlen(folder));
         return *path ? ERR_OK : no_memory(msg);
     }
@@ -193,9 +202,13 @@ static enum err in_snapshots(const char *repo_folder, const char *file, char **p
     struct timespec newest = {0};
     for (struct dirent *entry; dir && !e && (entry = readdir(dir));) {
         struct stat st;
-        char *folder = entry->d_name[0] == '.' ? NULL : file_join(snapshots, entry->d_name);
         char *found = NULL;
-        if (folder && stat(folder, &st) == 0)
+        if (entry->d_name[0] == '.')
+            continue;
+        char *folder = file_join(snapshots, entry->d_name);
+        if (!folder)
+            e = no_memory(msg);
+        else if (stat(folder, &st) == 0)
             e = usable(folder, file, &found, msg);
         if (found &&
             (!*path || st.st_mtim.tv_sec > newest.tv_sec ||
