@@ -78,6 +78,9 @@ struct cli_options {
     bool ids, jsonl, decode, no_special;
     int truncate; // enum truncate_strategy
 
+    // pull
+    const char *file; // that file alone; NULL: a whole model
+
     // bench
     size_t texts;
 

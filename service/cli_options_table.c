@@ -124,6 +124,8 @@ const struct cli_option cli_option_table[] = {
     {"batch-tokens", 0, CLI_SIZE, CLI_EMBED | CLI_RERANK | CLI_BENCH, false,
      FIELD(service.max_batch_tokens), 0, 1 << 20, "N", "0",
      "tokens computed at once; 0 takes the built-in 512", NULL},
+    {"file", 0, CLI_STRING, CLI_PULL, true, FIELD(file), 0, 0, "NAME", NULL,
+     "that file of the repository alone (a .gguf)", NULL},
     {"quiet", 'q', CLI_FLAG, CLI_EMBED | CLI_RERANK | CLI_PULL | CLI_BENCH, true, FIELD(quiet), 0,
      0, NULL, NULL, "no progress and no summary on stderr", NULL},
 };
@@ -164,7 +166,10 @@ const struct cli_command_info cli_command_table[] = {
      "prompts, labels, the memory it needs, and what would be refused and why (exit code 1).\n",
      "  trine inspect sentence-transformers/all-MiniLM-L6-v2\n"},
     {CLI_PULL, "pull", "REPO[@REVISION]", 1, 1,
-     "Brings a model from the Hugging Face hub into the model store.\n",
+     "Brings a model from the Hugging Face hub into the model store and prints its folder. Only\n"
+     "the files that are needed come, each is verified, and an interrupted pull goes on where it\n"
+     "was. Environment: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE=1; TRINE_HOME is the store, else\n"
+     "$XDG_CACHE_HOME/trine, else ~/.cache/trine.\n",
      "  trine pull sentence-transformers/all-MiniLM-L6-v2\n"},
     {CLI_BENCH, "bench", "[encode|tokenize [FILE]] --model M", 0, 2,
      "Measures this machine's fp32 peak and the model's rate in one run: latency of one 25-token\n"

@@ -16,17 +16,17 @@
 
 #include "base/err.h"
 
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct hub_options {
-    const char *repo;                  // "org/name"
-    const char *revision;              // branch, tag or commit; NULL: main
-    const char *file;                  // that file alone (a .gguf, say); NULL: a whole model
-    const char *store;                 // the store's root; NULL: store_root's
-    bool quiet;                        // nothing on progress_fd
-    int progress_fd;                   // 2
-    const volatile sig_atomic_t *stop; // set by a signal handler: ends the pull; may be NULL
+    const char *repo;        // "org/name"
+    const char *revision;    // branch, tag or commit; NULL: main
+    const char *file;        // that file alone (a .gguf, say); NULL: a whole model
+    const char *store;       // the store's root; NULL: store_root's
+    bool quiet;              // nothing on progress_fd
+    int progress_fd;         // 2
+    const atomic_bool *stop; // set by a signal handler: ends the pull; may be NULL
 };
 
 // *folder (may be NULL) is the model's folder, the caller's (mem_free). A file that is there with

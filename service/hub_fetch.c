@@ -54,7 +54,9 @@ enum outcome { OUTCOME_DONE, OUTCOME_AGAIN, OUTCOME_RESTART, OUTCOME_FAILED };
 
 // -- the session ----------------------------------------------------------------------------------
 
-static bool stopped(const struct hub_session *s) { return s->options.stop && *s->options.stop; }
+static bool stopped(const struct hub_session *s) {
+    return s->options.stop && atomic_load(s->options.stop);
+}
 
 static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
     struct hub_session *s = ctx;

@@ -277,7 +277,7 @@ def test_interrupt():
             begin = time.monotonic()
             child.send_signal(number)
             out, err = child.communicate(timeout=20)
-            check(child.returncode == 1 and "stopped" in err, "Ctrl-C: exit 1", err)
+            check(child.returncode == 130 and "stopped" in err, "Ctrl-C: exit 130", err)
             check(time.monotonic() - begin < 3, "and soon")
             check(part and os.path.exists(part) and w.absent(), "a part to resume, no folder")
             w.hub.forget()
