@@ -76,14 +76,17 @@ static enum err read_token(const cJSON *json, struct added_token *t, struct errm
     int64_t id;
     *t = (struct added_token){0};
     enum err e = json_get_string(json, "content", NULL, &content, msg);
-    if (!e && !content)
-        e = err_set(msg, ERR_INVALID, "added token without a 'content'");
-    if (!e)
-        e = json_get_int(json, "id", 0, UINT32_MAX, -1, &id, msg);
-    if (!e && id < 0)
-        e = err_set(msg, ERR_INVALID, "added token '%s' has no 'id'", content);
-    if (e || !*content)
+    if (e)
         return e;
+    if (!content)
+        return err_set(msg, ERR_INVALID, "added token without a 'content'");
+    e = json_get_int(json, "id", 0, UINT32_MAX, -1, &id, msg);
+    if (e)
+        return e;
+    if (id < 0)
+        return err_set(msg, ERR_INVALID, "added token '%s' has no 'id'", content);
+    if (!*content)
+        return ERR_OK;
     t->len = strlen(content);
     t->content = mem_strndup(content, t->len);
     return t->content ? read_flags(json, t, msg)

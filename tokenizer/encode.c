@@ -240,9 +240,9 @@ enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
         const struct template_piece *p = &template->pieces[i];
         if (p->what == TEMPLATE_FIRST) {
             copy_text(a, first, options->side, p->type_id, out);
-        } else if (p->what == TEMPLATE_SECOND) {
+        } else if (p->what == TEMPLATE_SECOND && b) {
             copy_text(b, second, options->side, p->type_id, out);
-        } else if (options->add_special_tokens) {
+        } else if (p->what == TEMPLATE_TOKEN && options->add_special_tokens) {
             out->ids[out->len] = p->id;
             out->type_ids[out->len] = p->type_id;
             out->spans[out->len] = (struct token_span){0, 0};

@@ -18,7 +18,8 @@ void normal_clear(struct normal *n) {
 }
 
 bool normal_reserve(struct normal *n, size_t more) {
-    if (n->failed || more > SIZE_MAX / 2 - n->len) {
+    // spans and piece ends are 32 bits wide, and a Replace can make any text long
+    if (n->failed || more > UINT32_MAX || n->len + more > UINT32_MAX) {
         n->failed = true;
         return false;
     }

@@ -3,7 +3,7 @@
 
 static void share(size_t room, size_t *first, size_t *second) {
     bool swapped = *first > *second;
-    size_t shorter = swapped ? *second : *first, longer = swapped ? *first : *second;
+    size_t shorter = swapped ? *second : *first, longer;
     if (2 * shorter >= room) {
         // both are cut; the odd token goes to the longer, and to the second of equals
         shorter = room / 2;
