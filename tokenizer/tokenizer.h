@@ -67,7 +67,7 @@ void tokenizer_scratch_free(struct tokenizer_scratch *s);
 
 // Encodes one text, or a pair when `pair` is not NULL, into out (overwritten). Linear time in the
 // bytes given. ERR_INVALID (truncation cannot make it fit: ONLY_x and the other text alone is too
-// long), ERR_NOMEM.
+// long, or max_length is below the template's own tokens), ERR_TOO_LARGE (4 GiB), ERR_NOMEM.
 enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, struct text text,
                           const struct text *pair, const struct encode_options *options,
                           struct encoding *out, struct errmsg *msg) MUST_CHECK;
