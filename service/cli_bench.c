@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEWEST_WORDS = 64 };
+enum { FEWEST_WORDS = 16 };
 
 uint64_t bench_random_next(struct bench_random *r) { // SplitMix64
     uint64_t z = (r->state += UINT64_C(0x9e3779b97f4a7c15));

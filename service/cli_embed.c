@@ -282,9 +282,10 @@ static bool check_usage(const struct cli_options *o, struct errmsg *msg) {
         e = err_set(msg, ERR_INVALID, "--resume goes with -o FILE");
     for (size_t i = 0; i < o->arg_count && o->resume && !e; i++)
         if (strcmp(o->args[i], "-") == 0)
-            e = err_set(msg, ERR_INVALID, "--resume reads the input again: stdin cannot be");
+            e = err_set(msg, ERR_INVALID, "--resume reads the input again, which stdin cannot");
     if (o->resume && o->arg_count == 0 && !e)
-        e = err_set(msg, ERR_INVALID, "--resume reads the input again: name the FILE");
+        e = err_set(msg, ERR_INVALID,
+                    "--resume reads the input again, which stdin cannot: name the FILE");
     return e == ERR_OK;
 }
 
