@@ -4,10 +4,11 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool ends_with(const char *name, const char *tail) {
     size_t n = strlen(name), t = strlen(tail);
@@ -38,13 +39,11 @@ enum err embed_input_open(struct embed_input *in, const struct cli_options *o,
         struct stat st;
         const char *path = path_of(in, i);
         bool is_stdin = strcmp(path, "-") == 0;
-        if (!is_stdin) { // a name mistyped should be told before the hours before it
-            struct lines probe;
-            enum err e = lines_open(&probe, path, msg);
-            if (e)
-                return e;
-            lines_close(&probe);
-        }
+        // A name mistyped should be told before the hours before it. Not opened: a writer into a
+        // fifo would see its reader go.
+        if (!is_stdin && access(path, R_OK) != 0)
+            return err_set(msg, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: cannot read: %s",
+                           path, strerror(errno));
         if (!is_stdin && stat(path, &st) == 0 && S_ISREG(st.st_mode))
             in->total += (uint64_t)st.st_size;
         else

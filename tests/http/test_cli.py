@@ -580,6 +580,9 @@ def main():
     if args:
         program = os.path.abspath(args[0])
     os.chdir(ROOT)
+    if not os.access(program, os.X_OK):
+        print(f"{program} is not there: build it first\n0 passed, 1 failed")
+        return 1
     for name, test in list(globals().items()):
         if not name.startswith("test_"):
             continue
