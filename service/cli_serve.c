@@ -1,5 +1,5 @@
 // `trine serve`: opens the port, loads, serves until a signal, drains. Main thread only; signals
-// are blocked in every thread and taken here, so no handler ever runs.
+// are blocked in every thread of ours and taken here.
 #define _GNU_SOURCE // sigset, _exit
 #include "base/clock.h"
 #include "base/file.h"
@@ -13,6 +13,7 @@
 #include "service/store.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,6 +40,19 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
     return ERR_OK;
 }
 
+// OpenBLAS starts threads when it is loaded, before main can block anything: a signal that comes
+// while no thread of ours waits for it is delivered to one of those, and would end the process.
+// This handler runs there and hands the signal on; during the drain it is the second one.
+static pthread_t main_thread;
+static atomic_bool ending;
+
+static void hand_on(int signal_number) {
+    if (!atomic_load(&ending))
+        pthread_kill(main_thread, signal_number);
+    else if (signal_number != SIGHUP)
+        _exit(1);
+}
+
 // Sleeps until a signal ends the service. SIGHUP is survived.
 static void wait_for_end(const sigset_t *signals) {
     for (;;) {
@@ -49,6 +63,7 @@ static void wait_for_end(const sigset_t *signals) {
             log_warn("SIGHUP: nothing to reload, serving on");
             continue;
         }
+        atomic_store(&ending, true);
         log_info("%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
         return;
     }
@@ -133,6 +148,11 @@ int cli_serve(int argc, char **argv) {
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    main_thread = pthread_self();
+    struct sigaction hand = {.sa_handler = hand_on, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &hand, NULL);
+    sigaction(SIGINT, &hand, NULL);
+    sigaction(SIGHUP, &hand, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
 
