@@ -95,6 +95,8 @@ static const char *tei_type(const struct api_error *e) {
         return "Empty";
     if (slug_is(e, "tokenizer"))
         return "Tokenizer";
+    if (e->status == 424)
+        return "Backend";
     switch (e->msg.code) {
     case ERR_OVERLOADED:
         return "Overloaded";
