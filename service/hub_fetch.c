@@ -500,7 +500,7 @@ static char *full_url(const struct hub_session *s, const char *path, struct errm
 
 enum err hub_fetch_text(struct hub_session *s, const char *path, size_t max, struct buf *out,
                         struct errmsg *msg) {
-    struct errmsg own; // the words are needed here even where the caller has no use for them
+    struct errmsg own = {0}; // the words are needed here even where the caller has no use for them
     msg = msg ? msg : &own;
     char *url = full_url(s, path, msg);
     if (!url)
@@ -585,7 +585,7 @@ static enum err verify_part(struct transfer *t) {
 
 enum err hub_fetch_file(struct hub_session *s, const char *path, const struct hub_file *file,
                         const char *part, struct errmsg *msg) {
-    struct errmsg own;
+    struct errmsg own = {0};
     msg = msg ? msg : &own;
     struct transfer t = {
         .s = s, .what = file->name, .file = file, .part = part, .fd = -1, .msg = msg};

@@ -16,6 +16,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+static enum err no_memory(struct errmsg *msg) {
+    err_set(msg, ERR_NOMEM, "no memory for a path");
+    return ERR_NOMEM; // said here too, so that static checks see that it is never ERR_OK
+}
+
 static enum err fail(struct errmsg *msg, const char *path, const char *what) {
     return err_set(msg, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
@@ -48,7 +53,7 @@ enum err hub_place_name(struct hub_place *place, const char *store, const char *
     if (place->part && place->fresh && place->lock_path)
         return ERR_OK;
     hub_place_close(place);
-    return err_set(msg, ERR_NOMEM, "no memory for a path");
+    return no_memory(msg);
 }
 
 enum err hub_place_open(struct hub_place *place, struct errmsg *msg) {
@@ -147,8 +152,7 @@ static enum err settle(const struct hub_place *place, const struct hub_file *fil
                        struct errmsg *msg) {
     char *from = hub_place_staged(place, file, false), *to = file_join(place->fresh, file->name);
     char *folder = to ? mem_strndup(to, (size_t)(strrchr(to, '/') - to)) : NULL;
-    enum err e = from && folder ? file_make_dirs(folder, msg)
-                                : err_set(msg, ERR_NOMEM, "no memory for a path");
+    enum err e = from && folder ? file_make_dirs(folder, msg) : no_memory(msg);
     if (!e)
         e = hub_place_link(from, to, msg);
     if (!e)
