@@ -46,7 +46,7 @@ static void put_headers(const struct service *s, const struct api_request *q, in
 static void note(struct service *s, const struct http_request *r, int route, int status,
                  int64_t total_us, const struct api_error *err) {
     metrics_count_request(s->metrics, route, status, total_us);
-    if (status >= 500 && err)
+    if (status >= 500 && status != 504 && err) // a deadline is the client's wish
         log_warn("%s %s: %d %s [%s]", r->method, api_route_name(route), status, err->msg.text,
                  r->id);
     else
