@@ -21,6 +21,10 @@ struct layer {
     struct norm ffn_norm;    // [D]
 };
 
+struct owned {
+    struct weight *weight;
+};
+
 struct encoder {
     struct device *device;
     size_t D, H, F, L; // the legend of compute/tensor.h
@@ -31,7 +35,7 @@ struct encoder {
     struct norm embed_norm;   // [D]
     struct layer *layers;     // [L]
     struct weight *pooler;    // [D, D] and bias; NULL: none
-    struct weight **owned;    // every weight above, once
+    struct owned *owned;      // every weight above, once
     size_t owned_count, owned_cap;
 };
 
@@ -104,7 +108,7 @@ static struct weight *prepare(struct binder *b, enum weight_kind kind,
         b->failed =
             e->device->ops->weight_prepare(e->device, kind, parts, n, DTYPE_F32, &w, b->msg);
     if (!b->failed)
-        e->owned[e->owned_count++] = w;
+        e->owned[e->owned_count++].weight = w;
     return b->failed ? NULL : w;
 }
 
@@ -203,8 +207,8 @@ enum err encoder_load(struct weights *w, const struct model_config *config, stru
 void encoder_free(struct encoder *e) {
     if (!e)
         return;
-    for (size_t i = 0; i < e->owned_count; i++)
-        e->device->ops->weight_free(e->device, e->owned[i]);
+    for (size_t i = 0; e->owned && i < e->owned_count; i++)
+        e->device->ops->weight_free(e->device, e->owned[i].weight);
     mem_free(e->owned);
     mem_free(e->layers);
     mem_free(e);
@@ -213,7 +217,7 @@ void encoder_free(struct encoder *e) {
 size_t encoder_weight_bytes(const struct encoder *e) {
     size_t bytes = 0;
     for (size_t i = 0; i < e->owned_count; i++)
-        bytes += e->device->ops->weight_bytes(e->owned[i]);
+        bytes += e->device->ops->weight_bytes(e->owned[i].weight);
     return bytes;
 }
 

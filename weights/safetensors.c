@@ -105,7 +105,7 @@ static enum err read_span(const struct reader *r, const cJSON *item, const char 
 }
 
 static enum err read_tensor(struct reader *r, const cJSON *item) {
-    size_t name_len = strlen(item->string), need, i = r->out->count;
+    size_t name_len = strlen(item->string), need = 0, i = r->out->count;
     if (name_len == 0 || name_len > MAX_NAME)
         return err_set(r->msg, ERR_INVALID, "%s: a tensor's name has %zu bytes, 1 to %d are taken",
                        r->label, name_len, MAX_NAME);

@@ -9,14 +9,14 @@
 enum { MAX_KEY = 320 }; // a prefix and a tensor name (safetensors.c's limit) fit
 
 static int compare_name(const void *key, const void *element) {
-    const struct entry *const *e = element;
-    return strcmp(key, (*e)->tensor.name);
+    const struct named *n = element;
+    return strcmp(key, n->name);
 }
 
 static struct entry *find(const struct weights *w, const char *name) {
-    struct entry **at =
+    struct named *at =
         w->count ? bsearch(name, w->sorted, w->count, sizeof *w->sorted, compare_name) : NULL;
-    return at ? *at : NULL;
+    return at ? at->entry : NULL;
 }
 
 static bool ends_with(const char *s, const char *suffix) {

@@ -27,8 +27,8 @@ static int by_file_then_name(const void *a, const void *b) {
 }
 
 static int by_name(const void *a, const void *b) {
-    const struct entry *const *x = a, *const *y = b;
-    return strcmp((*x)->tensor.name, (*y)->tensor.name);
+    const struct named *x = a, *y = b;
+    return strcmp(x->name, y->name);
 }
 
 // Takes `path` over, success or not.
@@ -39,7 +39,9 @@ static enum err add_shard(struct weights *w, char *path, struct errmsg *msg) {
         mem_free(path);
         return e;
     }
+    const char *slash = strrchr(path, '/');
     s->path = path;
+    s->name = slash ? slash + 1 : path;
     w->shard_count++; // from here weights_close lets it go
     e = safetensors_parse(path, s->map.data, s->map.size, &s->content, msg);
     if (!e)
@@ -57,15 +59,15 @@ static enum err make_lists(struct weights *w, struct errmsg *msg) {
     for (size_t s = 0; s < w->shard_count; s++)
         for (size_t i = 0; i < w->shards[s].content.count; i++, n++) {
             w->entries[n] = (struct entry){w->shards[s].content.tensors[i], &w->shards[s], false};
-            w->sorted[n] = &w->entries[n];
+            w->sorted[n] = (struct named){w->entries[n].tensor.name, &w->entries[n]};
         }
     if (n)
         qsort(w->sorted, n, sizeof *w->sorted, by_name);
     for (size_t i = 1; i < n; i++)
         if (by_name(&w->sorted[i - 1], &w->sorted[i]) == 0)
             return err_set(msg, ERR_INVALID, "%s: tensor '%s' stands in %s too",
-                           w->sorted[i]->shard->path, w->sorted[i]->tensor.name,
-                           w->sorted[i - 1]->shard->path);
+                           w->sorted[i].entry->shard->path, w->sorted[i].name,
+                           w->sorted[i - 1].entry->shard->path);
     return ERR_OK;
 }
 
@@ -100,7 +102,7 @@ static enum err check_shard_name(const struct weights *w, const struct placed *p
 static enum err read_weight_map(const struct weights *w, const cJSON *root, struct placed **out,
                                 size_t *count, struct errmsg *msg) {
     const cJSON *map = cJSON_IsObject(root) ? json_get(root, "weight_map") : NULL, *item;
-    if (!cJSON_IsObject(map) || !map->child)
+    if (!map || !cJSON_IsObject(map) || !map->child)
         return err_set(msg, ERR_INVALID, "%s: no weight_map", w->path);
     size_t n = (size_t)cJSON_GetArraySize(map);
     struct placed *p = mem_calloc(n, sizeof *p);
@@ -154,9 +156,8 @@ static enum err open_shards(struct weights *w, const char *folder, const struct 
 static enum err check_index(const struct weights *w, struct placed *p, size_t n,
                             struct errmsg *msg) {
     for (size_t i = 0; i < w->count; i++) {
-        const char *slash = strrchr(w->entries[i].shard->path, '/');
-        struct placed key = {w->entries[i].tensor.name, slash + 1, false};
-        struct placed *at = bsearch(&key, p, n, sizeof *p, by_file_then_name);
+        struct placed key = {w->entries[i].tensor.name, w->entries[i].shard->name, false};
+        struct placed *at = p ? bsearch(&key, p, n, sizeof *p, by_file_then_name) : NULL;
         if (!at)
             return err_set(msg, ERR_INVALID, "%s: tensor '%s' is here, but not in %s",
                            w->entries[i].shard->path, key.tensor, index_name);

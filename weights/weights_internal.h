@@ -9,7 +9,8 @@
 enum { WEIGHTS_MAX_PREFIX = 32 };
 
 struct shard {
-    char *path; // owned
+    char *path;       // owned
+    const char *name; // path's last part
     struct file_map map;
     struct safetensors content; // views into map
 };
@@ -20,12 +21,17 @@ struct entry {
     bool taken;
 };
 
+struct named {
+    const char *name; // the tensor's
+    struct entry *entry;
+};
+
 struct weights {
     char *path; // of the file or the index, for messages; owned
     struct shard *shards;
     size_t shard_count;
     struct entry *entries; // [count], in file order
-    struct entry **sorted; // [count], by name
+    struct named *sorted;  // [count], by name
     size_t count;
     char prefix[WEIGHTS_MAX_PREFIX]; // "" until detected
 };
