@@ -49,6 +49,12 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SANFLAGS) -MMD -MP -c -o $@ $<
 
+# Rewritten only when the commit is another, so that version.o is rebuilt then and only then.
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+FORCE:
+$(BUILD)/service/version.o: $(BUILD)/commit
 $(BUILD)/service/version.o: CFLAGS += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtrine.a
@@ -98,6 +104,6 @@ clients: all
 clean:
 	rm -rf build
 
-.PHONY: all units goldens fuzzers benches run test test-programs real parity clients clean
+.PHONY: FORCE all units goldens fuzzers benches run test test-programs real parity clients clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
