@@ -137,6 +137,8 @@ static int on_http_error(struct mg_connection *conn, int status, const char *wor
     const struct http_fault *f = &bad_head;
     if (t->socket.timed_out)
         f = &too_slow;
+    else if (t->socket.scan.fault)
+        f = t->socket.scan.fault;
     else if (t->socket.head_full && strcmp(words, "Malformed message") == 0)
         f = &head_too_large;
     else if (status == 505)
@@ -152,11 +154,6 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
                                           struct http_framing *framing) {
     struct http_exchange *x = &t->x;
     struct http_request *r = &x->request;
-    bool pipelined = t->socket.phase == HTTP_PHASE_IDLE; // its head came with the one before
-    if (pipelined) {
-        t->socket.first_byte_us = clock_now_us();
-        t->socket.deadline_us = t->socket.first_byte_us + t->socket.read_timeout_us;
-    }
     t->socket.phase = HTTP_PHASE_BODY;
     *r = (struct http_request){.method = ri->request_method,
                                .query = ri->query_string,
@@ -172,18 +169,10 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
     else
         make_id(t->server, r->id);
 
-    struct http_head head = {.buffer = t->socket.buffer,
-                             .buffer_size = HEAD_BYTES,
-                             .method = ri->request_method,
-                             .target = ri->request_uri,
-                             .query = ri->query_string,
-                             .version = ri->http_version,
-                             .fields = x->fields,
-                             .field_count = x->field_count,
-                             .fields_max = MG_MAX_HEADERS};
-    const struct http_fault *f = http_head_layout(&head);
-    if (!f)
-        f = http_head_framing(&head, t->server->options.max_body, framing);
+    if (t->socket.scan.fault || !t->socket.scan.whole)
+        return t->socket.scan.fault ? t->socket.scan.fault : &internal;
+    struct http_head head = {ri->request_method, ri->http_version, x->fields, x->field_count};
+    const struct http_fault *f = http_head_framing(&head, t->server->options.max_body, framing);
     if (f)
         return f;
     for (size_t i = 0; i < x->field_count; i++)
@@ -320,11 +309,9 @@ static int on_begin_request(struct mg_connection *conn) {
         return 500;
     }
     int status = serve(t, conn);
+    if (t->socket.phase == HTTP_PHASE_BODY)
+        http_socket_next(&t->socket, t->x.body.len, KEEP_ALIVE_US);
     http_exchange_clear(&t->x);
-    if (t->socket.phase == HTTP_PHASE_BODY) {
-        t->socket.phase = HTTP_PHASE_IDLE;
-        t->socket.deadline_us = clock_now_us() + KEEP_ALIVE_US;
-    }
     return status;
 }
 
@@ -336,6 +323,7 @@ static int on_connection(const struct mg_connection *conn, void **data) {
         k->phase = HTTP_PHASE_NEW;
         k->deadline_us = clock_now_us() + k->read_timeout_us;
         k->timed_out = k->ended = k->head_full = false;
+        k->scan = (struct http_scan){0};
     }
     return 0;
 }

@@ -7,8 +7,11 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct http_fault bad_layout = {
-    400, "malformed_head", "the request head is malformed (CRLF line ends, 'name: value' fields)"};
+enum { FIELDS_MAX = 64 }; // what civetweb holds
+
+static const struct http_fault malformed = {
+    400, "malformed_request",
+    "the request head is malformed (CRLF line ends, 'name: value' header fields)"};
 static const struct http_fault too_many_fields = {431, "too_many_headers",
                                                   "the request has more than 64 header fields"};
 static const struct http_fault bad_host = {400, "bad_host",
@@ -26,59 +29,69 @@ static const struct http_fault bad_expect = {417, "bad_expectation",
                                              "only 'Expect: 100-continue' is supported"};
 static const struct http_fault bad_path = {400, "bad_path", "the request path is malformed"};
 
-static bool is_token(const char *s) {
+static size_t token_len(const char *s, size_t n) {
     static const char marks[] = "!#$%&'*+-.^_`|~";
-    if (!*s)
-        return false;
-    for (; *s; s++) {
-        bool alnum =
-            (*s >= '0' && *s <= '9') || (*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z');
-        if (!alnum && !strchr(marks, *s))
-            return false;
+    size_t i = 0;
+    for (; i < n; i++) {
+        char c = s[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!alnum && (!c || !strchr(marks, c)))
+            break;
     }
+    return i;
+}
+
+// METHOD SP target SP HTTP/d.d
+static bool is_request_line(const char *line, size_t n) {
+    const char *end = line + n, *p = line + token_len(line, n);
+    if (p == line || p == end || *p++ != ' ')
+        return false;
+    const char *target = p;
+    while (p<end && * p> ' ' && *p < 0x7f)
+        p++;
+    return p > target && end - p == 9 && memcmp(p, " HTTP/", 6) == 0 && p[6] >= '0' &&
+           p[6] <= '9' && p[7] == '.' && p[8] >= '0' && p[8] <= '9';
+}
+
+static bool is_field(const char *line, size_t n) {
+    size_t name = token_len(line, n);
+    if (name == 0 || name == n || line[name] != ':')
+        return false;
+    for (size_t i = name + 1; i < n; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            return false;
     return true;
 }
 
-// A field's line, given where it must begin; NULL when it is not as it should be, else where the
-// next line begins.
-static const char *field_end(const struct http_field *f, const char *begin) {
-    if (f->name != begin || !is_token(f->name))
-        return NULL;
-    // The splitter turns spaces before the colon into NULs, those behind it stay spaces.
-    for (const char *p = f->name + strlen(f->name) + 1; p < f->value; p++)
-        if (*p != ' ' && *p != '\t')
+static const struct http_fault *scan_line(struct http_scan *s, const char *line, size_t n) {
+    if (!s->request_line) {
+        if (n == 0 && s->at == 0) // a CRLF too many behind the request before (RFC 9112, 2.2)
             return NULL;
-    const char *end = f->value + strlen(f->value);
-    return end[1] == '\0' ? end + 2 : NULL; // a bare LF leaves one NUL, CRLF two
+        s->request_line = true;
+        return is_request_line(line, n) ? NULL : &malformed;
+    }
+    if (n == 0) {
+        s->whole = true;
+        return NULL;
+    }
+    if (s->fields == FIELDS_MAX)
+        return &too_many_fields;
+    s->fields++;
+    return is_field(line, n) ? NULL : &malformed;
 }
 
-const struct http_fault *http_head_layout(const struct http_head *h) {
-    const char *limit = h->buffer + h->buffer_size;
-    // A longer run of blank lines before the request line makes civetweb lose count of where the
-    // body begins.
-    bool one_blank = h->method == h->buffer + 2 && h->buffer[0] == '\r' && h->buffer[1] == '\n';
-    if (h->method != h->buffer && !one_blank)
-        return &bad_layout;
-    const char *target_last = h->query ? h->query : h->target;
-    const char *version_word = target_last + strlen(target_last) + 1;
-    if (h->target != h->method + strlen(h->method) + 1 ||
-        (h->query && h->query != h->target + strlen(h->target) + 1) ||
-        h->version != version_word + strlen("HTTP/"))
-        return &bad_layout;
-
-    const char *line = h->version + strlen(h->version) + 2;
-    if (line + 1 >= limit || line[-1] != '\0')
-        return &bad_layout;
-    if (h->field_count == 0)
-        return line[0] == '\0' ? NULL : &bad_layout;
-    for (size_t i = 0; i < h->field_count; i++) {
-        line = field_end(&h->fields[i], line);
-        if (!line || line + 1 >= limit)
-            return &bad_layout;
+void http_head_scan(struct http_scan *s, const char *bytes, size_t n) {
+    while (!s->whole && !s->fault && s->at < n) {
+        const char *line = bytes + s->at, *lf = memchr(line, '\n', n - s->at);
+        if (!lf)
+            return;
+        size_t len = (size_t)(lf - line);
+        if (len == 0 || line[len - 1] != '\r')
+            s->fault = &malformed;
+        else
+            s->fault = scan_line(s, line, len - 1);
+        s->at += len + 1;
     }
-    if (line[0] == '\r' && line[1] == '\0')
-        return NULL;
-    return h->field_count >= h->fields_max ? &too_many_fields : &bad_layout;
 }
 
 // Trailing blanks are no part of a value.

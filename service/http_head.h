@@ -1,9 +1,9 @@
-// A request head's strict reading. Role: civetweb 1.15 has split the head, but leniently: it stops
-// at the 64th field or at the first odd line and drops the rest without a word, takes a space
-// before the colon, a bare LF, "Content-Length: 5abc" and duplicates. What it dropped or bent is
-// found here from the bytes it left, and refused: when in doubt 400 and close, so that no proxy in
-// front can have read the same bytes in another way. No sockets, no civetweb. Thread rule: pure
-// functions.
+// A request head's strict reading. Role: civetweb 1.15 splits a head leniently: it stops at the
+// 64th field or at the first odd line and drops the rest without a word, takes a bare LF, a space
+// before the colon, blank lines for a whole head, "Content-Length: 5abc" and duplicates. So the raw
+// bytes are scanned before it has them, and what it would bend or drop is refused: when in doubt
+// 400 and close, so that no proxy in front can have read the same bytes in another way. No sockets,
+// no civetweb. Thread rule: pure functions.
 #ifndef TRINE_SERVICE_HTTP_HEAD_H
 #define TRINE_SERVICE_HTTP_HEAD_H
 
@@ -12,18 +12,6 @@
 
 struct http_field {
     const char *name, *value;
-};
-
-// A head in its buffer, split in place by NULs as civetweb leaves it: every CR and LF of a line's
-// end is a NUL, as are the two spaces of the request line, the ':' behind a name (and spaces before
-// it), the '?' before a query, and the last LF of the head.
-struct http_head {
-    const char *buffer; // [buffer_size] the head begins at buffer[0], behind at most one CRLF
-    size_t buffer_size;
-    const char *method, *target, *query; // query may be NULL
-    const char *version;                 // "1.0" or "1.1"
-    const struct http_field *fields;
-    size_t field_count, fields_max; // fields_max: where the splitter stops without a word
 };
 
 // Why a request is refused: an HTTP status, a stable code and words; all static.
@@ -37,8 +25,25 @@ struct http_framing {
     bool chunked, keep_alive, expects_continue;
 };
 
-// NULL when the head is laid out as RFC 9112 has it, and nothing in it was dropped by the splitter.
-const struct http_fault *http_head_layout(const struct http_head *h);
+// How far a head has been scanned. Begins as {0} for each head.
+struct http_scan {
+    size_t at;     // bytes scanned: a line's beginning, and once `whole` the head's length
+    size_t fields; // header fields so far
+    bool request_line, whole;
+    const struct http_fault *fault; // set: the head must be refused
+};
+
+// Scans on in bytes[0..n), the head's beginning with all that has come of it, until it is whole or
+// at fault: one CRLF at most before the request line, CRLF behind each line and nowhere else, no
+// folded lines, names that are tokens with the colon right behind, at most 64 fields.
+void http_head_scan(struct http_scan *s, const char *bytes, size_t n);
+
+// A head as split by civetweb.
+struct http_head {
+    const char *method, *version; // version: "1.0" or "1.1"
+    const struct http_field *fields;
+    size_t field_count;
+};
 
 // Reads what frames the message; NULL when it is beyond doubt and within max_body.
 const struct http_fault *http_head_framing(const struct http_head *h, size_t max_body,

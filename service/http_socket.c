@@ -148,7 +148,7 @@ static int wait_listeners(struct http_gate *g, struct pollfd *fds, nfds_t n, int
 static int wait_readable(struct http_socket *s, struct pollfd *fd) {
     s->fd = fd->fd;
     fd->revents = 0;
-    if (s->phase == HTTP_PHASE_NONE) {
+    if (s->phase == HTTP_PHASE_NONE || (s->phase == HTTP_PHASE_HEAD && s->scan.fault)) {
         errno = ECONNABORTED;
         return -1;
     }
@@ -184,6 +184,12 @@ int http_socket_poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
     return wait_fds(fds, n, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000);
 }
 
+static void begin_head(struct http_socket *s) {
+    s->phase = HTTP_PHASE_HEAD;
+    s->first_byte_us = clock_now_us();
+    s->deadline_us = s->first_byte_us + s->read_timeout_us;
+}
+
 ssize_t http_socket_recv(int fd, void *bytes, size_t len, int flags) {
     ssize_t n = recvfrom(fd, bytes, len, flags, NULL, NULL);
     struct http_socket *s = attached;
@@ -195,14 +201,31 @@ ssize_t http_socket_recv(int fd, void *bytes, size_t len, int flags) {
     }
     if (s->phase == HTTP_PHASE_NEW)
         s->buffer = bytes;
-    if (s->phase == HTTP_PHASE_NEW || s->phase == HTTP_PHASE_IDLE) {
-        s->phase = HTTP_PHASE_HEAD;
-        s->first_byte_us = clock_now_us();
-        s->deadline_us = s->first_byte_us + s->read_timeout_us;
-    }
-    if (s->phase == HTTP_PHASE_HEAD)
+    if (s->phase == HTTP_PHASE_NEW || s->phase == HTTP_PHASE_IDLE)
+        begin_head(s);
+    if (s->phase == HTTP_PHASE_HEAD) {
         s->head_full = (size_t)n == len;
+        s->buffered = (size_t)((const char *)bytes + n - s->buffer);
+        http_head_scan(&s->scan, s->buffer, s->buffered);
+    }
     return n;
+}
+
+void http_socket_next(struct http_socket *s, size_t content_length, int64_t keep_alive_us) {
+    // civetweb moves what came behind this request to its buffer's beginning, and may find a whole
+    // head there without another recv: it is scanned where it lies now.
+    size_t used = s->scan.at + content_length;
+    const char *rest = s->buffer + (used < s->buffered ? used : s->buffered);
+    s->buffered = used < s->buffered ? s->buffered - used : 0;
+    s->scan = (struct http_scan){0};
+    s->head_full = false;
+    if (s->buffered) {
+        begin_head(s);
+        http_head_scan(&s->scan, rest, s->buffered);
+    } else {
+        s->phase = HTTP_PHASE_IDLE;
+        s->deadline_us = clock_now_us() + keep_alive_us;
+    }
 }
 
 bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us) {

@@ -6,11 +6,15 @@
 //           where civetweb's loop would spin;
 //   poll    one deadline for a whole head and body (civetweb starts its timer anew with each read),
 //           and an end to every wait when the server stops;
-//   recv    the first byte's time, and whether a head filled civetweb's whole buffer.
+//   recv    the first byte's time, the strict scan of a head while its bytes are still as they
+//   came,
+//           and whether a head filled civetweb's whole buffer.
 // They also tell which fd a connection has, which civetweb does not.
 // Thread rule: a http_socket belongs to its thread; a http_gate is shared by a server's threads.
 #ifndef TRINE_SERVICE_HTTP_SOCKET_H
 #define TRINE_SERVICE_HTTP_SOCKET_H
+
+#include "service/http_head.h"
 
 #include "base/err.h"
 
@@ -42,7 +46,7 @@ enum http_phase {
     HTTP_PHASE_NONE, // no connection, or it is closing: every read ends at once
     HTTP_PHASE_NEW,  // accepted, nothing read yet
     HTTP_PHASE_IDLE, // kept alive between two requests
-    HTTP_PHASE_HEAD, // reading a head
+    HTTP_PHASE_HEAD, // reading a head; a fault in it ends the reading
     HTTP_PHASE_BODY, // the head is whole
 };
 
@@ -55,6 +59,8 @@ struct http_socket {
     int64_t deadline_us;   // no wait for bytes lasts beyond it
     int64_t first_byte_us; // of the request being read
     const char *buffer;    // where civetweb puts this thread's heads
+    size_t buffered;       // bytes there: a head, and what came with it
+    struct http_scan scan; // of the head there
     bool timed_out;        // the deadline passed while waiting
     bool ended;            // the client closed or reset its side
     bool head_full;        // the last read filled the buffer
@@ -68,6 +74,10 @@ void http_gate_stop(struct http_gate *g);
 
 // From now on the calling thread's accept, poll and recv go through s; NULL undoes it.
 void http_socket_attach(struct http_socket *s);
+
+// The request in the buffer has been answered, its body of content_length bytes read: the
+// connection waits for the next one, at most keep_alive_us, or has some of it already.
+void http_socket_next(struct http_socket *s, size_t content_length, int64_t keep_alive_us);
 
 // Writes all parts in one call where the socket takes them; false when the client is gone or has
 // not taken them by deadline_us. Changes parts.

@@ -28,6 +28,7 @@ enum { KIT_QUEUE = 4096 };
 
 static struct http_server *kit_server;
 static atomic_int kit_handled, kit_gone_calls; // since the program's start
+static atomic_int kit_odd_times;               // requests that say they arrived at another time
 static pthread_mutex_t kit_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t kit_changed = PTHREAD_COND_INITIALIZER;
 static struct http_request *kit_queue[KIT_QUEUE], *kit_holds[KIT_QUEUE];
@@ -88,6 +89,9 @@ static void kit_handle(void *ctx, struct http_request *r) {
     (void)ctx;
     atomic_fetch_add(&kit_handled, 1);
     r->on_gone = kit_count_gone;
+    int64_t age_us = clock_now_us() - r->arrived_us;
+    if (age_us < 0 || age_us > 1000000)
+        atomic_fetch_add(&kit_odd_times, 1);
     if (strcmp(r->path, "/now") == 0) {
         kit_answer(r);
         return;

@@ -315,7 +315,52 @@ static void test_no_files(void) {
     close(fd);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static void test_memory(void) { check_skip("memory of 512 connections: a sanitizer's own counts"); }
+#else
+static long resident_bytes(void) {
+    long pages = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%ld %ld", &pages, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+static void test_memory(void) {
+    enum { COUNT = 512 };
+    static int fds[COUNT];
+    struct reply r;
+    struct http_options o = kit_options();
+    o.max_connections = COUNT;
+    o.read_timeout_ms = 30000;
+    long before = resident_bytes();
+    if (!kit_start(o))
+        return;
+    int answered = 0;
+    char body[4097] = {0};
+    memset(body, 'b', 4096);
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = kit_dial();
+        kit_send(fds[i], "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4096\r\n\r\n");
+        kit_send(fds[i], body);
+        answered += kit_reply(fds[i], &r) == 200 && r.body_len == 4096;
+    }
+    CHECK_INT(answered, COUNT);
+    CHECK_INT(stats().open_connections, COUNT);
+    long taken = resident_bytes() - before;
+    if (!CHECK(before > 0 && taken < 20000000)) // what the service may spend on its connections
+        fprintf(stderr, "    512 connections take %ld bytes\n", taken);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    CHECK(kit_stop(1000000) < 1000000);
+}
+#endif
+
 int main(void) {
+    test_memory();
     test_connection_limit();
     if (kit_start(kit_options())) {
         test_gone();
