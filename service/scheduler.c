@@ -306,10 +306,16 @@ static void pause_bulk(void *ctx) {
     if (atomic_load_explicit(&s->interactive_waiting, memory_order_relaxed) == 0)
         return;
     lap(s, LANE_BULK);
+    // the forwards below sync the device: what the set-aside one has recorded is kept out of them
+    struct device *d = s->options.device;
+    struct errmsg held = {0};
+    enum err failed = device_sync(d, &held);
     bool yielded = false;
     while (atomic_load(&s->interactive_waiting) && !bulk_is_short(s) &&
            run_one(s, LANE_INTERACTIVE))
         yielded = true;
+    if (failed)
+        device_fail(d, failed, "%s", held.text);
     if (yielded) {
         pthread_mutex_lock(&s->mutex);
         s->stats.yields++;
