@@ -36,7 +36,8 @@ class Repo:
         self.add(files, "main", commit)
 
     def add(self, files, revision, commit=None):
-        commit = commit or hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        tree = [(name, git_sha1(data)) for name, data in sorted(files.items())]
+        commit = commit or hashlib.sha1(repr(tree).encode()).hexdigest()
         self.commits[commit] = dict(files)
         self.revisions[revision] = commit
         return commit
