@@ -82,6 +82,7 @@ static bool add_value(struct sum *s, uint32_t cp, struct normal *n, struct norma
         if (pretokenizer_walk(&p, text, 0, len, add_word, s))
             return false;
     }
+    s->text = NULL; // it was this frame's
     return true;
 }
 
