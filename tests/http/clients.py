@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""The official Python clients against the service: openai, cohere and huggingface_hub.
+
+    tests/http/clients.py [PROGRAM]     starts PROGRAM (default: build/trine) with the default models of
+                                        the model store and a tiny classifier
+Closing line: "N passed, N failed"; the exit code tells the truth. Not named test_*: it needs the
+clients' packages (tools/clients.sh installs them).
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+
+import cohere
+import huggingface_hub
+import numpy
+import openai
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+EMBED = "sentence-transformers/all-MiniLM-L6-v2"
+RERANK = "cross-encoder/ms-marco-MiniLM-L-12-v2"
+CLASSIFY = "tests/golden/data/bert-classifier"
+DIM = 384
+KEY = "a-client-key"
+
+passed = failed = 0
+
+
+def check(ok, what, detail=""):
+    global passed, failed
+    if ok:
+        passed += 1
+    else:
+        failed += 1
+        line = [f.lineno for f in traceback.extract_stack() if f.name.startswith("test_")]
+        print(f"clients.py:{line[-1] if line else 0}: FAILED: {what} {detail}", file=sys.stderr)
+    return ok
+
+
+def raises(kind, call, what):
+    try:
+        result = call()
+    except kind as e:
+        check(True, what)
+        return e
+    except Exception as e:  # another kind: the mapping is wrong
+        check(False, what, repr(e))
+        return None
+    check(False, what, f"no error but {result!r}")
+    return None
+
+
+def test_openai(url):
+    client = openai.OpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0)
+    texts = ["The cat sits outside", "A man is playing guitar", "The new movie is awesome"]
+    r = client.embeddings.create(model="emb", input=texts)  # base64 on the wire
+    check(len(r.data) == 3 and [d.index for d in r.data] == [0, 1, 2], "embeddings, as they come")
+    check(all(len(d.embedding) == DIM and isinstance(d.embedding[0], float) for d in r.data),
+          "decoded by the client")
+    check(r.model == "emb" and r.usage.prompt_tokens == r.usage.total_tokens == 20, "usage", r.usage)
+    f = client.embeddings.create(model="emb", input=texts, encoding_format="float")
+    check(all(numpy.array_equal(numpy.float32(a.embedding), numpy.float32(b.embedding))
+              for a, b in zip(r.data, f.data)), "float is base64, bit by bit")
+    one = client.embeddings.create(model="emb", input=texts[0])
+    check(one.data[0].embedding == r.data[0].embedding, "a single string")
+    small = client.embeddings.create(model="emb", input=texts[0], dimensions=64)
+    check(len(small.data[0].embedding) == 64
+          and abs(numpy.linalg.norm(small.data[0].embedding) - 1) < 1e-5, "dimensions")
+    many = client.embeddings.create(model="emb", input=[f"sentence {i % 7}" for i in range(300)])
+    check(len(many.data) == 300 and many.data[3].embedding == many.data[299 - 299 % 7 + 3 - 7]
+          .embedding, "a batch of 300")
+
+    models = client.models.list()
+    check([m.id for m in models] == ["emb", "rr", "cls"], "models.list")
+    check(client.models.retrieve("rr").id == "rr", "models.retrieve")
+
+    e = raises(openai.NotFoundError, lambda: client.embeddings.create(model="gpt", input="a"),
+               "an unknown model is NotFoundError")
+    check(e is not None and e.code == "model_not_found" and e.param == "model", "its code", e)
+    raises(openai.NotFoundError, lambda: client.models.retrieve("nope"), "models.retrieve of none")
+    e = raises(openai.BadRequestError, lambda: client.embeddings.create(model="emb", input=""),
+               "an empty input is BadRequestError")
+    check(e is not None and e.param == "input" and e.type == "invalid_request_error", "its param", e)
+    e = raises(openai.BadRequestError,
+               lambda: client.embeddings.create(model="emb", input="word " * 3000),
+               "too long is BadRequestError")
+    check(e is not None and e.code == "context_length_exceeded", "its code", e)
+    raises(openai.BadRequestError,
+           lambda: client.embeddings.create(model="emb", input="a", dimensions=DIM + 1),
+           "too many dimensions")
+    e = raises(openai.BadRequestError, lambda: client.embeddings.create(model="emb", input=[1, 2]),
+               "token ids (row 66)")
+    check(e is not None and "check_embedding_ctx_length=False" in str(e), "and what to do", e)
+    bad = openai.OpenAI(base_url=url + "/v1", api_key="wrong", max_retries=0)
+    raises(openai.AuthenticationError, lambda: bad.embeddings.create(model="emb", input="a"),
+           "a wrong key is AuthenticationError")
+    raises(openai.AuthenticationError, lambda: list(bad.models.list()), "for models too")
+    e = raises(openai.APIStatusError,
+               lambda: client.with_options(max_retries=2).embeddings.create(
+                   model="emb", input="a", extra_headers={"x-request-timeout-ms": "0"}),
+               "a deadline is an APIStatusError")
+    check(e is not None and e.status_code == 504, "504, not retried", e)
+    extra = client.embeddings.create(model="emb", input="word " * 3000,
+                                     extra_body={"truncate": True})
+    check(extra.usage.total_tokens == 256, "truncate as an extra")
+
+
+def test_cohere(url):
+    query = "What is a giant panda?"
+    documents = ["hi", "The giant panda is a bear species endemic to China.", "Paris is in France."]
+    v2 = cohere.ClientV2(api_key=KEY, base_url=url)
+    r = v2.rerank(model="rr", query=query, documents=documents, top_n=2)
+    check([x.index for x in r.results][0] == 1 and len(r.results) == 2, "ClientV2.rerank", r)
+    check(r.results[0].relevance_score > 0.9 > r.results[1].relevance_score, "scores", r)
+    check(bool(r.id) and r.meta.api_version.version == "2" and r.meta.billed_units.search_units == 1,
+          "meta", r)
+    v1 = cohere.Client(api_key=KEY, base_url=url)
+    r1 = v1.rerank(model="rr", query=query, documents=documents, return_documents=True)
+    check(r1.results[0].document.text == documents[1]
+          and r1.results[0].relevance_score == r.results[0].relevance_score, "Client.rerank", r1)
+    r1 = v1.rerank(model="rr", query=query, documents=[{"text": d} for d in documents])
+    check(r1.results[0].index == 1 and r1.meta.api_version.version == "1", "objects", r1)
+    r1 = v1.rerank(model="rr", query=query, rank_fields=["title", "body"],
+                   documents=[{"title": "hi", "body": "a"}, {"title": "panda", "body": "a bear"}])
+    check(r1.results[0].index == 1, "rank_fields", r1)
+
+    e = v2.embed(model="emb", texts=documents, input_type="search_document",
+                 embedding_types=["float", "int8", "ubinary", "base64"])
+    check(len(e.embeddings.float_) == 3 and len(e.embeddings.float_[0]) == DIM, "ClientV2.embed")
+    check(len(e.embeddings.ubinary[0]) == DIM // 8 and len(e.embeddings.base64) == 3
+          and all(-128 <= x <= 127 for x in e.embeddings.int8[0]), "its types")
+    check(e.meta.billed_units.input_tokens > 0 and e.texts == documents, "its meta and texts")
+    small = v2.embed(model="emb", texts=["a"], input_type="search_query", output_dimension=32,
+                     embedding_types=["float"])
+    check(len(small.embeddings.float_[0]) == 32, "output_dimension")
+    floats = v1.embed(model="emb", texts=documents, input_type="search_document")
+    check(floats.embeddings == e.embeddings.float_, "Client.embed gives the same floats")
+    typed = v1.embed(model="emb", texts=["a"], input_type="search_document",
+                     embedding_types=["binary"])
+    check(len(typed.embeddings.binary[0]) == DIM // 8, "Client.embed by type", typed)
+
+    e = raises(cohere.NotFoundError, lambda: v2.rerank(model="x", query="a", documents=["b"]),
+               "an unknown model is NotFoundError")
+    check(e is not None and "message" in e.body, "with a message", e)
+    raises(cohere.BadRequestError, lambda: v2.rerank(model="rr", query="a", documents=[]),
+           "no documents is BadRequestError")
+    raises(cohere.BadRequestError, lambda: v1.rerank(model="rr", query="", documents=["a"]),
+           "an empty query is BadRequestError")
+    raises(cohere.UnauthorizedError,
+           lambda: cohere.ClientV2(api_key="wrong", base_url=url).rerank(
+               model="rr", query="a", documents=["b"]), "a wrong key is UnauthorizedError")
+
+
+def test_huggingface(embed_url, classify_url):
+    client = huggingface_hub.InferenceClient(embed_url, token=KEY)
+    v = client.feature_extraction("The cat sits outside")
+    check(v.shape == (1, DIM) and v.dtype == numpy.float32, "feature_extraction", v.shape)
+    check(abs(numpy.linalg.norm(v) - 1) < 1e-5, "normalised")
+    long = client.feature_extraction("word " * 3000, truncate=True, truncation_direction="left")
+    check(long.shape == (1, DIM), "truncate")
+    raw = client.feature_extraction("The cat sits outside", normalize=False)
+    check(abs(numpy.linalg.norm(raw) - 1) > 1e-3, "normalize=False")
+    scores = client.sentence_similarity(
+        "The cat sits outside", other_sentences=["A cat is outdoors", "The stock market fell"])
+    check(len(scores) == 2 and scores[0] > 0.6 > scores[1], "sentence_similarity", scores)
+    raises(huggingface_hub.errors.HfHubHTTPError, lambda: client.feature_extraction(""),
+           "an empty text is an error")
+    wrong = huggingface_hub.InferenceClient(embed_url, token="wrong")
+    raises(huggingface_hub.errors.HfHubHTTPError, lambda: wrong.feature_extraction("a"),
+           "a wrong key")
+
+    client = huggingface_hub.InferenceClient(classify_url, token=KEY)
+    labels = client.text_classification("the cat sat")
+    check(isinstance(labels, list) and {x.label for x in labels} ==
+          {"entailment", "neutral", "contradiction"}, "text_classification", labels)
+    check(abs(sum(x.score for x in labels) - 1) < 1e-5
+          and labels[0].score >= labels[1].score >= labels[2].score, "its scores", labels)
+
+
+def start(program, keys, *models):
+    args = [program, "serve", "--port", "0", "--log-level", "warn", "--api-key-file", keys]
+    for m in models:
+        args += ["--model", m]
+    p = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    line = p.stdout.readline()
+    check(line.startswith("listening on "), "the server starts", repr(line))
+    return p, line.split()[-1] if line else ""
+
+
+def main():
+    program = os.path.abspath(sys.argv[1] if len(sys.argv) > 1
+                              else os.path.join(ROOT, "build", "trine"))
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+        keys.write(f"client:{hashlib.sha256(KEY.encode()).hexdigest()}:user\n")
+        keys.flush()
+        all_models, url = start(program, keys.name, "emb=" + EMBED, "rr=" + RERANK,
+                                "cls=" + CLASSIFY)
+        classifier, classify_url = start(program, keys.name, "cls=" + CLASSIFY)
+        try:
+            test_openai(url)
+            test_cohere(url)
+            test_huggingface(url, classify_url)
+        finally:
+            for p in (all_models, classifier):
+                p.send_signal(signal.SIGTERM)
+                check(p.wait(timeout=60) == 0, "the server ends with 0", p.returncode)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
