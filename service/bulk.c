@@ -104,7 +104,7 @@ struct text bulk_chunk_label(const struct bulk_chunk *c, size_t i) {
 
 static void set_state(struct bulk *b, struct bulk_chunk *c, enum chunk_state state) {
     pthread_mutex_lock(&b->mutex);
-    c->state = state;
+    c->state = (int)state;
     pthread_cond_broadcast(&b->moved);
     pthread_mutex_unlock(&b->mutex);
 }

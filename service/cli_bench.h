@@ -45,7 +45,7 @@ struct bench_mix {
     struct bench_random random;
     size_t most;
 };
-size_t bench_mix_length(void *mix);
+size_t bench_mix_length(void *ctx); // a struct bench_mix
 
 // "AMD EPYC ..." from /proc/cpuinfo.
 void bench_cpu_name(char *out, size_t size);

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LATENCY_TOKENS = 25, LATENCY_RUNS = 300, REPEATS = 3, SETS = 4 };
+enum { LATENCY_TOKENS = 25, LATENCY_RUNS = 300, LATENCY_RUNS_LEAST = 20, REPEATS = 3, SETS = 4 };
 
 struct set {
     const char *name;
@@ -173,25 +173,27 @@ static enum err run_once(struct run *r, struct tokenizer_scratch *s, struct enco
 
 static enum err measure_latency(struct run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
-    size_t length = LATENCY_TOKENS;
+    size_t length = LATENCY_TOKENS, runs = LATENCY_RUNS;
+    if (r->o->texts && r->o->texts < runs)
+        runs = r->o->texts < LATENCY_RUNS_LEAST ? LATENCY_RUNS_LEAST : r->o->texts;
     struct tokenizer_scratch *s = NULL;
     struct encoding e = {0};
-    double *ms = mem_calloc(LATENCY_RUNS, sizeof *ms);
+    double *ms = mem_calloc(runs, sizeof *ms);
     float *out = mem_calloc(m->dim, sizeof *out);
     enum err err = bench_texts_make(&r->words, 1, tokenizer_special_count(m->tokenizer, false),
                                     fixed_length, &length, &r->random, &r->texts, msg);
     if (!err && (!ms || !out || tokenizer_scratch_new(m->tokenizer, &s)))
         err = err_set(msg, ERR_NOMEM, "no memory");
     double peak = peak_probe_flops(r->engine.device) / 2;
-    for (int i = 0; i < LATENCY_RUNS && !err; i++) {
+    for (size_t i = 0; i < runs && !err; i++) {
         err = run_once(r, s, &e, out, &ms[i], msg);
         if (!err && cli_interrupted())
             err = err_set(msg, ERR_CANCELLED, "interrupted");
     }
     peak += peak_probe_flops(r->engine.device) / 2;
     if (!err) {
-        r->p50_ms = bench_median(ms, LATENCY_RUNS);
-        r->p99_ms = bench_percentile(ms, LATENCY_RUNS, 0.99);
+        r->p50_ms = bench_median(ms, runs);
+        r->p99_ms = bench_percentile(ms, runs, 0.99);
         r->latency_share = flops_of(m, length) / (r->p50_ms / 1e3) / peak;
     }
     bench_texts_free(&r->texts);

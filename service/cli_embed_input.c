@@ -278,7 +278,7 @@ static enum err next_of_file(struct embed_input *in, struct embed_record *out, b
     return lines_next(&in->lines, false, &out->text, more, msg);
 }
 
-enum err embed_input_next(struct embed_input *in, struct embed_record *out, bool *more,
+enum err embed_input_next(struct embed_input *in, struct embed_record *record, bool *more,
                           struct errmsg *msg) {
     for (;;) {
         enum err e;
@@ -287,16 +287,16 @@ enum err embed_input_next(struct embed_input *in, struct embed_record *out, bool
                 return e;
         }
         buf_reset(&in->id);
-        if ((e = next_of_file(in, out, more, msg)))
+        if ((e = next_of_file(in, record, more, msg)))
             return e;
         if (!*more) {
             close_file(in);
             continue;
         }
         uint64_t index = in->next_index++;
-        if (out->text.len == 0 && in->o->empty == CLI_EMPTY_SKIP)
+        if (record->text.len == 0 && in->o->empty == CLI_EMPTY_SKIP)
             continue;
-        if (out->text.len == 0 && in->o->empty == CLI_EMPTY_ERROR)
+        if (record->text.len == 0 && in->o->empty == CLI_EMPTY_ERROR)
             return err_set(msg, ERR_INVALID,
                            "%s:%zu: an empty text; --empty skip or embed lets it "
                            "pass",
@@ -306,7 +306,7 @@ enum err embed_input_next(struct embed_input *in, struct embed_record *out, bool
         if (in->id.failed || in->text.failed)
             return err_set(msg, ERR_NOMEM, "%s:%zu: no memory for the record", in->lines.name,
                            in->lines.line);
-        out->id = (struct text){in->id.data, in->id.len};
+        record->id = (struct text){in->id.data, in->id.len};
         return ERR_OK;
     }
 }

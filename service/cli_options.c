@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "service/cli.h"
+#include "service/cli_options_internal.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -13,17 +14,11 @@
 
 enum { CONFIG_MAX_BYTES = 1 << 20, NAME_MAX_BYTES = 64 };
 
-// One value and who said it, for messages: "--port", "TRINE_PORT", "file.json: port".
-struct source {
-    char who[256];
-    int exit_code;
-};
-
 static enum err out_of_memory(struct errmsg *msg) {
     return err_set(msg, ERR_NOMEM, "no memory for the options");
 }
 
-static enum err list_add(struct cli_list *list, const char *item, struct errmsg *msg) {
+enum err cli_list_add(struct cli_list *list, const char *item, struct errmsg *msg) {
     const char **items = mem_realloc(list->items, list->count + 1, sizeof *items);
     if (!items)
         return out_of_memory(msg);
@@ -32,8 +27,8 @@ static enum err list_add(struct cli_list *list, const char *item, struct errmsg 
     return ERR_OK;
 }
 
-static enum err parse_number(const char *text, int64_t min, int64_t max, int64_t *out,
-                             const struct source *from, struct errmsg *msg) {
+enum err cli_parse_number(const char *text, int64_t min, int64_t max, int64_t *out,
+                          const struct cli_source *from, struct errmsg *msg) {
     const char *p = text + (*text == '-');
     int64_t v = 0;
     bool ok = *p != '\0';
@@ -51,8 +46,8 @@ static enum err parse_number(const char *text, int64_t min, int64_t max, int64_t
     return ERR_OK;
 }
 
-static enum err parse_choice(const struct cli_option *opt, const char *text, int *out,
-                             const struct source *from, struct errmsg *msg) {
+enum err cli_parse_choice(const struct cli_option *opt, const char *text, int *out,
+                          const struct cli_source *from, struct errmsg *msg) {
     size_t len = strlen(text);
     int i = 0;
     for (const char *p = opt->value;; i++) {
@@ -69,7 +64,7 @@ static enum err parse_choice(const struct cli_option *opt, const char *text, int
                    opt->refusal ? ": " : "", opt->refusal ? opt->refusal : "");
 }
 
-static enum err parse_bool(const char *text, bool *out, const struct source *from,
+static enum err parse_bool(const char *text, bool *out, const struct cli_source *from,
                            struct errmsg *msg) {
     if (!strcmp(text, "1") || !strcmp(text, "true") || !strcmp(text, "yes")) {
         *out = true;
@@ -84,7 +79,7 @@ static enum err parse_bool(const char *text, bool *out, const struct source *fro
 
 // text NULL: a flag without a value.
 static enum err set_value(struct cli_options *o, const struct cli_option *opt, const char *text,
-                          const struct source *from, struct errmsg *msg) {
+                          const struct cli_source *from, struct errmsg *msg) {
     void *field = (char *)o + opt->offset;
     int64_t n;
     enum err e;
@@ -101,21 +96,21 @@ static enum err set_value(struct cli_options *o, const struct cli_option *opt, c
         *(const char **)field = text;
         return ERR_OK;
     case CLI_INT:
-        if ((e = parse_number(text, opt->min, opt->max, &n, from, msg)))
+        if ((e = cli_parse_number(text, opt->min, opt->max, &n, from, msg)))
             return e;
         *(int *)field = (int)n;
         return ERR_OK;
     case CLI_SIZE:
-        if ((e = parse_number(text, opt->min, opt->max, &n, from, msg)))
+        if ((e = cli_parse_number(text, opt->min, opt->max, &n, from, msg)))
             return e;
         *(size_t *)field = (size_t)n;
         return ERR_OK;
     case CLI_CHOICE:
-        return parse_choice(opt, text, field, from, msg);
+        return cli_parse_choice(opt, text, field, from, msg);
     case CLI_LIST:
         if (!*text)
             return err_set(msg, ERR_INVALID, "%s: needs a value, not an empty one", from->who);
-        return list_add(field, text, msg);
+        return cli_list_add(field, text, msg);
     }
     return ERR_OK;
 }
@@ -251,7 +246,7 @@ static enum err scan_arguments(enum cli_command command, int argc, char **argv,
         else if (!only_arguments && argv[i][0] == '-' && argv[i][1])
             e = scan_flag(command, argc, argv, &i, o, s, msg);
         else
-            e = list_add(&args, argv[i], msg);
+            e = cli_list_add(&args, argv[i], msg);
     }
     o->args = args.items;
     o->arg_count = args.count;
@@ -260,7 +255,7 @@ static enum err scan_arguments(enum cli_command command, int argc, char **argv,
 
 // --- environment and config file ---
 
-static const char *environment(const struct cli_option *opt, struct source *from) {
+static const char *environment(const struct cli_option *opt, struct cli_source *from) {
     size_t n = (size_t)snprintf(from->who, sizeof from->who, "TRINE_%s", opt->name);
     for (size_t i = 0; i < n; i++)
         from->who[i] = from->who[i] == '-' ? '_' : (char)toupper((unsigned char)from->who[i]);
@@ -269,7 +264,7 @@ static const char *environment(const struct cli_option *opt, struct source *from
 }
 
 static enum err set_from_environment(struct cli_options *o, const struct cli_option *opt,
-                                     const char *value, const struct source *from,
+                                     const char *value, const struct cli_source *from,
                                      struct errmsg *msg) {
     if (opt->type != CLI_LIST)
         return set_value(o, opt, value, from, msg);
@@ -278,7 +273,7 @@ static enum err set_from_environment(struct cli_options *o, const struct cli_opt
         char *piece = mem_strndup(p, n);
         if (!piece)
             return out_of_memory(msg);
-        enum err e = list_add(&o->owned, piece, msg);
+        enum err e = cli_list_add(&o->owned, piece, msg);
         if (e) {
             mem_free(piece);
             return e;
@@ -292,7 +287,8 @@ static enum err set_from_environment(struct cli_options *o, const struct cli_opt
 }
 
 static enum err set_from_json(struct cli_options *o, const struct cli_option *opt,
-                              const cJSON *value, const struct source *from, struct errmsg *msg) {
+                              const cJSON *value, const struct cli_source *from,
+                              struct errmsg *msg) {
     if (opt->type == CLI_LIST && cJSON_IsArray(value)) {
         const cJSON *item;
         cJSON_ArrayForEach(item, value) {
@@ -313,7 +309,7 @@ static enum err set_from_json(struct cli_options *o, const struct cli_option *op
         char text[64];
         snprintf(text, sizeof text, "%.17g", value->valuedouble);
         char *piece = mem_strndup(text, strlen(text));
-        if (!piece || list_add(&o->owned, piece, msg)) {
+        if (!piece || cli_list_add(&o->owned, piece, msg)) {
             mem_free(piece);
             return out_of_memory(msg);
         }
@@ -356,7 +352,7 @@ static enum err load_config(struct cli_options *o, struct errmsg *msg) {
 
 static enum err resolve_option(struct cli_options *o, const struct cli_option *opt,
                                const struct scan *s, int *exit_code, struct errmsg *msg) {
-    struct source from = {.exit_code = CLI_EXIT_USAGE};
+    struct cli_source from = {0};
     enum err e = ERR_OK;
     bool set = false;
     snprintf(from.who, sizeof from.who, "--%s", opt->name);
@@ -364,6 +360,8 @@ static enum err resolve_option(struct cli_options *o, const struct cli_option *o
     for (size_t i = 0; i < s->count && !e; i++) {
         if (s->given[i].option == opt) {
             e = set_value(o, opt, s->given[i].value, &from, msg);
+            if (opt->type == CLI_LIST)
+                ((struct cli_list *)(void *)((char *)o + opt->offset))->from_flags = true;
             set = true;
         }
     }
@@ -381,150 +379,6 @@ static enum err resolve_option(struct cli_options *o, const struct cli_option *o
         }
     }
     return opt->fallback ? set_value(o, opt, opt->fallback, &from, msg) : ERR_OK;
-}
-
-// --- models ---
-
-static bool name_like(const char *s, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)s[i]) && !strchr("._-/:", s[i]))
-            return false;
-    return n > 0;
-}
-
-static enum err split_model(struct cli_options *o, const char *text, struct cli_model *m,
-                            struct errmsg *msg) {
-    *m = (struct cli_model){.spec = text, .task = -1, .pool_mode = -1};
-    const char *eq = strchr(text, '=');
-    if (!eq || file_exists(text)) // a path may hold a '=' of its own
-        return ERR_OK;
-    if (!name_like(text, (size_t)(eq - text)) || !eq[1])
-        return err_set(msg, ERR_INVALID, "--model: '%s' is not NAME=PATH", text);
-    char *name = mem_strndup(text, (size_t)(eq - text));
-    if (!name || list_add(&o->owned, name, msg)) {
-        mem_free(name);
-        return out_of_memory(msg);
-    }
-    m->name = name;
-    m->spec = eq + 1;
-    return ERR_OK;
-}
-
-// The name under which a model will be served when it was given none: its folder's.
-static bool model_answers_to(const struct cli_model *m, const char *name, size_t len) {
-    if (m->name)
-        return strlen(m->name) == len && memcmp(m->name, name, len) == 0;
-    if (strlen(m->spec) == len && memcmp(m->spec, name, len) == 0)
-        return true;
-    size_t end = strlen(m->spec);
-    while (end > 0 && m->spec[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && m->spec[begin - 1] != '/')
-        begin--;
-    return end - begin == len && memcmp(m->spec + begin, name, len) == 0;
-}
-
-// "[NAME=]VALUE": the model meant. Without NAME there must be one model only.
-static enum err pick_model(struct cli_options *o, const char *option, const char *text,
-                           struct cli_model **m, const char **value, struct errmsg *msg) {
-    const char *eq = strchr(text, '=');
-    *value = eq ? eq + 1 : text;
-    *m = NULL;
-    if (!eq) {
-        if (o->model_count != 1)
-            return err_set(msg, ERR_INVALID, "--%s: '%s' must say for which model: NAME=%s", option,
-                           text, text);
-        *m = &o->models[0];
-        return ERR_OK;
-    }
-    for (size_t i = 0; i < o->model_count && !*m; i++)
-        if (model_answers_to(&o->models[i], text, (size_t)(eq - text)))
-            *m = &o->models[i];
-    if (!*m)
-        return err_set(msg, ERR_INVALID, "--%s: no --model is named '%.*s'", option,
-                       (int)(eq - text), text);
-    return ERR_OK;
-}
-
-static enum err apply_lengths_and_pooling(struct cli_options *o, struct errmsg *msg) {
-    static const struct cli_option pooling = {.name = "pooling", .value = "cls|mean|max|last"};
-    struct cli_model *m;
-    const char *value;
-    enum err e;
-    int64_t n;
-    for (size_t i = 0; i < o->max_lengths.count; i++) {
-        struct source from = {.who = "--max-length"};
-        if ((e = pick_model(o, "max-length", o->max_lengths.items[i], &m, &value, msg)) ||
-            (e = parse_number(value, 1, 1 << 20, &n, &from, msg)))
-            return e;
-        m->max_length = (size_t)n;
-    }
-    for (size_t i = 0; i < o->poolings.count; i++) {
-        struct source from = {.who = "--pooling"};
-        if ((e = pick_model(o, "pooling", o->poolings.items[i], &m, &value, msg)) ||
-            (e = parse_choice(&pooling, value, &m->pool_mode, &from, msg)))
-            return e;
-    }
-    return ERR_OK;
-}
-
-static enum err apply_names_and_tasks(struct cli_options *o, struct errmsg *msg) {
-    static const struct cli_option tasks = {
-        .name = "task",
-        .value = "embed|rerank|classify",
-        .refusal = "generation is not in this version",
-    };
-    struct cli_model *m;
-    const char *value;
-    enum err e;
-    for (size_t i = 0; i < o->tasks.count; i++) {
-        struct source from = {.who = "--task"};
-        if ((e = pick_model(o, "task", o->tasks.items[i], &m, &value, msg)) ||
-            (e = parse_choice(&tasks, value, &m->task, &from, msg)))
-            return e;
-    }
-    for (size_t i = 0; i < o->aliases.count; i++) {
-        if ((e = pick_model(o, "alias", o->aliases.items[i], &m, &value, msg)))
-            return e;
-        if (!*value || m->alias)
-            return err_set(msg, ERR_INVALID, "--alias: '%s': a model has one alias",
-                           o->aliases.items[i]);
-        m->alias = value;
-    }
-    if (o->served_name) {
-        if (o->model_count != 1)
-            return err_set(
-                msg, ERR_INVALID,
-                "--served-model-name names one model; use --model NAME=PATH for several");
-        o->models[0].name = o->served_name;
-    }
-    return ERR_OK;
-}
-
-static enum err join_models(enum cli_command command, struct cli_options *o, struct errmsg *msg) {
-    size_t n = o->model_specs.count;
-    if (n == 0 && command == CLI_INSPECT && o->arg_count == 1) {
-        enum err e = list_add(&o->model_specs, o->args[0], msg);
-        if (e)
-            return e;
-        n = 1;
-    }
-    if (n == 0)
-        return err_set(msg, ERR_INVALID, "no model: give --model FOLDER or a name in the store");
-    if (n > 1 && command != CLI_SERVE)
-        return err_set(msg, ERR_INVALID, "--model: one model only, %zu were given", n);
-    o->models = mem_calloc(n, sizeof *o->models);
-    if (!o->models)
-        return out_of_memory(msg);
-    for (size_t i = 0; i < n; i++) {
-        enum err e = split_model(o, o->model_specs.items[i], &o->models[i], msg);
-        if (e)
-            return e;
-        o->model_count = i + 1;
-    }
-    enum err e = apply_names_and_tasks(o, msg);
-    return e ? e : apply_lengths_and_pooling(o, msg);
 }
 
 static enum err check_argument_count(const struct cli_command_info *info,
@@ -553,7 +407,7 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
     *exit_code = CLI_EXIT_USAGE;
     o->log_json = o->log_format == 1;
     if (find_option("model", 5, command))
-        e = join_models(command, o, msg);
+        e = cli_join_models(command, o, exit_code, msg);
     return e;
 }
 
@@ -575,7 +429,7 @@ enum err cli_options_parse(enum cli_command command, int argc, char **argv, stru
 void cli_options_free(struct cli_options *o) {
     struct cli_list *lists[] = {&o->model_specs, &o->aliases, &o->tasks, &o->max_lengths,
                                 &o->poolings};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         mem_free(lists[i]->items);
     for (size_t i = 0; i < o->owned.count; i++)
         mem_free((char *)(uintptr_t)o->owned.items[i]);

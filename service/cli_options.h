@@ -29,6 +29,7 @@ enum cli_command {
 struct cli_list {
     const char **items; // [count], owned
     size_t count;
+    bool from_flags; // else from the environment, the file or a default
 };
 
 // One model as asked for, after --alias, --task, --max-length and --pooling found their model.

@@ -53,7 +53,23 @@ static enum err add_file(const char *path, const char *name, uint64_t *h, struct
     return ERR_OK;
 }
 
+static enum err add_folder(const char *folder, int depth, uint64_t *h, struct errmsg *msg);
+
 // Module folders ("1_Pooling") lie one level down.
+static enum err add_entry(const char *folder, const char *name, int depth, uint64_t *h,
+                          struct errmsg *msg) {
+    char *path = file_join(folder, name);
+    if (!path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory", folder);
+    enum err e = ERR_OK;
+    if (!file_is_dir(path))
+        e = counts(name) ? add_file(path, name, h, msg) : ERR_OK;
+    else if (depth == 0 && name[0] >= '0' && name[0] <= '9')
+        e = add_folder(path, 1, h, msg);
+    mem_free(path);
+    return e;
+}
+
 static enum err add_folder(const char *folder, int depth, uint64_t *h, struct errmsg *msg) {
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, NULL, alphasort);
@@ -61,15 +77,8 @@ static enum err add_folder(const char *folder, int depth, uint64_t *h, struct er
         return err_set(msg, ERR_IO, "%s: cannot list: %s", folder, strerror(errno));
     enum err e = ERR_OK;
     for (int i = 0; i < n; i++) {
-        const char *name = entries[i]->d_name;
-        char *path = e ? NULL : file_join(folder, name);
-        if (!e && !path)
-            e = err_set(msg, ERR_NOMEM, "%s: no memory", folder);
-        if (!e && depth == 0 && name[0] >= '0' && name[0] <= '9' && file_is_dir(path))
-            e = add_folder(path, 1, h, msg);
-        else if (!e && counts(name) && !file_is_dir(path))
-            e = add_file(path, name, h, msg);
-        mem_free(path);
+        if (!e)
+            e = add_entry(folder, entries[i]->d_name, depth, h, msg);
         free(entries[i]); // scandir's own, not ours
     }
     free(entries);

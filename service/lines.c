@@ -112,10 +112,10 @@ enum err lines_next(struct lines *l, bool keep_cr, struct text *line, bool *more
         if (e)
             return e;
     }
-    char *at = l->data ? l->data + l->begin : NULL;
-    size_t len = newline ? (size_t)(newline - at) : l->end - l->begin;
-    if (!newline && len == 0)
+    if (l->end == l->begin)
         return ERR_OK;
+    char *at = l->data + l->begin;
+    size_t len = newline ? (size_t)(newline - at) : l->end - l->begin;
     size_t taken = len + (newline != NULL);
     l->begin += taken;
     l->bytes += taken;

@@ -186,12 +186,26 @@ static void test_precedence(void) {
         {"[]", "must be one JSON object"},
         {"{\"port\": 1,}", "c.json"},
         {"{\"log\": \"loud\"}", "is not one of text|json"},
+        {"{\"model\": \"m\", \"max-length\": \"many\"}", "'many' is not a whole number"},
+        {"{\"model\": \"m\", \"alias\": \"n=a\"}", "no --model is named 'n'"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         path = write_file("c.json", bad[i].json, strlen(bad[i].json));
         expect_failure(CLI_SERVE, 1, bad[i].words, ARGS("serve", "--config", path));
     }
     expect_failure(CLI_SERVE, 1, "cannot open", ARGS("serve", "--config", "/nowhere/c.json"));
+}
+
+static void test_inspect_argument(void) {
+    struct cli_options o;
+    setenv("TRINE_MODEL", "elsewhere", 1);
+    CHECK_OK(parse(CLI_INSPECT, &o, ARGS("inspect", "here")), msg);
+    CHECK_STR(o.models[0].spec, "here");
+    cli_options_free(&o);
+    CHECK_OK(parse(CLI_INSPECT, &o, ARGS("inspect")), msg);
+    CHECK_STR(o.models[0].spec, "elsewhere");
+    cli_options_free(&o);
+    unsetenv("TRINE_MODEL");
 }
 
 static void test_help(void) {
@@ -329,6 +343,7 @@ int main(void) {
     test_models();
     test_wrong_flags();
     test_precedence();
+    test_inspect_argument();
     test_help();
     test_lines();
     test_jsonl();
