@@ -423,6 +423,8 @@ enum err cli_options_parse(enum cli_command command, int argc, char **argv, stru
     if (!e && !o->help)
         e = resolve_all(command, &s, o, exit_code, msg);
     mem_free(s.given);
+    if (e == ERR_NOMEM)
+        *exit_code = CLI_EXIT_FAILED;
     return e;
 }
 
