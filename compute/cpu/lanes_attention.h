@@ -80,51 +80,65 @@ static void pack_values(const struct attention_share *s, size_t from, size_t n, 
     }
 }
 
-// Scores [n] of one query become weights e^(scale (score - most)); returns what the sums made
-// against the older maximum are worth now.
-static float soften(float *score, size_t n, float scale, float *most, float *total) {
-    size_t whole = n / LANES * LANES;
-    VMASK some = v_first(n - whole);
-    VF high = v_all(*most);
-    for (size_t i = 0; i < whole; i += LANES)
-        high = v_max(high, v_load(score + i));
-    if (whole < n)
-        high = v_pick(some, v_max(high, v_load(score + whole)), high);
-    // A NaN may be lost here, not below: its own weight is NaN, and so are total and output.
-    float before = *most, now = v_most(high);
-    VF top = v_all(now), by = v_all(scale), sum = v_zero();
-    for (size_t i = 0; i < whole; i += LANES) {
-        VF w = v_exp(v_mul(v_sub(v_load(score + i), top), by));
-        v_store(score + i, w);
-        sum = v_add(sum, w);
+// Scores [n] of a tile's queries become weights e^(scale (score - most)) = 2^(rate (score - most));
+// keep[i] is what query i's sums so far, made against an older maximum, are worth now. Each step
+// runs over all rows before the next begins: alone, a row's maximum is a wait.
+static void soften(const struct attention_state *a, size_t query, size_t rows, size_t n, float rate,
+                   int first, float keep[LANES]) {
+    size_t padded = (n + LANES - 1) / LANES * LANES;
+    VMASK inside = v_first(n + LANES - padded);
+    float now[LANES] = {0};
+    for (size_t i = 0; i < rows; i++) {
+        float *score = a->weights + i * WEIGHT_LD, *last = score + padded - LANES;
+        if (n < padded)
+            v_store(last, v_pick(inside, v_load(last), v_all(-INFINITY)));
+        VF high = v_load(score);
+        for (size_t j = LANES; j < padded; j += LANES)
+            high = v_max(high, v_load(score + j));
+        now[i] = v_most(high); // a NaN may be lost here; its own weight is NaN, and so are the sums
     }
-    if (whole < n) {
-        VF w = v_exp(v_mul(v_sub(v_load(score + whole), top), by));
-        v_store(score + whole, w);
-        sum = v_add(sum, v_pick(some, w, v_zero()));
+    VMASK some = v_first(rows);
+    VF by = v_all(rate), before = first ? v_all(-INFINITY) : v_load_some(a->most + query, some);
+    VF top = v_max(before, v_load(now));
+    v_store_some(a->most + query, top, some);
+    v_store(now, top);
+    v_store(keep, v_exp2(v_mul(v_sub(before, top), by)));
+    for (size_t i = 0; i < rows; i++) {
+        float *score = a->weights + i * WEIGHT_LD;
+        VF most = v_all(now[i]), sum = v_zero();
+        for (size_t j = 0; j < padded; j += LANES) {
+            VF w = v_exp2(v_mul(v_sub(v_load(score + j), most), by));
+            v_store(score + j, w);
+            sum = v_add(sum, w);
+        }
+        float total = v_sum(sum);
+        a->total[query + i] = first ? total : a->total[query + i] * keep[i] + total;
     }
-    float keep = before == -INFINITY ? 0.0F : expf((before - now) * scale);
-    *most = now;
-    *total = *total * keep + v_sum(sum);
-    return keep;
 }
 
-// Adds one tile's products with a block of values to its queries' outputs.
-static void add_values(const struct attention_state *a, size_t query, size_t rows, size_t n,
-                       const float *keep, int first) {
+// Adds a tile's products with a block of values to its queries' sums; after the last block the sums
+// divided by the weights' total are the output.
+static void add_values(const struct attention_share *s, const struct attention_state *a,
+                       size_t query, size_t rows, size_t n, const float *keep, int first,
+                       int last) {
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
-    for (size_t col = 0; col < a->width; col += PANEL) {
-        tile_of[rows](a->weights, WEIGHT_LD, n, a->values + col * KEY_BLOCK, sums, PANEL);
+    for (size_t col = 0; col < a->width; col += LANES) {
+        if (col % PANEL == 0)
+            tile_of[rows](a->weights, WEIGHT_LD, n, a->values + col * KEY_BLOCK, sums, PANEL, NULL,
+                          0);
+        if (col >= s->head_dim)
+            return;
+        VMASK some = v_first(s->head_dim - col < LANES ? s->head_dim - col : LANES);
         for (size_t i = 0; i < rows; i++) {
-            float *out = a->out + (query + i) * a->width + col;
-            VF s0 = v_load(sums + i * PANEL), s1 = v_load(sums + i * PANEL + LANES);
-            if (!first) {
-                VF k = v_all(keep[i]);
-                s0 = v_fma(v_load(out), k, s0);
-                s1 = v_fma(v_load(out + LANES), k, s1);
-            }
-            v_store(out, s0);
-            v_store(out + LANES, s1);
+            float *so_far = a->out + (query + i) * a->width + col;
+            VF sum = v_load(sums + i * PANEL + col % PANEL);
+            if (!first)
+                sum = v_fma(v_load(so_far), v_all(keep[i]), sum);
+            if (last)
+                v_store_some(s->out + (query + i) * s->ldo + col,
+                             v_mul(sum, v_all(1.0F / a->total[query + i])), some);
+            else
+                v_store(so_far, sum);
         }
     }
 }
@@ -132,33 +146,20 @@ static void add_values(const struct attention_state *a, size_t query, size_t row
 static void attention(const struct attention_share *s) {
     struct attention_state a = attention_begin(s);
     size_t tiles = (s->queries + TILE_ROWS - 1) / TILE_ROWS;
-    for (size_t q = 0; q < s->queries; q++) {
-        a.most[q] = -INFINITY;
-        a.total[q] = 0.0F;
-    }
+    float rate = s->scale * 1.44269504F; // log2 e
     for (size_t from = 0; from < s->keys; from += KEY_BLOCK) {
         size_t n = s->keys - from < KEY_BLOCK ? s->keys - from : KEY_BLOCK;
         pack_keys(s, from, n, a.keys);
         pack_values(s, from, n, a.values);
         for (size_t t = 0, q = 0; t < tiles; t++) {
             size_t rows = tile_height(s->queries, tiles, t);
-            float keep[TILE_ROWS];
+            float keep[LANES];
             for (size_t key = 0; key < n; key += PANEL)
                 tile_of[rows](s->q + q * s->ldq, s->ldq, s->head_dim, a.keys + key * s->head_dim,
-                              a.weights + key, WEIGHT_LD);
-            for (size_t i = 0; i < rows; i++)
-                keep[i] =
-                    soften(a.weights + i * WEIGHT_LD, n, s->scale, &a.most[q + i], &a.total[q + i]);
-            add_values(&a, q, rows, n, keep, from == 0);
+                              a.weights + key, WEIGHT_LD, NULL, 0);
+            soften(&a, q, rows, n, rate, from == 0, keep);
+            add_values(s, &a, q, rows, n, keep, from == 0, from + n == s->keys);
             q += rows;
-        }
-    }
-    for (size_t q = 0; q < s->queries; q++) {
-        VF inv = v_all(1.0F / a.total[q]);
-        for (size_t d = 0; d < s->head_dim; d += LANES) {
-            VMASK some = v_first(s->head_dim - d < LANES ? s->head_dim - d : LANES);
-            v_store_some(s->out + q * s->ldo + d, v_mul(v_load(a.out + q * a.width + d), inv),
-                         some);
         }
     }
 }

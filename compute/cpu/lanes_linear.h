@@ -10,7 +10,7 @@
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes_math.h"
 
-enum { PANEL = 2 * LANES };
+enum { PANEL = 2 * LANES, LINE = 16 }; // floats in a panel's row, in a cache line
 
 // Row i at x + i * ld, from three pointers and two strides (in bytes) that stay in registers: one
 // pointer for each of 14 rows would not.
@@ -33,9 +33,10 @@ enum { PANEL = 2 * LANES };
         }                                                                                          \
     } while (0)
 
-// out[i][0 .. PANEL) = sum over k of x[i][k] w[k][0 .. PANEL), i < rows, a constant.
+// out[i][0 .. PANEL) = sum over k of x[i][k] w[k][0 .. PANEL), i < rows, a constant. On the way
+// `lines` cache lines from `ahead` on are asked for with every fourth k.
 INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const float *w,
-                      float *out, size_t ldo) {
+                      float *out, size_t ldo, const float *ahead, size_t lines) {
     VF sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
@@ -45,6 +46,8 @@ INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const
     const char *p5 = rows > 5 ? p0 + 5 * ld1 : p0, *p10 = rows > 10 ? p0 + 10 * ld1 : p0;
     size_t at = 0;
     for (; at + 4 <= k; at += 4) {
+        for (size_t i = 0; i < lines; i++, ahead += LINE)
+            __builtin_prefetch(ahead, 0, 2);
         TILE_STEP(0);
         TILE_STEP(1);
         TILE_STEP(2);
@@ -62,12 +65,13 @@ INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const
     }
 }
 
-typedef void tile_fn(const float *x, size_t ld, size_t k, const float *w, float *out, size_t ldo);
+typedef void tile_fn(const float *x, size_t ld, size_t k, const float *w, float *out, size_t ldo,
+                     const float *ahead, size_t lines);
 
 #define TILE_OF(n)                                                                                 \
     static void tile_##n(const float *x, size_t ld, size_t k, const float *w, float *out,          \
-                         size_t ldo) {                                                             \
-        tile_body(n, x, ld, k, w, out, ldo);                                                       \
+                         size_t ldo, const float *ahead, size_t lines) {                           \
+        tile_body(n, x, ld, k, w, out, ldo, ahead, lines);                                         \
     }
 TILE_OF(1)
 TILE_OF(2)
@@ -133,11 +137,15 @@ INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t 
 static void linear(const struct linear_share *s) {
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
     size_t tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS;
+    // A panel is used for only as long as few rows take, and the weights of all layers fit no
+    // cache: the next panel comes from memory while this one is used, evenly over its tiles.
+    size_t lines = (4 * PANEL / LINE + tiles - 1) / tiles;
     for (size_t col = 0; col < s->cols; col += PANEL) {
-        const float *w = s->panels + col * s->k;
+        const float *w = s->panels + col * s->k, *next = w + PANEL * s->k;
         for (size_t t = 0, row = 0; t < tiles; t++) {
             size_t rows = tile_height(s->rows, tiles, t);
-            tile_of[rows](s->x + row * s->ldx, s->ldx, s->k, w, sums, PANEL);
+            const float *ahead = next + t * lines * LINE * (s->k / 4);
+            tile_of[rows](s->x + row * s->ldx, s->ldx, s->k, w, sums, PANEL, ahead, lines);
             if (s->residual)
                 finish_tile(s, sums, row, rows, col, ACTIVATION_NONE, 1);
             else if (s->f == ACTIVATION_NONE)

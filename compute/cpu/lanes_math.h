@@ -23,6 +23,21 @@ INLINE VF v_exp(VF x) {
     return v_scale2(p, n);
 }
 
+// 2^x for x <= 0; 0 from -150 on. One rounding of x less than v_exp has, so for use where x was
+// computed anyway.
+INLINE VF v_exp2(VF x) {
+    x = v_max(v_all(-200.0F), x); // this order keeps a NaN
+    VF n = v_round(x), r = v_sub(x, n);
+    VF p = v_all(0.000154531634F);
+    p = v_fma(p, r, v_all(0.00133908633F));
+    p = v_fma(p, r, v_all(0.00961808302F));
+    p = v_fma(p, r, v_all(0.0555035695F));
+    p = v_fma(p, r, v_all(0.240226507F));
+    p = v_fma(p, r, v_all(0.693147182F));
+    p = v_fma(p, r, v_all(1.0F));
+    return v_scale2(p, n);
+}
+
 // x/2 (1 + erf(x / sqrt 2)) = max(x, 0) - h(|x|): see gelu_table.h. No cancellation where x < 0.
 INLINE VF v_gelu(VF x) {
     VF t = v_min(v_all(6.0F), v_abs(x)); // this order keeps a NaN
