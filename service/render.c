@@ -35,6 +35,9 @@ static const char PAIRS[] = "000102030405060708091011121314151617181920212223242
                             "34353637383940414243444546474849505152535455565758596061626364656667"
                             "6869707172737475767778798081828384858687888990919293949596979899";
 
+static const uint32_t POWERS[] = {1,      10,      100,      1000,      10000,
+                                  100000, 1000000, 10000000, 100000000, 1000000000};
+
 struct decimal {
     uint32_t digits; // below 10^9 for what is not an integer
     int exponent;    // value = digits * 10^exponent
@@ -54,6 +57,7 @@ static uint32_t round_to_odd(uint64_t g, uint32_t c) {
 }
 
 // The shortest decimal within the rounding interval of significand * 2^q, the closest of those.
+// Which of the candidates it is cannot be foreseen, so they are selected, not branched to.
 static struct decimal shortest(uint32_t fraction, uint32_t biased) {
     uint32_t c = biased ? fraction | (UINT32_C(1) << 23) : fraction;
     int q = (biased ? (int)biased : 1) - 150;
@@ -69,28 +73,29 @@ static struct decimal shortest(uint32_t fraction, uint32_t biased) {
     uint32_t mid = round_to_odd(g, (4 * c) << h);
     uint32_t high = round_to_odd(g, (4 * c + 2) << h) - odd;
 
-    uint32_t s = mid / 4;
-    if (s >= 10) {
-        uint32_t tens = s / 10;
-        bool down_in = low <= 40 * tens, up_in = 40 * tens + 40 <= high;
-        if (down_in != up_in)
-            return (struct decimal){tens + up_in, k + 1};
-    }
-    bool down_in = low <= 4 * s, up_in = 4 * s + 4 <= high;
-    if (down_in != up_in)
-        return (struct decimal){s + up_in, k};
+    uint32_t s = mid / 4, tens = s / 10;
+    bool ten_down = low <= 40 * tens, ten_up = 40 * tens + 40 <= high;
+    bool one_digit_less = (s >= 10) & (ten_down != ten_up);
+    bool down = low <= 4 * s, up = 4 * s + 4 <= high;
     uint32_t half = 4 * s + 2;
-    bool up = mid > half || (mid == half && (s & 1));
-    return (struct decimal){s + up, k};
+    bool nearer_up = (mid > half) | ((mid == half) & (s & 1));
+    uint32_t ones = s + ((down != up) & up) + ((down == up) & nearer_up);
+    uint32_t pick = 0 - (uint32_t)one_digit_less; // all ones or none
+    return (struct decimal){((tens + ten_up) & pick) | (ones & ~pick), k + one_digit_less};
 }
 
-static int digit_count(uint32_t v) {
-    static const uint32_t pow10[] = {10,      100,      1000,      10000,     100000,
-                                     1000000, 10000000, 100000000, 1000000000};
-    int n = 1;
-    while (n < 10 && v >= pow10[n - 1])
-        n++;
-    return n;
+static int digit_count(uint32_t v) { // v > 0
+    int n = (32 - __builtin_clz(v)) * 1233 >> 12;
+    return n + (v >= POWERS[n]);
+}
+
+// The eight decimal digits of v < 10^8, one a byte, the first in the lowest.
+static uint64_t eight_digits(uint32_t v) {
+    uint64_t x = v / 10000 | (uint64_t)(v % 10000) << 32;
+    uint64_t hundreds = x * 10486 >> 20 & UINT64_C(0x0000007f0000007f);
+    x = hundreds | (x - hundreds * 100) << 16;
+    uint64_t tens = x * 103 >> 10 & UINT64_C(0x000f000f000f000f);
+    return tens | (x - tens * 10) << 8;
 }
 
 // v's n digits to out.
@@ -128,31 +133,32 @@ size_t render_float(float x, char out[RENDER_FLOAT_MAX]) {
         return (size_t)(p - out) + 3;
     }
     struct decimal d = shortest(bits & 0x7fffff, bits >> 23);
-    while (d.digits % 10 == 0) {
-        d.digits /= 10;
-        d.exponent++;
-    }
-    int n = digit_count(d.digits);
-    int point = n + d.exponent; // the value is 0.DIGITS * 10^point
-    if (point <= 0 && point > -4) {
-        memcpy(p, "0.0000", 6);
+    int count = digit_count(d.digits);
+    int point = count + d.exponent;               // the value is 0.DIGITS * 10^point
+    uint32_t nine = d.digits * POWERS[9 - count]; // nine digits, with zeros behind
+    uint64_t rest = eight_digits(nine % 100000000);
+    uint64_t text = rest + UINT64_C(0x3030303030303030);
+    char first = (char)('0' + nine / 100000000);
+    int n = rest ? 9 - __builtin_clzll(rest) / 8 : 1; // without the zeros behind
+    if (point <= 0 && point > -4) {                   // what vectors hold
+        memcpy(p, "0.00000", 7);
         p += 2 - point;
-        put_digits(p, d.digits, n);
+        p[0] = first;
+        memcpy(p + 1, &text, sizeof text);
         return (size_t)(p - out) + (size_t)n;
     }
+    char digits[16] = "0000000000000000";
+    digits[0] = first;
+    memcpy(digits + 1, &text, sizeof text);
     if (point > 0 && point <= 9) {
-        char digits[16] = "0000000000000000";
-        put_digits(digits, d.digits, n);
         memcpy(p, digits, (size_t)point);
         p += point;
         *p++ = '.';
-        int rest = n > point ? n - point : 1;
-        memcpy(p, digits + point, (size_t)rest);
-        return (size_t)(p - out) + (size_t)rest;
+        int behind = n > point ? n - point : 1;
+        memcpy(p, digits + point, (size_t)behind);
+        return (size_t)(p - out) + (size_t)behind;
     }
     // d.ddde-12: a point or an exponent is what tells a float from an integer
-    char digits[16];
-    put_digits(digits, d.digits, n);
     *p++ = digits[0];
     if (n > 1) {
         *p++ = '.';

@@ -1,0 +1,181 @@
+// The front pool: every task runs once, quick work goes first, and big work never takes the last
+// thread.
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "service/front.h"
+#include "tests/check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+struct counted {
+    struct front_task task; // first
+    atomic_int *runs, *gate;
+    int order;
+};
+
+static atomic_int order_next;
+
+static void nap(void) {
+    struct timespec t = {.tv_nsec = 200000};
+    nanosleep(&t, NULL);
+}
+
+static bool wait_for(atomic_int *value, int want) {
+    int64_t until = clock_now_us() + 20000000;
+    while (atomic_load(value) != want && clock_now_us() < until)
+        nap();
+    return atomic_load(value) == want;
+}
+
+// Waits for its gate, if it has one, then counts itself.
+static void run_counted(struct front_task *task, struct front_worker *w) {
+    (void)w;
+    struct counted *c = (struct counted *)(void *)task;
+    while (c->gate && !atomic_load(c->gate))
+        nap();
+    c->order = atomic_fetch_add(&order_next, 1);
+    atomic_fetch_add(c->runs, 1);
+}
+
+static struct front *start(int threads) {
+    struct front_options options = {.threads = threads};
+    struct front *f = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(front_start(&options, &f, &msg), msg);
+    return f;
+}
+
+struct poster {
+    struct front *front;
+    struct counted *tasks;
+    size_t n;
+};
+
+static void *post_all(void *arg) {
+    struct poster *p = arg;
+    for (size_t i = 0; i < p->n; i++)
+        front_post(p->front, &p->tasks[i].task, (enum front_queue)(i % FRONT_QUEUES));
+    return NULL;
+}
+
+static void test_each_once(void) {
+    enum { POSTERS = 4, EACH = 5000 };
+    struct front *f = start(4);
+    struct counted *tasks = mem_calloc(POSTERS * EACH, sizeof *tasks);
+    atomic_int runs = 0;
+    pthread_t threads[POSTERS];
+    struct poster posters[POSTERS];
+    if (!CHECK(tasks != NULL))
+        return;
+    for (size_t i = 0; i < POSTERS * EACH; i++)
+        tasks[i] = (struct counted){.task.run = run_counted, .runs = &runs};
+    for (size_t i = 0; i < POSTERS; i++) {
+        posters[i] = (struct poster){f, tasks + i * EACH, EACH};
+        CHECK(pthread_create(&threads[i], NULL, post_all, &posters[i]) == 0);
+    }
+    for (size_t i = 0; i < POSTERS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(wait_for(&runs, POSTERS * EACH));
+    struct front_stats s = front_read_stats(f);
+    CHECK_INT(s.run[FRONT_QUICK] + s.run[FRONT_BIG_RENDER] + s.run[FRONT_BIG_PARSE],
+              POSTERS * EACH);
+    CHECK_INT(s.queued[FRONT_QUICK] + s.queued[FRONT_BIG_RENDER] + s.queued[FRONT_BIG_PARSE], 0);
+    front_stop(f);
+    mem_free(tasks);
+}
+
+// With every thread that takes big work held, quick work still runs, and what is queued runs in
+// the queues' order.
+static void test_lanes(void) {
+    struct front *f = start(3); // one of them takes quick work only
+    atomic_int runs = 0, quick_runs = 0, gate = 0;
+    struct counted held[4], quick[50], render;
+    for (size_t i = 0; i < 4; i++)
+        held[i] = (struct counted){.task.run = run_counted, .runs = &runs, .gate = &gate};
+    render = (struct counted){.task.run = run_counted, .runs = &runs, .gate = &gate};
+    for (size_t i = 0; i < 2; i++)
+        front_post(f, &held[i].task, FRONT_BIG_PARSE);
+    int64_t until = clock_now_us() + 20000000;
+    while (front_read_stats(f).run[FRONT_BIG_PARSE] < 2 && clock_now_us() < until)
+        nap(); // until both threads that take big work are held
+    for (size_t i = 2; i < 4; i++)
+        front_post(f, &held[i].task, FRONT_BIG_PARSE);
+    front_post(f, &render.task, FRONT_BIG_RENDER);
+    for (size_t i = 0; i < 50; i++) {
+        quick[i] = (struct counted){.task.run = run_counted, .runs = &quick_runs};
+        front_post(f, &quick[i].task, FRONT_QUICK);
+    }
+    CHECK(wait_for(&quick_runs, 50));
+    CHECK_INT(atomic_load(&runs), 0);
+    struct front_stats s = front_read_stats(f);
+    CHECK_INT(s.queued[FRONT_BIG_PARSE], 2);
+    CHECK_INT(s.queued[FRONT_BIG_RENDER], 1);
+    atomic_store(&gate, 1);
+    CHECK(wait_for(&runs, 5));
+    CHECK(render.order < held[3].order); // renders before parses that came earlier
+    front_stop(f);
+}
+
+static void test_stop_runs_the_rest(void) {
+    struct front *f = start(2);
+    atomic_int runs = 0;
+    struct counted tasks[100];
+    for (size_t i = 0; i < 100; i++) {
+        tasks[i] = (struct counted){.task.run = run_counted, .runs = &runs};
+        front_post(f, &tasks[i].task, FRONT_BIG_PARSE);
+    }
+    front_stop(f);
+    CHECK_INT(atomic_load(&runs), 100);
+    front_stop(NULL);
+}
+
+static void test_faults(void) {
+    const enum fault_site sites[] = {FAULT_ALLOC, FAULT_THREAD};
+    for (size_t site = 0; site < 2; site++) {
+        for (long n = 1; n < 100; n++) {
+            struct front_options options = {.threads = 3};
+            struct front *f = NULL;
+            struct errmsg msg = {0};
+            fault_arm(sites[site], n, false);
+            enum err e = front_start(&options, &f, &msg);
+            bool reached = fault_calls(sites[site]) >= n;
+            fault_disarm();
+            if (!reached) {
+                CHECK(n > 2 && e == ERR_OK);
+                front_stop(f);
+                break;
+            }
+            CHECK(e != ERR_OK && !f && msg.text[0]);
+        }
+    }
+}
+
+// Not a check of speed, only its figure: from a post to the task's run on a sleeping thread.
+static void print_wake(void) {
+    struct front *f = start(4);
+    int64_t total = 0;
+    enum { N = 2000 };
+    for (int i = 0; i < N; i++) {
+        atomic_int runs = 0;
+        struct counted c = {.task.run = run_counted, .runs = &runs};
+        int64_t begin = clock_now_us();
+        front_post(f, &c.task, FRONT_QUICK);
+        while (!atomic_load(&runs))
+            ;
+        total += clock_now_us() - begin;
+    }
+    printf("post to run: %.1f us\n", (double)total / N);
+    front_stop(f);
+}
+
+int main(void) {
+    test_each_once();
+    test_lanes();
+    test_stop_runs_the_rest();
+    test_faults();
+    print_wake();
+    return check_done();
+}
