@@ -2,7 +2,7 @@
 // what a device refuses.
 #include "tests/unit/device_rig.h"
 
-enum { WORKSPACE = 64 << 20 };
+enum { WORKSPACE = 8 << 20 };
 
 // A chain of k multiply-adds of normals: partial sums of about sqrt(k), each rounded to 2^-25 of
 // itself, make an error of about k 2^-25; five deviations of it, since thousands are compared.
