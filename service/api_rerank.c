@@ -179,6 +179,8 @@ static enum err make_text(struct api_request *q, struct document *d, const cJSON
         return api_fail(err, ERR_INVALID, "missing_field", "documents",
                         "'documents' holds an object without %s",
                         fields ? "any of 'rank_fields'" : "'text'");
+    if (q->made.failed)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents' texts");
     d->text.len = q->made.len - d->made_at;
     return ERR_OK;
 }
@@ -246,8 +248,6 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
         r->documents[i].source = item;
         e = read_document(q, &r->documents[i], key, objects, fields, err);
     }
-    if (!e && q->made.failed)
-        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents' texts");
     for (i = 0; i < n && !e; i++) // only now does q->made stand still
         if (r->documents[i].made_at != SIZE_MAX)
             r->documents[i].text.bytes = q->made.data + r->documents[i].made_at;
