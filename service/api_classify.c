@@ -169,7 +169,7 @@ static enum err encode_item(struct api_request *q, const cJSON *item, size_t at,
                             struct api_error *err) {
     const cJSON *first = cJSON_IsArray(item) ? item->child : item;
     const cJSON *second = cJSON_IsArray(item) && first ? first->next : NULL;
-    if (!cJSON_IsString(first) || (second && (!cJSON_IsString(second) || second->next)))
+    if (!first || !cJSON_IsString(first) || (second && (!cJSON_IsString(second) || second->next)))
         return wrong_inputs(err);
     if (!*first->valuestring || (second && !*second->valuestring))
         return api_fail(err, ERR_INVALID, "empty_input", "inputs",

@@ -70,13 +70,14 @@ static enum err texts_of_inputs(struct api_request *q, cJSON **out, struct api_e
     if (!texts)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the texts");
     *out = texts;
-    for (const cJSON *input = cJSON_IsArray(inputs) ? inputs->child : NULL; input;
+    for (const cJSON *input = inputs && cJSON_IsArray(inputs) ? inputs->child : NULL; input;
          input = input->next) {
         const cJSON *content = cJSON_IsObject(input) ? json_get(input, "content") : NULL;
         buf_reset(&q->made);
-        for (const cJSON *p = cJSON_IsArray(content) ? content->child : NULL; p; p = p->next) {
+        for (const cJSON *p = content && cJSON_IsArray(content) ? content->child : NULL; p;
+             p = p->next) {
             const cJSON *text = cJSON_IsObject(p) ? json_get(p, "text") : NULL;
-            if (!cJSON_IsString(text))
+            if (!text || !cJSON_IsString(text))
                 return api_fail(err, ERR_UNSUPPORTED, "unsupported", "inputs",
                                 "'inputs' holds content that is not text; only text is embedded");
             if (q->made.len)

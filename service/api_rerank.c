@@ -291,7 +291,7 @@ static enum err encode_pairs(struct api_request *q, struct text query,
 static enum err submit(struct api_request *q, const char *key, struct api_error *err) {
     struct rerank *r = q->state;
     const cJSON *query = json_get(q->body, "query");
-    if (!cJSON_IsString(query))
+    if (!query || !cJSON_IsString(query))
         return api_fail(err, ERR_INVALID, query ? "wrong_type" : "missing_field", "query",
                         query ? "'query' must be a string" : "'query' is missing");
     if (!*query->valuestring)

@@ -141,7 +141,7 @@ bool api_check_head(void *service, struct http_request *r, size_t content_length
     }
     if (!route)
         e = refuse_path(r, other, &err, refusal);
-    if (!e && s->keys && !(route->flags & API_OPEN))
+    else if (s->keys && !(route->flags & API_OPEN))
         e = check_key(s, r, &err, refusal);
     if (!e && strcmp(r->method, "POST") == 0)
         e = check_content_type(r, &err);

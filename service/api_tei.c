@@ -80,7 +80,7 @@ static enum err render_similarity(struct api_request *q, struct api_error *err) 
 
 static enum err read_source(const cJSON *inputs, struct text *out, struct api_error *err) {
     const cJSON *source = cJSON_IsObject(inputs) ? json_get(inputs, "source_sentence") : NULL;
-    if (!cJSON_IsString(source))
+    if (!source || !cJSON_IsString(source))
         return api_fail(err, ERR_INVALID, "wrong_type", "inputs",
                         "'inputs' must be an object with a string 'source_sentence' and a list "
                         "'sentences'");
@@ -95,7 +95,7 @@ enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
     api_count_unknown(q, known, sizeof known / sizeof *known);
     enum err e = api_choose_model(q, order, 1, err);
     const cJSON *inputs = json_get(q->body, "inputs");
-    struct text source;
+    struct text source = {0};
     struct text_inputs sentences;
     if (!e)
         e = read_source(inputs, &source, err);

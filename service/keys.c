@@ -84,8 +84,10 @@ enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *m
     if (e)
         return e;
     struct api_keys *k = mem_calloc(1, sizeof *k);
-    if (!k)
-        e = err_set(msg, ERR_NOMEM, "%s: no memory", path);
+    if (!k) {
+        mem_free(text);
+        return err_set(msg, ERR_NOMEM, "%s: no memory", path);
+    }
     size_t line = 0;
     for (const char *s = text, *end = text + len; s < end && !e;) {
         const char *newline = memchr(s, '\n', (size_t)(end - s)), *stop = newline ? newline : end;
