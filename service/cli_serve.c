@@ -26,12 +26,14 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
         enum err e = store_resolve(m->spec, &paths[i], msg);
         if (e)
             return e;
-        // a model found by its store name answers to that too: clients send "org/name"
-        const char *alias = m->alias || file_is_dir(m->spec) ? m->alias : m->spec;
+        // what was found by its store name is served under the last part of it (the folder may be
+        // called by a commit) and answers to the whole too: clients send "org/name"
+        bool by_name = !file_exists(m->spec);
+        const char *slash = strrchr(m->spec, '/');
         models[i] = (struct model_options){
             .path = paths[i],
-            .name = m->name,
-            .alias = alias,
+            .name = !by_name || m->name ? m->name : slash ? slash + 1 : m->spec,
+            .alias = by_name && !m->alias ? m->spec : m->alias,
             .task = m->task,
             .pool_mode = m->pool_mode,
             .max_length = m->max_length,

@@ -26,6 +26,12 @@ struct model *service_find_model(const struct service *s, const char *name, enum
     return NULL;
 }
 
+// A head and body must be whole within this: a client that drips holds a thread no longer.
+static int read_timeout_ms(const struct service_options *o) {
+    enum { MOST_S = 30 };
+    return (o->request_timeout_s < MOST_S ? o->request_timeout_s : MOST_S) * 1000;
+}
+
 static enum err start_parts(struct service *s, struct errmsg *msg) {
     enum err e = ERR_OK;
     if (s->options.api_key_file)
@@ -44,7 +50,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         .port = s->options.port,
         .max_connections = s->options.max_connections,
         .max_body = s->options.max_body,
-        .read_timeout_ms = s->options.request_timeout_s * 1000,
+        .read_timeout_ms = read_timeout_ms(&s->options),
         .write_timeout_ms = s->options.request_timeout_s * 1000,
         .check_head = api_check_head,
         .handle = api_handle,
@@ -116,15 +122,17 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
 
 bool service_drain(struct service *s, int64_t timeout_us) {
     int64_t until = clock_now_us() + timeout_us;
+    // from here on every route but the probes and metrics answers 503
     atomic_store(&s->state, SERVICE_DRAINING);
-    http_drain(s->http);
     if (s->scheduler)
         scheduler_drain(s->scheduler);
     while (http_in_progress(s->http) && clock_now_us() < until) {
         struct timespec nap = {.tv_nsec = 5000000};
         nanosleep(&nap, NULL);
     }
-    return http_in_progress(s->http) == 0;
+    bool drained = http_in_progress(s->http) == 0;
+    http_drain(s->http);
+    return drained;
 }
 
 void service_close(struct service *s) {

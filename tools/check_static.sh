@@ -5,7 +5,7 @@ rooms='base compute weights tokenizer encoder pooling service'
 # shellcheck disable=SC2086 # the rooms are a list of words
 files=$(find $rooms -name '*.c' | sort)
 portable=$(echo "$files" | grep -vE '_(avx2|avx512)\.c$')
-flags='-std=c11 -I. -D_POSIX_C_SOURCE=200809L'
+flags='-std=c11 -I. -D_POSIX_C_SOURCE=200809L -DTRINE_VERSION=\"0\" -DTRINE_COMMIT=\"0\"'
 case $1 in
 cppcheck)
     # shellcheck disable=SC2086
@@ -18,8 +18,9 @@ clang-tidy)
     ! grep -qE '(warning|error):' build/clang-tidy.log
     ;;
 analyzer)
+    # gcc 12 takes a struct that another file's function returns for uninitialised: that check is off
     # shellcheck disable=SC2086
-    echo $portable | tr ' ' '\n' | xargs -P2 -n1 sh -c 'gcc '"$flags"' -O1 -fanalyzer -Werror -fsyntax-only "$1"' _
+    echo $portable | tr ' ' '\n' | xargs -P2 -n1 sh -c 'gcc '"$flags"' -O1 -fanalyzer -Wno-analyzer-use-of-uninitialized-value -Werror -c -o /dev/null "$1"' _
     ;;
 *)
     echo "usage: $0 cppcheck|clang-tidy|analyzer" >&2
