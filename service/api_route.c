@@ -57,11 +57,13 @@ static bool path_matches(const struct api_route *route, const char *path) {
 
 // NULL: no such path, or not with this method; *path_known tells which.
 static const struct api_route *find(const struct http_request *r, const struct api_route **other) {
+    // http.c leaves the body of an answer to HEAD out
+    const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
     *other = NULL;
     for (size_t i = 0; i < ROUTES; i++) {
         if (!path_matches(&routes[i], r->path))
             continue;
-        if (strcmp(routes[i].method, r->method) == 0)
+        if (strcmp(routes[i].method, method) == 0)
             return &routes[i];
         *other = &routes[i];
     }
@@ -77,7 +79,8 @@ static enum err refuse_path(const struct http_request *r, const struct api_route
     for (size_t i = 0; i < ROUTES; i++) {
         if (!path_matches(&routes[i], r->path))
             continue;
-        buf_printf(&out->headers, "%s%s", first ? "" : ", ", routes[i].method);
+        buf_printf(&out->headers, "%s%s", first ? "" : ", ",
+                   strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
         first = false;
     }
     buf_puts(&out->headers, "\r\n");
