@@ -6,6 +6,9 @@
 #include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/ops.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +115,7 @@ void cpu_device_free(struct device *d) {
         return;
     struct cpu_device *c = (struct cpu_device *)d;
     pool_free(c->pool);
+    slab_free_all(&c->slabs);
     mem_free(c->scratch);
     mem_free(c);
 }

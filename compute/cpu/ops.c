@@ -389,13 +389,11 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
         return err_set(msg, ERR_UNSUPPORTED, "weights as %s on the cpu; f32 is supported",
                        dtype_name(dtype));
     struct cpu_device *c = cpu(d);
-    return weight_new(c->k, c->pool, kind, parts, n, c->openblas_rows ? 0 : c->k->panel, out, msg);
+    return weight_new(c->k, c->pool, &c->slabs, kind, parts, n, c->openblas_rows ? 0 : c->k->panel,
+                      out, msg);
 }
 
-static void cpu_weight_free(struct device *d, struct weight *w) {
-    (void)d;
-    weight_free(w);
-}
+static void cpu_weight_free(struct device *d, struct weight *w) { weight_free(&cpu(d)->slabs, w); }
 
 static size_t cpu_weight_bytes(const struct weight *w) { return w->bytes; }
 

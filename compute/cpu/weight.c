@@ -128,9 +128,9 @@ static enum err check_part(enum weight_kind kind, const struct weight_part *p, s
 }
 
 // The block: data, then (LINEAR) bias, each from a cache line on.
-static enum err allocate(struct weight *w, struct errmsg *msg) {
+static enum err allocate(struct slabs *slabs, struct weight *w, struct errmsg *msg) {
     size_t panel = w->panel ? w->panel : 1;
-    size_t padded, data, bias = 0, floats, bytes;
+    size_t padded = 0, data = 0, bias = 0, floats = 0, bytes = 0;
     bool over = __builtin_add_overflow(w->rows, panel - 1, &padded);
     padded = padded / panel * panel;
     over = over || mem_mul_overflows(padded, w->cols, &data) ||
@@ -142,7 +142,8 @@ static enum err allocate(struct weight *w, struct errmsg *msg) {
            mem_mul_overflows(floats, sizeof(float), &bytes);
     if (over)
         return err_set(msg, ERR_TOO_LARGE, "weight of %zu x %zu", w->rows, w->cols);
-    w->data = mem_alloc_aligned(floats, sizeof(float));
+    w->block = slab_alloc(slabs, bytes);
+    w->data = w->block.data;
     if (!w->data)
         return err_set(msg, ERR_NOMEM, "no memory for a weight of %zu bytes", bytes);
     if (bias)
@@ -172,9 +173,9 @@ static enum err fill(const struct cpu_kernels *k, struct pool *pool, struct weig
     return ERR_OK;
 }
 
-enum err weight_new(const struct cpu_kernels *k, struct pool *pool, enum weight_kind kind,
-                    const struct weight_part *parts, size_t n, size_t panel, struct weight **out,
-                    struct errmsg *msg) {
+enum err weight_new(const struct cpu_kernels *k, struct pool *pool, struct slabs *slabs,
+                    enum weight_kind kind, const struct weight_part *parts, size_t n, size_t panel,
+                    struct weight **out, struct errmsg *msg) {
     *out = NULL;
     if (n == 0 || (kind != WEIGHT_LINEAR && n != 1))
         return err_set(msg, ERR_INVALID, "a weight of %zu parts", n);
@@ -193,20 +194,20 @@ enum err weight_new(const struct cpu_kernels *k, struct pool *pool, enum weight_
     w->rows = rows;
     w->cols = cols;
     w->panel = kind == WEIGHT_LINEAR ? panel : 0;
-    enum err e = allocate(w, msg);
+    enum err e = allocate(slabs, w, msg);
     if (e == ERR_OK)
         e = fill(k, pool, w, parts, n, msg);
     if (e != ERR_OK) {
-        weight_free(w);
+        weight_free(slabs, w);
         return e;
     }
     *out = w;
     return ERR_OK;
 }
 
-void weight_free(struct weight *w) {
+void weight_free(struct slabs *slabs, struct weight *w) {
     if (!w)
         return;
-    mem_free(w->data);
+    slab_free(slabs, w->block);
     mem_free(w);
 }

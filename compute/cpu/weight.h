@@ -5,6 +5,7 @@
 
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/pool.h"
+#include "compute/cpu/slab.h"
 
 struct weight {
     enum weight_kind kind;
@@ -15,12 +16,13 @@ struct weight {
     float *bias;  // LINEAR: padded with zeros to whole panels; in the same block as data
     size_t panel; // outputs in a panel, 0: plain rows
     size_t bytes; // of the block and this struct
+    struct slab_block block;
 };
 
 // panel 0 keeps a LINEAR in plain rows. Errors as weight_prepare.
-enum err weight_new(const struct cpu_kernels *k, struct pool *pool, enum weight_kind kind,
-                    const struct weight_part *parts, size_t n, size_t panel, struct weight **out,
-                    struct errmsg *msg) MUST_CHECK;
-void weight_free(struct weight *w); // NULL is fine
+enum err weight_new(const struct cpu_kernels *k, struct pool *pool, struct slabs *slabs,
+                    enum weight_kind kind, const struct weight_part *parts, size_t n, size_t panel,
+                    struct weight **out, struct errmsg *msg) MUST_CHECK;
+void weight_free(struct slabs *slabs, struct weight *w); // NULL is fine
 
 #endif
