@@ -10,6 +10,7 @@
 #include "service/keys.h"
 #include "service/metrics.h"
 
+#include <malloc.h>
 #include <string.h>
 #include <time.h>
 
@@ -115,6 +116,8 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
     enum err e = scheduler_start(&options, &s->scheduler, msg);
     if (!e)
         e = scheduler_wait_ready(s->scheduler, msg);
+    // loading parsed megabytes of JSON; what that took goes back before requests come
+    malloc_trim(0);
     if (!e) // what was set before is seen by every thread that sees READY
         atomic_store(&s->state, SERVICE_READY);
     return e;

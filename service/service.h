@@ -18,7 +18,7 @@ struct service_options {
     size_t max_client_batch;  // inputs a request, 2,048
     size_t max_batch_tokens;  // 0: the scheduler's default
     size_t max_queue_tokens;  // 0: the scheduler's default
-    size_t max_connections;   // 512
+    size_t max_connections;   // 256; each has a thread, some 80 KiB
     size_t max_body;          // bytes, 32 MiB
     int request_timeout_s;    // 60
     int drain_timeout_s;      // 30
