@@ -2,6 +2,7 @@
 #include "service/api_request.h"
 
 #include "service/metrics.h"
+#include "service/prompt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -130,35 +131,6 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
                     task_name(q->model->task), task_name(order[0]));
 }
 
-static const char *first_prompt(const struct model *m, const char *const *names, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        const char *text = st_config_prompt(&m->st, names[i]);
-        if (text)
-            return text;
-    }
-    return m->st.default_prompt;
-}
-
-// As sentence-transformers' encode_query and encode_document look for them; the names behind are
-// what models call theirs.
-const char *api_query_prompt(const struct model *m) {
-    static const char *const names[] = {"query", "search_query", "retrieval.query"};
-    return first_prompt(m, names, sizeof names / sizeof *names);
-}
-
-const char *api_document_prompt(const struct model *m) {
-    static const char *const names[] = {"document", "passage", "corpus", "search_document",
-                                        "retrieval.passage"};
-    return first_prompt(m, names, sizeof names / sizeof *names);
-}
-
-static bool is_one_of(const char *name, const char *const *names, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(name, names[i]) == 0)
-            return true;
-    return false;
-}
-
 static enum err unknown_prompt(const struct model *m, const char *key, struct api_error *err) {
     char names[256] = "none";
     size_t len = 0;
@@ -194,18 +166,19 @@ enum err api_choose_prompt(const struct api_request *q, const char **prompt,
     if (!name)
         return ERR_OK;
     const char *own = st_config_prompt(&m->st, name);
-    static const char *const query[] = {"query", "search_query", "retrieval.query"};
-    static const char *const document[] = {"document", "passage", "corpus", "search_document",
-                                           "retrieval.passage"};
+    // words of Cohere's and Jina's APIs that ask no prompt
     static const char *const other[] = {"classification", "clustering", "separation",
                                         "text-matching"};
+    bool asks_none = false;
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        asks_none = asks_none || strcmp(name, other[i]) == 0;
     if (own)
         *prompt = own;
-    else if (is_one_of(name, query, 3))
-        *prompt = api_query_prompt(m);
-    else if (is_one_of(name, document, 5))
-        *prompt = api_document_prompt(m);
-    else if (!is_one_of(name, other, 4)) // words of Cohere's and Jina's APIs that ask no prompt
+    else if (prompt_name_means_query(name))
+        *prompt = prompt_for_query(m);
+    else if (prompt_name_means_document(name))
+        *prompt = prompt_for_document(m);
+    else if (!asks_none)
         return unknown_prompt(m, key, err);
     return ERR_OK;
 }

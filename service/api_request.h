@@ -88,9 +88,6 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
 // none. ERR_INVALID unknown_prompt, with the names there are.
 enum err api_choose_prompt(const struct api_request *q, const char **prompt,
                            struct api_error *err) MUST_CHECK;
-// The prompt of a query or of a document, where the model has one.
-const char *api_query_prompt(const struct model *m);
-const char *api_document_prompt(const struct model *m);
 
 // Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
 enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "service/prompt.h"
 #include "service/render.h"
 
 #include <math.h>
@@ -258,7 +259,7 @@ static enum err encode_vectors(struct api_request *q, struct text query,
                                const struct pair_rules *pair, struct sequences *s,
                                struct api_error *err) {
     const struct rerank *r = q->state;
-    struct text_rules rules = {.model = q->model, .prompt = api_query_prompt(q->model)};
+    struct text_rules rules = {.model = q->model, .prompt = prompt_for_query(q->model)};
     enum err e = sequences_reserve(s, r->n + 1, err);
     if (!e)
         e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
@@ -266,7 +267,7 @@ static enum err encode_vectors(struct api_request *q, struct text query,
         err->param = "query";
         return e;
     }
-    rules.prompt = api_document_prompt(q->model);
+    rules.prompt = prompt_for_document(q->model);
     rules.truncate = pair->truncate;
     rules.side = pair->side;
     for (size_t i = 0; i < r->n && !e; i++)

@@ -9,6 +9,7 @@
 #include "service/cli_engine.h"
 #include "service/fingerprint.h"
 #include "service/progress.h"
+#include "service/prompt.h"
 #include "service/version.h"
 
 #include <stdio.h>
@@ -20,8 +21,9 @@ struct run {
     struct embed_input input;
     struct embed_output output;
     struct progress progress;
-    const char *prompt;    // "" where there is none
-    int32_t prompt_tokens; // kept out of the pool
+    const char *prompt; // NULL: none
+    size_t left_out;    // tokens of it kept out of the pool
+    struct buf joined;  // the producer's own: prompt and text
     struct encode_options encode;
     // The reading thread's own: texts of an earlier run that are passed over, and their
     // fingerprint.
@@ -74,20 +76,10 @@ static enum err read_texts(void *ctx, struct bulk_chunk *c, struct errmsg *msg) 
 static enum err encode_text(void *ctx, struct tokenizer_scratch *s, struct text text,
                             struct encoding *out, int32_t *skip, struct errmsg *msg) {
     struct run *r = ctx;
-    const struct tokenizer *t = r->engine.model->tokenizer;
-    if (!*r->prompt)
-        return tokenizer_encode(t, s, text, NULL, &r->encode, out, msg);
-    struct buf joined = {0};
-    buf_puts(&joined, r->prompt);
-    buf_append(&joined, text.bytes, text.len);
-    enum err e = joined.failed ? err_set(msg, ERR_NOMEM, "no memory for a text") : ERR_OK;
+    enum err e =
+        prompt_encode(r->engine.model, s, r->prompt, text, &r->encode, &r->joined, out, msg);
     if (!e)
-        e = tokenizer_encode(t, s, (struct text){joined.data, joined.len}, NULL, &r->encode, out,
-                             msg);
-    buf_free(&joined);
-    *skip = r->prompt_tokens;
-    if (!e && (size_t)*skip > out->len)
-        *skip = (int32_t)out->len;
+        *skip = (int32_t)prompt_skip(r->left_out, out);
     return e;
 }
 
@@ -131,21 +123,13 @@ static enum err choose_prompt(struct run *r, struct errmsg *msg) {
         if (e)
             return e;
     }
-    if (!r->prompt)
-        r->prompt = "";
-    if (!*r->prompt || pooler_includes_prompt(m->pooler))
-        return ERR_OK;
-    // sentence-transformers' rule: the prompt alone, encoded, without a special token at its end.
     struct tokenizer_scratch *s;
-    struct encoding e = {0};
+    struct encoding work = {0};
     enum err err = tokenizer_scratch_new(m->tokenizer, &s);
     if (err)
         return err_set(msg, err, "no memory for the tokenizer");
-    struct text text = {r->prompt, strlen(r->prompt)};
-    err = tokenizer_encode(m->tokenizer, s, text, NULL, &r->encode, &e, msg);
-    if (!err)
-        r->prompt_tokens = (int32_t)(e.len && e.special[e.len - 1] ? e.len - 1 : e.len);
-    encoding_free(&e);
+    err = prompt_tokens_left_out(m, s, r->prompt, &work, &r->left_out, msg);
+    encoding_free(&work);
     tokenizer_scratch_free(s);
     return err;
 }
@@ -181,7 +165,7 @@ static enum err identify(struct run *r, struct embed_journal *j, struct errmsg *
         {"--normalize", normalizes(r) ? "yes" : "no"},
         {"--pooling", pooler_mode_name(m->pooler)},
         {"--max-length", length},
-        {"the prompt", r->prompt},
+        {"the prompt", r->prompt ? r->prompt : ""},
         {"--field", o->field},
         {"--id", id},
     };
@@ -307,6 +291,7 @@ int cli_embed(int argc, char **argv) {
     enum err e = embed(&r, &msg);
     exit_code = e ? cli_fail("embed", &msg) : CLI_EXIT_DONE;
     embed_output_close(&r.output, o.resume);
+    buf_free(&r.joined);
     embed_input_close(&r.input);
     cli_engine_close(&r.engine);
     cli_options_free(&o);

@@ -5,12 +5,12 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "service/api_request.h"
 #include "service/bulk.h"
 #include "service/cli.h"
 #include "service/cli_engine.h"
 #include "service/lines.h"
 #include "service/progress.h"
+#include "service/prompt.h"
 #include "service/render.h"
 #include "service/sink.h"
 
@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MIN_DOCUMENT_TOKENS = 16, CONFIG_MAX_BYTES = 16 << 20 };
+enum { CONFIG_MAX_BYTES = 16 << 20 };
 
 enum activation_kind { SCORE_SIGMOID, SCORE_RAW };
 
@@ -45,6 +45,7 @@ struct run {
 
     // The producer's own.
     struct encoding query, document; // without special tokens
+    struct buf joined;               // prompt and text
     bool query_read, query_encoded;
 
     float *query_row; // [dim] by_cosine; owned
@@ -72,21 +73,9 @@ static enum err read_documents(void *ctx, struct bulk_chunk *c, struct errmsg *m
 static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct text text,
                               struct encoding *out, struct errmsg *msg) {
     const struct model *m = r->engine.model;
-    const char *prompt = r->query_encoded ? api_document_prompt(m) : api_query_prompt(m);
+    const char *prompt = r->query_encoded ? prompt_for_document(m) : prompt_for_query(m);
     r->query_encoded = true; // one producer encodes in input order: the query comes first
-    if (!prompt)
-        prompt = m->st.default_prompt;
-    if (!prompt || !*prompt)
-        return tokenizer_encode(m->tokenizer, s, text, NULL, &r->encode, out, msg);
-    struct buf joined = {0};
-    buf_puts(&joined, prompt);
-    buf_append(&joined, text.bytes, text.len);
-    enum err e = joined.failed ? err_set(msg, ERR_NOMEM, "no memory for a text") : ERR_OK;
-    if (!e)
-        e = tokenizer_encode(m->tokenizer, s, (struct text){joined.data, joined.len}, NULL,
-                             &r->encode, out, msg);
-    buf_free(&joined);
-    return e;
+    return prompt_encode(m, s, prompt, text, &r->encode, &r->joined, out, msg);
 }
 
 static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct text text,
@@ -196,13 +185,7 @@ static enum err tokenize_query(struct run *r, struct errmsg *msg) {
     struct text query = {r->o->query, strlen(r->o->query)};
     e = tokenizer_encode(m->tokenizer, s, query, NULL, &bare, &r->query, msg);
     tokenizer_scratch_free(s);
-    size_t taken = r->query.len + tokenizer_special_count(m->tokenizer, true);
-    if (!e && taken + MIN_DOCUMENT_TOKENS > m->max_length)
-        e = err_set(msg, ERR_INVALID,
-                    "the query has %zu tokens; this model takes %zu in all, %d of them for the "
-                    "document, and the query is never cut: shorten it",
-                    r->query.len, m->max_length, MIN_DOCUMENT_TOKENS);
-    return e;
+    return e ? e : prompt_check_query(m, r->query.len, msg);
 }
 
 static enum err prepare(struct run *r, struct errmsg *msg) {
@@ -340,6 +323,7 @@ int cli_rerank(int argc, char **argv) {
     encoding_free(&r.query);
     encoding_free(&r.document);
     buf_free(&r.texts);
+    buf_free(&r.joined);
     mem_free(r.ends);
     mem_free(r.results);
     mem_free(r.query_row);

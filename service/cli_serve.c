@@ -32,7 +32,9 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
         const char *slash = strrchr(m->spec, '/');
         models[i] = (struct model_options){
             .path = paths[i],
-            .name = !by_name || m->name ? m->name : slash ? slash + 1 : m->spec,
+            .name = !by_name || m->name ? m->name
+                    : slash             ? slash + 1
+                                        : m->spec,
             .alias = by_name && !m->alias ? m->spec : m->alias,
             .task = m->task,
             .pool_mode = m->pool_mode,

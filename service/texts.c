@@ -2,6 +2,7 @@
 #include "service/texts.h"
 
 #include "base/mem.h"
+#include "service/prompt.h"
 
 #include <limits.h>
 #include <math.h>
@@ -219,42 +220,17 @@ static enum err tokenizer_failed(struct api_error *err, enum err e) {
     return e;
 }
 
-// Tokens of the prompt that stay out of the pool: what the prompt alone encodes to, but for a
-// special token at its end. Source followed: sentence_transformers SentenceTransformer
-// ._get_prompt_length.
 static enum err prompt_length(struct front_worker *w, struct tokenizer_scratch *scratch,
                               const struct text_rules *rules, size_t *out, struct api_error *err) {
-    *out = 0;
-    const struct model *m = rules->model;
-    if (!rules->prompt || !*rules->prompt || !m->pooler || pooler_includes_prompt(m->pooler))
-        return ERR_OK;
-    struct encode_options options = {
-        .add_special_tokens = true,
-        .truncate = TRUNCATE_LONGEST_FIRST,
-        .max_length = m->max_length,
-    };
-    struct encoding *e = front_worker_encoding(w, 1);
-    struct text prompt = {rules->prompt, strlen(rules->prompt)};
-    enum err failed = tokenizer_encode(m->tokenizer, scratch, prompt, NULL, &options, e, &err->msg);
-    if (failed)
-        return tokenizer_failed(err, failed);
-    *out = e->len && e->special[e->len - 1] ? e->len - 1 : e->len;
-    return ERR_OK;
+    enum err e = prompt_tokens_left_out(rules->model, scratch, rules->prompt,
+                                        front_worker_encoding(w, 1), out, &err->msg);
+    return e ? tokenizer_failed(err, e) : ERR_OK;
 }
 
 static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *scratch,
-                            struct text text, const struct text *pair, size_t at, size_t skip,
+                            struct text text, const struct text *pair, size_t at, size_t left_out,
                             const struct text_rules *rules, struct sequences *out,
                             struct api_error *err) {
-    if (rules->prompt && *rules->prompt && !pair) {
-        struct buf *joined = front_worker_text(w);
-        buf_reset(joined);
-        buf_puts(joined, rules->prompt);
-        buf_append(joined, text.bytes, text.len);
-        if (joined->failed)
-            return no_room(err);
-        text = (struct text){joined->data, joined->len};
-    }
     const struct model *m = rules->model;
     struct encode_options options = {
         .add_special_tokens = true,
@@ -263,15 +239,17 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
         .max_length = m->max_length,
     };
     struct encoding *e = front_worker_encoding(w, 0);
-    enum err failed = tokenizer_encode(m->tokenizer, scratch, text, pair, &options, e, &err->msg);
+    enum err failed =
+        pair ? tokenizer_encode(m->tokenizer, scratch, text, pair, &options, e, &err->msg)
+             : prompt_encode(m, scratch, rules->prompt, text, &options, front_worker_text(w), e,
+                             &err->msg);
     if (failed)
         return tokenizer_failed(err, failed);
     if (e->len > m->max_length)
         return too_long(err, "input", at, e->len, m->max_length);
     if (e->len == 0) // a template without special tokens, and a text of what the normalizer drops
         return api_fail(err, ERR_INVALID, "empty_input", NULL, "input %zu has no tokens", at);
-    // a prompt as long as the model leaves nothing to pool: then all of it is pooled
-    return sequences_add(out, e, skip < e->len ? skip : 0, err);
+    return sequences_add(out, e, prompt_skip(left_out, e), err);
 }
 
 enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
@@ -322,12 +300,13 @@ enum err texts_encode_pairs(struct front_worker *w, struct text query, const str
     enum err e = tokenizer_encode(m->tokenizer, scratch, query, NULL, &bare, q, &err->msg);
     if (e)
         return tokenizer_failed(err, e);
+    e = prompt_check_query(m, q->len, &err->msg);
+    if (e) {
+        err->slug = "query_too_long";
+        err->param = "query";
+        return e;
+    }
     size_t taken = q->len + tokenizer_special_count(m->tokenizer, true);
-    if (taken + PAIR_MIN_DOCUMENT > m->max_length)
-        return api_fail(err, ERR_INVALID, "query_too_long", "query",
-                        "the query has %zu tokens; this model takes at most %zu in all, %d of them "
-                        "for the document, and the query is never cut",
-                        q->len, m->max_length, PAIR_MIN_DOCUMENT);
     size_t most = m->max_length;
     if (rules->max_document && rules->max_document < most - taken)
         most = taken + rules->max_document;

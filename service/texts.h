@@ -65,7 +65,6 @@ struct pair_rules {
     enum truncate_side side; // where
     size_t max_document;     // tokens of a document; 0: what fits
 };
-enum { PAIR_MIN_DOCUMENT = 16 }; // tokens that a query must leave for the document
 
 // ERR_INVALID: query_too_long, context_length_exceeded; ERR_NOMEM.
 enum err texts_encode_pairs(struct front_worker *w, struct text query, const struct text *documents,
