@@ -10,7 +10,8 @@
 
 enum {
     ROW_TASK_FLOATS = 1 << 13, // a share of a row-wise operation, about: a few microseconds
-    BLOCK_ROWS = 128,          // of a linear, about: these rows of x stay in L2 for all panels
+    BLOCK_ROWS = 64,           // of a linear, about: these rows of x stay in L2 for a share
+    PART_FLOATS = 96 << 10,    // of its weights, about, so do these
     SHARES_PER_THREAD = 4,     // of a linear, at least: a thread that is held up holds up little
 };
 
@@ -76,14 +77,10 @@ static void linear_task(void *job, size_t task, int worker) {
     (void)worker;
     const struct linear_job *j = job;
     const struct weight *w = j->w;
-    size_t block = task / j->col_parts, panels = ceil_div(w->rows, w->panel);
-    // A thread's next share lies behind its last one in memory, as long as all go at one pace.
-    size_t at = task % j->col_parts, threads = (size_t)pool_threads(j->d->pool);
-    if (j->col_parts % threads == 0)
-        at = at % threads * (j->col_parts / threads) + at / threads;
+    size_t block = task % j->row_blocks, panels = ceil_div(w->rows, w->panel);
     size_t tile_from, tile_to, p_from, p_to;
     part(j->row_tiles, j->row_blocks, block, &tile_from, &tile_to);
-    part(panels, j->col_parts, at, &p_from, &p_to);
+    part(panels, j->col_parts, task / j->row_blocks, &p_from, &p_to);
     size_t from, to, unused;
     part(j->x.rows, j->row_tiles, tile_from, &from, &unused);
     part(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
@@ -127,14 +124,16 @@ static void run_linear(struct linear_job *j) {
         return;
     }
     size_t panels = ceil_div(w->rows, w->panel), threads = (size_t)pool_threads(d->pool);
+    // Each thread keeps to columns of its own: their weights are read once and stay in its L2 for
+    // all blocks of rows. The activations, which are less, go round.
+    size_t shares = threads > 1 ? threads * SHARES_PER_THREAD : 1;
+    size_t part_panels = at_least(1, PART_FLOATS / (w->panel * w->cols));
     j->row_tiles = ceil_div(j->x.rows, d->k->tile_rows);
     j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
-    j->row_blocks = at_most(j->row_blocks, j->row_tiles);
-    j->col_parts = 1;
-    if (threads > 1)
-        j->col_parts = at_most(panels, ceil_div(threads * SHARES_PER_THREAD, j->row_blocks));
-    if (j->col_parts > threads)
-        j->col_parts = j->col_parts / threads * threads;
+    j->col_parts = at_least(ceil_div(panels, part_panels), ceil_div(shares, j->row_blocks));
+    j->col_parts = at_most(ceil_div(j->col_parts, threads) * threads, panels);
+    j->row_blocks = at_least(j->row_blocks, ceil_div(shares, j->col_parts));
+    j->row_blocks = at_most(at_most(j->row_blocks, OPS_MAX_ROW_BLOCKS), j->row_tiles);
     if (j->norm)
         for (size_t i = 0; i < j->row_blocks; i++)
             atomic_store_explicit(&d->left[i], (unsigned)j->col_parts, memory_order_relaxed);

@@ -16,7 +16,7 @@ struct cpu_device {
     const struct cpu_kernels *k;
     struct pool *pool;
     size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
-    struct slabs slabs; // the memory of weights
+    struct slabs slabs;   // the memory of weights
     float *scratch;       // KERNEL_SCRATCH floats for each thread
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];

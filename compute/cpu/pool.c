@@ -16,13 +16,11 @@ enum { SPIN_US = 50, LINE = 64, STACK_BYTES = 256 << 10 };
 struct pool {
     pool_fn *fn; // the open job; written by the caller while nobody is inside
     void *job;
-    size_t tasks;
     unsigned generation;
     int caller_cpu; // that the workers are kept off, -1 at first
 
     _Alignas(LINE) atomic_uint open; // the open job's generation, 0 when closed
     atomic_bool stop;
-    _Alignas(LINE) atomic_size_t next;  // the next task to claim
     _Alignas(LINE) atomic_int inside;   // workers that may touch the job
     _Alignas(LINE) atomic_int sleepers; // workers in cond_wait, or on their way
 
@@ -32,6 +30,8 @@ struct pool {
     int cpus;             // that this process may use
     cpu_set_t allowed;
     struct worker {
+        _Alignas(LINE) atomic_size_t next; // the next of its own tasks
+        size_t end;                        // of them; written as the job's fields are
         struct pool *pool;
         pthread_t thread;
         int index, cpu; // cpu: its own, where there is one for each thread
@@ -46,12 +46,17 @@ static inline void relax(void) {
 #endif
 }
 
+// Its own tasks first, then what the others have left.
 static void take_tasks(struct pool *p, int worker) {
-    for (;;) {
-        size_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (task >= p->tasks)
-            return;
-        p->fn(p->job, task, worker);
+    for (int i = 0; i < p->threads; i++) {
+        int owner = worker + i < p->threads ? worker + i : worker + i - p->threads;
+        struct worker *w = &p->workers[owner];
+        for (;;) {
+            size_t task = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+            if (task >= w->end)
+                break;
+            p->fn(p->job, task, worker);
+        }
     }
 }
 
@@ -144,10 +149,15 @@ void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
     }
     p->fn = fn;
     p->job = job;
-    p->tasks = tasks;
     place_workers(p);
     p->generation += p->generation == ~0U ? 2 : 1; // never 0
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    size_t each = tasks / (size_t)p->threads, more = tasks % (size_t)p->threads, from = 0;
+    for (int i = 0; i < p->threads; i++) {
+        struct worker *w = &p->workers[i];
+        atomic_store_explicit(&w->next, from, memory_order_relaxed);
+        from += each + ((size_t)i < more ? 1 : 0);
+        w->end = from;
+    }
     atomic_store(&p->open, p->generation);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->mutex);
@@ -166,7 +176,7 @@ void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
 enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
     *out = NULL;
     struct pool *p = mem_alloc_aligned(1, sizeof *p);
-    struct worker *workers = mem_calloc((size_t)threads, sizeof *workers);
+    struct worker *workers = mem_alloc_aligned((size_t)threads, sizeof *workers);
     if (!p || !workers || thread_cond_init(&p->wake) != ERR_OK) {
         mem_free(workers);
         mem_free(p);
@@ -182,7 +192,8 @@ enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
         char name[16];
         snprintf(name, sizeof name, "compute-%d", i % 1000);
         struct thread_options options = {.name = name, .stack_bytes = STACK_BYTES};
-        workers[i] = (struct worker){.pool = p, .index = i};
+        workers[i].pool = p;
+        workers[i].index = i;
         enum err e = thread_start(&workers[i].thread, &options, work, &workers[i], msg);
         if (e != ERR_OK) {
             pool_free(p);

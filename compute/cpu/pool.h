@@ -1,8 +1,10 @@
-// The compute threads: one job at a time, cut into tasks that the threads claim as they get free.
-// The caller takes part; between jobs the workers spin for a few tens of microseconds (the next
-// operation of a forward pass comes sooner) and then sleep, so an idle process uses no CPU. A
-// worker that wakes late is not waited for: the caller finishes the tasks without it. Thread rule:
-// pool_run from one thread at a time.
+// The compute threads: one job at a time, cut into tasks. Each thread begins with its own part of
+// them, neighbouring tasks in order (the same rows in each operation are then in its own cache, the
+// next weights behind the last ones), and then claims what the others have left. The caller takes
+// part; between jobs the workers spin for a few tens of microseconds (the next operation of a
+// forward pass comes sooner) and then sleep, so an idle process uses no CPU. A worker that wakes
+// late is not waited for: the caller finishes the tasks without it. Thread rule: pool_run from one
+// thread at a time.
 #ifndef TRINE_COMPUTE_CPU_POOL_H
 #define TRINE_COMPUTE_CPU_POOL_H
 
