@@ -74,17 +74,19 @@ static void attention_query(const struct attention_share *s, size_t query) {
             if (!(p[i] <= most)) // a NaN wins
                 most = p[i];
         }
-        float keep = expf(before - most);
-        total *= keep;
-        for (size_t d = 0; d < s->head_dim; d++)
-            sum[d] *= keep;
+        float keep = expf(before - most), block_total = 0;
+        float *block = sum + s->head_dim; // summed apart: one chain over all keys drifts
+        memset(block, 0, s->head_dim * sizeof *block);
         for (size_t i = 0; i < n; i++) {
             const float *v = s->v + (from + i) * s->ldv;
             float w = expf(p[i] - most);
-            total += w;
+            block_total += w;
             for (size_t d = 0; d < s->head_dim; d++)
-                sum[d] += w * v[d];
+                block[d] += w * v[d];
         }
+        total = total * keep + block_total;
+        for (size_t d = 0; d < s->head_dim; d++)
+            sum[d] = sum[d] * keep + block[d];
     }
     for (size_t d = 0; d < s->head_dim; d++)
         out[d] = sum[d] / total;

@@ -108,6 +108,8 @@ static void test_attention(struct device *d) {
     attention_case(d, block, 1, 3, 32);
     attention_case(d, over, 1, 3, 64);
     attention_case(d, longer, 1, 2, 32);
+    static const int32_t longest[] = {0, 8192}; // far more keys than one block, no S x S anywhere
+    attention_case(d, longest, 1, 1, 4);
     static const int32_t edge[] = {0, 100, 250, 260, 600, 601}; // sequences across query ranges
     attention_case(d, edge, 5, 2, 20);
 }
