@@ -62,6 +62,8 @@ struct attention_args {
     float scale; // above 0; 1/sqrt(hd), as a rule
 };
 
+// As sentence-transformers pools: `skip` holds in every mode, so that POOL_CLS is the first token
+// behind the prompt. A sequence of which all tokens are skipped is ERR_INVALID.
 struct pool_args {
     enum pool_mode mode;
     struct mat x;              // [N, D]

@@ -258,8 +258,7 @@ static void cpu_read(struct device *d, struct mat x, float *host) {
 static void pooled(const struct pool_args *a, size_t s, size_t *from, size_t *to) {
     *from = (size_t)a->cu_seqlens[s];
     *to = (size_t)a->cu_seqlens[s + 1];
-    // As sentence-transformers: a prompt is masked, but "cls" is the first token whatever the mask.
-    if (a->skip && a->mode != POOL_CLS)
+    if (a->skip)
         *from += at_most((size_t)a->skip[s], *to - *from);
 }
 

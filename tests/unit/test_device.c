@@ -247,7 +247,7 @@ static void test_pool(struct device *d) {
             CHECK_OK(device_sync(d, &msg), msg);
             for (size_t s = 0; s < SEQS; s++) {
                 size_t from = (size_t)cu[s];
-                if (skipping && mode != POOL_CLS)
+                if (skipping)
                     from += (size_t)skip[s];
                 ref_pool((enum pool_mode)mode, x, from, (size_t)cu[s + 1], D, want + s * D);
             }
