@@ -9,9 +9,8 @@
 
 #include "service/service.h"
 
-// For struct http_options, whose ctx is the struct service. api_check_head: true lets the request
-// on, false refuses it with what `refusal` holds.
-bool api_check_head(void *service, struct http_request *r, size_t content_length,
+// For struct http_options, whose ctx is the struct service.
+void api_check_head(void *service, struct http_request *r, size_t content_length,
                     struct http_response *refusal);
 void api_handle(void *service, struct http_request *r);
 

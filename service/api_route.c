@@ -55,7 +55,7 @@ static bool path_matches(const struct api_route *route, const char *path) {
     return strcmp(path, route->path) == 0;
 }
 
-// NULL: no such path, or not with this method; *path_known tells which.
+// NULL: no such path, or not with this method; then *other is the path's route for another one.
 static const struct api_route *find(const struct http_request *r, const struct api_route **other) {
     // http.c leaves the body of an answer to HEAD out
     const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
@@ -131,7 +131,7 @@ static void answer_preflight(const struct service *s, struct http_response *out)
                s->options.cors_origin);
 }
 
-bool api_check_head(void *service, struct http_request *r, size_t content_length,
+void api_check_head(void *service, struct http_request *r, size_t content_length,
                     struct http_response *refusal) {
     struct service *s = service;
     (void)content_length;
@@ -140,7 +140,7 @@ bool api_check_head(void *service, struct http_request *r, size_t content_length
     enum err e = ERR_OK;
     if (!route && other && s->options.cors_origin && strcmp(r->method, "OPTIONS") == 0) {
         answer_preflight(s, refusal);
-        return false;
+        return;
     }
     if (!route)
         e = refuse_path(r, other, &err, refusal);
@@ -149,12 +149,11 @@ bool api_check_head(void *service, struct http_request *r, size_t content_length
     if (!e && strcmp(r->method, "POST") == 0)
         e = check_content_type(r, &err);
     if (!e)
-        return true;
+        return;
     const struct api_route *said = route ? route : other;
     api_refuse(s, r, said ? said->dialect : DIALECT_OPENAI, &err, refusal);
     metrics_count_request(s->metrics, api_route_index(said), refusal->status,
                           clock_now_us() - r->arrived_us);
-    return false;
 }
 
 void api_handle(void *service, struct http_request *r) {

@@ -135,7 +135,9 @@ static int on_http_error(struct mg_connection *conn, int status, const char *wor
     t->x.field_count = 0;
     make_id(t->server, t->x.request.id);
     const struct http_fault *f = &bad_head;
-    if (t->socket.timed_out)
+    if (t->socket.stopped)
+        f = &draining;
+    else if (t->socket.timed_out)
         f = &too_slow;
     else if (t->socket.scan.fault)
         f = t->socket.scan.fault;
@@ -184,12 +186,11 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
     return http_head_decode_path(path);
 }
 
-// Reads the body into x->body. NULL when it is whole; *cut when its sender stopped short.
+// Reads the body into x->body. NULL when it is whole; socket.ended where its sender stopped short.
 static const struct http_fault *read_body(struct http_thread *t, struct mg_connection *conn,
-                                          const struct http_framing *framing, bool *cut) {
+                                          const struct http_framing *framing) {
     struct buf *b = &t->x.body;
     size_t max = framing->chunked ? t->server->options.max_body + 1 : framing->content_length;
-    *cut = false;
     while (b->len < max) {
         // Memory follows what has come, not what was announced.
         size_t step = b->len < BODY_STEP ? BODY_STEP : b->len;
@@ -201,7 +202,8 @@ static const struct http_fault *read_body(struct http_thread *t, struct mg_conne
         if (n == 0 && framing->chunked)
             break;
         if (n <= 0) {
-            *cut = t->socket.ended || !t->socket.timed_out;
+            if (t->socket.stopped)
+                return &draining;
             if (t->socket.timed_out)
                 return &too_slow;
             if (framing->chunked && !t->socket.ended)
@@ -245,10 +247,8 @@ static void end_progress(struct http_server *s) {
 static int refuse_head(struct http_thread *t, struct mg_connection *conn,
                        const struct http_framing *framing) {
     const struct http_response *p = &t->x.response;
-    bool cut = false;
     bool keep = framing->keep_alive && !framing->expects_continue &&
-                framing->content_length <= BODY_DISCARD &&
-                read_body(t, conn, framing, &cut) == NULL;
+                framing->content_length <= BODY_DISCARD && read_body(t, conn, framing) == NULL;
     int status = p->status;
     bool written = write_response(t, p, keep);
     if (!written || !keep)
@@ -268,7 +268,7 @@ static int serve(struct http_thread *t, struct mg_connection *conn) {
     if (s->options.check_head) {
         struct http_response *refusal = &t->x.response;
         *refusal = (struct http_response){0};
-        (void)s->options.check_head(s->options.ctx, &t->x.request, framing.content_length, refusal);
+        s->options.check_head(s->options.ctx, &t->x.request, framing.content_length, refusal);
         if (refusal->status)
             return refuse_head(t, conn, &framing);
     }
@@ -279,9 +279,8 @@ static int serve(struct http_thread *t, struct mg_connection *conn) {
             return 408;
         }
     }
-    bool cut;
-    f = read_body(t, conn, &framing, &cut);
-    if (f && cut && t->socket.ended) {
+    f = read_body(t, conn, &framing);
+    if (f && t->socket.ended) {
         // Short of what was announced: there is no request, and nobody to answer.
         atomic_fetch_add(&s->bad_framing, 1);
         finish_connection(t, conn, false);
@@ -322,7 +321,7 @@ static int on_connection(const struct mg_connection *conn, void **data) {
         k->fd = -1;
         k->phase = HTTP_PHASE_NEW;
         k->deadline_us = clock_now_us() + k->read_timeout_us;
-        k->timed_out = k->ended = k->head_full = false;
+        k->timed_out = k->stopped = k->ended = k->head_full = false;
         k->scan = (struct http_scan){0};
     }
     return 0;

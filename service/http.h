@@ -53,9 +53,9 @@ struct http_options {
     int read_timeout_ms;    // head and body must be whole within it (408 or close)
     int write_timeout_ms;
     // Called on a socket thread before the body is read: a refusal whose status is not 0 is the
-    // answer (404, 405, 401, 413 per route, 415), whatever is returned. content_length is 0 for a
-    // chunked body, which max_body alone limits. May be NULL.
-    bool (*check_head)(void *ctx, struct http_request *r, size_t content_length,
+    // answer (404, 405, 401, 415, 429, 503). content_length is 0 for a chunked body, which max_body
+    // alone limits. May be NULL.
+    void (*check_head)(void *ctx, struct http_request *r, size_t content_length,
                        struct http_response *refusal);
     void (*handle)(void *ctx, struct http_request *r);
     void *ctx;

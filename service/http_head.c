@@ -109,7 +109,8 @@ static bool value_is(const char *value, const char *want) {
     return n == strlen(want) && strncasecmp(value, want, n) == 0;
 }
 
-bool http_head_has_token(const char *list, const char *token) {
+// True when `list` (comma-separated, as in Connection) has the token, case-insensitively.
+static bool has_token(const char *list, const char *token) {
     size_t n = strlen(token);
     while (*list) {
         list += strspn(list, " \t,");
@@ -171,11 +172,9 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
             out->expects_continue = http11;
         } else if (strcasecmp(name, "Connection") == 0) {
             connections++;
-            keep_asked =
-                keep_asked || (connections == 1 && http_head_has_token(value, "keep-alive"));
+            keep_asked = keep_asked || (connections == 1 && has_token(value, "keep-alive"));
             // civetweb takes the connection for another protocol's from then on
-            close_asked = close_asked || http_head_has_token(value, "close") ||
-                          http_head_has_token(value, "upgrade");
+            close_asked = close_asked || has_token(value, "close") || has_token(value, "upgrade");
         }
     }
     if (http11 && hosts == 0)

@@ -56,7 +56,4 @@ const struct http_fault *http_head_decode_path(char *path);
 // Cuts the blanks behind a value, which are no part of it.
 void http_head_trim(char *value);
 
-// True when `list` (comma-separated, as in Connection) has the token, case-insensitively.
-bool http_head_has_token(const char *list, const char *token);
-
 #endif

@@ -74,7 +74,7 @@ bool http_reply_fault(struct http_socket *k, const struct http_request *r,
                       const struct http_fault *f, bool keep_alive, int timeout_ms) {
     char text[320];
     const char *type = f->status == 503   ? "unavailable"
-                       : f->status == 500 ? "internal_error"
+                       : f->status == 500 ? "internal"
                                           : "invalid_request_error";
     int n =
         snprintf(text, sizeof text,

@@ -165,6 +165,7 @@ static int wait_readable(struct http_socket *s, struct pollfd *fd) {
         if (rc < 0 && errno != EINTR)
             return -1;
         if (rc > 0 && both[1].revents) {
+            s->stopped = true;
             errno = ECANCELED;
             return -1;
         }

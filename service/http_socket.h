@@ -6,9 +6,8 @@
 //           where civetweb's loop would spin;
 //   poll    one deadline for a whole head and body (civetweb starts its timer anew with each read),
 //           and an end to every wait when the server stops;
-//   recv    the first byte's time, the strict scan of a head while its bytes are still as they
-//   came,
-//           and whether a head filled civetweb's whole buffer.
+//   recv    the first byte's time, the strict scan of a head while its bytes are as they came, and
+//           whether a head filled civetweb's whole buffer.
 // They also tell which fd a connection has, which civetweb does not.
 // Thread rule: a http_socket belongs to its thread; a http_gate is shared by a server's threads.
 #ifndef TRINE_SERVICE_HTTP_SOCKET_H
@@ -62,6 +61,7 @@ struct http_socket {
     size_t buffered;       // bytes there: a head, and what came with it
     struct http_scan scan; // of the head there
     bool timed_out;        // the deadline passed while waiting
+    bool stopped;          // the server stopped while waiting
     bool ended;            // the client closed or reset its side
     bool head_full;        // the last read filled the buffer
 };

@@ -105,7 +105,7 @@ static void kit_handle(void *ctx, struct http_request *r) {
     pthread_mutex_unlock(&kit_lock);
 }
 
-static bool kit_check_head(void *ctx, struct http_request *r, size_t content_length,
+static void kit_check_head(void *ctx, struct http_request *r, size_t content_length,
                            struct http_response *refusal) {
     (void)ctx;
     if (strcmp(r->path, "/secret") == 0) {
@@ -115,7 +115,6 @@ static bool kit_check_head(void *ctx, struct http_request *r, size_t content_len
     } else if (strcmp(r->path, "/small") == 0 && content_length > 100) {
         refusal->status = 413;
     }
-    return refusal->status == 0;
 }
 
 KIT struct http_options kit_options(void) {

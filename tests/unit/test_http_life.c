@@ -187,6 +187,34 @@ static void test_drain_and_stop(void) {
     close(fd);
 }
 
+// What is still arriving when the server stops is told so, and is no malformed request.
+static void test_stop_while_arriving(void) {
+    static const char *const parts[] = {
+        "GET /now HTTP/1.1\r\nHo",
+        "POST /now HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n12345",
+        "POST /now HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\n12",
+    };
+    enum { PARTS = sizeof parts / sizeof *parts };
+    struct http_options o = kit_options();
+    o.read_timeout_ms = 10000;
+    if (!kit_start(o))
+        return;
+    int fds[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        fds[i] = kit_dial();
+        kit_send(fds[i], parts[i]);
+    }
+    AWAIT(stats().open_connections == PARTS);
+    kit_sleep_ms(50);
+    CHECK(kit_stop(5000000) < 1000000);
+    for (int i = 0; i < PARTS; i++) {
+        struct reply r;
+        CHECK_INT(kit_reply(fds[i], &r), 503);
+        CHECK(strstr(r.body, "\"code\":\"draining\""));
+        close(fds[i]);
+    }
+}
+
 static void test_start_failures(void) {
     struct errmsg msg = {0};
     struct http_server *second = NULL;
@@ -371,6 +399,7 @@ int main(void) {
     }
     test_write_deadline();
     test_drain_and_stop();
+    test_stop_while_arriving();
     if (kit_start(kit_options())) {
         test_start_failures();
         test_no_memory();
