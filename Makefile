@@ -11,8 +11,9 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
 CFLAGS  ?= -O2 -g
-CFLAGS  += -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
-LDLIBS  := -lcivetweb -lcjson -lopenblas -lutf8proc -lcurl -lcrypto -lm -lpthread
+# What every file needs whatever CFLAGS a user gives; an instruction set's files add theirs.
+NEEDED  := -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
+LDLIBS  := -lcivetweb -lcjson -lutf8proc -lcurl -lcrypto -lm -lpthread -ldl
 
 SANFLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS_tsan  := -fsanitize=thread
@@ -29,8 +30,8 @@ MAIN    := service/main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # One file per instruction set, picked at run time; only these files get its flags.
-%_avx2.o:   CFLAGS += -O3 -mavx2 -mfma -mf16c
-%_avx512.o: CFLAGS += -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+%_avx2.o:   NEEDED += -O3 -mavx2 -mfma -mf16c
+%_avx512.o: NEEDED += -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
 
 UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/golden/*.c))
@@ -47,7 +48,7 @@ $(BUILD)/libtrine.a: $(LIBOBJS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CFLAGS) $(NEEDED) $(SANFLAGS) -MMD -MP -c -o $@ $<
 
 # Rewritten only when the commit is another, so that version.o is rebuilt then and only then.
 $(BUILD)/commit: FORCE
@@ -55,7 +56,7 @@ $(BUILD)/commit: FORCE
 	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
 FORCE:
 $(BUILD)/service/version.o: $(BUILD)/commit
-$(BUILD)/service/version.o: CFLAGS += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
+$(BUILD)/service/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
@@ -84,18 +85,20 @@ test:
 	@tests/run.sh
 
 # Threads are what TSan is for: the pools, the scheduler and HTTP.
-TSAN_UNIT := test_device test_kernels test_scheduler test_front test_http test_http_life test_log
+TSAN_UNIT := test_device test_device_bits test_device_pool test_scheduler test_front test_http \
+             test_http_life test_tokenizer
 test-programs:
 	@$(MAKE) --no-print-directory all units goldens benches
 	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers
-	@$(MAKE) --no-print-directory SAN=tsan all $(foreach t,$(TSAN_UNIT),$(if $(wildcard tests/unit/$(t).c),build/tsan/tests/unit/$(t)))
+	@$(MAKE) --no-print-directory SAN=tsan all $(TSAN_UNIT:%=build/tsan/tests/unit/%)
+	@echo '$(TSAN_UNIT)' >build/tsan-units
 
 # Real weights against numbers that sentence-transformers gave (committed), and token ids against
 # the tokenizers package.
 real: all
 	@tools/real.sh
 # Real weights against the reference libraries themselves, which this installs (some 3 GB, once).
-parity: all
+parity: all build/bench/tokenize_lines
 	@tools/parity.sh
 # The official clients against the server.
 clients: all

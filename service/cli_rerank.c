@@ -71,11 +71,23 @@ static enum err read_documents(void *ctx, struct bulk_chunk *c, struct errmsg *m
 }
 
 static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct text text,
-                              struct encoding *out, struct errmsg *msg) {
+                              struct encoding *out, int32_t *skip, struct errmsg *msg) {
     const struct model *m = r->engine.model;
-    const char *prompt = r->query_encoded ? prompt_for_document(m) : prompt_for_query(m);
-    r->query_encoded = true; // one producer encodes in input order: the query comes first
-    return prompt_encode(m, s, prompt, text, &r->encode, &r->joined, out, msg);
+    bool is_query = !r->query_encoded; // one producer encodes in input order: it comes first
+    r->query_encoded = true;
+    const char *prompt = is_query ? prompt_for_query(m) : prompt_for_document(m);
+    struct encode_options options = r->encode;
+    if (is_query) // never cut
+        options.truncate = TRUNCATE_NONE;
+    enum err e = prompt_encode(m, s, prompt, text, &options, &r->joined, out, msg);
+    size_t left_out = 0;
+    if (!e && is_query && out->len > m->max_length)
+        e = err_set(msg, ERR_INVALID, "the query has %zu tokens; this model takes at most %zu",
+                    out->len, m->max_length);
+    if (!e) // the query comes once and documents share a prompt that few models have
+        e = prompt_tokens_left_out(m, s, prompt, &r->document, &left_out, msg);
+    *skip = (int32_t)prompt_skip(left_out, out);
+    return e;
 }
 
 static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct text text,
@@ -84,7 +96,7 @@ static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct t
     const struct encode_options bare = {.truncate = TRUNCATE_NONE};
     *skip = 0;
     if (r->by_cosine)
-        return encode_single(r, s, text, out, msg);
+        return encode_single(r, s, text, out, skip, msg);
     const struct tokenizer *t = r->engine.model->tokenizer;
     enum err e = tokenizer_encode(t, s, text, NULL, &bare, &r->document, msg);
     return e ? e : tokenizer_assemble(t, &r->query, &r->document, &r->encode, out, msg);

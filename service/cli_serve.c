@@ -12,6 +12,7 @@
 #include "service/service.h"
 #include "service/store.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,47 +45,65 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
     return ERR_OK;
 }
 
-// OpenBLAS starts threads when it is loaded, before main can block anything: a signal that comes
-// while no thread of ours waits for it is delivered to one of those, and would end the process.
-// This handler runs there and hands the signal on; during the drain it is the second one.
-static pthread_t main_thread;
-static atomic_bool ending;
+// The signals' thread decides by this what a signal means.
+enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_ENDING };
 
-static void hand_on(int signal_number) {
-    if (!atomic_load(&ending))
-        pthread_kill(main_thread, signal_number);
-    else if (signal_number != SIGHUP)
-        _exit(1);
-}
+static struct {
+    sigset_t set;
+    atomic_int state; // enum serve_state
+    sem_t end;        // posted once, by the signal that ends a ready service
+} signals;
 
-// Sleeps until a signal ends the service. SIGHUP is survived.
-static void wait_for_end(const sigset_t *signals) {
+// Takes the process's signals, blocked everywhere, one at a time: so none is lost between two waits
+// and no handler ever runs. Nothing was accepted before the service is ready: the first signal ends
+// it at once then. Later the first one begins the drain and the second ends the process.
+static void *signal_thread(void *arg) {
+    (void)arg;
     for (;;) {
         int signal_number;
-        if (sigwait(signals, &signal_number) != 0)
+        if (sigwait(&signals.set, &signal_number) != 0)
             continue;
         if (signal_number == SIGHUP) {
             log_warn("SIGHUP: nothing to reload, serving on");
             continue;
         }
-        atomic_store(&ending, true);
-        log_info("%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
-        return;
+        int ready = SERVE_READY;
+        if (atomic_compare_exchange_strong(&signals.state, &ready, SERVE_ENDING)) {
+            log_info("%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+            sem_post(&signals.end);
+        } else {
+            _exit(ready == SERVE_LOADING ? CLI_EXIT_DONE : CLI_EXIT_FAILED);
+        }
     }
 }
 
-// A second signal during the drain ends the process at once.
-static void *end_at_once(void *arg) {
-    const sigset_t *signals = arg;
-    int signal_number = 0;
-    while (sigwait(signals, &signal_number) != 0 || signal_number == SIGHUP)
+// Before any other thread: they inherit the mask.
+static enum err take_signals(struct errmsg *msg) {
+    sigemptyset(&signals.set);
+    sigaddset(&signals.set, SIGTERM);
+    sigaddset(&signals.set, SIGINT);
+    sigaddset(&signals.set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals.set, NULL);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+    if (sem_init(&signals.end, 0, 0) != 0)
+        return err_set(msg, ERR_INTERNAL, "cannot make a semaphore");
+    pthread_t thread;
+    struct thread_options t = {.name = "signals"};
+    enum err e = thread_start(&thread, &t, signal_thread, NULL, msg);
+    if (!e)
+        pthread_detach(thread);
+    return e;
+}
+
+static void wait_for_end(void) {
+    atomic_store(&signals.state, SERVE_READY);
+    while (sem_wait(&signals.end) != 0)
         ;
-    _exit(1);
 }
 
 static int serve(struct service *s, const struct cli_options *o, const struct model_options *models,
-                 const sigset_t *signals, struct errmsg *msg) {
-    static sigset_t second; // the watcher of the second signal outlives this frame
+                 struct errmsg *msg) {
     struct device *d = NULL;
     struct cpu_options cpu = {.threads = o->threads};
     int64_t start = clock_now_us();
@@ -96,14 +115,11 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     bool drained = true;
     if (!e) {
         log_info("ready in %lld ms on %s", (long long)(clock_now_us() - start) / 1000, d->describe);
-        printf("listening on http://%s:%d\n", s->options.host, http_port(s->http));
+        bool v6 = strchr(s->options.host, ':') != NULL;
+        printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
+               http_port(s->http));
         fflush(stdout);
-        wait_for_end(signals);
-        pthread_t watcher;
-        second = *signals;
-        struct thread_options t = {.name = "second-signal"};
-        if (thread_start(&watcher, &t, end_at_once, &second, NULL) == ERR_OK)
-            pthread_detach(watcher);
+        wait_for_end();
         drained = service_drain(s, (int64_t)s->options.drain_timeout_s * 1000000);
         if (!drained)
             log_warn("drain timed out with requests in progress");
@@ -116,25 +132,25 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     return drained ? CLI_EXIT_DONE : CLI_EXIT_FAILED;
 }
 
-// --check: everything is read and bound, nothing listens.
-static int check(const struct cli_options *o, const struct model_options *models,
+// --check: everything that serving would need is read, bound and opened, then let go.
+static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
     struct cpu_options cpu = {.threads = o->threads};
     enum err e = cpu_device_new(&cpu, &d, msg);
     if (!e)
+        e = service_load_models(s, d, models, o->model_count, msg);
+    if (!e) {
         printf("device: %s\n", d->describe);
-    for (size_t i = 0; !e && i < o->model_count; i++) {
-        struct model *m = NULL;
-        e = model_load(&models[i], d, &m, msg);
-        if (!e)
+        for (size_t i = 0; i < s->model_count; i++) {
+            const struct model *m = s->models[i];
             printf("model %s: %s, %s, %zu tokens at most, %zu MiB of weights, from %s\n", m->name,
                    task_name(m->task), m->config.architecture, m->max_length, m->weight_bytes >> 20,
                    m->path);
-        model_free(m);
+        }
+        printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }
-    if (!e)
-        printf("would listen on http://%s:%d\n", o->service.host, o->service.port);
+    service_close(s);
     cpu_device_free(d);
     return e ? cli_fail("serve", msg) : CLI_EXIT_DONE;
 }
@@ -146,33 +162,19 @@ int cli_serve(int argc, char **argv) {
         return exit_code;
     log_init((enum log_level)o.log_level, o.log_json);
 
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    main_thread = pthread_self();
-    struct sigaction hand = {.sa_handler = hand_on, .sa_flags = SA_RESTART};
-    sigaction(SIGTERM, &hand, NULL);
-    sigaction(SIGINT, &hand, NULL);
-    sigaction(SIGHUP, &hand, NULL);
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGPIPE, &ignore, NULL);
-
     struct errmsg msg = {0};
     struct model_options *models = mem_calloc(o.model_count, sizeof *models);
     char **paths = mem_calloc(o.model_count, sizeof *paths);
-    enum err e = models && paths ? find_models(&o, models, paths, &msg)
-                                 : err_set(&msg, ERR_NOMEM, "no memory");
+    enum err e = models && paths ? take_signals(&msg) : err_set(&msg, ERR_NOMEM, "no memory");
+    if (!e)
+        e = find_models(&o, models, paths, &msg);
     struct service s;
-    if (!e && o.check) {
-        exit_code = check(&o, models, &msg);
-    } else {
-        if (!e)
-            e = service_open(&s, &o.service, &msg);
-        exit_code = e ? cli_fail("serve", &msg) : serve(&s, &o, models, &signals, &msg);
-    }
+    if (!e)
+        e = service_open(&s, &o.service, &msg);
+    if (e)
+        exit_code = cli_fail("serve", &msg);
+    else
+        exit_code = o.check ? check(&s, &o, models, &msg) : serve(&s, &o, models, &msg);
     for (size_t i = 0; paths && i < o.model_count; i++)
         mem_free(paths[i]);
     mem_free(paths);

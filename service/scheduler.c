@@ -50,6 +50,7 @@ struct scheduler {
     int64_t swept_us;
     int64_t share_us[LANE_COUNT]; // device time lately, halved when it fills the window
     int64_t lap_us;               // since when the running slot has had the device
+    bool bulk_waits;              // bulk was queued or set aside when the batch began
 };
 
 // ---- lists
@@ -257,11 +258,14 @@ static void deliver(struct scheduler *s, enum lane lane, enum err err, const str
 
 // ---- the engine thread
 
-// Books the time since the last lap to the lane that had the device.
+// Books the time since the last lap to the lane that had the device. Interactive time counts only
+// while bulk waits: an idle bulk lane must not save up a right to the device, which would hold up
+// interactive work once bulk comes.
 static void lap(struct scheduler *s, enum lane lane) {
     int64_t now = clock_now_us(), us = now - s->lap_us;
     s->lap_us = now;
-    s->share_us[lane] += us;
+    if (lane == LANE_BULK || s->bulk_waits)
+        s->share_us[lane] += us;
     atomic_fetch_add(&s->busy_us, (uint64_t)us);
     if (s->share_us[LANE_INTERACTIVE] + s->share_us[LANE_BULK] > SHARE_WINDOW_US)
         for (int i = 0; i < LANE_COUNT; i++)
@@ -286,11 +290,11 @@ static bool run_one(struct scheduler *s, enum lane lane) {
         s->swept_us = now;
         sweep_lane(s, lane == LANE_BULK ? LANE_INTERACTIVE : LANE_BULK, now, &list);
     }
-    bool any = cut_batch(s, lane, now);
+    bool any = cut_batch(s, lane, now), dropped = list.head != NULL;
     pthread_mutex_unlock(&s->mutex);
     ended_call(&list);
     if (!any)
-        return list.head != NULL;
+        return dropped;
     struct forward_hooks hooks = {.pause = lane == LANE_BULK ? pause_bulk : NULL, .ctx = s};
     struct errmsg msg = {0};
     enum err err = engine_slot_run(&s->engine, &s->engine.slots[lane], &hooks, &msg);
@@ -335,13 +339,11 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
 // Waits until a lane has work; false when the thread must end.
 static bool wait_for_work(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
-    s->stats.working = false;
     while (!s->stopping && !s->lanes[LANE_INTERACTIVE].head && !s->lanes[LANE_BULK].head) {
         int64_t now = clock_now_us();
         atomic_store(&s->heartbeat_us, now);
         thread_cond_wait_until(&s->wake, &s->mutex, now + HEARTBEAT_US);
     }
-    s->stats.working = true;
     bool go_on = !s->stopping;
     pthread_mutex_unlock(&s->mutex);
     return go_on;
@@ -363,11 +365,10 @@ static void *engine_thread(void *arg) {
     while (wait_for_work(s)) {
         s->lap_us = clock_now_us();
         atomic_store(&s->heartbeat_us, s->lap_us);
-        bool bulk_waits = false;
         pthread_mutex_lock(&s->mutex);
-        bulk_waits = s->lanes[LANE_BULK].head != NULL;
+        s->bulk_waits = s->lanes[LANE_BULK].head != NULL;
         pthread_mutex_unlock(&s->mutex);
-        if (bulk_waits && bulk_is_short(s) && run_one(s, LANE_BULK))
+        if (s->bulk_waits && bulk_is_short(s) && run_one(s, LANE_BULK))
             continue;
         if (!run_one(s, LANE_INTERACTIVE))
             run_one(s, LANE_BULK);

@@ -25,7 +25,6 @@ struct scheduler_stats {
     uint64_t busy_us;                  // device time
     size_t queued_tokens, queued_jobs; // now
     int64_t heartbeat_us;              // when the engine thread last looked at its queue
-    bool working;                      // it is inside a batch
     size_t workspace_bytes;
 };
 

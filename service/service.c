@@ -129,11 +129,11 @@ bool service_drain(struct service *s, int64_t timeout_us) {
     atomic_store(&s->state, SERVICE_DRAINING);
     if (s->scheduler)
         scheduler_drain(s->scheduler);
-    while (http_in_progress(s->http) && clock_now_us() < until) {
+    bool drained = false;
+    while (!(drained = http_in_progress(s->http) == 0) && clock_now_us() < until) {
         struct timespec nap = {.tv_nsec = 5000000};
         nanosleep(&nap, NULL);
     }
-    bool drained = http_in_progress(s->http) == 0;
     http_drain(s->http);
     return drained;
 }

@@ -24,7 +24,7 @@ run() {
     if [ "$rc" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
     if [ "$rc" -eq 0 ] && [ "$p" -eq 0 ] && [ "$s" -eq 0 ]; then f=1; fi # said nothing: not a pass
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '%-44s %6d passed, %d failed%s (%d s)\n' "$label" "$p" "$f" "${s:+, $s skipped}" $((SECONDS - started))
+    printf '%-44s %6d passed, %d failed%s (%d s)\n' "$label" "$p" "$f" "$([ "$s" -eq 0 ] || echo ", $s skipped")" $((SECONDS - started))
     if [ "$f" -ne 0 ]; then
         echo "---- $label (exit $rc), the end of $log:"
         tail -n 40 "$log"
@@ -43,20 +43,19 @@ export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=pri
 export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
 unset OPENBLAS_CORETYPE
 
-for variant in "" asan/; do
-    for program in build/${variant}tests/unit/test_* build/${variant}tests/golden/test_*; do
-        case $program in *.o | *.d) continue ;; esac
-        [ -x "$program" ] && run "${variant:-release/}${program##*/}" "$program"
-    done
+# The sources say what there is to run: a program that was not built is a failure, not silence.
+program() {
+    if [ -x "$2" ]; then run "$@"; else run "$1" bash -c "echo '$2 was not built'; exit 1"; fi
+}
+names() { for source in $1; do basename "$source" .c; done; }
+for variant in release asan; do
+    folder=build/${variant/release/.}
+    for name in $(names 'tests/unit/test_*.c'); do program "$variant/$name" "$folder/tests/unit/$name"; done
+    for name in $(names 'tests/golden/test_*.c'); do program "$variant/$name" "$folder/tests/golden/$name"; done
 done
-for program in build/tsan/tests/unit/test_*; do
-    case $program in *.o | *.d) continue ;; esac
-    [ -x "$program" ] && run "tsan/${program##*/}" "$program"
-done
-for program in build/asan/tests/fuzz/fuzz_*; do
-    case $program in *.o | *.d) continue ;; esac
-    name=${program##*/fuzz_}
-    [ -x "$program" ] && run "asan/corpus/$name" "$program" "tests/fuzz/corpus/$name"
+for name in $(cat build/tsan-units); do program "tsan/$name" "build/tsan/tests/unit/$name"; done
+for name in $(names 'tests/fuzz/fuzz_*.c'); do
+    program "asan/corpus/${name#fuzz_}" "build/asan/tests/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}"
 done
 for script in tests/http/test_*.py; do
     name=${script##*/}
@@ -65,7 +64,8 @@ for script in tests/http/test_*.py; do
 done
 
 check includes tools/check_includes.sh
-check format bash -c 'git ls-files "*.c" "*.h" | grep -v unicode_tables | xargs clang-format --dry-run -Werror'
+check format bash -c 'set -o pipefail; find . -path ./build -prune -o -name "*.[ch]" -print | grep -v unicode_tables |
+    xargs clang-format --dry-run -Werror'
 check cppcheck tools/check_static.sh cppcheck
 check clang-tidy tools/check_static.sh clang-tidy
 check gcc-analyzer tools/check_static.sh analyzer

@@ -13,9 +13,13 @@ cppcheck)
         --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -j2 -I. $portable 2>&1
     ;;
 clang-tidy)
+    # its count of suppressed warnings goes to stderr; what fails to run at all fails xargs
     # shellcheck disable=SC2086
-    echo $portable | tr ' ' '\n' | xargs -P2 -n4 sh -c 'clang-tidy --quiet "$@" -- '"$flags"' 2>/dev/null' _ | tee build/clang-tidy.log
-    ! grep -qE '(warning|error):' build/clang-tidy.log
+    echo $portable | tr ' ' '\n' | xargs -P2 -n4 sh -c 'clang-tidy --quiet "$@" -- '"$flags" _ >build/clang-tidy.log 2>build/clang-tidy.err
+    rc=$?
+    cat build/clang-tidy.log
+    [ $rc -eq 0 ] || cat build/clang-tidy.err
+    [ $rc -eq 0 ] && ! grep -qE '(warning|error):' build/clang-tidy.log
     ;;
 analyzer)
     # gcc 12 takes a struct that another file's function returns for uninitialised: that check is off

@@ -74,8 +74,7 @@ static enum err choose_gemm(enum cpu_gemm asked, const struct cpu_kernels *k, si
     }
     if (asked == CPU_GEMM_OWN || (asked == CPU_GEMM_AUTO && k != &kernels_generic))
         return ERR_OK;
-    *openblas_rows = gemm_openblas_init();
-    return *openblas_rows ? ERR_OK : err_set(msg, ERR_NOMEM, "cpu device: no memory");
+    return gemm_openblas_init(openblas_rows, msg);
 }
 
 enum err cpu_device_new(const struct cpu_options *options, struct device **out,

@@ -5,17 +5,51 @@
 #include "base/mem.h"
 
 #include <cblas.h>
+#include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static size_t tile_rows;
+
+// OpenBLAS is loaded when it is first asked for, which on a CPU with AVX2 is never: a process that
+// is linked with it has its worker threads (which cannot be ended when memory is short, so that the
+// process hangs at exit) and 60 KiB of thread-local memory in each thread of its own.
+static struct {
+    __typeof__(&cblas_sgemm) sgemm;
+    __typeof__(&openblas_set_num_threads) set_num_threads;
+    __typeof__(&openblas_get_corename) get_corename;
+} blas;
+
+// dlsym gives functions as data pointers, which POSIX lets be copied so.
+static bool find_function(void *library, const char *name, void *function) {
+    void *symbol = dlsym(library, name);
+    memcpy(function, &symbol, sizeof symbol);
+    return symbol != NULL;
+}
+
+static enum err load(struct errmsg *msg) {
+    if (blas.sgemm)
+        return ERR_OK;
+    (void)setenv("OPENBLAS_NUM_THREADS", "1", 1); // or it starts its own pool as it loads
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return err_set(msg, ERR_NOT_FOUND, "cannot load OpenBLAS (package libopenblas0): %s",
+                       dlerror());
+    if (find_function(library, "openblas_set_num_threads", &blas.set_num_threads) &&
+        find_function(library, "openblas_get_corename", &blas.get_corename) &&
+        find_function(library, "cblas_sgemm", &blas.sgemm))
+        return ERR_OK;
+    blas.sgemm = NULL;
+    dlclose(library);
+    return err_set(msg, ERR_UNSUPPORTED, "libopenblas.so.0 lacks cblas_sgemm or its own controls");
+}
 
 static void sgemm(size_t rows, size_t out, size_t in, const float *x, size_t ldx, const float *w,
                   float *y, size_t ldy) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)out, (blasint)in,
-                1.0F, x, (blasint)ldx, w, (blasint)in, 0.0F, y, (blasint)ldy);
+    blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)out, (blasint)in,
+               1.0F, x, (blasint)ldx, w, (blasint)in, 0.0F, y, (blasint)ldy);
 }
 
 // True when equal rows give equal bits at every place of a call of `tile` rows.
@@ -51,7 +85,7 @@ static void find_tile(void) {
     mem_free(memory);
 }
 
-const char *gemm_openblas_core(void) { return openblas_get_corename(); }
+const char *gemm_openblas_core(void) { return blas.get_corename(); }
 
 static bool core_is(const char *const *names) {
     for (; *names; names++)
@@ -76,20 +110,23 @@ static void warn_of_core(void) {
 #endif
 }
 
-static void init(void) {
-    openblas_set_num_threads(1);
-    warn_of_core();
-}
-
-size_t gemm_openblas_init(void) {
+enum err gemm_openblas_init(size_t *rows, struct errmsg *msg) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    pthread_once(&once, init);
+    static bool warned;
     pthread_mutex_lock(&mutex);
-    if (tile_rows == 0)
+    enum err e = load(msg);
+    if (!e && !warned) {
+        blas.set_num_threads(1);
+        warn_of_core();
+        warned = true;
+    }
+    if (!e && tile_rows == 0)
         find_tile(); // asked again where memory was out
-    size_t rows = tile_rows;
+    *rows = tile_rows;
+    if (!e && tile_rows == 0)
+        e = err_set(msg, ERR_NOMEM, "no memory to try OpenBLAS");
     pthread_mutex_unlock(&mutex);
-    return rows;
+    return e;
 }
 
 bool gemm_openblas_fits(size_t tile, size_t out, size_t in) {

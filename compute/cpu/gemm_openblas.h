@@ -13,9 +13,9 @@
 #include <stdbool.h>
 
 // Sets OpenBLAS to one thread, finds its row tile, and warns (once) when its core is below this
-// CPU's features, as OPENBLAS_CORETYPE=Haswell makes it on an AVX-512 machine. Returns the rows of
-// a tile, 0 when memory is out.
-size_t gemm_openblas_init(void);
+// CPU's features, as OPENBLAS_CORETYPE=Haswell makes it on an AVX-512 machine. *rows: of a tile.
+// Loads the library at the first call. ERR_NOT_FOUND, ERR_UNSUPPORTED, ERR_NOMEM.
+enum err gemm_openblas_init(size_t *rows, struct errmsg *msg) MUST_CHECK;
 const char *gemm_openblas_core(void); // "SkylakeX"
 
 // Whether a padded call's rows fit a thread's scratch.

@@ -47,7 +47,7 @@ static void test_defaults(void) {
     CHECK_STR(o.service.host, "127.0.0.1");
     CHECK_INT(o.service.port, 8080);
     CHECK_INT(o.service.max_client_batch, 2048);
-    CHECK_INT(o.service.max_connections, 512);
+    CHECK_INT(o.service.max_connections, 256);
     CHECK_INT(o.service.request_timeout_s, 60);
     CHECK_INT(o.service.drain_timeout_s, 30);
     CHECK_INT(o.service.max_body, 32 << 20);
