@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "service/http_exchange.h"
 
+#include <arpa/inet.h>
 #include <civetweb.h>
 #include <errno.h>
 #include <signal.h>
@@ -410,7 +411,8 @@ static struct mg_context *start_civetweb(struct http_server *s) {
     const struct http_options *o = &s->options;
     char address[300], threads[24], day[] = "86400000", head[24];
     bool v6 = strchr(o->host, ':') != NULL;
-    snprintf(address, sizeof address, v6 ? "[%s]:%d" : "%s:%d", o->host, o->port);
+    const char *host = strcmp(o->host, "localhost") == 0 ? "127.0.0.1" : o->host;
+    snprintf(address, sizeof address, v6 ? "[%s]:%d" : "%s:%d", host, o->port);
     snprintf(threads, sizeof threads, "%zu", o->max_connections);
     snprintf(head, sizeof head, "%d", HEAD_BYTES);
     const char *options[] = {"listening_ports", address, "num_threads", threads,
@@ -468,15 +470,31 @@ static void cause_of(const char *complaint, char *out, size_t size) {
         snprintf(out, size, "%s", complaint[0] ? complaint : "unknown cause");
 }
 
+// civetweb reads an IPv4 address with sscanf, so that 256.0.0.0 would be 0.0.0.0, every interface.
+static enum err check_host(const char *host, struct errmsg *msg) {
+    unsigned char address[16];
+    if (!host || !*host)
+        return err_set(msg, ERR_INVALID, "cannot listen: no address given");
+    if (inet_pton(AF_INET, host, address) == 1 || strcmp(host, "localhost") == 0)
+        return ERR_OK;
+    if (inet_pton(AF_INET6, host, address) != 1)
+        return err_set(msg, ERR_INVALID,
+                       "cannot listen on '%s': not an address (as 127.0.0.1, 0.0.0.0 or ::1)",
+                       host);
+    if (!mg_check_feature(MG_FEATURES_IPV6))
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "cannot listen on %s: this system's libcivetweb is built without IPv6",
+                       host);
+    return ERR_OK;
+}
+
 enum err http_start(const struct http_options *options, struct http_server **out,
                     struct errmsg *msg) {
     *out = NULL;
-    static const char host_chars[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-";
     const char *host = options->host;
-    if (!host || !host[0] || strlen(host) > 255 || strspn(host, host_chars) != strlen(host))
-        return err_set(msg, ERR_INVALID, "cannot listen on '%s': not a host name or address",
-                       host ? host : "");
+    enum err bad = check_host(host, msg);
+    if (bad)
+        return bad;
     if (options->port < 0 || options->port > 65535)
         return err_set(msg, ERR_INVALID, "cannot listen on port %d", options->port);
     if (options->max_connections < 1 || options->max_connections > 16384)
