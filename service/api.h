@@ -1,5 +1,6 @@
 // The API: routes, dialects and the life of a request. Role: what http.h's options are given.
-// A request goes: check_head (socket thread: path, method, key, content type) -> handle (socket
+// A request goes: check_head (socket thread: path, method, key, content type, and
+// whether the queue has room for a large body) -> handle (socket
 // thread: reserves room in the queue, posts to the front pool) -> a pool thread parses, validates
 // and tokenizes into a job and submits it -> the engine's `done` posts it back -> a pool thread
 // renders and answers. No thread ever sleeps for another.

@@ -207,7 +207,8 @@ static enum err encode_inputs(struct api_request *q, struct classify *c,
 
 enum err api_tei_predict(struct api_request *q, struct api_error *err) {
     static const char *const known[] = {
-        "model", "inputs", "raw_scores", "truncate", "truncation_direction", "parameters",
+        "model",      "inputs",   "raw_scores", "truncate", "truncation_direction",
+        "parameters", "priority",
     };
     api_count_unknown(q, known, sizeof known / sizeof *known);
     struct classify *c;

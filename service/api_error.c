@@ -72,7 +72,7 @@ static bool is_tei_validation(const struct api_error *e) {
     return ours && !slug_is(e, "empty_input") && !slug_is(e, "invalid_token_id");
 }
 
-int api_error_status(const struct api_error *e, enum dialect d) {
+static int status_in(const struct api_error *e, enum dialect d) {
     if (e->status)
         return e->status;
     if (d == DIALECT_TEI && is_tei_validation(e))
@@ -136,7 +136,7 @@ static void put_openai(struct buf *out, const struct api_error *e, int status) {
 }
 
 void api_error_render(const struct api_error *e, enum dialect d, struct http_response *out) {
-    out->status = api_error_status(e, d);
+    out->status = status_in(e, d);
     out->content_type = "application/json";
     buf_reset(&out->body);
     buf_putc(&out->body, '{');

@@ -18,7 +18,7 @@ struct api_error {
     struct errmsg msg;
     const char *slug;  // the OpenAI shape's `code`; NULL: the one that fits msg.code
     const char *param; // the field at fault, or NULL
-    int status;        // 0: what api_error_status gives
+    int status;        // 0: what the code and the dialect give
     int retry_after_s; // on 429 and 503; 0: 1
 };
 
@@ -26,10 +26,8 @@ struct api_error {
 enum err api_fail(struct api_error *e, enum err code, const char *slug, const char *param,
                   const char *fmt, ...) PRINTF_LIKE(5, 6);
 
-int api_error_status(const struct api_error *e, enum dialect d);
-
 // The whole answer but for the headers that every route has: status, body, Retry-After,
-// x-should-retry. Where memory is out the body stays empty; the status still tells.
+// x-should-retry. Where memory is out a buffer is `failed`, and http.c answers 503 in its place.
 void api_error_render(const struct api_error *e, enum dialect d, struct http_response *out);
 
 #endif

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "service/api.h"
 #include "service/metrics.h"
-#include "service/render.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +58,8 @@ void api_refuse(struct service *s, struct http_request *r, enum dialect d,
     int64_t total_us = clock_now_us() - r->arrived_us;
     api_error_render(err, d, out);
     put_headers(s, NULL, total_us, &out->headers);
+    if (out->body.failed || out->headers.failed)
+        out->status = 503; // http.c's own answer then
 }
 
 static void request_free(struct api_request *q) {
@@ -78,8 +79,6 @@ static void answer(struct api_request *q) {
     struct service *s = q->service;
     if (q->reserved)
         scheduler_release(s->scheduler, q->reserved);
-    if (!q->error.msg.code && q->response.body.failed)
-        api_fail(&q->error, ERR_NOMEM, NULL, NULL, "no memory for the answer");
     if (q->error.msg.code) {
         if (q->error.msg.code == ERR_OVERLOADED)
             q->error.retry_after_s = retry_after(s);
@@ -92,6 +91,14 @@ static void answer(struct api_request *q) {
         q->response.content_type = "application/json";
     int64_t total_us = clock_now_us() - q->http->arrived_us;
     put_headers(s, q, total_us, &q->response.headers);
+    if (q->response.body.failed || q->response.headers.failed) {
+        q->error = (struct api_error){0};
+        api_fail(&q->error, ERR_NOMEM, NULL, NULL, "no memory for the answer");
+        buf_free(&q->response.body);
+        buf_free(&q->response.headers);
+        api_error_render(&q->error, q->dialect, &q->response);
+        put_headers(s, q, total_us, &q->response.headers);
+    }
     metrics_count_cut(s->metrics, q->cut);
     note(s, q->http, api_route_index(q->route), q->response.status, total_us,
          q->error.msg.code ? &q->error : NULL);
@@ -113,9 +120,8 @@ static void run_render(struct front_task *task, struct front_worker *w) {
     q->worker = w;
     if (q->job.err) {
         take_job_error(q);
-    } else if (!render_all_finite(q->job.out, q->job.seqs * q->model->dim)) {
-        api_fail(&q->error, ERR_NONFINITE, "non_finite", NULL,
-                 "the model '%s' gave a result that is not finite", q->model->name);
+    } else if (atomic_load(&q->http->gone)) {
+        api_fail(&q->error, ERR_CANCELLED, NULL, NULL, "the client is gone");
     } else {
         enum err e = q->render(q, &q->error);
         q->error.msg.code = e;
@@ -126,8 +132,8 @@ static void run_render(struct front_task *task, struct front_worker *w) {
 // The engine's thread: hand it on, nothing else.
 static void on_done(struct job *job) {
     struct api_request *q = job->ctx;
-    bool big =
-        job->seqs * q->model->dim > BIG_RESULT || (q->keep_body && q->http->body_len > BIG_BODY);
+    bool big = !job->err && (job->seqs * q->model->dim > BIG_RESULT ||
+                             (q->keep_body && q->http->body_len > BIG_BODY));
     q->task.run = run_render;
     front_post(q->service->front, &q->task, big ? FRONT_BIG_RENDER : FRONT_QUICK);
 }
@@ -205,12 +211,13 @@ enum err api_request_set_job(struct api_request *q, struct sequences *s, bool no
     q->job.out = mem_alloc(floats, sizeof *q->job.out);
     if (!q->job.out)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the request's results");
-    int64_t priority; // Cohere's: 0 first, 999 last
-    enum err e = api_get_int(q, "priority", 0, 999, 0, &priority, err);
+    int64_t priority; // Cohere's: 0 first, 999 last; without it a request's size decides
+    enum err e = api_get_int(q, "priority", 0, 999, -1, &priority, err);
     if (e)
         return e;
     q->job.normalize = normalize;
-    q->job.lane = priority == 0 && q->tokens <= INTERACTIVE_TOKENS ? LANE_INTERACTIVE : LANE_BULK;
+    bool first = priority == 0 || (priority < 0 && q->tokens <= INTERACTIVE_TOKENS);
+    q->job.lane = first ? LANE_INTERACTIVE : LANE_BULK;
     q->job.deadline_us = q->deadline_us;
     q->job.done = on_done;
     q->job.ctx = q;
@@ -235,13 +242,42 @@ static enum err set_deadline(struct api_request *q, struct api_error *err) {
     return ERR_OK;
 }
 
-// Room in the queue, before anything is parsed: a full queue answers at once and the bodies that
-// wait for a pool thread are bounded too.
+static size_t tokens_of(size_t body_len) { return body_len / 4 + 1; }
+
+// Room in the queue, before anything is parsed: a full queue answers at once, and the bodies that
+// wait for a pool thread are bounded too. Those still being read are not: each connection may have
+// one, which api_request_admit refuses when the queue is full as its head arrives.
 static enum err reserve(struct api_request *q, struct api_error *err) {
-    size_t tokens = q->http->body_len / 4 + 1;
+    size_t tokens = tokens_of(q->http->body_len);
     enum err e = scheduler_reserve(q->service->scheduler, tokens, &err->msg);
     if (!e)
         q->reserved = tokens;
+    return e;
+}
+
+static enum err check_state(const struct service *s, const struct api_route *route,
+                            struct api_error *err) {
+    int state = atomic_load(&s->state);
+    if (route->flags & API_LOADING || state == SERVICE_READY)
+        return ERR_OK;
+    if (state == SERVICE_LOADING)
+        return api_fail(err, ERR_UNAVAILABLE, "loading", NULL, "the models are still loading");
+    return api_fail(err, ERR_UNAVAILABLE, "draining", NULL, "the service is shutting down");
+}
+
+enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,
+                           struct api_error *err) {
+    if (content_length <= BIG_BODY || route->flags & API_INLINE)
+        return ERR_OK;
+    enum err e = check_state(s, route, err); // the scheduler is there once the state is READY
+    size_t tokens = tokens_of(content_length);
+    if (e)
+        return e;
+    e = scheduler_reserve(s->scheduler, tokens, &err->msg);
+    if (!e)
+        scheduler_release(s->scheduler, tokens);
+    if (e == ERR_OVERLOADED)
+        err->retry_after_s = retry_after(s);
     return e;
 }
 
@@ -261,16 +297,10 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     q->route = route;
     q->dialect = route->dialect;
     enum err e = set_deadline(q, &q->error);
-    int state = atomic_load(&s->state);
-    if (!e && !(route->flags & API_LOADING) && state != SERVICE_READY)
-        e = state == SERVICE_LOADING ? api_fail(&q->error, ERR_UNAVAILABLE, "loading", NULL,
-                                                "the models are still loading")
-                                     : api_fail(&q->error, ERR_UNAVAILABLE, "draining", NULL,
-                                                "the service is shutting down");
-    if (!e && route->flags & API_JOB)
-        e = reserve(q, &q->error);
-    if (!e && route->flags & API_INLINE)
-        e = route->prepare(q, &q->error);
+    if (!e)
+        e = check_state(s, route, &q->error);
+    if (!e)
+        e = route->flags & API_INLINE ? route->prepare(q, &q->error) : reserve(q, &q->error);
     q->error.msg.code = e;
     if (e || route->flags & API_INLINE) {
         answer(q);

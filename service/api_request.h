@@ -26,7 +26,6 @@ enum api_route_flags {
     API_OPEN = 1,    // needs no key
     API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
     API_LOADING = 4, // answers while models load
-    API_JOB = 8,     // makes a job: holds room in the queue before its body is parsed
 };
 
 struct api_route {
@@ -51,7 +50,7 @@ struct api_request {
     const struct model *model;
     struct job job;
     bool has_job;
-    size_t reserved;    // tokens held until the job takes them over
+    size_t reserved;    // tokens held until the job takes them over, or the answer without one
     size_t tokens, cut; // of the job; inputs that were truncated
     api_render_fn *render;
     void *state;     // the dialect's own: one block, freed by mem_free
@@ -97,6 +96,10 @@ enum err api_request_set_job(struct api_request *q, struct sequences *s, bool no
 
 int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
 
+// Before a large body is read: ERR_OVERLOADED when the queue has no room for it now,
+// ERR_UNAVAILABLE while loading or draining.
+enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,
+                           struct api_error *err) MUST_CHECK;
 // Takes an accepted request over; answers it, now or later, exactly once.
 void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
 // An error answered on the socket thread, with the headers that every route has.

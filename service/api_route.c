@@ -14,21 +14,21 @@
 #include <strings.h>
 
 static const struct api_route routes[] = {
-    {"POST", "/v1/embeddings", DIALECT_OPENAI, API_JOB, api_openai_embeddings},
-    {"POST", "/v1/rerank", DIALECT_UNION, API_JOB, api_rerank_v1},
-    {"POST", "/rerank", DIALECT_UNION, API_JOB, api_rerank_either},
-    {"POST", "/v2/rerank", DIALECT_COHERE, API_JOB, api_rerank_v2},
-    {"POST", "/v1/embed", DIALECT_COHERE, API_JOB, api_cohere_embed_v1},
-    {"POST", "/v2/embed", DIALECT_COHERE, API_JOB, api_cohere_embed_v2},
-    {"POST", "/v1/classify", DIALECT_OPENAI, API_JOB, api_classify},
-    {"POST", "/embed", DIALECT_TEI, API_JOB, api_tei_embed},
+    {"POST", "/v1/embeddings", DIALECT_OPENAI, 0, api_openai_embeddings},
+    {"POST", "/v1/rerank", DIALECT_UNION, 0, api_rerank_v1},
+    {"POST", "/rerank", DIALECT_UNION, 0, api_rerank_either},
+    {"POST", "/v2/rerank", DIALECT_COHERE, 0, api_rerank_v2},
+    {"POST", "/v1/embed", DIALECT_COHERE, 0, api_cohere_embed_v1},
+    {"POST", "/v2/embed", DIALECT_COHERE, 0, api_cohere_embed_v2},
+    {"POST", "/v1/classify", DIALECT_OPENAI, 0, api_classify},
+    {"POST", "/embed", DIALECT_TEI, 0, api_tei_embed},
     {"POST", "/embed_sparse", DIALECT_TEI, 0, api_tei_embed_sparse},
-    {"POST", "/predict", DIALECT_TEI, API_JOB, api_tei_predict},
-    {"POST", "/similarity", DIALECT_TEI, API_JOB, api_tei_similarity},
+    {"POST", "/predict", DIALECT_TEI, 0, api_tei_predict},
+    {"POST", "/similarity", DIALECT_TEI, 0, api_tei_similarity},
     {"POST", "/tokenize", DIALECT_TEI, 0, api_tei_tokenize},
     {"POST", "/decode", DIALECT_TEI, 0, api_tei_decode},
-    {"POST", "/", DIALECT_TEI, API_JOB, api_tei_any},
-    {"POST", "/invocations", DIALECT_TEI, API_JOB, api_tei_any},
+    {"POST", "/", DIALECT_TEI, 0, api_tei_any},
+    {"POST", "/invocations", DIALECT_TEI, 0, api_tei_any},
     {"GET", "/v1/models", DIALECT_OPENAI, API_INLINE, api_models},
     {"GET", "/v1/models/", DIALECT_OPENAI, API_INLINE, api_model},
     {"GET", "/info", DIALECT_TEI, API_INLINE, api_tei_info},
@@ -39,6 +39,7 @@ static const struct api_route routes[] = {
     {"GET", "/metrics", DIALECT_OPENAI, API_INLINE | API_LOADING, api_metrics},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
+_Static_assert(ROUTES + 1 <= METRICS_MAX_ROUTES, "each route has its counters");
 
 int api_route_count(void) { return ROUTES + 1; }
 
@@ -134,7 +135,6 @@ static void answer_preflight(const struct service *s, struct http_response *out)
 void api_check_head(void *service, struct http_request *r, size_t content_length,
                     struct http_response *refusal) {
     struct service *s = service;
-    (void)content_length;
     struct api_error err = {0};
     const struct api_route *other, *route = find(r, &other);
     enum err e = ERR_OK;
@@ -148,6 +148,8 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
         e = check_key(s, r, &err, refusal);
     if (!e && strcmp(r->method, "POST") == 0)
         e = check_content_type(r, &err);
+    if (!e)
+        e = api_request_admit(s, route, content_length, &err);
     if (!e)
         return;
     const struct api_route *said = route ? route : other;

@@ -61,7 +61,8 @@ static void *work(void *arg) {
     struct front_worker **idle = w->quick_only ? &f->idle_quick : &f->idle_any;
     pthread_mutex_lock(&f->mutex);
     for (;;) {
-        struct front_task *task = take(f, w->quick_only);
+        // at the end every thread takes all, for the others may have ended
+        struct front_task *task = take(f, w->quick_only && !f->stopping);
         if (task) {
             pthread_mutex_unlock(&f->mutex);
             task->run(task, w);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { MAX_ROUTES = 48, OTHER_STATUS = 0 };
+enum { OTHER_STATUS = 0 };
 
 static const int statuses[] = {0,   200, 204, 400, 401, 404, 405, 408, 413,
                                415, 422, 424, 429, 431, 499, 500, 503, 504};
@@ -32,7 +32,7 @@ struct route_counts {
 };
 
 struct metrics {
-    struct route_counts routes[MAX_ROUTES];
+    struct route_counts routes[METRICS_MAX_ROUTES];
     atomic_uint_fast64_t cut;
     int64_t started_us;
 };
@@ -93,9 +93,12 @@ static void print_requests(struct metrics *m, struct buf *out) {
     for (int r = 0; r < routes; r++) {
         for (int s = 0; s < STATUSES; s++) {
             uint64_t n = get(&m->routes[r].by_status[s]);
+            char status[12] = "other";
+            if (s != OTHER_STATUS)
+                snprintf(status, sizeof status, "%d", statuses[s]);
             if (n)
-                buf_printf(out, "trine_requests_total{route=\"%s\",status=\"%d\"} %llu\n",
-                           api_route_name(r), statuses[s], (unsigned long long)n);
+                buf_printf(out, "trine_requests_total{route=\"%s\",status=\"%s\"} %llu\n",
+                           api_route_name(r), status, (unsigned long long)n);
         }
     }
     head(out, "request_duration_seconds", "histogram", "From the first byte to the answer.");
@@ -151,7 +154,8 @@ static void print_scheduler(const struct scheduler_stats *s, struct buf *out) {
     one(out, "device_busy_seconds_total", "counter", "Time the device computed.",
         (double)s->busy_us / 1e6);
     one(out, "queue_tokens", "gauge", "Tokens held by waiting requests.", (double)s->queued_tokens);
-    one(out, "queue_jobs", "gauge", "Jobs waiting or being computed.", (double)s->queued_jobs);
+    one(out, "queue_jobs", "gauge", "Jobs that still have sequences to be taken into a batch.",
+        (double)s->queued_jobs);
     one(out, "workspace_bytes", "gauge", "The engine's workspaces.", (double)s->workspace_bytes);
 }
 
@@ -188,7 +192,8 @@ int64_t metrics_started_wall_s(const struct metrics *m) {
 
 void metrics_print(struct metrics *m, const struct service *s, struct buf *out) {
     print_requests(m, out);
-    if (atomic_load(&s->state) == SERVICE_READY) { // before that there is nothing to count
+    // before that there is nothing to count; a service that never was ready has no scheduler
+    if (atomic_load(&s->state) != SERVICE_LOADING && s->scheduler) {
         struct scheduler_stats st = scheduler_read_stats(s->scheduler);
         print_scheduler(&st, out);
         print_http(s->http, out);

@@ -12,6 +12,8 @@
 struct metrics;
 struct service;
 
+enum { METRICS_MAX_ROUTES = 48 }; // api_route_count() is at most this
+
 struct metrics *metrics_new(void);    // NULL: memory is out
 void metrics_free(struct metrics *m); // NULL is fine
 

@@ -168,16 +168,6 @@ size_t render_float(float x, char out[RENDER_FLOAT_MAX]) {
     return (size_t)(p - out) + put_exponent(p, point - 1);
 }
 
-bool render_all_finite(const float *x, size_t n) {
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        bad |= (bits & 0x7f800000) == 0x7f800000;
-    }
-    return !bad;
-}
-
 void render_base64(struct buf *out, const void *bytes, size_t n) {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,5 +1,5 @@
 // Numbers as text: vectors as JSON arrays, base64 and the quantised forms. Role: the only printer
-// of results; it never sees a NaN or an infinity (render_all_finite is asked first).
+// of results; it never sees a NaN or an infinity (the scheduler fails such a job).
 // Thread rule: pure functions; a buf's failure is sticky as in base/buf.h.
 #ifndef TRINE_SERVICE_RENDER_H
 #define TRINE_SERVICE_RENDER_H
@@ -16,8 +16,6 @@ enum { RENDER_FLOAT_MAX = 24 };
 // number with a point or an exponent. Returns its length (no NUL). x is finite.
 // Source followed: Raffaello Giulietti, "The Schubfach way to render doubles" (2020), for floats.
 size_t render_float(float x, char out[RENDER_FLOAT_MAX]);
-
-bool render_all_finite(const float *x, size_t n);
 
 // Base64 (RFC 4648, padded), without quotes.
 void render_base64(struct buf *out, const void *bytes, size_t n);

@@ -196,12 +196,6 @@ static void test_vectors(void) {
     check_vector(x, 10, VECTOR_BINARY, "[37,0]");
     check_vector(x, 8, VECTOR_UBINARY, "[165]");
 
-    CHECK(render_all_finite(x, 10));
-    const float bad[] = {1.0f, float_of(0x7fc00000), 2.0f}, inf[] = {float_of(0xff800000)};
-    CHECK(!render_all_finite(bad, 3));
-    CHECK(!render_all_finite(inf, 1));
-    CHECK(render_all_finite(bad, 1));
-
     enum vector_form form;
     for (int i = 0; i < VECTOR_FORMS; i++)
         CHECK(vector_form_parse(vector_form_name((enum vector_form)i), &form) && (int)form == i);
