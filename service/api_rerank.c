@@ -255,36 +255,35 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
     return e;
 }
 
-static enum err encode_vectors(struct api_request *q, struct text query,
-                               const struct pair_rules *pair, struct sequences *s,
+static enum err encode_vectors(struct api_request *q, struct text query, const struct text *texts,
+                               size_t n, const struct pair_rules *pair, struct sequences *s,
                                struct api_error *err) {
-    const struct rerank *r = q->state;
     struct text_rules rules = {.model = q->model, .prompt = prompt_for_query(q->model)};
-    enum err e = sequences_reserve(s, r->n + 1, err);
+    enum err e = sequences_reserve(s, n + 1, err);
     if (!e)
         e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
-    if (e) {
+    if (e == ERR_INVALID)
         err->param = "query";
+    if (e)
         return e;
-    }
     rules.prompt = prompt_for_document(q->model);
     rules.truncate = pair->truncate;
     rules.side = pair->side;
-    for (size_t i = 0; i < r->n && !e; i++)
-        e = texts_encode_one(q->worker, r->documents[i].text, NULL, i, &rules, s, err);
-    return e;
+    // a document's own tokens, as for a reranker; a prompt counts as part of it
+    rules.max_length = pair->max_document + tokenizer_special_count(q->model->tokenizer, false);
+    return texts_encode_all(q->worker, texts, n, &rules, s, err);
 }
 
-static enum err encode_pairs(struct api_request *q, struct text query,
-                             const struct pair_rules *rules, struct sequences *s,
-                             struct api_error *err) {
+static enum err encode(struct api_request *q, struct text query, const struct pair_rules *rules,
+                       struct sequences *s, struct api_error *err) {
     const struct rerank *r = q->state;
     struct text *texts = mem_alloc(r->n, sizeof *texts);
     if (!texts)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents");
     for (size_t i = 0; i < r->n; i++)
         texts[i] = r->documents[i].text;
-    enum err e = texts_encode_pairs(q->worker, query, texts, r->n, rules, s, err);
+    enum err e = r->by_embedding ? encode_vectors(q, query, texts, r->n, rules, s, err)
+                                 : texts_encode_pairs(q->worker, query, texts, r->n, rules, s, err);
     mem_free(texts);
     return e;
 }
@@ -313,8 +312,7 @@ static enum err submit(struct api_request *q, const char *key, struct api_error 
     r->top_n = (size_t)top_n < r->n ? (size_t)top_n : r->n;
     r->by_embedding = q->model->task == TASK_EMBED;
     struct sequences s = {0};
-    e = r->by_embedding ? encode_vectors(q, text, &rules, &s, err)
-                        : encode_pairs(q, text, &rules, &s, err);
+    e = encode(q, text, &rules, &s, err);
     if (e == ERR_INVALID && !err->param)
         err->param = key;
     if (!e)

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "service/api_tei.h"
+#include "service/prompt.h"
 
 #include <math.h>
 #include <string.h>
@@ -42,23 +43,17 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
                              const char *prompt, const char *s, bool special,
                              struct api_error *err) {
     struct text text = {s, strlen(s)};
-    if (prompt && *prompt) {
-        struct buf *joined = front_worker_text(q->worker);
-        buf_reset(joined);
-        buf_puts(joined, prompt);
-        buf_puts(joined, s);
-        if (joined->failed)
-            return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to tokenize");
-        text = (struct text){joined->data, joined->len};
-    }
+    struct buf *joined = front_worker_text(q->worker);
     struct encode_options options = {.add_special_tokens = special, .truncate = TRUNCATE_NONE};
     struct encoding *e = front_worker_encoding(q->worker, 0);
     enum err failed =
-        tokenizer_encode(q->model->tokenizer, scratch, text, NULL, &options, e, &err->msg);
+        prompt_encode(q->model, scratch, prompt, text, &options, joined, e, &err->msg);
     if (failed)
         return api_fail(err, failed, failed == ERR_NOMEM ? NULL : "tokenizer", NULL, "%s",
                         failed == ERR_NOMEM ? "no memory to tokenize" : "cannot tokenize a text");
     q->tokens += e->len;
+    if (prompt && *prompt)
+        text = (struct text){joined->data, joined->len};
     put_tokens(&q->response.body, q->model, text, e);
     return ERR_OK;
 }

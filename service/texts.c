@@ -151,8 +151,8 @@ static enum err close_sequence(struct sequences *s, size_t len, size_t skip,
     return ERR_OK;
 }
 
-enum err sequences_add(struct sequences *s, const struct encoding *e, size_t skip,
-                       struct api_error *err) {
+static enum err add_sequence(struct sequences *s, const struct encoding *e, size_t skip,
+                             struct api_error *err) {
     enum err failed = ERR_OK;
     if (s->seqs == s->seq_cap)
         failed = sequences_reserve(s, s->seq_cap * 2 + 8, err);
@@ -174,6 +174,11 @@ static enum err too_long(struct api_error *err, const char *what, size_t at, siz
                     what, at, have, most);
 }
 
+static size_t length_limit(const struct text_rules *rules) {
+    size_t most = rules->model->max_length;
+    return rules->max_length && rules->max_length < most ? rules->max_length : most;
+}
+
 static enum err add_ids(const cJSON *list, const char *name, size_t at,
                         const struct text_rules *rules, struct sequences *out,
                         struct api_error *err) {
@@ -185,7 +190,7 @@ static enum err add_ids(const cJSON *list, const char *name, size_t at,
             return api_fail(err, ERR_INVALID, "invalid_token_id", name,
                             "'%s' holds token id %.17g; this model's ids lie below %zu", name,
                             id->valuedouble, vocab);
-    size_t most = rules->model->max_length, first = 0, keep = n;
+    size_t most = length_limit(rules), first = 0, keep = n;
     if (n > most && !rules->truncate) {
         too_long(err, "input", at, n, most);
         err->param = name;
@@ -232,11 +237,12 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
                             const struct text_rules *rules, struct sequences *out,
                             struct api_error *err) {
     const struct model *m = rules->model;
+    size_t most = length_limit(rules);
     struct encode_options options = {
         .add_special_tokens = true,
         .truncate = rules->truncate ? TRUNCATE_LONGEST_FIRST : TRUNCATE_NONE,
         .side = rules->side,
-        .max_length = m->max_length,
+        .max_length = most,
     };
     struct encoding *e = front_worker_encoding(w, 0);
     enum err failed =
@@ -245,11 +251,11 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
                              &err->msg);
     if (failed)
         return tokenizer_failed(err, failed);
-    if (e->len > m->max_length)
-        return too_long(err, "input", at, e->len, m->max_length);
+    if (e->len > most)
+        return too_long(err, "input", at, e->len, most);
     if (e->len == 0) // a template without special tokens, and a text of what the normalizer drops
         return api_fail(err, ERR_INVALID, "empty_input", NULL, "input %zu has no tokens", at);
-    return sequences_add(out, e, prompt_skip(left_out, e), err);
+    return add_sequence(out, e, prompt_skip(left_out, e), err);
 }
 
 enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
@@ -284,6 +290,21 @@ enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
     }
     if (e == ERR_INVALID && !err->param)
         err->param = inputs->name;
+    return e;
+}
+
+enum err texts_encode_all(struct front_worker *w, const struct text *texts, size_t n,
+                          const struct text_rules *rules, struct sequences *out,
+                          struct api_error *err) {
+    struct tokenizer_scratch *scratch;
+    if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)
+        return no_room(err);
+    size_t skip;
+    enum err e = prompt_length(w, scratch, rules, &skip, err);
+    if (!e)
+        e = sequences_reserve(out, out->seqs + n, err);
+    for (size_t i = 0; i < n && !e; i++)
+        e = encode_text(w, scratch, texts[i], NULL, i, skip, rules, out, err);
     return e;
 }
 
@@ -325,7 +346,7 @@ enum err texts_encode_pairs(struct front_worker *w, struct text query, const str
             return tokenizer_failed(err, e);
         if (joined->len > most)
             return too_long(err, "document", i, joined->len, most);
-        e = sequences_add(out, joined, 0, err);
+        e = add_sequence(out, joined, 0, err);
     }
     return e;
 }

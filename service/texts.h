@@ -37,14 +37,13 @@ struct sequences {
 void sequences_free(struct sequences *s);
 // Room for this many sequences. ERR_NOMEM.
 enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *err) MUST_CHECK;
-enum err sequences_add(struct sequences *s, const struct encoding *e, size_t skip,
-                       struct api_error *err) MUST_CHECK;
 
 struct text_rules {
     const struct model *model;
     const char *prompt; // put before each text; NULL: none
     bool truncate;
     enum truncate_side side;
+    size_t max_length; // tokens of a text, special ones included; 0: what the model takes
 };
 
 // Encodes every input. ERR_INVALID: context_length_exceeded (both counts), invalid_token_id;
@@ -56,6 +55,11 @@ enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
 // messages.
 enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
                           size_t at, const struct text_rules *rules, struct sequences *out,
+                          struct api_error *err) MUST_CHECK;
+
+// Texts without pairs. A text is named in messages by its number.
+enum err texts_encode_all(struct front_worker *w, const struct text *texts, size_t n,
+                          const struct text_rules *rules, struct sequences *out,
                           struct api_error *err) MUST_CHECK;
 
 // A query against documents. The query is tokenized once and never cut.

@@ -498,6 +498,16 @@ def test_rerank_by_embedding(s, model):
         vectors.append(v.json[0])
     check(abs(r.json["results"][0]["relevance_score"]
               - sum(x * y for x, y in zip(*vectors))) < 1e-6, "each with its own prompt", r)
+    lengths = []
+    for n in (5, 6):
+        r = s.post("/v2/rerank", {"model": model, "query": "a", "documents": ["cat " * 50],
+                                  "max_tokens_per_doc": n})
+        check(r.headers.get("x-truncated") == "1", "max_tokens_per_doc cuts", r)
+        lengths.append(r.json["meta"]["tokens"]["input_tokens"])
+    check(lengths[1] == lengths[0] + 1, "max_tokens_per_doc counts tokens", lengths)
+    r = s.post("/v2/rerank", {"model": model, "query": "a", "documents": ["cat " * 50],
+                              "max_tokens_per_doc": 5, "truncate": False})
+    check(r.status == 400 and r.json["message"].endswith("true"), "unless it may not cut", r)
 
 
 def test_classify(s):
@@ -814,6 +824,8 @@ def test_full_queue(program):
               {r.status for r in answers})
         check(all(int(r.headers["Retry-After"]) >= 1 and r.json["error"]["type"] == "overloaded"
                   for r in full), "row 28: Retry-After")
+        check(any(r.headers["Connection"] == "close" for r in full),
+              "row 28: a large body is refused before it is read")
         quick = sorted(float(r.headers["x-total-time"]) for r in full)
         check(not quick or quick[len(quick) // 2] < 10 * slow, "row 28: at once", quick[-3:])
         check(s.metric("queue_tokens") == 0, "row 28: the queue is empty again")
