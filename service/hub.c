@@ -10,6 +10,7 @@
 #include "service/hub_record.h"
 #include "service/store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,9 +105,11 @@ static enum err ask_listing(struct pull *p, struct errmsg *msg) {
     buf_puts(&path, "/revision/");
     hub_escape(&path, p->revision, false);
     buf_puts(&path, "?blobs=true");
-    enum err e = path.failed ? out_of_memory(msg)
-                             : hub_fetch_text(p->session, path.data, LISTING_MAX, &text, msg);
-    if (e == ERR_NOT_FOUND && msg && strstr(msg->text, "no such revision"))
+    bool no_revision = false;
+    enum err e = path.failed
+                     ? out_of_memory(msg)
+                     : hub_fetch_text(p->session, path.data, LISTING_MAX, &text, &no_revision, msg);
+    if (e == ERR_NOT_FOUND && no_revision)
         e = err_set(msg, e, "%s has no revision '%.100s'", p->options->repo, p->revision);
     if (!e)
         e = hub_listing_read(text.data ? text.data : "", text.len, &p->listing, msg);
@@ -128,7 +131,7 @@ static enum err load(struct pull *p, const struct hub_file *file, struct errmsg 
     if (!e && !file_exists(staged)) {
         e = hub_fetch_file(p->session, path.data, file, part, msg);
         if (!e && rename(part, staged) != 0)
-            e = err_set(msg, ERR_IO, "%s: cannot rename", part);
+            e = err_set(msg, ERR_IO, "%s: cannot rename: %s", part, strerror(errno));
     }
     mem_free(part);
     mem_free(staged);
@@ -149,8 +152,9 @@ static enum err reuse(struct pull *p, const struct hub_file *file, uint64_t *mis
     *missing = 0;
     if (!e)
         e = hub_check_file(staged, file->kind, file->size, file->hash, &same, msg);
+    if (!e && !same && unlink(staged) != 0 && errno != ENOENT)
+        e = err_set(msg, ERR_IO, "%s: cannot delete: %s", staged, strerror(errno));
     if (!e && !same) {
-        unlink(staged);
         e = hub_record_check(&p->record, p->place.folder, file, &same, msg);
         if (!e && same)
             e = hub_place_link(standing, staged, msg);

@@ -1,5 +1,4 @@
 // See hub_fetch.h.
-#define _GNU_SOURCE // strncasecmp
 #include "service/hub_fetch.h"
 
 #include "base/fault.h"
@@ -45,6 +44,7 @@ struct transfer {
     bool body_begun, bad_range;
     uint64_t range_begin, range_total; // of Content-Range; UINT64_MAX: not said
     size_t ignored;                    // bytes of an error's body
+    bool no_revision;                  // the hub's reason
     char error_code[48], error_message[160];
     enum err err; // the sink's own failure, in msg
     struct errmsg *msg;
@@ -396,7 +396,8 @@ static enum outcome refused(struct transfer *t) {
     const struct hub_session_options *o = &t->s->options;
     bool token = t->s->with_token;
     enum err code = ERR_NOT_FOUND;
-    if (strcmp(t->error_code, "RevisionNotFound") == 0)
+    t->no_revision = strcmp(t->error_code, "RevisionNotFound") == 0;
+    if (t->no_revision)
         t->err = err_set(t->msg, code, "%s has no such revision", t->what);
     else if (strcmp(t->error_code, "EntryNotFound") == 0)
         t->err = err_set(t->msg, code, "%s: the hub has no such file", t->what);
@@ -499,9 +500,11 @@ static char *full_url(const struct hub_session *s, const char *path, struct errm
 }
 
 enum err hub_fetch_text(struct hub_session *s, const char *path, size_t max, struct buf *out,
-                        struct errmsg *msg) {
+                        bool *no_revision, struct errmsg *msg) {
     struct errmsg own = {0}; // the words are needed here even where the caller has no use for them
     msg = msg ? msg : &own;
+    if (no_revision)
+        *no_revision = false;
     char *url = full_url(s, path, msg);
     if (!url)
         return ERR_NOMEM;
@@ -513,6 +516,8 @@ enum err hub_fetch_text(struct hub_session *s, const char *path, size_t max, str
         size_t before = out->len;
         enum outcome outcome = try_once(&t, url, &wait_ms);
         e = t.err;
+        if (no_revision)
+            *no_revision = t.no_revision;
         if (outcome == OUTCOME_DONE || outcome == OUTCOME_FAILED)
             break;
         out->len = before;

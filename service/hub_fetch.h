@@ -8,10 +8,9 @@
 // - A part is resumed with Range. It is named after the content's hash by the caller, so If-Range
 //   has nothing to add; an answer whose Content-Range is not what was asked for, 416, or a 200 in
 //   place of 206 starts the file anew.
-// - Connection loss, 408, 429 and 5xx are tried again, 5 times in a row without a byte gained, 0.5
-// s
-//   to 8 s apart or as Retry-After says (at most 60 s). A hub that was never reached is not tried
-//   again: connecting has 10 s, and a transfer that stands still ends after 30 s.
+// - Connection loss, 408, 429 and 5xx are tried again, 5 times in a row without a byte gained,
+//   0.5 s to 8 s apart or as Retry-After says (at most 60 s). A hub that was never reached is not
+//   tried again: connecting has 10 s, and a transfer that stands still ends after 30 s.
 // Thread rule: a session belongs to one thread; the first one is opened before other threads start
 // (curl_global_init).
 #ifndef TRINE_SERVICE_HUB_FETCH_H
@@ -43,9 +42,10 @@ void hub_session_close(struct hub_session *s);
 void hub_escape(struct buf *out, const char *text, bool keep_slashes);
 
 // GET endpoint + path into *out (appended), at most max bytes. ERR_NOT_FOUND for 401, 403 and 404
-// with the reason in words; ERR_IO for a hub that cannot be reached; ERR_CANCELLED.
+// with the reason in words (*no_revision: it is that the repository has no such revision; may be
+// NULL); ERR_IO for a hub that cannot be reached; ERR_CANCELLED.
 enum err hub_fetch_text(struct hub_session *s, const char *path, size_t max, struct buf *out,
-                        struct errmsg *msg) MUST_CHECK;
+                        bool *no_revision, struct errmsg *msg) MUST_CHECK;
 
 // GET endpoint + path into the file `part`, going on where it ends. ERR_OK: it holds exactly the
 // content that `file` describes, and is synced. ERR_INVALID: it had another hash, and is deleted.

@@ -1,5 +1,4 @@
 // See lines.h.
-#define _GNU_SOURCE // O_CLOEXEC
 #include "service/lines.h"
 
 #include "base/fault.h"
