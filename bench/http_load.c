@@ -52,7 +52,8 @@ struct payloads {
 
 struct connection {
     int fd;
-    size_t sent; // of its request
+    bool awaits_room; // epoll also watches for room to send
+    size_t sent;      // of its request
     const struct buf *request;
     int64_t begin_us;
     char head[HEAD_MAX]; // of the answer, until it is whole
@@ -214,6 +215,7 @@ static bool dial(struct run *r, struct connection *c) {
         c->fd = -1;
         return false;
     }
+    c->awaits_room = false;
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0;
 }
@@ -227,9 +229,11 @@ static void push(struct run *r, struct connection *c) {
         c->sent += (size_t)n;
     }
     bool more = c->sent < c->request->len && errno == EAGAIN;
+    if (more == c->awaits_room)
+        return;
     struct epoll_event e = {.events = EPOLLIN | (more ? EPOLLOUT : 0), .data.ptr = c};
-    if (more || c->request->len > 65536)
-        epoll_ctl(r->epoll, EPOLL_CTL_MOD, c->fd, &e);
+    if (epoll_ctl(r->epoll, EPOLL_CTL_MOD, c->fd, &e) == 0)
+        c->awaits_room = more;
 }
 
 // False when there is nothing left to start.

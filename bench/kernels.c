@@ -50,11 +50,11 @@ static float *filled(size_t n, float scale) {
 
 static struct weight *weight_of(struct device *d, enum weight_kind kind, size_t rows, size_t cols) {
     float *data = filled(rows * cols, 0.1F), *bias = filled(rows, 1);
-    struct weight_part part = {.w = {"w", data, DTYPE_F32, 2, {rows, cols}}};
+    struct weight_part part = {.w = {"w", data, DTYPE_F32, 2, {rows, cols}, NULL, 0}};
     if (kind == WEIGHT_VECTOR)
         part.w.rank = 1, part.w.shape[0] = cols;
     if (kind == WEIGHT_LINEAR)
-        part.bias = (struct tensor){"b", bias, DTYPE_F32, 1, {rows}};
+        part.bias = (struct tensor){"b", bias, DTYPE_F32, 1, {rows}, NULL, 0};
     struct weight *w;
     if (d->ops->weight_prepare(d, kind, &part, 1, DTYPE_F32, &w, &msg) != ERR_OK)
         die("weight");
@@ -90,24 +90,27 @@ static double best_us(struct bench *b, call_fn *call, void *arg) {
     return best;
 }
 
+enum linear_kind { LINEAR, LINEAR_GELU, LINEAR_ADD_NORM, LINEAR_KINDS };
+
 struct linear_case {
     struct weight *w;
     struct mat x, y;
     struct norm norm;
-    int kind; // 0 linear, 1 gelu, 2 add and norm
+    enum linear_kind kind;
 };
 
 static void linear_call(struct bench *b, void *arg) {
     struct linear_case *c = arg;
-    if (c->kind == 0)
+    if (c->kind == LINEAR)
         b->d->ops->linear(b->d, c->w, c->x, c->y);
-    else if (c->kind == 1)
+    else if (c->kind == LINEAR_GELU)
         device_linear_activate(b->d, c->w, c->x, ACTIVATION_GELU, c->y);
     else
         device_linear_add_norm(b->d, c->w, c->x, c->y, &c->norm, c->y);
 }
 
-static double linear_rate(struct bench *b, size_t rows, size_t in, size_t out, int kind) {
+static double linear_rate(struct bench *b, size_t rows, size_t in, size_t out,
+                          enum linear_kind kind) {
     arena_reset(&b->ws);
     struct linear_case c = {.w = weight_of(b->d, WEIGHT_LINEAR, out, in), .kind = kind};
     c.x = mat_of(b, rows, in);
@@ -125,13 +128,14 @@ static double linear_rate(struct bench *b, size_t rows, size_t in, size_t out, i
 static void linears(struct bench *own, struct bench *blas) {
     static const size_t shapes[][2] = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}};
     static const size_t rows[] = {1, 8, 25, 128, 512};
-    static const char *const kinds[] = {"linear", "+gelu", "+res+norm"};
+    static const char *const kinds[LINEAR_KINDS] = {"linear", "+gelu", "+res+norm"};
     printf("%5s %5s %5s %-10s %8s %7s | %8s %7s\n", "rows", "in", "out", "", "GF/s", "of peak",
            "openblas", "of peak");
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-            for (int kind = 0; kind < 3; kind++) {
-                if ((kind == 1 && s != 2) || (kind == 2 && (s == 0 || s == 2)))
+            for (enum linear_kind kind = LINEAR; kind < LINEAR_KINDS; kind++) {
+                if ((kind == LINEAR_GELU && s != 2) ||
+                    (kind == LINEAR_ADD_NORM && (s == 0 || s == 2)))
                     continue;
                 double peak = peak_probe_flops(own->d);
                 double a = linear_rate(own, rows[r], shapes[s][0], shapes[s][1], kind);
@@ -168,6 +172,22 @@ static void encoder_build(struct bench *b, struct encoder *e) {
                                      weight_of(b->d, WEIGHT_LINEAR, e->D, e->F),
                                      norm_of(b->d, e->D),
                                      norm_of(b->d, e->D)};
+}
+
+static void encoder_free(struct bench *b, struct encoder *e) {
+    for (size_t l = 0; l < e->L; l++) {
+        struct layer *y = &e->layer[l];
+        struct weight *all[] = {y->qkv,
+                                y->o,
+                                y->ffn1,
+                                y->ffn2,
+                                (struct weight *)y->n1.gamma,
+                                (struct weight *)y->n1.beta,
+                                (struct weight *)y->n2.gamma,
+                                (struct weight *)y->n2.beta};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            b->d->ops->weight_free(b->d, all[i]);
+    }
 }
 
 static void encoder_shape(struct bench *b, struct encoder *e, size_t seqs, size_t length) {
@@ -239,6 +259,8 @@ static void encoders(struct bench *own, struct bench *blas) {
             printf(" %5.1f%%", 100 * (double)e.us[j] / all);
         printf("\n");
     }
+    encoder_free(own, &e);
+    encoder_free(blas, &o);
 }
 
 int main(int argc, char **argv) {

@@ -137,15 +137,18 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
             e = tokenizer_encode(t, scratch, lines[i].a, lines[i].second ? &lines[i].b : NULL,
                                  &s->options, &encoding, msg);
             bytes += lines[i].a.len + lines[i].b.len;
-            tokens += encoding.len;
-            if (s->quiet || (e && e != ERR_INVALID))
+            bool fits = e != ERR_INVALID;
+            if (fits)
+                tokens += encoding.len;
+            else
+                e = ERR_OK;
+            if (s->quiet || e)
                 continue;
             int64_t before = clock_now_us();
-            if (e == ERR_INVALID)
-                buf_puts(out, "-\n");
-            else
+            if (fits)
                 print_encoding(&encoding, s->spans, out);
-            e = ERR_OK;
+            else
+                buf_puts(out, "-\n");
             printing += clock_now_us() - before;
         }
     double seconds = (double)(clock_now_us() - start - printing) / 1e6;
