@@ -42,9 +42,28 @@ static enum err open_regular(const char *path, int *fd, size_t *size, struct err
     return ERR_OK;
 }
 
+// `size` bytes from `offset` on; what is shorter than it was when it was opened is an error.
+static enum err read_all(int fd, const char *path, size_t offset, char *p, size_t size,
+                         struct errmsg *msg) {
+    size_t got = 0;
+    while (got < size) {
+        ssize_t n = fault_hit(FAULT_FILE) ? (errno = EIO, -1)
+                                          : pread(fd, p + got, size - got, (off_t)(offset + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(msg, path, "read");
+        if (n == 0)
+            return err_set(msg, ERR_IO, "%s: shrank while it was read (%zu of %zu bytes)", path,
+                           got, size);
+        got += (size_t)n;
+    }
+    return ERR_OK;
+}
+
 enum err file_read(const char *path, size_t max, char **data, size_t *len, struct errmsg *msg) {
     int fd = -1;
-    size_t size = 0, got = 0;
+    size_t size = 0;
     enum err e = open_regular(path, &fd, &size, msg);
     if (e)
         return e;
@@ -57,21 +76,7 @@ enum err file_read(const char *path, size_t max, char **data, size_t *len, struc
         close(fd);
         return err_set(msg, ERR_NOMEM, "%s: no memory for %zu bytes", path, size);
     }
-    while (got < size) {
-        ssize_t n = fault_hit(FAULT_FILE) ? (errno = EIO, -1) : read(fd, p + got, size - got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            e = fail(msg, path, "read");
-            break;
-        }
-        if (n == 0) {
-            e = err_set(msg, ERR_IO, "%s: shrank while it was read (%zu of %zu bytes)", path, got,
-                        size);
-            break;
-        }
-        got += (size_t)n;
-    }
+    e = read_all(fd, path, 0, p, size, msg);
     close(fd);
     if (e) {
         mem_free(p);
@@ -81,6 +86,33 @@ enum err file_read(const char *path, size_t max, char **data, size_t *len, struc
     *data = p;
     *len = size;
     return ERR_OK;
+}
+
+enum err file_open(struct file *f, const char *path, struct errmsg *msg) {
+    *f = (struct file){.fd = -1, .path = mem_strndup(path, strlen(path))};
+    if (!f->path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open it", path);
+    enum err e = open_regular(path, &f->fd, &f->size, msg);
+    if (e) {
+        mem_free(f->path);
+        *f = (struct file){.fd = -1};
+    }
+    return e;
+}
+
+enum err file_read_at(const struct file *f, size_t offset, void *to, size_t n, struct errmsg *msg) {
+    if (offset > f->size || n > f->size - offset)
+        return err_set(msg, ERR_INTERNAL, "%s: %zu bytes at %zu of %zu were asked for", f->path, n,
+                       offset, f->size);
+    return read_all(f->fd, f->path, offset, to, n, msg);
+}
+
+void file_close(struct file *f) {
+    if (!f->path)
+        return;
+    close(f->fd);
+    mem_free(f->path);
+    *f = (struct file){.fd = -1};
 }
 
 enum err file_map_open(struct file_map *map, const char *path, struct errmsg *msg) {

@@ -1,5 +1,5 @@
-// Files: read whole, map read-only, write atomically. Fault-injectable (fault.h, FAULT_FILE).
-// Errors name the path and the cause. Thread rule: any thread.
+// Files: read whole or in pieces, write atomically. Fault-injectable (fault.h,
+// FAULT_FILE). Errors name the path and the cause. Thread rule: any thread.
 #ifndef TRINE_BASE_FILE_H
 #define TRINE_BASE_FILE_H
 
@@ -12,13 +12,29 @@ struct file_map {
     size_t size;
 };
 
+struct file {
+    int fd;
+    size_t size; // when it was opened
+    char *path;  // owned; NULL: not open
+};
+
 // Reads a regular file of at most max bytes; *data is owned by the caller (mem_free), NUL behind.
 // ERR_NOT_FOUND, ERR_TOO_LARGE, ERR_IO, ERR_NOMEM.
 enum err file_read(const char *path, size_t max, char **data, size_t *len,
                    struct errmsg *msg) MUST_CHECK;
 
-// Maps a regular file privately and read-only. A file that another process truncates while mapped
-// faults on access, so what is mapped is copied out at load and the mapping let go.
+// A regular file to read in pieces. Not mapped: a mapped file that another process truncates
+// kills whoever touches it (SIGBUS). ERR_NOT_FOUND, ERR_INVALID, ERR_IO, ERR_NOMEM.
+enum err file_open(struct file *f, const char *path, struct errmsg *msg) MUST_CHECK;
+// Bytes [offset, offset + n) of it, from any thread. ERR_IO where it has become shorter;
+// ERR_INTERNAL beyond the size that it had.
+enum err file_read_at(const struct file *f, size_t offset, void *to, size_t n,
+                      struct errmsg *msg) MUST_CHECK;
+void file_close(struct file *f); // zeroed, or closed before, is fine
+
+// Maps a regular file privately and read-only, to be read through once and let go: a file that
+// another process truncates meanwhile faults on access. What others may write to is read by
+// file_open.
 enum err file_map_open(struct file_map *map, const char *path, struct errmsg *msg) MUST_CHECK;
 void file_map_close(struct file_map *map);
 

@@ -78,7 +78,7 @@ struct device_ops {
 
     // Joins, checks finite ("tensor 'x': non-finite at i"), converts to `dtype` and packs into
     // memory that the weight owns; the parts' file may be let go afterwards. Only DTYPE_F32 yet.
-    // ERR_INVALID, ERR_UNSUPPORTED, ERR_NOMEM.
+    // ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO (the file was cut short).
     enum err (*weight_prepare)(struct device *d, enum weight_kind kind,
                                const struct weight_part *parts, size_t n, enum dtype dtype,
                                struct weight **out, struct errmsg *msg);
@@ -116,7 +116,8 @@ struct device {
     const struct device_ops *ops;
     enum err failed; // the first failure since the last sync
     struct errmsg failure;
-    char describe[128]; // "cpu, 2 threads, avx512"
+    char describe[128];  // "cpu, 2 threads, avx512"
+    size_t max_head_dim; // that attention takes
 };
 
 // Records a failure (the first one stays).

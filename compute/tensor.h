@@ -5,6 +5,7 @@
 #ifndef TRINE_COMPUTE_TENSOR_H
 #define TRINE_COMPUTE_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,14 +13,20 @@ enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_U8, D
 
 enum { TENSOR_MAX_RANK = 4 };
 
-// A read-only view of a tensor in a mapped file, row-major, any alignment. data NULL: absent.
+struct file; // base/file.h
+
+// A tensor in memory or in an open file, row-major, any alignment. Without either: absent.
 struct tensor {
     const char *name; // borrowed from the file's index
-    const void *data;
+    const void *data; // NULL: in the file
     enum dtype dtype;
     int rank;
     size_t shape[TENSOR_MAX_RANK];
+    const struct file *file; // borrowed
+    size_t offset;           // of the first value in the file
 };
+
+static inline bool tensor_present(const struct tensor *t) { return t->data || t->file; }
 
 // f32 activations in device memory: rows x cols, row r at data + r * ld. ld >= cols; workspaces
 // choose an ld that keeps rows off one cache set (mat_ld).

@@ -182,6 +182,13 @@ static enum err bind_all(struct encoder *e, struct weights *w, const struct mode
 enum err encoder_load(struct weights *w, const struct model_config *config, struct device *d,
                       struct encoder **out, struct errmsg *msg) {
     *out = NULL;
+    if (config->hidden / config->heads > d->max_head_dim)
+        return err_set(
+            msg, ERR_UNSUPPORTED,
+            "config.json: hidden_size %zu over num_attention_heads %zu: heads of %zu, at "
+            "most %zu on %s",
+            config->hidden, config->heads, config->hidden / config->heads, d->max_head_dim,
+            d->describe);
     struct encoder *e = mem_calloc(1, sizeof *e);
     if (!e)
         return err_set(msg, ERR_NOMEM, "no memory for an encoder");

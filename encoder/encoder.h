@@ -21,7 +21,8 @@ struct forward_hooks {
     void *ctx;
 };
 
-// The weights may be closed afterwards.
+// The weights may be closed afterwards. ERR_UNSUPPORTED: heads larger than the device takes; else
+// as weights_take and weight_prepare.
 enum err encoder_load(struct weights *w, const struct model_config *config, struct device *d,
                       struct encoder **out, struct errmsg *msg) MUST_CHECK;
 void encoder_free(struct encoder *e); // NULL is fine

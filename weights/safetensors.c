@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    LENGTH_BYTES = 8,
+    LENGTH_BYTES = SAFETENSORS_LENGTH_BYTES,
     MAX_HEADER = 100 * 1000 * 1000, // the reference implementation's cap
     MAX_NAME = 256,
 };
@@ -21,8 +21,7 @@ struct span {
 
 struct reader {
     const char *label;
-    const char *data; // the bytes behind the header
-    size_t data_size;
+    size_t data_offset, data_size; // of the bytes behind the header
     struct safetensors *out;
     struct span *spans; // [out->count]
     size_t names_used;
@@ -128,7 +127,7 @@ static enum err read_tensor(struct reader *r, const cJSON *item) {
     if (need != s->end - s->begin)
         return err_set(r->msg, ERR_INVALID, "%s: tensor '%s': shape needs %zu bytes, span has %zu",
                        r->label, name, need, s->end - s->begin);
-    t->data = r->data + s->begin;
+    t->offset = r->data_offset + s->begin;
     s->index = i;
     r->out->count++;
     return ERR_OK;
@@ -191,8 +190,7 @@ static enum err parse_header(const char *label, const char *text, size_t len, cJ
     return ERR_OK;
 }
 
-// *length is that of the JSON, which then lies whole within the file.
-static enum err read_length(const char *label, const char *bytes, size_t size, size_t *length,
+enum err safetensors_header(const char *label, const char *bytes, size_t size, size_t *length,
                             struct errmsg *msg) {
     static const char lfs[] = "version https://git-lfs";
     if (size >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
@@ -235,19 +233,19 @@ static enum err read_tensors(struct reader *r, const cJSON *root) {
     return check_tiling(r);
 }
 
-enum err safetensors_parse(const char *label, const void *bytes, size_t size,
+enum err safetensors_parse(const char *label, const char *bytes, size_t size,
                            struct safetensors *out, struct errmsg *msg) {
     *out = (struct safetensors){0};
     size_t length = 0;
     cJSON *root = NULL;
-    enum err e = read_length(label, bytes, size, &length, msg);
+    enum err e = safetensors_header(label, bytes, size, &length, msg);
     if (!e)
-        e = parse_header(label, (const char *)bytes + LENGTH_BYTES, length, &root, msg);
+        e = parse_header(label, bytes + LENGTH_BYTES, length, &root, msg);
     if (e)
         return e;
     size_t n = (size_t)cJSON_GetArraySize(root);
     struct reader r = {.label = label,
-                       .data = (const char *)bytes + LENGTH_BYTES + length,
+                       .data_offset = LENGTH_BYTES + length,
                        .data_size = size - LENGTH_BYTES - length,
                        .out = out,
                        .msg = msg};

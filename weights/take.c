@@ -67,18 +67,18 @@ static enum err check_view(const struct entry *e, int rank, const size_t *shape,
     return ERR_OK;
 }
 
-enum err weights_take_optional(struct weights *w, const char *name, bool with_prefix, int rank,
-                               const size_t *shape, struct tensor *out, struct errmsg *msg) {
+static enum err take(struct weights *w, const char *prefix, const char *name, int rank,
+                     const size_t *shape, struct tensor *out, struct errmsg *msg) {
     char key[MAX_KEY];
     *out = (struct tensor){0};
-    int n = snprintf(key, sizeof key, "%s%s", with_prefix ? w->prefix : "", name);
+    int n = snprintf(key, sizeof key, "%s%s", prefix, name);
     if (n < 0 || (size_t)n >= sizeof key)
         return err_set(msg, ERR_INTERNAL, "a tensor name of %d bytes was asked for", n);
     struct entry *e = find(w, key);
     if (!e)
         e = find_old_norm_name(w, key);
     if (!e)
-        return ERR_OK;
+        return err_set(msg, ERR_NOT_FOUND, "%s: tensor '%s' is missing", w->path, key);
     enum err code = check_view(e, rank, shape, msg);
     if (code)
         return code;
@@ -87,26 +87,15 @@ enum err weights_take_optional(struct weights *w, const char *name, bool with_pr
     return ERR_OK;
 }
 
-static enum err take(struct weights *w, const char *name, bool with_prefix, int rank,
-                     const size_t *shape, struct tensor *out, struct errmsg *msg) {
-    enum err e = weights_take_optional(w, name, with_prefix, rank, shape, out, msg);
-    if (!e && !out->data)
-        e = err_set(msg, ERR_NOT_FOUND, "%s: tensor '%s%s' is missing", w->path,
-                    with_prefix ? w->prefix : "", name);
-    return e;
-}
-
 enum err weights_take(struct weights *w, const char *name, int rank, const size_t *shape,
                       struct tensor *out, struct errmsg *msg) {
-    return take(w, name, true, rank, shape, out, msg);
+    return take(w, w->prefix, name, rank, shape, out, msg);
 }
 
 enum err weights_take_bare(struct weights *w, const char *name, int rank, const size_t *shape,
                            struct tensor *out, struct errmsg *msg) {
-    return take(w, name, false, rank, shape, out, msg);
+    return take(w, "", name, rank, shape, out, msg);
 }
-
-bool weights_has(const struct weights *w, const char *name) { return find(w, name) != NULL; }
 
 enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, size_t n,
                                const char *probe, struct errmsg *msg) {

@@ -31,10 +31,35 @@ static int by_name(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
+static enum err read_header(struct shard *s, struct errmsg *msg) {
+    char first[SAFETENSORS_FIRST_BYTES];
+    size_t n = s->file.size < sizeof first ? s->file.size : sizeof first, length = 0;
+    enum err e = file_read_at(&s->file, 0, first, n, msg);
+    if (!e)
+        e = safetensors_header(s->path, first, s->file.size, &length, msg);
+    if (e)
+        return e;
+    n = SAFETENSORS_LENGTH_BYTES + length;
+    char *bytes = mem_alloc(n, 1);
+    if (!bytes)
+        return err_set(msg, ERR_NOMEM, "%s: no memory for a header of %zu bytes", s->path, n);
+    e = file_read_at(&s->file, 0, bytes, n, msg);
+    // read again, the length may be another: it must still fit what was read
+    size_t again = 0;
+    if (!e)
+        e = safetensors_header(s->path, bytes, s->file.size, &again, msg);
+    if (!e && again != length)
+        e = err_set(msg, ERR_IO, "%s: changed while it was read", s->path);
+    if (!e)
+        e = safetensors_parse(s->path, bytes, s->file.size, &s->content, msg);
+    mem_free(bytes);
+    return e;
+}
+
 // Takes `path` over, success or not.
 static enum err add_shard(struct weights *w, char *path, struct errmsg *msg) {
     struct shard *s = &w->shards[w->shard_count];
-    enum err e = file_map_open(&s->map, path, msg);
+    enum err e = file_open(&s->file, path, msg);
     if (e) {
         mem_free(path);
         return e;
@@ -43,9 +68,10 @@ static enum err add_shard(struct weights *w, char *path, struct errmsg *msg) {
     s->path = path;
     s->name = slash ? slash + 1 : path;
     w->shard_count++; // from here weights_close lets it go
-    e = safetensors_parse(path, s->map.data, s->map.size, &s->content, msg);
-    if (!e)
-        w->count += s->content.count;
+    e = read_header(s, msg);
+    for (size_t i = 0; i < s->content.count; i++)
+        s->content.tensors[i].file = &s->file;
+    w->count += s->content.count;
     return e;
 }
 
@@ -220,6 +246,14 @@ static enum err no_weights(const char *folder, struct errmsg *msg) {
                    index_name);
 }
 
+static enum err open_file(const char *path, struct weights **out, struct errmsg *msg) {
+    *out = NULL;
+    struct weights *w = weights_new(mem_strndup(path, strlen(path)));
+    if (!w)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open it", path);
+    return finish(w, open_one(w, path, msg), out);
+}
+
 enum err weights_open(const char *folder, struct weights **out, struct errmsg *msg) {
     *out = NULL;
     char *single = file_join(folder, single_name), *index = file_join(folder, index_name);
@@ -227,7 +261,7 @@ enum err weights_open(const char *folder, struct weights **out, struct errmsg *m
     if (!single || !index)
         e = err_set(msg, ERR_NOMEM, "%s: no memory to open it", folder);
     else if (file_exists(single))
-        e = weights_open_file(single, out, msg);
+        e = open_file(single, out, msg);
     else if (!file_exists(index))
         e = no_weights(folder, msg);
     else {
@@ -241,20 +275,12 @@ enum err weights_open(const char *folder, struct weights **out, struct errmsg *m
     return e;
 }
 
-enum err weights_open_file(const char *path, struct weights **out, struct errmsg *msg) {
-    *out = NULL;
-    struct weights *w = weights_new(mem_strndup(path, strlen(path)));
-    if (!w)
-        return err_set(msg, ERR_NOMEM, "%s: no memory to open it", path);
-    return finish(w, open_one(w, path, msg), out);
-}
-
 void weights_close(struct weights *w) {
     if (!w)
         return;
     for (size_t i = 0; i < w->shard_count; i++) {
         safetensors_free(&w->shards[i].content);
-        file_map_close(&w->shards[i].map);
+        file_close(&w->shards[i].file);
         mem_free(w->shards[i].path);
     }
     mem_free(w->shards);

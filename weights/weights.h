@@ -1,4 +1,4 @@
-// The tensors of a model folder, mapped and bounds-checked: model.safetensors, or
+// The tensors of a model folder, opened and bounds-checked: model.safetensors, or
 // model.safetensors.index.json with its shards. Role: finds tensors by name, checks dtype and
 // shape, and keeps account of what was consumed, so that nothing is missing and nothing is left
 // over unseen. It converts nothing; compute's weight_prepare copies what it needs, after which
@@ -17,8 +17,6 @@ struct weights;
 
 // ERR_NOT_FOUND, ERR_INVALID (FAULTS 46-48, 51, 57: file, tensor and cause in the message), ...
 enum err weights_open(const char *folder, struct weights **out, struct errmsg *msg) MUST_CHECK;
-// One named safetensors file (2_Dense/model.safetensors).
-enum err weights_open_file(const char *path, struct weights **out, struct errmsg *msg) MUST_CHECK;
 void weights_close(struct weights *w); // NULL is fine
 
 // Names are looked up with `prefix` before them when the file has it ("bert.", "distilbert."): the
@@ -30,17 +28,12 @@ enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, s
 // ("tensor 'x' is missing"), ERR_INVALID (shape: names both), ERR_UNSUPPORTED (dtype).
 enum err weights_take(struct weights *w, const char *name, int rank, const size_t *shape,
                       struct tensor *out, struct errmsg *msg) MUST_CHECK;
-// The same, but absence is ERR_OK with out->data NULL. with_prefix false: the name stands alone
-// (heads live beside the "bert." prefix).
-enum err weights_take_optional(struct weights *w, const char *name, bool with_prefix, int rank,
-                               const size_t *shape, struct tensor *out,
-                               struct errmsg *msg) MUST_CHECK;
+// The same by the name alone: heads lie beside the "bert." prefix.
 enum err weights_take_bare(struct weights *w, const char *name, int rank, const size_t *shape,
                            struct tensor *out, struct errmsg *msg) MUST_CHECK;
-bool weights_has(const struct weights *w, const char *name); // as the file spells it
 
 // ERR_INVALID naming the first tensor that was neither taken nor on the ignorable list (suffixes
-// or prefixes; see weights.c).
+// or prefixes; see take.c).
 enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) MUST_CHECK;
 
 // For inspect: every tensor in file order.

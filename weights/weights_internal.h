@@ -11,8 +11,8 @@ enum { WEIGHTS_MAX_PREFIX = 32 };
 struct shard {
     char *path;       // owned
     const char *name; // path's last part
-    struct file_map map;
-    struct safetensors content; // views into map
+    struct file file;
+    struct safetensors content; // whose tensors lie in file
 };
 
 struct entry {

@@ -23,11 +23,19 @@ static const struct cpu_kernels *const tables[] = {
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 
+#if defined(__x86_64__)
+// __builtin_cpu_supports of clang 14 has no name for it. It is AVX's to the system: where AVX2 may
+// be used, so may this.
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 // The features that the Makefile builds the set's file with.
 static bool runs_here(const struct cpu_kernels *k) {
 #if defined(__x86_64__)
-    // every CPU with AVX2 has F16C too, which clang 14 has no name for
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (k == &kernels_avx2)
         return avx2;
     if (k == &kernels_avx512)
@@ -46,8 +54,8 @@ static int table_named(const char *name) {
 
 // The kernel set named, or (name NULL) the best one here that TRINE_CPU allows.
 static enum err choose(const char *name, const struct cpu_kernels **out, struct errmsg *msg) {
-    const char *limit = name ? NULL : getenv("TRINE_CPU");
-    const char *asked = name ? name : limit;
+    const char *limit = getenv("TRINE_CPU");
+    const char *asked = name ? name : limit && *limit ? limit : NULL;
     int at = asked ? table_named(asked) : TABLES - 1;
     if (at < 0)
         return err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': there are generic, avx2 and avx512",
@@ -90,6 +98,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return err_set(msg, ERR_NOMEM, "cpu device: no memory");
     c->base.ops = &cpu_ops;
     c->k = k;
+    c->base.max_head_dim = k->max_head_dim;
     e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);

@@ -116,11 +116,7 @@ static void run_linear(struct linear_job *j) {
     if (j->x.rows == 0)
         return;
     if (w->panel == 0) {
-        if (!gemm_openblas_fits(d->openblas_rows, w->rows, w->cols))
-            device_fail(&d->base, ERR_UNSUPPORTED, "linear of %zu x %zu by OpenBLAS: too wide",
-                        w->rows, w->cols);
-        else
-            pool_run(d->pool, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
+        pool_run(d->pool, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
         return;
     }
     size_t panels = ceil_div(w->rows, w->panel), threads = (size_t)pool_threads(d->pool);
@@ -387,8 +383,14 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
         return err_set(msg, ERR_UNSUPPORTED, "weights as %s on the cpu; f32 is supported",
                        dtype_name(dtype));
     struct cpu_device *c = cpu(d);
-    return weight_new(c->k, c->pool, &c->slabs, kind, parts, n, c->openblas_rows ? 0 : c->k->panel,
-                      out, msg);
+    size_t outputs = 0;
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_add_overflow(outputs, parts[i].w.shape[0], &outputs))
+            outputs = SIZE_MAX; // which fits nowhere; weight_new refuses it
+    bool openblas = c->openblas_rows && n > 0 &&
+                    gemm_openblas_fits(c->openblas_rows, outputs, parts[0].w.shape[1]);
+    return weight_new(c->k, c->pool, c->scratch, &c->slabs, kind, parts, n,
+                      openblas ? 0 : c->k->panel, out, msg);
 }
 
 static void cpu_weight_free(struct device *d, struct weight *w) { weight_free(&cpu(d)->slabs, w); }

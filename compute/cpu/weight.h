@@ -19,10 +19,11 @@ struct weight {
     struct slab_block block;
 };
 
-// panel 0 keeps a LINEAR in plain rows. Errors as weight_prepare.
-enum err weight_new(const struct cpu_kernels *k, struct pool *pool, struct slabs *slabs,
-                    enum weight_kind kind, const struct weight_part *parts, size_t n, size_t panel,
-                    struct weight **out, struct errmsg *msg) MUST_CHECK;
+// panel 0 keeps a LINEAR in plain rows. scratch: KERNEL_SCRATCH floats for each thread of the pool.
+// Errors as weight_prepare.
+enum err weight_new(const struct cpu_kernels *k, struct pool *pool, float *scratch,
+                    struct slabs *slabs, enum weight_kind kind, const struct weight_part *parts,
+                    size_t n, size_t panel, struct weight **out, struct errmsg *msg) MUST_CHECK;
 void weight_free(struct slabs *slabs, struct weight *w); // NULL is fine
 
 #endif

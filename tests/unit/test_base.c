@@ -101,6 +101,20 @@ static void test_file(void) {
     CHECK_OK(file_map_open(&map, path, &msg), msg);
     CHECK(map.size == 5 && memcmp(map.data, "hello", 5) == 0);
     file_map_close(&map);
+    struct file f;
+    char part[4] = "";
+    CHECK(file_open(&f, "/nonexistent/x", &msg) == ERR_NOT_FOUND);
+    file_close(&f);
+    CHECK_OK(file_open(&f, path, &msg), msg);
+    CHECK_INT(f.size, 5);
+    CHECK_OK(file_read_at(&f, 2, part, 3, &msg), msg);
+    CHECK_STR(part, "llo");
+    CHECK(file_read_at(&f, 3, part, 3, &msg) == ERR_INTERNAL);
+    CHECK(truncate(path, 4) == 0);
+    CHECK(file_read_at(&f, 2, part, 3, &msg) == ERR_IO);
+    CHECK(strstr(msg.text, "shrank while it was read (2 of 3 bytes)") != NULL);
+    file_close(&f);
+    CHECK_OK(file_write_atomic(path, "hello", 5, &msg), msg);
     // a failed write leaves the old file and no debris
     for (long nth = 1; nth <= 2; nth++) {
         fault_arm(FAULT_FILE, nth, true);

@@ -28,8 +28,8 @@ static void test_prepare(void) {
     struct device *d = rig_device(NULL, 2, CPU_GEMM_AUTO);
     enum { OUT = 700, IN = 300 }; // of a size that shares memory with others
     float *w = rig_floats((size_t)OUT * IN, 1), *b = rig_floats(OUT, 1);
-    struct weight_part part = {.w = {"w", w, DTYPE_F32, 2, {OUT, IN}},
-                               .bias = {"b", b, DTYPE_F32, 1, {OUT}}};
+    struct weight_part part = {.w = {"w", w, DTYPE_F32, 2, {OUT, IN}, NULL, 0},
+                               .bias = {"b", b, DTYPE_F32, 1, {OUT}, NULL, 0}};
     for (int kind = WEIGHT_LINEAR; kind <= WEIGHT_TABLE; kind++) {
         long failures = 0;
         if (kind == WEIGHT_TABLE)

@@ -135,8 +135,7 @@ static void test_not_finite(void) {
     const char *name = "encoder.layer.0.attention.output.dense.weight";
     for (size_t i = 0; i < weights_count(w); i++)
         if (strcmp(weights_at(w, i).name, name) == 0)
-            for (at = 0; at + 64 <= n && memcmp(bytes + at, weights_at(w, i).data, 64) != 0;)
-                at++;
+            at = weights_at(w, i).offset;
     weights_close(w);
     CHECK(at > 0 && at + 64 <= n);
     memcpy(bytes + at + 8, &(float){NAN}, 4);
@@ -148,6 +147,45 @@ static void test_not_finite(void) {
     refused(&t, ERR_INVALID, "non-finite at 2");
     mem_free(bytes);
     temp_free(&t);
+}
+
+// Heads beyond what the kernels take are refused at load, before any tensor is looked up.
+static void test_large_heads(void) {
+    struct model_config c;
+    struct weights *w = NULL;
+    struct encoder *e = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(model_config_load("tests/golden/data/bert-cls-mean", &c, &msg), msg);
+    CHECK_OK(weights_open("tests/golden/data/bert-cls-mean", &w, &msg), msg);
+    c.hidden = 2 * (device->max_head_dim + 1);
+    c.heads = 2;
+    CHECK_ERROR(encoder_load(w, &c, device, &e, &msg), ERR_UNSUPPORTED, msg,
+                "over num_attention_heads 2: heads of ");
+    CHECK(!e);
+    weights_close(w);
+    model_config_free(&c);
+}
+
+// Another process cuts the file short between opening it and binding (FAULTS 51, 52).
+static void test_file_cut_while_loading(void) {
+    static const off_t lengths[] = {0, 8, 9000}; // nothing, no header, half the tensors
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct temp_folder t = temp_new();
+        struct model_config c;
+        struct weights *w = NULL;
+        struct encoder *e = NULL;
+        struct errmsg msg = {0};
+        copy_model(&t, "bert-cls-mean");
+        CHECK_OK(model_config_load(t.path, &c, &msg), msg);
+        CHECK_OK(weights_open(t.path, &w, &msg), msg);
+        CHECK(truncate(temp_path(&t, "model.safetensors"), lengths[i]) == 0);
+        CHECK_ERROR(encoder_load(w, &c, device, &e, &msg), ERR_IO, msg,
+                    "model.safetensors: shrank while it was read");
+        CHECK(!e);
+        weights_close(w);
+        model_config_free(&c);
+        temp_free(&t);
+    }
 }
 
 // What was loaded owes nothing to the file any more.
@@ -219,6 +257,8 @@ int main(void) {
     if (device) {
         test_disagreement();
         test_not_finite();
+        test_large_heads();
+        test_file_cut_while_loading();
         test_file_goes_away();
         test_faults();
     }
