@@ -23,6 +23,8 @@ step() {
 }
 set -o pipefail
 step $venv/bin/python tools/parity_tokenizer.py "$embedder" build/trine
+# ids, type ids, spans, pairs and truncation too; the command line shows ids only
+step $venv/bin/python tools/parity_tokenizer.py "$embedder" build/bench/tokenize_lines --quick
 step $venv/bin/python tools/parity_embeddings.py "$embedder" "$reranker" build/trine
 awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { printf "%d passed, %d failed\n", p, f }' "$log"
 exit $rc

@@ -16,7 +16,8 @@ enum {
     ATTENTION_QUERIES = 128,
 };
 
-// y = f(x w' + bias [+ residual]) for some rows and some whole panels of w. A panel is `panel`
+// y = f(x w' + bias), or x w' + bias + residual (f is then NONE), for some rows and some whole
+// panels of w. A panel is `panel`
 // neighbouring outputs' weights as [k][panel], zero behind the last output; every y is one chain of
 // multiply-adds over ascending k, begun at 0, then the bias, then the residual are added.
 struct linear_share {

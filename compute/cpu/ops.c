@@ -104,6 +104,10 @@ static void linear_task(void *job, size_t task, int worker) {
         norm_rows(j, from, to);
 }
 
+static bool norm_fits(const struct norm *n, size_t cols) {
+    return !n || (n->gamma->cols == cols && n->beta->cols == cols);
+}
+
 static void run_linear(struct linear_job *j) {
     struct cpu_device *d = j->d;
     const struct weight *w = j->w;
@@ -111,6 +115,13 @@ static void run_linear(struct linear_job *j) {
         j->y.rows != j->x.rows) {
         device_fail(&d->base, ERR_INTERNAL, "linear: x %zu x %zu, w %zu x %zu, y %zu x %zu",
                     j->x.rows, j->x.cols, w->rows, w->cols, j->y.rows, j->y.cols);
+        return;
+    }
+    bool fits = !j->add || (j->f == ACTIVATION_NONE && j->residual.rows == j->y.rows &&
+                            j->residual.cols == j->y.cols);
+    if (!fits || !norm_fits(j->norm, w->rows)) {
+        device_fail(&d->base, ERR_INTERNAL, "linear: residual %zu x %zu or norm, y %zu x %zu",
+                    j->residual.rows, j->residual.cols, j->y.rows, j->y.cols);
         return;
     }
     if (j->x.rows == 0)
@@ -232,6 +243,11 @@ static void layer_norm_row(const struct row_job *j, size_t r) {
 
 static void cpu_layer_norm(struct device *d, const struct norm *n, struct mat x, struct mat y) {
     struct row_job j = {.d = cpu(d), .x = x, .y = y, .norm = n, .row = layer_norm_row};
+    if (!norm_fits(n, x.cols) || y.cols != x.cols || y.rows != x.rows) {
+        device_fail(d, ERR_INTERNAL, "layer_norm: x %zu x %zu, gamma %zu, beta %zu, y %zu x %zu",
+                    x.rows, x.cols, n->gamma->cols, n->beta->cols, y.rows, y.cols);
+        return;
+    }
     run_rows(&j, x.rows, x.cols);
 }
 

@@ -2,6 +2,7 @@
 // small encoder's) share blocks of 8 MiB, since each alone would lie in 4 KiB pages: a page fault
 // each at load, and more of them than the TLB holds in every forward pass. Larger ones have blocks
 // of their own (mem_alloc_aligned asks for huge pages then), smaller ones are not worth it.
+// What a slab has beyond its blocks is in no weight's bytes: up to 8 MiB less the last of them.
 // Thread rule: one thread at a time.
 #ifndef TRINE_COMPUTE_CPU_SLAB_H
 #define TRINE_COMPUTE_CPU_SLAB_H

@@ -19,7 +19,9 @@ static void unit_length(float *v, size_t n) {
 
 static size_t all_sequences(const struct tiny_model *m, int which[MAX_SEQS]) {
     int n = cJSON_GetArraySize(json_get(m->golden, "ids"));
-    for (int i = 0; i < n && i < MAX_SEQS; i++)
+    if (!CHECK(n > 0 && n <= MAX_SEQS))
+        n = 0;
+    for (int i = 0; i < n; i++)
         which[i] = i;
     return (size_t)n;
 }
@@ -95,8 +97,9 @@ static void check_layers(const struct tiny_model *m) {
         float *got = malloc(n * sizeof *got);
         if (CHECK(n == x.rows * x.cols)) {
             d->ops->read(d, x, got);
-            // normed values of about 1 to 4, after sums of 24 to 40 products in f32
-            CHECK_NEAR(got, want, n, 2e-6, 1e-6);
+            // normed values of about 1 to 4, after sums of 24 to 40 products in f32: eight units in
+            // the last place of 4, since OpenBLAS sums in other orders than the reference
+            CHECK_NEAR(got, want, n, 4e-6, 1e-6);
         }
         free(got);
         free(want);

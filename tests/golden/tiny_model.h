@@ -141,13 +141,24 @@ static inline bool tiny_run(const struct tiny_model *m, const struct tiny_batch 
     return e == ERR_OK;
 }
 
-// Calls run(device) with the portable kernels and with the best that this CPU has.
+// Calls run(device) with the portable kernels, their products by our own code and by OpenBLAS, with
+// AVX2 where this CPU has it, and with the best that it has.
 static inline void tiny_on_devices(void (*run)(struct device *d)) {
     const struct cpu_options options[] = {{.threads = 1, .isa = "generic", .gemm = CPU_GEMM_OWN},
+                                          {.threads = 2, .isa = "generic"},
+                                          {.threads = 2, .isa = "avx2"},
                                           {.threads = 2}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         struct errmsg msg = {0};
         struct device *d = NULL;
+        bool avx2 = false;
+#if defined(__x86_64__)
+        avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+        if (options[i].isa && strcmp(options[i].isa, "avx2") == 0 && !avx2) {
+            check_skip("avx2");
+            continue;
+        }
         enum err e = cpu_device_new(&options[i], &d, &msg);
         CHECK_OK(e, msg);
         if (!e)
