@@ -125,7 +125,6 @@ static enum err read_count(const cJSON *root, const char *key, const char *other
 
 static enum err read_shapes(const cJSON *root, struct model_config *c, struct errmsg *msg) {
     bool bert = c->arch == MODEL_ARCH_BERT;
-    int64_t pad;
     double eps = 1e-12;
     enum err e = read_count(root, bert ? "hidden_size" : "dim", "hidden_size", MAX_HIDDEN, 768,
                             &c->hidden, msg);
@@ -147,15 +146,12 @@ static enum err read_shapes(const cJSON *root, struct model_config *c, struct er
         e = read_count(root, "type_vocab_size", NULL, MAX_TYPES, 2, &c->type_vocab, msg);
     if (!e && bert) // DistilBERT's is fixed in its code
         e = json_get_double(root, "layer_norm_eps", 1e-30, 0.1, 1e-12, &eps, msg);
-    if (!e)
-        e = json_get_int(root, "pad_token_id", 0, (int64_t)c->vocab - 1, 0, &pad, msg);
     if (e)
         return e;
     if (c->hidden % c->heads != 0)
         return err_set(msg, ERR_INVALID, "%zu attention heads do not divide the hidden size %zu",
                        c->heads, c->hidden);
     c->norm_eps = (float)eps;
-    c->pad_id = (int32_t)pad;
     return ERR_OK;
 }
 

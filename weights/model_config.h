@@ -24,7 +24,6 @@ struct model_config {
     size_t type_vocab;     // rows of the token type table; 0: none (DistilBERT)
     float norm_eps;
     enum activation activation;
-    int32_t pad_id;
     size_t labels;      // of a classification head
     char **label_names; // [labels], owned
 };

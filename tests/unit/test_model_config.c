@@ -32,14 +32,14 @@ static void test_bert(void) {
     CHECK(c.arch == MODEL_ARCH_BERT && !c.classification && c.labels == 0);
     CHECK_STR(c.architecture, "BertModel");
     CHECK(c.hidden == 36 && c.layers == 2 && c.heads == 3 && c.ffn == 50 && c.vocab == 100);
-    CHECK(c.max_positions == 64 && c.type_vocab == 1 && c.pad_id == 7);
+    CHECK(c.max_positions == 64 && c.type_vocab == 1);
     CHECK(c.norm_eps == 1e-5f && c.activation == ACTIVATION_GELU_TANH);
     model_config_free(&c);
     // what transformers leaves out has its defaults; no architectures: the model type says it
     CHECK_OK(parse("{\"model_type\":\"bert\",\"architectures\":null}", &c, &msg), msg);
     CHECK(c.hidden == 768 && c.layers == 12 && c.heads == 12 && c.ffn == 3072 && c.vocab == 30522);
     CHECK(c.max_positions == 512 && c.type_vocab == 2 && c.norm_eps == 1e-12f);
-    CHECK(c.activation == ACTIVATION_GELU && c.pad_id == 0);
+    CHECK(c.activation == ACTIVATION_GELU);
     model_config_free(&c);
 }
 
@@ -132,7 +132,6 @@ static void test_refused(void) {
     refused(BERT "\"max_position_embeddings\":0}", ERR_INVALID, "'max_position_embeddings'");
     refused(BERT "\"type_vocab_size\":0}", ERR_INVALID, "'type_vocab_size'");
     refused(BERT "\"layer_norm_eps\":0}", ERR_INVALID, "'layer_norm_eps'");
-    refused(BERT "\"pad_token_id\":30522}", ERR_INVALID, "'pad_token_id' is 30522");
 }
 
 static void test_folder(void) {
