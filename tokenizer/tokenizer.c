@@ -184,14 +184,6 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id) {
     return added ? added->content : vocab_piece(&t->wordpiece.vocab, id);
 }
 
-int32_t tokenizer_id(const struct tokenizer *t, const char *piece) {
-    size_t len = strlen(piece);
-    for (size_t i = 0; i < t->added.count; i++)
-        if (t->added.items[i].len == len && memcmp(t->added.items[i].content, piece, len) == 0)
-            return t->added.items[i].id;
-    return vocab_id(&t->wordpiece.vocab, piece, len);
-}
-
 enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
                           bool skip_special_tokens, struct buf *out, struct errmsg *msg) {
     struct buf work = {0};

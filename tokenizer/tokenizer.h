@@ -90,8 +90,6 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
 size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
 // The token's own spelling ("##ing"); NULL for an id without one. Borrowed.
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id);
-// -1 when no such piece.
-int32_t tokenizer_id(const struct tokenizer *t, const char *piece);
 // One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);
 

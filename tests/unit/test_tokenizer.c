@@ -185,17 +185,11 @@ static void check_answers(void) {
     CHECK_INT(tokenizer_special_count(t, false), 2);
     CHECK_INT(tokenizer_special_count(t, true), 3);
     CHECK_STR(tokenizer_piece(t, 2), "[CLS]");
-    CHECK_INT(tokenizer_id(t, "[CLS]"), 2);
-    CHECK_INT(tokenizer_id(t, "no such piece"), -1);
     int32_t top = (int32_t)tokenizer_vocab_size(t);
     CHECK(tokenizer_piece(t, top) == NULL && tokenizer_piece(t, -1) == NULL);
     CHECK_STR(tokenizer_piece(t, top - 1), ".. ");
-    CHECK_INT(tokenizer_id(t, ".. "), top - 1);
-    for (int32_t id = 0; id < top; id++) {
-        const char *piece = tokenizer_piece(t, id);
-        if (!piece || tokenizer_id(t, piece) != id)
-            CHECK_INT(tokenizer_id(t, piece ? piece : ""), id);
-    }
+    for (int32_t id = 0; id < top; id++)
+        CHECK(tokenizer_piece(t, id) != NULL);
     struct buf out = {0};
     CHECK_INT(tokenizer_decode(t, &top, 1, false, &out, &msg), ERR_INVALID);
     CHECK(strstr(msg.text, "has no token") != NULL);
