@@ -98,6 +98,7 @@ static enum err prepare(struct api_request *q, size_t version, struct api_error 
         "texts",       "model",    "input_type",      "inputs",
         "normalize",   "truncate", "embedding_types", "output_dimension",
         "prompt_name", "priority", "images",          "truncation_direction",
+        "dimensions",
     };
     api_count_unknown(q, known, sizeof known / sizeof *known);
     enum err e = api_choose_model(q, order, 1, err);
@@ -117,9 +118,11 @@ static enum err prepare(struct api_request *q, size_t version, struct api_error 
     struct text_inputs inputs;
     e = text_list_read(json_get(q->body, "texts"), "texts", q->service->options.max_client_batch,
                        false, &inputs, err);
+    // Cohere's word, or the one of every other embed route
+    bool cohere = json_get(q->body, "output_dimension") != NULL;
     struct api_embed *embed;
     if (!e)
-        e = api_embed_read(q, "output_dimension", &embed, err);
+        e = api_embed_read(q, cohere ? "output_dimension" : "dimensions", &embed, err);
     if (e)
         return e;
     embed->extra = version == 2 ? VERSION_2 : embed->form_count == 0 ? FLOATS_ONLY : 0;

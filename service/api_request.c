@@ -102,6 +102,8 @@ static void answer(struct api_request *q) {
     metrics_count_cut(s->metrics, q->cut);
     note(s, q->http, api_route_index(q->route), q->response.status, total_us,
          q->error.msg.code ? &q->error : NULL);
+    // in a drain every answer sends its client elsewhere for the next request
+    q->response.close = atomic_load(&s->state) == SERVICE_DRAINING;
     // on_gone reaches q until http_answer has returned
     http_answer(q->http, &q->response);
     request_free(q);

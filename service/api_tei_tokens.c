@@ -16,6 +16,9 @@ static enum err choose_any(struct api_request *q, struct api_error *err) {
     return api_choose_model(q, order, 3, err);
 }
 
+// A token takes some 60 bytes in an answer, more than its text in the request: 32 MiB of answer.
+enum { MAX_TOKENS = 1 << 19 };
+
 // start and stop are bytes of the text with its prompt, as in TEI; null for special tokens.
 static void put_tokens(struct buf *out, const struct model *m, struct text text,
                        const struct encoding *e) {
@@ -52,6 +55,10 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
         return api_fail(err, failed, failed == ERR_NOMEM ? NULL : "tokenizer", NULL, "%s",
                         failed == ERR_NOMEM ? "no memory to tokenize" : "cannot tokenize a text");
     q->tokens += e->len;
+    if (q->tokens > MAX_TOKENS)
+        return api_fail(err, ERR_TOO_LARGE, "too_many_tokens", "inputs",
+                        "the inputs have more than %d tokens; send them in several requests",
+                        MAX_TOKENS);
     if (prompt && *prompt)
         text = (struct text){joined->data, joined->len};
     put_tokens(&q->response.body, q->model, text, e);

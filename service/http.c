@@ -231,7 +231,7 @@ static bool exchange(struct http_thread *t, bool keep_alive) {
         atomic_fetch_add(&s->client_gone, 1);
         return false;
     }
-    keep_alive = keep_alive && !atomic_load(&s->draining);
+    keep_alive = keep_alive && !atomic_load(&s->draining) && !t->x.response.close;
     return write_response(t, &t->x.response, keep_alive) && keep_alive;
 }
 

@@ -43,6 +43,7 @@ struct http_response {
     const char *content_type; // static
     struct buf headers;       // further complete header lines, each ending \r\n; owned
     struct buf body;          // owned
+    bool close;               // the connection ends behind it
 };
 
 struct http_options {
