@@ -234,6 +234,8 @@ static void help_option(const struct cli_option *opt, enum cli_command command, 
 
 void cli_help(enum cli_command command, struct buf *out) {
     const struct cli_command_info *info = cli_command_find(command);
+    if (!info)
+        return;
     buf_printf(out, "usage: trine %s %s [OPTION...]\n\n%s\nOptions:\n", info->name, info->synopsis,
                info->about);
     bool configurable = false;

@@ -165,8 +165,10 @@ int cli_serve(int argc, char **argv) {
     struct errmsg msg = {0};
     struct model_options *models = mem_calloc(o.model_count, sizeof *models);
     char **paths = mem_calloc(o.model_count, sizeof *paths);
-    enum err e = models && paths ? take_signals(&msg) : err_set(&msg, ERR_NOMEM, "no memory");
-    if (!e)
+    enum err e = ERR_NOMEM;
+    if (!models || !paths)
+        err_set(&msg, e, "no memory for %zu models", o.model_count);
+    else if ((e = take_signals(&msg)) == ERR_OK)
         e = find_models(&o, models, paths, &msg);
     struct service s;
     if (!e)

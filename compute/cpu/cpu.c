@@ -52,20 +52,24 @@ static int table_named(const char *name) {
     return -1;
 }
 
-// The kernel set named, or (name NULL) the best one here that TRINE_CPU allows.
-static enum err choose(const char *name, const struct cpu_kernels **out, struct errmsg *msg) {
+// The kernel set named, or (name NULL) the best one here that TRINE_CPU allows. NULL, and
+// ERR_UNSUPPORTED in msg, when there is none of that name or it does not run here.
+static const struct cpu_kernels *choose(const char *name, struct errmsg *msg) {
     const char *limit = getenv("TRINE_CPU");
     const char *asked = name ? name : limit && *limit ? limit : NULL;
     int at = asked ? table_named(asked) : TABLES - 1;
-    if (at < 0)
-        return err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': there are generic, avx2 and avx512",
-                       asked);
-    if (name && !runs_here(tables[at]))
-        return err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': this CPU lacks them", name);
-    while (!runs_here(tables[at]))
+    if (at < 0) {
+        err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': there are generic, avx2 and avx512",
+                asked);
+        return NULL;
+    }
+    if (name && !runs_here(tables[at])) {
+        err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': this CPU lacks them", name);
+        return NULL;
+    }
+    while (at > 0 && !runs_here(tables[at]))
         at--;
-    *out = tables[at];
-    return ERR_OK;
+    return tables[at];
 }
 
 static enum err choose_gemm(enum cpu_gemm asked, const struct cpu_kernels *k, size_t *openblas_rows,
@@ -88,10 +92,9 @@ static enum err choose_gemm(enum cpu_gemm asked, const struct cpu_kernels *k, si
 enum err cpu_device_new(const struct cpu_options *options, struct device **out,
                         struct errmsg *msg) {
     *out = NULL;
-    const struct cpu_kernels *k = NULL;
-    enum err e = choose(options->isa, &k, msg);
-    if (e != ERR_OK)
-        return e;
+    const struct cpu_kernels *k = choose(options->isa, msg);
+    if (!k)
+        return ERR_UNSUPPORTED;
     int threads = options->threads > 0 ? options->threads : thread_cpu_count();
     struct cpu_device *c = mem_calloc(1, sizeof *c);
     if (!c)
@@ -99,7 +102,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     c->base.ops = &cpu_ops;
     c->k = k;
     c->base.max_head_dim = k->max_head_dim;
-    e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
+    enum err e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);
         return e;
@@ -129,7 +132,6 @@ void cpu_device_free(struct device *d) {
 }
 
 void cpu_describe(char *out, size_t size) {
-    const struct cpu_kernels *k = NULL;
     const char *features = "";
 #if defined(__x86_64__)
     static const char *const levels[] = {"sse2", "sse2 avx2 fma", "sse2 avx2 fma avx512",
@@ -140,6 +142,6 @@ void cpu_describe(char *out, size_t size) {
         level += __builtin_cpu_supports("avx512bf16") ? 2 : 1;
     features = levels[level];
 #endif
-    enum err e = choose(NULL, &k, NULL);
-    snprintf(out, size, "%s; kernels %s", features, e == ERR_OK ? k->name : "none (see TRINE_CPU)");
+    const struct cpu_kernels *k = choose(NULL, NULL);
+    snprintf(out, size, "%s; kernels %s", features, k ? k->name : "none (see TRINE_CPU)");
 }
