@@ -10,7 +10,7 @@ case $1 in
 cppcheck)
     # shellcheck disable=SC2086
     cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,performance,portability \
-        --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -j2 -I. $portable 2>&1
+        --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -D__x86_64__=1 -j2 -I. $portable 2>&1
     ;;
 clang-tidy)
     # its count of suppressed warnings goes to stderr; what fails to run at all fails xargs
