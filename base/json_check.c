@@ -2,6 +2,7 @@
 // keys of all objects so that a duplicate is found in linear time. Keys are compared as decoded
 // ("a" equals "\u0061"); the hash is seeded per process so that keys cannot be made to collide.
 #include "base/json.h"
+#include "base/json_escape.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -73,8 +74,7 @@ static bool hex4(const char *p, uint32_t *v) {
     return true;
 }
 
-// One character of a checked string as UTF-8 bytes in out; advances *at.
-static size_t decode_char(const char *s, size_t *at, char out[4]) {
+size_t json_decode_char(const char *s, size_t *at, char out[4]) {
     if (s[*at] != '\\') {
         out[0] = s[(*at)++];
         return 1;
@@ -122,7 +122,7 @@ static uint64_t hash_key(const struct checker *c, uint32_t object, const char *s
     uint64_t h = mix(c->seed, object);
     for (size_t at = 0; at < n;) {
         char out[4];
-        size_t k = decode_char(s, &at, out);
+        size_t k = json_decode_char(s, &at, out);
         for (size_t i = 0; i < k; i++)
             h = mix(h, (unsigned char)out[i] + 1u);
     }
@@ -140,12 +140,12 @@ static bool same_key(const char *a, size_t an, const char *b, size_t bn) {
         if (ap == ak) {
             ap = ak = 0;
             if (ai < an)
-                ak = decode_char(a, &ai, abuf);
+                ak = json_decode_char(a, &ai, abuf);
         }
         if (bp == bk) {
             bp = bk = 0;
             if (bi < bn)
-                bk = decode_char(b, &bi, bbuf);
+                bk = json_decode_char(b, &bi, bbuf);
         }
         if (ak == 0 || bk == 0)
             return ak == bk;

@@ -12,15 +12,15 @@ complain() {
     bad=1
 }
 room() { echo "^#include \"($1)/"; }
-complain "$(room 'compute|weights|tokenizer|encoder|decoder|pooling|service')" 'base includes upward' base
-complain "$(room 'weights|tokenizer|encoder|decoder|pooling|service')" 'compute includes upward' compute
-complain "$(room 'tokenizer|encoder|decoder|pooling|service')" 'weights includes upward or across' weights
-complain "$(room 'compute|encoder|decoder|pooling|service')" 'tokenizer includes upward or across' tokenizer
-complain "$(room 'tokenizer|decoder|pooling|service')" 'encoder includes upward or across' encoder
-complain "$(room 'tokenizer|encoder|service')" 'decoder includes upward or across' decoder
-complain "$(room 'tokenizer|encoder|decoder|service')" 'pooling includes upward or across' pooling
-complain '#include "compute/cpu/' 'only service (which makes devices), tests and bench may name a device' weights tokenizer encoder decoder pooling base
-rooms='base compute weights tokenizer encoder decoder pooling service'
+complain "$(room 'compute|weights|tokenizer|template|grammar|encoder|decoder|pooling|service')" 'base includes upward' base
+complain "$(room 'weights|tokenizer|template|grammar|encoder|decoder|pooling|service')" 'compute includes upward' compute
+complain "$(room 'tokenizer|template|grammar|encoder|decoder|pooling|service')" 'weights includes upward or across' weights
+complain "$(room 'compute|template|grammar|encoder|decoder|pooling|service')" 'tokenizer includes upward or across' tokenizer
+complain "$(room 'tokenizer|template|grammar|decoder|pooling|service')" 'encoder includes upward or across' encoder
+complain "$(room 'tokenizer|template|grammar|encoder|service')" 'decoder includes upward or across' decoder
+complain "$(room 'tokenizer|template|grammar|encoder|decoder|service')" 'pooling includes upward or across' pooling
+complain '#include "compute/cpu/' 'only service (which makes devices), tests and bench may name a device' weights tokenizer template grammar encoder decoder pooling base
+rooms='base compute weights tokenizer template grammar encoder decoder pooling service'
 for door in 'civetweb.h:service/http.c' 'cblas.h:compute/cpu/' 'cuda_runtime.h:compute/cuda/' 'utf8proc.h:tokenizer/' 'curl/curl.h:service/hub'; do
     # shellcheck disable=SC2086 # the rooms are a list of words
     hits=$(grep -rlE --include='*.[ch]' "#include <${door%%:*}>" $rooms 2>/dev/null | grep -v "^${door#*:}")
