@@ -56,7 +56,7 @@ static struct weight *weight_of(struct device *d, enum weight_kind kind, size_t 
     if (kind == WEIGHT_LINEAR)
         part.bias = (struct tensor){"b", bias, DTYPE_F32, 1, {rows}, NULL, 0};
     struct weight *w;
-    if (d->ops->weight_prepare(d, kind, &part, 1, DTYPE_F32, &w, &msg) != ERR_OK)
+    if (d->ops->weight_prepare(d, kind, &part, 1, PRECISION_F32, &w, &msg) != ERR_OK)
         die("weight");
     free(data);
     free(bias);

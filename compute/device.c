@@ -4,10 +4,25 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *dtype_name(enum dtype t) {
-    static const char *const names[DTYPE_COUNT] = {"f32", "f16", "bf16", "i64", "i32", "u8"};
-    return t < DTYPE_COUNT ? names[t] : "unknown";
-}
+static const struct {
+    const char *name;
+    uint16_t block, bytes;
+} dtypes[DTYPE_COUNT] = {
+    [DTYPE_F32] = {"f32", 1, 4},         [DTYPE_F16] = {"f16", 1, 2},
+    [DTYPE_BF16] = {"bf16", 1, 2},       [DTYPE_I64] = {"i64", 1, 8},
+    [DTYPE_I32] = {"i32", 1, 4},         [DTYPE_U8] = {"u8", 1, 1},
+    [DTYPE_Q4_0] = {"q4_0", 32, 18},     [DTYPE_Q4_1] = {"q4_1", 32, 20},
+    [DTYPE_Q5_0] = {"q5_0", 32, 22},     [DTYPE_Q5_1] = {"q5_1", 32, 24},
+    [DTYPE_Q8_0] = {"q8_0", 32, 34},     [DTYPE_Q2_K] = {"q2_K", 256, 84},
+    [DTYPE_Q3_K] = {"q3_K", 256, 110},   [DTYPE_Q4_K] = {"q4_K", 256, 144},
+    [DTYPE_Q5_K] = {"q5_K", 256, 176},   [DTYPE_Q6_K] = {"q6_K", 256, 210},
+    [DTYPE_IQ4_NL] = {"iq4_nl", 32, 18},
+};
+
+const char *dtype_name(enum dtype t) { return t < DTYPE_COUNT ? dtypes[t].name : "unknown"; }
+
+size_t dtype_block(enum dtype t) { return t < DTYPE_COUNT ? dtypes[t].block : 1; }
+size_t dtype_block_bytes(enum dtype t) { return t < DTYPE_COUNT ? dtypes[t].bytes : 0; }
 
 void device_fail(struct device *d, enum err code, const char *fmt, ...) {
     if (d->failed != ERR_OK)
@@ -52,6 +67,36 @@ void device_linear_add_norm(struct device *d, const struct weight *w, struct mat
     d->ops->linear(d, w, x, y);
     d->ops->add(d, residual, y);
     d->ops->layer_norm(d, n, y, y);
+}
+
+void device_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y,
+                       struct mat scratch) {
+    if (d->ops->linear_add) {
+        d->ops->linear_add(d, w, x, y);
+        return;
+    }
+    d->ops->linear(d, w, x, scratch);
+    d->ops->add(d, scratch, y);
+}
+
+void device_linear_swiglu(struct device *d, const struct weight *w, struct mat x,
+                          struct mat gate_up, struct mat y) {
+    if (d->ops->linear_swiglu) {
+        d->ops->linear_swiglu(d, w, x, gate_up, y);
+        return;
+    }
+    d->ops->linear(d, w, x, gate_up);
+    d->ops->swiglu(d, gate_up, y);
+}
+
+void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
+                 void *ctx) {
+    if (d->ops->each) {
+        d->ops->each(d, tasks, fn, ctx);
+        return;
+    }
+    for (size_t i = 0; i < tasks; i++)
+        fn(ctx, i, 0);
 }
 
 struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols) {

@@ -27,8 +27,19 @@ enum weight_kind {
 
 struct weight_part {
     struct tensor w;
-    struct tensor bias; // data NULL: zeros
+    struct tensor bias; // absent: zeros
+    // 0: rows in order. Else the rows of each head of this many are stored as GGUF's llama files
+    // store q and k, rope's pairs side by side (0, hd/2, 1, hd/2 + 1, ...): they are put back.
+    size_t interleaved_head_dim;
 };
+
+// What becomes of a weight's numbers, and what they are multiplied with.
+enum precision {
+    PRECISION_F32,    // narrow floats are widened in memory: the fastest products of f32
+    PRECISION_STORED, // narrow floats stay narrow and are widened in registers: the same numbers
+    PRECISION_INT8,   // as STORED, but block types meet activations rounded to int8 in blocks
+};
+// Block types (q4_0 ...) are never expanded in memory, whatever the precision.
 
 enum activation {
     ACTIVATION_NONE,
@@ -48,18 +59,64 @@ struct norm {
 
 // y[n] = sum over t of tables[t].row(index[t][n])
 struct embed_args {
-    const struct weight *tables[3]; // [rows_t, D]; summed in this order
+    const struct weight *tables[3]; // [rows_t, D]; summed in this order; a WEIGHT_LINEAR without
+                                    // bias serves too (tied embeddings: one copy)
     const int32_t *index[3];        // [N] each, host memory, checked by the caller
     size_t count;                   // tables in use
 };
 
-// Bidirectional attention over ragged sequences: a token sees its own sequence only.
+// Attention over ragged sequences: a token sees its own sequence only.
 struct attention_args {
-    struct mat q, k, v;        // [N, H*hd] each; usually column views of one qkv matrix
+    struct mat q, k, v;        // [N, H*hd], [N, Hk*hd] twice; usually columns of one qkv matrix
     struct mat out;            // [N, H*hd]
     const int32_t *cu_seqlens; // [S + 1]
     size_t seqs, heads, head_dim;
-    float scale; // above 0; 1/sqrt(hd), as a rule
+    size_t kv_heads; // Hk, divides H; 0: as many as heads
+    float scale;     // above 0; 1/sqrt(hd), as a rule
+    bool causal;     // a token sees itself and those before it
+    size_t window;   // causal: of those the last `window`, itself included; 0: all
+};
+
+// Rotary position embedding, in place, of the "rotate half" form: in each head of x the pair
+// (i, i + hd/2) turns by the angle whose cosine and sine are given.
+// Source followed: transformers modeling_llama.py apply_rotary_pos_emb.
+struct rope_args {
+    struct mat x;        // [N, heads*hd]
+    struct mat cos, sin; // [N, hd/2]
+    size_t heads, head_dim;
+};
+
+// The paged cache of keys and values of one model: blocks of `block_tokens` positions, each with
+// all layers and kv heads. A slot is block * block_tokens + the offset in the block.
+struct kv_cache; // opaque, a device's
+
+struct kv_shape {
+    size_t layers, kv_heads, head_dim;
+    size_t block_tokens, blocks;
+    enum dtype dtype; // DTYPE_F32 or DTYPE_F16
+};
+
+// Writes N tokens' keys and values of one layer. Slots are distinct.
+struct kv_store_args {
+    struct kv_cache *kv;
+    size_t layer;
+    struct mat k, v;      // [N, Hk*hd]
+    const int32_t *slots; // [N] host memory
+};
+
+// Causal attention of a step's tokens over the cache, which holds theirs already (kv_store).
+struct paged_attention_args {
+    const struct kv_cache *kv;
+    size_t layer;
+    struct mat q, out;           // [N, H*hd]
+    const int32_t *cu_seqlens;   // [S + 1]
+    const int32_t *context_lens; // [S] tokens of the sequence in the cache, this step's included:
+                                 // the step's last token sits at position context_lens[s] - 1
+    const int32_t *block_tables; // [S, table_stride] block numbers, in the order of positions
+    size_t table_stride;
+    size_t seqs, heads;
+    float scale;
+    size_t window; // as in struct attention_args
 };
 
 // As sentence-transformers pools: `skip` holds in every mode, so that POOL_CLS is the first token
@@ -76,11 +133,11 @@ struct pool_args {
 struct device_ops {
     const char *name; // "cpu"
 
-    // Joins, checks finite ("tensor 'x': non-finite at i"), converts to `dtype` and packs into
-    // memory that the weight owns; the parts' file may be let go afterwards. Only DTYPE_F32 yet.
+    // Joins, checks finite ("tensor 'x': non-finite at i"), converts and packs into memory that the
+    // weight owns; the parts' file may be let go afterwards. Parts may differ in dtype.
     // ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO (the file was cut short).
     enum err (*weight_prepare)(struct device *d, enum weight_kind kind,
-                               const struct weight_part *parts, size_t n, enum dtype dtype,
+                               const struct weight_part *parts, size_t n, enum precision precision,
                                struct weight **out, struct errmsg *msg);
     void (*weight_free)(struct device *d, struct weight *w);
     size_t (*weight_bytes)(const struct weight *w); // resident bytes
@@ -95,6 +152,20 @@ struct device_ops {
     void (*add)(struct device *d, struct mat x, struct mat y);           // y += x
     void (*layer_norm)(struct device *d, const struct norm *n, struct mat x, struct mat y);
     void (*attention)(struct device *d, const struct attention_args *a);
+    // y = gamma x / sqrt(mean(x^2) + eps), each run of gamma's D columns by itself (a row is one or
+    // more such runs: a head each in q and k norms); y may be x
+    void (*rms_norm)(struct device *d, const struct weight *gamma, float eps, struct mat x,
+                     struct mat y);
+    void (*rope)(struct device *d, const struct rope_args *a);
+    void (*swiglu)(struct device *d, struct mat gate_up, struct mat y); // [N, 2F] -> [N, F]:
+                                                                        // silu(gate) * up
+    void (*gather)(struct device *d, struct mat x, const int32_t *rows, struct mat y); // y[i] =
+                                                                                       // x[rows[i]]
+    enum err (*kv_new)(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
+                       struct errmsg *msg);
+    void (*kv_free)(struct device *d, struct kv_cache *kv); // NULL is fine
+    void (*kv_store)(struct device *d, const struct kv_store_args *a);
+    void (*paged_attention)(struct device *d, const struct paged_attention_args *a);
     void (*pool)(struct device *d, const struct pool_args *a);
     void (*l2_normalize)(struct device *d, struct mat x); // rows, in place; a zero row stays zero
     void (*read)(struct device *d, struct mat x, float *host); // rows*cols, packed
@@ -102,9 +173,18 @@ struct device_ops {
     // Optional fusions.
     void (*linear_activate)(struct device *d, const struct weight *w, struct mat x,
                             enum activation f, struct mat y); // y = f(x w' + b)
+    void (*linear_add)(struct device *d, const struct weight *w, struct mat x,
+                       struct mat y); // y += x w' + b
+    // y = silu(gate) * up of gate_up = x w' + b, w being gate's and up's parts joined
+    void (*linear_swiglu)(struct device *d, const struct weight *w, struct mat x,
+                          struct mat gate_up, struct mat y); // gate_up: [N, 2F] of scratch
     // y = norm(x w' + b + residual); y may be residual
     void (*linear_add_norm)(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
+
+    // Runs fn(ctx, 0 .. tasks - 1), host work, on the device's threads; NULL: device_each loops.
+    void (*each)(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
+                 void *ctx);
 
     // Waits until everything asked so far is done; NULL where every operation is done on return.
     void (*wait)(struct device *d);
@@ -129,6 +209,13 @@ enum err device_sync(struct device *d, struct errmsg *msg) MUST_CHECK;
 // apart from residual (ERR_UNSUPPORTED): the sum has nowhere else to be.
 void device_linear_activate(struct device *d, const struct weight *w, struct mat x,
                             enum activation f, struct mat y);
+// The composed one needs `scratch` of y's shape; it is not used where the device fuses.
+void device_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y,
+                       struct mat scratch);
+void device_linear_swiglu(struct device *d, const struct weight *w, struct mat x,
+                          struct mat gate_up, struct mat y);
+void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
+                 void *ctx);
 void device_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
 

@@ -9,13 +9,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_COUNT };
+// The second group holds GGUF's block types: dtype_block values at a time in dtype_block_bytes.
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_I64,
+    DTYPE_I32,
+    DTYPE_U8,
+
+    DTYPE_Q4_0,
+    DTYPE_Q4_1,
+    DTYPE_Q5_0,
+    DTYPE_Q5_1,
+    DTYPE_Q8_0,
+    DTYPE_Q2_K,
+    DTYPE_Q3_K,
+    DTYPE_Q4_K,
+    DTYPE_Q5_K,
+    DTYPE_Q6_K,
+    DTYPE_IQ4_NL,
+    DTYPE_COUNT,
+};
 
 enum { TENSOR_MAX_RANK = 4 };
 
 struct file; // base/file.h
 
-// A tensor in memory or in an open file, row-major, any alignment. Without either: absent.
+// A tensor in memory or in an open file, row-major (outermost dimension first, GGUF's too), any
+// alignment. Without either: absent.
 struct tensor {
     const char *name; // borrowed from the file's index
     const void *data; // NULL: in the file
@@ -35,6 +57,12 @@ struct mat {
     size_t rows, cols, ld;
 };
 
+// Values in a block: 1 for plain types, 32 or 256 for block types. A row is whole blocks.
+size_t dtype_block(enum dtype t);
+size_t dtype_block_bytes(enum dtype t);
+static inline bool dtype_is_block(enum dtype t) { return t >= DTYPE_Q4_0 && t < DTYPE_COUNT; }
+
+// Bytes of one value of a plain type; a block type has none (0).
 static inline size_t dtype_size(enum dtype t) {
     switch (t) {
     case DTYPE_F32:
@@ -46,10 +74,10 @@ static inline size_t dtype_size(enum dtype t) {
     case DTYPE_I64:
         return 8;
     case DTYPE_U8:
-    case DTYPE_COUNT:
-        break;
+        return 1;
+    default:
+        return 0;
     }
-    return 1;
 }
 
 const char *dtype_name(enum dtype t); // "f32"

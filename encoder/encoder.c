@@ -106,7 +106,7 @@ static struct weight *prepare(struct binder *b, enum weight_kind kind,
         b->failed = err_set(b->msg, ERR_INTERNAL, "more than %zu weights bound", e->owned_cap);
     else
         b->failed =
-            e->device->ops->weight_prepare(e->device, kind, parts, n, DTYPE_F32, &w, b->msg);
+            e->device->ops->weight_prepare(e->device, kind, parts, n, PRECISION_F32, &w, b->msg);
     if (!b->failed)
         e->owned[e->owned_count++].weight = w;
     return b->failed ? NULL : w;

@@ -14,13 +14,6 @@
 
 struct encoder;
 
-// Called at each point where a forward may be set aside: between layers, and between the halves of
-// one. It may run other forwards on the same device.
-struct forward_hooks {
-    void (*pause)(void *ctx); // NULL: never
-    void *ctx;
-};
-
 // The weights may be closed afterwards. ERR_UNSUPPORTED: heads larger than the device takes; else
 // as weights_take and weight_prepare.
 enum err encoder_load(struct weights *w, const struct model_config *config, struct device *d,

@@ -45,7 +45,7 @@ static enum err bind_dense(struct pooler *p, const char *folder, const struct mo
     if (!e)
         e = weights_check_all_taken(w, msg);
     if (!e)
-        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1, DTYPE_F32,
+        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1, PRECISION_F32,
                                            &out->dense, msg);
     weights_close(w);
     out->out = c->out;

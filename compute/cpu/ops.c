@@ -392,12 +392,11 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
 // ---- memory ----
 
 static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
-                                   const struct weight_part *parts, size_t n, enum dtype dtype,
-                                   struct weight **out, struct errmsg *msg) {
+                                   const struct weight_part *parts, size_t n,
+                                   enum precision precision, struct weight **out,
+                                   struct errmsg *msg) {
     *out = NULL;
-    if (dtype != DTYPE_F32)
-        return err_set(msg, ERR_UNSUPPORTED, "weights as %s on the cpu; f32 is supported",
-                       dtype_name(dtype));
+    (void)precision;
     struct cpu_device *c = cpu(d);
     size_t outputs = 0;
     for (size_t i = 0; i < n; i++)

@@ -186,7 +186,7 @@ static void test_embed(struct device *d) {
         t[i] = rig_floats(rows[i] * D, 1);
         struct weight_part part = {.w = {"t", t[i], DTYPE_F32, 2, {rows[i], D}, NULL, 0}};
         struct weight *w = NULL;
-        CHECK_OK(d->ops->weight_prepare(d, WEIGHT_TABLE, &part, 1, DTYPE_F32, &w, &msg), msg);
+        CHECK_OK(d->ops->weight_prepare(d, WEIGHT_TABLE, &part, 1, PRECISION_F32, &w, &msg), msg);
         CHECK(d->ops->weight_bytes(w) >= rows[i] * D * 4 &&
               d->ops->weight_bytes(w) < rows[i] * D * 4 + 256);
         a.tables[i] = w;
@@ -301,7 +301,7 @@ static void test_prepare(struct device *d) {
     memset(bias + A + B, 0, C * 4);
 
     struct weight *prepared = NULL;
-    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, DTYPE_F32, &prepared, &msg), msg);
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg), msg);
     struct arena ws = rig_workspace(d, WORKSPACE);
     float *x = rig_floats((size_t)ROWS * IN, 1), want[ROWS * OUT], got[ROWS * OUT];
     struct mat mx = rig_mat(d, &ws, ROWS, IN, x), my = rig_mat(d, &ws, ROWS, OUT, NULL);
@@ -317,7 +317,7 @@ static void test_prepare(struct device *d) {
     unsigned char keep[4];
     memcpy(keep, bad, 2);
     memcpy(bad, &nan, 2);
-    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     CHECK(!prepared);
     char text[64];
@@ -326,7 +326,7 @@ static void test_prepare(struct device *d) {
     memcpy(bad, keep, 2);
     bad = (unsigned char *)(uintptr_t)parts[1].bias.data + 4 * 7;
     memcpy(bad, &(float){-INFINITY}, 4);
-    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     CHECK_STR(msg.text, "tensor 'b.bias': non-finite at 7");
     // The first of several, whichever thread saw which.
@@ -334,22 +334,20 @@ static void test_prepare(struct device *d) {
     float *big = rig_floats((size_t)BIG * WIDE, 1);
     big[100 * WIDE + 7] = big[5] = big[2999 * WIDE] = NAN;
     struct weight_part table = {.w = {"table", big, DTYPE_F32, 2, {BIG, WIDE}, NULL, 0}};
-    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 1, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 1, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     CHECK_STR(msg.text, "tensor 'table': non-finite at 5");
-    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, &table, 1, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, &table, 1, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     CHECK_STR(msg.text, "tensor 'table': non-finite at 5");
 
     parts[1].w.shape[1] = IN - 1;
-    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     table.w.dtype = DTYPE_I64;
-    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 1, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 1, PRECISION_F32, &prepared, &msg) ==
           ERR_UNSUPPORTED);
-    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 1, DTYPE_BF16, &prepared, &msg) ==
-          ERR_UNSUPPORTED);
-    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 0, DTYPE_F32, &prepared, &msg) ==
+    CHECK(d->ops->weight_prepare(d, WEIGHT_TABLE, &table, 0, PRECISION_F32, &prepared, &msg) ==
           ERR_INVALID);
     d->ops->workspace_free(d, &ws);
     free(w), free(bias), free(x), free(big);

@@ -37,7 +37,7 @@ static void test_prepare(void) {
         for (long nth = 1;; nth++) {
             struct weight *prepared = NULL;
             fault_arm(FAULT_ALLOC, nth, false);
-            enum err e = d->ops->weight_prepare(d, (enum weight_kind)kind, &part, 1, DTYPE_F32,
+            enum err e = d->ops->weight_prepare(d, (enum weight_kind)kind, &part, 1, PRECISION_F32,
                                                 &prepared, &msg);
             fault_disarm();
             if (e == ERR_OK) {
