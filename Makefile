@@ -24,7 +24,7 @@ ifeq ($(SAN),fuzz)
 CC := clang
 endif
 
-ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder pooling service
+ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder decoder pooling service
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 MAIN    := service/main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))

@@ -91,19 +91,21 @@ static inline struct mat rig_mat(struct device *d, struct arena *ws, size_t rows
 
 static inline struct weight *rig_linear(struct device *d, const float *w, const float *bias,
                                         size_t out, size_t in) {
-    struct weight_part part = {.w = {"w", w, PRECISION_F32, 2, {out, in}, NULL, 0},
-                               .bias = {"b", bias, PRECISION_F32, 1, {out}, NULL, 0}};
+    struct weight_part part = {.w = {"w", w, DTYPE_F32, 2, {out, in}, NULL, 0},
+                               .bias = {"b", bias, DTYPE_F32, 1, {out}, NULL, 0}};
     struct weight *prepared = NULL;
     struct errmsg msg = {0};
-    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, PRECISION_F32, &prepared, &msg), msg);
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, PRECISION_F32, &prepared, &msg),
+             msg);
     return prepared;
 }
 
 static inline struct weight *rig_vector(struct device *d, const float *v, size_t n) {
-    struct weight_part part = {.w = {"v", v, PRECISION_F32, 1, {n}, NULL, 0}};
+    struct weight_part part = {.w = {"v", v, DTYPE_F32, 1, {n}, NULL, 0}};
     struct weight *prepared = NULL;
     struct errmsg msg = {0};
-    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_VECTOR, &part, 1, PRECISION_F32, &prepared, &msg), msg);
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_VECTOR, &part, 1, PRECISION_F32, &prepared, &msg),
+             msg);
     return prepared;
 }
 
