@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct gguf;
 struct tokenizer;
 struct tokenizer_scratch; // per-thread buffers and word -> ids cache
 
@@ -59,6 +60,11 @@ struct text {
 // the file and the part or token. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED, ERR_NOMEM, ERR_IO.
 enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer **out,
                         struct errmsg *msg) MUST_CHECK;
+// The same from a GGUF file's metadata (tokenizer.ggml.*): "gpt2" is byte-level BPE and "bert" is
+// WordPiece; another model, or a split pattern (`pre`) that is not known, is refused by name.
+// g may be closed afterwards.
+enum err tokenizer_load_gguf(const struct gguf *g, size_t vocab_size, struct tokenizer **out,
+                             struct errmsg *msg) MUST_CHECK;
 void tokenizer_free(struct tokenizer *t); // NULL is fine
 
 enum err tokenizer_scratch_new(const struct tokenizer *t,
@@ -90,6 +96,14 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
 size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
 // The token's own spelling ("##ing"); NULL for an id without one. Borrowed.
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id);
+// The raw bytes that a token adds to a text where it is not the first: the byte-level alphabet
+// undone, so they may be a part of a character. len 0 for an id without a token. Borrowed;
+// constant time.
+struct text tokenizer_token_bytes(const struct tokenizer *t, int32_t id);
+// True for what decode leaves out with skip_special_tokens.
+bool tokenizer_token_is_special(const struct tokenizer *t, int32_t id);
+// The id of an added token or a vocabulary's piece by its exact spelling; -1: none.
+int32_t tokenizer_token_id(const struct tokenizer *t, const char *piece, size_t len);
 // One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);
 
