@@ -1,39 +1,56 @@
-// A loaded model: tokenizer, encoder and pooler or head joined, with what its folder says about
-// length, prompts and labels. Role: the engine's unit; everything above it asks here what a model
-// can do. Thread rule: immutable after load, shared by all threads; only the device's driving
-// thread runs it.
+// A loaded model: tokenizer, encoder or decoder, and pooler or head joined, with what its files say
+// about length, prompts, labels, chat and sampling. Role: the engine's unit; everything above it
+// asks here what a model can do. Thread rule: immutable after load, shared by all threads; only the
+// device's driving thread runs it.
 #ifndef TRINE_SERVICE_MODEL_H
 #define TRINE_SERVICE_MODEL_H
 
 #include "compute/batch.h"
+#include "decoder/decoder.h"
 #include "encoder/encoder.h"
+#include "grammar/grammar.h"
 #include "pooling/pooling.h"
+#include "template/template.h"
 #include "tokenizer/tokenizer.h"
+#include "weights/generation_config.h"
 #include "weights/model_config.h"
 #include "weights/st_config.h"
 
-enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_COUNT };
+enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
+
+// --dtype. AUTO: block types meet int8 activations, everything else is computed in f32.
+enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
 
 struct model_options {
-    const char *path;  // a model folder
+    const char *path;  // a model folder or a .gguf file
     const char *name;  // served name; NULL: the folder's name
     const char *alias; // a second name, or NULL
     int task;          // -1: the model's own; else an enum task it must be able to do
     int pool_mode;     // -1: the folder's; else an enum pool_mode
     size_t max_length; // 0: the folder's; it can only lower it
+    enum model_dtype dtype;
+    const char *chat_template; // a file, "chatml", or NULL: the model's own
 };
 
 struct model {
     char *name, *alias, *path; // alias may be NULL
     enum task task;
-    size_t max_length; // tokens a sequence, specials included
-    size_t dim;        // floats in a result row: the vector's, or the number of labels
-    struct model_config config;
+    size_t max_length;          // tokens a sequence, specials included
+    size_t dim;                 // floats in a result row: the vector's, or the number of labels
+    struct model_config config; // of an encoder
     struct st_config st;
     struct tokenizer *tokenizer;
-    struct encoder *encoder;
+    struct encoder *encoder; // NULL: a decoder
+    struct decoder *decoder; // NULL: an encoder
     struct pooler *pooler;   // TASK_EMBED, else NULL
-    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY, else NULL
+    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
+    // Of a decoder.
+    struct decoder_config decoder_config;
+    struct generation_config generation;
+    struct template *chat_template; // NULL: the model has none, or TASK_GENERATE is not its task
+    struct template *tool_template; // for requests with tools; NULL: the same
+    struct errmsg template_msg;     // why chat_template is NULL
+    int32_t yes_id, no_id;          // a decoder's TASK_RERANK
     struct device *device;
     size_t weight_bytes;
 };
@@ -41,7 +58,12 @@ struct model {
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
                     struct errmsg *msg) MUST_CHECK;
 void model_free(struct model *m);   // NULL is fine
-const char *task_name(enum task t); // "embed", "rerank", "classify"
+const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
+
+// The vocabulary as grammars want it, made at first need and then the model's. Any thread.
+enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
+                             struct errmsg *msg) MUST_CHECK;
+bool model_is_end(const struct model *m, int32_t id); // an end-of-generation token
 
 // Workspace bytes for one forward of at most this many tokens and sequences.
 size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs);

@@ -7,9 +7,13 @@
 #ifndef TRINE_SERVICE_SCHEDULER_H
 #define TRINE_SERVICE_SCHEDULER_H
 
+#include "service/generation.h"
 #include "service/job.h"
 
 struct scheduler;
+
+// AUTO: f32 where the weights are f32, else f16.
+enum kv_dtype { KV_DTYPE_AUTO, KV_DTYPE_F32, KV_DTYPE_F16 };
 
 struct scheduler_options {
     struct device *device;       // driven by the engine thread from start to stop
@@ -17,6 +21,21 @@ struct scheduler_options {
     size_t model_count;
     size_t max_batch_tokens; // 0: 512
     size_t max_queue_tokens; // 0: 1,048,576
+    // Generation, for the models with TASK_GENERATE.
+    size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available
+    enum kv_dtype kv_dtype;
+    size_t max_sequences; // running at once; 0: 64
+    bool no_speculation;
+    bool share_prefixes; // between owners (API keys) too
+};
+
+struct generation_stats {
+    uint64_t done, failed, cancelled, late;
+    uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
+    uint64_t steps, preemptions, drafted, accepted;
+    size_t running, waiting;                          // sequences, now
+    size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
+    size_t kv_bytes;
 };
 
 struct scheduler_stats {
@@ -26,6 +45,7 @@ struct scheduler_stats {
     size_t queued_tokens, queued_jobs; // now
     int64_t heartbeat_us;              // when the engine thread last looked at its queue
     size_t workspace_bytes;
+    struct generation_stats generation;
 };
 
 // Starts the engine thread, which runs one warm-up batch per model before it takes jobs.
@@ -42,6 +62,12 @@ void scheduler_release(struct scheduler *s, size_t tokens); // a reservation not
 // Hands a job over (job->reserved is corrected to its real token count first, which never fails).
 // done will be called exactly once, whatever happens.
 void scheduler_submit(struct scheduler *s, struct job *job);
+
+// The same for a generation, whose reservation is given back with its first token.
+void scheduler_generate(struct scheduler *s, struct generation *g);
+// How many tokens a sequence of this model may have, prompt and output: the model's context, or
+// what the whole cache holds when that is less. 0: the model does not generate.
+size_t scheduler_context(const struct scheduler *s, const struct model *m);
 
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
