@@ -198,6 +198,7 @@ struct device {
     struct errmsg failure;
     char describe[128];  // "cpu, 2 threads, avx512"
     size_t max_head_dim; // that attention takes
+    size_t workers;      // `worker` of `each` lies below it; at least 1
 };
 
 // Records a failure (the first one stays).

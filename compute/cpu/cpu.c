@@ -102,6 +102,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     c->base.ops = &cpu_ops;
     c->k = k;
     c->base.max_head_dim = k->max_head_dim;
+    c->base.workers = (size_t)threads;
     enum err e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);
