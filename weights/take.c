@@ -47,8 +47,8 @@ static void print_shape(char *out, size_t size, int rank, const size_t *shape) {
         snprintf(out + at, size - at, "]");
 }
 
-static enum err check_view(const struct entry *e, int rank, const size_t *shape,
-                           struct errmsg *msg) {
+static enum err check_view(const struct weights *w, const struct entry *e, int rank,
+                           const size_t *shape, struct errmsg *msg) {
     const struct tensor *t = &e->tensor;
     bool same = t->rank == rank;
     for (int i = 0; same && i < rank; i++)
@@ -57,14 +57,16 @@ static enum err check_view(const struct entry *e, int rank, const size_t *shape,
         char has[100], want[100];
         print_shape(has, sizeof has, t->rank, t->shape);
         print_shape(want, sizeof want, rank, shape);
-        return err_set(msg, ERR_INVALID, "%s: tensor '%s': shape is %s, config.json asks for %s",
-                       e->shard->path, t->name, has, want);
+        return err_set(msg, ERR_INVALID, "%s: tensor '%s': shape is %s, %s asks for %s",
+                       e->shard->path, t->name, has, w->gguf ? "the metadata" : "config.json",
+                       want);
     }
-    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16)
-        return err_set(msg, ERR_UNSUPPORTED,
-                       "%s: tensor '%s': weights of another dtype than F32, F16 and BF16",
-                       e->shard->path, t->name);
-    return ERR_OK;
+    if (t->dtype == DTYPE_F32 || t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16 ||
+        (dtype_is_block(t->dtype) && t->rank == 2))
+        return ERR_OK;
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "%s: tensor '%s': weights of another dtype than F32, F16 and BF16%s",
+                   e->shard->path, t->name, dtype_is_block(t->dtype) ? " in one dimension" : "");
 }
 
 static enum err take(struct weights *w, const char *prefix, const char *name, int rank,
@@ -79,7 +81,7 @@ static enum err take(struct weights *w, const char *prefix, const char *name, in
         e = find_old_norm_name(w, key);
     if (!e)
         return err_set(msg, ERR_NOT_FOUND, "%s: tensor '%s' is missing", w->path, key);
-    enum err code = check_view(e, rank, shape, msg);
+    enum err code = check_view(w, e, rank, shape, msg);
     if (code)
         return code;
     e->taken = true;
@@ -97,6 +99,14 @@ enum err weights_take_bare(struct weights *w, const char *name, int rank, const 
     return take(w, "", name, rank, shape, out, msg);
 }
 
+bool weights_has(const struct weights *w, const char *name) {
+    char key[MAX_KEY];
+    int n = snprintf(key, sizeof key, "%s%s", w->prefix, name);
+    return (n > 0 && (size_t)n < sizeof key && find(w, key)) || find(w, name);
+}
+
+bool weights_rope_interleaved(const struct weights *w) { return w->rope_interleaved; }
+
 enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, size_t n,
                                const char *probe, struct errmsg *msg) {
     char key[MAX_KEY];
@@ -112,10 +122,12 @@ enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, s
     return ERR_OK;
 }
 
-// What checkpoints carry and inference does not use. Buffers that count positions; heads of
-// pretraining (BERT's cls.*, DistilBERT's vocab_*); BertPooler where no classifier reads it.
+// What checkpoints carry and inference does not use. Buffers that count positions or hold rope's
+// frequencies; heads of pretraining (BERT's cls.*, DistilBERT's vocab_*); BertPooler where no
+// classifier reads it; a decoder's head where its embeddings serve (or where it only embeds).
 static bool ignorable(const struct weights *w, const char *name) {
-    static const char *const suffixes[] = {"embeddings.position_ids", "embeddings.token_type_ids"};
+    static const char *const suffixes[] = {"embeddings.position_ids", "embeddings.token_type_ids",
+                                           "rotary_emb.inv_freq", ".attn_rot_embd.weight"};
     static const char *const starts[] = {"cls.predictions.", "cls.seq_relationship.",
                                          "vocab_transform.", "vocab_layer_norm.",
                                          "vocab_projector.", "pooler.dense."};
@@ -127,7 +139,7 @@ static bool ignorable(const struct weights *w, const char *name) {
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (strncmp(bare, starts[i], strlen(starts[i])) == 0)
             return true;
-    return false;
+    return strcmp(name, "lm_head.weight") == 0 && weights_has(w, "embed_tokens.weight");
 }
 
 enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) {

@@ -1,4 +1,4 @@
-// See weights.h: opening a folder, with or without shards.
+// See weights.h: opening a folder, with or without shards, or a GGUF file.
 #include "weights/weights.h"
 
 #include "base/file.h"
@@ -75,18 +75,29 @@ static enum err add_shard(struct weights *w, char *path, struct errmsg *msg) {
     return e;
 }
 
+static void list_shards(struct weights *w) {
+    size_t n = 0;
+    for (size_t s = 0; s < w->shard_count; s++)
+        for (size_t i = 0; i < w->shards[s].content.count; i++, n++)
+            w->entries[n] = (struct entry){w->shards[s].content.tensors[i], &w->shards[s], false};
+}
+
 // All shards are open: one list of entries in file order, and one sorted by name.
 static enum err make_lists(struct weights *w, struct errmsg *msg) {
     w->entries = mem_calloc(w->count, sizeof *w->entries);
     w->sorted = mem_calloc(w->count, sizeof *w->sorted);
     if (!w->entries || !w->sorted)
         return err_set(msg, ERR_NOMEM, "%s: no memory to list %zu tensors", w->path, w->count);
-    size_t n = 0;
-    for (size_t s = 0; s < w->shard_count; s++)
-        for (size_t i = 0; i < w->shards[s].content.count; i++, n++) {
-            w->entries[n] = (struct entry){w->shards[s].content.tensors[i], &w->shards[s], false};
-            w->sorted[n] = (struct named){w->entries[n].tensor.name, &w->entries[n]};
-        }
+    size_t n = w->count;
+    enum err e = ERR_OK;
+    if (w->gguf)
+        e = weights_list_gguf(w, msg);
+    else
+        list_shards(w);
+    if (e)
+        return e;
+    for (size_t i = 0; i < n; i++)
+        w->sorted[i] = (struct named){w->entries[i].tensor.name, &w->entries[i]};
     if (n)
         qsort(w->sorted, n, sizeof *w->sorted, by_name);
     for (size_t i = 1; i < n; i++)
@@ -246,6 +257,27 @@ static enum err no_weights(const char *folder, struct errmsg *msg) {
                    index_name);
 }
 
+static enum err open_gguf_file(struct weights *w, const char *path, struct errmsg *msg) {
+    w->shards = mem_calloc(1, sizeof *w->shards);
+    w->shard_count = w->shards ? 1 : 0;
+    if (w->shards)
+        w->shards[0].path = mem_strndup(path, strlen(path));
+    if (!w->shards || !w->shards[0].path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open it", path);
+    enum err e = gguf_open(path, &w->gguf, msg);
+    if (e)
+        return e;
+    w->count = gguf_tensor_count(w->gguf);
+    return make_lists(w, msg);
+}
+
+static enum err open_gguf(const char *path, struct weights **out, struct errmsg *msg) {
+    struct weights *w = weights_new(mem_strndup(path, strlen(path)));
+    if (!w)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open it", path);
+    return finish(w, open_gguf_file(w, path, msg), out);
+}
+
 static enum err open_file(const char *path, struct weights **out, struct errmsg *msg) {
     *out = NULL;
     struct weights *w = weights_new(mem_strndup(path, strlen(path)));
@@ -254,8 +286,7 @@ static enum err open_file(const char *path, struct weights **out, struct errmsg 
     return finish(w, open_one(w, path, msg), out);
 }
 
-enum err weights_open(const char *folder, struct weights **out, struct errmsg *msg) {
-    *out = NULL;
+static enum err open_folder(const char *folder, struct weights **out, struct errmsg *msg) {
     char *single = file_join(folder, single_name), *index = file_join(folder, index_name);
     enum err e = ERR_OK;
     if (!single || !index)
@@ -275,6 +306,12 @@ enum err weights_open(const char *folder, struct weights **out, struct errmsg *m
     return e;
 }
 
+enum err weights_open(const char *path, struct weights **out, struct errmsg *msg) {
+    *out = NULL;
+    return !file_is_dir(path) && file_exists(path) ? open_gguf(path, out, msg)
+                                                   : open_folder(path, out, msg);
+}
+
 void weights_close(struct weights *w) {
     if (!w)
         return;
@@ -286,6 +323,8 @@ void weights_close(struct weights *w) {
     mem_free(w->shards);
     mem_free(w->entries);
     mem_free(w->sorted);
+    gguf_close(w->gguf);
+    mem_free(w->names);
     mem_free(w->path);
     mem_free(w);
 }

@@ -1,7 +1,9 @@
-// The tensors of a model folder, opened and bounds-checked: model.safetensors, or
-// model.safetensors.index.json with its shards. Role: finds tensors by name, checks dtype and
-// shape, and keeps account of what was consumed, so that nothing is missing and nothing is left
-// over unseen. It converts nothing; compute's weight_prepare copies what it needs, after which
+// The tensors of a model, opened and bounds-checked: a folder's model.safetensors, or
+// model.safetensors.index.json with its shards, or a .gguf file. Role: finds tensors by name,
+// checks dtype and shape, and keeps account of what was consumed, so that nothing is missing and
+// nothing is left over unseen. A GGUF file's tensors go by their Hugging Face names
+// ("model.layers.0.mlp.up_proj. weight", "embeddings.LayerNorm.bias"), those that have none by
+// their own. It converts nothing; compute's weight_prepare copies what it needs, after which
 // weights_close lets the files go.
 // Source followed: the safetensors format description (huggingface/safetensors README).
 // Thread rule: one thread.
@@ -16,7 +18,7 @@
 struct weights;
 
 // ERR_NOT_FOUND, ERR_INVALID (FAULTS 46-48, 51, 57: file, tensor and cause in the message), ...
-enum err weights_open(const char *folder, struct weights **out, struct errmsg *msg) MUST_CHECK;
+enum err weights_open(const char *path, struct weights **out, struct errmsg *msg) MUST_CHECK;
 void weights_close(struct weights *w); // NULL is fine
 
 // Names are looked up with `prefix` before them when the file has it ("bert.", "distilbert."): the
@@ -24,13 +26,20 @@ void weights_close(struct weights *w); // NULL is fine
 enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, size_t n,
                                const char *probe, struct errmsg *msg) MUST_CHECK;
 
-// The tensor prefix+name of exactly this shape and a float dtype, marked consumed. ERR_NOT_FOUND
+// The tensor prefix+name of exactly this shape and a float dtype, marked consumed; where it has two
+// dimensions, a block type too (the shape counts values, not blocks). ERR_NOT_FOUND
 // ("tensor 'x' is missing"), ERR_INVALID (shape: names both), ERR_UNSUPPORTED (dtype).
 enum err weights_take(struct weights *w, const char *name, int rank, const size_t *shape,
                       struct tensor *out, struct errmsg *msg) MUST_CHECK;
 // The same by the name alone: heads lie beside the "bert." prefix.
 enum err weights_take_bare(struct weights *w, const char *name, int rank, const size_t *shape,
                            struct tensor *out, struct errmsg *msg) MUST_CHECK;
+
+// Whether prefix+name or name alone is there.
+bool weights_has(const struct weights *w, const char *name);
+// Whether the rows of q and k stand so that a head's pairs for rope lie side by side (0 and 1, 2
+// and 3, ...), as llama GGUF files have them; else half a head apart, as Hugging Face does.
+bool weights_rope_interleaved(const struct weights *w);
 
 // ERR_INVALID naming the first tensor that was neither taken nor on the ignorable list (suffixes
 // or prefixes; see take.c).

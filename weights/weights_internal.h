@@ -1,17 +1,19 @@
-// What weights.c (opening) and take.c (looking up) share. Not for other rooms.
+// What weights.c (opening), weights_gguf.c (a GGUF file's names) and take.c (looking up) share. Not
+// for other rooms.
 #ifndef TRINE_WEIGHTS_WEIGHTS_INTERNAL_H
 #define TRINE_WEIGHTS_WEIGHTS_INTERNAL_H
 
 #include "base/file.h"
+#include "weights/gguf.h"
 #include "weights/safetensors.h"
 #include "weights/weights.h"
 
 enum { WEIGHTS_MAX_PREFIX = 32 };
 
 struct shard {
-    char *path;       // owned
-    const char *name; // path's last part
-    struct file file;
+    char *path;                 // owned
+    const char *name;           // path's last part
+    struct file file;           // not open: the tensors lie in a GGUF file
     struct safetensors content; // whose tensors lie in file
 };
 
@@ -34,6 +36,13 @@ struct weights {
     struct named *sorted;  // [count], by name
     size_t count;
     char prefix[WEIGHTS_MAX_PREFIX]; // "" until detected
+
+    struct gguf *gguf; // NULL: safetensors. Its one shard has a path and nothing else
+    char *names;       // of a GGUF file's tensors, owned
+    bool rope_interleaved;
 };
+
+// Fills w->entries from w->gguf. ERR_UNSUPPORTED (architecture), ERR_NOMEM.
+enum err weights_list_gguf(struct weights *w, struct errmsg *msg) MUST_CHECK;
 
 #endif
