@@ -2,8 +2,9 @@
 //
 // civetweb accepts, reads heads and keeps a thread a connection; begin_request (serve, below) does
 // the rest of a request. What civetweb reads too leniently http_head.c refuses, what it waits for
-// too patiently http_socket.c cuts off; answers are written here, past civetweb, head and body in
-// one sendmsg. No path reaches civetweb's own handlers or the file system.
+// too patiently http_socket.c cuts off; answers are written past civetweb, head and body in one
+// sendmsg, or as http_stream.c has them. No path reaches civetweb's own handlers or the file
+// system.
 #include "service/http.h"
 
 #include "base/clock.h"
@@ -164,6 +165,7 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
                                .arrived_us = t->socket.first_byte_us,
                                .exchange = x};
     x->field_count = (size_t)ri->num_headers;
+    x->http10 = strcmp(ri->http_version, "1.0") == 0;
     for (size_t i = 0; i < x->field_count; i++)
         x->fields[i] = (struct http_field){ri->http_headers[i].name, ri->http_headers[i].value};
     const char *id = http_request_header(r, "x-request-id");
@@ -232,6 +234,15 @@ static bool exchange(struct http_thread *t, bool keep_alive) {
         return false;
     }
     keep_alive = keep_alive && !atomic_load(&s->draining) && !t->x.response.close;
+    if (t->x.streaming) {
+        enum http_stream_end end = http_stream_run(&t->x, &t->socket, &keep_alive,
+                                                   s->options.write_timeout_ms, &s->abandoning);
+        if (end == HTTP_STREAM_GONE)
+            atomic_fetch_add(&s->client_gone, 1);
+        if (end == HTTP_STREAM_TORN)
+            atomic_fetch_add(&s->write_failed, 1);
+        return end == HTTP_STREAM_WHOLE && keep_alive;
+    }
     return write_response(t, &t->x.response, keep_alive) && keep_alive;
 }
 

@@ -1,9 +1,10 @@
 // HTTP on civetweb: framing, limits and sockets. Role: http.c is the only file that knows civetweb.
 // Its threads read a request whole, check its framing (FAULTS 14-26), hand it over, sleep until it
-// is answered or its client is gone, and write the answer (head and body) in one write. They never
-// parse JSON, tokenize or compute.
-// Thread rule: the handler is called on a socket thread and must return at once; http_answer may be
-// called from any thread, exactly once per request.
+// is answered or its client is gone, and write the answer: head and body in one write, or a
+// stream's pieces as they come. They never parse JSON, tokenize or compute. Thread rule: the
+// handler is called on a socket thread and must return at once. Each request is answered exactly
+// once, from any thread: by http_answer, or by http_stream_begin, any number of http_stream_write,
+// and http_stream_end, one after the other.
 #ifndef TRINE_SERVICE_HTTP_H
 #define TRINE_SERVICE_HTTP_H
 
@@ -27,9 +28,10 @@ struct http_request {
     char id[40];        // x-request-id: the client's if it is sane, else made here
     void *ctx;          // the handler's own
     // Set (with on_gone called once, on a socket thread) when the client is gone: reset or closed
-    // both ways; a half-close alone is not gone. on_gone never runs beside http_answer nor after it
-    // has returned, so what it uses may be freed then; it may itself call http_answer. The request
-    // must still be answered; the answer is dropped.
+    // both ways, or a stream's reader that stands still; a half-close alone is not gone. on_gone
+    // never runs beside http_answer or http_stream_end nor after they have returned, so what it
+    // uses may be freed then; it may itself call them. The request must still be answered (a stream
+    // ended); what it is answered is dropped.
     atomic_bool gone;
     void (*on_gone)(struct http_request *r); // set by the handler before it returns, or NULL
     struct http_exchange *exchange;          // http.c's own
@@ -52,7 +54,7 @@ struct http_options {
     size_t max_connections; // further ones get 503 and are closed
     size_t max_body;        // bytes; over it 413 before reading
     int read_timeout_ms;    // head and body must be whole within it (408 or close)
-    int write_timeout_ms;
+    int write_timeout_ms;   // for an answer; for each wait for a stream's reader
     // Called on a socket thread before the body is read: a refusal whose status is not 0 is the
     // answer (404, 405, 401, 415, 429, 503). content_length is 0 for a chunked body, which max_body
     // alone limits. May be NULL.
@@ -74,6 +76,18 @@ int http_port(const struct http_server *s);
 
 // Takes the response's buffers over. Never blocks on the socket.
 void http_answer(struct http_request *r, struct http_response *response);
+
+// An answer whose body is written as it comes, in chunks (as it is, ending with the connection,
+// for a client of HTTP/1.0). begin takes the head's buffers over; its body, where there is one, is
+// the first piece. None of the three blocks on the socket.
+void http_stream_begin(struct http_request *r, struct http_response *head);
+// Returns how many bytes the client has yet to take. A client that has not taken any for
+// write_timeout_ms, or leaves more than HTTP_STREAM_PENDING waiting, counts as gone, and so does
+// one whose piece there was no memory for; what is written then is dropped, and its connection ends
+// without the last chunk.
+enum { HTTP_STREAM_PENDING = 1 << 20 };
+size_t http_stream_write(struct http_request *r, const void *bytes, size_t n);
+void http_stream_end(struct http_request *r);
 
 // No new requests are answered (503 draining) while those in progress finish.
 void http_drain(struct http_server *s);

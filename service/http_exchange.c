@@ -38,8 +38,9 @@ void http_exchange_clear(struct http_exchange *x) {
     buf_free(&x->body);
     buf_free(&x->response.headers);
     buf_free(&x->response.body);
+    buf_free(&x->pending);
     x->field_count = 0;
-    x->answered = false;
+    x->answered = x->streaming = x->ended = x->broken = false;
 }
 
 const char *http_request_header(const struct http_request *r, const char *name) {
@@ -61,6 +62,13 @@ void http_answer(struct http_request *r, struct http_response *response) {
     pthread_mutex_unlock(&x->lock);
 }
 
+void http_exchange_lose(struct http_exchange *x) {
+    struct http_request *r = &x->request;
+    atomic_store(&r->gone, true);
+    if (r->on_gone)
+        r->on_gone(r);
+}
+
 void http_exchange_wake(struct http_exchange *x) {
     pthread_mutex_lock(&x->lock);
     if (x->waiting)
@@ -69,10 +77,9 @@ void http_exchange_wake(struct http_exchange *x) {
 }
 
 bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned) {
-    struct http_request *r = &x->request;
     bool there = true;
     pthread_mutex_lock(&x->lock);
-    while (!x->answered) {
+    while (!x->answered && !(x->streaming && there)) {
         x->waiting = true;
         pthread_mutex_unlock(&x->lock);
         // No events are asked of the socket, so what it reports are errors, a reset, and the
@@ -85,11 +92,9 @@ bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_boo
         pthread_mutex_lock(&x->lock);
         x->waiting = false;
         bool lost = rc > 0 && there && fds[1].revents;
-        if (!x->answered && there && (lost || atomic_load(abandoned))) {
+        if (!x->answered && !x->streaming && there && (lost || atomic_load(abandoned))) {
             there = false;
-            atomic_store(&r->gone, true);
-            if (r->on_gone)
-                r->on_gone(r);
+            http_exchange_lose(x);
         }
     }
     pthread_mutex_unlock(&x->lock);

@@ -46,18 +46,47 @@ static const char *reason_phrase(int status) {
     return "Unknown";
 }
 
+// Status line and our own fields, without the blank line; -1 when they do not fit, which they do.
+static int print_head(char *head, size_t size, const struct http_request *r,
+                      const struct http_response *p, bool keep_alive, enum http_body body) {
+    int n =
+        snprintf(head, size, "HTTP/1.1 %d %s\r\nConnection: %s\r\nx-request-id: %s\r\n", p->status,
+                 reason_phrase(p->status), keep_alive ? "keep-alive" : "close", r->id);
+    if (p->status == 204 || p->status == 304 || n < 0 || (size_t)n >= size)
+        return n < 0 || (size_t)n >= size ? -1 : n;
+    size_t left = size - (size_t)n;
+    int more = snprintf(head + n, left, "Content-Type: %s\r\n",
+                        p->content_type ? p->content_type : "application/json");
+    if (more < 0 || (size_t)more >= left)
+        return -1;
+    n += more;
+    left -= (size_t)more;
+    more = 0;
+    if (body == HTTP_BODY_WHOLE)
+        more = snprintf(head + n, left, "Content-Length: %zu\r\n", p->body.len);
+    else if (body == HTTP_BODY_CHUNKED)
+        more = snprintf(head + n, left, "Transfer-Encoding: chunked\r\n");
+    return more < 0 || (size_t)more >= left ? -1 : n + more;
+}
+
+bool http_reply_head(const struct http_request *r, const struct http_response *p, bool keep_alive,
+                     enum http_body body, struct buf *out) {
+    char head[512];
+    int n = print_head(head, sizeof head, r, p, keep_alive, body);
+    if (n < 0 || p->headers.failed)
+        return false;
+    buf_append(out, head, (size_t)n);
+    buf_append(out, p->headers.data, p->headers.len);
+    buf_puts(out, "\r\n");
+    return !out->failed;
+}
+
 bool http_reply_write(struct http_socket *k, const struct http_request *r,
                       const struct http_response *p, bool keep_alive, int timeout_ms) {
     char head[512];
     bool bodiless = p->status == 204 || p->status == 304;
-    int n =
-        snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nConnection: %s\r\nx-request-id: %s\r\n",
-                 p->status, reason_phrase(p->status), keep_alive ? "keep-alive" : "close", r->id);
-    if (!bodiless && n > 0 && (size_t)n < sizeof head)
-        n += snprintf(head + n, sizeof head - (size_t)n,
-                      "Content-Type: %s\r\nContent-Length: %zu\r\n",
-                      p->content_type ? p->content_type : "application/json", p->body.len);
-    if (n < 0 || (size_t)n >= sizeof head)
+    int n = print_head(head, sizeof head, r, p, keep_alive, HTTP_BODY_WHOLE);
+    if (n < 0)
         return false;
     bool head_only = bodiless || strcmp(r->method, "HEAD") == 0;
     struct iovec parts[4] = {

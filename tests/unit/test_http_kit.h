@@ -160,6 +160,14 @@ KIT void kit_release(void) {
     pthread_mutex_unlock(&kit_lock);
 }
 
+// One request out of those held, whose answer is the caller's business from now on.
+KIT struct http_request *kit_take_held(void) {
+    pthread_mutex_lock(&kit_lock);
+    struct http_request *r = kit_held ? kit_holds[--kit_held] : NULL;
+    pthread_mutex_unlock(&kit_lock);
+    return r;
+}
+
 // Returns how long http_stop took.
 KIT int64_t kit_stop(int64_t timeout_us) {
     int64_t begin_us = clock_now_us();

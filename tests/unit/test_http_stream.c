@@ -1,0 +1,310 @@
+// Streamed answers: framing for both versions of HTTP, the connection afterwards, clients that go
+// away or stand still, memory that is out, draining and stopping. FAULTS rows 32, 33, 39, 59.
+#include "base/fault.h"
+#include "tests/unit/test_http_kit.h"
+
+#define POST "POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+#define AWAIT(cond)                                                                                \
+    do {                                                                                           \
+        for (int ms_ = 0; ms_ < 3000 && !(cond); ms_++)                                            \
+            kit_sleep_ms(1);                                                                       \
+        CHECK(cond);                                                                               \
+    } while (0)
+
+static struct http_stats stats(void) { return http_read_stats(kit_server); }
+
+// A request that is held: its stream is written by the test itself.
+static struct http_request *ask(int *fd, const char *bytes) {
+    *fd = kit_dial();
+    kit_send(*fd, bytes);
+    CHECK(kit_await_held(1));
+    return kit_take_held();
+}
+
+static void begin(struct http_request *r, const char *first) {
+    struct http_response head = {.status = 200, .content_type = "text/event-stream"};
+    buf_puts(&head.headers, "x-extra: 1\r\n");
+    if (first)
+        buf_puts(&head.body, first);
+    http_stream_begin(r, &head);
+    CHECK(head.headers.data == NULL && head.body.data == NULL);
+}
+
+static size_t put(struct http_request *r, const char *s) {
+    return http_stream_write(r, s, strlen(s));
+}
+
+// Everything until `end` is seen, or the connection's end where that is NULL.
+static bool read_until(int fd, char *out, size_t size, const char *end) {
+    size_t n = 0;
+    int64_t end_us = clock_now_us() + 3000000;
+    for (out[0] = '\0'; n + 1 < size; out[n] = '\0') {
+        if (end && strstr(out, end))
+            return true;
+        ssize_t got = kit_read(fd, out + n, 1, end_us);
+        if (got <= 0)
+            return got == 0 && !end;
+        n++;
+    }
+    return false;
+}
+
+static void test_chunks(void) {
+    int fd;
+    char got[2048];
+    struct http_request *r = ask(&fd, POST);
+    begin(r, "first");
+    CHECK(read_until(fd, got, sizeof got, "first\r\n")); // there before anything else is written
+    CHECK(strstr(got, "HTTP/1.1 200 OK\r\n") == got);
+    CHECK(strstr(got, "Transfer-Encoding: chunked\r\n") && strstr(got, "x-extra: 1\r\n"));
+    CHECK(strstr(got, "Connection: keep-alive\r\n") && !strstr(got, "Content-Length"));
+    CHECK(strstr(got, "\r\n\r\n5\r\nfirst\r\n"));
+    put(r, "data: one\n\n");
+    CHECK(read_until(fd, got, sizeof got, "\n\n\r\n"));
+    CHECK_STR(got, "b\r\ndata: one\n\n\r\n");
+    put(r, ""); // would be the last chunk
+    put(r, "two");
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    CHECK_STR(got, "3\r\ntwo\r\n0\r\n\r\n");
+    // the connection goes on, with a whole answer and with a stream
+    struct reply p;
+    kit_send(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    CHECK_INT(kit_reply(fd, &p), 200);
+    kit_send(fd, POST);
+    CHECK(kit_await_held(1));
+    r = kit_take_held();
+    begin(r, NULL);
+    http_stream_end(r); // nothing at all
+    CHECK(read_until(fd, got, sizeof got, "\r\n\r\n0\r\n\r\n"));
+    close(fd);
+}
+
+static void test_close(void) {
+    int fd;
+    char got[2048];
+    struct http_request *r = ask(
+        &fd, "POST /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    begin(r, NULL);
+    put(r, "x");
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, NULL));
+    CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "\r\n\r\n1\r\nx\r\n0\r\n\r\n"));
+    close(fd);
+    // a client of HTTP/1.0 knows no chunks, keep-alive or not
+    r = ask(&fd, "POST /hold HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n"
+                 "Content-Length: 0\r\n\r\n");
+    begin(r, "a");
+    put(r, "b");
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, NULL));
+    CHECK(strstr(got, "Connection: close\r\n") && !strstr(got, "chunked"));
+    CHECK(strstr(got, "\r\n\r\nab"));
+    close(fd);
+}
+
+// Gone in mid-stream: told at once, though nothing is being written.
+static void test_gone(void) {
+    int fd, before = atomic_load(&kit_gone_calls);
+    char got[2048];
+    struct http_request *r = ask(&fd, POST);
+    begin(r, "a");
+    CHECK(read_until(fd, got, sizeof got, "a\r\n"));
+    uint64_t gone = stats().client_gone;
+    struct linger hard = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+    AWAIT(atomic_load(&kit_gone_calls) == before + 1);
+    CHECK(atomic_load(&r->gone));
+    put(r, "dropped");
+    http_stream_end(r);
+    AWAIT(stats().client_gone == gone + 1);
+
+    // a plain close is seen with the next piece
+    r = ask(&fd, POST);
+    begin(r, "a");
+    CHECK(read_until(fd, got, sizeof got, "a\r\n"));
+    close(fd);
+    kit_sleep_ms(20);
+    CHECK(!atomic_load(&r->gone)); // a FIN alone may be a half-close
+    put(r, "b");
+    AWAIT(atomic_load(&kit_gone_calls) == before + 2);
+    http_stream_end(r);
+
+    // gone before the stream begins, which may happen all the same
+    r = ask(&fd, POST);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+    AWAIT(atomic_load(&kit_gone_calls) == before + 3);
+    begin(r, "a");
+    put(r, "b");
+    http_stream_end(r);
+    AWAIT(http_in_progress(kit_server) == 0);
+
+    // a half-closed client gets its stream
+    r = ask(&fd, POST);
+    shutdown(fd, SHUT_WR);
+    begin(r, "a");
+    kit_sleep_ms(20);
+    put(r, "b");
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n") && strstr(got, "1\r\nb\r\n"));
+    CHECK_INT(atomic_load(&kit_gone_calls), before + 3);
+    close(fd);
+}
+
+// Writes until the stream says that its reader is gone; the most that was pending.
+static size_t flood(struct http_request *r, size_t piece, int pause_ms) {
+    static char bytes[65536];
+    memset(bytes, 'x', sizeof bytes);
+    size_t most = 0;
+    int64_t end_us = clock_now_us() + 5000000;
+    while (!atomic_load(&r->gone) && clock_now_us() < end_us) {
+        size_t left = http_stream_write(r, bytes, piece);
+        most = left > most ? left : most;
+        kit_sleep_ms(pause_ms);
+    }
+    CHECK(atomic_load(&r->gone));
+    return most;
+}
+
+static void test_slow_reader(void) {
+    int fd;
+    uint64_t gone = stats().client_gone;
+    struct http_request *r = ask(&fd, POST);
+    begin(r, NULL);
+    size_t most = flood(r, 65536, 0); // over the bound long before the write deadline
+    CHECK(most > HTTP_STREAM_PENDING / 2 && most < HTTP_STREAM_PENDING + 3 * 65536);
+    http_stream_end(r);
+    AWAIT(stats().client_gone == gone + 1);
+    close(fd);
+
+    // stands still within the bound: the deadline. Its own receive buffer is kept small.
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((unsigned short)http_port(kit_server))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    kit_send(fd, POST);
+    CHECK(kit_await_held(1));
+    r = kit_take_held();
+    begin(r, NULL);
+    int64_t full_us = 0;
+    static char bytes[65536];
+    while (http_stream_write(r, bytes, sizeof bytes) < 200000 && !atomic_load(&r->gone))
+        kit_sleep_ms(2);
+    full_us = clock_now_us();
+    AWAIT(atomic_load(&r->gone));
+    int64_t took_us = clock_now_us() - full_us;
+    CHECK(took_us > 100000 && took_us < 2000000); // write_timeout_ms is 400
+    http_stream_end(r);
+    AWAIT(http_in_progress(kit_server) == 0);
+    close(fd);
+
+    // slow but steady: everything arrives
+    r = ask(&fd, POST);
+    begin(r, NULL);
+    for (int i = 0; i < 12; i++)
+        http_stream_write(r, bytes, sizeof bytes);
+    http_stream_end(r);
+    size_t n = 0;
+    for (;;) {
+        static char got[65536];
+        ssize_t more = kit_read(fd, got, sizeof got, clock_now_us() + 1000000);
+        if (more <= 0)
+            break;
+        n += (size_t)more;
+        if (n > 5 && memcmp(got + more - 5, "0\r\n\r\n", more >= 5 ? 5 : 0) == 0 && more >= 5)
+            break;
+        kit_sleep_ms(20);
+    }
+    CHECK(n > 12 * sizeof bytes);
+    close(fd);
+}
+
+// Memory is out at each allocation in turn: the client never sees the last chunk, the handler is
+// told, and the next request is answered.
+static void test_memory(void) {
+    for (long nth = 1; nth < 40; nth++) {
+        int fd;
+        char got[2048];
+        struct http_request *r = ask(&fd, POST);
+        struct http_response head = {.status = 200};
+        fault_arm(FAULT_ALLOC, nth, false);
+        http_stream_begin(r, &head);
+        put(r, "some text");
+        http_stream_end(r);
+        AWAIT(http_in_progress(kit_server) == 0);
+        bool reached = fault_calls(FAULT_ALLOC) >= nth;
+        fault_disarm();
+        bool whole = read_until(fd, got, sizeof got, "\r\n0\r\n\r\n");
+        CHECK(whole == !reached);
+        close(fd);
+        if (!reached)
+            return;
+    }
+    CHECK(!"every allocation was failed");
+}
+
+static void test_stop(void) {
+    int fd, other;
+    char got[2048];
+    struct http_request *r = ask(&fd, POST), *q;
+    begin(r, "a");
+    other = kit_dial();
+    kit_send(other, POST);
+    CHECK(kit_await_held(1));
+    q = kit_take_held();
+    http_drain(kit_server);
+    CHECK_INT(http_in_progress(kit_server), 2);
+    put(r, "b"); // what was begun goes on
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    AWAIT(http_in_progress(kit_server) == 1);
+    begin(q, "c"); // and so does what was accepted, on a connection that ends
+    http_stream_end(q);
+    CHECK(read_until(other, got, sizeof got, NULL));
+    CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "1\r\nc\r\n0\r\n\r\n"));
+    close(fd);
+    close(other);
+}
+
+static struct http_request *left;
+static void end_left(struct http_request *r) {
+    atomic_fetch_add(&kit_gone_calls, 1);
+    if (r == left)
+        http_stream_end(r); // from on_gone, as the contract allows
+}
+
+// A stop does not wait for a stream beyond its time: the handler is told that its client is gone.
+static void test_abandoned(void) {
+    int fd, before = atomic_load(&kit_gone_calls);
+    char got[2048];
+    left = ask(&fd, POST);
+    left->on_gone = end_left;
+    begin(left, "a");
+    CHECK(read_until(fd, got, sizeof got, "a\r\n"));
+    int64_t took_us = kit_stop(100000);
+    CHECK(took_us >= 100000 && took_us < 1000000);
+    CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
+    CHECK(!read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    close(fd);
+}
+
+int main(void) {
+    if (!kit_start(kit_options()))
+        return check_done();
+    test_chunks();
+    test_close();
+    test_gone();
+    test_slow_reader();
+    test_memory();
+    test_stop();
+    kit_stop(1000000);
+    if (kit_start(kit_options()))
+        test_abandoned();
+    return check_done();
+}
