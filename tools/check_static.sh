@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Static checks over all rooms: cppcheck | clang-tidy | analyzer (gcc's). Silent when clean.
 cd "$(dirname "$0")/.." || exit 1
-rooms='base compute weights tokenizer template grammar encoder pooling service'
+rooms='base compute weights tokenizer template grammar encoder decoder pooling service'
 # shellcheck disable=SC2086 # the rooms are a list of words
 files=$(find $rooms -name '*.c' | sort)
 portable=$(echo "$files" | grep -vE '_(avx2|avx512)\.c$')
