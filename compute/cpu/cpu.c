@@ -129,6 +129,7 @@ void cpu_device_free(struct device *d) {
     pool_free(c->pool);
     slab_free_all(&c->slabs);
     mem_free(c->scratch);
+    mem_free(c->acts);
     mem_free(c);
 }
 

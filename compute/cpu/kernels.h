@@ -7,6 +7,7 @@
 #ifndef TRINE_COMPUTE_CPU_KERNELS_H
 #define TRINE_COMPUTE_CPU_KERNELS_H
 
+#include "compute/cpu/panels.h"
 #include "compute/device.h"
 
 enum {
@@ -17,14 +18,19 @@ enum {
 };
 
 // y = f(x w' + bias), or x w' + bias + residual (f is then NONE), for some rows and some whole
-// panels of w. A panel is `panel`
-// neighbouring outputs' weights as [k][panel], zero behind the last output; every y is one chain of
-// multiply-adds over ascending k, begun at 0, then the bias, then the residual are added.
+// panels of w. A panel is `panel` neighbouring outputs' weights as [k][panel], zero behind the last
+// output: f32, f16, or bf16 with the outputs j and j + panel / 2 side by side (a word then holds
+// both, each one instruction from its f32). Block types have panels of their own (panels.h).
+// Every y is one chain of multiply-adds over ascending k (of int8 products: one for each unit of
+// 32), begun at 0, then the bias, then the residual are added.
 struct linear_share {
-    const float *x; // [rows, k], stride ldx
+    const float *x; // [rows, k], stride ldx; block types read acts instead
     size_t ldx, rows, k;
-    const float *panels; // the first of ceil(cols / panel)
-    const float *bias;   // [cols], padded with zeros to whole panels
+    enum dtype format;
+    const void *panels; // the first of ceil(cols / panel)
+    const void *acts;   // of these rows, see ACT_ROWS
+    bool int8;          // which acts: struct act_unit, or f32
+    const float *bias;  // [cols], padded with zeros to whole panels
     size_t cols;
     const float *residual; // [rows, cols], stride ldr; NULL: none; may be y
     size_t ldr;
@@ -32,6 +38,33 @@ struct linear_share {
     float *y; // [rows, cols], stride ldy
     size_t ldy;
 };
+
+// Where output j lies in a panel's row of floats.
+static inline size_t panel_place(enum dtype format, size_t panel, size_t j) {
+    return format == DTYPE_BF16 ? j % (panel / 2) * 2 + j / (panel / 2) : j;
+}
+
+// What block types are multiplied with: groups of ACT_ROWS rows, the last of as many as are left,
+// rounded up to a power of two (rows beyond the last are zero). A group of W rows is [k][W] floats,
+// or [k / UNIT][W] units.
+enum { ACT_ROWS = 16 };
+
+// x = d q, rounded to nearest, d = max |x| / 127; NaN when one of x is not finite.
+struct act_unit {
+    int8_t q[UNIT];
+    float d;
+    int32_t sum, half[2]; // of q, of its halves
+};
+
+static inline size_t act_width(size_t rows) {
+    size_t width = 1;
+    while (width < rows)
+        width *= 2;
+    return width < ACT_ROWS ? width : ACT_ROWS;
+}
+static inline size_t act_row_bytes(size_t k, bool int8) {
+    return int8 ? k / UNIT * sizeof(struct act_unit) : k * sizeof(float);
+}
 
 // One head of one sequence, some of its queries: out = softmax(scale q k') v.
 struct attention_share {
@@ -51,7 +84,10 @@ struct cpu_kernels {
     size_t tile_rows; // rows that `linear` takes at once: shares of a multiple of it are cheapest
     size_t max_head_dim;
 
-    void (*linear)(const struct linear_share *s);
+    void (*linear)(const struct linear_share *s);        // formats F32, F16, BF16
+    void (*linear_blocks)(const struct linear_share *s); // block types
+    // One row of k values to units at to, to + stride, ...
+    void (*quantize)(const float *x, size_t k, struct act_unit *to, size_t stride);
     void (*attention)(const struct attention_share *s);
     void (*activate)(enum activation f, float *x, size_t n);
     // y = sum of rows[0 .. count), in that order, count >= 1

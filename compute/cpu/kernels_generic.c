@@ -1,5 +1,6 @@
 // Plain C kernels: what each operation means. Role: the oracle that the vector kernels are tested
 // against, and the way on a CPU for which there are no others. See kernels.h.
+#include "compute/cpu/blocks_generic.h"
 #include "compute/cpu/kernels.h"
 
 #include <math.h>
@@ -32,13 +33,29 @@ static void activate(enum activation f, float *x, size_t n) {
         x[i] = activation(f, x[i]);
 }
 
+static float load_f32(enum dtype from, const unsigned char *src);
+
+// One input's weights of a panel.
+static void panel_row(enum dtype format, const unsigned char *w, float out[PANEL]) {
+    if (format == DTYPE_F32) {
+        memcpy(out, w, PANEL * sizeof *out);
+        return;
+    }
+    for (size_t j = 0; j < PANEL; j++)
+        out[j] = load_f32(format, w + 2 * panel_place(format, PANEL, j));
+}
+
 static void linear_row(const struct linear_share *s, size_t row, size_t panel) {
     const float *x = s->x + row * s->ldx;
-    const float *w = s->panels + panel * PANEL * s->k;
+    size_t size = PANEL * dtype_size(s->format);
+    const unsigned char *w = (const unsigned char *)s->panels + panel * size * s->k;
     float sum[PANEL] = {0};
-    for (size_t k = 0; k < s->k; k++)
+    for (size_t k = 0; k < s->k; k++, w += size) {
+        float row_w[PANEL];
+        panel_row(s->format, w, row_w);
         for (size_t j = 0; j < PANEL; j++)
-            sum[j] += x[k] * w[k * PANEL + j];
+            sum[j] += x[k] * row_w[j];
+    }
     size_t from = panel * PANEL, n = s->cols - from < PANEL ? s->cols - from : PANEL;
     float *y = s->y + row * s->ldy + from;
     const float *residual = s->residual ? s->residual + row * s->ldr + from : NULL;
@@ -53,6 +70,10 @@ static void linear(const struct linear_share *s) {
     for (size_t panel = 0; panel * PANEL < s->cols; panel++)
         for (size_t row = 0; row < s->rows; row++)
             linear_row(s, row, panel);
+}
+
+static void linear_blocks(const struct linear_share *s) {
+    blocks_generic_linear(&kernels_generic, s);
 }
 
 // One query, online softmax over blocks of keys (Milakov and Gimelshein 2018; Rabe and Staats
@@ -147,26 +168,13 @@ static void l2_normalize(float *x, size_t n) {
         x[i] *= inv;
 }
 
-static float f16_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000U) << 16, exponent = (h >> 10) & 31U, mantissa = h & 1023U;
-    uint32_t bits;
-    if (exponent == 0) { // zero or subnormal: mantissa * 2^-24
-        float v = (float)mantissa * 0x1p-24F;
-        return sign ? -v : v;
-    }
-    bits = sign | (exponent == 31 ? 0x7f800000U : (exponent + 112) << 23) | mantissa << 13;
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 static float load_f32(enum dtype from, const unsigned char *src) {
     float v;
     uint16_t half;
     switch (from) {
     case DTYPE_F16:
         memcpy(&half, src, sizeof half);
-        return f16_to_f32(half);
+        return block_f16(half);
     case DTYPE_BF16: {
         memcpy(&half, src, sizeof half);
         uint32_t bits = (uint32_t)half << 16;
@@ -219,6 +227,8 @@ const struct cpu_kernels kernels_generic = {
     .tile_rows = 1,
     .max_head_dim = MAX_HEAD_DIM,
     .linear = linear,
+    .linear_blocks = linear_blocks,
+    .quantize = blocks_generic_quantize,
     .attention = attention,
     .activate = activate,
     .sum_rows = sum_rows,

@@ -124,8 +124,9 @@ static void add_values(const struct attention_share *s, const struct attention_s
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
     for (size_t col = 0; col < a->width; col += LANES) {
         if (col % PANEL == 0)
-            tile_of[rows](a->weights, WEIGHT_LD, n, a->values + col * KEY_BLOCK, sums, PANEL, NULL,
-                          0);
+            tile_of[DTYPE_F32][rows](a->weights, WEIGHT_LD, n,
+                                     (const char *)(a->values + col * KEY_BLOCK), sums, PANEL, NULL,
+                                     0);
         if (col >= s->head_dim)
             return;
         VMASK some = v_first(s->head_dim - col < LANES ? s->head_dim - col : LANES);
@@ -155,8 +156,9 @@ static void attention(const struct attention_share *s) {
             size_t rows = tile_height(s->queries, tiles, t);
             float keep[LANES];
             for (size_t key = 0; key < n; key += PANEL)
-                tile_of[rows](s->q + q * s->ldq, s->ldq, s->head_dim, a.keys + key * s->head_dim,
-                              a.weights + key, WEIGHT_LD, NULL, 0);
+                tile_of[DTYPE_F32][rows](s->q + q * s->ldq, s->ldq, s->head_dim,
+                                         (const char *)(a.keys + key * s->head_dim),
+                                         a.weights + key, WEIGHT_LD, NULL, 0);
             soften(&a, q, rows, n, rate, from == 0, keep);
             add_values(s, &a, q, rows, n, keep, from == 0, from + n == s->keys);
             q += rows;

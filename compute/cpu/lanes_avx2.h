@@ -89,6 +89,12 @@ INLINE VF v_from_bf16(const void *p) {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
+// 8 words of two values each: the low ones, the high ones.
+INLINE void v_from_bf16_pairs(const void *p, VF *low, VF *high) {
+    __m256i both = _mm256_loadu_si256((const __m256i *)p);
+    *low = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+    *high = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)));
+}
 
 // gelu_table[degree][piece], piece the low 4 bits of each lane of `at`: bit 3 picks the half.
 INLINE VF v_gelu_coefficient(int degree, VF at) {

@@ -80,6 +80,12 @@ INLINE VF v_from_bf16(const void *p) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+// 16 words of two values each: the low ones, the high ones.
+INLINE void v_from_bf16_pairs(const void *p, VF *low, VF *high) {
+    __m512i both = _mm512_loadu_si512(p);
+    *low = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+    *high = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(-65536)));
+}
 
 // gelu_table[degree][piece], piece the low 4 bits of each lane of `at`.
 INLINE VF v_gelu_coefficient(int degree, VF at) {

@@ -10,7 +10,7 @@
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes_math.h"
 
-enum { PANEL = 2 * LANES, LINE = 16 }; // floats in a panel's row, in a cache line
+enum { PANEL = 2 * LANES, LINE = 64 }; // outputs in a panel, bytes in a cache line
 
 // Row i at x + i * ld, from three pointers and two strides (in bytes) that stay in registers: one
 // pointer for each of 14 rows would not.
@@ -25,7 +25,8 @@ enum { PANEL = 2 * LANES, LINE = 16 }; // floats in a panel's row, in a cache li
 #define TILE_STEP(at)                                                                              \
     do {                                                                                           \
         __asm__("" : "+r"(p0), "+r"(p5), "+r"(p10), "+r"(ld1), "+r"(ld3));                         \
-        VF w0 = v_load(w + (at)*PANEL), w1 = v_load(w + (at)*PANEL + LANES);                       \
+        VF w0, w1;                                                                                 \
+        tile_weights(format, w + (at)*step, &w0, &w1);                                             \
         _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++) {                                  \
             VF a = v_all(TILE_INPUT(i, at));                                                       \
             sum[i][0] = v_fma(a, w0, sum[i][0]);                                                   \
@@ -33,11 +34,25 @@ enum { PANEL = 2 * LANES, LINE = 16 }; // floats in a panel's row, in a cache li
         }                                                                                          \
     } while (0)
 
+// One input's weights, all outputs of a panel.
+INLINE void tile_weights(const enum dtype format, const char *w, VF *w0, VF *w1) {
+    if (format == DTYPE_F32) {
+        *w0 = v_load((const float *)(const void *)w);
+        *w1 = v_load((const float *)(const void *)w + LANES);
+    } else if (format == DTYPE_F16) {
+        *w0 = v_from_f16(w);
+        *w1 = v_from_f16(w + 2 * LANES);
+    } else {
+        v_from_bf16_pairs(w, w0, w1);
+    }
+}
+
 // out[i][0 .. PANEL) = sum over k of x[i][k] w[k][0 .. PANEL), i < rows, a constant. On the way
 // `lines` cache lines from `ahead` on are asked for with every fourth k.
-INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const float *w,
-                      float *out, size_t ldo, const float *ahead, size_t lines) {
+INLINE void tile_body(const int rows, const enum dtype format, const float *x, size_t ld, size_t k,
+                      const char *w, float *out, size_t ldo, const char *ahead, size_t lines) {
     VF sum[TILE_ROWS][2];
+    const size_t step = PANEL * (format == DTYPE_F32 ? 4 : 2);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
         sum[i][0] = sum[i][1] = v_zero();
@@ -52,11 +67,11 @@ INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const
         TILE_STEP(1);
         TILE_STEP(2);
         TILE_STEP(3);
-        p0 += 16, p5 += 16, p10 += 16, w += (size_t)4 * PANEL;
+        p0 += 16, p5 += 16, p10 += 16, w += 4 * step;
     }
     for (; at < k; at++) {
         TILE_STEP(0);
-        p0 += 4, p5 += 4, p10 += 4, w += PANEL;
+        p0 += 4, p5 += 4, p10 += 4, w += step;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
@@ -65,37 +80,48 @@ INLINE void tile_body(const int rows, const float *x, size_t ld, size_t k, const
     }
 }
 
-typedef void tile_fn(const float *x, size_t ld, size_t k, const float *w, float *out, size_t ldo,
-                     const float *ahead, size_t lines);
+typedef void tile_fn(const float *x, size_t ld, size_t k, const char *w, float *out, size_t ldo,
+                     const char *ahead, size_t lines);
 
-#define TILE_OF(n)                                                                                 \
-    static void tile_##n(const float *x, size_t ld, size_t k, const float *w, float *out,          \
-                         size_t ldo, const float *ahead, size_t lines) {                           \
-        tile_body(n, x, ld, k, w, out, ldo, ahead, lines);                                         \
+#define TILE_OF(n, format, name)                                                                   \
+    static void tile_##name##_##n(const float *x, size_t ld, size_t k, const char *w, float *out,  \
+                                  size_t ldo, const char *ahead, size_t lines) {                   \
+        tile_body(n, format, x, ld, k, w, out, ldo, ahead, lines);                                 \
     }
-TILE_OF(1)
-TILE_OF(2)
-TILE_OF(3)
-TILE_OF(4)
-TILE_OF(5)
-TILE_OF(6)
 #if TILE_ROWS > 6
-TILE_OF(7)
-TILE_OF(8)
-TILE_OF(9)
-TILE_OF(10)
-TILE_OF(11)
-TILE_OF(12)
-TILE_OF(13)
-TILE_OF(14)
+#define TILE_HEIGHTS(_, format, name)                                                              \
+    _(1, format, name)                                                                             \
+    _(2, format, name)                                                                             \
+    _(3, format, name)                                                                             \
+    _(4, format, name)                                                                             \
+    _(5, format, name)                                                                             \
+    _(6, format, name)                                                                             \
+    _(7, format, name)                                                                             \
+    _(8, format, name)                                                                             \
+    _(9, format, name)                                                                             \
+    _(10, format, name)                                                                            \
+    _(11, format, name)                                                                            \
+    _(12, format, name)                                                                            \
+    _(13, format, name)                                                                            \
+    _(14, format, name)
+#else
+#define TILE_HEIGHTS(_, format, name)                                                              \
+    _(1, format, name)                                                                             \
+    _(2, format, name)                                                                             \
+    _(3, format, name)                                                                             \
+    _(4, format, name)                                                                             \
+    _(5, format, name)                                                                             \
+    _(6, format, name)
 #endif
+TILE_HEIGHTS(TILE_OF, DTYPE_F32, f32)
+TILE_HEIGHTS(TILE_OF, DTYPE_F16, f16)
+TILE_HEIGHTS(TILE_OF, DTYPE_BF16, bf16)
 
-static tile_fn *const tile_of[TILE_ROWS + 1] = {NULL,    tile_1,  tile_2, tile_3,  tile_4,
-                                                tile_5,  tile_6,
-#if TILE_ROWS > 6
-                                                tile_7,  tile_8,  tile_9, tile_10, tile_11,
-                                                tile_12, tile_13, tile_14
-#endif
+#define TILE_NAMED(n, format, name) tile_##name##_##n,
+static tile_fn *const tile_of[3][TILE_ROWS + 1] = {
+    [DTYPE_F32] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_F32, f32)},
+    [DTYPE_F16] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_F16, f16)},
+    [DTYPE_BF16] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_BF16, bf16)},
 };
 
 // Tile i of n balanced ones over `rows`: 25 rows are 13 + 12, not 14 + 11.
@@ -139,13 +165,15 @@ static void linear(const struct linear_share *s) {
     size_t tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS;
     // A panel is used for only as long as few rows take, and the weights of all layers fit no
     // cache: the next panel comes from memory while this one is used, evenly over its tiles.
-    size_t lines = (4 * PANEL / LINE + tiles - 1) / tiles;
+    size_t step = PANEL * dtype_size(s->format), lines = (4 * step / LINE + tiles - 1) / tiles;
+    tile_fn *const *tile = tile_of[s->format];
     for (size_t col = 0; col < s->cols; col += PANEL) {
-        const float *w = s->panels + col * s->k, *next = w + PANEL * s->k;
+        const char *w = (const char *)s->panels + col / PANEL * step * s->k,
+                   *next = w + step * s->k;
         for (size_t t = 0, row = 0; t < tiles; t++) {
             size_t rows = tile_height(s->rows, tiles, t);
-            const float *ahead = next + t * lines * LINE * (s->k / 4);
-            tile_of[rows](s->x + row * s->ldx, s->ldx, s->k, w, sums, PANEL, ahead, lines);
+            const char *ahead = next + t * lines * LINE * (s->k / 4);
+            tile[rows](s->x + row * s->ldx, s->ldx, s->k, w, sums, PANEL, ahead, lines);
             if (s->residual)
                 finish_tile(s, sums, row, rows, col, ACTIVATION_NONE, 1);
             else if (s->f == ACTIVATION_NONE)

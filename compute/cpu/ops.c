@@ -2,17 +2,15 @@
 // threads. How it is cut never changes a bit of the result (see kernels.h), only the speed.
 #include "compute/cpu/ops.h"
 
+#include "base/mem.h"
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/gemm_openblas.h"
-#include "compute/cpu/weight.h"
+#include "compute/cpu/ops_linear.h"
 
 #include <string.h>
 
 enum {
     ROW_TASK_FLOATS = 1 << 13, // a share of a row-wise operation, about: a few microseconds
-    BLOCK_ROWS = 64,           // of a linear, about: these rows of x stay in L2 for a share
-    PART_FLOATS = 96 << 10,    // of its weights, about, so do these
-    SHARES_PER_THREAD = 4,     // of a linear, at least: a thread that is held up holds up little
 };
 
 static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
@@ -25,144 +23,6 @@ static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static void part(size_t all, size_t n, size_t i, size_t *from, size_t *to) {
     *from = all / n * i + at_most(i, all % n);
     *to = *from + all / n + (i < all % n ? 1 : 0);
-}
-
-// ---- linear ----
-
-struct linear_job {
-    struct cpu_device *d;
-    const struct weight *w;
-    struct mat x, y, residual;
-    bool add;
-    enum activation f;
-    const struct norm *norm; // NULL: none
-    size_t row_tiles, row_blocks, col_parts;
-};
-
-static void norm_row(const struct cpu_kernels *k, const struct norm *n, const float *x, float *y,
-                     size_t cols) {
-    k->layer_norm(x, n->gamma->data, n->beta->data, n->eps, y, cols);
-}
-
-static void norm_rows(const struct linear_job *j, size_t from, size_t to) {
-    for (size_t r = from; r < to; r++)
-        norm_row(j->d->k, j->norm, j->y.data + r * j->y.ld, j->y.data + r * j->y.ld, j->w->rows);
-}
-
-// As linear_task, by OpenBLAS: whole rows, a call's worth.
-static void openblas_task(void *job, size_t task, int worker) {
-    const struct linear_job *j = job;
-    size_t tile = j->d->openblas_rows, from = task * tile;
-    struct linear_share s = {
-        .x = j->x.data + from * j->x.ld,
-        .ldx = j->x.ld,
-        .rows = at_most(tile, j->x.rows - from),
-        .k = j->w->cols,
-        .panels = j->w->data,
-        .bias = j->w->bias,
-        .cols = j->w->rows,
-        .residual = j->add ? j->residual.data + from * j->residual.ld : NULL,
-        .ldr = j->residual.ld,
-        .f = j->f,
-        .y = j->y.data + from * j->y.ld,
-        .ldy = j->y.ld,
-    };
-    float *scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH;
-    gemm_openblas_rows(j->d->k, &s, tile, scratch);
-    if (j->norm)
-        norm_rows(j, from, from + s.rows);
-}
-
-static void linear_task(void *job, size_t task, int worker) {
-    (void)worker;
-    const struct linear_job *j = job;
-    const struct weight *w = j->w;
-    size_t block = task % j->row_blocks, panels = ceil_div(w->rows, w->panel);
-    size_t tile_from, tile_to, p_from, p_to;
-    part(j->row_tiles, j->row_blocks, block, &tile_from, &tile_to);
-    part(panels, j->col_parts, task / j->row_blocks, &p_from, &p_to);
-    size_t from, to, unused;
-    part(j->x.rows, j->row_tiles, tile_from, &from, &unused);
-    part(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
-    size_t col = p_from * w->panel;
-    struct linear_share s = {
-        .x = j->x.data + from * j->x.ld,
-        .ldx = j->x.ld,
-        .rows = to - from,
-        .k = w->cols,
-        .panels = w->data + col * w->cols,
-        .bias = w->bias + col,
-        .cols = at_most(p_to * w->panel, w->rows) - col,
-        .residual = j->add ? j->residual.data + from * j->residual.ld + col : NULL,
-        .ldr = j->residual.ld,
-        .f = j->f,
-        .y = j->y.data + from * j->y.ld + col,
-        .ldy = j->y.ld,
-    };
-    j->d->k->linear(&s);
-    if (j->norm && atomic_fetch_sub(&j->d->left[block], 1) == 1)
-        norm_rows(j, from, to);
-}
-
-static bool norm_fits(const struct norm *n, size_t cols) {
-    return !n || (n->gamma->cols == cols && n->beta->cols == cols);
-}
-
-static void run_linear(struct linear_job *j) {
-    struct cpu_device *d = j->d;
-    const struct weight *w = j->w;
-    if (w->kind != WEIGHT_LINEAR || j->x.cols != w->cols || j->y.cols != w->rows ||
-        j->y.rows != j->x.rows) {
-        device_fail(&d->base, ERR_INTERNAL, "linear: x %zu x %zu, w %zu x %zu, y %zu x %zu",
-                    j->x.rows, j->x.cols, w->rows, w->cols, j->y.rows, j->y.cols);
-        return;
-    }
-    bool fits = !j->add || (j->f == ACTIVATION_NONE && j->residual.rows == j->y.rows &&
-                            j->residual.cols == j->y.cols);
-    if (!fits || !norm_fits(j->norm, w->rows)) {
-        device_fail(&d->base, ERR_INTERNAL, "linear: residual %zu x %zu or norm, y %zu x %zu",
-                    j->residual.rows, j->residual.cols, j->y.rows, j->y.cols);
-        return;
-    }
-    if (j->x.rows == 0)
-        return;
-    if (w->panel == 0) {
-        pool_run(d->pool, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
-        return;
-    }
-    size_t panels = ceil_div(w->rows, w->panel), threads = (size_t)pool_threads(d->pool);
-    // Each thread keeps to columns of its own: their weights are read once and stay in its L2 for
-    // all blocks of rows. The activations, which are less, go round.
-    size_t shares = threads > 1 ? threads * SHARES_PER_THREAD : 1;
-    size_t part_panels = at_least(1, PART_FLOATS / (w->panel * w->cols));
-    j->row_tiles = ceil_div(j->x.rows, d->k->tile_rows);
-    j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
-    j->col_parts = at_least(ceil_div(panels, part_panels), ceil_div(shares, j->row_blocks));
-    j->col_parts = at_most(ceil_div(j->col_parts, threads) * threads, panels);
-    j->row_blocks = at_least(j->row_blocks, ceil_div(shares, j->col_parts));
-    j->row_blocks = at_most(at_most(j->row_blocks, OPS_MAX_ROW_BLOCKS), j->row_tiles);
-    if (j->norm)
-        for (size_t i = 0; i < j->row_blocks; i++)
-            atomic_store_explicit(&d->left[i], (unsigned)j->col_parts, memory_order_relaxed);
-    pool_run(d->pool, j->row_blocks * j->col_parts, linear_task, j);
-}
-
-static void cpu_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
-    struct linear_job j = {.d = cpu(d), .w = w, .x = x, .y = y};
-    run_linear(&j);
-}
-
-static void cpu_linear_activate(struct device *d, const struct weight *w, struct mat x,
-                                enum activation f, struct mat y) {
-    struct linear_job j = {.d = cpu(d), .w = w, .x = x, .y = y, .f = f};
-    run_linear(&j);
-}
-
-static void cpu_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
-                                struct mat residual, const struct norm *n, struct mat y) {
-    struct linear_job j = {
-        .d = cpu(d), .w = w, .x = x, .y = y, .residual = residual, .add = true, .norm = n};
-    run_linear(&j);
 }
 
 // ---- row by row ----
@@ -194,16 +54,33 @@ static void run_rows(struct row_job *j, size_t rows, size_t floats_per_row) {
     pool_run(j->d->pool, j->tasks, row_task, j);
 }
 
-static void embed_row(const struct row_job *j, size_t r) {
+// Narrow rows are widened in y, but for those added to it, in the thread's scratch.
+static void embed_row(const struct row_job *j, size_t r, float *scratch) {
     const struct embed_args *a = j->embed;
     const float *rows[3];
-    for (size_t t = 0; t < a->count; t++)
-        rows[t] = a->tables[t]->data + (size_t)a->index[t][r] * j->y.cols;
-    j->d->k->sum_rows(rows, a->count, j->y.data + r * j->y.ld, j->y.cols);
+    float *y = j->y.data + r * j->y.ld;
+    for (size_t t = 0; t < a->count; t++) {
+        const struct weight *w = a->tables[t];
+        size_t at = (size_t)a->index[t][r];
+        float *to = t == 0 ? y : scratch + (t - 1) * w->cols;
+        rows[t] = w->data ? w->data + at * w->cols : to;
+        if (!w->data)
+            weight_read_row(j->d->k, w, at, to);
+    }
+    if (a->count > 1 || rows[0] != y)
+        j->d->k->sum_rows(rows, a->count, y, j->y.cols);
+}
+
+static void embed_task(void *job, size_t task, int worker) {
+    const struct row_job *j = job;
+    size_t from, to;
+    part(j->rows, j->tasks, task, &from, &to);
+    for (size_t r = from; r < to; r++)
+        embed_row(j, r, j->d->scratch + (size_t)worker * KERNEL_SCRATCH);
 }
 
 static void cpu_embed(struct device *d, const struct embed_args *a, struct mat y) {
-    struct row_job j = {.d = cpu(d), .y = y, .embed = a, .row = embed_row};
+    struct row_job j = {.d = cpu(d), .y = y, .embed = a};
     if (a->count == 0 || a->count > 3) {
         device_fail(d, ERR_INTERNAL, "embed: %zu tables", a->count);
         return;
@@ -214,7 +91,14 @@ static void cpu_embed(struct device *d, const struct embed_args *a, struct mat y
                         y.cols);
             return;
         }
-    run_rows(&j, y.rows, y.cols);
+    if (a->count > 1 && y.cols > KERNEL_SCRATCH / 2) {
+        device_fail(d, ERR_UNSUPPORTED, "embed: rows of %zu columns, at most %d", y.cols,
+                    KERNEL_SCRATCH / 2);
+        return;
+    }
+    j.rows = y.rows;
+    j.tasks = at_most(y.rows, ceil_div(y.rows * y.cols, ROW_TASK_FLOATS));
+    pool_run(j.d->pool, j.tasks, embed_task, &j);
 }
 
 static void activate_row(const struct row_job *j, size_t r) {
@@ -235,6 +119,15 @@ static void add_row(const struct row_job *j, size_t r) {
 static void cpu_add(struct device *d, struct mat x, struct mat y) {
     struct row_job j = {.d = cpu(d), .x = x, .y = y, .row = add_row};
     run_rows(&j, y.rows, y.cols);
+}
+
+static void norm_row(const struct cpu_kernels *k, const struct norm *n, const float *x, float *y,
+                     size_t cols) {
+    k->layer_norm(x, n->gamma->data, n->beta->data, n->eps, y, cols);
+}
+
+static bool norm_fits(const struct norm *n, size_t cols) {
+    return !n || (n->gamma->cols == cols && n->beta->cols == cols);
 }
 
 static void layer_norm_row(const struct row_job *j, size_t r) {
@@ -396,16 +289,23 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
                                    enum precision precision, struct weight **out,
                                    struct errmsg *msg) {
     *out = NULL;
-    (void)precision;
     struct cpu_device *c = cpu(d);
     size_t outputs = 0;
-    for (size_t i = 0; i < n; i++)
+    bool blocks = false;
+    for (size_t i = 0; i < n; i++) {
         if (__builtin_add_overflow(outputs, parts[i].w.shape[0], &outputs))
             outputs = SIZE_MAX; // which fits nowhere; weight_new refuses it
+        blocks = blocks || (kind == WEIGHT_LINEAR && dtype_is_block(parts[i].w.dtype));
+    }
     bool openblas = c->openblas_rows && n > 0 &&
                     gemm_openblas_fits(c->openblas_rows, outputs, parts[0].w.shape[1]);
-    return weight_new(c->k, c->pool, c->scratch, &c->slabs, kind, parts, n,
-                      openblas ? 0 : c->k->panel, out, msg);
+    if (blocks && parts[0].w.shape[1] > CPU_ACT_BYTES / sizeof(float))
+        return err_set(msg, ERR_UNSUPPORTED, "tensor '%s': %zu inputs, at most %zu",
+                       parts[0].w.name, parts[0].w.shape[1], CPU_ACT_BYTES / sizeof(float));
+    if (blocks && !c->acts && !(c->acts = mem_alloc_aligned(CPU_ACT_BYTES, 1)))
+        return err_set(msg, ERR_NOMEM, "no memory for products of narrow weights");
+    struct weight_maker maker = {c->k, c->pool, c->scratch, &c->slabs, openblas};
+    return weight_new(&maker, kind, parts, n, precision, out, msg);
 }
 
 static void cpu_weight_free(struct device *d, struct weight *w) { weight_free(&cpu(d)->slabs, w); }
@@ -430,7 +330,7 @@ const struct device_ops cpu_ops = {
     .workspace_new = cpu_workspace_new,
     .workspace_free = cpu_workspace_free,
     .embed = cpu_embed,
-    .linear = cpu_linear,
+    .linear = ops_linear,
     .activate = cpu_activate,
     .add = cpu_add,
     .layer_norm = cpu_layer_norm,
@@ -438,7 +338,8 @@ const struct device_ops cpu_ops = {
     .pool = cpu_pool,
     .l2_normalize = cpu_l2_normalize,
     .read = cpu_read,
-    .linear_activate = cpu_linear_activate,
-    .linear_add_norm = cpu_linear_add_norm,
+    .linear_activate = ops_linear_activate,
+    .linear_add = ops_linear_add,
+    .linear_add_norm = ops_linear_add_norm,
     .free = cpu_device_free,
 };

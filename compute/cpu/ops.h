@@ -9,7 +9,10 @@
 
 #include <stdatomic.h>
 
-enum { OPS_MAX_ROW_BLOCKS = 256 };
+enum {
+    OPS_MAX_ROW_BLOCKS = 256,
+    CPU_ACT_BYTES = 8 << 20, // of rows prepared for block types
+};
 
 struct cpu_device {
     struct device base;
@@ -18,6 +21,7 @@ struct cpu_device {
     size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
     struct slabs slabs;   // the memory of weights
     float *scratch;       // KERNEL_SCRATCH floats for each thread
+    void *acts;           // CPU_ACT_BYTES, once a weight of a block type is prepared
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];
 };

@@ -1,5 +1,6 @@
-// Prepared weights of the CPU device. Role: what `struct weight` is here, and how parts of a file
-// become one. Thread rule: weight_new drives the pool, so as pool_run; reading is free.
+// Prepared weights of the CPU device. Role: what `struct weight` is here, how parts of a file
+// become one, and its rows read back. Thread rule: weight_new drives the pool, so as pool_run;
+// reading is free.
 #ifndef TRINE_COMPUTE_CPU_WEIGHT_H
 #define TRINE_COMPUTE_CPU_WEIGHT_H
 
@@ -7,23 +8,54 @@
 #include "compute/cpu/pool.h"
 #include "compute/cpu/slab.h"
 
+// Neighbouring outputs of one format, in whole panels (kernels.h, panels.h) of their own.
+struct weight_segment {
+    enum dtype format;
+    size_t first, rows;   // outputs
+    size_t panel, panels; // outputs in a panel; how many
+    size_t panel_bytes;
+    unsigned char *data;
+    float *bias; // padded with zeros to whole panels
+};
+
 struct weight {
     enum weight_kind kind;
     size_t rows, cols; // LINEAR: outputs, inputs; TABLE: rows, D; VECTOR: 1, D
-    // TABLE, VECTOR, and a LINEAR for OpenBLAS (panel 0): plain rows, stride cols. A LINEAR of our
-    // own: ceil(rows / panel) panels of [cols][panel], zero behind the last output.
+    // TABLE, VECTOR, and a LINEAR for OpenBLAS: plain rows. f32 but for a TABLE, which may be kept
+    // as it was stored (stored != NULL, data == NULL).
     float *data;
-    float *bias;  // LINEAR: padded with zeros to whole panels; in the same block as data
-    size_t panel; // outputs in a panel, 0: plain rows
+    unsigned char *stored;
+    enum dtype format; // of the plain rows
+    float *bias;       // of a LINEAR for OpenBLAS
+    // A LINEAR of our own.
+    size_t segments; // 0: plain rows
+    struct weight_segment *segment;
+    bool int8;    // block types meet activations in int8
+    bool blocks;  // a segment is of a block type
     size_t bytes; // of the block and this struct
     struct slab_block block;
 };
 
-// panel 0 keeps a LINEAR in plain rows. scratch: KERNEL_SCRATCH floats for each thread of the pool.
+// What weight_new makes weights with.
+struct weight_maker {
+    const struct cpu_kernels *k;
+    struct pool *pool;
+    float *scratch; // KERNEL_SCRATCH floats for each thread of the pool
+    struct slabs *slabs;
+    bool plain; // a LINEAR of f32 in plain rows, for OpenBLAS
+};
+
 // Errors as weight_prepare.
-enum err weight_new(const struct cpu_kernels *k, struct pool *pool, float *scratch,
-                    struct slabs *slabs, enum weight_kind kind, const struct weight_part *parts,
-                    size_t n, size_t panel, struct weight **out, struct errmsg *msg) MUST_CHECK;
+enum err weight_new(const struct weight_maker *m, enum weight_kind kind,
+                    const struct weight_part *parts, size_t n, enum precision precision,
+                    struct weight **out, struct errmsg *msg) MUST_CHECK;
 void weight_free(struct slabs *slabs, struct weight *w); // NULL is fine
+
+// Whether weight_new would keep every part as f32: what OpenBLAS needs.
+bool weight_all_f32(const struct weight_part *parts, size_t n, enum precision precision);
+
+// Row `at` of a TABLE, or the weights of output `at` of a LINEAR, as f32 to out[cols]; the biases
+// are left out. Thread rule: any thread.
+void weight_read_row(const struct cpu_kernels *k, const struct weight *w, size_t at, float *out);
 
 #endif

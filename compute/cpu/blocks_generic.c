@@ -1,0 +1,96 @@
+// The products of block types in plain C: the oracle of lanes_blocks.h. See kernels.h.
+#include "compute/cpu/blocks_generic.h"
+
+#include <math.h>
+#include <string.h>
+
+void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
+    for (size_t at = 0; at < k; at += UNIT, x += UNIT, to += stride) {
+        float most = 0, inv = 0;
+        bool finite = true;
+        for (size_t i = 0; i < UNIT; i++) {
+            finite = finite && isfinite(x[i]);
+            most = fmaxf(most, fabsf(x[i]));
+        }
+        *to = (struct act_unit){.d = finite ? most / 127.0F : NAN};
+        // below, 127 / most overflows: what such inputs add to a sum is nothing
+        if (finite && most >= 0x1p-120F)
+            inv = 127.0F / most;
+        for (size_t i = 0; inv > 0 && i < UNIT; i++) {
+            to->q[i] = (int8_t)lrintf(x[i] * inv);
+            to->sum += to->q[i];
+            to->half[i / 16] += to->q[i];
+        }
+    }
+}
+
+// A unit's part of one row's 16 sums.
+static void add_int8(enum dtype t, const struct panel_unit *u, const struct act_unit *x,
+                     float sums[BLOCK_PANEL]) {
+    bool halves = t == DTYPE_Q2_K || t == DTYPE_Q3_K || t == DTYPE_Q6_K;
+    int32_t offset = block_offset(t);
+    for (size_t lane = 0; lane < BLOCK_PANEL; lane++) {
+        int32_t dot[2] = {-offset * x->half[0], -offset * x->half[1]};
+        for (size_t i = 0; i < UNIT; i++)
+            dot[i / 16] += u->codes[i / 4][4 * lane + i % 4] * x->q[i];
+        float v;
+        if (halves) {
+            v = u->scale[0][lane] * (float)dot[0];
+            v += u->scale[1][lane] * (float)dot[1];
+            v += u->shift[0][lane] * (float)x->half[0];
+            v += u->shift[1][lane] * (float)x->half[1];
+        } else {
+            v = u->scale[0][lane] * (float)(dot[0] + dot[1]);
+            v += u->shift[0][lane] * (float)x->sum;
+        }
+        sums[lane] += v * x->d;
+    }
+}
+
+static void add_f32(enum dtype t, const struct panel_unit *u, const float *x, size_t width,
+                    float sums[BLOCK_PANEL]) {
+    int offset = block_offset(t);
+    for (size_t i = 0; i < UNIT; i++)
+        for (size_t lane = 0; lane < BLOCK_PANEL; lane++) {
+            int code = u->codes[i / 4][4 * lane + i % 4] - offset;
+            float w = u->scale[i / 16][lane] * (float)code + u->shift[i / 16][lane];
+            sums[lane] += w * x[i * width];
+        }
+}
+
+static void panel_rows(const struct linear_share *s, const unsigned char *panel,
+                       const unsigned char *acts, size_t rows, float sums[][BLOCK_PANEL]) {
+    size_t width = act_width(rows);
+    memset(sums, 0, rows * sizeof *sums);
+    for (size_t at = 0; at < s->k / UNIT; at++) {
+        struct panel_unit u;
+        panel_unit_read(s->format, panel, s->k, at, &u);
+        for (size_t r = 0; r < rows; r++) {
+            if (s->int8)
+                add_int8(s->format, &u, (const struct act_unit *)acts + at * width + r, sums[r]);
+            else
+                add_f32(s->format, &u, (const float *)acts + at * UNIT * width + r, width, sums[r]);
+        }
+    }
+}
+
+void blocks_generic_linear(const struct cpu_kernels *k, const struct linear_share *s) {
+    size_t bytes = panel_bytes(s->format, s->k), row_bytes = act_row_bytes(s->k, s->int8);
+    for (size_t col = 0; col < s->cols; col += BLOCK_PANEL) {
+        const unsigned char *panel = (const unsigned char *)s->panels + col / BLOCK_PANEL * bytes;
+        size_t n = s->cols - col < BLOCK_PANEL ? s->cols - col : BLOCK_PANEL;
+        for (size_t row = 0; row < s->rows; row += ACT_ROWS) {
+            size_t rows = s->rows - row < ACT_ROWS ? s->rows - row : ACT_ROWS;
+            float sums[ACT_ROWS][BLOCK_PANEL];
+            panel_rows(s, panel, (const unsigned char *)s->acts + row * row_bytes, rows, sums);
+            for (size_t r = 0; r < rows; r++) {
+                float *y = s->y + (row + r) * s->ldy + col;
+                for (size_t j = 0; j < n; j++) {
+                    float v = sums[r][j] + s->bias[col + j];
+                    y[j] = s->residual ? v + s->residual[(row + r) * s->ldr + col + j] : v;
+                }
+                k->activate(s->f, y, n);
+            }
+        }
+    }
+}
