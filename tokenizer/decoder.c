@@ -2,6 +2,7 @@
 #include "tokenizer/decoder.h"
 
 #include "base/mem.h"
+#include "tokenizer/byte_level.h"
 
 #include <string.h>
 
@@ -13,8 +14,13 @@ enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errms
     enum err e = json_get_string(json, "type", NULL, &type, msg);
     if (e)
         return e;
+    if (type && strcmp(type, "ByteLevel") == 0) {
+        out->kind = DECODER_BYTE_LEVEL;
+        return ERR_OK;
+    }
     if (!type || strcmp(type, "WordPiece") != 0)
-        return err_set(msg, ERR_UNSUPPORTED, "decoder '%s' is not supported (supported: WordPiece)",
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "decoder '%s' is not supported (supported: ByteLevel, WordPiece)",
                        type ? type : "");
     if (!json_get(json, "cleanup"))
         return err_set(msg, ERR_INVALID, "decoder needs 'cleanup'");
@@ -39,6 +45,8 @@ void decoder_free(struct text_decoder *d) {
 void decoder_describe(const struct text_decoder *d, struct buf *out) {
     if (d->kind == DECODER_NONE)
         buf_puts(out, "none");
+    else if (d->kind == DECODER_BYTE_LEVEL)
+        buf_puts(out, "ByteLevel");
     else
         buf_printf(out, "WordPiece(prefix '%s', cleanup %d)", d->prefix, d->cleanup);
 }
@@ -63,6 +71,14 @@ void decoder_append(const struct text_decoder *d, const char *piece, size_t inde
     if (d->kind == DECODER_NONE) {
         buf_puts(out, index ? " " : "");
         buf_puts(out, piece);
+        return;
+    }
+    if (d->kind == DECODER_BYTE_LEVEL) {
+        size_t len = strlen(piece);
+        if (buf_reserve(out, len)) {
+            out->len += byte_level_decode(piece, len, out->data + out->len);
+            out->data[out->len] = '\0';
+        }
         return;
     }
     static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},

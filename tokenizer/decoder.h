@@ -1,5 +1,6 @@
-// The decoder section: pieces back to text. Role: WordPiece and none; any other is refused by name.
-// Source followed: huggingface/tokenizers, src/decoders/wordpiece.rs.
+// The decoder section: pieces back to text. Role: WordPiece, ByteLevel and none; any other is
+// refused by name. Source followed: huggingface/tokenizers, src/decoders/wordpiece.rs and
+// pre_tokenizers/byte_level.rs (decode_chain).
 // Thread rule: immutable after parse.
 #ifndef TRINE_TOKENIZER_DECODER_H
 #define TRINE_TOKENIZER_DECODER_H
@@ -7,7 +8,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 
-enum decoder_kind { DECODER_NONE, DECODER_WORDPIECE };
+enum decoder_kind { DECODER_NONE, DECODER_WORDPIECE, DECODER_BYTE_LEVEL };
 
 struct text_decoder {
     enum decoder_kind kind;
@@ -21,7 +22,8 @@ enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errms
 void decoder_free(struct text_decoder *d);
 void decoder_describe(const struct text_decoder *d, struct buf *out);
 
-// Appends one piece, the index-th of those decoded; work is scratch. Failure shows in out->failed.
+// Appends one piece, the index-th of those decoded; work is scratch. With DECODER_BYTE_LEVEL these
+// are raw bytes, whatever the index. Failure shows in out->failed.
 void decoder_append(const struct text_decoder *d, const char *piece, size_t index, struct buf *work,
                     struct buf *out);
 

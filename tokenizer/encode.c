@@ -15,7 +15,7 @@ enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scrat
     if (!s)
         return ERR_NOMEM;
     s->tokenizer = t;
-    if (word_work_init(&s->words, &t->wordpiece)) {
+    if (t->kind == MODEL_BPE ? bpe_work_init(&s->bpe) : word_work_init(&s->words, &t->wordpiece)) {
         tokenizer_scratch_free(s);
         return ERR_NOMEM;
     }
@@ -27,7 +27,9 @@ void tokenizer_scratch_free(struct tokenizer_scratch *s) {
     if (!s)
         return;
     word_work_free(&s->words);
+    bpe_work_free(&s->bpe);
     normal_free(&s->normal);
+    normal_free(&s->prefixed);
     normalizer_work_free(&s->normalizer);
     mem_free(s->raw.items);
     mem_free(s->normalized.items);
@@ -37,33 +39,17 @@ void tokenizer_scratch_free(struct tokenizer_scratch *s) {
     mem_free(s);
 }
 
-struct job {
-    const struct tokenizer *t;
-    struct tokenizer_scratch *s;
-    struct text text;
-    struct encoding *out;
-};
-
-static enum err push(struct encoding *out, int32_t id, struct token_span span) {
-    if (out->len == out->cap && encoding_reserve(out, 1))
-        return ERR_NOMEM;
-    out->ids[out->len] = id;
-    out->spans[out->len++] = span;
-    return ERR_OK;
-}
-
-// A token that is spelled (or was found as) token[0..len).
-static enum err push_trimmed(struct job *j, int32_t id, const char *token, size_t len,
+enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token, size_t len,
                              struct token_span span) {
     const struct postprocess *p = &j->t->postprocess;
     if (p->trim_offsets)
         span = trim_span(j->text, token, len, j->out->len == 0, p->add_prefix_space, span);
-    return push(j->out, id, span);
+    return encode_push(j->out, id, span);
 }
 
 // A word of the normalized text in the scratch; its pieces' spans are looked up byte by byte.
 static enum err take_normal_word(void *context, size_t begin, size_t end) {
-    struct job *j = context;
+    struct encode_job *j = context;
     const struct normal *n = &j->s->normal;
     struct word_work *w = &j->s->words;
     const char *word = n->text + begin;
@@ -74,14 +60,14 @@ static enum err take_normal_word(void *context, size_t begin, size_t end) {
         size_t to = begin + w->pieces[i].end;
         const char *piece = vocab_piece(&j->t->wordpiece.vocab, w->pieces[i].id);
         struct token_span span = {n->align[at].begin, n->align[to - 1].end};
-        e = push_trimmed(j, w->pieces[i].id, piece, strlen(piece), span);
+        e = encode_push_trimmed(j, w->pieces[i].id, piece, strlen(piece), span);
         at = to;
     }
     return e;
 }
 
 // Any text, every part as written in the file.
-static enum err encode_general(struct job *j, size_t begin, size_t end) {
+static enum err encode_general(struct encode_job *j, size_t begin, size_t end) {
     struct tokenizer_scratch *s = j->s;
     struct normal *n = &s->normal;
     normal_set(n, j->text.bytes, begin, end);
@@ -95,8 +81,8 @@ static enum err encode_general(struct job *j, size_t begin, size_t end) {
         const struct added_split *split = &s->normalized.items[i];
         struct token_span span = {n->align[split->begin].begin, n->align[split->end - 1].end};
         if (split->token)
-            e = push_trimmed(j, split->token->id, n->text + split->begin, split->end - split->begin,
-                             span);
+            e = encode_push_trimmed(j, split->token->id, n->text + split->begin,
+                                    split->end - split->begin, span);
         else
             e = pretokenizer_walk(&j->t->pretokenizer, n->text, split->begin, split->end,
                                   take_normal_word, j);
@@ -104,14 +90,14 @@ static enum err encode_general(struct job *j, size_t begin, size_t end) {
     return e;
 }
 
-static enum err take_ascii_word(struct job *j, const char *word, size_t len, uint64_t hash,
+static enum err take_ascii_word(struct encode_job *j, const char *word, size_t len, uint64_t hash,
                                 size_t begin) {
     struct word_work *w = &j->s->words;
     enum err e = wordpiece_encode(&j->t->wordpiece, w, word, len, hash);
     size_t at = 0;
     for (size_t i = 0; i < w->count && !e; i++) {
         struct token_span span = {(uint32_t)(begin + at), (uint32_t)(begin + w->pieces[i].end)};
-        e = push(j->out, w->pieces[i].id, span);
+        e = encode_push(j->out, w->pieces[i].id, span);
         at = w->pieces[i].end;
     }
     return e;
@@ -119,7 +105,7 @@ static enum err take_ascii_word(struct job *j, const char *word, size_t len, uin
 
 // ASCII words go straight to the model; what stands between two spaces and is not all ASCII takes
 // the general path, alone.
-static enum err encode_by_words(struct job *j, size_t begin, size_t end) {
+static enum err encode_by_words(struct encode_job *j, size_t begin, size_t end) {
     const uint8_t *class = j->t->ascii_class;
     const char *normal = j->t->ascii_normal;
     char *lower = j->s->lower;
@@ -169,7 +155,7 @@ static enum err encode_by_words(struct job *j, size_t begin, size_t end) {
 
 static enum err encode_text(const struct tokenizer *t, struct tokenizer_scratch *s,
                             struct text text, struct encoding *out) {
-    struct job j = {t, s, text, out};
+    struct encode_job j = {t, s, text, out};
     out->len = 0;
     if (t->ascii_fast && s->lower_cap < text.len) {
         char *lower = mem_realloc(s->lower, text.len, 1);
@@ -182,9 +168,11 @@ static enum err encode_text(const struct tokenizer *t, struct tokenizer_scratch 
     for (size_t i = 0; i < s->raw.count && !e; i++) {
         const struct added_split *split = &s->raw.items[i];
         if (split->token)
-            e = push_trimmed(&j, split->token->id, text.bytes + split->begin,
-                             split->end - split->begin,
-                             (struct token_span){(uint32_t)split->begin, (uint32_t)split->end});
+            e = encode_push_trimmed(
+                &j, split->token->id, text.bytes + split->begin, split->end - split->begin,
+                (struct token_span){(uint32_t)split->begin, (uint32_t)split->end});
+        else if (t->kind == MODEL_BPE)
+            e = encode_bpe(&j, split->begin, split->end);
         else if (t->ascii_fast)
             e = encode_by_words(&j, split->begin, split->end);
         else
@@ -256,8 +244,8 @@ enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
 enum err tokenizer_probe_ascii(struct tokenizer *t) {
     const struct pretokenizer *p = &t->pretokenizer;
     t->ascii_fast = normalizer_splits_at_spaces(&t->normalizer) && !t->added.normalized.nodes &&
-                    p->count == 1 && p->steps[0] != PRETOKENIZER_WHITESPACE &&
-                    !t->postprocess.trim_offsets;
+                    p->count == 1 && p->steps[0].kind != PRETOKENIZER_WHITESPACE &&
+                    t->kind == MODEL_WORDPIECE && !t->postprocess.trim_offsets;
     memset(t->ascii_class, ASCII_SLOW, sizeof t->ascii_class);
     struct normal n = {0};
     struct normalizer_work work = {0};
@@ -269,7 +257,7 @@ enum err tokenizer_probe_ascii(struct tokenizer *t) {
         if (e || n.len != 1 || (unsigned char)n.text[0] >= 0x80)
             continue;
         unsigned flags = unicode_flags((unsigned char)n.text[0]);
-        bool alone = p->steps[0] == PRETOKENIZER_BERT && (flags & UNICODE_PUNCTUATION);
+        bool alone = p->steps[0].kind == PRETOKENIZER_BERT && (flags & UNICODE_PUNCTUATION);
         t->ascii_normal[c] = n.text[0];
         t->ascii_class[c] = flags & UNICODE_WHITESPACE ? ASCII_SPACE
                             : alone                    ? ASCII_PUNCTUATION

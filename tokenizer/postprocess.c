@@ -93,6 +93,11 @@ static enum err parse_named_id(const cJSON *json, const char *key, int32_t *id,
     return ERR_OK;
 }
 
+static enum err parse_trimming(const cJSON *json, struct postprocess *out, struct errmsg *msg) {
+    enum err e = json_get_bool(json, "trim_offsets", true, &out->trim_offsets, msg);
+    return e ? e : json_get_bool(json, "add_prefix_space", true, &out->add_prefix_space, msg);
+}
+
 static enum err parse_bert(const cJSON *json, bool roberta, struct postprocess *out,
                            struct errmsg *msg) {
     int32_t cls = 0, sep = 0, second = roberta ? 0 : 1;
@@ -100,9 +105,7 @@ static enum err parse_bert(const cJSON *json, bool roberta, struct postprocess *
     if (!e)
         e = parse_named_id(json, "sep", &sep, msg);
     if (!e && roberta)
-        e = json_get_bool(json, "trim_offsets", true, &out->trim_offsets, msg);
-    if (!e && roberta)
-        e = json_get_bool(json, "add_prefix_space", true, &out->add_prefix_space, msg);
+        e = parse_trimming(json, out, msg);
     if (e)
         return e;
     struct template_piece before = {TEMPLATE_TOKEN, cls, 0}, after = {TEMPLATE_TOKEN, sep, 0};
@@ -133,16 +136,23 @@ static enum err parse_any(const cJSON *json, struct postprocess *out, struct err
         }
         return ERR_OK;
     }
-    static const char *const names[] = {"TemplateProcessing", "BertProcessing",
-                                        "RobertaProcessing"};
+    static const char *const names[] = {"TemplateProcessing", "BertProcessing", "RobertaProcessing",
+                                        "ByteLevel"};
     size_t k = 0;
-    while (k < 3 && strcmp(names[k], type) != 0)
+    while (k < 4 && strcmp(names[k], type) != 0)
         k++;
-    if (k == 3)
+    if (k == 4)
         return err_set(msg, ERR_UNSUPPORTED,
                        "post_processor '%s' is not supported (supported: BertProcessing, "
-                       "RobertaProcessing, Sequence, TemplateProcessing)",
+                       "ByteLevel, RobertaProcessing, Sequence, TemplateProcessing)",
                        type);
+    bool byte_level = k == 3, trims = k > 1;
+    if (trims && out->trims)
+        return err_set(msg, ERR_UNSUPPORTED, "a Sequence of %s and %s is not supported",
+                       out->name ? out->name : "ByteLevel", names[k]);
+    out->trims |= trims;
+    if (byte_level)
+        return parse_trimming(json, out, msg);
     if (out->name)
         return err_set(msg, ERR_UNSUPPORTED, "a Sequence of %s and %s is not supported", out->name,
                        names[k]);
@@ -158,6 +168,7 @@ enum err postprocess_parse(const cJSON *json, struct postprocess *out, struct er
     enum err e = json ? parse_any(json, out, msg) : ERR_OK;
     if (e || out->name)
         return e;
+    out->name = out->trims ? "ByteLevel" : NULL;
     struct template_piece plain[] = {{TEMPLATE_FIRST, 0, 0}, {TEMPLATE_SECOND, 0, 1}};
     e = fill(&out->single, plain, 1, msg);
     return e ? e : fill(&out->pair, plain, 2, msg);

@@ -1,7 +1,7 @@
 // The post_processor section: what is put around one text and around two.
-// Role: TemplateProcessing, BertProcessing, RobertaProcessing and a Sequence with at most one of
-// them, all as one flat template. Knows only ids. Truncation is truncate.h.
-// Source followed: huggingface/tokenizers, src/processors.
+// Role: TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and a Sequence of them
+// (one of the first three at most, and not Roberta with ByteLevel), all as one flat template. Knows
+// only ids. Truncation is truncate.h. Source followed: huggingface/tokenizers, src/processors.
 // Thread rule: immutable after parse.
 #ifndef TRINE_TOKENIZER_POSTPROCESS_H
 #define TRINE_TOKENIZER_POSTPROCESS_H
@@ -27,6 +27,7 @@ struct template {
 struct postprocess {
     struct template single, pair;
     const char *name;  // the section's type, for messages; static
+    bool trims;        // a part that can trim is there
     bool trim_offsets; // spaces at a token's ends are no part of its span
     bool add_prefix_space;
 };

@@ -16,6 +16,62 @@ static const struct {
     {"WhitespaceSplit", PRETOKENIZER_WHITESPACE_SPLIT},
 };
 
+static enum err add_step(struct pretokenizer *out, struct pretokenizer_step step,
+                         struct errmsg *msg) {
+    if (out->count == PRETOKENIZER_STEPS_MAX)
+        return err_set(msg, ERR_UNSUPPORTED, "more than %d pre_tokenizers", PRETOKENIZER_STEPS_MAX);
+    out->steps[out->count++] = step;
+    return ERR_OK;
+}
+
+static enum err parse_digits(const cJSON *json, struct pretokenizer *out, struct errmsg *msg) {
+    bool each;
+    enum err e = json_get_bool(json, "individual_digits", false, &each, msg);
+    struct pretokenizer_step step = {each ? PRETOKENIZER_EACH_DIGIT : PRETOKENIZER_DIGITS,
+                                     SPLIT_KINDS};
+    return e ? e : add_step(out, step, msg);
+}
+
+static enum err parse_split(const cJSON *json, struct pretokenizer *out, struct errmsg *msg) {
+    const char *regex = NULL, *behavior = NULL;
+    bool invert = false;
+    const cJSON *pattern = json_get(json, "pattern");
+    enum err e = json_get_string(pattern, "Regex", NULL, &regex, msg);
+    if (!e)
+        e = json_get_string(json, "behavior", NULL, &behavior, msg);
+    if (!e)
+        e = json_get_bool(json, "invert", false, &invert, msg);
+    if (e)
+        return e;
+    if (!regex || !behavior)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "Split without a 'pattern' of kind Regex and a 'behavior' is not supported");
+    // what the patterns leave between matches is nothing, so to remove that is to isolate those
+    if (strcmp(behavior, invert ? "Removed" : "Isolated") != 0)
+        return err_set(msg, ERR_UNSUPPORTED, "Split with behavior '%s'%s is not supported",
+                       behavior, invert ? ", inverted," : "");
+    enum split_kind split = split_by_regex(regex);
+    if (split == SPLIT_KINDS)
+        return err_set(msg, ERR_UNSUPPORTED, "Split by the pattern %s is not supported", regex);
+    return add_step(out, (struct pretokenizer_step){PRETOKENIZER_SPLIT, split}, msg);
+}
+
+static enum err parse_byte_level(const cJSON *json, struct pretokenizer *out, struct errmsg *msg) {
+    bool use_regex;
+    enum err e = json_get_bool(json, "add_prefix_space", true, &out->add_prefix_space, msg);
+    if (!e)
+        e = json_get_bool(json, "use_regex", true, &use_regex, msg);
+    if (e)
+        return e;
+    if (out->add_prefix_space && out->count)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "ByteLevel with add_prefix_space behind another pre_tokenizer is not "
+                       "supported");
+    out->byte_level = true;
+    struct pretokenizer_step step = {PRETOKENIZER_SPLIT, SPLIT_GPT2};
+    return use_regex ? add_step(out, step, msg) : ERR_OK;
+}
+
 enum err pretokenizer_parse(const cJSON *json, struct pretokenizer *out, struct errmsg *msg) {
     const char *type;
     if (!json)
@@ -36,27 +92,43 @@ enum err pretokenizer_parse(const cJSON *json, struct pretokenizer *out, struct 
         }
         return ERR_OK;
     }
+    if (out->byte_level)
+        return err_set(msg, ERR_UNSUPPORTED, "pre_tokenizer '%s' behind ByteLevel is not supported",
+                       type);
+    if (strcmp(type, "ByteLevel") == 0)
+        return parse_byte_level(json, out, msg);
+    if (strcmp(type, "Digits") == 0)
+        return parse_digits(json, out, msg);
+    if (strcmp(type, "Split") == 0)
+        return parse_split(json, out, msg);
     size_t k = 0, known = sizeof kinds / sizeof kinds[0];
     while (k < known && strcmp(kinds[k].type, type) != 0)
         k++;
     if (k == known)
         return err_set(msg, ERR_UNSUPPORTED,
                        "pre_tokenizer '%s' is not supported (supported: BertPreTokenizer, "
-                       "Sequence, Whitespace, WhitespaceSplit)",
+                       "ByteLevel, Digits, Sequence, Split, Whitespace, WhitespaceSplit)",
                        type);
-    if (out->count == PRETOKENIZER_STEPS_MAX)
-        return err_set(msg, ERR_UNSUPPORTED, "more than %d pre_tokenizers", PRETOKENIZER_STEPS_MAX);
-    out->steps[out->count++] = kinds[k].kind;
-    return ERR_OK;
+    return add_step(out, (struct pretokenizer_step){kinds[k].kind, SPLIT_KINDS}, msg);
 }
 
 void pretokenizer_describe(const struct pretokenizer *p, struct buf *out) {
-    if (!p->count)
+    if (!p->count && !p->byte_level)
         buf_puts(out, "none");
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; i < p->count; i++) {
+        const struct pretokenizer_step *s = &p->steps[i];
+        buf_puts(out, i ? ", " : "");
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
-            if (kinds[k].kind == p->steps[i])
-                buf_printf(out, "%s%s", i ? ", " : "", kinds[k].type);
+            if (kinds[k].kind == s->kind)
+                buf_puts(out, kinds[k].type);
+        if (s->kind == PRETOKENIZER_SPLIT)
+            buf_printf(out, "Split(%s)", split_name(s->split));
+        else if (s->kind == PRETOKENIZER_DIGITS || s->kind == PRETOKENIZER_EACH_DIGIT)
+            buf_printf(out, "Digits(individual %d)", s->kind == PRETOKENIZER_EACH_DIGIT);
+    }
+    if (p->byte_level)
+        buf_printf(out, "%sByteLevel(add_prefix_space %d)", p->count ? ", " : "",
+                   p->add_prefix_space);
 }
 
 struct walk {
@@ -79,11 +151,46 @@ static int class_of(enum pretokenizer_kind kind, uint32_t cp) {
     return CLASS_WORD;
 }
 
+static enum err cut(const struct walk *w, size_t step, size_t begin, size_t end);
+
+static inline enum err give(const struct walk *w, size_t step, size_t begin, size_t end) {
+    return step == w->p->count ? w->sink(w->context, begin, end) : cut(w, step, begin, end);
+}
+
+static enum err cut_matches(const struct walk *w, size_t step, size_t begin, size_t end) {
+    enum split_kind kind = w->p->steps[step].split;
+    enum err e = ERR_OK;
+    for (size_t next; begin < end && !e; begin = next) {
+        next = split_next(kind, w->text, begin, end);
+        e = give(w, step + 1, begin, next);
+    }
+    return e;
+}
+
+static enum err cut_digits(const struct walk *w, size_t step, size_t begin, size_t end) {
+    bool each = w->p->steps[step].kind == PRETOKENIZER_EACH_DIGIT, was = false;
+    size_t from = begin;
+    enum err e = ERR_OK;
+    for (size_t at = begin, next; at < end && !e; at = next) {
+        bool is = split_class_at(w->text, at, end, &next) & SPLIT_DIGIT;
+        if (at > from && (is != was || (is && each))) {
+            e = give(w, step + 1, from, at);
+            from = at;
+        }
+        was = is;
+    }
+    return !e && from < end ? give(w, step + 1, from, end) : e;
+}
+
 // Runs of one class are a word, but for spaces, which go. Recursion is as deep as there are steps.
 static enum err cut(const struct walk *w, size_t step, size_t begin, size_t end) {
     if (step == w->p->count)
         return begin < end ? w->sink(w->context, begin, end) : ERR_OK;
-    enum pretokenizer_kind kind = w->p->steps[step];
+    enum pretokenizer_kind kind = w->p->steps[step].kind;
+    if (kind == PRETOKENIZER_SPLIT)
+        return cut_matches(w, step, begin, end);
+    if (kind == PRETOKENIZER_DIGITS || kind == PRETOKENIZER_EACH_DIGIT)
+        return cut_digits(w, step, begin, end);
     size_t from = begin;
     int run = CLASS_SPACE;
     for (size_t at = begin; at < end;) {

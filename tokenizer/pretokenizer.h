@@ -1,11 +1,13 @@
 // The pre_tokenizer section: cuts a normalized text into words.
-// Role: BertPreTokenizer, Whitespace, WhitespaceSplit and Sequence; any other is refused by name.
-// Source followed: huggingface/tokenizers, src/pre_tokenizers.
-// Thread rule: immutable after parse.
+// Role: BertPreTokenizer, Whitespace, WhitespaceSplit, Digits, Split by one of the known patterns,
+// ByteLevel (its pattern only: the alphabet is the model's affair) and Sequence; any other is
+// refused by name. Source followed: huggingface/tokenizers, src/pre_tokenizers. Thread rule:
+// immutable after parse.
 #ifndef TRINE_TOKENIZER_PRETOKENIZER_H
 #define TRINE_TOKENIZER_PRETOKENIZER_H
 
 #include "base/json.h"
+#include "tokenizer/split.h"
 
 #include <stddef.h>
 
@@ -15,11 +17,21 @@ enum pretokenizer_kind {
     PRETOKENIZER_BERT,             // spaces go, each punctuation stands alone
     PRETOKENIZER_WHITESPACE,       // \w+ and [^\w\s]+
     PRETOKENIZER_WHITESPACE_SPLIT, // spaces go
+    PRETOKENIZER_DIGITS,           // digits stand apart, together
+    PRETOKENIZER_EACH_DIGIT,       // and one by one
+    PRETOKENIZER_SPLIT,            // the matches of a pattern
+};
+
+struct pretokenizer_step {
+    enum pretokenizer_kind kind;
+    enum split_kind split; // PRETOKENIZER_SPLIT
 };
 
 struct pretokenizer {
-    enum pretokenizer_kind steps[PRETOKENIZER_STEPS_MAX]; // each cuts the words of the one before
-    size_t count;                                         // 0: the text is one word
+    struct pretokenizer_step steps[PRETOKENIZER_STEPS_MAX]; // each cuts the words of the one before
+    size_t count;                                           // 0: the text is one word
+    bool byte_level;                                        // ByteLevel ends it
+    bool add_prefix_space; // ByteLevel's: a text that begins with no space is given one
 };
 
 // json is NULL for `null`. ERR_UNSUPPORTED, ERR_INVALID.

@@ -12,6 +12,8 @@ void tokenizer_free(struct tokenizer *t) {
         return;
     normalizer_free(&t->normalizer);
     wordpiece_free(&t->wordpiece);
+    bpe_free(&t->bpe);
+    token_bytes_free(&t->bytes);
     added_tokens_free(&t->added);
     postprocess_free(&t->postprocess);
     decoder_free(&t->decoder);
@@ -28,10 +30,16 @@ static enum err parse_model(const cJSON *json, struct tokenizer *t, struct errms
         type = "WordPiece";
     if (!type)
         return err_set(msg, ERR_INVALID, "model without a 'type'");
-    if (strcmp(type, "WordPiece") != 0)
-        return err_set(msg, ERR_UNSUPPORTED, "model '%s' is not supported (supported: WordPiece)",
-                       type);
-    return wordpiece_parse(json, &t->wordpiece, msg);
+    if (strcmp(type, "WordPiece") == 0) {
+        t->vocab = &t->wordpiece.vocab;
+        return wordpiece_parse(json, &t->wordpiece, msg);
+    }
+    if (strcmp(type, "BPE") != 0)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "model '%s' is not supported (supported: BPE, WordPiece)", type);
+    t->kind = MODEL_BPE;
+    t->vocab = &t->bpe.vocab;
+    return bpe_parse(json, &t->bpe, msg);
 }
 
 static enum err check_id(const char *piece, int32_t id, size_t vocab_size, struct errmsg *msg) {
@@ -42,7 +50,7 @@ static enum err check_id(const char *piece, int32_t id, size_t vocab_size, struc
 }
 
 static enum err check_ids(struct tokenizer *t, size_t vocab_size, struct errmsg *msg) {
-    const struct vocab *v = &t->wordpiece.vocab;
+    const struct vocab *v = t->vocab;
     enum err e = ERR_OK;
     t->vocab_size = v->size;
     for (size_t id = vocab_size ? vocab_size : v->size; id < v->size && !e; id++)
@@ -64,6 +72,19 @@ static enum err check_ids(struct tokenizer *t, size_t vocab_size, struct errmsg 
     return e;
 }
 
+// The two models need another pre-tokenizer each.
+static enum err check_parts(struct tokenizer *t, struct errmsg *msg) {
+    const struct normalizer *n = &t->normalizer;
+    t->stable_nfc = !n->count || (n->count == 1 && n->steps[0].kind == NORMALIZER_NFC);
+    if (t->kind == MODEL_BPE && !t->pretokenizer.byte_level)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "BPE without the pre_tokenizer ByteLevel is not supported");
+    if (t->kind == MODEL_WORDPIECE && t->pretokenizer.byte_level)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "WordPiece with the pre_tokenizer ByteLevel is not supported");
+    return ERR_OK;
+}
+
 static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokenizer *t,
                             struct errmsg *msg) {
     const char *version;
@@ -78,21 +99,25 @@ static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokeniz
     if (!e)
         e = parse_model(json_get(root, "model"), t, msg);
     if (!e)
-        e = added_tokens_parse(json_get(root, "added_tokens"), &t->wordpiece.vocab, &t->normalizer,
-                               &t->added, msg);
+        e = added_tokens_parse(json_get(root, "added_tokens"), t->vocab, &t->normalizer, &t->added,
+                               msg);
     if (!e)
         e = postprocess_parse(json_get(root, "post_processor"), &t->postprocess, msg);
     if (!e)
         e = decoder_parse(json_get(root, "decoder"), &t->decoder, msg);
     if (!e)
+        e = check_parts(t, msg);
+    if (!e)
         e = check_ids(t, vocab_size, msg);
+    if (!e && token_bytes_fill(t))
+        e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
     if (!e && tokenizer_probe_ascii(t))
         e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
     return e;
 }
 
-static enum err from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
-                          struct errmsg *msg) {
+enum err tokenizer_from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
+                             struct errmsg *msg) {
     struct tokenizer *t = mem_calloc(1, sizeof *t);
     if (!t)
         return err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
@@ -112,7 +137,7 @@ enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, si
     *out = NULL;
     enum err e = json_parse(bytes, len, &json_limits_file, &root, NULL, msg);
     if (!e)
-        e = from_tree(root, vocab_size, out, msg);
+        e = tokenizer_from_tree(root, vocab_size, out, msg);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s", name) : ERR_OK;
 }
@@ -142,7 +167,7 @@ static enum err load_vocab_txt(const char *path, const char *config_path, size_t
     if (!e) {
         e = vocab_txt_to_json(bytes, len, config, &root, msg);
         if (!e)
-            e = from_tree(root, vocab_size, out, msg);
+            e = tokenizer_from_tree(root, vocab_size, out, msg);
         if (e)
             err_prefix(msg, e, "%s", path);
     }
@@ -181,24 +206,7 @@ size_t tokenizer_vocab_size(const struct tokenizer *t) { return t->vocab_size; }
 
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id) {
     const struct added_token *added = added_tokens_by_id(&t->added, id);
-    return added ? added->content : vocab_piece(&t->wordpiece.vocab, id);
-}
-
-enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
-                          bool skip_special_tokens, struct buf *out, struct errmsg *msg) {
-    struct buf work = {0};
-    size_t index = 0;
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < n && !e; i++) {
-        const struct added_token *added = added_tokens_by_id(&t->added, ids[i]);
-        const char *piece = added ? added->pattern : vocab_piece(&t->wordpiece.vocab, ids[i]);
-        if (!piece)
-            e = err_set(msg, ERR_INVALID, "id %d has no token", ids[i]);
-        else if (!(skip_special_tokens && added && added->skipped))
-            decoder_append(&t->decoder, piece, index++, &work, out);
-    }
-    buf_free(&work);
-    return !e && out->failed ? err_set(msg, ERR_NOMEM, "no memory for the text") : e;
+    return added ? added->content : vocab_piece(t->vocab, id);
 }
 
 static void describe_template(const struct tokenizer *t, const struct template *template,
@@ -217,9 +225,14 @@ void tokenizer_describe(const struct tokenizer *t, struct buf *out) {
     normalizer_describe(&t->normalizer, out);
     buf_puts(out, "\npre_tokenizer: ");
     pretokenizer_describe(&t->pretokenizer, out);
-    buf_printf(
-        out, "\nmodel: WordPiece(%zu pieces, prefix '%s', unk %d, at most %zu characters a word)",
-        t->wordpiece.vocab.count, t->wordpiece.prefix, t->wordpiece.unk, t->wordpiece.max_chars);
+    if (t->kind == MODEL_BPE)
+        buf_printf(out, "\nmodel: byte-level BPE(%zu pieces, %zu merges, ignore_merges %d)",
+                   t->vocab->count, t->bpe.merge_count, t->bpe.ignore_merges);
+    else
+        buf_printf(
+            out,
+            "\nmodel: WordPiece(%zu pieces, prefix '%s', unk %d, at most %zu characters a word)",
+            t->vocab->count, t->wordpiece.prefix, t->wordpiece.unk, t->wordpiece.max_chars);
     buf_printf(out, "\nadded_tokens: %zu\npost_processor: %s, one text ", t->added.count,
                t->postprocess.name ? t->postprocess.name : "none");
     describe_template(t, &t->postprocess.single, out);

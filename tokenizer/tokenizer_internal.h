@@ -1,10 +1,11 @@
 // What a struct tokenizer is made of. Role: shared by the files of this room only.
-// A further model (byte-level BPE, Unigram) is a further member beside `wordpiece` and a case where
-// encode.c calls wordpiece_encode.
+// A further model (Unigram) is a further member beside `wordpiece` and `bpe` and a case where
+// encode.c asks for the kind.
 #ifndef TRINE_TOKENIZER_TOKENIZER_INTERNAL_H
 #define TRINE_TOKENIZER_TOKENIZER_INTERNAL_H
 
 #include "tokenizer/added_tokens.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/encoding.h"
 #include "tokenizer/normalizer.h"
@@ -13,6 +14,8 @@
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/wordpiece.h"
 
+enum model_kind { MODEL_WORDPIECE, MODEL_BPE };
+
 enum ascii_class {
     ASCII_LETTER, // part of a word
     ASCII_SPACE,
@@ -20,14 +23,25 @@ enum ascii_class {
     ASCII_SLOW,        // needs the general path
 };
 
+// What each token adds to a text where it is not the first.
+struct token_bytes {
+    struct buf blob;
+    uint32_t *at; // [vocab_size + 1] into blob
+};
+
 struct tokenizer {
     struct normalizer normalizer;
     struct pretokenizer pretokenizer;
-    struct wordpiece wordpiece;
+    enum model_kind kind;
+    struct wordpiece wordpiece; // of the two, one is filled
+    struct bpe bpe;
+    const struct vocab *vocab; // of the model that is
     struct added_tokens added;
     struct postprocess postprocess;
     struct text_decoder decoder;
     size_t vocab_size; // highest id + 1
+    struct token_bytes bytes;
+    bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it
 
     // What the normalizer and pre-tokenizer do to each byte, when ASCII words can skip both.
     bool ascii_fast;
@@ -38,7 +52,8 @@ struct tokenizer {
 struct tokenizer_scratch {
     const struct tokenizer *tokenizer;
     struct word_work words;
-    struct normal normal;
+    struct bpe_work bpe;
+    struct normal normal, prefixed;
     struct normalizer_work normalizer;
     struct added_splits raw, normalized;
     struct encoding first, second;
@@ -46,6 +61,34 @@ struct tokenizer_scratch {
     size_t lower_cap;
 };
 
+// One text on its way to ids.
+struct encode_job {
+    const struct tokenizer *t;
+    struct tokenizer_scratch *s;
+    struct text text;
+    struct encoding *out;
+};
+
+static inline enum err encode_push(struct encoding *out, int32_t id, struct token_span span) {
+    if (out->len == out->cap && encoding_reserve(out, 1))
+        return ERR_NOMEM;
+    out->ids[out->len] = id;
+    out->spans[out->len++] = span;
+    return ERR_OK;
+}
+// A token that is spelled (or was found as) token[0..len).
+enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token, size_t len,
+                             struct token_span span) MUST_CHECK;
+// What is between added tokens, text[begin, end), by byte-level BPE. ERR_NOMEM.
+enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) MUST_CHECK;
+
+// Fills t->bytes from the pieces, added tokens and decoder. ERR_NOMEM.
+enum err token_bytes_fill(struct tokenizer *t) MUST_CHECK;
+void token_bytes_free(struct token_bytes *b);
+
+// A tokenizer from a tree in the form of tokenizer.json.
+enum err tokenizer_from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
+                             struct errmsg *msg) MUST_CHECK;
 // The tokenizer.json in bytes; messages begin with `name`. As tokenizer_load otherwise.
 enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) MUST_CHECK;

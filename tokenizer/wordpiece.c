@@ -117,31 +117,6 @@ void wordpiece_free(struct wordpiece *m) {
     *m = (struct wordpiece){0};
 }
 
-static enum err fill_vocab(const cJSON *json, struct vocab *v, struct errmsg *msg) {
-    size_t count = 0, bytes = 0, max_id = 0;
-    const cJSON *item;
-    if (!cJSON_IsObject(json))
-        return err_set(msg, ERR_INVALID, "model needs 'vocab', an object");
-    cJSON_ArrayForEach(item, json) {
-        double id = item->valuedouble;
-        if (!cJSON_IsNumber(item) || !(id >= 0 && id <= VOCAB_ID_MAX) || id != (int32_t)id)
-            return err_set(msg, ERR_INVALID, "token '%s': its id must be an integer of 0 to %d",
-                           item->string, VOCAB_ID_MAX);
-        count++;
-        bytes += strlen(item->string);
-        max_id = (size_t)id > max_id ? (size_t)id : max_id;
-    }
-    if (vocab_init(v, count, bytes, max_id))
-        return err_set(msg, ERR_NOMEM, "no memory for a vocabulary of %zu", count);
-    cJSON_ArrayForEach(item, json) {
-        int32_t id = (int32_t)item->valuedouble;
-        if (!vocab_add(v, item->string, strlen(item->string), id))
-            return err_set(msg, ERR_INVALID, "token '%s': id %d is also that of '%s'", item->string,
-                           id, vocab_piece(v, id));
-    }
-    return ERR_OK;
-}
-
 enum err wordpiece_parse(const cJSON *json, struct wordpiece *out, struct errmsg *msg) {
     const char *unk, *prefix;
     int64_t max_chars;
@@ -163,7 +138,7 @@ enum err wordpiece_parse(const cJSON *json, struct wordpiece *out, struct errmsg
     out->prefix = mem_strndup(prefix, out->prefix_len);
     if (!out->prefix)
         return err_set(msg, ERR_NOMEM, "no memory for the model");
-    if ((e = fill_vocab(json_get(json, "vocab"), &out->vocab, msg)))
+    if ((e = vocab_parse(json_get(json, "vocab"), &out->vocab, msg)))
         return e;
     out->unk = vocab_id(&out->vocab, unk, strlen(unk));
     if (out->unk < 0)

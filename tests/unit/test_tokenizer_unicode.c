@@ -78,7 +78,7 @@ static bool add_value(struct sum *s, uint32_t cp, struct normal *n, struct norma
                                                    PRETOKENIZER_WHITESPACE_SPLIT};
     s->text = text;
     for (size_t i = 0; i < 3; i++) {
-        struct pretokenizer p = {{kinds[i]}, 1};
+        struct pretokenizer p = {.steps = {{kinds[i], SPLIT_KINDS}}, .count = 1};
         if (pretokenizer_walk(&p, text, 0, len, add_word, s))
             return false;
     }

@@ -1,0 +1,327 @@
+// See bpe.h. Parsing is bpe_json.c.
+#include "tokenizer/bpe.h"
+
+#include "base/mem.h"
+#include "tokenizer/bpe_merges.h"
+#include "tokenizer/byte_level.h"
+
+#include <string.h>
+
+#define NO_RANK UINT32_MAX
+#define NONE UINT32_MAX
+#define SHORT_WORD 24          // symbols up to which the plain loop is faster than the heap
+#define SYMBOLS_KEPT (1 << 14) // a longer word's memory is given back
+
+enum err bpe_work_init(struct bpe_work *w) {
+    *w = (struct bpe_work){0};
+    w->cache = mem_alloc_aligned(BPE_CACHE_SLOTS, sizeof *w->cache);
+    return w->cache ? ERR_OK : ERR_NOMEM;
+}
+
+void bpe_work_free(struct bpe_work *w) {
+    mem_free(w->cache);
+    mem_free(w->symbols);
+    mem_free(w->heap);
+    mem_free(w->pieces);
+    *w = (struct bpe_work){0};
+}
+
+static enum err push(struct bpe_work *w, int32_t id, size_t begin, size_t end) {
+    if (w->count == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 64;
+        struct bpe_piece *pieces = mem_realloc(w->pieces, cap, sizeof *pieces);
+        if (!pieces)
+            return ERR_NOMEM;
+        w->pieces = pieces;
+        w->cap = cap;
+    }
+    w->pieces[w->count++] = (struct bpe_piece){id, (uint32_t)begin, (uint32_t)end};
+    return ERR_OK;
+}
+
+// Symbols i and i + 1 of a short word, as they would merge.
+struct short_pair {
+    uint32_t rank;
+    int32_t id;
+};
+
+static inline struct short_pair pair_of(const struct bpe *m, int32_t left, int32_t right) {
+    const struct bpe_merge *s = bpe_merge_of(m, left, right);
+    return s ? (struct short_pair){s->rank, s->id} : (struct short_pair){NO_RANK, -1};
+}
+
+// At most SHORT_WORD bytes, each of which has its piece.
+static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char *word,
+                             size_t len) {
+    int32_t id[SHORT_WORD];
+    struct short_pair pair[SHORT_WORD];
+    uint8_t end[SHORT_WORD];
+    const struct short_pair none = {NO_RANK, -1};
+    size_t n = len;
+    for (size_t i = 0; i < n; i++) {
+        id[i] = m->byte_id[(unsigned char)word[i]];
+        end[i] = (uint8_t)(i + 1);
+    }
+    for (size_t i = 0; i + 1 < n; i++)
+        pair[i] = pair_of(m, id[i], id[i + 1]);
+    pair[n - 1] = none;
+    while (n > 1) {
+        size_t at = 0;
+        for (size_t i = 1; i + 1 < n; i++)
+            at = pair[i].rank < pair[at].rank ? i : at;
+        if (pair[at].rank == NO_RANK)
+            break;
+        id[at] = pair[at].id;
+        end[at] = end[at + 1];
+        n--;
+        for (size_t i = at + 1; i < n; i++) {
+            id[i] = id[i + 1];
+            end[i] = end[i + 1];
+            pair[i] = pair[i + 1];
+        }
+        if (at > 0)
+            pair[at - 1] = pair_of(m, id[at - 1], id[at]);
+        pair[at] = at + 1 < n ? pair_of(m, id[at], id[at + 1]) : none;
+    }
+    enum err e = ERR_OK;
+    for (size_t i = 0, begin = 0; i < n && !e; begin = end[i++])
+        e = push(w, id[i], begin, end[i]);
+    return e;
+}
+
+static enum err heap_push(struct bpe_work *w, uint32_t rank, uint32_t at) {
+    if (w->heap_len == w->heap_cap) {
+        size_t cap = w->heap_cap ? 2 * w->heap_cap : 256;
+        uint64_t *heap = mem_realloc(w->heap, cap, sizeof *heap);
+        if (!heap)
+            return ERR_NOMEM;
+        w->heap = heap;
+        w->heap_cap = cap;
+    }
+    uint64_t key = (uint64_t)rank << 32 | at;
+    size_t i = w->heap_len++;
+    for (size_t up; i > 0 && w->heap[up = (i - 1) / 2] > key; i = up)
+        w->heap[i] = w->heap[up];
+    w->heap[i] = key;
+    return ERR_OK;
+}
+
+static uint64_t heap_pop(struct bpe_work *w) {
+    uint64_t top = w->heap[0], key = w->heap[--w->heap_len];
+    size_t i = 0, n = w->heap_len;
+    for (size_t down; (down = 2 * i + 1) < n; i = down) {
+        down += down + 1 < n && w->heap[down + 1] < w->heap[down];
+        if (w->heap[down] >= key)
+            break;
+        w->heap[i] = w->heap[down];
+    }
+    w->heap[i] = key;
+    return top;
+}
+
+// Looks up what the symbol at `at` and its next become, and puts that on the heap.
+static enum err offer(const struct bpe *m, struct bpe_work *w, uint32_t at) {
+    struct bpe_symbol *s = &w->symbols[at];
+    s->rank = NO_RANK;
+    if (s->next == NONE)
+        return ERR_OK;
+    const struct bpe_merge *merge = bpe_merge_of(m, s->id, w->symbols[s->next].id);
+    if (!merge)
+        return ERR_OK;
+    s->rank = merge->rank;
+    s->merged = merge->id;
+    return heap_push(w, merge->rank, at);
+}
+
+static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n) {
+    enum err e = ERR_OK;
+    w->heap_len = 0;
+    for (size_t i = 0; i < n; i++) {
+        w->symbols[i].prev = i ? (uint32_t)(i - 1) : NONE;
+        w->symbols[i].next = i + 1 < n ? (uint32_t)(i + 1) : NONE;
+    }
+    for (size_t i = 0; i < n && !e; i++)
+        e = offer(m, w, (uint32_t)i);
+    while (w->heap_len && !e) {
+        uint64_t key = heap_pop(w);
+        uint32_t at = (uint32_t)key;
+        struct bpe_symbol *s = &w->symbols[at];
+        if (s->id < 0 || s->rank != (uint32_t)(key >> 32))
+            continue; // the pair is another one by now
+        struct bpe_symbol *gone = &w->symbols[s->next];
+        s->id = s->merged;
+        s->len += gone->len;
+        s->next = gone->next;
+        gone->id = -1;
+        if (s->next != NONE)
+            w->symbols[s->next].prev = at;
+        e = offer(m, w, at);
+        if (!e && s->prev != NONE)
+            e = offer(m, w, s->prev);
+    }
+    return e;
+}
+
+// The byte of a word that holds a given place of its spelling in the alphabet, counted in order.
+struct spelled_at {
+    const char *word;
+    size_t byte, place;
+};
+
+static size_t byte_of(struct spelled_at *s, size_t place) {
+    for (size_t len; s->place + (len = byte_level_len((unsigned char)s->word[s->byte])) <= place;) {
+        s->place += len;
+        s->byte++;
+    }
+    return s->byte;
+}
+
+// `spelled`: lengths count the spelling, as Hugging Face's do, which matters where bytes without a
+// piece were dropped: the pieces behind them then stand too far to the left.
+static enum err collect(struct bpe_work *w, const char *word, size_t n, bool spelled) {
+    struct spelled_at here = {word, 0, 0};
+    enum err e = ERR_OK;
+    size_t at = 0;
+    for (uint32_t i = n ? 0 : NONE; i != NONE && !e; i = w->symbols[i].next) {
+        const struct bpe_symbol *s = &w->symbols[i];
+        size_t begin = spelled ? byte_of(&here, at) : at;
+        at += s->len;
+        e = push(w, s->id, begin, spelled ? byte_of(&here, at - 1) + 1 : at);
+    }
+    return e;
+}
+
+// The symbols of a word with a byte that has no piece of its own.
+static size_t spell_with_unknown(const struct bpe *m, struct bpe_work *w, const char *word,
+                                 size_t len) {
+    size_t n = 0;
+    bool unknown = false; // the last symbol is unk
+    for (size_t i = 0; i < len; i++) {
+        int32_t id = m->byte_id[(unsigned char)word[i]];
+        uint32_t spelled = (uint32_t)byte_level_len((unsigned char)word[i]);
+        if (id < 0 && m->unk < 0)
+            continue;
+        if (id < 0 && m->fuse_unk && unknown)
+            w->symbols[n - 1].len += spelled;
+        else
+            w->symbols[n++] = (struct bpe_symbol){.id = id < 0 ? m->unk : id, .len = spelled};
+        unknown = id < 0;
+    }
+    return n;
+}
+
+static enum err encode_long(const struct bpe *m, struct bpe_work *w, const char *word, size_t len,
+                            bool unknown) {
+    if (w->symbol_cap < len) {
+        size_t cap = len < 256 ? 256 : len;
+        struct bpe_symbol *symbols = mem_realloc(w->symbols, cap, sizeof *symbols);
+        if (!symbols)
+            return ERR_NOMEM;
+        w->symbols = symbols;
+        w->symbol_cap = cap;
+    }
+    size_t n = len;
+    if (unknown)
+        n = spell_with_unknown(m, w, word, len);
+    else
+        for (size_t i = 0; i < len; i++)
+            w->symbols[i] = (struct bpe_symbol){.id = m->byte_id[(unsigned char)word[i]], .len = 1};
+    enum err e = merge_all(m, w, n);
+    if (!e)
+        e = collect(w, word, n, unknown);
+    if (w->symbol_cap > SYMBOLS_KEPT) {
+        mem_free(w->symbols);
+        mem_free(w->heap);
+        w->symbols = NULL;
+        w->heap = NULL;
+        w->symbol_cap = w->heap_cap = 0;
+    }
+    return e;
+}
+
+static int32_t whole_word(const struct bpe *m, const char *word, size_t len) {
+    char spelled[2 * BPE_WHOLE_MAX];
+    if (len > BPE_WHOLE_MAX)
+        return -1;
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        uint32_t cp = byte_level_cp((unsigned char)word[i]);
+        if (cp >= 0x80)
+            spelled[n++] = (char)(0xC0 | cp >> 6);
+        spelled[n++] = (char)(cp < 0x80 ? cp : 0x80 | (cp & 0x3F));
+    }
+    return vocab_id(&m->vocab, spelled, n);
+}
+
+static enum err encode_new(const struct bpe *m, struct bpe_work *w, const char *word, size_t len) {
+    bool unknown = false;
+    w->count = 0;
+    int32_t whole = m->ignore_merges ? whole_word(m, word, len) : -1;
+    if (whole >= 0)
+        return push(w, whole, 0, len);
+    for (size_t i = 0; i < len; i++)
+        unknown |= m->byte_id[(unsigned char)word[i]] < 0;
+    if (len <= SHORT_WORD && !unknown)
+        return encode_short(m, w, word, len);
+    return encode_long(m, w, word, len, unknown);
+}
+
+// Bytes [0, n), 1 <= n <= 8, with zeros above.
+static inline uint64_t load(const char *s, size_t n) {
+    uint64_t x = 0;
+    uint32_t low, high;
+    uint16_t first, last;
+    if (n == 8) {
+        memcpy(&x, s, 8);
+    } else if (n >= 4) {
+        memcpy(&low, s, 4);
+        memcpy(&high, s + n - 4, 4);
+        x = low | (uint64_t)high << 8 * (n - 4);
+    } else if (n >= 2) {
+        memcpy(&first, s, 2);
+        memcpy(&last, s + n - 2, 2);
+        x = first | (uint64_t)last << 8 * (n - 2);
+    } else {
+        x = (unsigned char)*s;
+    }
+    return x;
+}
+
+static void remember(struct bpe_cached *slot, const uint64_t key[3], size_t len,
+                     const struct bpe_work *w) {
+    slot->len = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->pieces[i].begin != (i ? w->pieces[i - 1].end : 0))
+            return;
+        slot->id[i] = w->pieces[i].id;
+        slot->end[i] = (uint8_t)w->pieces[i].end;
+    }
+    memcpy(slot->key, key, sizeof slot->key);
+    slot->len = (uint8_t)len;
+    slot->count = (uint8_t)w->count;
+}
+
+enum err bpe_encode(const struct bpe *m, struct bpe_work *w, const char *word, size_t len) {
+    if (len > BPE_CACHE_KEY)
+        return encode_new(m, w, word, len);
+    uint64_t key[3] = {load(word, len < 8 ? len : 8), 0, 0};
+    if (len > 8)
+        key[1] = load(word + 8, len < 16 ? len - 8 : 8);
+    if (len > 16)
+        key[2] = load(word + 16, len - 16);
+    uint64_t h = (key[0] ^ len) * 0x9E3779B97F4A7C15u;
+    h = (h ^ h >> 32 ^ key[1]) * 0xC2B2AE3D27D4EB4Fu;
+    h = (h ^ h >> 32 ^ key[2]) * 0x165667B19E3779F9u;
+    struct bpe_cached *slot = &w->cache[(h >> 32) % BPE_CACHE_SLOTS];
+    if (slot->len == len && slot->key[0] == key[0] && slot->key[1] == key[1] &&
+        slot->key[2] == key[2] && w->cap >= BPE_CACHE_PIECES) {
+        w->count = slot->count;
+        for (size_t i = 0, begin = 0; i < slot->count; begin = slot->end[i++])
+            w->pieces[i] = (struct bpe_piece){slot->id[i], (uint32_t)begin, slot->end[i]};
+        return ERR_OK;
+    }
+    enum err e = encode_new(m, w, word, len);
+    if (!e && w->count <= BPE_CACHE_PIECES)
+        remember(slot, key, len, w);
+    return e;
+}

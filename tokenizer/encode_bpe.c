@@ -1,0 +1,111 @@
+// Text to ids by byte-level BPE. Most texts go to the pattern as they are: where the normalizer is
+// NFC or nothing and no character of the text could change, its result is the text.
+// See tokenizer.h.
+#include "tokenizer/tokenizer_internal.h"
+
+#include <string.h>
+
+// The words of text[0..len), whose byte i came from align[i], or is byte i of the original text.
+struct source {
+    struct encode_job *job;
+    const char *text;
+    size_t len;
+    const struct token_span *align; // NULL: the original itself
+};
+
+static inline bool is_tail(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
+
+// Part of a character has the span of the whole one, as in Hugging Face.
+static inline struct token_span span_of(const struct source *s, size_t begin, size_t end) {
+    if (s->align)
+        return (struct token_span){s->align[begin].begin, s->align[end - 1].end};
+    while (begin > 0 && is_tail(s->text[begin]))
+        begin--;
+    while (end < s->len && is_tail(s->text[end]))
+        end++;
+    return (struct token_span){(uint32_t)begin, (uint32_t)end};
+}
+
+static enum err take_word(void *context, size_t begin, size_t end) {
+    const struct source *s = context;
+    struct encode_job *j = s->job;
+    struct bpe_work *w = &j->s->bpe;
+    enum err e = bpe_encode(&j->t->bpe, w, s->text + begin, end - begin);
+    for (size_t i = 0; i < w->count && !e; i++) {
+        const struct bpe_piece *p = &w->pieces[i];
+        struct token_span span = span_of(s, begin + p->begin, begin + p->end);
+        if (j->t->postprocess.trim_offsets) {
+            const char *piece = vocab_piece(j->t->vocab, p->id);
+            e = encode_push_trimmed(j, p->id, piece, strlen(piece), span);
+        } else {
+            e = encode_push(j->out, p->id, span);
+        }
+    }
+    return e;
+}
+
+// A space goes before the text; it came from nothing, at the text's begin.
+static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
+    struct normal *n = &s->job->s->prefixed;
+    normal_clear(n);
+    if (!normal_reserve(n, end - begin + 1))
+        return ERR_NOMEM;
+    uint32_t at = s->align ? s->align[begin].begin : (uint32_t)begin;
+    n->text[0] = ' ';
+    n->align[0] = (struct token_span){at, at};
+    memcpy(n->text + 1, s->text + begin, end - begin);
+    for (size_t i = begin, stop; i < end; i = stop) {
+        for (stop = i + 1; stop < end && is_tail(s->text[stop]);)
+            stop++;
+        struct token_span span = span_of(s, i, stop);
+        for (size_t k = i; k < stop; k++)
+            n->align[1 + k - begin] = s->align ? s->align[k] : span;
+    }
+    n->len = end - begin + 1;
+    struct source prefixed = {s->job, n->text, n->len, n->align};
+    return pretokenizer_walk(&s->job->t->pretokenizer, n->text, 0, n->len, take_word, &prefixed);
+}
+
+static enum err walk(struct source *s, size_t begin, size_t end) {
+    const struct pretokenizer *p = &s->job->t->pretokenizer;
+    if (p->add_prefix_space && s->text[begin] != ' ')
+        return walk_prefixed(s, begin, end);
+    return pretokenizer_walk(p, s->text, begin, end, take_word, s);
+}
+
+// The added tokens that are looked for in normal text, and what is between them.
+static enum err walk_added(struct source *s, size_t begin, size_t end) {
+    struct encode_job *j = s->job;
+    struct added_splits *splits = &j->s->normalized;
+    enum err e = added_tokens_split(&j->t->added, &j->t->added.normalized, s->text + begin,
+                                    end - begin, splits);
+    for (size_t i = 0; i < splits->count && !e; i++) {
+        const struct added_split *split = &splits->items[i];
+        size_t from = begin + split->begin, to = begin + split->end;
+        if (split->token)
+            e = encode_push_trimmed(j, split->token->id, s->text + from, to - from,
+                                    span_of(s, from, to));
+        else
+            e = walk(s, from, to);
+    }
+    return e;
+}
+
+enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) {
+    const struct tokenizer *t = j->t;
+    struct source s = {j, j->text.bytes, j->text.len, NULL};
+    if (t->normalizer.count &&
+        !(t->stable_nfc && split_is_stable(j->text.bytes + begin, end - begin))) {
+        struct normal *n = &j->s->normal;
+        normal_set(n, j->text.bytes, begin, end);
+        enum err e = n->failed ? ERR_NOMEM : normalizer_apply(&t->normalizer, n, &j->s->normalizer);
+        if (e)
+            return e;
+        s = (struct source){j, n->text, n->len, n->align};
+        begin = 0;
+        end = n->len;
+    }
+    if (begin == end)
+        return ERR_OK;
+    return t->added.normalized.nodes ? walk_added(&s, begin, end) : walk(&s, begin, end);
+}
