@@ -1,5 +1,5 @@
 // See mem.h.
-#define _GNU_SOURCE // madvise
+#define _GNU_SOURCE // madvise, MAP_ANONYMOUS
 #include "base/mem.h"
 
 #include "base/fault.h"
@@ -52,6 +52,22 @@ void *mem_alloc_aligned(size_t count, size_t size) {
         (void)madvise(p, bytes, MADV_HUGEPAGE); // advice only: without it the memory is still right
     memset(p, 0, bytes);
     return p;
+}
+
+void *mem_map(size_t count, size_t size) {
+    size_t bytes;
+    if (refuse(count, size, &bytes))
+        return NULL;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE); // advice only: without it the memory is still right
+    return p;
+}
+
+void mem_unmap(void *p, size_t count, size_t size) {
+    if (p)
+        (void)munmap(p, count * size > 0 ? count * size : 1);
 }
 
 char *mem_strndup(const char *s, size_t n) {

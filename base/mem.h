@@ -18,6 +18,10 @@ void *mem_alloc(size_t count, size_t size) __attribute__((warn_unused_result));
 void *mem_realloc(void *p, size_t count, size_t size) __attribute__((warn_unused_result));
 // 64-byte aligned (huge pages are asked for from 4 MiB up), zeroed; freed by mem_free.
 void *mem_alloc_aligned(size_t count, size_t size) __attribute__((warn_unused_result));
+// Pages of the system's own, zero until written and of no cost until touched; in huge pages where
+// the system gives them. Freed by mem_unmap with the same count and size.
+void *mem_map(size_t count, size_t size) __attribute__((warn_unused_result));
+void mem_unmap(void *p, size_t count, size_t size); // NULL is fine
 // A copy of n bytes with a NUL behind them.
 char *mem_strndup(const char *s, size_t n) __attribute__((warn_unused_result));
 void mem_free(void *p);

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/ops.h"
+#include "compute/cpu/ops_causal.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -109,8 +110,10 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return e;
     }
     c->scratch = mem_alloc_aligned((size_t)threads, KERNEL_SCRATCH * sizeof *c->scratch);
-    e = c->scratch ? pool_new(threads, &c->pool, msg)
+    e = c->scratch ? causal_plan_new(&c->plan, msg)
                    : err_set(msg, ERR_NOMEM, "cpu device: no memory");
+    if (e == ERR_OK)
+        e = pool_new(threads, &c->pool, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);
         return e;
@@ -127,6 +130,7 @@ void cpu_device_free(struct device *d) {
         return;
     struct cpu_device *c = (struct cpu_device *)d;
     pool_free(c->pool);
+    causal_plan_free(c->plan);
     slab_free_all(&c->slabs);
     mem_free(c->scratch);
     mem_free(c->acts);

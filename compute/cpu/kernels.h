@@ -8,6 +8,7 @@
 #define TRINE_COMPUTE_CPU_KERNELS_H
 
 #include "compute/cpu/panels.h"
+#include "compute/cpu/causal.h"
 #include "compute/device.h"
 
 enum {
@@ -101,6 +102,8 @@ struct cpu_kernels {
     // n values of `from` (F32, F16 or BF16, any alignment) to f32; returns the index of the first
     // that is not finite, n when all are.
     size_t (*convert)(enum dtype from, const void *src, float *dst, size_t n);
+
+    const struct causal_kernels *causal;
 
     // What this set can do at most, for peak.h: multiply-adds on registers, and reading memory.
     double (*probe_fma)(size_t rounds);            // returns the floating point operations done

@@ -25,6 +25,7 @@ const struct cpu_kernels kernels_avx2 = {
     .pool = pool,
     .l2_normalize = l2_normalize,
     .convert = convert,
+    .causal = &causal_generic,
     .probe_fma = probe_fma,
     .probe_read = probe_read,
 };

@@ -236,6 +236,7 @@ const struct cpu_kernels kernels_generic = {
     .pool = pool,
     .l2_normalize = l2_normalize,
     .convert = convert,
+    .causal = &causal_generic,
     .probe_fma = probe_fma,
     .probe_read = probe_read,
 };

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/gemm_openblas.h"
+#include "compute/cpu/ops_causal.h"
 #include "compute/cpu/ops_linear.h"
 
 #include <string.h>
@@ -199,6 +200,7 @@ struct attention_job {
     struct cpu_device *d;
     const struct attention_args *a;
     size_t tokens, ranges; // queries are cut into ranges, every head apart
+    size_t group;          // heads that share a head of keys and values
 };
 
 // The sequence that holds token t.
@@ -227,7 +229,8 @@ static size_t range_begin(const struct attention_job *j, size_t t) {
 static void attention_task(void *job, size_t task, int worker) {
     const struct attention_job *j = job;
     const struct attention_args *a = j->a;
-    size_t head = task % a->heads, range = task / a->heads, col = head * a->head_dim;
+    size_t head = task % a->heads, range = task / a->heads;
+    size_t col = head * a->head_dim, kv_col = head / j->group * a->head_dim;
     size_t from = range_begin(j, range * ATTENTION_QUERIES);
     size_t to = range_begin(j, (range + 1) * ATTENTION_QUERIES);
     if (from >= to)
@@ -242,8 +245,8 @@ static void attention_task(void *job, size_t task, int worker) {
         size_t stop = at_most(at_most(end, to), from + ATTENTION_QUERIES);
         struct attention_share share = {
             .q = a->q.data + from * a->q.ld + col,
-            .k = a->k.data + begin * a->k.ld + col,
-            .v = a->v.data + begin * a->v.ld + col,
+            .k = a->k.data + begin * a->k.ld + kv_col,
+            .v = a->v.data + begin * a->v.ld + kv_col,
             .out = a->out.data + from * a->out.ld + col,
             .ldq = a->q.ld,
             .ldk = a->k.ld,
@@ -262,7 +265,8 @@ static void attention_task(void *job, size_t task, int worker) {
 
 static void cpu_attention(struct device *d, const struct attention_args *a) {
     struct attention_job j = {.d = cpu(d), .a = a};
-    size_t width = a->heads * a->head_dim;
+    size_t kv_heads = a->kv_heads ? a->kv_heads : a->heads;
+    size_t width = a->heads * a->head_dim, kv_width = kv_heads * a->head_dim;
     if (a->head_dim == 0 || a->head_dim > j.d->k->max_head_dim) {
         device_fail(d, ERR_UNSUPPORTED, "attention: head dimension %zu, at most %zu", a->head_dim,
                     j.d->k->max_head_dim);
@@ -272,11 +276,17 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
         device_fail(d, ERR_INTERNAL, "attention: scale %g", (double)a->scale);
         return;
     }
-    if (a->q.cols != width || a->k.cols != width || a->v.cols != width || a->out.cols != width) {
-        device_fail(d, ERR_INTERNAL, "attention: %zu heads of %zu in matrices of %zu columns",
-                    a->heads, a->head_dim, a->q.cols);
+    if (a->q.cols != width || a->k.cols != kv_width || a->v.cols != kv_width ||
+        a->out.cols != width || a->heads % kv_heads) {
+        device_fail(d, ERR_INTERNAL, "attention: %zu heads (%zu) of %zu in matrices of %zu columns",
+                    a->heads, kv_heads, a->head_dim, a->q.cols);
         return;
     }
+    if (a->causal) {
+        cpu_causal_attention(d, a);
+        return;
+    }
+    j.group = a->heads / kv_heads;
     j.tokens = (size_t)a->cu_seqlens[a->seqs];
     j.ranges = ceil_div(j.tokens, ATTENTION_QUERIES);
     pool_run(j.d->pool, j.ranges * a->heads, attention_task, &j);
@@ -335,11 +345,20 @@ const struct device_ops cpu_ops = {
     .add = cpu_add,
     .layer_norm = cpu_layer_norm,
     .attention = cpu_attention,
+    .rms_norm = cpu_rms_norm,
+    .rope = cpu_rope,
+    .swiglu = cpu_swiglu,
+    .gather = cpu_gather,
+    .kv_new = cpu_kv_new,
+    .kv_free = cpu_kv_free,
+    .kv_store = cpu_kv_store,
+    .paged_attention = cpu_paged_attention,
     .pool = cpu_pool,
     .l2_normalize = cpu_l2_normalize,
     .read = cpu_read,
     .linear_activate = ops_linear_activate,
     .linear_add = ops_linear_add,
     .linear_add_norm = ops_linear_add_norm,
+    .each = cpu_each,
     .free = cpu_device_free,
 };

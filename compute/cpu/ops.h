@@ -22,6 +22,7 @@ struct cpu_device {
     struct slabs slabs;   // the memory of weights
     float *scratch;       // KERNEL_SCRATCH floats for each thread
     void *acts;           // CPU_ACT_BYTES, once a weight of a block type is prepared
+    struct causal_plan *plan; // of causal attention
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];
 };

@@ -1,0 +1,434 @@
+// See ops_causal.h. How work is cut never changes a bit of the result (see causal.h).
+#include "compute/cpu/ops_causal.h"
+
+#include "base/mem.h"
+#include "compute/cpu/kv.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/weight.h"
+
+#include <string.h>
+
+enum {
+    ROW_TASK_FLOATS = 1 << 13, // a share of a row-wise operation, about: a few microseconds
+    SHARES_PER_THREAD = 4,     // of attention, about: a thread that is held up holds up little
+    LEAST_ROWS = 64,           // of attention's shares of a prompt: each reads all keys
+    DECODE_ROWS = 4,           // fewer rows than these take no less time: reading takes it
+    MAX_SEQS = 1 << 16,
+    PARTIAL_FLOATS = 4 << 20, // states of parts that are computed apart
+};
+
+static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
+
+static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
+static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// ---- row by row ----
+
+struct row_job {
+    const struct causal_kernels *k;
+    struct mat x, y;
+    const struct weight *gamma;
+    float eps;
+    const struct rope_args *rope;
+    const struct kv_store_args *store;
+    const int32_t *rows_of;
+    void (*row)(const struct row_job *j, size_t row);
+    size_t rows, tasks;
+};
+
+static void row_task(void *job, size_t task, int worker) {
+    (void)worker;
+    const struct row_job *j = job;
+    for (size_t r = j->rows * task / j->tasks; r < j->rows * (task + 1) / j->tasks; r++)
+        j->row(j, r);
+}
+
+static void run_rows(struct device *d, struct row_job *j, size_t rows, size_t floats_per_row) {
+    j->k = cpu(d)->k->causal;
+    j->rows = rows;
+    j->tasks = at_most(rows, ceil_div(rows * floats_per_row, ROW_TASK_FLOATS));
+    pool_run(cpu(d)->pool, j->tasks, row_task, j);
+}
+
+static void rms_norm_row(const struct row_job *j, size_t r) {
+    const float *x = j->x.data + r * j->x.ld;
+    float *y = j->y.data + r * j->y.ld;
+    size_t run = j->gamma->cols;
+    for (size_t c = 0; c < j->x.cols; c += run)
+        j->k->rms_norm(x + c, j->gamma->data, j->eps, y + c, run);
+}
+
+void cpu_rms_norm(struct device *d, const struct weight *gamma, float eps, struct mat x,
+                  struct mat y) {
+    if (gamma->kind != WEIGHT_VECTOR || x.cols % gamma->cols || y.cols != x.cols ||
+        y.rows != x.rows) {
+        device_fail(d, ERR_INTERNAL, "rms_norm: x %zu x %zu, gamma %zu, y %zu x %zu", x.rows,
+                    x.cols, gamma->cols, y.rows, y.cols);
+        return;
+    }
+    struct row_job j = {.x = x, .y = y, .gamma = gamma, .eps = eps, .row = rms_norm_row};
+    run_rows(d, &j, x.rows, x.cols);
+}
+
+static void rope_row(const struct row_job *j, size_t r) {
+    const struct rope_args *a = j->rope;
+    const float *cos = a->cos.data + r * a->cos.ld, *sin = a->sin.data + r * a->sin.ld;
+    for (size_t h = 0; h < a->heads; h++)
+        j->k->rope(a->x.data + r * a->x.ld + h * a->head_dim, cos, sin, a->head_dim / 2);
+}
+
+void cpu_rope(struct device *d, const struct rope_args *a) {
+    if (a->head_dim % 2 || a->x.cols != a->heads * a->head_dim || a->cos.cols != a->head_dim / 2 ||
+        a->sin.cols != a->head_dim / 2 || a->cos.rows != a->x.rows || a->sin.rows != a->x.rows) {
+        device_fail(d, ERR_INTERNAL, "rope: x %zu x %zu, %zu heads of %zu, cos %zu x %zu",
+                    a->x.rows, a->x.cols, a->heads, a->head_dim, a->cos.rows, a->cos.cols);
+        return;
+    }
+    struct row_job j = {.rope = a, .row = rope_row};
+    run_rows(d, &j, a->x.rows, a->x.cols);
+}
+
+static void swiglu_row(const struct row_job *j, size_t r) {
+    const float *gate = j->x.data + r * j->x.ld;
+    j->k->swiglu(gate, gate + j->y.cols, j->y.data + r * j->y.ld, j->y.cols);
+}
+
+void cpu_swiglu(struct device *d, struct mat gate_up, struct mat y) {
+    if (gate_up.cols != 2 * y.cols || gate_up.rows != y.rows) {
+        device_fail(d, ERR_INTERNAL, "swiglu: x %zu x %zu, y %zu x %zu", gate_up.rows, gate_up.cols,
+                    y.rows, y.cols);
+        return;
+    }
+    struct row_job j = {.x = gate_up, .y = y, .row = swiglu_row};
+    run_rows(d, &j, y.rows, gate_up.cols);
+}
+
+static void gather_row(const struct row_job *j, size_t r) {
+    memcpy(j->y.data + r * j->y.ld, j->x.data + (size_t)j->rows_of[r] * j->x.ld,
+           j->x.cols * sizeof *j->y.data);
+}
+
+void cpu_gather(struct device *d, struct mat x, const int32_t *rows, struct mat y) {
+    bool fits = x.cols == y.cols;
+    for (size_t r = 0; r < y.rows && fits; r++)
+        fits = rows[r] >= 0 && (size_t)rows[r] < x.rows;
+    if (!fits) {
+        device_fail(d, ERR_INTERNAL, "gather: x %zu x %zu, y %zu x %zu", x.rows, x.cols, y.rows,
+                    y.cols);
+        return;
+    }
+    struct row_job j = {.x = x, .y = y, .rows_of = rows, .row = gather_row};
+    run_rows(d, &j, y.rows, y.cols);
+}
+
+// ---- the cache ----
+
+enum err cpu_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
+                    struct errmsg *msg) {
+    (void)d;
+    return kv_new(shape, out, msg);
+}
+
+void cpu_kv_free(struct device *d, struct kv_cache *kv) {
+    (void)d;
+    kv_free(kv);
+}
+
+static void store_row(const struct row_job *j, size_t r) {
+    const struct kv_store_args *a = j->store;
+    size_t hd = a->kv->shape.head_dim;
+    for (size_t h = 0; h < a->kv->shape.kv_heads; h++)
+        kv_put(a->kv, j->k, a->layer, h, (size_t)a->slots[r], a->k.data + r * a->k.ld + h * hd,
+               a->v.data + r * a->v.ld + h * hd);
+}
+
+void cpu_kv_store(struct device *d, const struct kv_store_args *a) {
+    const struct kv_shape *s = &a->kv->shape;
+    size_t width = s->kv_heads * s->head_dim, slots = s->blocks * s->block_tokens;
+    bool fits =
+        a->layer < s->layers && a->k.cols == width && a->v.cols == width && a->v.rows == a->k.rows;
+    for (size_t r = 0; r < a->k.rows && fits; r++)
+        fits = a->slots[r] >= 0 && (size_t)a->slots[r] < slots;
+    if (!fits) {
+        device_fail(d, ERR_INTERNAL, "kv_store: layer %zu, k %zu x %zu, v %zu x %zu, or a slot",
+                    a->layer, a->k.rows, a->k.cols, a->v.rows, a->v.cols);
+        return;
+    }
+    struct row_job j = {.store = a, .row = store_row};
+    run_rows(d, &j, a->k.rows, 4 * width); // keys go to cache lines of their own
+}
+
+// ---- attention ----
+
+// How a sequence is cut: each kv head by rows and, if all rows are one share, by parts.
+struct cut {
+    size_t first_task;
+    size_t shares, splits; // of a kv head; one of them is 1
+    size_t part_from, part_to;
+    size_t partials; // where its states are, floats
+};
+
+struct causal_plan {
+    struct cut cuts[MAX_SEQS + 1];
+    float partials[PARTIAL_FLOATS];
+};
+
+enum err causal_plan_new(struct causal_plan **out, struct errmsg *msg) {
+    *out = mem_map(1, sizeof **out);
+    return *out ? ERR_OK : err_set(msg, ERR_NOMEM, "cpu device: no memory");
+}
+
+void causal_plan_free(struct causal_plan *p) { mem_unmap(p, 1, sizeof *p); }
+
+struct causal_job {
+    struct cpu_device *d;
+    const struct kv_cache *kv; // NULL: k and v
+    struct mat q, k, v, out;
+    const int32_t *cu_seqlens, *context_lens; // context_lens NULL: whole sequences
+    const int32_t *tables;
+    size_t table_stride;
+    size_t layer, seqs, group, kv_heads, head_dim, window;
+    float scale;
+    size_t rows_per_share;
+    struct cut *cuts;
+    float *partials;
+};
+
+static size_t tokens_of(const struct causal_job *j, size_t s) {
+    return (size_t)(j->cu_seqlens[s + 1] - j->cu_seqlens[s]);
+}
+
+static size_t context_of(const struct causal_job *j, size_t s) {
+    return j->context_lens ? (size_t)j->context_lens[s] : tokens_of(j, s);
+}
+
+// What share `part` of sequence s and a kv head is given, without its rows.
+static struct causal_share share_of(const struct causal_job *j, size_t s, size_t head, int worker) {
+    size_t from = (size_t)j->cu_seqlens[s], col = head * j->group * j->head_dim;
+    struct causal_share c = {
+        .q = j->q.data + from * j->q.ld + col,
+        .out = j->out.data + from * j->out.ld + col,
+        .ldq = j->q.ld,
+        .ldo = j->out.ld,
+        .group = j->group,
+        .head_dim = j->head_dim,
+        .position = context_of(j, s) - tokens_of(j, s),
+        .window = j->window,
+        .scale = j->scale,
+        .dtype = DTYPE_F32,
+        .part_from = j->cuts[s].part_from,
+        .part_to = j->cuts[s].part_to,
+        .scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH,
+    };
+    if (j->kv) {
+        c.blocks = kv_head(j->kv, j->layer, head);
+        c.block_bytes = j->kv->block_bytes;
+        c.values = j->kv->values;
+        c.block_tokens = j->kv->shape.block_tokens;
+        c.table = j->tables + s * j->table_stride;
+        c.dtype = j->kv->shape.dtype;
+    } else {
+        c.k = j->k.data + from * j->k.ld + head * j->head_dim;
+        c.v = j->v.data + from * j->v.ld + head * j->head_dim;
+        c.ldk = j->k.ld;
+        c.ldv = j->v.ld;
+    }
+    return c;
+}
+
+static size_t sequence_of(const struct causal_job *j, size_t task) {
+    size_t low = 0, high = j->seqs;
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        if (j->cuts[mid].first_task <= task)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+// The states of one kv head of a sequence that is cut by parts.
+static void place_partials(const struct causal_job *j, size_t s, size_t head,
+                           struct causal_share *c) {
+    const struct cut *cut = &j->cuts[s];
+    c->rows = tokens_of(j, s) * j->group;
+    c->part_stride = c->rows * causal_state(j->head_dim);
+    c->partials =
+        j->partials + cut->partials + head * (cut->part_to - cut->part_from) * c->part_stride;
+}
+
+static void share_task(void *job, size_t task, int worker) {
+    const struct causal_job *j = job;
+    size_t s = sequence_of(j, task);
+    const struct cut *cut = &j->cuts[s];
+    size_t cuts = cut->shares * cut->splits, head = (task - cut->first_task) / cuts;
+    size_t at = (task - cut->first_task) % cuts, rows = tokens_of(j, s) * j->group;
+    struct causal_share c = share_of(j, s, head, worker);
+    if (cut->splits > 1) {
+        size_t parts = cut->part_to - cut->part_from;
+        place_partials(j, s, head, &c);
+        c.part_from = cut->part_from + parts * at / cut->splits;
+        c.part_to = cut->part_from + parts * (at + 1) / cut->splits;
+        c.partials += (c.part_from - cut->part_from) * c.part_stride;
+    } else {
+        c.row = rows * at / cut->shares;
+        c.rows = rows * (at + 1) / cut->shares - c.row;
+        size_t from, to, last, unused;
+        causal_range(&c, c.row, &from, &unused);
+        causal_range(&c, c.row + c.rows - 1, &last, &to);
+        c.part_from = from / CAUSAL_PART;
+        c.part_to = ceil_div(to, CAUSAL_PART);
+    }
+    j->d->k->causal->attention(&c);
+}
+
+static void join_task(void *job, size_t task, int worker) {
+    const struct causal_job *j = job;
+    size_t s = task / j->kv_heads, head = task % j->kv_heads;
+    if (j->cuts[s].splits <= 1)
+        return;
+    struct causal_share c = share_of(j, s, head, worker);
+    place_partials(j, s, head, &c);
+    j->d->k->causal->join(&c);
+}
+
+// About what a kv head of sequence s costs: rows x keys.
+static double cost_of(const struct causal_job *j, size_t s) {
+    size_t n = tokens_of(j, s);
+    double keys = (double)context_of(j, s) - (double)n / 2;
+    if (j->window && keys > (double)j->window)
+        keys = (double)j->window;
+    return keys * (double)at_least(n * j->group, DECODE_ROWS);
+}
+
+static void cut_sequences(struct causal_job *j, double share_cost, bool alone, bool *split) {
+    size_t next = 0, partials = 0;
+    for (size_t s = 0; s < j->seqs; s++) {
+        struct cut *cut = &j->cuts[s];
+        size_t n = tokens_of(j, s), to = context_of(j, s), first = to - n + 1;
+        size_t rows = n * j->group;
+        *cut = (struct cut){.first_task = next, .splits = 1};
+        cut->part_from = j->window && first > j->window ? (first - j->window) / CAUSAL_PART : 0;
+        cut->part_to = ceil_div(to, CAUSAL_PART);
+        cut->shares = ceil_div(rows, j->rows_per_share);
+        size_t parts = cut->part_to - cut->part_from;
+        if (!alone && cut->shares == 1 && parts >= 4) {
+            size_t room = parts * rows * causal_state(j->head_dim) * j->kv_heads;
+            double splits = cost_of(j, s) / share_cost;
+            if (splits >= 1.5 && room <= PARTIAL_FLOATS - partials) {
+                cut->splits = at_most((size_t)(splits + 0.5), parts / 2);
+                cut->partials = partials;
+                partials += room;
+                *split = true;
+            }
+        }
+        next += j->kv_heads * cut->shares * cut->splits;
+    }
+    j->cuts[j->seqs] = (struct cut){.first_task = next};
+}
+
+static void run_causal(struct causal_job *j, struct cpu_device *d) {
+    size_t threads = (size_t)pool_threads(d->pool), rows = j->q.rows * j->group;
+    if (j->seqs > MAX_SEQS) {
+        device_fail(&d->base, ERR_TOO_LARGE, "attention: %zu sequences, at most %d", j->seqs,
+                    MAX_SEQS);
+        return;
+    }
+    j->d = d;
+    j->cuts = d->plan->cuts;
+    j->partials = d->plan->partials;
+    size_t shares = threads > 1 ? threads * SHARES_PER_THREAD : 1;
+    double cost = 0;
+    for (size_t s = 0; s < j->seqs; s++)
+        cost += cost_of(j, s) * (double)j->kv_heads;
+    j->rows_per_share = at_least(ceil_div(rows * j->kv_heads, shares), LEAST_ROWS);
+    j->rows_per_share = at_most(j->rows_per_share, causal_rows(j->head_dim));
+    bool split = false;
+    cut_sequences(j, cost / (double)shares, threads == 1, &split);
+    pool_run(d->pool, j->cuts[j->seqs].first_task, share_task, j);
+    if (split)
+        pool_run(d->pool, j->seqs * j->kv_heads, join_task, j);
+}
+
+static bool table_fits(const struct paged_attention_args *a, size_t s) {
+    const struct kv_shape *k = &a->kv->shape;
+    int32_t n = a->cu_seqlens[s + 1] - a->cu_seqlens[s], context = a->context_lens[s];
+    if (n < 0 || context < n)
+        return false;
+    size_t first = (size_t)(context - n) + 1, last = ceil_div((size_t)context, k->block_tokens);
+    if (last > a->table_stride)
+        return false;
+    size_t b = a->window && first > a->window ? (first - a->window) / k->block_tokens : 0;
+    for (; b < last; b++) {
+        int32_t block = a->block_tables[s * a->table_stride + b];
+        if (block < 0 || (size_t)block >= k->blocks)
+            return false;
+    }
+    return true;
+}
+
+void cpu_paged_attention(struct device *d, const struct paged_attention_args *a) {
+    const struct kv_shape *k = &a->kv->shape;
+    size_t width = a->heads * k->head_dim;
+    if (a->layer >= k->layers || a->heads == 0 || a->heads % k->kv_heads || a->q.cols != width ||
+        a->out.cols != width || !(a->scale > 0)) {
+        device_fail(d, ERR_INTERNAL, "paged_attention: layer %zu, %zu heads of %zu, q of %zu",
+                    a->layer, a->heads, k->head_dim, a->q.cols);
+        return;
+    }
+    for (size_t s = 0; s < a->seqs; s++)
+        if (!table_fits(a, s)) {
+            device_fail(d, ERR_INTERNAL, "paged_attention: sequence %zu: %d positions, its blocks",
+                        s, (int)a->context_lens[s]);
+            return;
+        }
+    struct causal_job j = {
+        .kv = a->kv,
+        .q = a->q,
+        .out = a->out,
+        .cu_seqlens = a->cu_seqlens,
+        .context_lens = a->context_lens,
+        .tables = a->block_tables,
+        .table_stride = a->table_stride,
+        .layer = a->layer,
+        .seqs = a->seqs,
+        .group = a->heads / k->kv_heads,
+        .kv_heads = k->kv_heads,
+        .head_dim = k->head_dim,
+        .window = a->window,
+        .scale = a->scale,
+    };
+    run_causal(&j, cpu(d));
+}
+
+void cpu_causal_attention(struct device *d, const struct attention_args *a) {
+    size_t kv_heads = a->kv_heads ? a->kv_heads : a->heads;
+    if (a->head_dim > CAUSAL_MAX_HEAD_DIM) {
+        device_fail(d, ERR_UNSUPPORTED, "causal attention: head dimension %zu, at most %d",
+                    a->head_dim, CAUSAL_MAX_HEAD_DIM);
+        return;
+    }
+    struct causal_job j = {
+        .q = a->q,
+        .k = a->k,
+        .v = a->v,
+        .out = a->out,
+        .cu_seqlens = a->cu_seqlens,
+        .seqs = a->seqs,
+        .group = a->heads / kv_heads,
+        .kv_heads = kv_heads,
+        .head_dim = a->head_dim,
+        .window = a->window,
+        .scale = a->scale,
+    };
+    run_causal(&j, cpu(d));
+}
+
+// ---- host work ----
+
+void cpu_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
+              void *ctx) {
+    pool_run(cpu(d)->pool, tasks, fn, ctx);
+}
