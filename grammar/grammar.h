@@ -1,0 +1,81 @@
+// Grammars that generated text must follow: GBNF, JSON schemas, and the tool calls of a chat
+// template, compiled to one automaton with a stack; a mask says which tokens may come next.
+// Role: knows bytes and token ids; no tokenizer, no model, no HTTP.
+// Thread rule: a vocab and a grammar are immutable after making and shared; a state belongs to one
+// thread at a time.
+#ifndef TRINE_GRAMMAR_GRAMMAR_H
+#define TRINE_GRAMMAR_GRAMMAR_H
+
+#include "base/err.h"
+#include "base/json_tree.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// A tokenizer's tokens as bytes, arranged so that a mask visits each shared prefix once.
+struct grammar_vocab;
+
+struct grammar_token {
+    const char *bytes; // what the token adds to the text; borrowed until grammar_vocab_new returns
+    size_t len;        // 0: a control token, never allowed by a grammar
+};
+
+// end_ids: the end-of-generation tokens, allowed where the grammar may end. ERR_NOMEM.
+enum err grammar_vocab_new(const struct grammar_token *tokens, size_t n, const int32_t *end_ids,
+                           size_t ends, struct grammar_vocab **out, struct errmsg *msg) MUST_CHECK;
+void grammar_vocab_free(struct grammar_vocab *v);         // NULL is fine
+size_t grammar_mask_words(const struct grammar_vocab *v); // uint32_t of a mask: ceil(n / 32)
+
+struct grammar;
+
+// GBNF as llama.cpp documents it (rules, literals with escapes, classes, . * + ? {m,n}, groups,
+// alternatives, comments); `root` is the start. Left recursion, an undefined rule and a syntax
+// error are ERR_INVALID naming line and rule; limits on size are ERR_INVALID as well.
+enum err grammar_from_gbnf(const char *text, size_t len, struct grammar **out,
+                           struct errmsg *msg) MUST_CHECK;
+// A JSON schema (issue keywords: see schema.c). An unsupported keyword is ERR_UNSUPPORTED naming it
+// and where it stands ("#/properties/a"). `warnings` (may be NULL) gets a line for each `format`.
+enum err grammar_from_schema(const struct json_node *schema, struct buf *warnings,
+                             struct grammar **out, struct errmsg *msg) MUST_CHECK;
+// Any JSON object.
+enum err grammar_json_object(struct grammar **out, struct errmsg *msg) MUST_CHECK;
+
+// Calls of functions, as Qwen2.5's template asks the model to write them:
+//   <tool_call>\n{"name": "f", "arguments": {...}}\n</tool_call>
+struct grammar_tool {
+    const char *name;
+    size_t name_len;
+    const struct json_node *parameters; // a schema; NULL: any object
+};
+
+enum grammar_tool_choice {
+    GRAMMAR_TOOLS_AUTO,     // free text until the marker; from there on the grammar holds, and
+                            // behind a call's end more calls or the end
+    GRAMMAR_TOOLS_REQUIRED, // at least one call, nothing else
+};
+
+// `parallel`: more than one call may follow. A single named tool is tools[1] with REQUIRED.
+enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
+                            enum grammar_tool_choice choice, bool parallel, struct grammar **out,
+                            struct errmsg *msg) MUST_CHECK;
+void grammar_free(struct grammar *g); // NULL is fine
+
+// Where a text stands in a grammar. Both outlive the state.
+struct grammar_state;
+
+enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *v,
+                           struct grammar_state **out, struct errmsg *msg) MUST_CHECK;
+void grammar_state_free(struct grammar_state *s); // NULL is fine
+
+// Takes a token; false (and the state as it was) when the grammar does not allow it. An end token
+// is accepted where the grammar may end.
+bool grammar_accept(struct grammar_state *s, int32_t id);
+// Bit id of mask[id / 32] is 1 when the token may come next; [grammar_mask_words] words. At least
+// one bit is set unless the text has ended. False when nothing is constrained here (free text of
+// GRAMMAR_TOOLS_AUTO): the mask is then left alone. ERR_NOMEM only.
+enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) MUST_CHECK;
+bool grammar_may_end(const struct grammar_state *s);
+bool grammar_must_end(const struct grammar_state *s); // nothing but an end token can follow
+
+#endif

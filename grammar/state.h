@@ -1,0 +1,29 @@
+// The inside of a state: the machine and, for tools with free text, how much of the marker stands.
+#ifndef TRINE_GRAMMAR_STATE_H
+#define TRINE_GRAMMAR_STATE_H
+
+#include "grammar/run.h"
+#include "grammar/vocab.h"
+
+enum { STATE_TABLES_MAX = 8 };
+
+struct grammar_state {
+    const struct grammar *g;
+    const struct grammar_vocab *v;
+    struct run run;
+    struct run_config now; // at the bottom of run's arrays
+    bool ended;
+    bool free_text;   // no marker yet
+    bool token_hides; // some token holds the whole marker and more
+    size_t matched;   // bytes of the marker that the free text ends with
+    struct {
+        uint32_t start;
+        struct loop_table *table; // owned
+    } tables[STATE_TABLES_MAX];   // of leaves that are not every grammar's
+    size_t n_tables;
+};
+
+// The marker's bytes that stand after one more byte.
+size_t state_match(const struct grammar *g, size_t matched, uint8_t byte);
+
+#endif

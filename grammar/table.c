@@ -1,0 +1,150 @@
+#include "grammar/table.h"
+#include "grammar/vocab.h"
+
+#include <string.h>
+
+enum { DEAD = 255 };
+
+// The leaf's automaton with 256-wide rows, for one walk over every node of the trie. Leaves with
+// more than 254 states get no table.
+struct rows {
+    uint8_t (*to)[256]; // local state or DEAD
+    bool *ends;         // a repetition ends on entering the state
+    uint32_t n;
+};
+
+static bool gather(const struct grammar *g, uint32_t start, uint32_t q, struct rows *rows,
+                   uint8_t *start_at, uint8_t *q_at) {
+    uint32_t *ids = mem_alloc(DEAD, sizeof *ids);
+    rows->to = mem_alloc(DEAD, sizeof *rows->to);
+    rows->ends = mem_calloc(DEAD, sizeof *rows->ends);
+    bool ok = ids && rows->to && rows->ends;
+    if (ok) {
+        ids[rows->n++] = start;
+        if (q != start)
+            ids[rows->n++] = q;
+        *start_at = 0;
+        *q_at = q != start;
+    }
+    for (uint32_t i = 0; ok && i < rows->n; i++) {
+        const struct grammar_dfa_state *s = &g->states[ids[i]];
+        memset(rows->to[i], DEAD, 256);
+        rows->ends[i] = s->accept;
+        for (uint32_t k = 0; ok && k < s->n; k++) {
+            const struct grammar_edge *e = &g->edges[s->first + k];
+            uint32_t to = 0;
+            while (to < rows->n && ids[to] != e->to)
+                to++;
+            ok = to < DEAD;
+            if (ok && to == rows->n)
+                ids[rows->n++] = e->to;
+            if (ok)
+                memset(rows->to[i] + e->lo, (int)to, (size_t)e->hi - e->lo + 1);
+        }
+    }
+    mem_free(ids);
+    return ok;
+}
+
+struct walk {
+    const struct grammar_vocab *v;
+    struct rows rows;
+    struct loop_table *t;
+    uint8_t start, q;
+    uint32_t *inside_count, *exit_count; // [most + 2] and [257], counted by the first pass
+};
+
+// Pass 0 counts, pass 1 fills.
+static void walk(struct walk *w, bool fill, uint32_t *most) {
+    const struct grammar_vocab *v = w->v;
+    struct loop_table *t = w->t;
+    uint8_t state[GRAMMAR_TOKEN_MAX + 1];
+    uint16_t count[GRAMMAR_TOKEN_MAX + 1];
+    state[0] = w->q;
+    count[0] = 0;
+    for (uint32_t i = 0; i < v->n_nodes;) {
+        const struct vocab_node *n = &v->nodes[i];
+        uint8_t from = state[n->depth], to = w->rows.to[from][n->byte];
+        uint16_t done = count[n->depth];
+        if (to == DEAD) {
+            if (from == w->start) { // the leaf may end before this byte
+                if (fill)
+                    t->exits[w->exit_count[n->byte]] = (struct loop_exit){i, done, n->depth};
+                w->exit_count[n->byte]++;
+            }
+            i = n->skip;
+            continue;
+        }
+        uint16_t begun = (uint16_t)(done + 1); // whether it ends here or is only under way
+        if (w->rows.ends[to]) {
+            to = w->start;
+            done++;
+        }
+        state[n->depth + 1] = to;
+        count[n->depth + 1] = done;
+        for (uint16_t k = 0; k < n->n; k++) {
+            int32_t id = v->order[n->first + k];
+            if (fill) {
+                t->inside[id / 32] |= 1u << (id % 32);
+                t->ids[w->inside_count[begun]] = id;
+            }
+            w->inside_count[begun]++;
+        }
+        *most = begun > *most ? begun : *most;
+        i++;
+    }
+}
+
+static void sum_up(uint32_t *counts, size_t n) {
+    uint32_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t c = counts[i];
+        counts[i] = at;
+        at += c;
+    }
+}
+
+static bool make(struct walk *w) {
+    struct loop_table *t = w->t;
+    const struct grammar_vocab *v = w->v;
+    uint32_t inside[GRAMMAR_TOKEN_MAX + 2] = {0}, exits[257] = {0};
+    w->inside_count = inside;
+    w->exit_count = exits;
+    walk(w, false, &t->most);
+    sum_up(inside, GRAMMAR_TOKEN_MAX + 2);
+    sum_up(exits, 257);
+    t->words = grammar_mask_words(v);
+    t->inside = mem_calloc(t->words, sizeof *t->inside);
+    t->ids = mem_alloc(inside[t->most + 1] + 1, sizeof *t->ids);
+    t->begun = mem_alloc((size_t)t->most + 2, sizeof *t->begun);
+    t->exits = mem_alloc(exits[256] + 1, sizeof *t->exits);
+    if (!t->inside || !t->ids || !t->begun || !t->exits)
+        return false;
+    memcpy(t->begun, inside, ((size_t)t->most + 2) * sizeof *t->begun);
+    memcpy(t->exit_at, exits, sizeof t->exit_at);
+    walk(w, true, &t->most);
+    return true;
+}
+
+struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
+                                   uint32_t start, uint32_t q) {
+    struct walk w = {.v = v, .t = mem_calloc(1, sizeof *w.t)};
+    bool ok = w.t && gather(g, start, q, &w.rows, &w.start, &w.q) && make(&w);
+    mem_free(w.rows.to);
+    mem_free(w.rows.ends);
+    if (!ok) {
+        loop_table_free(w.t);
+        return NULL;
+    }
+    return w.t;
+}
+
+void loop_table_free(struct loop_table *t) {
+    if (!t)
+        return;
+    mem_free(t->inside);
+    mem_free(t->ids);
+    mem_free(t->begun);
+    mem_free(t->exits);
+    mem_free(t);
+}

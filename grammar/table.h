@@ -1,0 +1,38 @@
+// What each token does to a repeated leaf (the inside of a JSON string, a `[a-z]*`): which tokens
+// stay inside, after how many repetitions, and which leave it and where in the trie.
+// Role: turns the widest masks from a walk over the whole trie into a copy and a short list.
+// Thread rule: immutable after making.
+#ifndef TRINE_GRAMMAR_TABLE_H
+#define TRINE_GRAMMAR_TABLE_H
+
+#include "grammar/program.h"
+
+// The automata of a JSON string's and of a free key's code point together have fewer states.
+enum { GRAMMAR_JSON_STATES = 64 };
+
+struct grammar_vocab;
+
+struct loop_exit {
+    uint32_t node;  // reached by the first byte behind the leaf
+    uint16_t count; // repetitions finished before that byte
+    uint16_t depth; // bytes before it
+};
+
+struct loop_table {
+    uint32_t *inside; // mask of the tokens that stay inside
+    size_t words;
+    // those tokens by the repetitions that they begin, so that a limit can leave some out
+    int32_t *ids;
+    uint32_t *begun; // [most + 2] ids with count k are ids[begun[k] .. begun[k + 1])
+    uint32_t most;
+    // the exits by a byte that does not begin another repetition, sorted by that byte
+    struct loop_exit *exits;
+    uint32_t exit_at[257];
+};
+
+// For a leaf at `start` that stands in state q; the leaf is prefix-free. NULL: memory is out.
+struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
+                                   uint32_t start, uint32_t q);
+void loop_table_free(struct loop_table *t); // NULL is fine
+
+#endif

@@ -1,0 +1,87 @@
+// Calls of functions as Qwen2.5's template has the model write them. With the choice left to the
+// model, text is free until the opening tag stands in it (as one token or as several), and the
+// grammar begins right behind the tag; else the text is calls and nothing else.
+#include "grammar/schema.h"
+
+#define OPEN_TAG "<tool_call>"
+
+static uint32_t one_call(struct schema *s, const struct grammar_tool *tool, size_t index,
+                         uint32_t next, struct errmsg *msg) {
+    struct json_rules *j = &s->j;
+    struct grammar *g = j->g;
+    next = grammar_leaf_node(g, j->close_object, 1, 1, next);
+    if (tool->parameters) {
+        next = schema_build(s, tool->parameters, 1, next);
+        schema_end(s);
+        if (g->err) {
+            g->err = err_prefix(msg, g->err, "tools[%zu] (\"%.*s\")", index,
+                                tool->name_len > 64 ? 64 : (int)tool->name_len, tool->name);
+            return 0;
+        }
+    } else {
+        next = json_rules_any(j, JSON_ANY_OBJECT, 1, next);
+    }
+    struct buf name = {0};
+    json_quote(&name, tool->name, tool->name_len);
+    struct expr_arena *a = &j->arena;
+    const struct expr *parts[] = {
+        expr_text(a, "{\"name\""),
+        json_rules_spaced(j, ":"),
+        name.failed ? NULL : expr_bytes(a, name.data, name.len),
+        json_rules_spaced(j, ","),
+        expr_text(a, "\"arguments\""),
+        json_rules_spaced(j, ":"),
+    };
+    buf_free(&name);
+    return json_rules_expr(j, expr_list(a, EXPR_SEQ, parts, 6), next);
+}
+
+// Nodes for the calls, from behind the first opening tag.
+static uint32_t calls(struct schema *s, const struct grammar_tool *tools, size_t n, bool parallel,
+                      uint32_t *again, struct errmsg *msg) {
+    struct grammar *g = s->j.g;
+    uint32_t after = 1, more = 0;
+    if (parallel) {
+        after = grammar_split_open(g, 2);
+        grammar_split_set(g, after, 0, 1);
+    }
+    uint32_t close = json_rules_text(&s->j, "\n</tool_call>", after);
+    uint32_t choice = grammar_split_open(g, n);
+    for (size_t i = 0; i < n && !g->err; i++) {
+        uint32_t call = one_call(s, &tools[i], i, close, msg);
+        grammar_split_set(g, choice, i, call);
+    }
+    uint32_t start = json_rules_text(&s->j, "\n", choice);
+    *again = json_rules_text(&s->j, OPEN_TAG, start);
+    if (parallel) {
+        more = json_rules_text(&s->j, "\n", *again);
+        grammar_split_set(g, after, 1, more);
+    }
+    return start;
+}
+
+enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
+                            enum grammar_tool_choice choice, bool parallel, struct grammar **out,
+                            struct errmsg *msg) {
+    *out = NULL;
+    struct schema s = {0};
+    json_rules_begin(&s.j, msg);
+    if (!s.j.g)
+        return ERR_NOMEM;
+    uint32_t tagged = 0;
+    uint32_t behind_tag = calls(&s, tools, n, parallel, &tagged, msg);
+    bool free_text = choice == GRAMMAR_TOOLS_AUTO;
+    if (free_text) {
+        s.j.g->marker = OPEN_TAG;
+        s.j.g->marker_len = sizeof OPEN_TAG - 1;
+    }
+    json_rules_end(&s.j);
+    uint32_t root = free_text ? behind_tag : tagged;
+    enum err e = grammar_finish(s.j.g, root, out, msg);
+    if (!e && (*out)->nodes[root].need > GRAMMAR_DEPTH) {
+        grammar_free(*out);
+        *out = NULL;
+        e = err_set(msg, ERR_INVALID, "tools: no call satisfies their parameters' schemas");
+    }
+    return e;
+}
