@@ -1,0 +1,102 @@
+// The tree of a compiled template. Nodes lie in the template's pool; lists of nodes are chained by
+// `next`. Role: what parser makes and the interpreter walks. Immutable after compile.
+#ifndef TRINE_TEMPLATE_AST_H
+#define TRINE_TEMPLATE_AST_H
+
+#include "template/pool.h"
+#include "template/value.h"
+
+// A name of the source, once: names are equal when their pointers are.
+struct name {
+    const char *text;
+    size_t len;
+    struct missing missing; // what a variable of this name is while it is undefined
+    bool assigned;          // by a set, for, macro or parameter somewhere
+    bool read;              // as a variable
+    struct name *next;      // of its bucket
+};
+
+enum node_kind {
+    // expressions
+    NODE_CONST,   // constant
+    NODE_NAME,    // name
+    NODE_LIST,    // a: items
+    NODE_TUPLE,   // a: items
+    NODE_DICT,    // a: keys and values in turn
+    NODE_ATTR,    // a . name
+    NODE_ITEM,    // a [ b ]
+    NODE_SLICE,   // a [ b : c : d ], each of b, c, d may be NULL
+    NODE_CALL,    // a ( b ): arguments, with `name` where they are named
+    NODE_FILTER,  // a | native ( b ); a NULL in a filter block
+    NODE_TEST,    // a is native ( b )
+    NODE_NOT,     // a
+    NODE_NEGATE,  // a
+    NODE_PLUS,    // a
+    NODE_AND,     // a, b
+    NODE_OR,      // a, b
+    NODE_BINARY,  // a op b
+    NODE_CONCAT,  // a: parts
+    NODE_COMPARE, // a, then b: NODE_OPERAND
+    NODE_OPERAND, // op a
+    NODE_CHOICE,  // a if b else c (c may be NULL)
+    // statements
+    NODE_DATA,         // constant
+    NODE_OUTPUT,       // a
+    NODE_IF,           // if a: b, else c
+    NODE_FOR,          // for a in b if c: d, else e
+    NODE_SET,          // a = b
+    NODE_SET_BLOCK,    // a = d through filters b
+    NODE_MACRO,        // name (a: parameters) d
+    NODE_CALL_BLOCK,   // b: the call, (a: parameters) d
+    NODE_FILTER_BLOCK, // d through filters b
+    NODE_WITH,         // a: NODE_SET, d
+    NODE_SCOPE,        // d in a scope of its own ({% generation %})
+    NODE_BREAK,
+    NODE_CONTINUE,
+    NODE_PARAMETER, // name, default a (may be NULL)
+    NODE_FIELD,     // a target: name . attribute
+};
+
+enum operator{
+    OPERATOR_ADD,
+    OPERATOR_SUB,
+    OPERATOR_MUL,
+    OPERATOR_DIV,
+    OPERATOR_FLOORDIV,
+    OPERATOR_MOD,
+    OPERATOR_POW,
+    OPERATOR_EQ,
+    OPERATOR_NE,
+    OPERATOR_LT,
+    OPERATOR_LE,
+    OPERATOR_GT,
+    OPERATOR_GE,
+    OPERATOR_IN,
+    OPERATOR_NOT_IN,
+};
+
+struct node {
+    enum node_kind kind;
+    enum operator op;
+    uint32_t line;
+    uint32_t depth; // of the tree below, bounded so that walking it cannot overflow the stack
+    struct node *next;
+    struct node *a, *b, *c, *d, *e;
+    struct name *name, *attribute;
+    struct value constant;
+    const struct native *native;
+    // MACRO, CALL_BLOCK: the body reads these special names
+    bool uses_caller, uses_varargs, uses_kwargs;
+};
+
+enum { NAME_BUCKETS = 4096 };
+
+struct template {
+    struct template_pool pool;
+    const char *label; // begins messages
+    struct node *body;
+    struct name *names[NAME_BUCKETS];
+    struct name *loop_name, *caller_name, *varargs_name, *kwargs_name;
+};
+
+#endif

@@ -1,0 +1,34 @@
+// The filters that work on sequences (filters_seq.c), for the table of filters.c. Internal.
+#ifndef TRINE_TEMPLATE_FILTERS_H
+#define TRINE_TEMPLATE_FILTERS_H
+
+#include "template/run.h"
+
+#define FILTER(name)                                                                               \
+    bool name(struct run *r, struct value self, const struct arguments *args, struct value *out)
+
+FILTER(filter_length);
+FILTER(filter_join);
+FILTER(filter_first);
+FILTER(filter_last);
+FILTER(filter_list);
+FILTER(filter_items);
+FILTER(filter_dictsort);
+FILTER(filter_map);
+FILTER(filter_select);
+FILTER(filter_reject);
+FILTER(filter_selectattr);
+FILTER(filter_rejectattr);
+FILTER(filter_unique);
+FILTER(filter_sort);
+FILTER(filter_reverse);
+FILTER(filter_min);
+FILTER(filter_max);
+FILTER(filter_sum);
+FILTER(filter_batch);
+FILTER(filter_slice);
+
+// Text of self with its case changed, not marked safe unless it was.
+bool change_case(struct run *r, struct value self, int to, struct value *out);
+
+#endif

@@ -1,0 +1,24 @@
+// Memory of one compiled template or one rendering: a bump allocator that grows by blocks up to a
+// limit and is freed as a whole. Thread rule: one owner.
+#ifndef TRINE_TEMPLATE_POOL_H
+#define TRINE_TEMPLATE_POOL_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct pool_block;
+
+struct template_pool {
+    struct pool_block *blocks;
+    char *at;
+    size_t left;         // of the block in use
+    size_t total, limit; // bytes of all blocks
+    bool over_limit;     // why the last allocation gave NULL: the limit, else memory
+};
+
+// Zeroed, 16-byte aligned; NULL over the limit, when memory is out or the product overflows.
+void *template_pool_alloc(struct template_pool *p, size_t count, size_t size) MUST_CHECK;
+void template_pool_free(struct template_pool *p);
+
+#endif

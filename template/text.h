@@ -1,0 +1,34 @@
+// Strings as Python sees them: by characters, with Unicode's spaces and cases (Unicode 14, full
+// mappings with the final sigma; no locale). Role: what filters and methods stand on.
+// Thread rule: pure functions.
+#ifndef TRINE_TEMPLATE_TEXT_H
+#define TRINE_TEMPLATE_TEXT_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+// Characters of valid UTF-8.
+size_t text_count_chars(const char *s, size_t len);
+// Byte offset of character `index`, len when there are fewer.
+size_t text_offset(const char *s, size_t len, size_t index);
+// Bytes of leading / trailing whitespace (str.isspace).
+size_t text_space_prefix(const char *s, size_t len);
+size_t text_space_suffix(const char *s, size_t len);
+bool text_is_space(uint32_t cp);
+bool text_is_printable(uint32_t cp);
+
+enum text_case { TEXT_UPPER, TEXT_LOWER, TEXT_TITLE, TEXT_CAPITALIZE };
+// Appends str.upper, lower, title or capitalize of s.
+void text_append_case(struct buf *out, const char *s, size_t len, enum text_case to);
+// First place of `what` in s at or after `from`, SIZE_MAX when there is none.
+size_t text_find(const char *s, size_t len, const char *what, size_t what_len, size_t from);
+// The same from the end.
+size_t text_find_last(const char *s, size_t len, const char *what, size_t what_len);
+// Bytes to the end of the line that begins at s, its break not counted, and of the break
+// (str.splitlines).
+size_t text_line(const char *s, size_t len, size_t *break_len);
+// Order by code points (that of the bytes): <0, 0, >0.
+int text_compare(const char *a, size_t a_len, const char *b, size_t b_len);
+
+#endif

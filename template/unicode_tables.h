@@ -1,0 +1,31 @@
+// What Python's strings know of Unicode, as tables (tools/make_template_tables.py). Sorted.
+#ifndef TRINE_TEMPLATE_UNICODE_TABLES_H
+#define TRINE_TEMPLATE_UNICODE_TABLES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct unicode_range {
+    uint32_t first, last;
+};
+// Every `step`th character from first to last becomes itself plus delta.
+struct unicode_run {
+    uint32_t first, last, step;
+    int32_t delta;
+};
+// A character that becomes several; 0 ends them.
+struct unicode_special {
+    uint32_t from, to[3];
+};
+
+extern const struct unicode_range unicode_unprintable[], unicode_cased[], unicode_case_ignorable[];
+extern const size_t unicode_unprintable_count, unicode_cased_count, unicode_case_ignorable_count;
+// What is not in `title` becomes its upper case.
+extern const struct unicode_run unicode_upper_runs[], unicode_lower_runs[], unicode_title_runs[];
+extern const size_t unicode_upper_runs_count, unicode_lower_runs_count, unicode_title_runs_count;
+extern const struct unicode_special unicode_upper_specials[], unicode_lower_specials[],
+    unicode_title_specials[];
+extern const size_t unicode_upper_specials_count, unicode_lower_specials_count,
+    unicode_title_specials_count;
+
+#endif
