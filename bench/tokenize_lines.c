@@ -1,6 +1,6 @@
 // Tokenizes lines: one JSON string (or an array of two, a pair) a line on stdin, the ids separated
 // by spaces a line on stdout, MB/s of text on one thread to stderr.
-//   bench/tokenize_lines --model DIR [--spans] [--quiet] [--repeat N] [--max-length N]
+//   bench/tokenize_lines --model DIR|FILE.gguf [--spans] [--quiet] [--repeat N] [--max-length N]
 //                        [--strategy longest_first|only_first|only_second] [--left] < lines.jsonl
 // --spans adds type ids, byte spans and special flags; a line that cannot be cut to fit prints "-".
 #include "base/buf.h"
@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "tokenizer/tokenizer.h"
+#include "weights/gguf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,11 +160,23 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
     return e;
 }
 
+static enum err load(const char *model, struct tokenizer **t, struct errmsg *msg) {
+    if (!gguf_is_file(model))
+        return tokenizer_load(model, 0, t, msg);
+    struct gguf *g;
+    enum err e = gguf_open(model, &g, msg);
+    if (!e)
+        e = tokenizer_load_gguf(g, 0, t, msg);
+    gguf_close(g);
+    return e;
+}
+
 int main(int argc, char **argv) {
     struct settings s;
     if (!read_settings(argc, argv, &s)) {
-        fprintf(stderr, "usage: tokenize_lines --model DIR [--spans] [--quiet] [--repeat N] "
-                        "[--max-length N] [--strategy S] [--left] < lines.jsonl\n");
+        fprintf(stderr,
+                "usage: tokenize_lines --model DIR|FILE.gguf [--spans] [--quiet] [--repeat N] "
+                "[--max-length N] [--strategy S] [--left] < lines.jsonl\n");
         return 2;
     }
     struct errmsg msg = {0};
@@ -172,7 +185,7 @@ int main(int argc, char **argv) {
     struct buf out = {0};
     size_t len, count = 0;
     int64_t start = clock_now_us();
-    enum err e = tokenizer_load(s.model, 0, &t, &msg);
+    enum err e = load(s.model, &t, &msg);
     fprintf(stderr, "loaded in %.1f ms\n", (double)(clock_now_us() - start) / 1e3);
     char *text = read_all(stdin, &len);
     if (!e)

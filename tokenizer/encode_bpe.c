@@ -44,15 +44,13 @@ static enum err take_word(void *context, size_t begin, size_t end) {
     return e;
 }
 
-// A space goes before the text; it came from nothing, at the text's begin.
+// A space goes before the text, with the span of the text's first character.
 static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
     struct normal *n = &s->job->s->prefixed;
     normal_clear(n);
     if (!normal_reserve(n, end - begin + 1))
         return ERR_NOMEM;
-    uint32_t at = s->align ? s->align[begin].begin : (uint32_t)begin;
     n->text[0] = ' ';
-    n->align[0] = (struct token_span){at, at};
     memcpy(n->text + 1, s->text + begin, end - begin);
     for (size_t i = begin, stop; i < end; i = stop) {
         for (stop = i + 1; stop < end && is_tail(s->text[stop]);)
@@ -61,6 +59,7 @@ static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
         for (size_t k = i; k < stop; k++)
             n->align[1 + k - begin] = s->align ? s->align[k] : span;
     }
+    n->align[0] = n->align[1];
     n->len = end - begin + 1;
     struct source prefixed = {s->job, n->text, n->len, n->align};
     return pretokenizer_walk(&s->job->t->pretokenizer, n->text, 0, n->len, take_word, &prefixed);

@@ -41,6 +41,13 @@ enum split_kind split_by_regex(const char *regex) {
     return SPLIT_KINDS;
 }
 
+const char *split_regex(enum split_kind kind) {
+    size_t i = 0;
+    while (patterns[i].kind != kind && i + 1 < sizeof patterns / sizeof patterns[0])
+        i++;
+    return patterns[i].regex;
+}
+
 const char *split_name(enum split_kind kind) {
     static const char *const names[SPLIT_KINDS] = {"GPT-2",          "Qwen2", "Qwen3.5",
                                                    "Llama-3/cl100k", "o200k", "Tekken"};

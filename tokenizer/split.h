@@ -39,6 +39,7 @@ enum split_kind {
 
 // The pattern that is written so; SPLIT_KINDS when there is none.
 enum split_kind split_by_regex(const char *regex);
+const char *split_regex(enum split_kind kind); // as most files write it
 const char *split_name(enum split_kind kind);
 
 // The end of the match that begins at `at` < end; above `at`. Amortised linear time. text is valid

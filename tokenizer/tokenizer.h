@@ -61,8 +61,9 @@ struct text {
 enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer **out,
                         struct errmsg *msg) MUST_CHECK;
 // The same from a GGUF file's metadata (tokenizer.ggml.*): "gpt2" is byte-level BPE and "bert" is
-// WordPiece; another model, or a split pattern (`pre`) that is not known, is refused by name.
-// g may be closed afterwards.
+// WordPiece; another model, or a split pattern (`pre`) that is not known, is refused by name. What
+// comes out is the tokenizer.json that the file was made from (tokenizer_gguf.c says where sources
+// differ). g may be closed afterwards.
 enum err tokenizer_load_gguf(const struct gguf *g, size_t vocab_size, struct tokenizer **out,
                              struct errmsg *msg) MUST_CHECK;
 void tokenizer_free(struct tokenizer *t); // NULL is fine

@@ -21,7 +21,11 @@ enum err vocab_parse(const cJSON *json, struct vocab *v, struct errmsg *msg) {
         return err_set(msg, ERR_NOMEM, "no memory for a vocabulary of %zu", count);
     cJSON_ArrayForEach(item, json) {
         int32_t id = (int32_t)item->valuedouble;
-        if (!vocab_add(v, item->string, strlen(item->string), id))
+        size_t len = strlen(item->string);
+        if (vocab_id(v, item->string, len) >= 0)
+            return err_set(msg, ERR_INVALID, "token '%s' is there twice, with ids %d and %d",
+                           item->string, vocab_id(v, item->string, len), id);
+        if (!vocab_add(v, item->string, len, id))
             return err_set(msg, ERR_INVALID, "token '%s': id %d is also that of '%s'", item->string,
                            id, vocab_piece(v, id));
     }

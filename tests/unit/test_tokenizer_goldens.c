@@ -1,16 +1,16 @@
-// Replays tests/golden/data/tokenizers: what Hugging Face made of the same texts with the same tiny
-// tokenizers (tools/make_tokenizer_goldens.py). Ids, type ids, byte spans, special flags, lengths
-// before truncation and decoded text must be equal. One case is one count.
+// Replays tests/golden/data/tokenizers and tokenizers_bpe: what Hugging Face made of the same texts
+// with the same tiny tokenizers (tools/make_tokenizer_goldens.py and make_bpe_goldens.py). Ids,
+// type ids, byte spans, special flags, lengths before truncation and decoded text must be equal.
+// One case is one count.
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tests/check.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/token_stream.h"
 
 #include <dirent.h>
-
-#define ROOT "tests/golden/data/tokenizers"
 
 struct fixture {
     const char *name;
@@ -116,15 +116,27 @@ static void check_decode(const struct fixture *f, const cJSON *row) {
                               &msg),
              msg);
     CHECK_STR(out.data ? out.data : "", cJSON_GetArrayItem(row, 2)->valuestring);
+    struct token_stream stream;
+    bool whole = true;
+    buf_reset(&out);
+    token_stream_init(&stream, f->tokenizer, cJSON_IsTrue(cJSON_GetArrayItem(row, 1)));
+    for (i = 0; i < n; i++) {
+        size_t before = out.len;
+        CHECK_OK(token_stream_add(&stream, ids[i], &out, &msg), msg);
+        whole = whole && utf8_valid(out.data + before, out.len - before, NULL);
+    }
+    token_stream_end(&stream, &out);
+    CHECK(whole);
+    CHECK_STR(out.data ? out.data : "", cJSON_GetArrayItem(row, 2)->valuestring);
     buf_free(&out);
     mem_free(ids);
 }
 
-static void check_folder(const char *name) {
+static void check_folder(const char *root, const char *name) {
     struct fixture f = {.name = name};
     struct errmsg msg = {0};
     cJSON *goldens = NULL;
-    char *folder = file_join(ROOT, name), *path = file_join(folder, "goldens.json");
+    char *folder = file_join(root, name), *path = file_join(folder, "goldens.json");
     CHECK_OK(json_parse_file(path, 16u << 20, &goldens, &msg), msg);
     CHECK_OK(tokenizer_load(folder, 0, &f.tokenizer, &msg), msg);
     if (goldens && f.tokenizer && CHECK(!tokenizer_scratch_new(f.tokenizer, &f.scratch))) {
@@ -144,18 +156,23 @@ static void check_folder(const char *name) {
     mem_free(folder);
 }
 
-int main(void) {
-    DIR *dir = opendir(ROOT);
+static int check_root(const char *root) {
+    DIR *dir = opendir(root);
     int folders = 0;
-    json_init();
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         if (entry->d_name[0] == '.' || strchr(entry->d_name, '.'))
             continue; // unicode.json is test_tokenizer_unicode's
-        check_folder(entry->d_name);
+        check_folder(root, entry->d_name);
         folders++;
     }
     if (dir)
         closedir(dir);
-    CHECK(folders >= 22);
+    return folders;
+}
+
+int main(void) {
+    json_init();
+    CHECK(check_root("tests/golden/data/tokenizers") >= 22);
+    CHECK(check_root("tests/golden/data/tokenizers_bpe") >= 14);
     return check_done();
 }
