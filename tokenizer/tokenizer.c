@@ -177,24 +177,57 @@ static enum err load_vocab_txt(const char *path, const char *config_path, size_t
     return e;
 }
 
+static enum err load_vocab_merges(const char *vocab_path, const char *merges_path,
+                                  const char *config_path, size_t vocab_size,
+                                  struct tokenizer **out, struct errmsg *msg) {
+    char *merges;
+    size_t len;
+    cJSON *config = NULL, *vocab = NULL, *root = NULL;
+    enum err e = file_read(merges_path, FILE_BYTES_MAX, &merges, &len, msg);
+    if (e)
+        return e;
+    if (file_exists(config_path))
+        e = json_parse_file(config_path, FILE_BYTES_MAX, &config, msg);
+    if (!e)
+        e = json_parse_file(vocab_path, FILE_BYTES_MAX, &vocab, msg);
+    if (!e) {
+        e = vocab_merges_to_json(vocab, merges, len, config, &root, msg);
+        if (!e)
+            e = tokenizer_from_tree(root, vocab_size, out, msg);
+        if (e)
+            err_prefix(msg, e, "%s", vocab_path);
+    }
+    cJSON_Delete(root);
+    cJSON_Delete(config);
+    mem_free(merges);
+    return e;
+}
+
 enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer **out,
                         struct errmsg *msg) {
     *out = NULL;
     char *json = file_join(folder, "tokenizer.json"), *txt = file_join(folder, "vocab.txt");
     char *config = file_join(folder, "tokenizer_config.json");
+    char *vocab = file_join(folder, "vocab.json"), *merges = file_join(folder, "merges.txt");
     enum err e;
-    if (!json || !txt || !config)
+    if (!json || !txt || !config || !vocab || !merges)
         e = err_set(msg, ERR_NOMEM, "no memory for a path");
     else if (file_exists(json))
         e = load_tokenizer_json(json, vocab_size, out, msg);
     else if (file_exists(txt))
         e = load_vocab_txt(txt, config, vocab_size, out, msg);
+    else if (file_exists(vocab) && file_exists(merges))
+        e = load_vocab_merges(vocab, merges, config, vocab_size, out, msg);
     else
-        e = err_set(msg, ERR_NOT_FOUND, "%s: neither tokenizer.json nor vocab.txt is there",
+        e = err_set(msg, ERR_NOT_FOUND,
+                    "%s: neither tokenizer.json nor vocab.txt is there (nor vocab.json with "
+                    "merges.txt)",
                     folder);
     mem_free(json);
     mem_free(txt);
     mem_free(config);
+    mem_free(vocab);
+    mem_free(merges);
     return e;
 }
 

@@ -1,7 +1,8 @@
 // Text to token ids and back, exactly as Hugging Face tokenizers 0.2x does for the same files.
 // Role: the one door to tokenizer/. Reads tokenizer.json as written (normalizer, pre-tokenizer,
 // model, post-processor, added tokens; its truncation and padding sections are ignored), or
-// vocab.txt (+ do_lower_case of tokenizer_config.json) where tokenizer.json is absent. A part that
+// vocab.txt, or vocab.json and merges.txt, with tokenizer_config.json where tokenizer.json is
+// absent. A part that
 // is not known is refused by name. It does not batch, pad, or know about models.
 // Source followed: huggingface/tokenizers, tokenizers/src/tokenizer/mod.rs (TokenizerImpl::encode,
 // post_process), utils/truncation.rs.

@@ -97,6 +97,12 @@ enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, si
 enum err vocab_txt_to_json(const char *vocab, size_t len, const cJSON *config, cJSON **root,
                            struct errmsg *msg) MUST_CHECK;
 
+// The same from vocab.json (taken over, whatever comes of it), merges.txt and
+// tokenizer_config.json, whose class decides the pattern. *root is the caller's, after an error
+// too.
+enum err vocab_merges_to_json(cJSON *vocab, const char *merges, size_t len, const cJSON *config,
+                              cJSON **root, struct errmsg *msg) MUST_CHECK;
+
 // Fills ascii_fast, ascii_class and ascii_normal by trying every byte. ERR_NOMEM.
 enum err tokenizer_probe_ascii(struct tokenizer *t) MUST_CHECK;
 

@@ -11,7 +11,8 @@ import random
 import shutil
 import sys
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from make_tokenizer_goldens import PAIRS, TEXTS, added, piece, run, special, write
 from parity_tokenizer import make_text
@@ -127,16 +128,13 @@ def goldens(tok, seed):
     return {"cases": rows, "decoded": decoded}
 
 
-def write_pair(root, name, config, make):
+def write_pair(root, name, config):
     model = train(split("qwen2"), 480)
     folder = os.path.join(root, name)
     write(folder, "vocab.json", model["vocab"])
     write(folder, "merges.txt", "#version: 0.2\n" + "".join(" ".join(m) + "\n" for m in model["merges"]))
     write(folder, "tokenizer_config.json", config)
-    from transformers import AutoTokenizer
-
-    del make
-    tok = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    tok = getattr(transformers, config["tokenizer_class"]).from_pretrained(folder).backend_tokenizer
     write(folder, "goldens.json", goldens(tok, 99))
 
 
@@ -147,6 +145,11 @@ def main():
         folder = os.path.join(root, name)
         write(folder, "tokenizer.json", spec)
         write(folder, "goldens.json", goldens(Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), i))
+    listed = {str(480 + i): added(t, 0, **f) for i, (t, f) in enumerate(FLAGS[:4])}
+    for entry in listed.values():
+        del entry["id"]
+    write_pair(root, "files_qwen2", {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": listed, "pad_token": "<|pad|>"})
+    write_pair(root, "files_gpt2", {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True, "bos_token": "<|end|>", "eos_token": {"content": "<|end|>", "__type": "AddedToken"}})
 
 
 if __name__ == "__main__":
