@@ -31,7 +31,9 @@ LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # One file per instruction set, picked at run time; only these files get its flags.
 %_avx2.o:   NEEDED += -O3 -mavx2 -mfma -mf16c
-%_avx512.o: NEEDED += -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+AVX512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+%_avx512.o: NEEDED += $(AVX512)
+%_avx512vnni.o: NEEDED += $(AVX512) -mavx512vnni
 
 UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/golden/*.c))

@@ -20,6 +20,7 @@ static const struct cpu_kernels *const tables[] = {
 #if defined(__x86_64__)
     &kernels_avx2,
     &kernels_avx512,
+    &kernels_avx512vnni,
 #endif
 };
 enum { TABLES = sizeof tables / sizeof *tables };
@@ -39,9 +40,12 @@ static bool runs_here(const struct cpu_kernels *k) {
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (k == &kernels_avx2)
         return avx2;
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (k == &kernels_avx512)
-        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        return avx512;
+    if (k == &kernels_avx512vnni)
+        return avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
     return k == &kernels_generic;
 }
@@ -60,8 +64,8 @@ static const struct cpu_kernels *choose(const char *name, struct errmsg *msg) {
     const char *asked = name ? name : limit && *limit ? limit : NULL;
     int at = asked ? table_named(asked) : TABLES - 1;
     if (at < 0) {
-        err_set(msg, ERR_UNSUPPORTED, "cpu kernels '%s': there are generic, avx2 and avx512",
-                asked);
+        err_set(msg, ERR_UNSUPPORTED,
+                "cpu kernels '%s': there are generic, avx2, avx512 and avx512vnni", asked);
         return NULL;
     }
     if (name && !runs_here(tables[at])) {

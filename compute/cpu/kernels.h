@@ -7,8 +7,8 @@
 #ifndef TRINE_COMPUTE_CPU_KERNELS_H
 #define TRINE_COMPUTE_CPU_KERNELS_H
 
-#include "compute/cpu/panels.h"
 #include "compute/cpu/causal.h"
+#include "compute/cpu/panels.h"
 #include "compute/device.h"
 
 enum {
@@ -112,7 +112,7 @@ struct cpu_kernels {
 
 extern const struct cpu_kernels kernels_generic;
 #if defined(__x86_64__)
-extern const struct cpu_kernels kernels_avx2, kernels_avx512;
+extern const struct cpu_kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
 #endif
 
 #endif

@@ -2,15 +2,11 @@
 // Built with the set's own compiler flags; called only where the CPU has it.
 #include "compute/cpu/lanes_avx512.h"
 
-#include "compute/cpu/blocks_generic.h"
 #include "compute/cpu/lanes_attention.h"
+#include "compute/cpu/lanes_blocks.h"
 #include "compute/cpu/lanes_linear.h"
 #include "compute/cpu/lanes_probe.h"
 #include "compute/cpu/lanes_rows.h"
-
-static void linear_blocks(const struct linear_share *s) {
-    blocks_generic_linear(&kernels_avx512, s);
-}
 
 const struct cpu_kernels kernels_avx512 = {
     .name = "avx512",
@@ -19,7 +15,7 @@ const struct cpu_kernels kernels_avx512 = {
     .max_head_dim = MAX_HEAD_DIM,
     .linear = linear,
     .linear_blocks = linear_blocks,
-    .quantize = blocks_generic_quantize,
+    .quantize = quantize,
     .attention = attention,
     .activate = activate,
     .sum_rows = sum_rows,

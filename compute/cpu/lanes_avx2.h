@@ -126,4 +126,58 @@ INLINE void v_transpose(VF r[LANES]) {
     }
 }
 
+// ---- integers: 32 bytes, or a word for each lane ----
+
+#define VI __m256i
+
+INLINE VI vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE void vi_store(void *p, VI v) { _mm256_storeu_si256((__m256i *)p, v); }
+INLINE VI vi_zero(void) { return _mm256_setzero_si256(); }
+INLINE VI vi_all8(int x) { return _mm256_set1_epi8((char)x); }
+INLINE VI vi_all32(int x) { return _mm256_set1_epi32(x); }
+INLINE VI vi_and(VI a, VI b) { return _mm256_and_si256(a, b); }
+INLINE VI vi_or(VI a, VI b) { return _mm256_or_si256(a, b); }
+INLINE VI vi_add32(VI a, VI b) { return _mm256_add_epi32(a, b); }
+INLINE VI vi_sub32(VI a, VI b) { return _mm256_sub_epi32(a, b); }
+// By n bits, left (n > 0) or right; of 16-bit words: the neighbour's bits come in.
+INLINE VI vi_shift(VI a, const int n) {
+    return n >= 0 ? _mm256_slli_epi16(a, n) : _mm256_srli_epi16(a, -n);
+}
+INLINE VI vi_shl32(VI a, int n) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+INLINE VI vi_shr32(VI a, const int n) { return _mm256_srli_epi32(a, n); }
+// Each byte, below 16, by the table.
+INLINE VI vi_lookup(const uint8_t table[16], VI a) {
+    return _mm256_shuffle_epi8(
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), a);
+}
+INLINE VF v_from_i32(VI a) { return _mm256_cvtepi32_ps(a); }
+INLINE VF v_from_u8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+INLINE VF v_from_i8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+// Rounded to nearest, |v| <= 127, to bytes at p; their sum.
+INLINE int v_to_i8(VF v, int8_t *p) {
+    __m256i i = _mm256_cvtps_epi32(v);
+    __m128i low = _mm256_castsi256_si128(i), high = _mm256_extracti128_si256(i, 1);
+    __m128i words = _mm_packs_epi32(low, high), sum = _mm_add_epi32(low, high);
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(words, words));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+// sum + the products of each lane's 4 unsigned bytes of w and 4 signed bytes of x: as 16-bit words,
+// even bytes and odd ones, since vpmaddubsw saturates.
+INLINE VI vi_dot(VI sum, VI w, VI x) {
+    __m256i low = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)),
+                                    _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+    __m256i high = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
+}
+// As vi_dot, for w below 64: no sum of two products leaves 16 bits.
+INLINE VI vi_dot_small(VI sum, VI w, VI x) {
+    __m256i words = _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+}
+
 #endif

@@ -125,4 +125,63 @@ INLINE void v_transpose(VF r[LANES]) {
     }
 }
 
+// ---- integers: 64 bytes, or a word for each lane ----
+
+#define VI __m512i
+
+INLINE VI vi_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void vi_store(void *p, VI v) { _mm512_storeu_si512(p, v); }
+INLINE VI vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE VI vi_all8(int x) { return _mm512_set1_epi8((char)x); }
+INLINE VI vi_all32(int x) { return _mm512_set1_epi32(x); }
+INLINE VI vi_and(VI a, VI b) { return _mm512_and_si512(a, b); }
+INLINE VI vi_or(VI a, VI b) { return _mm512_or_si512(a, b); }
+INLINE VI vi_add32(VI a, VI b) { return _mm512_add_epi32(a, b); }
+INLINE VI vi_sub32(VI a, VI b) { return _mm512_sub_epi32(a, b); }
+// By n bits, left (n > 0) or right; of 16-bit words: the neighbour's bits come in.
+INLINE VI vi_shift(VI a, const int n) {
+    return n >= 0 ? (__m512i)((__v32hu)a << n) : (__m512i)((__v32hu)a >> -n);
+}
+INLINE VI vi_shl32(VI a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+INLINE VI vi_shr32(VI a, const int n) { return (__m512i)((__v16su)a >> n); }
+// Each byte, below 16, by the table.
+INLINE VI vi_lookup(const uint8_t table[16], VI a) {
+    return _mm512_shuffle_epi8(
+        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table)), a);
+}
+INLINE VF v_from_i32(VI a) { return _mm512_cvtepi32_ps(a); }
+INLINE VF v_from_u8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+INLINE VF v_from_i8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+// Rounded to nearest, |v| <= 127, to bytes at p; their sum.
+INLINE int v_to_i8(VF v, int8_t *p) {
+    __m512i i = _mm512_cvtps_epi32(v);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(i));
+    return _mm512_reduce_add_epi32(i);
+}
+// sum + the products of each lane's 4 unsigned bytes of w and 4 signed bytes of x.
+INLINE VI vi_dot(VI sum, VI w, VI x) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(sum, w, x);
+#else
+    // as 16-bit words, even bytes and odd ones: no sum of two saturates then
+    __m512i low = _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi16(255)),
+                                    _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
+    __m512i high = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(x, 8));
+    return _mm512_add_epi32(sum, _mm512_add_epi32(low, high));
+#endif
+}
+// As vi_dot, for w below 64: no sum of two products leaves 16 bits.
+INLINE VI vi_dot_small(VI sum, VI w, VI x) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(sum, w, x);
+#else
+    __m512i words = _mm512_maddubs_epi16(w, x);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(words, _mm512_set1_epi16(1)));
+#endif
+}
+
 #endif

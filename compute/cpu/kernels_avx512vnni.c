@@ -1,0 +1,29 @@
+// The kernels on AVX-512 with VNNI: kernels_avx512.c with one instruction for int8 products.
+// Built with the set's own compiler flags; called only where the CPU has it.
+#include "compute/cpu/lanes_avx512.h"
+
+#include "compute/cpu/lanes_attention.h"
+#include "compute/cpu/lanes_blocks.h"
+#include "compute/cpu/lanes_linear.h"
+#include "compute/cpu/lanes_probe.h"
+#include "compute/cpu/lanes_rows.h"
+
+const struct cpu_kernels kernels_avx512vnni = {
+    .name = "avx512vnni",
+    .panel = PANEL,
+    .tile_rows = TILE_ROWS,
+    .max_head_dim = MAX_HEAD_DIM,
+    .linear = linear,
+    .linear_blocks = linear_blocks,
+    .quantize = quantize,
+    .attention = attention,
+    .activate = activate,
+    .sum_rows = sum_rows,
+    .layer_norm = layer_norm,
+    .pool = pool,
+    .l2_normalize = l2_normalize,
+    .convert = convert,
+    .causal = &causal_generic,
+    .probe_fma = probe_fma,
+    .probe_read = probe_read,
+};
