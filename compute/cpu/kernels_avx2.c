@@ -23,7 +23,7 @@ const struct cpu_kernels kernels_avx2 = {
     .pool = pool,
     .l2_normalize = l2_normalize,
     .convert = convert,
-    .causal = &causal_generic,
+    .causal = &causal_avx2,
     .probe_fma = probe_fma,
     .probe_read = probe_read,
 };
