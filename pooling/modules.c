@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "weights/gguf.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -299,9 +300,42 @@ static enum err load_step(const char *folder, struct module_step *s, struct errm
     return e;
 }
 
+// As gguf-py's PoolingType numbers them; 0, none, counts as absent.
+static enum err read_gguf(const struct gguf *g, struct modules *out, struct errmsg *msg) {
+    static const enum pool_mode kinds[] = {POOL_MEAN, POOL_MEAN, POOL_CLS, POOL_LAST};
+    struct gguf_string arch;
+    char key[96];
+    int64_t kind = 0;
+    enum err e = gguf_get_string(g, "general.architecture", &arch, msg);
+    if (e)
+        return e;
+    snprintf(key, sizeof key, "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64),
+             arch.bytes ? arch.bytes : "");
+    if ((e = gguf_get_int(g, key, 0, INT32_MAX, 0, &kind, msg)))
+        return e;
+    if (kind >= (int64_t)(sizeof kinds / sizeof *kinds))
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s: key '%s': pooling type %lld is not supported (1 mean, 2 cls, 3 "
+                       "lasttoken are)",
+                       gguf_path(g), key, (long long)kind);
+    out->pooling.modes[0] = kinds[kind];
+    return ERR_OK;
+}
+
+static enum err load_gguf(const char *path, struct modules *out, struct errmsg *msg) {
+    struct gguf *g;
+    enum err e = gguf_open(path, &g, msg);
+    if (!e)
+        e = read_gguf(g, out, msg);
+    gguf_close(g);
+    return e;
+}
+
 enum err modules_load(const char *folder, struct modules *out, struct errmsg *msg) {
     *out = (struct modules){.pooling = {.modes = {POOL_MEAN}, .mode_count = 1}};
     out->pooling.include_prompt = true;
+    if (file_exists(folder) && !file_is_dir(folder))
+        return load_gguf(folder, out, msg);
     char *list = file_join(folder, "modules.json");
     if (!list)
         return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", folder);

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "weights/decoder_config_internal.h"
+#include "weights/gguf_keys.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -373,14 +374,12 @@ enum err decoder_config_parse(const char *name, const char *text, size_t len,
 static bool gguf_is_decoder(const char *path) {
     static const char *const names[] = {"qwen2", "qwen3", "llama"};
     struct gguf *g;
-    struct gguf_string a = {0};
-    bool is = false;
-    if (gguf_open(path, &g, NULL) == ERR_OK &&
-        gguf_get_string(g, "general.architecture", &a, NULL) == ERR_OK && a.bytes)
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            is = is || (strlen(names[i]) == a.len && memcmp(names[i], a.bytes, a.len) == 0);
+    if (gguf_open(path, &g, NULL))
+        return false;
+    struct gguf_keys k = {.g = g, .arch = ""};
+    gguf_keys_choose(&k, names, sizeof names / sizeof *names, "");
     gguf_close(g);
-    return is;
+    return k.failed == ERR_OK;
 }
 
 // One that cannot be run counts as a decoder too, so that its refusal says which decoders can.

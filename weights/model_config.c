@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "weights/gguf_keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,8 +246,42 @@ static enum err read_config(const char *name, const cJSON *root, struct model_co
     return ERR_OK;
 }
 
-enum err model_config_load(const char *folder, struct model_config *out, struct errmsg *msg) {
-    *out = (struct model_config){0};
+// A GGUF file says nothing of labels: converters drop the head.
+static enum err read_gguf(const struct gguf *g, struct model_config *c, struct errmsg *msg) {
+    static const char *const name = "bert";
+    struct gguf_keys k = {.g = g, .arch = "", .msg = msg};
+    gguf_keys_choose(&k, &name, 1, "bert is, and qwen2, qwen3, llama as decoders");
+    gguf_keys_expect(&k, "attention.causal", false, "a causal encoder is not supported");
+    c->arch = MODEL_ARCH_BERT;
+    snprintf(c->architecture, sizeof c->architecture, "%s", name);
+    c->hidden = gguf_keys_count(&k, "embedding_length", MAX_HIDDEN, 0);
+    c->layers = gguf_keys_count(&k, "block_count", MAX_LAYERS, 0);
+    c->heads = gguf_keys_count(&k, "attention.head_count", MAX_HIDDEN, 0);
+    c->ffn = gguf_keys_count(&k, "feed_forward_length", MAX_FFN, 0);
+    c->max_positions = gguf_keys_count(&k, "context_length", MAX_POSITIONS, 0);
+    c->norm_eps = (float)gguf_keys_float(&k, "attention.layer_norm_epsilon", 1e-30, 0.1, 1e-12);
+    c->vocab = gguf_keys_rows(&k, "token_embd.weight", MAX_VOCAB);
+    c->type_vocab = gguf_keys_rows(&k, "token_types.weight", MAX_TYPES);
+    c->activation = ACTIVATION_GELU;
+    if (k.failed)
+        return k.failed;
+    return c->hidden % c->heads == 0
+               ? ERR_OK
+               : err_set(msg, ERR_INVALID,
+                         "%s: %zu attention heads do not divide the hidden size %zu", gguf_path(g),
+                         c->heads, c->hidden);
+}
+
+static enum err load_gguf(const char *path, struct model_config *out, struct errmsg *msg) {
+    struct gguf *g;
+    enum err e = gguf_open(path, &g, msg);
+    if (!e)
+        e = read_gguf(g, out, msg);
+    gguf_close(g);
+    return e;
+}
+
+static enum err load_folder(const char *folder, struct model_config *out, struct errmsg *msg) {
     char *path = file_join(folder, "config.json");
     if (!path)
         return err_set(msg, ERR_NOMEM, "%s: no memory to open config.json", folder);
@@ -257,6 +292,12 @@ enum err model_config_load(const char *folder, struct model_config *out, struct 
     cJSON_Delete(root);
     mem_free(path);
     return e;
+}
+
+enum err model_config_load(const char *path, struct model_config *out, struct errmsg *msg) {
+    *out = (struct model_config){0};
+    return file_exists(path) && !file_is_dir(path) ? load_gguf(path, out, msg)
+                                                   : load_folder(path, out, msg);
 }
 
 enum err model_config_parse(const char *name, const char *text, size_t len,

@@ -1,4 +1,4 @@
-// config.json of an encoder, read once and range-checked: architecture, shapes, constants, labels.
+// config.json of an encoder, or the metadata of a GGUF file of architecture bert, read once and range-checked: architecture, shapes, constants, labels.
 // Role: turns untrusted JSON into plain numbers that binding then checks against tensor shapes.
 // Both spellings of files (transformers 4 and 5) are read. Thread rule: immutable after load.
 #ifndef TRINE_WEIGHTS_MODEL_CONFIG_H
@@ -28,9 +28,10 @@ struct model_config {
     char **label_names; // [labels], owned
 };
 
-// Reads folder/config.json. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture, activation,
+// Reads path/config.json, or the .gguf file at path (its architecture is then "bert", and its
+// activation gelu, which such files do not name). ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture, activation,
 // position_embedding_type: named, with what is supported).
-enum err model_config_load(const char *folder, struct model_config *out,
+enum err model_config_load(const char *path, struct model_config *out,
                            struct errmsg *msg) MUST_CHECK;
 // The same from memory (fuzzing); `name` begins the messages.
 enum err model_config_parse(const char *name, const char *text, size_t len,

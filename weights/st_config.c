@@ -148,6 +148,8 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
 enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
                         struct errmsg *msg) {
     *out = (struct st_config){.max_length = max_positions};
+    if (file_exists(folder) && !file_is_dir(folder))
+        return ERR_OK;
     enum err e = read_sentence_config(folder, out, msg);
     if (!e)
         e = read_tokenizer_config(folder, out, msg);

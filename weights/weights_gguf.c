@@ -2,6 +2,7 @@
 // bind by one set of names. What has no such name keeps its own.
 // Source followed: gguf-py's tensor_mapping.py in ggml-org/llama.cpp.
 #include "base/mem.h"
+#include "weights/gguf_keys.h"
 #include "weights/weights_internal.h"
 
 #include <stdio.h>
@@ -87,22 +88,12 @@ static int translate(const struct naming *n, const char *name, char *to, size_t 
 }
 
 static enum err choose_naming(const struct gguf *g, const struct naming **out, struct errmsg *msg) {
-    struct gguf_string a;
-    enum err e = gguf_get_string(g, "general.architecture", &a, msg);
-    if (e)
-        return e;
-    if (!a.bytes)
-        return err_set(msg, ERR_INVALID, "%s: key 'general.architecture' is missing", gguf_path(g));
-    for (size_t i = 0; i < COUNT(namings); i++) {
-        const struct naming *n = &namings[i];
-        if (strlen(n->architecture) == a.len && memcmp(n->architecture, a.bytes, a.len) == 0) {
-            *out = n;
-            return ERR_OK;
-        }
-    }
-    return err_set(msg, ERR_UNSUPPORTED,
-                   "%s: architecture '%.*s' is not supported (qwen2, qwen3, llama, bert are)",
-                   gguf_path(g), (int)(a.len < 64 ? a.len : 64), a.bytes);
+    const char *names[COUNT(namings)];
+    struct gguf_keys k = {.g = g, .arch = "", .msg = msg};
+    for (size_t i = 0; i < COUNT(namings); i++)
+        names[i] = namings[i].architecture;
+    *out = &namings[gguf_keys_choose(&k, names, COUNT(namings), "qwen2, qwen3, llama, bert are")];
+    return k.failed;
 }
 
 enum err weights_list_gguf(struct weights *w, struct errmsg *msg) {
