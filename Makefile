@@ -42,7 +42,8 @@ BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 all: $(BUILD)/trine
 
-$(BUILD)/trine: $(BUILD)/service/main.o $(BUILD)/libtrine.a
+# From the objects, not the archive: two functions of one name are then an error, not a lottery.
+$(BUILD)/trine: $(BUILD)/service/main.o $(LIBOBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)

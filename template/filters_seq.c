@@ -347,6 +347,8 @@ FILTER(filter_map) {
     struct list *l, *made;
     if (!args->count)
         return run_fail(r, ERR_INVALID, "map requires a filter argument");
+    if (!value_truth(self)) // none too gives nothing
+        self = (struct value){.kind = VALUE_UNDEFINED};
     if (!value_iterate(r, self, &l) || !make_iterator(r, l->count, &made))
         return false;
     *out = value_list(made);
@@ -383,6 +385,8 @@ static bool choose(struct run *r, struct value self, const struct arguments *arg
         rest = (struct arguments){args->list + first + 1, args->count - first - 1,
                                   args->positional - first - 1};
     }
+    if (!value_truth(self)) // none too gives nothing
+        self = (struct value){.kind = VALUE_UNDEFINED};
     if (!value_iterate(r, self, &l) || !make_iterator(r, l->count, &made))
         return false;
     for (size_t i = 0; i < l->count; i++) {

@@ -27,6 +27,14 @@ METHOD(text_capitalize) {
     return no_arguments(r, "capitalize", args) && change_case(r, self, TEXT_CAPITALIZE, out);
 }
 
+// Most of str's methods take no argument by name.
+static bool bind(struct run *r, const char *what, const struct arguments *args,
+                 const char *const *names, size_t n, size_t required, struct value *out) {
+    if (args->positional < args->count)
+        return run_fail(r, ERR_INVALID, "str.%s() takes no keyword arguments", what);
+    return arguments_bind(r, what, args, names, n, required, out);
+}
+
 // A part of t, marked safe as it is.
 static bool make_part(struct run *r, const struct text *t, size_t from, size_t to,
                       struct value *out) {
@@ -54,7 +62,7 @@ static bool strip(struct run *r, struct value self, const struct arguments *args
     const struct text *t = self.as.text, *chars;
     struct value v[1];
     size_t from = 0, to = t->len;
-    if (!arguments_bind(r, "strip", args, names, 1, 0, v) || !run_charge(r, t->len / 64))
+    if (!bind(r, "strip", args, names, 1, 0, v) || !run_charge(r, t->len / 64))
         return false;
     if (v[0].kind == VALUE_ABSENT || v[0].kind == VALUE_NONE) {
         if (left)
@@ -106,10 +114,8 @@ static bool split_space(struct run *r, const struct text *t, int64_t most, struc
     size_t cap = 0, at = text_space_prefix(t->data, t->len);
     while (at < t->len) {
         size_t end = at;
-        if (most >= 0 && (int64_t)l->count == most) { // the rest as it stands
-            end = t->len - text_space_suffix(t->data, t->len);
-            return add_part(r, l, &cap, t, at, end);
-        }
+        if (most >= 0 && (int64_t)l->count == most) // the rest as it stands
+            return add_part(r, l, &cap, t, at, t->len);
         while (end < t->len && !text_space_prefix(t->data + end, t->len - end))
             end += text_offset(t->data + end, t->len - end, 1);
         if (!add_part(r, l, &cap, t, at, end))
@@ -123,10 +129,8 @@ static bool rsplit_space(struct run *r, const struct text *t, int64_t most, stru
     size_t cap = 0, to = t->len - text_space_suffix(t->data, t->len);
     while (to > 0) {
         size_t from = to;
-        if (most >= 0 && (int64_t)l->count == most) {
-            from = text_space_prefix(t->data, to);
-            return add_part(r, l, &cap, t, from, to);
-        }
+        if (most >= 0 && (int64_t)l->count == most) // the rest as it stands
+            return add_part(r, l, &cap, t, 0, to);
         while (from > 0 && !text_space_suffix(t->data, from))
             from--; // through a character's bytes: none of them alone is a space
         if (!add_part(r, l, &cap, t, from, to))
@@ -229,7 +233,7 @@ static bool check_end(struct run *r, struct value self, const struct arguments *
     static const char *const names[] = {"prefix"};
     struct value v[1];
     const struct text *what;
-    if (!arguments_bind(r, at_start ? "startswith" : "endswith", args, names, 1, 1, v))
+    if (!bind(r, at_start ? "startswith" : "endswith", args, names, 1, 1, v))
         return false;
     bool yes = false;
     if (value_is_flavour(v[0], LIST_TUPLE)) {
@@ -255,7 +259,7 @@ static bool remove_end(struct run *r, struct value self, const struct arguments 
     static const char *const names[] = {"affix"};
     const struct text *t = self.as.text, *what;
     struct value v[1];
-    if (!arguments_bind(r, "the method", args, names, 1, 1, v) ||
+    if (!bind(r, "the method", args, names, 1, 1, v) ||
         !argument_text(r, "a prefix or suffix", v[0], &what))
         return false;
     size_t cut = has_end(t, what, at_start) ? what->len : 0;
@@ -274,7 +278,7 @@ METHOD(text_replace) {
     const struct text *t = self.as.text, *old, *new;
     struct value v[3];
     int64_t most, done = 0;
-    if (!arguments_bind(r, "replace", args, names, 3, 2, v) || !refuse_safe(r, t, "replace") ||
+    if (!bind(r, "replace", args, names, 3, 2, v) || !refuse_safe(r, t, "replace") ||
         !argument_text(r, "what is replaced", v[0], &old) ||
         !argument_text(r, "the replacement", v[1], &new) ||
         !argument_int(r, "count", v[2], -1, &most) ||
@@ -311,7 +315,7 @@ static bool find(struct run *r, struct value self, const struct arguments *args,
     static const char *const names[] = {"sub"};
     const struct text *t = self.as.text, *what;
     struct value v[1];
-    if (!arguments_bind(r, "find", args, names, 1, 1, v) ||
+    if (!bind(r, "find", args, names, 1, 1, v) ||
         !argument_text(r, "what is looked for", v[0], &what) ||
         !run_charge(r, (t->len / 16) * (1 + what->len / 64)))
         return false;
@@ -334,7 +338,7 @@ METHOD(text_count) {
     static const char *const names[] = {"sub"};
     const struct text *t = self.as.text, *what;
     struct value v[1];
-    if (!arguments_bind(r, "count", args, names, 1, 1, v) ||
+    if (!bind(r, "count", args, names, 1, 1, v) ||
         !argument_text(r, "what is counted", v[0], &what) ||
         !run_charge(r, (t->len / 16) * (1 + what->len / 64)))
         return false;
@@ -353,7 +357,7 @@ METHOD(text_join) {
     static const char *const names[] = {"iterable"};
     struct value v[1];
     struct list *l;
-    if (!arguments_bind(r, "join", args, names, 1, 1, v) || !refuse_safe(r, self.as.text, "join") ||
+    if (!bind(r, "join", args, names, 1, 1, v) || !refuse_safe(r, self.as.text, "join") ||
         !value_iterate(r, v[0], &l))
         return false;
     for (size_t i = 0; i < l->count; i++)
@@ -376,7 +380,7 @@ static bool partition(struct run *r, struct value self, const struct arguments *
     const struct text *t = self.as.text, *by;
     struct value v[1];
     struct list *l;
-    if (!arguments_bind(r, "partition", args, names, 1, 1, v) ||
+    if (!bind(r, "partition", args, names, 1, 1, v) ||
         !argument_text(r, "a separator", v[0], &by) ||
         !run_charge(r, (t->len / 16) * (1 + by->len / 64)) || !make_list(r, LIST_TUPLE, 3, &l))
         return false;

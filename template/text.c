@@ -143,7 +143,7 @@ static void append_lower(struct buf *out, const char *s, size_t len, size_t at, 
         buf_putc(out, (char)(cp >= 'A' && cp <= 'Z' ? cp + 32 : cp));
     else if (cp == 0x3a3)
         append_char(out, is_final_sigma(s, len, at) ? 0x3c2 : 0x3c3);
-    else if (!append_mapped(out, cp, unicode_lower_runs, unicode_lower_runs_count,
+    else if (!append_mapped(out, cp, template_lower_runs, template_lower_runs_count,
                             unicode_lower_specials, unicode_lower_specials_count))
         append_char(out, cp);
 }
@@ -151,9 +151,9 @@ static void append_lower(struct buf *out, const char *s, size_t len, size_t at, 
 static void append_upper(struct buf *out, uint32_t cp, bool title) {
     if (cp < 0x80)
         buf_putc(out, (char)(cp >= 'a' && cp <= 'z' ? cp - 32 : cp));
-    else if (!(title && append_mapped(out, cp, unicode_title_runs, unicode_title_runs_count,
+    else if (!(title && append_mapped(out, cp, template_title_runs, template_title_runs_count,
                                       unicode_title_specials, unicode_title_specials_count)) &&
-             !append_mapped(out, cp, unicode_upper_runs, unicode_upper_runs_count,
+             !append_mapped(out, cp, template_upper_runs, template_upper_runs_count,
                             unicode_upper_specials, unicode_upper_specials_count))
         append_char(out, cp);
 }

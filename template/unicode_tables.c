@@ -336,7 +336,7 @@ const struct unicode_range unicode_case_ignorable[] = {
 const size_t unicode_case_ignorable_count =
     sizeof unicode_case_ignorable / sizeof unicode_case_ignorable[0];
 
-const struct unicode_run unicode_upper_runs[] = {
+const struct unicode_run template_upper_runs[] = {
     {0x61, 0x7a, 1, -32},        {0xb5, 0xb5, 1, 743},       {0xe0, 0xf6, 1, -32},
     {0xf8, 0xfe, 1, -32},        {0xff, 0xff, 1, 121},       {0x101, 0x12f, 2, -1},
     {0x131, 0x131, 1, -232},     {0x133, 0x137, 2, -1},      {0x13a, 0x148, 2, -1},
@@ -403,7 +403,7 @@ const struct unicode_run unicode_upper_runs[] = {
     {0x105bb, 0x105bc, 1, -39},  {0x10cc0, 0x10cf2, 1, -64}, {0x118c0, 0x118df, 1, -32},
     {0x16e60, 0x16e7f, 1, -32},  {0x1e922, 0x1e943, 1, -34},
 };
-const size_t unicode_upper_runs_count = sizeof unicode_upper_runs / sizeof unicode_upper_runs[0];
+const size_t template_upper_runs_count = sizeof template_upper_runs / sizeof template_upper_runs[0];
 
 const struct unicode_special unicode_upper_specials[] = {
     {0xdf, {0x53, 0x53}},
@@ -512,7 +512,7 @@ const struct unicode_special unicode_upper_specials[] = {
 const size_t unicode_upper_specials_count =
     sizeof unicode_upper_specials / sizeof unicode_upper_specials[0];
 
-const struct unicode_run unicode_lower_runs[] = {
+const struct unicode_run template_lower_runs[] = {
     {0x41, 0x5a, 1, 32},         {0xc0, 0xd6, 1, 32},         {0xd8, 0xde, 1, 32},
     {0x100, 0x12e, 2, 1},        {0x132, 0x136, 2, 1},        {0x139, 0x147, 2, 1},
     {0x14a, 0x176, 2, 1},        {0x178, 0x178, 1, -121},     {0x179, 0x17d, 2, 1},
@@ -575,7 +575,7 @@ const struct unicode_run unicode_lower_runs[] = {
     {0x10c80, 0x10cb2, 1, 64},   {0x118a0, 0x118bf, 1, 32},   {0x16e40, 0x16e5f, 1, 32},
     {0x1e900, 0x1e921, 1, 34},
 };
-const size_t unicode_lower_runs_count = sizeof unicode_lower_runs / sizeof unicode_lower_runs[0];
+const size_t template_lower_runs_count = sizeof template_lower_runs / sizeof template_lower_runs[0];
 
 const struct unicode_special unicode_lower_specials[] = {
     {0x130, {0x69, 0x307}},
@@ -583,7 +583,7 @@ const struct unicode_special unicode_lower_specials[] = {
 const size_t unicode_lower_specials_count =
     sizeof unicode_lower_specials / sizeof unicode_lower_specials[0];
 
-const struct unicode_run unicode_title_runs[] = {
+const struct unicode_run template_title_runs[] = {
     {0x1c4, 0x1c4, 1, 1},   {0x1c5, 0x1c5, 1, 0},   {0x1c6, 0x1c6, 1, -1},  {0x1c7, 0x1c7, 1, 1},
     {0x1c8, 0x1c8, 1, 0},   {0x1c9, 0x1c9, 1, -1},  {0x1ca, 0x1ca, 1, 1},   {0x1cb, 0x1cb, 1, 0},
     {0x1cc, 0x1cc, 1, -1},  {0x1f1, 0x1f1, 1, 1},   {0x1f2, 0x1f2, 1, 0},   {0x1f3, 0x1f3, 1, -1},
@@ -592,7 +592,7 @@ const struct unicode_run unicode_title_runs[] = {
     {0x1fb3, 0x1fb3, 1, 9}, {0x1fbc, 0x1fbc, 1, 0}, {0x1fc3, 0x1fc3, 1, 9}, {0x1fcc, 0x1fcc, 1, 0},
     {0x1ff3, 0x1ff3, 1, 9}, {0x1ffc, 0x1ffc, 1, 0},
 };
-const size_t unicode_title_runs_count = sizeof unicode_title_runs / sizeof unicode_title_runs[0];
+const size_t template_title_runs_count = sizeof template_title_runs / sizeof template_title_runs[0];
 
 const struct unicode_special unicode_title_specials[] = {
     {0xdf, {0x53, 0x73}},         {0x587, {0x535, 0x582}},         {0x1fb2, {0x1fba, 0x345}},

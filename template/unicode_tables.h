@@ -21,8 +21,8 @@ struct unicode_special {
 extern const struct unicode_range unicode_unprintable[], unicode_cased[], unicode_case_ignorable[];
 extern const size_t unicode_unprintable_count, unicode_cased_count, unicode_case_ignorable_count;
 // What is not in `title` becomes its upper case.
-extern const struct unicode_run unicode_upper_runs[], unicode_lower_runs[], unicode_title_runs[];
-extern const size_t unicode_upper_runs_count, unicode_lower_runs_count, unicode_title_runs_count;
+extern const struct unicode_run template_upper_runs[], template_lower_runs[], template_title_runs[];
+extern const size_t template_upper_runs_count, template_lower_runs_count, template_title_runs_count;
 extern const struct unicode_special unicode_upper_specials[], unicode_lower_specials[],
     unicode_title_specials[];
 extern const size_t unicode_upper_specials_count, unicode_lower_specials_count,

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errmsg *msg) {
+enum err text_decoder_parse(const cJSON *json, struct text_decoder *out, struct errmsg *msg) {
     const char *type, *prefix;
     *out = (struct text_decoder){0};
     if (!json)
@@ -37,12 +37,12 @@ enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errms
     return out->prefix ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for the decoder");
 }
 
-void decoder_free(struct text_decoder *d) {
+void text_decoder_free(struct text_decoder *d) {
     mem_free(d->prefix);
     *d = (struct text_decoder){0};
 }
 
-void decoder_describe(const struct text_decoder *d, struct buf *out) {
+void text_decoder_describe(const struct text_decoder *d, struct buf *out) {
     if (d->kind == DECODER_NONE)
         buf_puts(out, "none");
     else if (d->kind == DECODER_BYTE_LEVEL)
@@ -66,8 +66,8 @@ static void replace(struct buf *b, const char *from, const char *to) {
     b->len = put;
 }
 
-void decoder_append(const struct text_decoder *d, const char *piece, size_t index, struct buf *work,
-                    struct buf *out) {
+void text_decoder_append(const struct text_decoder *d, const char *piece, size_t index,
+                         struct buf *work, struct buf *out) {
     if (d->kind == DECODER_NONE) {
         buf_puts(out, index ? " " : "");
         buf_puts(out, piece);

@@ -18,13 +18,14 @@ struct text_decoder {
 };
 
 // json is NULL for `null`. ERR_UNSUPPORTED, ERR_INVALID, ERR_NOMEM; free it in either case.
-enum err decoder_parse(const cJSON *json, struct text_decoder *out, struct errmsg *msg) MUST_CHECK;
-void decoder_free(struct text_decoder *d);
-void decoder_describe(const struct text_decoder *d, struct buf *out);
+enum err text_decoder_parse(const cJSON *json, struct text_decoder *out,
+                            struct errmsg *msg) MUST_CHECK;
+void text_decoder_free(struct text_decoder *d);
+void text_decoder_describe(const struct text_decoder *d, struct buf *out);
 
 // Appends one piece, the index-th of those decoded; work is scratch. With DECODER_BYTE_LEVEL these
 // are raw bytes, whatever the index. Failure shows in out->failed.
-void decoder_append(const struct text_decoder *d, const char *piece, size_t index, struct buf *work,
-                    struct buf *out);
+void text_decoder_append(const struct text_decoder *d, const char *piece, size_t index,
+                         struct buf *work, struct buf *out);
 
 #endif

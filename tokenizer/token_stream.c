@@ -20,7 +20,7 @@ enum err token_bytes_fill(struct tokenizer *t) {
         const char *piece = spelling(t, (int32_t)id);
         b->at[id] = (uint32_t)b->blob.len;
         if (piece)
-            decoder_append(&t->decoder, piece, 1, &work, &b->blob);
+            text_decoder_append(&t->decoder, piece, 1, &work, &b->blob);
     }
     buf_free(&work);
     if (!b->at || b->blob.failed || b->blob.len > UINT32_MAX)
@@ -120,7 +120,7 @@ void token_stream_end(struct token_stream *s, struct buf *out) {
 // The first token of all, which a decoder may treat in another way than those behind it.
 static void put_first(struct token_stream *s, int32_t id, struct buf *out) {
     struct buf work = {0};
-    decoder_append(&s->tokenizer->decoder, spelling(s->tokenizer, id), 0, &work, out);
+    text_decoder_append(&s->tokenizer->decoder, spelling(s->tokenizer, id), 0, &work, out);
     buf_free(&work);
 }
 

@@ -16,7 +16,7 @@ void tokenizer_free(struct tokenizer *t) {
     token_bytes_free(&t->bytes);
     added_tokens_free(&t->added);
     postprocess_free(&t->postprocess);
-    decoder_free(&t->decoder);
+    text_decoder_free(&t->decoder);
     mem_free(t);
 }
 
@@ -104,7 +104,7 @@ static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokeniz
     if (!e)
         e = postprocess_parse(json_get(root, "post_processor"), &t->postprocess, msg);
     if (!e)
-        e = decoder_parse(json_get(root, "decoder"), &t->decoder, msg);
+        e = text_decoder_parse(json_get(root, "decoder"), &t->decoder, msg);
     if (!e)
         e = check_parts(t, msg);
     if (!e)
@@ -272,6 +272,6 @@ void tokenizer_describe(const struct tokenizer *t, struct buf *out) {
     buf_puts(out, ", two ");
     describe_template(t, &t->postprocess.pair, out);
     buf_puts(out, "\ndecoder: ");
-    decoder_describe(&t->decoder, out);
+    text_decoder_describe(&t->decoder, out);
     buf_puts(out, "\n");
 }
