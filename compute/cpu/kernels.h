@@ -107,6 +107,7 @@ struct cpu_kernels {
 
     // What this set can do at most, for peak.h: multiply-adds on registers, and reading memory.
     double (*probe_fma)(size_t rounds);            // returns the floating point operations done
+    double (*probe_dot)(size_t rounds);            // the same of int8 products
     float (*probe_read)(const float *p, size_t n); // n a multiple of 256; returns what it summed
 };
 

@@ -25,5 +25,6 @@ const struct cpu_kernels kernels_avx2 = {
     .convert = convert,
     .causal = &causal_avx2,
     .probe_fma = probe_fma,
+    .probe_dot = probe_dot,
     .probe_read = probe_read,
 };

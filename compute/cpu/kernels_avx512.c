@@ -25,5 +25,6 @@ const struct cpu_kernels kernels_avx512 = {
     .convert = convert,
     .causal = &causal_avx512,
     .probe_fma = probe_fma,
+    .probe_dot = probe_dot,
     .probe_read = probe_read,
 };

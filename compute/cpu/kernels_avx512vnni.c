@@ -25,5 +25,6 @@ const struct cpu_kernels kernels_avx512vnni = {
     .convert = convert,
     .causal = &causal_generic,
     .probe_fma = probe_fma,
+    .probe_dot = probe_dot,
     .probe_read = probe_read,
 };

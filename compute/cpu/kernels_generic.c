@@ -211,6 +211,16 @@ static double probe_fma(size_t rounds) {
     return (double)rounds * 64 * 2;
 }
 
+static double probe_dot(size_t rounds) {
+    int32_t sum[64] = {0};
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t i = 0; i < 64; i++)
+            sum[i] += (int32_t)(r & 127U) * (int32_t)i;
+    for (size_t i = 0; i < 64; i++)
+        sink = (float)sum[i];
+    return (double)rounds * 64 * 2;
+}
+
 static float probe_read(const float *p, size_t n) {
     float sum[64] = {0};
     for (size_t i = 0; i < n; i += 64)
@@ -238,5 +248,6 @@ const struct cpu_kernels kernels_generic = {
     .convert = convert,
     .causal = &causal_generic,
     .probe_fma = probe_fma,
+    .probe_dot = probe_dot,
     .probe_read = probe_read,
 };

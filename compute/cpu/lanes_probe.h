@@ -27,6 +27,26 @@ static double probe_fma(size_t rounds) {
     return (double)rounds * PROBE_CHAINS * LANES * 2;
 }
 
+static double probe_dot(size_t rounds) {
+    VI w = vi_all8(1), sum[PROBE_CHAINS];
+#pragma GCC unroll 24
+    for (int i = 0; i < PROBE_CHAINS; i++)
+        sum[i] = vi_all32(i);
+    for (size_t r = 0; r < rounds; r++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < PROBE_CHAINS; i++) {
+            sum[i] = vi_dot(sum[i], w, w);
+            __asm__ volatile("" : "+v"(sum[i])); // each round's work must be done
+        }
+    }
+#pragma GCC unroll 24
+    for (int i = 1; i < PROBE_CHAINS; i++)
+        sum[0] = vi_add32(sum[0], sum[i]);
+    volatile float sink = v_sum(v_from_i32(sum[0]));
+    (void)sink;
+    return (double)rounds * PROBE_CHAINS * LANES * 8;
+}
+
 static float probe_read(const float *p, size_t n) {
     VF sum[8];
 #pragma GCC unroll 8

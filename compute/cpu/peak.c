@@ -25,6 +25,12 @@ static void fma_task(void *job, size_t task, int worker) {
     p->flops[task] = p->d->k->probe_fma(FMA_ROUNDS);
 }
 
+static void dot_task(void *job, size_t task, int worker) {
+    (void)worker;
+    struct probe *p = job;
+    p->flops[task] = p->d->k->probe_dot(FMA_ROUNDS);
+}
+
 static void read_task(void *job, size_t task, int worker) {
     (void)worker;
     struct probe *p = job;
@@ -36,13 +42,13 @@ static size_t probe_threads(const struct cpu_device *d) {
     return n < PROBE_MAX_THREADS ? (size_t)n : PROBE_MAX_THREADS;
 }
 
-double peak_probe_flops(struct device *d) {
+static double probe_rate(struct device *d, pool_fn *task) {
     struct probe p = {.d = (struct cpu_device *)d};
     size_t threads = probe_threads(p.d);
     double best = 0;
     for (int i = 0; i < TRIES; i++) {
         int64_t start = clock_now_us();
-        pool_run(p.d->pool, threads, fma_task, &p);
+        pool_run(p.d->pool, threads, task, &p);
         double us = (double)(clock_now_us() - start), flops = 0;
         for (size_t t = 0; t < threads; t++)
             flops += p.flops[t];
@@ -51,6 +57,9 @@ double peak_probe_flops(struct device *d) {
     }
     return best;
 }
+
+double peak_probe_flops(struct device *d) { return probe_rate(d, fma_task); }
+double peak_probe_int8(struct device *d) { return probe_rate(d, dot_task); }
 
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) {
     struct probe p = {.d = (struct cpu_device *)d};

@@ -15,5 +15,6 @@ struct peak {
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) MUST_CHECK;
 // The multiply-adds only: a few milliseconds, to be asked again beside each timing.
 double peak_probe_flops(struct device *d);
+double peak_probe_int8(struct device *d); // of 8-bit integers
 
 #endif
