@@ -117,6 +117,22 @@ enum err pooler_load(const char *folder, size_t hidden, int mode_override, struc
     return e;
 }
 
+enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
+                      struct pooler **out, struct errmsg *msg) {
+    struct pooler *p = *out = mem_calloc(1, sizeof *p);
+    if (!p)
+        return err_set(msg, ERR_NOMEM, "no memory for pooling");
+    *p = (struct pooler){.device = d,
+                         .hidden = hidden,
+                         .dim = hidden,
+                         .include_prompt = true,
+                         .normalizes = normalizes,
+                         .modes = {mode},
+                         .mode_count = 1};
+    name_modes(p);
+    return ERR_OK;
+}
+
 void pooler_free(struct pooler *p) {
     if (!p)
         return;

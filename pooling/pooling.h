@@ -20,6 +20,9 @@ struct pooler;
 // takes a plain transformers folder. mode_override -1: the folder's; else an enum pool_mode.
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) MUST_CHECK;
+// Without a folder: one mode over vectors of `hidden`. ERR_NOMEM.
+enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
+                      struct pooler **out, struct errmsg *msg) MUST_CHECK;
 void pooler_free(struct pooler *p);                   // NULL is fine
 size_t pooler_dim(const struct pooler *p);            // of the vectors it gives
 bool pooler_normalizes(const struct pooler *p);       // a Normalize module is there

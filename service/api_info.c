@@ -23,7 +23,7 @@ static void put_model(const struct api_request *q, const struct model *m, struct
                "\"max_input_length\":%zu,\"dtype\":\"float32\",\"architecture\":",
                (long long)metrics_started_wall_s(q->service->metrics), task_name(m->task),
                m->max_length);
-    put_string(out, m->config.architecture);
+    put_string(out, model_architecture(m));
     if (m->task == TASK_EMBED)
         buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim,
                    pooler_mode_name(m->pooler));

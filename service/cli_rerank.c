@@ -9,6 +9,7 @@
 #include "service/cli.h"
 #include "service/cli_engine.h"
 #include "service/lines.h"
+#include "service/pair.h"
 #include "service/progress.h"
 #include "service/prompt.h"
 #include "service/render.h"
@@ -93,13 +94,12 @@ static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct
 static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct text text,
                                 struct encoding *out, int32_t *skip, struct errmsg *msg) {
     struct run *r = ctx;
-    const struct encode_options bare = {.truncate = TRUNCATE_NONE};
     *skip = 0;
     if (r->by_cosine)
         return encode_single(r, s, text, out, skip, msg);
-    const struct tokenizer *t = r->engine.model->tokenizer;
-    enum err e = tokenizer_encode(t, s, text, NULL, &bare, &r->document, msg);
-    return e ? e : tokenizer_assemble(t, &r->query, &r->document, &r->encode, out, msg);
+    const struct model *m = r->engine.model;
+    enum err e = pair_encode_document(m, s, text, &r->joined, &r->document, msg);
+    return e ? e : pair_assemble(m, &r->query, &r->document, &r->encode, out, msg);
 }
 
 static enum err keep_document(struct run *r, struct text text, float score, struct errmsg *msg) {
@@ -189,13 +189,12 @@ static enum err read_native_activation(struct run *r, struct errmsg *msg) {
 
 static enum err tokenize_query(struct run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
-    const struct encode_options bare = {.truncate = TRUNCATE_NONE};
     struct tokenizer_scratch *s;
     enum err e = tokenizer_scratch_new(m->tokenizer, &s);
     if (e)
         return err_set(msg, e, "no memory for the tokenizer");
     struct text query = {r->o->query, strlen(r->o->query)};
-    e = tokenizer_encode(m->tokenizer, s, query, NULL, &bare, &r->query, msg);
+    e = pair_encode_query(m, s, query, &r->joined, &r->query, msg);
     tokenizer_scratch_free(s);
     return e ? e : prompt_check_query(m, r->query.len, msg);
 }

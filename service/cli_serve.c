@@ -145,7 +145,7 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
         for (size_t i = 0; i < s->model_count; i++) {
             const struct model *m = s->models[i];
             printf("model %s: %s, %s, %zu tokens at most, %zu MiB of weights, from %s\n", m->name,
-                   task_name(m->task), m->config.architecture, m->max_length, m->weight_bytes >> 20,
+                   task_name(m->task), model_architecture(m), m->max_length, m->weight_bytes >> 20,
                    m->path);
         }
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);

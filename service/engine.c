@@ -39,6 +39,8 @@ enum err engine_init(struct engine *e, struct device *d, struct model *const *mo
                      size_t batch_tokens, struct errmsg *msg) {
     *e = (struct engine){.device = d, .batch_tokens = batch_tokens, .max_tokens = batch_tokens};
     for (size_t i = 0; i < n; i++) {
+        if (models[i]->task == TASK_GENERATE)
+            continue;
         if (models[i]->max_length > e->max_tokens)
             e->max_tokens = models[i]->max_length;
         if (models[i]->dim > e->max_dim)
@@ -114,7 +116,7 @@ enum err engine_warm_up(struct engine *e, const struct model *m, size_t tokens,
     if (tokens > m->max_length)
         tokens = m->max_length;
     for (size_t i = 0; i < tokens; i++) {
-        slot->ids[i] = (int32_t)(i % m->config.vocab);
+        slot->ids[i] = (int32_t)(i % model_vocab(m));
         slot->type_ids[i] = 0;
         slot->positions[i] = (int32_t)i;
     }

@@ -1,8 +1,10 @@
 // See model.h.
-#include "service/model.h"
+#include "service/model_internal.h"
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "service/pair.h"
+#include "weights/gguf.h"
 
 #include <string.h>
 
@@ -14,13 +16,15 @@ const char *task_name(enum task t) {
         return "rerank";
     case TASK_CLASSIFY:
         return "classify";
+    case TASK_GENERATE:
+        return "generate";
     case TASK_COUNT:
         break;
     }
     return "?";
 }
 
-// The part of a path behind its last slash, trailing slashes apart.
+// The part of a path behind its last slash, trailing slashes apart, without ".gguf".
 static char *folder_name(const char *path) {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
@@ -28,6 +32,8 @@ static char *folder_name(const char *path) {
     size_t begin = end;
     while (begin > 0 && path[begin - 1] != '/')
         begin--;
+    if (end - begin > 5 && strncmp(path + end - 5, ".gguf", 5) == 0)
+        end -= 5;
     return mem_strndup(path + begin, end - begin);
 }
 
@@ -41,104 +47,26 @@ static enum err set_names(struct model *m, const struct model_options *o, struct
     return ERR_OK;
 }
 
-// What the model is for: what its head says, unless the options name something else it can do. A
-// classifier's hidden states can be pooled too, but its folder says nothing of how, so it may not
-// be asked to embed.
-static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    enum task own = TASK_EMBED;
-    if (m->config.classification)
-        own = m->config.labels == 1 ? TASK_RERANK : TASK_CLASSIFY;
-    m->task = o->task >= 0 ? (enum task)o->task : own;
-    bool both = own == TASK_RERANK && m->task == TASK_CLASSIFY; // one label can be classified
-    if (m->task != own && !both)
-        return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
-                       task_name(own), m->config.architecture, task_name(m->task));
-    return ERR_OK;
-}
-
-// The least of what the folder's files say, the position table and the options: a limit
-// cannot be raised above what the model was made for.
-static void choose_length(struct model *m, const struct model_options *o) {
-    m->max_length = m->config.max_positions;
-    if (m->st.max_length && m->st.max_length < m->max_length)
-        m->max_length = m->st.max_length;
-    if (o->max_length && o->max_length < m->max_length)
-        m->max_length = o->max_length;
-}
-
-// Binds weights to the device; the files are let go behind it.
-static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    struct weights *w;
-    enum err e = weights_open(m->path, &w, msg);
+enum err model_load_tokenizer(struct model *m, size_t vocab, struct errmsg *msg) {
+    if (!gguf_is_file(m->path))
+        return tokenizer_load(m->path, vocab, &m->tokenizer, msg);
+    struct gguf *g;
+    enum err e = gguf_open(m->path, &g, msg);
     if (e)
         return e;
-    e = encoder_load(w, &m->config, m->device, &m->encoder, msg);
-    if (!e && m->config.classification)
-        e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
-                            msg);
-    if (!e)
-        e = weights_check_all_taken(w, msg);
-    weights_close(w);
-    if (!e && !m->config.classification)
-        e = pooler_load(m->path, m->config.hidden, o->pool_mode, m->device, &m->pooler, msg);
-    return e;
-}
-
-// do_lower_case asks for lowering before the tokenizer's own normalizer, which changes nothing
-// where that lowers too, as every uncased model's does. A cased tokenizer under it is refused.
-static enum err check_lower_case(const struct model *m, struct errmsg *msg) {
-    if (!m->st.do_lower_case)
-        return ERR_OK;
-    struct tokenizer_scratch *scratch;
-    enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
-    if (e)
-        return err_set(msg, e, "%s: no memory", m->path);
-    static const char upper[] = "LOWER Case", lower[] = "lower case";
-    struct encoding a = {0}, b = {0};
-    struct encode_options plain = {.truncate = TRUNCATE_NONE};
-    e = tokenizer_encode(m->tokenizer, scratch, (struct text){upper, sizeof upper - 1}, NULL,
-                         &plain, &a, msg);
-    if (!e)
-        e = tokenizer_encode(m->tokenizer, scratch, (struct text){lower, sizeof lower - 1}, NULL,
-                             &plain, &b, msg);
-    if (!e && (a.len != b.len || memcmp(a.ids, b.ids, a.len * sizeof *a.ids) != 0))
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "%s/sentence_bert_config.json: do_lower_case with a tokenizer that keeps case",
-                    m->path);
-    encoding_free(&a);
-    encoding_free(&b);
-    tokenizer_scratch_free(scratch);
+    e = tokenizer_load_gguf(g, vocab, &m->tokenizer, msg);
+    gguf_close(g);
     return e;
 }
 
 static enum err load(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    if (!file_is_dir(o->path))
-        return err_set(msg, ERR_NOT_FOUND, "%s: not a model folder", o->path);
+    if (!file_is_dir(o->path) && !gguf_is_file(o->path))
+        return err_set(msg, ERR_NOT_FOUND, "%s: neither a model folder nor a GGUF file", o->path);
     enum err e = set_names(m, o, msg);
-    if (!e)
-        e = model_config_load(m->path, &m->config, msg);
-    if (!e)
-        e = st_config_load(m->path, m->config.max_positions, &m->st, msg);
-    if (!e)
-        e = choose_task(m, o, msg);
     if (e)
         return e;
-    choose_length(m, o);
-    e = tokenizer_load(m->path, m->config.vocab, &m->tokenizer, msg);
-    if (!e)
-        e = check_lower_case(m, msg);
-    if (!e)
-        e = bind(m, o, msg);
-    if (e)
-        return e;
-    size_t special = tokenizer_special_count(m->tokenizer, m->task != TASK_EMBED);
-    if (m->max_length <= special)
-        return err_set(msg, ERR_INVALID,
-                       "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
-                       m->max_length, special);
-    m->dim = m->pooler ? pooler_dim(m->pooler) : m->config.labels;
-    m->weight_bytes = encoder_weight_bytes(m->encoder);
-    return ERR_OK;
+    return decoder_config_is_decoder(m->path) ? model_load_decoder(m, o, msg)
+                                              : model_load_encoder(m, o, msg);
 }
 
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
@@ -148,6 +76,8 @@ enum err model_load(const struct model_options *options, struct device *d, struc
     if (!m)
         return err_set(msg, ERR_NOMEM, "%s: no memory", options->path);
     m->device = d;
+    m->yes_id = m->no_id = -1;
+    pthread_mutex_init(&m->grammar_mutex, NULL);
     enum err e = load(m, options, msg);
     if (e) {
         model_free(m);
@@ -163,6 +93,15 @@ void model_free(struct model *m) {
     score_head_free(m->head);
     pooler_free(m->pooler);
     encoder_free(m->encoder);
+    decoder_free(m->decoder);
+    generation_config_free(&m->generation);
+    template_free(m->chat_template);
+    template_free(m->tool_template);
+    grammar_vocab_free(m->grammar_vocab);
+    if (m->frame)
+        pair_frame_free(m->frame);
+    mem_free(m->frame);
+    pthread_mutex_destroy(&m->grammar_mutex);
     tokenizer_free(m->tokenizer);
     st_config_free(&m->st);
     model_config_free(&m->config);
@@ -173,19 +112,72 @@ void model_free(struct model *m) {
 }
 
 size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs) {
-    return encoder_workspace_bytes(m->encoder, tokens) +
-           (m->pooler ? pooler_workspace_bytes(m->pooler, seqs)
-                      : score_head_workspace_bytes(m->head, seqs));
+    size_t pooled = m->pooler ? pooler_workspace_bytes(m->pooler, seqs)
+                    : m->head ? score_head_workspace_bytes(m->head, seqs)
+                              : model_yes_no_bytes(m, seqs);
+    if (m->encoder)
+        return encoder_workspace_bytes(m->encoder, tokens) + pooled;
+    if (m->task == TASK_GENERATE)
+        return 0; // its steps have workspaces of their own
+    return decoder_workspace_bytes(m->decoder, tokens, m->pooler ? 0 : seqs) + pooled;
 }
 
 enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,
                    bool normalize, struct arena *ws, const struct forward_hooks *hooks, float *out,
                    struct errmsg *msg) {
     arena_reset(ws);
-    struct mat hidden = encoder_forward(m->encoder, b, ws, hooks);
+    struct mat hidden = m->encoder ? encoder_forward(m->encoder, b, ws, hooks)
+                                   : decoder_encode(m->decoder, b, ws, hooks);
     struct mat rows = m->pooler ? pooler_apply(m->pooler, hidden, b, skip, normalize, ws)
-                                : score_head_apply(m->head, hidden, b, ws);
+                      : m->head ? score_head_apply(m->head, hidden, b, ws)
+                                : model_yes_no(m, hidden, b, ws);
     if (rows.data)
         m->device->ops->read(m->device, rows, out);
     return device_sync(m->device, msg);
+}
+
+bool model_is_end(const struct model *m, int32_t id) {
+    for (size_t i = 0; i < m->generation.eos_count; i++)
+        if (m->generation.eos_ids[i] == id)
+            return true;
+    return false;
+}
+
+// Tokens that stand for themselves in a text; what only steers the model is none.
+static enum err make_grammar_vocab(struct model *m, struct errmsg *msg) {
+    size_t n = m->decoder_config.vocab;
+    struct grammar_token *tokens = mem_calloc(n, sizeof *tokens);
+    if (!tokens)
+        return err_set(msg, ERR_NOMEM, "no memory for a grammar's vocabulary");
+    for (size_t i = 0; i < n; i++) {
+        if (model_is_end(m, (int32_t)i) || tokenizer_token_is_special(m->tokenizer, (int32_t)i))
+            continue;
+        struct text bytes = tokenizer_token_bytes(m->tokenizer, (int32_t)i);
+        tokens[i] = (struct grammar_token){bytes.bytes, bytes.len};
+    }
+    enum err e = grammar_vocab_new(tokens, n, m->generation.eos_ids, m->generation.eos_count,
+                                   &m->grammar_vocab, msg);
+    mem_free(tokens);
+    return e;
+}
+
+enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
+                             struct errmsg *msg) {
+    pthread_mutex_lock(&m->grammar_mutex);
+    enum err e = m->grammar_vocab ? ERR_OK : make_grammar_vocab(m, msg);
+    *out = m->grammar_vocab;
+    pthread_mutex_unlock(&m->grammar_mutex);
+    return e;
+}
+
+size_t model_vocab(const struct model *m) {
+    return m->encoder ? m->config.vocab : m->decoder_config.vocab;
+}
+
+const char *model_architecture(const struct model *m) {
+    return m->encoder ? m->config.architecture : m->decoder_config.architecture;
+}
+
+size_t model_layers(const struct model *m) {
+    return m->encoder ? m->config.layers : m->decoder_config.layers;
 }

@@ -16,6 +16,8 @@
 #include "weights/model_config.h"
 #include "weights/st_config.h"
 
+#include <pthread.h>
+
 enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
 // --dtype. AUTO: block types meet int8 activations, everything else is computed in f32.
@@ -50,7 +52,12 @@ struct model {
     struct template *chat_template; // NULL: the model has none, or TASK_GENERATE is not its task
     struct template *tool_template; // for requests with tools; NULL: the same
     struct errmsg template_msg;     // why chat_template is NULL
-    int32_t yes_id, no_id;          // a decoder's TASK_RERANK
+    // Of a decoder's TASK_RERANK.
+    int32_t yes_id, no_id;
+    struct pair_frame *frame;            // pair.h
+    bool narrow;                         // some weights of a decoder are not f32
+    pthread_mutex_t grammar_mutex;       // guards grammar_vocab
+    struct grammar_vocab *grammar_vocab; // by model_grammar_vocab
     struct device *device;
     size_t weight_bytes;
 };
@@ -63,6 +70,9 @@ const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
 // The vocabulary as grammars want it, made at first need and then the model's. Any thread.
 enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) MUST_CHECK;
+size_t model_vocab(const struct model *m);
+size_t model_layers(const struct model *m);
+const char *model_architecture(const struct model *m);
 bool model_is_end(const struct model *m, int32_t id); // an end-of-generation token
 
 // Workspace bytes for one forward of at most this many tokens and sequences.

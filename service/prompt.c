@@ -1,6 +1,8 @@
 // See prompt.h.
 #include "service/prompt.h"
 
+#include "service/pair.h"
+
 #include <string.h>
 
 static const char *const query_names[] = {"query", "search_query", "retrieval.query"};
@@ -78,7 +80,7 @@ size_t prompt_skip(size_t left_out, const struct encoding *e) {
 }
 
 enum err prompt_check_query(const struct model *m, size_t query_tokens, struct errmsg *msg) {
-    size_t taken = query_tokens + tokenizer_special_count(m->tokenizer, true);
+    size_t taken = query_tokens + pair_special_count(m);
     if (taken + PROMPT_MIN_DOCUMENT <= m->max_length)
         return ERR_OK;
     return err_set(msg, ERR_INVALID,

@@ -1,7 +1,8 @@
 // See scheduler.h. Two lists of jobs (lanes) under one mutex; one engine thread that cuts batches
-// from them. A bulk forward calls pause() between the parts of a layer, where waiting interactive
-// batches run to their end in the other slot; so interactive work waits for a fraction of a layer,
-// and a bulk batch is never computed twice.
+// from them and has the generators compute their steps. A bulk forward calls pause() between the
+// parts of a layer, where waiting interactive batches run to their end in the other slot, and steps
+// of generators in their own workspaces; a step lets interactive batches pass in the same way. So
+// interactive work waits for a fraction of a layer, and nothing is ever computed twice.
 #include "service/scheduler.h"
 
 #include "base/clock.h"
@@ -9,6 +10,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "service/engine.h"
+#include "service/generators.h"
 
 #include <string.h>
 
@@ -30,11 +32,12 @@ struct lane_queue {
 struct scheduler {
     struct scheduler_options options;
     struct engine engine;
+    struct generators generators;
     pthread_t thread;
     pthread_mutex_t mutex; // guards everything below but what is marked
     pthread_cond_t wake;   // work came, or draining/stopping changed
     pthread_cond_t ready;  // the warm-up ended
-    pthread_cond_t empty;  // held_tokens came to 0
+    pthread_cond_t empty;  // nothing is held and no generation runs
     struct lane_queue lanes[LANE_COUNT];
     atomic_size_t interactive_waiting; // jobs in the interactive lane; read without the mutex
     size_t held_tokens;                // reserved or queued and not yet computed
@@ -108,7 +111,7 @@ static void ended_call(struct ended *list) {
 // Mutex held.
 static void give_back(struct scheduler *s, size_t tokens) {
     s->held_tokens -= tokens;
-    if (s->held_tokens == 0)
+    if (s->held_tokens == 0 && !generators_busy(&s->generators))
         pthread_cond_broadcast(&s->empty);
 }
 
@@ -305,21 +308,64 @@ static bool run_one(struct scheduler *s, enum lane lane) {
     return true;
 }
 
-static void pause_bulk(void *ctx) {
+// What runs inside a set-aside forward syncs the device: what that one has recorded is kept out.
+struct set_aside {
+    enum err failed;
+    struct errmsg held;
+};
+
+static struct set_aside set_aside(struct scheduler *s) {
+    struct set_aside a = {0};
+    a.failed = device_sync(s->options.device, &a.held);
+    return a;
+}
+
+static void take_up(struct scheduler *s, const struct set_aside *a) {
+    if (a->failed)
+        device_fail(s->options.device, a->failed, "%s", a->held.text);
+}
+
+static void pause_step(void *ctx) {
     struct scheduler *s = ctx;
     if (atomic_load_explicit(&s->interactive_waiting, memory_order_relaxed) == 0)
         return;
+    struct set_aside a = set_aside(s);
+    while (atomic_load(&s->interactive_waiting) && run_one(s, LANE_INTERACTIVE))
+        ;
+    take_up(s, &a);
+}
+
+// One step of a generator. False: there was none to compute.
+static bool run_step(struct scheduler *s) {
+    if (!generators_busy(&s->generators))
+        return false;
+    struct forward_hooks hooks = {.pause = pause_step, .ctx = s};
+    bool any = generators_step(&s->generators, &hooks);
+    lap(s, LANE_INTERACTIVE);
+    if (!generators_busy(&s->generators)) { // scheduler_end may wait for that
+        pthread_mutex_lock(&s->mutex);
+        give_back(s, 0);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return any;
+}
+
+static bool urgent_work_waits(struct scheduler *s) {
+    return atomic_load_explicit(&s->interactive_waiting, memory_order_relaxed) > 0 ||
+           generators_busy(&s->generators);
+}
+
+static void pause_bulk(void *ctx) {
+    struct scheduler *s = ctx;
+    if (!urgent_work_waits(s))
+        return;
     lap(s, LANE_BULK);
-    // the forwards below sync the device: what the set-aside one has recorded is kept out of them
-    struct device *d = s->options.device;
-    struct errmsg held = {0};
-    enum err failed = device_sync(d, &held);
+    struct set_aside a = set_aside(s);
     bool yielded = false;
-    while (atomic_load(&s->interactive_waiting) && !bulk_is_short(s) &&
-           run_one(s, LANE_INTERACTIVE))
+    while (urgent_work_waits(s) && !bulk_is_short(s) &&
+           (run_one(s, LANE_INTERACTIVE) || run_step(s)))
         yielded = true;
-    if (failed)
-        device_fail(d, failed, "%s", held.text);
+    take_up(s, &a);
     if (yielded) {
         pthread_mutex_lock(&s->mutex);
         s->stats.yields++;
@@ -329,17 +375,20 @@ static void pause_bulk(void *ctx) {
 
 static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
     for (size_t i = 0; i < s->options.model_count; i++) {
+        if (s->options.models[i]->task == TASK_GENERATE)
+            continue;
         enum err e = engine_warm_up(&s->engine, s->options.models[i], WARM_UP_TOKENS, msg);
         if (e)
             return e;
     }
-    return ERR_OK;
+    return generators_warm_up(&s->generators, msg);
 }
 
-// Waits until a lane has work; false when the thread must end.
+// Waits until there is work; false when the thread must end.
 static bool wait_for_work(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
-    while (!s->stopping && !s->lanes[LANE_INTERACTIVE].head && !s->lanes[LANE_BULK].head) {
+    while (!s->stopping && !s->lanes[LANE_INTERACTIVE].head && !s->lanes[LANE_BULK].head &&
+           !generators_busy(&s->generators)) {
         int64_t now = clock_now_us();
         atomic_store(&s->heartbeat_us, now);
         thread_cond_wait_until(&s->wake, &s->mutex, now + HEARTBEAT_US);
@@ -370,9 +419,11 @@ static void *engine_thread(void *arg) {
         pthread_mutex_unlock(&s->mutex);
         if (s->bulk_waits && bulk_is_short(s) && run_one(s, LANE_BULK))
             continue;
-        if (!run_one(s, LANE_INTERACTIVE))
+        if (!run_one(s, LANE_INTERACTIVE) && !run_step(s))
             run_one(s, LANE_BULK);
     }
+
+    generators_end(&s->generators, ERR_UNAVAILABLE, "the service is stopping");
 
     struct ended list = {.tail = &list.head};
     pthread_mutex_lock(&s->mutex);
@@ -388,12 +439,15 @@ void scheduler_free(struct scheduler *s) {
     if (!s)
         return;
     engine_free(&s->engine);
+    generators_free(&s->generators);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->ready);
     pthread_cond_destroy(&s->empty);
     pthread_mutex_destroy(&s->mutex);
     mem_free(s);
 }
+
+static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx, tokens); }
 
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
                          struct errmsg *msg) {
@@ -408,11 +462,15 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     enum err e = engine_init(&s->engine, options->device, options->models, options->model_count,
                              s->options.max_batch_tokens, msg);
+    if (!e)
+        e = generators_init(&s->generators, &s->options, release_generation, s, msg);
     if (e) {
+        engine_free(&s->engine);
         mem_free(s);
         return e;
     }
-    s->stats.workspace_bytes = engine_workspace_bytes(&s->engine);
+    s->stats.workspace_bytes =
+        engine_workspace_bytes(&s->engine) + generators_workspace_bytes(&s->generators);
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);
     // conditions can fail by memory alone, and glibc's never do: one check serves the three
@@ -487,6 +545,27 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     ended_call(&list);
 }
 
+void scheduler_generate(struct scheduler *s, struct generation *g) {
+    struct generator *one = generators_find(&s->generators, g->model);
+    if (!one) {
+        scheduler_release(s, g->reserved);
+        g->reserved = 0;
+        g->end = GENERATION_FAILED;
+        g->err = err_set(&g->msg, ERR_UNSUPPORTED, "model '%s' does not generate", g->model->name);
+        g->done(g);
+        return;
+    }
+    generator_submit(one, g);
+    pthread_mutex_lock(&s->mutex);
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+size_t scheduler_context(const struct scheduler *s, const struct model *m) {
+    const struct generator *g = generators_find(&s->generators, m);
+    return g ? generator_context(g) : 0;
+}
+
 void scheduler_drain(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     s->draining = true;
@@ -498,7 +577,8 @@ void scheduler_end(struct scheduler *s, int64_t timeout_us) {
     pthread_mutex_lock(&s->mutex);
     bool ended = s->stopping;
     s->draining = true;
-    while (!ended && s->held_tokens > 0 && thread_cond_wait_until(&s->empty, &s->mutex, until))
+    while (!ended && (s->held_tokens > 0 || generators_busy(&s->generators)) &&
+           thread_cond_wait_until(&s->empty, &s->mutex, until))
         ;
     s->stopping = true;
     pthread_cond_signal(&s->wake);
@@ -519,6 +599,7 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     stats.queued_tokens = s->held_tokens;
     stats.queued_jobs = s->lanes[LANE_INTERACTIVE].jobs + s->lanes[LANE_BULK].jobs;
     pthread_mutex_unlock(&s->mutex);
+    generators_add_stats(&s->generators, &stats.generation);
     stats.heartbeat_us = atomic_load(&s->heartbeat_us);
     stats.busy_us = atomic_load(&s->busy_us);
     return stats;

@@ -99,7 +99,7 @@ enum err service_load_models(struct service *s, struct device *d,
         s->model_count++;
         const struct model *m = s->models[i];
         log_info("model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
-                 m->name, task_name(m->task), m->config.architecture, m->config.layers,
+                 m->name, task_name(m->task), model_architecture(m), model_layers(m),
                  m->max_length, m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
     }
     return check_names(s, msg);

@@ -2,6 +2,7 @@
 #include "service/texts.h"
 
 #include "base/mem.h"
+#include "service/pair.h"
 #include "service/prompt.h"
 
 #include <limits.h>
@@ -176,6 +177,8 @@ static enum err too_long(struct api_error *err, const char *what, size_t at, siz
 
 static size_t length_limit(const struct text_rules *rules) {
     size_t most = rules->model->max_length;
+    if (rules->any_length)
+        return SIZE_MAX;
     return rules->max_length && rules->max_length < most ? rules->max_length : most;
 }
 
@@ -183,8 +186,8 @@ static enum err add_ids(const cJSON *list, const char *name, size_t at,
                         const struct text_rules *rules, struct sequences *out,
                         struct api_error *err) {
     size_t n = 0, vocab = tokenizer_vocab_size(rules->model->tokenizer);
-    if (rules->model->config.vocab < vocab)
-        vocab = rules->model->config.vocab;
+    if (model_vocab(rules->model) < vocab)
+        vocab = model_vocab(rules->model);
     for (const cJSON *id = list->child; id; id = id->next, n++)
         if (id->valuedouble >= (double)vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", name,
@@ -317,8 +320,8 @@ enum err texts_encode_pairs(struct front_worker *w, struct text query, const str
         return no_room(err);
     struct encoding *q = front_worker_encoding(w, 1), *d = front_worker_encoding(w, 2),
                     *joined = front_worker_encoding(w, 0);
-    const struct encode_options bare = {.truncate = TRUNCATE_NONE};
-    enum err e = tokenizer_encode(m->tokenizer, scratch, query, NULL, &bare, q, &err->msg);
+    struct buf *work = front_worker_text(w);
+    enum err e = pair_encode_query(m, scratch, query, work, q, &err->msg);
     if (e)
         return tokenizer_failed(err, e);
     e = prompt_check_query(m, q->len, &err->msg);
@@ -327,7 +330,7 @@ enum err texts_encode_pairs(struct front_worker *w, struct text query, const str
         err->param = "query";
         return e;
     }
-    size_t taken = q->len + tokenizer_special_count(m->tokenizer, true);
+    size_t taken = q->len + pair_special_count(m);
     size_t most = m->max_length;
     if (rules->max_document && rules->max_document < most - taken)
         most = taken + rules->max_document;
@@ -339,9 +342,9 @@ enum err texts_encode_pairs(struct front_worker *w, struct text query, const str
     };
     e = sequences_reserve(out, out->seqs + n, err);
     for (size_t i = 0; i < n && !e; i++) {
-        e = tokenizer_encode(m->tokenizer, scratch, documents[i], NULL, &bare, d, &err->msg);
+        e = pair_encode_document(m, scratch, documents[i], work, d, &err->msg);
         if (!e)
-            e = tokenizer_assemble(m->tokenizer, q, d, &options, joined, &err->msg);
+            e = pair_assemble(m, q, d, &options, joined, &err->msg);
         if (e)
             return tokenizer_failed(err, e);
         if (joined->len > most)

@@ -1,0 +1,373 @@
+// See generator.h. The engine's thread owns the running sequences (oldest first) and the waiting
+// list; what other threads submit goes through an inbox under the mutex.
+#include "service/generator_internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { WARM_UP_TOKENS = 64 };
+
+const struct model *generator_model(const struct generator *g) { return g->model; }
+size_t generator_context(const struct generator *g) { return g->context; }
+size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
+size_t generator_workspace_bytes(const struct generator *g) { return step_engine_bytes(g->steps); }
+
+// ---- making
+
+static size_t block_bytes(const struct model *m, enum dtype dtype) {
+    const struct decoder_config *c = &m->decoder_config;
+    return c->layers * 2 * c->kv_heads * c->head_dim * dtype_size(dtype) * BLOCK_TOKENS;
+}
+
+enum err generator_new(const struct generator_options *options, struct generator **out,
+                       struct errmsg *msg) {
+    *out = NULL;
+    struct model *m = options->model;
+    size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    size_t blocks = options->kv_bytes / block_bytes(m, options->kv_dtype), most;
+    if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / BLOCK_TOKENS)
+        most = INT32_MAX / BLOCK_TOKENS;
+    if (blocks > most)
+        blocks = most;
+    if (blocks < 2)
+        return err_set(
+            msg, ERR_TOO_LARGE,
+            "model '%s': a KV cache of %zu bytes holds no sequence; raise --kv-cache-mib", m->name,
+            options->kv_bytes);
+    struct generator *g = mem_calloc(1, sizeof *g);
+    if (!g)
+        return err_set(msg, ERR_NOMEM, "no memory for the generator of model '%s'", m->name);
+    g->options = *options;
+    g->model = m;
+    g->block_count = blocks;
+    g->context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length;
+    g->inbox_tail = &g->inbox;
+    pthread_mutex_init(&g->mutex, NULL);
+    size_t seqs = options->max_sequences;
+    struct step_options steps = {.block_tokens = BLOCK_TOKENS,
+                                 .blocks = blocks,
+                                 .kv_dtype = options->kv_dtype,
+                                 .max_tokens = CHUNK_TOKENS + seqs + DRAFT_ROWS,
+                                 .max_seqs = seqs,
+                                 .max_logits = seqs + DRAFT_ROWS + SCORED_CHUNK,
+                                 .max_context = g->context + BLOCK_TOKENS};
+    enum err e = step_engine_new(m, &steps, &g->steps, msg);
+    if (!e)
+        e = kv_blocks_new(blocks, BLOCK_TOKENS, &g->blocks, msg);
+    if (!e && !(g->running = mem_calloc(seqs, sizeof(struct sequence *))))
+        e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
+    if (e) {
+        generator_free(g);
+        return e;
+    }
+    g->stats.kv_blocks = blocks;
+    g->stats.kv_bytes = step_engine_kv_bytes(g->steps);
+    *out = g;
+    return ERR_OK;
+}
+
+void generator_free(struct generator *g) {
+    if (!g)
+        return;
+    step_engine_free(g->steps);
+    kv_blocks_free(g->blocks);
+    pthread_mutex_destroy(&g->mutex);
+    mem_free(g->running);
+    mem_free(g);
+}
+
+// ---- ends
+
+void generator_release(struct generator *g, struct sequence *s) {
+    if (s->released)
+        return;
+    s->released = true;
+    size_t tokens = s->g->reserved;
+    s->g->reserved = 0;
+    g->options.release(g->options.ctx, tokens);
+}
+
+// Calls done and frees the sequence, which is in no list any more.
+void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
+                      enum err err, const char *why) {
+    struct generation *n = s->g;
+    int64_t now = clock_now_us();
+    sequence_unplace(s, g->blocks);
+    generator_release(g, s);
+    n->end = end;
+    n->err = err;
+    if (err)
+        err_set(&n->msg, err, "%s", why);
+    n->total_us = now - n->submitted_us;
+    if (n->started_us == 0)
+        n->queue_us = n->total_us;
+    pthread_mutex_lock(&g->mutex);
+    if (err == ERR_OK)
+        g->stats.done++;
+    else if (err == ERR_CANCELLED)
+        g->stats.cancelled++;
+    else if (err == ERR_DEADLINE)
+        g->stats.late++;
+    else
+        g->stats.failed++;
+    pthread_mutex_unlock(&g->mutex);
+    sequence_free(s);
+    atomic_fetch_sub(&g->count, 1);
+    n->done(n);
+}
+
+// What ends a sequence between steps.
+struct ending {
+    enum generation_end end;
+    enum err err;
+    const char *why;
+};
+
+static bool is_over(const struct sequence *s, int64_t now, struct ending *e) {
+    const struct generation *n = s->g;
+    if (atomic_load(&n->cancelled))
+        *e = (struct ending){GENERATION_FAILED, ERR_CANCELLED, "the client is gone"};
+    else if (atomic_load(&n->stop_wanted))
+        *e = (struct ending){GENERATION_STOP, ERR_OK, ""};
+    else if (n->deadline_us && now > n->deadline_us && s->known == n->prompt_len)
+        *e = (struct ending){GENERATION_FAILED, ERR_DEADLINE,
+                             "the request's deadline passed before its first token"};
+    else
+        return false;
+    return true;
+}
+
+// ---- the inbox and the waiting list
+
+void generator_submit(struct generator *g, struct generation *n) {
+    struct sequence *s = NULL;
+    n->submitted_us = clock_now_us();
+    n->started_us = 0;
+    n->err = ERR_OK;
+    enum err e = ERR_OK;
+    if (n->prompt_len == 0 || n->prompt_len + (n->max_tokens > 0) > g->context)
+        e = err_set(&n->msg, ERR_INVALID,
+                    "a prompt of %zu tokens does not fit the context of %zu of model '%s'",
+                    n->prompt_len, g->context, g->model->name);
+    uint64_t owner = g->options.share_prefixes ? 0 : n->owner;
+    if (!e)
+        e = sequence_new(n, g->model->decoder_config.vocab, BLOCK_TOKENS, owner, &s);
+    if (e == ERR_NOMEM)
+        err_set(&n->msg, e, "no memory for a sequence of %zu tokens",
+                n->prompt_len + n->max_tokens);
+    pthread_mutex_lock(&g->mutex);
+    if (!e && g->ended) {
+        e = g->ended;
+        n->msg = g->ended_msg;
+    }
+    if (!e) {
+        atomic_fetch_add(&g->count, 1);
+        s->next = NULL;
+        *g->inbox_tail = s;
+        g->inbox_tail = &s->next;
+    } else {
+        g->stats.failed++;
+    }
+    pthread_mutex_unlock(&g->mutex);
+    if (!e)
+        return;
+    sequence_free(s);
+    g->options.release(g->options.ctx, n->reserved);
+    n->reserved = 0;
+    n->end = GENERATION_FAILED;
+    n->err = e;
+    n->done(n);
+}
+
+// Into the waiting list by age; one that was set aside goes before those that came later.
+static void wait_in_line(struct generator *g, struct sequence *s) {
+    struct sequence **at = &g->waiting;
+    while (*at && (*at)->g->submitted_us <= s->g->submitted_us)
+        at = &(*at)->next;
+    s->next = *at;
+    *at = s;
+    g->waiting_count++;
+}
+
+static void empty_inbox(struct generator *g) {
+    pthread_mutex_lock(&g->mutex);
+    struct sequence *s = g->inbox;
+    g->inbox = NULL;
+    g->inbox_tail = &g->inbox;
+    pthread_mutex_unlock(&g->mutex);
+    for (struct sequence *next; s; s = next) {
+        next = s->next;
+        wait_in_line(g, s);
+    }
+}
+
+void generator_sweep(struct generator *g) {
+    empty_inbox(g);
+    int64_t now = clock_now_us();
+    struct ending e;
+    for (struct sequence **at = &g->waiting; *at;) {
+        struct sequence *s = *at;
+        if (!is_over(s, now, &e)) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->waiting_count--;
+        generator_finish(g, s, e.end, e.err, e.why);
+    }
+}
+
+// ---- joining and leaving
+
+// A running sequence is computing a prefix that `s` would have to compute too: worth waiting for.
+static bool better_later(const struct generator *g, const struct sequence *s) {
+    if (s->scored < s->g->prompt_len)
+        return false;
+    for (size_t i = 0; i < g->running_count; i++) {
+        const struct sequence *r = g->running[i];
+        if (r->prefilled || r->owner != s->owner)
+            continue;
+        size_t common = sequence_common(s, r, BLOCK_TOKENS);
+        if (common > r->computed && common >= 2 * (size_t)BLOCK_TOKENS)
+            return true;
+    }
+    return false;
+}
+
+static void start(struct generator *g, struct sequence *s, int64_t now) {
+    struct generation *n = s->g;
+    size_t at = g->running_count++;
+    while (at > 0 && g->running[at - 1]->g->submitted_us > n->submitted_us) {
+        g->running[at] = g->running[at - 1];
+        at--;
+    }
+    g->running[at] = s;
+    if (n->started_us == 0) {
+        n->started_us = now;
+        n->queue_us = now - n->submitted_us;
+        n->cached_tokens = s->computed;
+        pthread_mutex_lock(&g->mutex);
+        g->stats.prompt_tokens += n->prompt_len;
+        g->stats.cached_tokens += s->computed;
+        pthread_mutex_unlock(&g->mutex);
+    }
+}
+
+static void admit(struct generator *g, int64_t now) {
+    for (struct sequence **at = &g->waiting; *at && g->running_count < g->options.max_sequences;) {
+        struct sequence *s = *at;
+        if (better_later(g, s)) {
+            at = &s->next;
+            continue;
+        }
+        // each running sequence may want another block soon
+        if (!sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count))
+            return; // those behind it wait too: no prompt is passed by for ever
+        *at = s->next;
+        g->waiting_count--;
+        start(g, s, now);
+    }
+}
+
+void generator_leave(struct generator *g, size_t at) {
+    g->running_count--;
+    memmove(&g->running[at], &g->running[at + 1],
+            (g->running_count - at) * sizeof(struct sequence *));
+}
+
+// Sets the youngest sequence aside. False: there is only the one that wants room.
+bool generator_preempt(struct generator *g) {
+    if (g->running_count < 2)
+        return false;
+    struct sequence *s = g->running[g->running_count - 1];
+    generator_leave(g, g->running_count - 1);
+    sequence_unplace(s, g->blocks);
+    s->g->preemptions++;
+    wait_in_line(g, s);
+    pthread_mutex_lock(&g->mutex);
+    g->stats.preemptions++;
+    pthread_mutex_unlock(&g->mutex);
+    return true;
+}
+
+void generator_join(struct generator *g, int64_t now) {
+    generator_sweep(g);
+    struct ending e;
+    for (size_t i = 0; i < g->running_count;) {
+        struct sequence *s = g->running[i];
+        if (is_over(s, now, &e)) {
+            generator_leave(g, i);
+            generator_finish(g, s, e.end, e.err, e.why);
+        } else {
+            i++;
+        }
+    }
+    admit(g, now);
+}
+
+enum err generator_warm_up(struct generator *g, struct errmsg *msg) {
+    static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1};
+    size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
+    int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i % g->model->decoder_config.vocab);
+    size_t count = (n + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = kv_blocks_take(g->blocks);
+    struct step_part part = {.ids = ids,
+                             .count = n,
+                             .blocks = blocks,
+                             .block_count = count,
+                             .wanted = 1,
+                             .sampling = &greedy};
+    struct forward_hooks none = {0};
+    step_clear(g->steps);
+    struct step_part *added = step_add(g->steps, &part);
+    enum err e = step_run(g->steps, &none, msg);
+    if (!e && added->err)
+        e = err_set(msg, added->err, "model '%s' gives logits that are not finite", g->model->name);
+    kv_blocks_release(g->blocks, blocks, count);
+    return e;
+}
+
+void generator_end_all(struct generator *g, enum err err, const char *why) {
+    pthread_mutex_lock(&g->mutex);
+    g->ended = err_set(&g->ended_msg, err, "%s", why);
+    pthread_mutex_unlock(&g->mutex);
+    empty_inbox(g);
+    while (g->running_count > 0) {
+        struct sequence *s = g->running[--g->running_count];
+        generator_finish(g, s, GENERATION_FAILED, err, why);
+    }
+    while (g->waiting) {
+        struct sequence *s = g->waiting;
+        g->waiting = s->next;
+        g->waiting_count--;
+        generator_finish(g, s, GENERATION_FAILED, err, why);
+    }
+}
+
+void generator_add_stats(struct generator *g, struct generation_stats *sum) {
+    pthread_mutex_lock(&g->mutex);
+    const struct generation_stats *a = &g->stats;
+    sum->done += a->done;
+    sum->failed += a->failed;
+    sum->cancelled += a->cancelled;
+    sum->late += a->late;
+    sum->prompt_tokens += a->prompt_tokens;
+    sum->cached_tokens += a->cached_tokens;
+    sum->output_tokens += a->output_tokens;
+    sum->steps += a->steps;
+    sum->preemptions += a->preemptions;
+    sum->drafted += a->drafted;
+    sum->accepted += a->accepted;
+    sum->running += a->running;
+    sum->waiting += a->waiting;
+    sum->kv_blocks += a->kv_blocks;
+    sum->kv_blocks_used += a->kv_blocks_used;
+    sum->kv_blocks_kept += a->kv_blocks_kept;
+    sum->kv_bytes += a->kv_bytes;
+    pthread_mutex_unlock(&g->mutex);
+}

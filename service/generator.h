@@ -1,0 +1,51 @@
+// Continuous batching for one model: sequences join and leave at every step. Role: decides which
+// sequences' tokens the next step computes, and keeps the account of blocks, drafts and logs; the
+// step itself is step.h's, when it runs is the scheduler's.
+// A step holds one token (and its drafts) of every sequence that decodes, and, in what time is left
+// beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence is
+// set aside: its blocks are freed and its tokens computed again later; its log stands.
+// Thread rule: generator_submit, generator_busy, generator_count and the readers from any thread;
+// the rest from the engine's thread.
+#ifndef TRINE_SERVICE_GENERATOR_H
+#define TRINE_SERVICE_GENERATOR_H
+
+#include "service/generation.h"
+#include "service/scheduler.h"
+
+struct generator;
+
+struct generator_options {
+    struct model *model;
+    size_t kv_bytes; // of its cache, at most
+    enum dtype kv_dtype;
+    size_t max_sequences;
+    bool speculate, share_prefixes;
+    // A generation has its first token, or has ended without: gives back what was reserved for it.
+    void (*release)(void *ctx, size_t tokens);
+    void *ctx;
+};
+
+enum err generator_new(const struct generator_options *options, struct generator **out,
+                       struct errmsg *msg) MUST_CHECK;
+void generator_free(struct generator *g); // ended (generator_end_all); NULL is fine
+const struct model *generator_model(const struct generator *g);
+size_t generator_context(const struct generator *g);         // as scheduler_context
+size_t generator_workspace_bytes(const struct generator *g); // KV apart
+
+// Takes a generation over; its done is called at once, on this thread, where it cannot be.
+void generator_submit(struct generator *g, struct generation *generation);
+size_t generator_count(const struct generator *g); // generations it has
+static inline bool generator_busy(const struct generator *g) { return generator_count(g) > 0; }
+
+// Computes one step. False: there was nothing to compute.
+bool generator_step(struct generator *g, const struct forward_hooks *hooks);
+enum err generator_warm_up(struct generator *g, struct errmsg *msg) MUST_CHECK;
+// Looks over those that wait for gone and late ones.
+void generator_sweep(struct generator *g);
+// Ends all with this error; later submissions are refused with it.
+void generator_end_all(struct generator *g, enum err err, const char *why);
+
+// Adds this generator's figures.
+void generator_add_stats(struct generator *g, struct generation_stats *sum);
+
+#endif

@@ -1,0 +1,55 @@
+// What a struct generator is made of. Role: shared by generator.c (who runs: submission, joining,
+// leaving, ends) and generator_step.c (what a step computes, and what becomes of its results).
+#ifndef TRINE_SERVICE_GENERATOR_INTERNAL_H
+#define TRINE_SERVICE_GENERATOR_INTERNAL_H
+
+#include "service/generator.h"
+#include "service/sequence.h"
+#include "service/step.h"
+
+#include <pthread.h>
+
+enum {
+    BLOCK_TOKENS = 32,
+    CHUNK_TOKENS = 256, // of a prompt, in a step without decoding sequences
+    SCORED_CHUNK = 32,  // of a prompt whose logits are wanted
+    DRAFT_ROWS = 16,    // drafted rows of a step, of all sequences
+};
+
+struct generator {
+    struct generator_options options;
+    const struct model *model;
+    struct step_engine *steps;
+    struct kv_blocks *blocks;
+    size_t block_count, context;
+    struct sequence **running; // [max_sequences] oldest first
+    size_t running_count;
+    struct sequence *waiting; // oldest first
+    size_t waiting_count;
+    double decode_us;  // of a step without prompts, lately; 0: not known
+    double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
+    struct {
+        uint64_t output, drafted, accepted; // of the step that is being taken
+    } tally;
+    atomic_size_t count;
+
+    pthread_mutex_t mutex; // guards what is below
+    struct sequence *inbox, **inbox_tail;
+    enum err ended; // ERR_OK: submissions are taken
+    struct errmsg ended_msg;
+    struct generation_stats stats;
+};
+
+// Takes the running sequence at this place out of the list.
+void generator_leave(struct generator *g, size_t at);
+// Sets the youngest sequence aside. False: there is only one.
+bool generator_preempt(struct generator *g);
+// Gives back what was reserved, once.
+void generator_release(struct generator *g, struct sequence *s);
+// Calls done and frees the sequence, which is in no list any more.
+void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
+                      enum err err, const char *why);
+// Ends running and waiting sequences that are over, and lets waiting ones join.
+void generator_join(struct generator *g, int64_t now);
+
+#endif

@@ -1,0 +1,303 @@
+// What a step of a generator computes, and what becomes of its results. See generator.h.
+#include "service/generator_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <string.h>
+
+enum {
+    LEAST_CHUNK = 16,  // of a prompt, beside decoding sequences
+    DRAFTING_SEQS = 4, // more sequences than these share the weights' reading well without
+};
+
+// The part of a decoding step's time that a prompt's chunk may add to it: the gap between two
+// tokens of a stream stays below twice the usual one.
+static const double CHUNK_SHARE = 0.75;
+
+// ---- putting a step together
+
+static void add_part(struct generator *g, struct sequence *s, size_t count, size_t wanted,
+                     bool draws, const int32_t *ids) {
+    const struct generation *n = s->g;
+    struct step_part part = {.ids = ids,
+                             .count = count,
+                             .context = s->computed,
+                             .blocks = s->blocks,
+                             .block_count = s->block_count,
+                             .wanted = wanted,
+                             .top = n->top_logprobs,
+                             .want_logprob = n->want_logprobs,
+                             .ctx = s};
+    if (draws) {
+        part.sampling = &n->sampling;
+        part.history = s->history;
+        part.grammar = n->grammar;
+        part.position = s->known;
+        part.end_ids = g->model->generation.eos_ids;
+        part.end_count = n->ignore_eos ? 0 : g->model->generation.eos_count;
+    } else {
+        part.next = s->tokens + s->computed + 1;
+    }
+    // there is room: a step holds every running sequence's token beside the largest chunk
+    (void)step_add(g->steps, &part);
+}
+
+// Guessed tokens are put behind the known ones, where the drawn ones will be.
+static size_t guess(struct generator *g, struct sequence *s, size_t *rows) {
+    const struct generation *n = s->g;
+    if (!g->options.speculate || g->running_count > DRAFTING_SEQS)
+        return 0;
+    size_t left = n->max_tokens - (s->known - n->prompt_len) - 1; // one is drawn in any case
+    size_t most = left < DRAFT_MAX ? left : DRAFT_MAX;
+    if (most > *rows)
+        most = *rows;
+    if (s->known + most + 1 > g->context)
+        most = g->context - s->known - 1;
+    const int32_t *draft;
+    size_t made = draft_make(&s->draft, s->tokens, s->known, most, &draft);
+    if (made > 0 && !sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known + made))
+        made = 0;
+    memmove(s->tokens + s->known, draft, made * sizeof *draft);
+    *rows -= made;
+    return made;
+}
+
+// One token of every sequence that decodes, oldest first, with what can be guessed behind it.
+static size_t add_decoding(struct generator *g) {
+    size_t added = 0, draft_rows = DRAFT_ROWS;
+    for (size_t i = 0; i < g->running_count; i++) {
+        struct sequence *s = g->running[i];
+        if (!sequence_decodes(s))
+            continue;
+        bool room = false, alone = false;
+        while (!(room = sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known)) && !alone) {
+            bool self = s == g->running[g->running_count - 1];
+            alone = !generator_preempt(g);
+            if (self)
+                break;
+        }
+        if (alone) {
+            generator_leave(g, i--);
+            generator_finish(g, s, GENERATION_LENGTH, ERR_OK, "");
+        }
+        if (!room)
+            continue;
+        size_t made = guess(g, s, &draft_rows);
+        add_part(g, s, 1 + made, 1 + made, true, s->tokens + s->known - 1);
+        added++;
+    }
+    return added;
+}
+
+// The tokens of prompts that this step may compute beside `decoding` sequences.
+static size_t chunk_budget(const struct generator *g, size_t decoding) {
+    if (decoding == 0)
+        return CHUNK_TOKENS;
+    if (g->decode_us <= 0 || g->prefill_us <= 0)
+        return LEAST_CHUNK;
+    double budget = CHUNK_SHARE * g->decode_us / g->prefill_us;
+    return budget < LEAST_CHUNK    ? LEAST_CHUNK
+           : budget > CHUNK_TOKENS ? CHUNK_TOKENS
+                                   : (size_t)budget;
+}
+
+// A chunk of one prompt; returns its tokens.
+static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) {
+    const struct generation *n = s->g;
+    size_t pending = sequence_pending(s), count = pending < budget ? pending : budget;
+    bool ends = count == pending;
+    if (s->computed + 1 < s->scored) { // computed again after being set aside: scored already
+        if (count > s->scored - 1 - s->computed)
+            count = s->scored - 1 - s->computed;
+        add_part(g, s, count, 0, false, s->tokens + s->computed);
+        return count;
+    }
+    if (s->scored <
+        n->prompt_len) { // each row scores the token behind it; the last one draws alone
+        size_t most = n->prompt_len - s->scored;
+        size_t room = step_logits_room(g->steps);
+        count = count < most ? count : most;
+        count = count < SCORED_CHUNK ? count : SCORED_CHUNK;
+        count = count < room ? count : room;
+        if (count > 0)
+            add_part(g, s, count, count, false, s->tokens + s->computed);
+        return count;
+    }
+    bool draws = ends && n->max_tokens > 0;
+    add_part(g, s, count, draws ? 1 : 0, draws, s->tokens + s->computed);
+    return count;
+}
+
+static size_t add_prompts(struct generator *g, size_t budget) {
+    size_t added = 0;
+    for (size_t i = 0; i < g->running_count && added < budget; i++)
+        if (!sequence_decodes(g->running[i]))
+            added += add_chunk(g, g->running[i], budget - added);
+    return added;
+}
+
+// ---- taking a step's results
+
+// Puts a drawn token into the log. False: it ends the generation (and is not in the log).
+static bool log_token(const struct generator *g, struct sequence *s,
+                      const struct sampling_result *r) {
+    struct generation *n = s->g;
+    if (!n->ignore_eos && model_is_end(g->model, r->id))
+        return false;
+    size_t at = s->known - n->prompt_len;
+    n->ids[at] = r->id;
+    if (n->logprobs)
+        n->logprobs[at] = r->logprob;
+    if (n->top) {
+        struct token_logprob *top = n->top + at * n->top_logprobs;
+        for (size_t i = 0; i < n->top_logprobs; i++)
+            top[i] = i < r->top_count ? r->top[i] : (struct token_logprob){-1, 0};
+    }
+    s->tokens[s->known++] = r->id;
+    atomic_store_explicit(&n->produced, at + 1, memory_order_release);
+    return true;
+}
+
+static void take_scores(struct sequence *s, const struct step_part *p) {
+    struct generation *n = s->g;
+    for (size_t i = 0; i < p->drawn; i++) {
+        size_t at = s->computed + i + 1;
+        const struct sampling_result *r = &p->results[i];
+        n->prompt_scores[at] = r->logprob;
+        for (size_t j = 0; n->prompt_top && j < n->top_logprobs; j++)
+            n->prompt_top[at * n->top_logprobs + j] =
+                j < r->top_count ? r->top[j] : (struct token_logprob){-1, 0};
+    }
+    s->scored += p->drawn;
+}
+
+enum after { GOES_ON, ENDS_STOP, ENDS_LENGTH };
+
+static enum after take_draws(struct generator *g, struct sequence *s, const struct step_part *p) {
+    struct generation *n = s->g;
+    size_t made = p->count - p->wanted == 0 && s->prefilled ? p->wanted - 1 : 0;
+    s->computed += p->count - p->wanted + p->drawn;
+    if (made > 0) {
+        draft_learn(&s->draft, made, p->drawn - 1);
+        n->drafted += made;
+        n->accepted += p->drawn - 1;
+        g->tally.drafted += made;
+        g->tally.accepted += p->drawn - 1;
+    }
+    s->prefilled = true;
+    for (size_t i = 0; i < p->drawn; i++) {
+        if (!log_token(g, s, &p->results[i]))
+            return ENDS_STOP;
+        g->tally.output++;
+        if (s->known - n->prompt_len == n->max_tokens || s->known >= g->context)
+            return ENDS_LENGTH;
+    }
+    return GOES_ON;
+}
+
+static void take_part(struct generator *g, size_t running, const struct step_part *p, int64_t now) {
+    struct sequence *s = g->running[running];
+    struct generation *n = s->g;
+    if (p->err) {
+        generator_leave(g, running);
+        generator_finish(g, s, GENERATION_FAILED, p->err,
+                         p->err == ERR_NONFINITE ? "the model gave logits that are not finite"
+                         : p->err == ERR_NOMEM   ? "no memory for a grammar's mask"
+                                                 : "a grammar refused the token that it allowed");
+        return;
+    }
+    size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed);
+    enum after after = GOES_ON;
+    if (p->sampling) {
+        after = take_draws(g, s, p);
+    } else {
+        if (p->wanted > 0)
+            take_scores(s, p);
+        s->computed += p->count;
+        if (s->computed == s->known && n->max_tokens == 0)
+            after = ENDS_LENGTH;
+    }
+    sequence_publish(s, g->blocks, BLOCK_TOKENS);
+    size_t produced = atomic_load_explicit(&n->produced, memory_order_relaxed);
+    if (before == 0 && produced > 0)
+        n->first_us = now - n->submitted_us;
+    if (produced > 0)
+        generator_release(g, s);
+    if (produced > before)
+        n->progress(n);
+    if (after != GOES_ON) {
+        generator_leave(g, running);
+        generator_finish(g, s, after == ENDS_STOP ? GENERATION_STOP : GENERATION_LENGTH, ERR_OK,
+                         "");
+    }
+}
+
+// Lately measured costs, for the next chunk's size.
+static void learn_costs(struct generator *g, size_t decoding, size_t prompt_tokens, int64_t us) {
+    double took = (double)us;
+    if (prompt_tokens == 0) {
+        g->decode_us = g->decode_us > 0 ? g->decode_us + 0.2 * (took - g->decode_us) : took;
+        return;
+    }
+    double beside = decoding > 0 ? g->decode_us : 0;
+    double each = (took - beside) / (double)prompt_tokens;
+    if (each <= 0)
+        return;
+    g->prefill_us = g->prefill_us > 0 ? g->prefill_us + 0.3 * (each - g->prefill_us) : each;
+}
+
+static void fail_step(struct generator *g, enum err err, const char *why) {
+    for (size_t i = 0; i < step_parts(g->steps); i++) {
+        struct sequence *s = step_part_at(g->steps, i)->ctx;
+        size_t at = 0;
+        while (g->running[at] != s)
+            at++;
+        generator_leave(g, at);
+        generator_finish(g, s, GENERATION_FAILED, err, why);
+    }
+}
+
+static void update_stats(struct generator *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->stats.steps++;
+    g->stats.output_tokens += g->tally.output;
+    g->stats.drafted += g->tally.drafted;
+    g->stats.accepted += g->tally.accepted;
+    g->tally.output = g->tally.drafted = g->tally.accepted = 0;
+    g->stats.running = g->running_count;
+    g->stats.waiting = g->waiting_count;
+    g->stats.kv_blocks_used = kv_blocks_held(g->blocks);
+    g->stats.kv_blocks_kept = kv_blocks_kept(g->blocks);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
+    int64_t begin = clock_now_us();
+    generator_join(g, begin);
+    step_clear(g->steps);
+    size_t decoding = add_decoding(g);
+    size_t prompt_tokens = add_prompts(g, chunk_budget(g, decoding));
+    if (step_parts(g->steps) == 0) {
+        update_stats(g);
+        return false;
+    }
+    struct errmsg msg = {0};
+    enum err e = step_run(g->steps, hooks, &msg);
+    int64_t now = clock_now_us();
+    if (e) {
+        log_error("a step of %zu tokens failed: %s", step_tokens(g->steps), msg.text);
+        fail_step(g, e, msg.text);
+    } else {
+        learn_costs(g, decoding, prompt_tokens, now - begin);
+        for (size_t i = 0; i < step_parts(g->steps); i++) {
+            const struct step_part *p = step_part_at(g->steps, i);
+            size_t at = 0;
+            while (g->running[at] != p->ctx)
+                at++;
+            take_part(g, at, p, now);
+        }
+    }
+    update_stats(g);
+    return true;
+}

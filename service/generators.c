@@ -1,0 +1,111 @@
+// See generators.h.
+#include "service/generators.h"
+
+#include "base/mem.h"
+#include "base/thread.h"
+
+enum {
+    DEFAULT_SEQUENCES = 32,
+    MEMORY_DIVISOR = 4, // of what the process may use, for the caches of all models
+};
+
+static enum dtype choose_dtype(const struct scheduler_options *o, const struct model *m) {
+    if (o->kv_dtype == KV_DTYPE_AUTO)
+        return m->narrow ? DTYPE_F16 : DTYPE_F32;
+    return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
+}
+
+enum err generators_init(struct generators *g, const struct scheduler_options *options,
+                         void (*release)(void *ctx, size_t tokens), void *ctx, struct errmsg *msg) {
+    *g = (struct generators){0};
+    size_t n = 0;
+    for (size_t i = 0; i < options->model_count; i++)
+        n += options->models[i]->task == TASK_GENERATE;
+    if (n == 0)
+        return ERR_OK;
+    g->items = mem_calloc(n, sizeof(struct generator *));
+    if (!g->items)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
+    size_t all =
+        options->kv_cache_bytes ? options->kv_cache_bytes : thread_memory_limit() / MEMORY_DIVISOR;
+    for (size_t i = 0; i < options->model_count; i++) {
+        struct model *m = options->models[i];
+        if (m->task != TASK_GENERATE)
+            continue;
+        struct generator_options each = {
+            .model = m,
+            .kv_bytes = all / n,
+            .kv_dtype = choose_dtype(options, m),
+            .max_sequences = options->max_sequences ? options->max_sequences : DEFAULT_SEQUENCES,
+            .speculate = !options->no_speculation,
+            .share_prefixes = options->share_prefixes,
+            .release = release,
+            .ctx = ctx,
+        };
+        enum err e = generator_new(&each, &g->items[g->count], msg);
+        if (e) {
+            generators_free(g);
+            return e;
+        }
+        g->count++;
+    }
+    return ERR_OK;
+}
+
+void generators_free(struct generators *g) {
+    for (size_t i = 0; i < g->count; i++)
+        generator_free(g->items[i]);
+    mem_free(g->items);
+    *g = (struct generators){0};
+}
+
+struct generator *generators_find(const struct generators *g, const struct model *m) {
+    for (size_t i = 0; i < g->count; i++)
+        if (generator_model(g->items[i]) == m)
+            return g->items[i];
+    return NULL;
+}
+
+size_t generators_count(const struct generators *g) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->count; i++)
+        n += generator_count(g->items[i]);
+    return n;
+}
+
+bool generators_busy(const struct generators *g) { return generators_count(g) > 0; }
+
+bool generators_step(struct generators *g, const struct forward_hooks *hooks) {
+    for (size_t i = 0; i < g->count; i++) {
+        struct generator *one = g->items[g->turn++ % g->count];
+        if (generator_busy(one) && generator_step(one, hooks))
+            return true;
+    }
+    return false;
+}
+
+enum err generators_warm_up(struct generators *g, struct errmsg *msg) {
+    for (size_t i = 0; i < g->count; i++) {
+        enum err e = generator_warm_up(g->items[i], msg);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+void generators_end(struct generators *g, enum err err, const char *why) {
+    for (size_t i = 0; i < g->count; i++)
+        generator_end_all(g->items[i], err, why);
+}
+
+size_t generators_workspace_bytes(const struct generators *g) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < g->count; i++)
+        bytes += generator_workspace_bytes(g->items[i]);
+    return bytes;
+}
+
+void generators_add_stats(struct generators *g, struct generation_stats *sum) {
+    for (size_t i = 0; i < g->count; i++)
+        generator_add_stats(g->items[i], sum);
+}

@@ -1,0 +1,30 @@
+// The generators of all models that generate. Role: sizes their caches, gives each its turn and
+// finds the one that a generation is for. Thread rule: as generator.h.
+#ifndef TRINE_SERVICE_GENERATORS_H
+#define TRINE_SERVICE_GENERATORS_H
+
+#include "service/generator.h"
+
+struct generators {
+    struct generator **items; // [count]
+    size_t count;
+    size_t turn; // whose step comes next
+};
+
+// For the models of the options with TASK_GENERATE. ERR_NOMEM, ERR_TOO_LARGE.
+enum err generators_init(struct generators *g, const struct scheduler_options *options,
+                         void (*release)(void *ctx, size_t tokens), void *ctx,
+                         struct errmsg *msg) MUST_CHECK;
+void generators_free(struct generators *g);
+// NULL: the model does not generate.
+struct generator *generators_find(const struct generators *g, const struct model *m);
+bool generators_busy(const struct generators *g);
+size_t generators_count(const struct generators *g); // generations in them
+// One step of the next one that has something to compute. False: none has.
+bool generators_step(struct generators *g, const struct forward_hooks *hooks);
+enum err generators_warm_up(struct generators *g, struct errmsg *msg) MUST_CHECK;
+void generators_end(struct generators *g, enum err err, const char *why);
+size_t generators_workspace_bytes(const struct generators *g);
+void generators_add_stats(struct generators *g, struct generation_stats *sum);
+
+#endif

@@ -1,0 +1,191 @@
+// See model.h: models of the decoder room.
+#include "service/model_internal.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "service/pair.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    MAX_TEMPLATE_BYTES = 1 << 20,
+    // What an embedder or reranker takes unless --max-length says more: its workspace holds all
+    // tokens of a text at once.
+    ENCODE_LENGTH = 8192,
+};
+
+// ChatML, for --chat-template chatml.
+static const char chatml[] =
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
+
+static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    bool generates = m->decoder_config.causal_lm;
+    enum task own = generates ? TASK_GENERATE : TASK_EMBED;
+    m->task = o->task >= 0 ? (enum task)o->task : own;
+    bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
+    if (can)
+        return ERR_OK;
+    return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
+                   task_name(own), m->decoder_config.architecture, task_name(m->task));
+}
+
+// --chat-template.
+static enum err load_chosen(const char *choice, struct template **out, struct errmsg *msg) {
+    if (strcmp(choice, "chatml") == 0)
+        return template_compile(choice, chatml, sizeof chatml - 1, out, msg);
+    char *text;
+    size_t len;
+    enum err e = file_read(choice, MAX_TEMPLATE_BYTES, &text, &len, msg);
+    if (e)
+        return e;
+    e = template_compile(choice, text, len, out, msg);
+    mem_free(text);
+    return e;
+}
+
+static enum err compile(const struct model *m, const char *text, size_t len, struct template **out,
+                        struct errmsg *msg) {
+    char name[sizeof msg->text];
+    snprintf(name, sizeof name, "%s: chat template", m->path);
+    enum err e = template_compile(name, text, len, out, msg);
+    if (e == ERR_INVALID || e == ERR_UNSUPPORTED) {
+        struct errmsg why = *msg;
+        err_set(msg, e, "%s; --chat-template FILE|chatml gives another", why.text);
+    }
+    return e;
+}
+
+static enum err load_templates(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    const struct generation_config *g = &m->generation;
+    if (o->chat_template)
+        return load_chosen(o->chat_template, &m->chat_template, msg);
+    if (!g->chat_template) {
+        err_set(&m->template_msg, ERR_UNSUPPORTED,
+                "model '%s' has no chat template; start with --chat-template FILE|chatml", m->name);
+        return ERR_OK;
+    }
+    enum err e = compile(m, g->chat_template, g->chat_template_len, &m->chat_template, msg);
+    if (!e && g->tool_template)
+        e = compile(m, g->tool_template, g->tool_template_len, &m->tool_template, msg);
+    return e;
+}
+
+static bool is_narrow(const struct weights *w) {
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        if (t.rank == 2 && t.dtype != DTYPE_F32)
+            return true;
+    }
+    return false;
+}
+
+static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    struct weights *w;
+    enum err e = weights_open(m->path, &w, msg);
+    if (e)
+        return e;
+    m->narrow = is_narrow(w);
+    enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED : PRECISION_INT8;
+    e = decoder_load(w, &m->decoder_config, precision, m->device, &m->decoder, msg);
+    if (!e)
+        e = weights_check_all_taken(w, msg);
+    weights_close(w);
+    return e;
+}
+
+// Reranking by the causal model itself: how much likelier "yes" is than "no" behind the prompt.
+// Source followed: the model card of Qwen/Qwen3-Reranker-0.6B.
+static enum err prepare_judging(struct model *m, struct errmsg *msg) {
+    m->yes_id = tokenizer_token_id(m->tokenizer, "yes", 3);
+    m->no_id = tokenizer_token_id(m->tokenizer, "no", 2);
+    if (m->yes_id < 0 || m->no_id < 0)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s: reranking with a generator needs the tokens 'yes' and 'no'", m->path);
+    m->frame = mem_calloc(1, sizeof *m->frame);
+    if (!m->frame)
+        return err_set(msg, ERR_NOMEM, "no memory for a prompt");
+    return pair_frame_new(m->tokenizer, m->frame, msg);
+}
+
+// What modules.json says; without one, the last token's normalised state.
+static enum err load_pooler(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    size_t hidden = m->decoder_config.hidden;
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/modules.json", m->path);
+    if (n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0)
+        return pooler_load(m->path, hidden, o->pool_mode, m->device, &m->pooler, msg);
+    enum pool_mode mode = o->pool_mode >= 0 ? (enum pool_mode)o->pool_mode : POOL_LAST;
+    return pooler_plain(hidden, mode, true, m->device, &m->pooler, msg);
+}
+
+static void choose_length(struct model *m, const struct model_options *o) {
+    m->max_length = m->decoder_config.max_positions;
+    if (m->task != TASK_GENERATE) {
+        if (m->st.max_length && m->st.max_length < m->max_length)
+            m->max_length = m->st.max_length;
+        if (!o->max_length && m->max_length > ENCODE_LENGTH)
+            m->max_length = ENCODE_LENGTH;
+    }
+    if (o->max_length && o->max_length < m->max_length)
+        m->max_length = o->max_length;
+}
+
+enum err model_load_decoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    enum err e = decoder_config_load(m->path, &m->decoder_config, msg);
+    if (!e)
+        e = generation_config_load(m->path, m->decoder_config.vocab, &m->generation, msg);
+    if (!e && file_is_dir(m->path))
+        e = st_config_load(m->path, m->decoder_config.max_positions, &m->st, msg);
+    if (!e)
+        e = choose_task(m, o, msg);
+    if (e)
+        return e;
+    choose_length(m, o);
+    e = model_load_tokenizer(m, m->decoder_config.vocab, msg);
+    if (!e && m->task == TASK_GENERATE)
+        e = load_templates(m, o, msg);
+    if (!e && m->task == TASK_RERANK)
+        e = prepare_judging(m, msg);
+    if (!e)
+        e = bind(m, o, msg);
+    if (!e && m->task == TASK_EMBED)
+        e = load_pooler(m, o, msg);
+    if (e)
+        return e;
+    m->dim = m->pooler ? pooler_dim(m->pooler) : m->task == TASK_RERANK ? 1 : 0;
+    m->weight_bytes = decoder_weight_bytes(m->decoder);
+    return ERR_OK;
+}
+
+size_t model_yes_no_bytes(const struct model *m, size_t seqs) {
+    if (m->task != TASK_RERANK)
+        return 0;
+    return device_mat_bytes(seqs, m->decoder_config.hidden) + device_mat_bytes(seqs, 1) +
+           arena_cost(seqs, sizeof(int32_t));
+}
+
+struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
+                        struct arena *ws) {
+    struct device *d = m->device;
+    struct mat none = {0};
+    int32_t *last = arena_alloc(ws, b->seqs, sizeof *last);
+    struct mat ends = device_mat(d, ws, b->seqs, m->decoder_config.hidden);
+    struct mat out = device_mat(d, ws, b->seqs, 1);
+    if (!hidden.data || !last || !ends.data || !out.data)
+        return none;
+    for (size_t s = 0; s < b->seqs; s++)
+        last[s] = b->cu_seqlens[s + 1] - 1;
+    d->ops->gather(d, hidden, last, ends);
+    struct mat logits = decoder_logits(m->decoder, ends, ws);
+    if (!logits.data)
+        return none;
+    const float *row = logits.data;
+    for (size_t s = 0; s < b->seqs; s++, row += logits.ld)
+        out.data[s * out.ld] = row[m->yes_id] - row[m->no_id];
+    return out;
+}

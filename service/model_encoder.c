@@ -1,0 +1,100 @@
+// See model.h: models of the encoder room.
+#include "service/model_internal.h"
+
+#include <string.h>
+
+// What the model is for: what its head says, unless the options name something else it can do. A
+// classifier's hidden states can be pooled too, but its folder says nothing of how, so it may not
+// be asked to embed.
+static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    enum task own = TASK_EMBED;
+    if (m->config.classification)
+        own = m->config.labels == 1 ? TASK_RERANK : TASK_CLASSIFY;
+    m->task = o->task >= 0 ? (enum task)o->task : own;
+    bool both = own == TASK_RERANK && m->task == TASK_CLASSIFY; // one label can be classified
+    if (m->task != own && !both)
+        return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
+                       task_name(own), m->config.architecture, task_name(m->task));
+    return ERR_OK;
+}
+
+// The least of what the folder's files say, the position table and the options: a limit
+// cannot be raised above what the model was made for.
+static void choose_length(struct model *m, const struct model_options *o) {
+    m->max_length = m->config.max_positions;
+    if (m->st.max_length && m->st.max_length < m->max_length)
+        m->max_length = m->st.max_length;
+    if (o->max_length && o->max_length < m->max_length)
+        m->max_length = o->max_length;
+}
+
+// Binds weights to the device; the files are let go behind it.
+static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    struct weights *w;
+    enum err e = weights_open(m->path, &w, msg);
+    if (e)
+        return e;
+    e = encoder_load(w, &m->config, m->device, &m->encoder, msg);
+    if (!e && m->config.classification)
+        e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
+                            msg);
+    if (!e)
+        e = weights_check_all_taken(w, msg);
+    weights_close(w);
+    if (!e && !m->config.classification)
+        e = pooler_load(m->path, m->config.hidden, o->pool_mode, m->device, &m->pooler, msg);
+    return e;
+}
+
+// do_lower_case asks for lowering before the tokenizer's own normalizer, which changes nothing
+// where that lowers too, as every uncased model's does. A cased tokenizer under it is refused.
+static enum err check_lower_case(const struct model *m, struct errmsg *msg) {
+    if (!m->st.do_lower_case)
+        return ERR_OK;
+    struct tokenizer_scratch *scratch;
+    enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
+    if (e)
+        return err_set(msg, e, "%s: no memory", m->path);
+    static const char upper[] = "LOWER Case", lower[] = "lower case";
+    struct encoding a = {0}, b = {0};
+    struct encode_options plain = {.truncate = TRUNCATE_NONE};
+    e = tokenizer_encode(m->tokenizer, scratch, (struct text){upper, sizeof upper - 1}, NULL,
+                         &plain, &a, msg);
+    if (!e)
+        e = tokenizer_encode(m->tokenizer, scratch, (struct text){lower, sizeof lower - 1}, NULL,
+                             &plain, &b, msg);
+    if (!e && (a.len != b.len || memcmp(a.ids, b.ids, a.len * sizeof *a.ids) != 0))
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "%s/sentence_bert_config.json: do_lower_case with a tokenizer that keeps case",
+                    m->path);
+    encoding_free(&a);
+    encoding_free(&b);
+    tokenizer_scratch_free(scratch);
+    return e;
+}
+
+enum err model_load_encoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    enum err e = model_config_load(m->path, &m->config, msg);
+    if (!e)
+        e = st_config_load(m->path, m->config.max_positions, &m->st, msg);
+    if (!e)
+        e = choose_task(m, o, msg);
+    if (e)
+        return e;
+    choose_length(m, o);
+    e = model_load_tokenizer(m, m->config.vocab, msg);
+    if (!e)
+        e = check_lower_case(m, msg);
+    if (!e)
+        e = bind(m, o, msg);
+    if (e)
+        return e;
+    size_t special = tokenizer_special_count(m->tokenizer, m->task != TASK_EMBED);
+    if (m->max_length <= special)
+        return err_set(msg, ERR_INVALID,
+                       "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
+                       m->max_length, special);
+    m->dim = m->pooler ? pooler_dim(m->pooler) : m->config.labels;
+    m->weight_bytes = encoder_weight_bytes(m->encoder);
+    return ERR_OK;
+}

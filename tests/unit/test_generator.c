@@ -1,0 +1,380 @@
+// Continuous batching on a tiny real model: a generation's tokens and logprobs have the same bits
+// alone, among many, chunked, set aside and taken up again, cached and drafted; gone clients'
+// blocks are free; every end is told once.
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "compute/cpu/cpu.h"
+#include "service/generator.h"
+#include "tests/check.h"
+
+#include <stdlib.h>
+
+#define MODEL "tests/golden/data/decoders/qwen2-tied"
+
+enum { PROMPT = 40, OUTPUT = 48, TOP = 3 };
+
+static struct device *device;
+static struct model model;
+
+static void load(void) {
+    struct errmsg msg = {0};
+    struct cpu_options options = {.threads = 2};
+    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
+    struct weights *w = NULL;
+    CHECK_OK(weights_open(MODEL, &w, &msg), msg);
+    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
+             msg);
+    weights_close(w);
+    model.max_length = model.decoder_config.max_positions;
+}
+
+// A generation with its memory and an account of what was told of it.
+struct test_gen {
+    struct generation g;
+    int32_t prompt[128], ids[128];
+    float logprobs[128], scores[128];
+    struct token_logprob top[128 * TOP];
+    int progressed, ended;
+};
+
+static void on_progress(struct generation *g) { ((struct test_gen *)g->ctx)->progressed++; }
+static void on_done(struct generation *g) { ((struct test_gen *)g->ctx)->ended++; }
+
+static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tokens) {
+    struct test_gen *t = calloc(1, sizeof *t);
+    uint32_t x = seed * 2654435761u + 17;
+    for (size_t i = 0; i < prompt_len; i++) {
+        x = x * 1664525u + 1013904223u;
+        t->prompt[i] = (int32_t)((x >> 16) % 69 + 2);
+    }
+    t->g = (struct generation){.model = &model,
+                               .prompt = t->prompt,
+                               .prompt_len = prompt_len,
+                               .max_tokens = max_tokens,
+                               .sampling = {.temperature = seed % 2 ? 0.9f : 0,
+                                            .top_p = 0.95f,
+                                            .repetition_penalty = seed % 3 ? 1 : 1.2f,
+                                            .seed = seed},
+                               .ignore_eos = true,
+                               .want_logprobs = true,
+                               .top_logprobs = TOP,
+                               .progress = on_progress,
+                               .done = on_done,
+                               .ctx = t,
+                               .ids = t->ids,
+                               .logprobs = t->logprobs,
+                               .top = t->top};
+    return t;
+}
+
+static size_t released;
+static void on_release(void *ctx, size_t tokens) {
+    (void)ctx;
+    released += tokens;
+}
+
+// kv_tokens: what the cache holds.
+static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool speculate) {
+    const struct decoder_config *c = &model.decoder_config;
+    struct generator_options o = {.model = &model,
+                                  .kv_bytes = kv_tokens * c->layers * 2 * c->kv_heads *
+                                              c->head_dim * sizeof(float),
+                                  .kv_dtype = DTYPE_F32,
+                                  .max_sequences = max_sequences,
+                                  .speculate = speculate,
+                                  .release = on_release};
+    struct generator *g = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(generator_new(&o, &g, &msg), msg);
+    CHECK_OK(generator_warm_up(g, &msg), msg);
+    return g;
+}
+
+static void run(struct generator *g) {
+    struct forward_hooks none = {0};
+    for (int steps = 0; generator_busy(g) && steps < 10000; steps++)
+        (void)generator_step(g, &none);
+    CHECK(!generator_busy(g));
+}
+
+static struct generation_stats stats_of(struct generator *g) {
+    struct generation_stats s = {0};
+    generator_add_stats(g, &s);
+    return s;
+}
+
+static bool same(const struct test_gen *a, const struct test_gen *b) {
+    size_t n = a->g.produced;
+    return n == b->g.produced && memcmp(a->ids, b->ids, n * sizeof *a->ids) == 0 &&
+           memcmp(a->logprobs, b->logprobs, n * sizeof *a->logprobs) == 0 &&
+           memcmp(a->top, b->top, n * TOP * sizeof *a->top) == 0;
+}
+
+static struct test_gen *alone(uint32_t seed, size_t prompt_len, size_t max_tokens) {
+    struct generator *g = generator(1024, 1, false);
+    struct test_gen *t = gen_new(seed, prompt_len, max_tokens);
+    generator_submit(g, &t->g);
+    run(g);
+    CHECK_INT(t->ended, 1);
+    CHECK_INT(t->g.err, ERR_OK);
+    CHECK_INT(t->g.produced, max_tokens);
+    CHECK_INT(t->g.end, GENERATION_LENGTH);
+    generator_free(g);
+    return t;
+}
+
+enum { MANY = 24 };
+static struct test_gen *expected[MANY];
+
+// Every third one grows over several blocks.
+static size_t prompt_of(size_t i) { return 1 + i * 7 % PROMPT; }
+static size_t output_of(size_t i) { return i % 3 == 0 ? 80 : 1 + i * 11 % OUTPUT; }
+
+// All of them at once, submitted a few a step.
+static void together(size_t kv_tokens, size_t max_sequences, bool speculate, bool tight) {
+    struct generator *g = generator(kv_tokens, max_sequences, speculate);
+    struct forward_hooks none = {0};
+    struct test_gen *all[MANY];
+    released = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        all[i] = gen_new((uint32_t)i, prompt_of(i), output_of(i));
+        all[i]->g.reserved = 10;
+        generator_submit(g, &all[i]->g);
+        if (i % 3 == 2)
+            (void)generator_step(g, &none);
+    }
+    run(g);
+    size_t equal = 0, ended = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        equal += same(all[i], expected[i]);
+        ended += all[i]->ended == 1 && all[i]->progressed >= 1;
+        free(all[i]);
+    }
+    CHECK_INT(equal, MANY);
+    CHECK_INT(ended, MANY);
+    CHECK_INT(released, 10 * MANY);
+    struct generation_stats s = stats_of(g);
+    CHECK_INT(s.kv_blocks_used, 0);
+    CHECK_INT(s.done, MANY);
+    if (tight)
+        CHECK(s.preemptions > 0);
+    else
+        CHECK_INT(s.preemptions, 0);
+    generator_free(g);
+}
+
+static void same_bits(void) {
+    for (size_t i = 0; i < MANY; i++)
+        expected[i] = alone((uint32_t)i, prompt_of(i), output_of(i));
+    together(4096, 32, false, false);
+    together(4096, 5, true, false);
+    together(6 * 32, 32, false, true); // the cache is short: sequences are set aside
+    together(6 * 32, 32, true, true);
+    for (size_t i = 0; i < MANY; i++)
+        free(expected[i]);
+}
+
+// What one sequence alone cannot have ends it with its length.
+static void full_cache(void) {
+    struct generator *g = generator(3 * 32, 4, false);
+    CHECK_INT(generator_context(g), 96);
+    struct test_gen *t = gen_new(2, 40, 80), *big = gen_new(3, 100, 4);
+    generator_submit(g, &t->g);
+    generator_submit(g, &big->g);
+    CHECK_INT(big->ended, 1);
+    CHECK_INT(big->g.err, ERR_INVALID);
+    CHECK(strstr(big->g.msg.text, "100 tokens") != NULL && strstr(big->g.msg.text, "96") != NULL);
+    run(g);
+    CHECK_INT(t->g.end, GENERATION_LENGTH);
+    CHECK_INT(t->g.produced, 56);
+    free(t);
+    free(big);
+    generator_free(g);
+}
+
+static void prefixes(void) {
+    struct generator *g = generator(4096, 8, false);
+    struct test_gen *a = gen_new(4, 70, 20), *b = gen_new(4, 70, 20), *c = gen_new(4, 70, 20);
+    a->g.owner = b->g.owner = 1;
+    c->g.owner = 2;
+    generator_submit(g, &a->g);
+    run(g);
+    generator_submit(g, &b->g);
+    generator_submit(g, &c->g);
+    run(g);
+    CHECK_INT(a->g.cached_tokens, 0);
+    CHECK_INT(b->g.cached_tokens, 64);
+    CHECK_INT(c->g.cached_tokens, 0); // another key's
+    CHECK(same(a, b));
+    CHECK(same(a, c));
+    // two of the same prompt at once: the second waits for the first one's blocks
+    struct test_gen *d = gen_new(8, 100, 4), *e = gen_new(8, 100, 4);
+    generator_submit(g, &d->g);
+    generator_submit(g, &e->g);
+    run(g);
+    CHECK_INT(d->g.cached_tokens, 0);
+    CHECK_INT(e->g.cached_tokens, 96);
+    CHECK(same(d, e));
+    struct test_gen *all[] = {a, b, c, d, e};
+    for (size_t i = 0; i < 5; i++)
+        free(all[i]);
+    generator_free(g);
+}
+
+static void drafts(void) {
+    // a prompt that repeats itself: a greedy tiny model goes on repeating
+    struct test_gen *with = gen_new(6, 48, 60), *without = gen_new(6, 48, 60);
+    for (size_t i = 0; i < 48; i++)
+        with->prompt[i] = without->prompt[i] = (int32_t)(2 + i % 6);
+    struct generator *g = generator(1024, 4, true), *plain = generator(1024, 4, false);
+    generator_submit(g, &with->g);
+    generator_submit(plain, &without->g);
+    run(g);
+    run(plain);
+    CHECK(same(with, without));
+    CHECK(with->g.drafted > 0);
+    CHECK_INT(without->g.drafted, 0);
+    CHECK_INT(stats_of(g).drafted, with->g.drafted);
+    CHECK_INT(stats_of(g).accepted, with->g.accepted);
+    CHECK(stats_of(g).steps + with->g.accepted >= 60);
+    free(with);
+    free(without);
+    generator_free(g);
+    generator_free(plain);
+}
+
+static void ends(void) {
+    struct forward_hooks none = {0};
+    struct generator *g = generator(4096, 8, false);
+    struct test_gen *t[20];
+    for (uint32_t i = 0; i < 20; i++) {
+        t[i] = gen_new(i, 20, 100);
+        generator_submit(g, &t[i]->g);
+    }
+    for (int i = 0; i < 10; i++)
+        (void)generator_step(g, &none);
+    atomic_store(&t[0]->g.stop_wanted, true);
+    for (int i = 1; i < 20; i++)
+        atomic_store(&t[i]->g.cancelled, true);
+    size_t produced = t[1]->g.produced;
+    (void)generator_step(g, &none);
+    CHECK(!generator_busy(g));
+    CHECK_INT(t[0]->g.end, GENERATION_STOP);
+    CHECK_INT(t[0]->g.err, ERR_OK);
+    CHECK(t[0]->g.produced > 0);
+    CHECK_INT(t[1]->g.err, ERR_CANCELLED);
+    CHECK_INT(t[1]->g.produced, produced);
+    CHECK_INT(t[19]->g.produced, 0); // it had not begun
+    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(t[i]->ended, 1);
+        free(t[i]);
+    }
+    // an end token
+    struct test_gen *a = gen_new(2, 20, 30);
+    generator_submit(g, &a->g);
+    run(g);
+    int32_t end = a->ids[7];
+    size_t first = 0;
+    while (a->ids[first] != end)
+        first++;
+    model.generation.eos_ids = &end;
+    model.generation.eos_count = 1;
+    struct test_gen *b = gen_new(2, 20, 30), *late = gen_new(3, 20, 30);
+    b->g.ignore_eos = false;
+    late->g.deadline_us = clock_now_us() - 1;
+    generator_submit(g, &b->g);
+    generator_submit(g, &late->g);
+    run(g);
+    CHECK_INT(b->g.end, GENERATION_STOP);
+    CHECK_INT(b->g.produced, first);
+    CHECK(memcmp(a->ids, b->ids, first * sizeof *a->ids) == 0);
+    CHECK_INT(late->g.err, ERR_DEADLINE);
+    model.generation.eos_count = 0;
+    free(a);
+    free(b);
+    free(late);
+    // all at once, and nothing behind it
+    struct test_gen *left = gen_new(5, 20, 100), *after = gen_new(5, 20, 100);
+    generator_submit(g, &left->g);
+    (void)generator_step(g, &none);
+    generator_end_all(g, ERR_UNAVAILABLE, "stopping");
+    generator_submit(g, &after->g);
+    CHECK_INT(left->g.err, ERR_UNAVAILABLE);
+    CHECK_INT(after->g.err, ERR_UNAVAILABLE);
+    CHECK_INT(left->ended + after->ended, 2);
+    free(left);
+    free(after);
+    generator_free(g);
+}
+
+// The prompt's own logprobs are those that generating it would have had.
+static void scores(void) {
+    struct generator *g = generator(4096, 4, false);
+    struct test_gen *a = gen_new(4, 30, 40);
+    a->g.sampling = (struct sampling){.top_p = 1, .repetition_penalty = 1};
+    generator_submit(g, &a->g);
+    run(g);
+    for (int tokens = 0; tokens < 2; tokens++) {
+        struct test_gen *b = gen_new(4, 70, (size_t)tokens * 5);
+        memcpy(b->prompt, a->prompt, 30 * sizeof *a->prompt);
+        memcpy(b->prompt + 30, a->ids, 40 * sizeof *a->ids);
+        b->g.prompt_logprobs = true;
+        b->g.prompt_scores = b->scores;
+        struct token_logprob top[70 * TOP];
+        b->g.prompt_top = top;
+        generator_submit(g, &b->g);
+        run(g);
+        CHECK_INT(b->g.err, ERR_OK);
+        CHECK_INT(b->g.end, GENERATION_LENGTH);
+        CHECK_INT(b->g.produced, tokens * 5);
+        CHECK_INT(b->g.cached_tokens, 0);
+        CHECK(memcmp(b->scores + 30, a->logprobs, 40 * sizeof *a->logprobs) == 0);
+        CHECK(memcmp(top + 30 * TOP, a->top, 40 * TOP * sizeof *top) == 0);
+        free(b);
+    }
+    free(a);
+    generator_free(g);
+}
+
+// Every allocation of a submission fails in turn: the error is told, the next one is served.
+static void faults(void) {
+    struct generator *g = generator(1024, 4, false);
+    size_t failed = 0;
+    for (long n = 1; n < 40; n++) {
+        struct test_gen *t = gen_new(1, 20, 5);
+        t->g.sampling.repetition_penalty = 1.3f;
+        fault_arm(FAULT_ALLOC, n, false);
+        generator_submit(g, &t->g);
+        run(g);
+        fault_disarm();
+        CHECK_INT(t->ended, 1);
+        if (t->g.err) {
+            CHECK_INT(t->g.err, ERR_NOMEM);
+            failed++;
+        } else {
+            CHECK_INT(t->g.produced, 5);
+        }
+        free(t);
+    }
+    CHECK(failed > 2);
+    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    generator_free(g);
+}
+
+int main(void) {
+    load();
+    same_bits();
+    full_cache();
+    prefixes();
+    drafts();
+    ends();
+    scores();
+    faults();
+    decoder_free(model.decoder);
+    cpu_device_free(device);
+    return check_done();
+}
