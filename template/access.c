@@ -191,12 +191,22 @@ bool get_item(struct run *r, struct value v, struct value key, struct value *out
     return found || make_undefined(r, owner_of(v), t->data, t->len, out);
 }
 
+static bool get_part(struct run *r, struct value part, struct value fallback, struct value *v) {
+    if (!get_item(r, *v, part, v))
+        return false;
+    bool given = fallback.kind != VALUE_ABSENT && fallback.kind != VALUE_NONE;
+    if (v->kind == VALUE_UNDEFINED && given)
+        *v = fallback;
+    return true;
+}
+
 // A part of a path is an item's name, or an index when it is of digits.
-bool get_path(struct run *r, struct value v, struct value path, struct value *out) {
+bool get_path(struct run *r, struct value v, struct value path, struct value fallback,
+              struct value *out) {
     int64_t i;
     *out = v;
     if (value_is_integer(path, &i))
-        return get_item(r, v, path, out);
+        return get_part(r, path, fallback, out);
     if (path.kind != VALUE_STRING)
         return run_fail(r, ERR_INVALID, "an attribute is named by a string or an integer");
     const char *s = path.as.text->data, *end = s + path.as.text->len;
@@ -208,7 +218,7 @@ bool get_path(struct run *r, struct value v, struct value path, struct value *ou
         struct value part;
         if (digits && n ? !make_integer(r, s, n, &part) : !make_text(r, s, n, &part))
             return false;
-        if (!get_item(r, *out, part, out))
+        if (!get_part(r, part, fallback, out))
             return false;
         if (s + n == end)
             return true;

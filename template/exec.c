@@ -176,8 +176,8 @@ static bool exec_for(struct run *r, const struct node *n, enum flow *flow) {
             b->set = false;
         loop->index = i;
         inner = FLOW_ON;
-        ok = scope_set(r, r->t->loop_name, self) && assign(r, n->a, l->items[i]) &&
-             exec_list(r, n->d, &inner);
+        ok = run_charge(r, 1) && scope_set(r, r->t->loop_name, self) &&
+             assign(r, n->a, l->items[i]) && exec_list(r, n->d, &inner);
     }
     r->scope = outer;
     return ok;

@@ -33,7 +33,7 @@ FILTER(filter_join) {
         struct value item = l->items[i];
         const struct text *t = NULL;
         if (v[1].kind != VALUE_ABSENT && v[1].kind != VALUE_NONE)
-            ok = get_path(r, item, v[1], &item);
+            ok = get_path(r, item, v[1], value_absent(), &item);
         ok = ok && value_to_text(r, item, &t) && run_charge(r, 1 + between->len / 64);
         if (!ok)
             break;
@@ -152,7 +152,8 @@ FILTER(filter_items) {
 static bool sort_key(struct run *r, struct value item, struct value path, bool fold,
                      struct value *out) {
     *out = item;
-    if (path.kind != VALUE_ABSENT && path.kind != VALUE_NONE && !get_path(r, item, path, out))
+    if (path.kind != VALUE_ABSENT && path.kind != VALUE_NONE &&
+        !get_path(r, item, path, value_absent(), out))
         return false;
     return !fold || out->kind != VALUE_STRING || change_case(r, *out, TEXT_LOWER, out);
 }
@@ -320,7 +321,7 @@ FILTER(filter_sum) {
     for (size_t i = 0; i < l->count; i++) {
         struct value item = l->items[i];
         if ((v[0].kind != VALUE_ABSENT && v[0].kind != VALUE_NONE &&
-             !get_path(r, item, v[0], &item)) ||
+             !get_path(r, item, v[0], value_absent(), &item)) ||
             !apply_binary(r, OPERATOR_ADD, *out, item, out))
             return false;
     }
@@ -335,10 +336,8 @@ static bool map_attribute(struct run *r, struct list *l, const struct arguments 
         return false;
     for (size_t i = 0; i < l->count; i++) {
         struct value *item = &made->items[made->count++];
-        if (!get_path(r, l->items[i], v[0], item))
+        if (!get_path(r, l->items[i], v[0], v[1], item))
             return false;
-        if (item->kind == VALUE_UNDEFINED && v[1].kind != VALUE_ABSENT && v[1].kind != VALUE_NONE)
-            *item = v[1];
     }
     return true;
 }
@@ -391,7 +390,8 @@ static bool choose(struct run *r, struct value self, const struct arguments *arg
         return false;
     for (size_t i = 0; i < l->count; i++) {
         struct value item = l->items[i], result;
-        if (!run_charge(r, 1) || (by_attribute && !get_path(r, item, args->list[0].value, &item)))
+        if (!run_charge(r, 1) ||
+            (by_attribute && !get_path(r, item, args->list[0].value, value_absent(), &item)))
             return false;
         result = item;
         if (test && !test->call(r, item, &rest, &result))

@@ -291,11 +291,21 @@ static struct node *parse_generation(struct parser *p) {
     return n && parse_closed_body(p, ends, &n->d) && parser_close(p, n) ? n : NULL;
 }
 
+// {% print a, b %} prints one behind the other, not a tuple.
 static struct node *parse_print(struct parser *p) {
-    struct node *n = parser_node(p, NODE_OUTPUT);
-    if (n)
-        n->a = parse_tuple(p, true, NULL);
-    return n && n->a && parser_close(p, n) ? n : NULL;
+    struct node *n = parser_node(p, NODE_OUTPUT), *parts = parser_node(p, NODE_CONCAT);
+    if (!n || !parts)
+        return NULL;
+    n->a = parts;
+    struct node **tail = &parts->a;
+    while (p->now.kind != TOKEN_BLOCK_END) {
+        if (parts->a && !parser_expect(p, ","))
+            return NULL;
+        if (!(*tail = parse_expression(p)))
+            return NULL;
+        tail = &(*tail)->next;
+    }
+    return parser_close(p, parts) && parser_close(p, n) ? n : NULL;
 }
 
 static struct node *parse_leave(struct parser *p, enum node_kind kind) {

@@ -127,8 +127,9 @@ bool escape_html(struct run *r, const struct text *t, const struct text **out);
 // access.c -----------------------------------------------------------------------------------
 bool get_attribute(struct run *r, struct value v, const char *name, size_t len, struct value *out);
 bool get_item(struct run *r, struct value v, struct value key, struct value *out);
-// What `map(attribute='a.b.0')` reads.
-bool get_path(struct run *r, struct value v, struct value path, struct value *out);
+// What `map(attribute='a.b.0')` reads; `fallback` (may be absent) stands in for what is undefined.
+bool get_path(struct run *r, struct value v, struct value path, struct value fallback,
+              struct value *out);
 
 // eval.c -------------------------------------------------------------------------------------
 bool eval(struct run *r, const struct node *n, struct value *out);

@@ -114,13 +114,12 @@ bool make_text_view(struct run *r, const char *s, size_t len, struct value *out)
 }
 
 static bool check_size(struct run *r, size_t len) {
-    if (len <= r->max_bytes)
-        return run_charge(r, len / 64);
-    return run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
+    return len <= r->max_bytes ||
+           run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
 }
 
 bool make_text(struct run *r, const char *s, size_t len, struct value *out) {
-    if (!check_size(r, len))
+    if (!check_size(r, len) || !run_charge(r, len / 64))
         return false;
     char *copy = run_alloc(r, len + 1, 1);
     if (!copy)
@@ -132,10 +131,9 @@ bool make_text(struct run *r, const char *s, size_t len, struct value *out) {
 
 bool make_concat(struct run *r, const struct text *a, const char *b, size_t b_len,
                  struct value *out) {
-    if (b_len > SIZE_MAX / 4 - a->len || !check_size(r, a->len + b_len))
-        return b_len > SIZE_MAX / 4 - a->len
-                   ? run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes)
-                   : false;
+    // both are in memory, so that their lengths' sum does not overflow
+    if (!check_size(r, a->len + b_len))
+        return false;
     struct text *t = run_alloc(r, 1, sizeof *t);
     if (!t)
         return false;
@@ -143,6 +141,8 @@ bool make_concat(struct run *r, const struct text *a, const char *b, size_t b_le
     struct growth *g = a->growth;
     // a string that grows by steps is appended to in place when nothing was appended to it before
     bool in_place = g && a->data == g->data && g->used == a->len && g->cap - g->used >= b_len;
+    if (!run_charge(r, (in_place ? b_len : len) / 64))
+        return false;
     if (!in_place) {
         size_t cap = len < 64 ? len : len + len / 2;
         g = run_alloc(r, 1, sizeof *g + cap);

@@ -112,6 +112,7 @@ struct loop {
     struct value changed; // what loop.changed last saw
 };
 
+static inline struct value value_absent(void) { return (struct value){.kind = VALUE_ABSENT}; }
 static inline struct value value_none(void) { return (struct value){.kind = VALUE_NONE}; }
 static inline struct value value_bool(bool b) {
     return (struct value){.kind = VALUE_BOOL, .as.truth = b};
