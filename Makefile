@@ -29,6 +29,9 @@ SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 MAIN    := service/main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
+# Passes over whole vocabularies, in loops that are vectors from here on.
+%/logit_rows.o: NEEDED += -O3
+
 # One file per instruction set, picked at run time; only these files get its flags.
 %_avx2.o:   NEEDED += -O3 -mavx2 -mfma -mf16c
 AVX512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
