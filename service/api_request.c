@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/api.h"
+#include "service/fingerprint.h"
 #include "service/metrics.h"
 
 #include <stdlib.h>
@@ -26,9 +27,9 @@ static int retry_after(struct service *s) {
 static void put_headers(const struct service *s, const struct api_request *q, int64_t total_us,
                         struct buf *out) {
     int64_t token_us = q ? q->tokenize_us : 0, queue_us = 0, compute_us = 0;
-    if (q && q->has_job) {
-        queue_us = q->job.queue_us;
-        compute_us = q->job.compute_us;
+    if (q) {
+        queue_us = q->queue_us;
+        compute_us = q->compute_us;
     }
     buf_printf(out,
                "x-compute-type: cpu\r\nx-compute-tokens: %zu\r\nx-total-time: %.3f\r\n"
@@ -63,6 +64,11 @@ void api_refuse(struct service *s, struct http_request *r, enum dialect d,
 }
 
 static void request_free(struct api_request *q) {
+    if (q->work)
+        q->work->free(q);
+    json_tree_free(q->tree);
+    buf_free(&q->response.body);
+    buf_free(&q->response.headers);
     cJSON_Delete(q->body_owned);
     mem_free(q->job.ids);
     mem_free(q->job.type_ids);
@@ -74,8 +80,7 @@ static void request_free(struct api_request *q) {
     mem_free(q);
 }
 
-// Answers with what prepare or render left: an error, or a body. q is gone afterwards.
-static void answer(struct api_request *q) {
+void api_request_answer(struct api_request *q) {
     struct service *s = q->service;
     if (q->reserved)
         scheduler_release(s->scheduler, q->reserved);
@@ -109,6 +114,29 @@ static void answer(struct api_request *q) {
     request_free(q);
 }
 
+void api_request_stream(struct api_request *q, const char *content_type) {
+    struct service *s = q->service;
+    q->response.status = 200;
+    q->response.content_type = content_type;
+    buf_puts(&q->response.headers, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
+    put_headers(s, q, clock_now_us() - q->http->arrived_us, &q->response.headers);
+    q->response.close = atomic_load(&s->state) == SERVICE_DRAINING;
+    http_stream_begin(q->http, &q->response);
+}
+
+void api_request_end_stream(struct api_request *q) {
+    struct api_error *err = q->error.msg.code ? &q->error : NULL;
+    struct http_response said = {.status = 200};
+    if (err)
+        api_error_render(err, q->dialect, &said);
+    note(q->service, q->http, api_route_index(q->route), said.status,
+         clock_now_us() - q->http->arrived_us, err);
+    buf_free(&said.body);
+    buf_free(&said.headers);
+    http_stream_end(q->http);
+    request_free(q);
+}
+
 static void take_job_error(struct api_request *q) {
     q->error.msg = q->job.msg;
     q->error.msg.code = q->job.err;
@@ -120,6 +148,8 @@ static void take_job_error(struct api_request *q) {
 static void run_render(struct front_task *task, struct front_worker *w) {
     struct api_request *q = (struct api_request *)(void *)task;
     q->worker = w;
+    q->queue_us = q->job.queue_us;
+    q->compute_us = q->job.compute_us;
     if (q->job.err) {
         take_job_error(q);
     } else if (atomic_load(&q->http->gone)) {
@@ -128,7 +158,7 @@ static void run_render(struct front_task *task, struct front_worker *w) {
         enum err e = q->render(q, &q->error);
         q->error.msg.code = e;
     }
-    answer(q);
+    api_request_answer(q);
 }
 
 // The engine's thread: hand it on, nothing else.
@@ -143,6 +173,9 @@ static void on_done(struct job *job) {
 static void on_gone(struct http_request *r) {
     struct api_request *q = r->ctx;
     atomic_store(&q->job.cancelled, true);
+    api_cancel_fn *cancel = atomic_load(&q->cancel);
+    if (cancel)
+        cancel(q);
 }
 
 static enum err parse_body(struct api_request *q, struct api_error *err) {
@@ -157,6 +190,12 @@ static enum err parse_body(struct api_request *q, struct api_error *err) {
         return e;
     }
     q->body = q->body_owned;
+    if (q->route->flags & API_TREE) {
+        e = json_tree_parse(q->http->body, q->http->body_len, &json_limits_request, &q->tree, NULL,
+                            &err->msg);
+        if (e)
+            return e;
+    }
     if (!cJSON_IsObject(q->body)) {
         err->status = 400;
         return api_fail(err, ERR_INVALID, "invalid_json", NULL, "the body must be a JSON object");
@@ -180,9 +219,13 @@ static void run_prepare(struct front_task *task, struct front_worker *w) {
     int64_t start = clock_now_us();
     q->error.msg.code = prepare(q, &q->error);
     q->tokenize_us = clock_now_us() - start;
+    if (!q->error.msg.code && q->work) {
+        q->work->start(q);
+        return;
+    }
     if (q->error.msg.code || !q->has_job) {
         q->has_job = false;
-        answer(q);
+        api_request_answer(q);
         return;
     }
     if (!q->keep_body) {
@@ -296,6 +339,8 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     }
     q->service = s;
     q->http = r;
+    const struct api_key *key = r->ctx;
+    q->owner = key ? fingerprint_add(FINGERPRINT_START, key->name, strlen(key->name)) : 0;
     q->route = route;
     q->dialect = route->dialect;
     enum err e = set_deadline(q, &q->error);
@@ -305,7 +350,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
         e = route->flags & API_INLINE ? route->prepare(q, &q->error) : reserve(q, &q->error);
     q->error.msg.code = e;
     if (e || route->flags & API_INLINE) {
-        answer(q);
+        api_request_answer(q);
         return;
     }
     r->ctx = q;

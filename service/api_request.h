@@ -8,6 +8,7 @@
 #define TRINE_SERVICE_API_REQUEST_H
 
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "service/api_error.h"
 #include "service/front.h"
 #include "service/keys.h"
@@ -16,16 +17,27 @@
 
 struct api_request;
 
-// Parses q->body into q->job's sequences (api_request_set_job), or answers at once by writing
-// q->response.body. On an error, err says why.
+// Parses q->body into q->job's sequences (api_request_set_job), or sets q->work, or answers at once
+// by writing q->response.body. On an error, err says why.
 typedef enum err api_prepare_fn(struct api_request *q, struct api_error *err);
 // Writes q->response.body from the job's finished rows.
 typedef enum err api_render_fn(struct api_request *q, struct api_error *err);
+
+// What a request does that is no job: a generation (api_generate.h).
+struct api_work {
+    // After prepare, on its thread: hands the work over. q is not the caller's from then on; it ends
+    // with api_request_answer, or with api_request_stream and api_request_end_stream.
+    void (*start)(struct api_request *q);
+    void (*free)(struct api_request *q); // what hangs on q->state
+};
+// The client is gone. A socket thread, any time until the answer.
+typedef void api_cancel_fn(struct api_request *q);
 
 enum api_route_flags {
     API_OPEN = 1,    // needs no key
     API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
     API_LOADING = 4, // answers while models load
+    API_TREE = 8,    // q->tree is read too
 };
 
 struct api_route {
@@ -43,6 +55,7 @@ struct api_request {
     enum dialect dialect; // of errors; the route's until the body tells
     const cJSON *body;    // the parsed body, of a POST
     cJSON *body_owned;
+    struct json_tree *tree;      // the same with numbers as they are spelled; kept
     bool keep_body;              // what render needs borrows from the body
     struct front_worker *worker; // while a pool thread has the request
     struct http_response response;
@@ -52,7 +65,11 @@ struct api_request {
     bool has_job;
     size_t reserved;    // tokens held until the job takes them over, or the answer without one
     size_t tokens, cut; // of the job; inputs that were truncated
+    int64_t queue_us, compute_us; // of the job or the generation, once it has ended
     api_render_fn *render;
+    const struct api_work *work; // NULL: a job, or nothing
+    _Atomic(api_cancel_fn *) cancel;
+    uint64_t owner;  // the API key's number; 0: none
     void *state;     // the dialect's own: one block, freed by mem_free
     struct buf made; // the dialect's own texts, freed with the request
     int64_t deadline_us, tokenize_us;
@@ -92,6 +109,13 @@ enum err api_choose_prompt(const struct api_request *q, const char **prompt,
 enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
                              api_render_fn *render, struct api_error *err) MUST_CHECK;
 
+// Answers with an error (q->error), or with what is in q->response. q is gone afterwards.
+void api_request_answer(struct api_request *q);
+// The head of a streamed answer, status 200, with the headers that every route has.
+void api_request_stream(struct api_request *q, const char *content_type);
+// Its end, counted as q->error says. q is gone afterwards.
+void api_request_end_stream(struct api_request *q);
+
 // --- for api_route.c ---
 
 int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
@@ -100,7 +124,8 @@ int api_route_index(const struct api_route *route); // NULL: the one for unknown
 // ERR_UNAVAILABLE while loading or draining.
 enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,
                            struct api_error *err) MUST_CHECK;
-// Takes an accepted request over; answers it, now or later, exactly once.
+// Takes an accepted request over; answers it, now or later, exactly once. r->ctx is the API key that
+// it came with, or NULL.
 void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
 // An error answered on the socket thread, with the headers that every route has.
 void api_refuse(struct service *s, struct http_request *r, enum dialect d,

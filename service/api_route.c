@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "service/api_classify.h"
 #include "service/api_embed.h"
+#include "service/api_generate.h"
 #include "service/api_info.h"
 #include "service/api_request.h"
 #include "service/api_rerank.h"
@@ -20,6 +21,8 @@ static const struct api_route routes[] = {
     {"POST", "/v2/rerank", DIALECT_COHERE, 0, api_rerank_v2},
     {"POST", "/v1/embed", DIALECT_COHERE, 0, api_cohere_embed_v1},
     {"POST", "/v2/embed", DIALECT_COHERE, 0, api_cohere_embed_v2},
+    {"POST", "/v1/completions", DIALECT_OPENAI, API_TREE, api_completions},
+    {"POST", "/v1/chat/completions", DIALECT_OPENAI, API_TREE, api_chat_completions},
     {"POST", "/v1/classify", DIALECT_OPENAI, 0, api_classify},
     {"POST", "/embed", DIALECT_TEI, 0, api_tei_embed},
     {"POST", "/embed_sparse", DIALECT_TEI, 0, api_tei_embed_sparse},
@@ -90,14 +93,16 @@ static enum err refuse_path(const struct http_request *r, const struct api_route
                     other->method);
 }
 
-static enum err check_key(const struct service *s, const struct http_request *r,
+static enum err check_key(const struct service *s, struct http_request *r,
                           struct api_error *err, struct http_response *out) {
     const char *header = http_request_header(r, "Authorization");
     if (header && strncasecmp(header, "Bearer ", 7) == 0) {
         const char *key = header + 7;
         while (*key == ' ')
             key++;
-        if (api_keys_match(s->keys, key, strlen(key)))
+        const struct api_key *found = api_keys_match(s->keys, key, strlen(key));
+        r->ctx = (void *)found; // for api_request_begin
+        if (found)
             return ERR_OK;
     }
     buf_puts(&out->headers, "WWW-Authenticate: Bearer\r\n");

@@ -31,8 +31,14 @@ struct route_counts {
     atomic_uint_fast64_t unknown_fields;
 };
 
+struct histogram {
+    atomic_uint_fast64_t by_duration[BOUNDS + 1];
+    atomic_uint_fast64_t total_us;
+};
+
 struct metrics {
     struct route_counts routes[METRICS_MAX_ROUTES];
+    struct histogram first_token, gap;
     atomic_uint_fast64_t cut;
     int64_t started_us;
 };
@@ -76,6 +82,20 @@ void metrics_count_cut(struct metrics *m, size_t inputs) {
     if (inputs)
         add(&m->cut, inputs);
 }
+
+static void count_time(struct histogram *h, int64_t us, uint64_t n) {
+    int b = 0;
+    while (b < BOUNDS && us > bounds_us[b])
+        b++;
+    add(&h->by_duration[b], n);
+    add(&h->total_us, us > 0 ? (uint64_t)us * n : 0);
+}
+
+void metrics_count_first_token(struct metrics *m, int64_t us) {
+    count_time(&m->first_token, us, 1);
+}
+
+void metrics_count_gap(struct metrics *m, int64_t us, size_t n) { count_time(&m->gap, us, n); }
 
 static void head(struct buf *out, const char *name, const char *type, const char *help) {
     buf_printf(out, "# HELP trine_%s %s\n# TYPE trine_%s %s\n", name, help, name, type);
@@ -159,6 +179,56 @@ static void print_scheduler(const struct scheduler_stats *s, struct buf *out) {
     one(out, "workspace_bytes", "gauge", "The engine's workspaces.", (double)s->workspace_bytes);
 }
 
+static void print_histogram(struct histogram *h, const char *name, const char *help,
+                            struct buf *out) {
+    uint64_t below = 0;
+    head(out, name, "histogram", help);
+    for (int b = 0; b < BOUNDS; b++) {
+        below += get(&h->by_duration[b]);
+        buf_printf(out, "trine_%s_bucket{le=\"%g\"} %llu\n", name, (double)bounds_us[b] / 1e6,
+                   (unsigned long long)below);
+    }
+    below += get(&h->by_duration[BOUNDS]);
+    buf_printf(out, "trine_%s_bucket{le=\"+Inf\"} %llu\ntrine_%s_sum %.6f\ntrine_%s_count %llu\n",
+               name, (unsigned long long)below, name, (double)get(&h->total_us) / 1e6, name,
+               (unsigned long long)below);
+}
+
+static void print_generation(struct metrics *m, const struct generation_stats *g, struct buf *out) {
+    head(out, "generations_total", "counter", "Generations by how they ended.");
+    const struct {
+        const char *name;
+        uint64_t n;
+    } ends[] = {
+        {"done", g->done}, {"failed", g->failed}, {"cancelled", g->cancelled}, {"late", g->late}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        buf_printf(out, "trine_generations_total{outcome=\"%s\"} %llu\n", ends[i].name,
+                   (unsigned long long)ends[i].n);
+    one(out, "prompt_tokens_total", "counter", "Tokens of prompts, reused ones included.",
+        (double)g->prompt_tokens);
+    one(out, "cached_tokens_total", "counter", "Tokens of prompts that were found computed.",
+        (double)g->cached_tokens);
+    one(out, "output_tokens_total", "counter", "Tokens generated.", (double)g->output_tokens);
+    one(out, "generation_steps_total", "counter", "Forward passes of generation.",
+        (double)g->steps);
+    one(out, "preemptions_total", "counter", "Sequences set back because the cache was full.",
+        (double)g->preemptions);
+    one(out, "drafted_tokens_total", "counter", "Tokens proposed by speculation.",
+        (double)g->drafted);
+    one(out, "accepted_tokens_total", "counter", "Of these, the ones that were right.",
+        (double)g->accepted);
+    one(out, "sequences_running", "gauge", "Sequences that are generated now.", (double)g->running);
+    one(out, "sequences_waiting", "gauge", "Sequences that wait for room.", (double)g->waiting);
+    one(out, "kv_blocks", "gauge", "Blocks of the key and value cache.", (double)g->kv_blocks);
+    one(out, "kv_blocks_used", "gauge", "Blocks that running sequences refer to.",
+        (double)g->kv_blocks_used);
+    one(out, "kv_blocks_kept", "gauge", "Blocks kept only for reuse.", (double)g->kv_blocks_kept);
+    one(out, "kv_bytes", "gauge", "Memory of the key and value cache.", (double)g->kv_bytes);
+    print_histogram(&m->first_token, "first_token_seconds",
+                    "From a generation's submission to its first token.", out);
+    print_histogram(&m->gap, "inter_token_seconds", "Between two tokens of a generation.", out);
+}
+
 static void print_http(const struct http_server *server, struct buf *out) {
     struct http_stats h = http_read_stats(server);
     one(out, "http_requests_total", "counter", "Requests read from sockets.", (double)h.requests);
@@ -196,6 +266,7 @@ void metrics_print(struct metrics *m, const struct service *s, struct buf *out) 
     if (atomic_load(&s->state) != SERVICE_LOADING && s->scheduler) {
         struct scheduler_stats st = scheduler_read_stats(s->scheduler);
         print_scheduler(&st, out);
+        print_generation(m, &st.generation, out);
         print_http(s->http, out);
     }
     struct front_stats f = front_read_stats(s->front);

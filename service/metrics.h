@@ -20,7 +20,10 @@ void metrics_free(struct metrics *m); // NULL is fine
 // One answered request. route is api_route_index's; total_us from its first byte to its answer.
 void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us);
 void metrics_count_unknown_fields(struct metrics *m, int route, size_t fields);
-void metrics_count_cut(struct metrics *m, size_t inputs); // inputs that were truncated
+void metrics_count_cut(struct metrics *m, size_t inputs);      // inputs that were truncated
+void metrics_count_first_token(struct metrics *m, int64_t us); // from submission
+// n tokens of a generation that came, on average, so long after the one before.
+void metrics_count_gap(struct metrics *m, int64_t us, size_t n);
 
 // When the program started, in seconds since 1970.
 int64_t metrics_started_wall_s(const struct metrics *m);

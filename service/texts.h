@@ -44,6 +44,7 @@ struct text_rules {
     bool truncate;
     enum truncate_side side;
     size_t max_length; // tokens of a text, special ones included; 0: what the model takes
+    bool any_length;   // whatever the length: the caller checks it
 };
 
 // Encodes every input. ERR_INVALID: context_length_exceeded (both counts), invalid_token_id;
