@@ -3,7 +3,7 @@
 // wherever its blocks lie and on any number of threads.
 #include "tests/unit/device_rig.h"
 
-enum { WORKSPACE = 8 << 20, LAYERS = 2, LAYER = 1, MAX_SEQS = 4 };
+enum { WORKSPACE = 8 << 20, LAYERS = 2, LAYER = 1, MAX_SEQS = 4, SINGLES = 40 };
 
 struct scene {
     size_t heads, kv_heads, head_dim, block_tokens, window;
@@ -175,7 +175,8 @@ static void step(struct device *d, const struct scene *c, const struct paged *p,
     free(slots), free(tables);
 }
 
-// All sequences through the cache, in steps of up to `chunk` tokens of each.
+// All sequences through the cache, in steps of up to `chunk` tokens of each; of long ones only the
+// last come one at a time.
 static void play(struct device *d, const struct scene *c, size_t chunk, bool random, float *out) {
     struct paged p = paged_new(d, c);
     size_t done[MAX_SEQS] = {0}, n[MAX_SEQS], left = c->total;
@@ -185,6 +186,8 @@ static void play(struct device *d, const struct scene *c, size_t chunk, bool ran
     while (left > 0) {
         for (size_t s = 0; s < c->seqs; s++) {
             n[s] = random ? rig_random() % (chunk + 1) : chunk;
+            if (chunk == 1 && done[s] == 0 && c->len[s] > 2 * SINGLES)
+                n[s] = c->len[s] - SINGLES;
             if (random && rig_random() % 2)
                 n[s] = n[s] > 0; // a token among the chunks
             n[s] = n[s] < c->len[s] - done[s] ? n[s] : c->len[s] - done[s];
@@ -246,15 +249,13 @@ static void test_scene(struct device *const *devices, size_t count, struct scene
     for (size_t i = 0; i < count; i++) {
         play(devices[i], c, 90, true, again);
         CHECK(memcmp(got, again, n * sizeof *got) == 0);
-        play(devices[i], c, 4096, false, again);
+        play(devices[i], c, 1, false, again);
         CHECK(memcmp(got, again, n * sizeof *got) == 0);
         if (c->dtype != DTYPE_F32)
             continue;
         whole(devices[i], c, again);
         CHECK(memcmp(got, again, n * sizeof *got) == 0);
     }
-    play(devices[count - 1], c, 1, false, again);
-    CHECK(memcmp(got, again, n * sizeof *got) == 0);
     free(want), free(got), free(again);
     scene_free(c);
 }
@@ -269,12 +270,12 @@ static void test_scenes(struct device *const *devices, size_t count, bool plain)
         {14, 2, 64, 64, 0, DTYPE_F32, 2, .len = {280, 9}},
         {2, 2, 256, 16, 0, DTYPE_F16, 1, .len = {270}},
         {1, 1, 128, 32, 1, DTYPE_F32, 1, .len = {50}},
-        {4, 2, 16, 32, 0, DTYPE_F16, 2, .len = {1500, 1300}}, // parts computed apart
+        {4, 2, 16, 32, 0, DTYPE_F16, 2, .len = {1300, 1100}}, // parts computed apart
     };
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
         struct scene c = scenes[i];
         for (size_t s = 0; s < c.seqs && plain; s++)
-            c.len[s] = c.len[s] > 600 ? 600 : c.len[s];
+            c.len[s] = c.len[s] > 280 ? 280 : c.len[s];
         test_scene(devices, count, &c);
     }
 }
@@ -369,8 +370,8 @@ static void test_refusals(struct device *d) {
 }
 
 int main(void) {
-    static const int threads[] = {1, 2, 3, 5};
-    enum { DEVICES = 4 };
+    static const int threads[] = {1, 2, 3};
+    enum { DEVICES = 3 };
     for (int i = 0; i < RIG_SETS; i++) {
         struct device *devices[DEVICES];
         size_t count = 0;
