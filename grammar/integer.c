@@ -1,5 +1,4 @@
 #include "grammar/integer.h"
-#include "grammar/json_rules.h"
 
 #include <string.h>
 
@@ -147,18 +146,17 @@ static const struct expr *positive(struct expr_arena *a, const struct integer *l
     return expr_list(a, EXPR_ALT, parts, count);
 }
 
-static struct integer nines(size_t n, bool negative) {
-    struct integer v = {.negative = negative, .n = n};
-    memset(v.digits, '9', n);
-    return v;
-}
-
-// The end that is not given: as far away as 18 digits, and beyond the other by a digit.
+// The end that is not given: as far as 64 bits go, and a digit beyond the other end.
 static struct integer far_end(const struct integer *other, bool negative) {
-    size_t n = JSON_INTEGER_DIGITS;
-    if (other && other->negative == negative && other->n >= n)
-        n = other->n < INTEGER_DIGITS_MAX ? other->n + 1 : INTEGER_DIGITS_MAX;
-    return nines(n, negative);
+    static const struct integer least = {true, 19, "9223372036854775808"};
+    static const struct integer most = {false, 19, "9223372036854775807"};
+    if (!other || other->negative != negative || other->n < least.n)
+        return negative ? least : most;
+    struct integer v = {.negative = negative, .n = other->n + 1};
+    if (v.n > INTEGER_DIGITS_MAX)
+        v.n = INTEGER_DIGITS_MAX;
+    memset(v.digits, '9', v.n);
+    return v;
 }
 
 const struct expr *integer_range(struct expr_arena *a, const struct integer *lo,

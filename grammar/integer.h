@@ -22,8 +22,8 @@ enum integer_read {
 enum integer_read integer_from_lexeme(const char *text, size_t len, bool up, struct integer *out,
                                       bool *exact);
 int integer_compare(const struct integer *a, const struct integer *b);
-// lo..hi as JSON writes integers (no "-0"); an absent end is 18 digits or more away. NULL: memory
-// is out.
+// lo..hi as JSON writes integers (no "-0"); an absent end is that of 64 bits, or further. NULL:
+// memory is out.
 const struct expr *integer_range(struct expr_arena *a, const struct integer *lo,
                                  const struct integer *hi);
 

@@ -101,7 +101,7 @@ uint32_t json_rules_text(struct json_rules *j, const char *text, uint32_t next) 
 uint32_t json_rules_number(struct json_rules *j, uint32_t next) {
     struct expr_arena *a = &j->arena;
     const struct expr *digit = class_of(a, "09");
-    const struct expr *large[] = {class_of(a, "19"), expr_repeat(a, digit, 0, 15)};
+    const struct expr *large[] = {class_of(a, "19"), expr_repeat(a, digit, 0, 18)};
     const struct expr *whole[] = {expr_text(a, "0"), expr_list(a, EXPR_SEQ, large, 2)};
     const struct expr *fraction[] = {expr_text(a, "."), expr_repeat(a, digit, 1, 16)};
     const struct expr *exponent[] = {class_of(a, "eeEE"), expr_repeat(a, class_of(a, "++--"), 0, 1),

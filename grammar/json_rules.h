@@ -1,15 +1,14 @@
 // The parts that every JSON grammar shares.
 // What is written: no space but an optional one behind `,` and `:`; strings without raw control
 // characters, escapes as RFC 8259 has them, surrogates in pairs only, never \u0000; numbers with at
-// most 16 digits before and behind the point and 2 of exponent, integers with at most 18. Keys that
+// most 19 digits before the point, 16 behind it and 2 of exponent, integers within 64 bits unless
+// a schema's bound goes further. Keys that
 // no schema names have 1 to 64 code points, no escapes, and differ within their object; an object
 // has at most 100 of them.
 #ifndef TRINE_GRAMMAR_JSON_RULES_H
 #define TRINE_GRAMMAR_JSON_RULES_H
 
 #include "grammar/expr.h"
-
-enum { JSON_INTEGER_DIGITS = 18 };
 
 struct json_rules {
     struct grammar *g;

@@ -8,7 +8,8 @@
 
 enum {
     STEPS_MAX = 2000000, // of a mask, some tens of milliseconds
-    WIDE = 16,           // a leaf that as many bytes can begin is worth a table
+    WIDE = 16,           // a leaf that as many bytes can begin is worth a table,
+    WORTH = 4096,        // for as many nodes of the trie
 };
 
 struct walk {
@@ -28,14 +29,15 @@ static void set_tokens(struct walk *w, const struct vocab_node *n) {
     }
 }
 
-// Sets the tokens of nodes [from, to), children of a node at `depth` bytes where the text stands
-// at c. shallow: only the nodes right below.
-static void walk_nodes(struct walk *w, struct run_config c, uint32_t from, uint32_t to,
-                       size_t depth, bool shallow) {
+static void spread(struct walk *w, struct run_config c, struct trie_part part);
+
+// Sets the tokens of a part of the trie where the text stands at c. shallow: only those of one byte
+// more.
+static void walk_nodes(struct walk *w, struct run_config c, struct trie_part part, bool shallow) {
     struct run *r = w->r;
-    w->at[depth] = c;
-    w->marks[depth] = run_here(r);
-    for (uint32_t i = from; i < to;) {
+    w->at[part.depth] = c;
+    w->marks[part.depth] = run_here(r);
+    for (uint32_t i = part.from; i < part.to;) {
         const struct vocab_node *n = &w->v->nodes[i];
         run_back(r, w->marks[n->depth]);
         struct run_config next = run_step(r, w->at[n->depth], n->byte);
@@ -43,50 +45,51 @@ static void walk_nodes(struct walk *w, struct run_config c, uint32_t from, uint3
             set_tokens(w, n);
         if (next.n == 0 || shallow || n->skip == i + 1) {
             i = n->skip;
-            continue;
+        } else if (n->skip - i > WORTH) {
+            spread(w, next, (struct trie_part){i + 1, n->skip, n->depth + 1u});
+            i = n->skip;
+        } else {
+            w->at[n->depth + 1] = next;
+            w->marks[n->depth + 1] = run_here(r);
+            i++;
         }
-        w->at[n->depth + 1] = next;
-        w->marks[n->depth + 1] = run_here(r);
-        i++;
         if (r->steps > w->steps_end)
             break;
     }
-    run_back(r, w->marks[depth]);
+    run_back(r, w->marks[part.depth]);
 }
 
-// The table of an item's leaf; *nomem when there should be one but memory is out.
+// The table of an item's leaf, NULL when it has none.
 static const struct loop_table *table_of(struct grammar_state *s, struct run_item item,
-                                         bool *nomem) {
+                                         struct trie_part part) {
     const struct grammar_node *n = &s->g->nodes[item.pc];
     const struct grammar_dfa_state *start = &s->g->states[n->at];
-    if (!(n->flags & GRAMMAR_PREFIX_FREE))
-        return NULL;
     unsigned width = 0;
     for (uint32_t k = 0; k < start->n; k++)
         width += s->g->edges[start->first + k].hi - s->g->edges[start->first + k].lo + 1u;
-    if (width < WIDE)
+    if (!(n->flags & GRAMMAR_PREFIX_FREE) || width < WIDE)
         return NULL;
-    if (item.q < s->g->json_states) {
+    if (item.q < s->g->json_states && part.depth == 0) {
         // made when first needed; a cache does not change what a vocab is
         struct grammar_vocab *v = (struct grammar_vocab *)s->v;
         pthread_mutex_lock(&v->lock);
         if (!v->json[item.q])
-            v->json[item.q] = loop_table_make(s->g, v, n->at, item.q);
+            v->json[item.q] = loop_table_make(s->g, v, part, n->at, item.q);
         const struct loop_table *t = v->json[item.q];
         pthread_mutex_unlock(&v->lock);
-        *nomem |= !t;
         return t;
     }
     if (item.q != n->at)
         return NULL;
     for (size_t i = 0; i < s->n_tables; i++)
-        if (s->tables[i].start == n->at)
+        if (s->tables[i].start == n->at && s->tables[i].from == part.from)
             return s->tables[i].table;
     if (s->n_tables == STATE_TABLES_MAX)
         return NULL;
-    struct loop_table *t = loop_table_make(s->g, s->v, n->at, n->at);
+    struct loop_table *t = loop_table_make(s->g, s->v, part, n->at, n->at);
     if (t) {
         s->tables[s->n_tables].start = n->at;
+        s->tables[s->n_tables].from = part.from;
         s->tables[s->n_tables++].table = t;
     }
     return t;
@@ -102,97 +105,130 @@ static void set_inside(struct walk *w, const struct loop_table *t, uint32_t room
         w->mask[t->ids[k] / 32] |= 1u << (t->ids[k] % 32);
 }
 
-// The text behind an exit of a key: the key's bytes in the token count for what keys may follow.
-static void leave_key(struct walk *w, struct run_item item, const struct loop_exit *exit,
-                      uint32_t count) {
+static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node) {
+    const struct vocab_node *nodes = w->v->nodes;
+    for (uint32_t i = node + 1; i < nodes[node].skip; i = nodes[i].skip)
+        if (first[nodes[i].byte / 32] >> (nodes[i].byte % 32) & 1)
+            return true;
+    return false;
+}
+
+// What a token adds to a key before it leaves it.
+static const char *exit_bytes(const struct walk *w, const struct loop_exit *e, size_t base) {
+    uint32_t id = (uint32_t)w->v->order[w->v->nodes[e->node].first];
+    return w->v->bytes + w->v->at[id] + base;
+}
+
+// The tokens below an exit of a key that may end there: the bytes that this token adds to the key
+// are put down, for the keys that the token may go on with.
+static void leave_key(struct walk *w, struct run_item item, const struct loop_exit *e,
+                      uint32_t count, size_t base) {
     struct run *r = w->r;
-    const struct vocab_node *n = &w->v->nodes[exit->node];
-    uint32_t id = (uint32_t)w->v->order[n->first];
-    const char *bytes = w->v->bytes + w->v->at[id];
-    for (size_t i = 0; i < exit->depth && item.top != RUN_NO_ROOM; i++)
+    const struct vocab_node *n = &w->v->nodes[e->node];
+    const char *bytes = exit_bytes(w, e, base);
+    for (size_t i = 0; i < e->depth - base && item.top != RUN_NO_ROOM; i++)
         item.top = run_push_key_byte(r, item.top, (uint8_t)bytes[i]);
     if (item.top == RUN_NO_ROOM)
         return;
-    struct run_config c = run_step(r, run_leave(r, item, count, true), n->byte);
-    if (c.n || c.may_end)
-        set_tokens(w, n);
+    struct run_config c = run_step(r, run_leave(r, item, count, false), n->byte);
     if (c.n)
-        walk_nodes(w, c, exit->node + 1, n->skip, (size_t)exit->depth + 1, false);
+        walk_nodes(w, c, (struct trie_part){e->node + 1, n->skip, e->depth + 1u}, false);
+}
+
+static bool is_blocked(const struct run_keys *keys, const char *bytes, size_t len) {
+    for (size_t i = 0; i < keys->n; i++)
+        if (keys->list[i].len == len && memcmp(keys->list[i].bytes, bytes, len) == 0)
+            return true;
+    return false;
 }
 
 static void set_exits(struct walk *w, const struct loop_table *t, struct run_item item,
-                      struct run_config after, uint8_t byte) {
+                      struct run_config after, uint8_t byte, size_t base) {
     struct run *r = w->r;
     const struct grammar_node *n = &r->g->nodes[item.pc];
-    struct run_config c = {0};
-    if (n->kind != GRAMMAR_KEY)
-        c = run_step(r, after, byte);
+    struct run_keys keys = {0};
+    if (n->kind == GRAMMAR_KEY && !run_keys_ahead(r, item, &keys))
+        return;
+    struct run_config c = run_step(r, after, byte);
     struct run_mark mark = run_here(r);
+    uint32_t first[8];
+    run_first(r, c, first);
     for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1]; k++) {
         const struct loop_exit *e = &t->exits[k];
         uint32_t count = item.count + e->count;
         if (count < n->min || count > n->max || r->steps > w->steps_end)
             continue;
+        if (n->kind == GRAMMAR_KEY && is_blocked(&keys, exit_bytes(w, e, base), e->depth - base))
+            continue;
         const struct vocab_node *node = &w->v->nodes[e->node];
-        if (n->kind == GRAMMAR_KEY) {
-            leave_key(w, item, e, count);
-        } else {
-            set_tokens(w, node);
-            if (c.n && node->skip > e->node + 1)
-                walk_nodes(w, c, e->node + 1, node->skip, (size_t)e->depth + 1, false);
-        }
+        set_tokens(w, node);
+        if (!goes_on(w, first, e->node))
+            continue;
+        if (n->kind == GRAMMAR_KEY)
+            leave_key(w, item, e, count, base);
+        else
+            spread(w, c, (struct trie_part){e->node + 1, node->skip, e->depth + 1u});
         run_back(r, mark);
     }
+    run_keys_free(&keys);
 }
 
 // Sets an item's tokens by a table; false when there is none that fits.
-static bool by_table(struct walk *w, struct run_item item, bool *nomem) {
+static bool by_table(struct walk *w, struct run_item item, struct trie_part part) {
     struct run *r = w->r;
     const struct grammar_node *n = &r->g->nodes[item.pc];
     uint32_t room = n->max == GRAMMAR_INF ? GRAMMAR_INF : n->max - item.count;
     // A key must not reach its longest form unless it is fresh then: the walk sees to that.
     if (n->kind == GRAMMAR_KEY && --room < 1)
         return false;
-    const struct loop_table *t = table_of(w->s, item, nomem);
+    const struct loop_table *t = table_of(w->s, item, part);
     if (!t)
         return false;
     struct run_mark mark = run_here(r);
     struct run_config after = run_leave(r, item, n->min, false);
-    uint32_t first[8], again[8];
+    uint32_t first[8], again[8], both = 0;
     run_first(r, after, first);
-    struct run_item begin = {item.pc, n->at, 0, item.top};
-    run_first_of(r, begin, again);
-    uint32_t both = 0;
+    run_first_of(r, (struct run_item){item.pc, n->at, 0, item.top}, again);
     for (size_t i = 0; i < 8; i++)
         both |= first[i] & again[i];
     if (both == 0) {
         set_inside(w, t, room);
+        struct run_mark exits = run_here(r);
         for (unsigned b = 0; b < 256; b++)
-            if (first[b / 32] >> (b % 32) & 1)
-                set_exits(w, t, item, after, (uint8_t)b);
+            if (first[b / 32] >> (b % 32) & 1) {
+                set_exits(w, t, item, after, (uint8_t)b, part.depth);
+                run_back(r, exits);
+            }
     }
     run_back(r, mark);
     return both == 0;
 }
 
-static void constrained_mask(struct walk *w, bool *nomem) {
+// As walk_nodes, with tables where they help. It calls itself once a byte at most.
+static void spread(struct walk *w, struct run_config c, struct trie_part part) {
     struct run *r = w->r;
-    struct run_config now = w->s->now;
+    if (part.to - part.from < WORTH) {
+        walk_nodes(w, c, part, false);
+        return;
+    }
     struct run_mark bottom = run_here(r);
-    for (uint32_t i = 0; i < now.n; i++) {
-        struct run_item item = r->items[now.first + i];
-        if (by_table(w, item, nomem))
-            continue;
-        // the others are walked together, from a configuration of their own at the top
-        if (run_make_room(r))
+    for (uint32_t i = 0; i < c.n; i++) {
+        struct run_item item = r->items[c.first + i];
+        // those without are walked together, from a configuration of their own at the top
+        if (!by_table(w, item, part) && run_make_room(r))
             r->items[r->n_items++] = item;
     }
     struct run_config rest = {.first = bottom.items, .n = r->n_items - bottom.items};
     if (rest.n)
-        walk_nodes(w, rest, 0, w->v->n_nodes, 0, false);
+        walk_nodes(w, rest, part, false);
     run_back(r, bottom);
-    if (r->steps > w->steps_end)
-        walk_nodes(w, now, 0, w->v->n_nodes, 0, true);
+}
+
+static void constrained_mask(struct walk *w) {
+    struct trie_part all = {0, w->v->n_nodes, 0};
+    spread(w, w->s->now, all);
+    if (w->r->steps > w->steps_end)
+        walk_nodes(w, w->s->now, all, true);
 }
 
 static void clear_subtree(struct walk *w, uint32_t node) {
@@ -255,15 +291,14 @@ enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained
     w.v = v;
     w.mask = mask;
     w.steps_end = s->run.steps + STEPS_MAX;
-    bool nomem = false;
     s->run.nomem = false;
     if (s->free_text)
         free_mask(&w);
     else
-        constrained_mask(&w, &nomem);
+        constrained_mask(&w);
     for (size_t i = 0; i < v->n_ends && grammar_may_end(s); i++)
         mask[v->ends[i] / 32] |= 1u << (v->ends[i] % 32);
-    if (nomem || s->run.nomem)
+    if (s->run.nomem)
         return ERR_NOMEM;
     uint32_t any = 0;
     for (size_t i = 0; i < words; i++)

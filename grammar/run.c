@@ -75,10 +75,6 @@ static uint32_t depth_of(const struct run *r, uint32_t top) {
     return top == GRAMMAR_NONE ? 0 : r->frames[top].depth;
 }
 
-static bool is_data(const struct run *r, uint32_t top) {
-    return top != GRAMMAR_NONE && r->frames[top].pc >= RUN_DATA;
-}
-
 static uint32_t push(struct run *r, uint32_t top, uint32_t pc, uint32_t count, uint32_t cost) {
     if (r->n_frames == r->cap_frames && !grow_frames(r))
         return RUN_NO_ROOM;
@@ -172,58 +168,10 @@ static void later(struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
         r->todo[r->n_todo++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
 }
 
-// The keys written so far above the frame of the object at hand, the newest first: moves *at to
-// the key below and gives its length; false behind the last. A key's end lies above its bytes.
-static bool next_key(const struct run *r, uint32_t *at, uint32_t *last_byte, size_t *len) {
-    if (!is_data(r, *at) || r->frames[*at].pc != RUN_KEY_END)
-        return false;
-    *last_byte = *at = r->frames[*at].parent;
-    for (*len = 0; is_data(r, *at) && r->frames[*at].pc != RUN_KEY_END; ++*len)
-        *at = r->frames[*at].parent;
-    return true;
-}
-
-// Whether the key whose bytes end at `top` may end there: no name of the set, no key used before.
-static bool key_is_fresh(const struct run *r, uint32_t set, uint32_t top) {
-    const struct grammar *g = r->g;
-    uint32_t below = top;
-    size_t len = 0;
-    for (; is_data(r, below) && r->frames[below].pc != RUN_KEY_END; len++)
-        below = r->frames[below].parent;
-    size_t other;
-    for (uint32_t last; next_key(r, &below, &last, &other);) {
-        uint32_t a = top, b = last;
-        size_t i = 0;
-        if (other == len)
-            for (; i < len && r->frames[a].pc == r->frames[b].pc; i++) {
-                a = r->frames[a].parent;
-                b = r->frames[b].parent;
-            }
-        if (other == len && i == len)
-            return false;
-    }
-    if (set == GRAMMAR_NONE)
-        return true;
-    for (uint32_t k = 0; k < g->name_sets[set][1]; k++) {
-        struct grammar_name name = g->names[g->name_sets[set][0] + k];
-        if (name.len != len)
-            continue;
-        uint32_t at = top;
-        size_t i = len;
-        while (i > 0 && r->frames[at].pc == RUN_DATA + (uint8_t)g->name_bytes[name.at + i - 1]) {
-            at = r->frames[at].parent;
-            i--;
-        }
-        if (i == 0)
-            return false;
-    }
-    return true;
-}
-
 // What follows a leaf that may end here.
 static void leave(struct run *r, const struct grammar_node *n, uint32_t top, bool check) {
     if (n->kind == GRAMMAR_KEY) {
-        if (check && !key_is_fresh(r, n->names, top))
+        if (check && !run_key_is_fresh(r, n->names, top))
             return;
         top = push(r, top, RUN_KEY_END, 0, 0);
     }
@@ -237,14 +185,14 @@ static uint32_t counted(const struct grammar_node *n, uint32_t count) {
 static void visit_call(struct run *r, const struct grammar_node *n, uint32_t top) {
     uint32_t start = r->g->rules[n->at].start;
     // the last thing in a rule needs no frame: right recursion runs in constant depth
-    if (r->g->nodes[n->next].kind == GRAMMAR_RET && !is_data(r, top))
+    if (r->g->nodes[n->next].kind == GRAMMAR_RET && !run_is_data(r, top))
         later(r, start, 0, top);
     else
         later(r, start, 0, push(r, top, n->next, 0, n->cost));
 }
 
 static void visit_ret(struct run *r, struct run_config *out, uint32_t top) {
-    while (is_data(r, top))
+    while (run_is_data(r, top))
         top = r->frames[top].parent;
     if (top == GRAMMAR_NONE)
         out->may_end = true;
@@ -254,7 +202,7 @@ static void visit_ret(struct run *r, struct run_config *out, uint32_t top) {
 
 static bool room_for_key(const struct run *r, uint32_t top) {
     int keys = 0;
-    for (; is_data(r, top); top = r->frames[top].parent)
+    for (; run_is_data(r, top); top = r->frames[top].parent)
         keys += r->frames[top].pc == RUN_KEY_END;
     return keys < GRAMMAR_FREE_KEYS_MAX;
 }

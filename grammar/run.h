@@ -57,6 +57,13 @@ struct run {
     uint32_t n_todo;
 };
 
+static inline bool run_is_data(const struct run *r, uint32_t top) {
+    return top != GRAMMAR_NONE && r->frames[top].pc >= RUN_DATA;
+}
+// keys.c: whether the key whose bytes end at `top` may end there: it is no name of the set, and its
+// object has no such key yet.
+bool run_key_is_fresh(const struct run *r, uint32_t set, uint32_t top);
+
 enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) MUST_CHECK;
 void run_free(struct run *r);
 
@@ -74,6 +81,19 @@ bool run_make_room(struct run *r); // for one more item
 // `top` with a key's byte on it; GRAMMAR_NONE - 1 when there is no room.
 uint32_t run_push_key_byte(struct run *r, uint32_t top, uint8_t byte);
 #define RUN_NO_ROOM (GRAMMAR_NONE - 1)
+
+// What the key that `item` stands in must not go on with and then end: the rests of the keys that
+// its object has already and of the names that are not free, where they begin as it does.
+struct run_keys {
+    struct run_key {
+        const char *bytes;
+        size_t len;
+    } * list;
+    size_t n;
+    char *bytes;
+};
+bool run_keys_ahead(struct run *r, struct run_item item, struct run_keys *out); // false: memory
+void run_keys_free(struct run_keys *k);
 
 static inline struct run_mark run_here(const struct run *r) {
     return (struct run_mark){r->n_frames, r->n_items};

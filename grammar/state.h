@@ -5,7 +5,7 @@
 #include "grammar/run.h"
 #include "grammar/vocab.h"
 
-enum { STATE_TABLES_MAX = 8 };
+enum { STATE_TABLES_MAX = 12 };
 
 struct grammar_state {
     const struct grammar *g;
@@ -17,9 +17,9 @@ struct grammar_state {
     bool token_hides; // some token holds the whole marker and more
     size_t matched;   // bytes of the marker that the free text ends with
     struct {
-        uint32_t start;
+        uint32_t start, from;     // the leaf, and the part of the trie
         struct loop_table *table; // owned
-    } tables[STATE_TABLES_MAX];   // of leaves that are not every grammar's
+    } tables[STATE_TABLES_MAX];
     size_t n_tables;
 };
 

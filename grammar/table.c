@@ -49,6 +49,7 @@ static bool gather(const struct grammar *g, uint32_t start, uint32_t q, struct r
 struct walk {
     const struct grammar_vocab *v;
     struct rows rows;
+    struct trie_part part;
     struct loop_table *t;
     uint8_t start, q;
     uint32_t *inside_count, *exit_count; // [most + 2] and [257], counted by the first pass
@@ -60,9 +61,9 @@ static void walk(struct walk *w, bool fill, uint32_t *most) {
     struct loop_table *t = w->t;
     uint8_t state[GRAMMAR_TOKEN_MAX + 1];
     uint16_t count[GRAMMAR_TOKEN_MAX + 1];
-    state[0] = w->q;
-    count[0] = 0;
-    for (uint32_t i = 0; i < v->n_nodes;) {
+    state[w->part.depth] = w->q;
+    count[w->part.depth] = 0;
+    for (uint32_t i = w->part.from; i < w->part.to;) {
         const struct vocab_node *n = &v->nodes[i];
         uint8_t from = state[n->depth], to = w->rows.to[from][n->byte];
         uint16_t done = count[n->depth];
@@ -127,8 +128,8 @@ static bool make(struct walk *w) {
 }
 
 struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                                   uint32_t start, uint32_t q) {
-    struct walk w = {.v = v, .t = mem_calloc(1, sizeof *w.t)};
+                                   struct trie_part part, uint32_t start, uint32_t q) {
+    struct walk w = {.v = v, .part = part, .t = mem_calloc(1, sizeof *w.t)};
     bool ok = w.t && gather(g, start, q, &w.rows, &w.start, &w.q) && make(&w);
     mem_free(w.rows.to);
     mem_free(w.rows.ends);

@@ -30,9 +30,15 @@ struct loop_table {
     uint32_t exit_at[257];
 };
 
-// For a leaf at `start` that stands in state q; the leaf is prefix-free. NULL: memory is out.
+struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole trie: depth 0
+    uint32_t from, to;
+    size_t depth;
+};
+
+// For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free. NULL:
+// memory is out.
 struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                                   uint32_t start, uint32_t q);
+                                   struct trie_part part, uint32_t start, uint32_t q);
 void loop_table_free(struct loop_table *t); // NULL is fine
 
 #endif
