@@ -38,13 +38,12 @@ static void read_arrays(const struct gguf *g) {
     if (gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &a, NULL) == ERR_OK)
         for (size_t i = 0; i < a.count; i++)
             touch(gguf_array_string(&a, i).bytes, gguf_array_string(&a, i).len);
-    volatile double sum = 0;
     if (gguf_get_array(g, "tokenizer.ggml.token_type", GGUF_I32, &a, NULL) == ERR_OK)
         for (size_t i = 0; i < a.count; i++)
-            sum += (double)gguf_array_int(&a, i);
+            touch(&(int64_t){gguf_array_int(&a, i)}, sizeof(int64_t));
     if (gguf_get_array(g, "tokenizer.ggml.scores", GGUF_F32, &a, NULL) == ERR_OK)
         for (size_t i = 0; i < a.count; i++)
-            sum += gguf_array_float(&a, i);
+            touch(&(double){gguf_array_float(&a, i)}, sizeof(double));
 }
 
 static void read_configs(const struct gguf *g) {
