@@ -1,6 +1,6 @@
-// trine inspect: what a model folder holds, what it needs, and what would be refused. Role: reads
-// each part for itself, so that a broken model still shows the rest, then loads it whole to hear
-// what the service would say. Thread rule: main thread.
+// trine inspect: what a model folder or a GGUF file holds, what it needs, and what would be
+// refused. Role: reads each part for itself, so that a broken model still shows the rest, then
+// loads it whole to hear what the service would say. Thread rule: main thread.
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -10,7 +10,11 @@
 #include "service/model.h"
 #include "service/sink.h"
 #include "service/store.h"
+#include "weights/decoder_config.h"
+#include "weights/generation_config.h"
+#include "weights/gguf.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,10 +27,20 @@ struct run {
     struct sink out;
     struct errmsg refusals[MAX_REFUSALS];
     size_t refusal_count;
-    struct model_config config;
+    struct model_config config; // of an encoder
+    struct decoder_config decoder_config;
     struct st_config st;
-    bool config_ok;
+    bool config_ok; // the one of the two that counts
+    bool is_decoder;
 };
+
+static size_t vocab_of(const struct run *r) {
+    return !r->config_ok ? 0 : r->is_decoder ? r->decoder_config.vocab : r->config.vocab;
+}
+
+static size_t positions_of(const struct run *r) {
+    return r->is_decoder ? r->decoder_config.max_positions : r->config.max_positions;
+}
 
 // The same cause is met again when the model is loaded whole.
 static void refuse(struct run *r, const struct errmsg *msg) {
@@ -55,7 +69,79 @@ static const char *activation_name(enum activation a) {
     return "?";
 }
 
-static void show_config(struct run *r) {
+static void show_rope(struct buf *b, const struct decoder_config *c) {
+    static const char *const names[] = {[ROPE_SCALING_NONE] = "none",
+                                        [ROPE_SCALING_LINEAR] = "linear",
+                                        [ROPE_SCALING_LLAMA3] = "llama3",
+                                        [ROPE_SCALING_YARN] = "yarn"};
+    buf_printf(b, "rope: theta %g, scaling %s", c->rope.theta, names[c->rope.scaling]);
+    if (c->rope.scaling != ROPE_SCALING_NONE)
+        buf_printf(b, " by %g", c->rope.factor);
+    if (c->window)
+        buf_printf(b, "; a window of %zu tokens from layer %zu on", c->window, c->window_from);
+    buf_putc(b, '\n');
+}
+
+static void show_decoder_config(struct run *r) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    r->config_ok = decoder_config_load(r->path, &r->decoder_config, &msg) == ERR_OK;
+    if (!r->config_ok) {
+        refuse(r, &msg);
+        return;
+    }
+    const struct decoder_config *c = &r->decoder_config;
+    buf_printf(b,
+               "architecture: %s, %zu layers, hidden %zu, %zu heads of %zu (%zu key/value), ffn "
+               "%zu, norm eps %g%s%s\n"
+               "vocabulary: %zu tokens, %s head; positions: %zu\n",
+               c->architecture, c->layers, c->hidden, c->heads, c->head_dim, c->kv_heads, c->ffn,
+               (double)c->norm_eps, c->qkv_bias ? ", biases of q, k and v" : "",
+               c->qk_norm ? ", norms of q and k" : "", c->vocab,
+               !c->causal_lm ? "no"
+               : c->tied     ? "tied"
+                             : "its own",
+               c->max_positions);
+    show_rope(b, c);
+    buf_printf(b, "task: %s\n", c->causal_lm ? "generate" : "embed");
+}
+
+static void show_default(struct buf *b, const char *name, float v) {
+    if (!isnan(v))
+        buf_printf(b, ", %s %g", name, (double)v);
+}
+
+static void show_generation(struct run *r) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    struct generation_config g;
+    if (!r->is_decoder || !r->config_ok)
+        return;
+    if (generation_config_load(r->path, vocab_of(r), &g, &msg)) {
+        refuse(r, &msg);
+        return;
+    }
+    buf_puts(b, "ends with:");
+    for (size_t i = 0; i < g.eos_count; i++)
+        buf_printf(b, "%s %d", i ? "," : "", (int)g.eos_ids[i]);
+    buf_printf(b, "%s\nchat template: ", g.eos_count ? "" : " no token");
+    if (g.chat_template)
+        buf_printf(b, "%zu bytes%s", g.chat_template_len,
+                   g.tool_template ? ", and one of its own for tools" : "");
+    else
+        buf_puts(b, "none");
+    buf_puts(b, "\nsampling: its files' defaults");
+    show_default(b, "temperature", g.temperature);
+    show_default(b, "top_p", g.top_p);
+    if (g.top_k >= 0)
+        buf_printf(b, ", top_k %d", (int)g.top_k);
+    show_default(b, "min_p", g.min_p);
+    show_default(b, "repetition_penalty", g.repetition_penalty);
+    buf_putc(b, '\n');
+    generation_config_free(&g);
+}
+
+static void show_encoder_config(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     r->config_ok = model_config_load(r->path, &r->config, &msg) == ERR_OK;
@@ -84,7 +170,7 @@ static void show_config(struct run *r) {
 static void show_st_config(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
-    size_t positions = r->config_ok ? r->config.max_positions : 1 << 20;
+    size_t positions = r->config_ok ? positions_of(r) : 1 << 20;
     if (st_config_load(r->path, positions, &r->st, &msg)) {
         refuse(r, &msg);
         return;
@@ -92,7 +178,7 @@ static void show_st_config(struct run *r) {
     const struct st_config *st = &r->st;
     size_t length = st->max_length;
     if (!length && r->config_ok)
-        length = r->config.max_positions;
+        length = positions_of(r);
     if (length)
         buf_printf(b, "max length: %zu tokens\n", length);
     if (st->similarity[0])
@@ -107,8 +193,8 @@ static void show_st_config(struct run *r) {
 static void show_pooling(struct run *r, struct device *d) {
     struct errmsg msg = {0};
     struct pooler *p = NULL;
-    if (!r->config_ok || r->config.classification)
-        return;
+    if (!r->config_ok || r->is_decoder || r->config.classification)
+        return; // how a decoder embeds is for model_load to say
     if (pooler_load(r->path, r->config.hidden, r->o->models[0].pool_mode, d, &p, &msg)) {
         refuse(r, &msg);
         return;
@@ -119,10 +205,22 @@ static void show_pooling(struct run *r, struct device *d) {
     pooler_free(p);
 }
 
+static enum err load_tokenizer(const struct run *r, struct tokenizer **out, struct errmsg *msg) {
+    struct gguf *g;
+    if (file_is_dir(r->path))
+        return tokenizer_load(r->path, vocab_of(r), out, msg);
+    enum err e = gguf_open(r->path, &g, msg);
+    if (e)
+        return e;
+    e = tokenizer_load_gguf(g, vocab_of(r), out, msg);
+    gguf_close(g);
+    return e;
+}
+
 static void show_tokenizer(struct run *r) {
     struct errmsg msg = {0};
     struct tokenizer *t = NULL;
-    if (tokenizer_load(r->path, r->config_ok ? r->config.vocab : 0, &t, &msg)) {
+    if (load_tokenizer(r, &t, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -140,16 +238,20 @@ static void show_tokenizer(struct run *r) {
 
 struct totals {
     size_t values, matrix_values, matrix_rows, file_bytes;
+    bool blocks; // some tensor is of a block type
 };
 
-static bool is_float(enum dtype t) { return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16; }
+static bool is_weight(enum dtype t) {
+    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || dtype_is_block(t);
+}
 
 static void add_tensor(const struct tensor *t, struct totals *sum) {
     size_t n = 1;
     for (int i = 0; i < t->rank; i++)
         n *= t->shape[i]; // bounded by the file's size, which was checked
-    sum->file_bytes += n * dtype_size(t->dtype);
-    if (!is_float(t->dtype))
+    sum->file_bytes += n / dtype_block(t->dtype) * dtype_block_bytes(t->dtype);
+    sum->blocks = sum->blocks || dtype_is_block(t->dtype);
+    if (!is_weight(t->dtype))
         return;
     sum->values += n;
     if (t->rank == 2 && !strstr(t->name, "embedding")) {
@@ -161,6 +263,11 @@ static void add_tensor(const struct tensor *t, struct totals *sum) {
 static void show_memory(struct run *r, const struct totals *t) {
     struct buf *b = &r->out.buf;
     const double mib = 1 << 20;
+    if (r->is_decoder) {
+        buf_printf(b, "weights in memory, MiB: as the file has them %.1f, f32 %.1f\n",
+                   (double)t->file_bytes / mib, 4 * (double)t->values / mib);
+        return;
+    }
     double rest = 4 * (double)(t->values - t->matrix_values);
     double matrices = (double)t->matrix_values;
     buf_printf(
@@ -186,8 +293,8 @@ static void show_tensors(struct run *r) {
         add_tensor(&t, &sum);
     }
     show_memory(r, &sum);
-    buf_printf(b, "tensors: %zu, %zu float values, %zu bytes\n", weights_count(w), sum.values,
-               sum.file_bytes);
+    buf_printf(b, "tensors: %zu, %zu %s values, %zu bytes\n", weights_count(w), sum.values,
+               sum.blocks ? "float and block" : "float", sum.file_bytes);
     for (size_t i = 0; i < weights_count(w); i++) {
         struct tensor t = weights_at(w, i);
         buf_printf(b, "  %-60s %-5s [", t.name, dtype_name(t.dtype));
@@ -223,16 +330,16 @@ static enum err inspect(struct run *r, struct errmsg *msg) {
         return e;
     sink_init(&r->out, STDOUT_FILENO, "stdout");
     buf_printf(&r->out.buf, "model: %s\n", r->path);
-    if (!file_is_dir(r->path))
-        return err_set(msg, ERR_UNSUPPORTED,
-                       "%s: GGUF files are not read by this version; give a folder with "
-                       "model.safetensors",
-                       r->path);
     struct device *d = NULL;
     struct cpu_options cpu = {.threads = 1};
     if ((e = cpu_device_new(&cpu, &d, msg)))
         return e;
-    show_config(r);
+    r->is_decoder = decoder_config_is_decoder(r->path);
+    if (r->is_decoder)
+        show_decoder_config(r);
+    else
+        show_encoder_config(r);
+    show_generation(r);
     show_st_config(r);
     show_pooling(r, d);
     show_tokenizer(r);
@@ -256,8 +363,7 @@ int cli_inspect(int argc, char **argv) {
     struct errmsg msg = {0};
     struct run r = {.o = &o};
     exit_code = inspect(&r, &msg) ? cli_fail("inspect", &msg) : CLI_EXIT_DONE;
-    if (r.config_ok)
-        model_config_free(&r.config);
+    model_config_free(&r.config);
     st_config_free(&r.st);
     sink_free(&r.out);
     mem_free(r.path);
