@@ -18,8 +18,8 @@ void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size
             inv = 127.0F / most;
         for (size_t i = 0; inv > 0 && i < UNIT; i++) {
             to->q[i] = (int8_t)lrintf(x[i] * inv);
-            to->sum += to->q[i];
-            to->half[i / 16] += to->q[i];
+            to->minus -= to->q[i];
+            to->minus_half[i / 16] -= to->q[i];
         }
     }
 }
@@ -30,18 +30,18 @@ static void add_int8(enum dtype t, const struct panel_unit *u, const struct act_
     bool halves = t == DTYPE_Q2_K || t == DTYPE_Q3_K || t == DTYPE_Q6_K;
     int32_t offset = block_offset(t);
     for (size_t lane = 0; lane < BLOCK_PANEL; lane++) {
-        int32_t dot[2] = {-offset * x->half[0], -offset * x->half[1]};
+        int32_t dot[2] = {offset * x->minus_half[0], offset * x->minus_half[1]};
         for (size_t i = 0; i < UNIT; i++)
             dot[i / 16] += u->codes[i / 4][4 * lane + i % 4] * x->q[i];
         float v;
         if (halves) {
             v = u->scale[0][lane] * (float)dot[0];
             v += u->scale[1][lane] * (float)dot[1];
-            v += u->shift[0][lane] * (float)x->half[0];
-            v += u->shift[1][lane] * (float)x->half[1];
+            v -= u->shift[0][lane] * (float)x->minus_half[0];
+            v -= u->shift[1][lane] * (float)x->minus_half[1];
         } else {
             v = u->scale[0][lane] * (float)(dot[0] + dot[1]);
-            v += u->shift[0][lane] * (float)x->sum;
+            v -= u->shift[0][lane] * (float)x->minus;
         }
         sums[lane] += v * x->d;
     }

@@ -54,7 +54,7 @@ enum { ACT_ROWS = 16 };
 struct act_unit {
     int8_t q[UNIT];
     float d;
-    int32_t sum, half[2]; // of q, of its halves
+    int32_t minus, minus_half[2]; // minus the sum of q, of its halves
 };
 
 static inline size_t act_width(size_t rows) {

@@ -13,14 +13,10 @@
 enum {
     PARTS = BLOCK_PANEL / LANES, // vectors of a panel's outputs
     ROWS_AT_ONCE = 4 * ACT_ROWS,
-    AHEAD = 4096, // bytes of weights asked for before they are used
-#if LANES == 16
-    INT8_ROWS = 16, // in registers
-    F32_ROWS = 16,
-#else
-    INT8_ROWS = 4,
-    F32_ROWS = 8,
-#endif
+    AHEAD = 4096,            // bytes of weights asked for before they are used,
+    F32_ROWS = LANES,        // in registers, of one panel
+    INT8_ROWS = 4,           // of TILE_PANELS panels: a row's bytes are broadcast once for both
+    TILE_PANELS = LANES / 8, // (AVX2 has the registers for one)
 };
 
 // ---- taking apart ----
@@ -125,37 +121,57 @@ INLINE struct unit_scales unit_scales(const enum dtype t, const unsigned char *h
 
 // ---- int8 ----
 
-// What a unit adds to a row's sums of one part. small: codes below 64.
-INLINE VF add_int8(const int halves, const int shifted, const int small, int bits, const VI v[8],
-                   const struct unit_scales *u, const struct act_unit *x, VF sum) {
-    VI dot[2] = {vi_zero(), vi_zero()};
+// dot += the products of groups [from, from + groups).
+INLINE void add_dots(const int rows, const int n, const int small, const int from, const int groups,
+                     VI v[][8], const struct act_unit *x, VI dot[][TILE_PANELS]) {
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        int32_t four;
-        __builtin_memcpy(&four, x->q + 4 * g, sizeof four);
-        VI *to = &dot[halves ? g / 4 : 0];
-        *to = small ? vi_dot_small(*to, v[g], vi_all32(four)) : vi_dot(*to, v[g], vi_all32(four));
-    }
-    VF all;
-    if (halves) {
-        if (!shifted) {
-            dot[0] = vi_sub32(dot[0], vi_shl32(vi_all32(x->half[0]), bits));
-            dot[1] = vi_sub32(dot[1], vi_shl32(vi_all32(x->half[1]), bits));
+    for (int g = from; g < from + groups; g++)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            int32_t four;
+            __builtin_memcpy(&four, x[r].q + 4 * g, sizeof four);
+            VI in = vi_all32(four);
+#pragma GCC unroll 2
+            for (int i = 0; i < n; i++)
+                dot[r][i] =
+                    small ? vi_dot_small(dot[r][i], v[i][g], in) : vi_dot(dot[r][i], v[i][g], in);
         }
-        all = v_mul(u->scale[0], v_from_i32(dot[0]));
-        all = v_fma(u->scale[1], v_from_i32(dot[1]), all);
-        if (shifted) {
-            all = v_fma(u->shift[0], v_from_i32(vi_all32(x->half[0])), all);
-            all = v_fma(u->shift[1], v_from_i32(vi_all32(x->half[1])), all);
-        }
-    } else {
-        if (!shifted)
-            dot[0] = vi_sub32(dot[0], vi_shl32(vi_all32(x->sum), bits));
-        all = v_mul(u->scale[0], v_from_i32(dot[0]));
-        if (shifted)
-            all = v_fma(u->shift[0], v_from_i32(vi_all32(x->sum)), all);
+}
+
+// What a unit adds to the sums of `rows` neighbouring rows, of n panels at once. Input by input
+// over all of them: as many chains of products as that run side by side. small: codes below 64.
+INLINE void add_int8(const int rows, const int n, const int halves, const int shifted,
+                     const int small, int bits, VI v[][8], const struct unit_scales *u,
+                     const struct act_unit *x, VF sum[][TILE_PANELS]) {
+    VI dot[INT8_ROWS][TILE_PANELS];
+    VF all[INT8_ROWS][TILE_PANELS];
+#pragma GCC unroll 2
+    for (int h = 0; h <= halves; h++) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int i = 0; i < n; i++)
+                dot[r][i] =
+                    shifted ? vi_zero()
+                            : vi_shl32(vi_all32(halves ? x[r].minus_half[h] : x[r].minus), bits);
+        add_dots(rows, n, small, halves ? 4 * h : 0, halves ? 4 : 8, v, x, dot);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int i = 0; i < n; i++) {
+                VF f = v_from_i32(dot[r][i]);
+                all[r][i] = h ? v_fma(u[i].scale[h], f, all[r][i]) : v_mul(u[i].scale[h], f);
+                if (shifted) {
+                    VI minus = vi_all32(halves ? x[r].minus_half[h] : x[r].minus);
+                    all[r][i] = v_fnma(u[i].shift[h], v_from_i32(minus), all[r][i]);
+                }
+            }
     }
-    return v_fma(all, v_all(x->d), sum);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int i = 0; i < n; i++)
+            sum[r][i] = v_fma(all[r][i], v_all(x[r].d), sum[r][i]);
 }
 
 INLINE int is_small(const enum dtype t) { return t != DTYPE_Q8_0 && t != DTYPE_IQ4_NL; }
@@ -177,11 +193,13 @@ INLINE void row_int8(const enum dtype t, const unsigned char *w, size_t units,
                 __builtin_prefetch(q + AHEAD + j * 64, 0, 3);
 #pragma GCC unroll 2
             for (int p = 0; p < PARTS; p++) {
-                VI v[8];
-                unit_codes(t, q + p * LANES * 4, v);
+                VI v[1][8];
+                unit_codes(t, q + p * LANES * 4, v[0]);
                 struct unit_scales u = unit_scales(t, head, s, p * LANES);
-                sum[p] = add_int8(has_halves(t), has_shift(t), is_small(t), offset_bits(t), v, &u,
-                                  x, sum[p]);
+                VF one[1][TILE_PANELS] = {{sum[p]}};
+                add_int8(1, 1, has_halves(t), has_shift(t), is_small(t), offset_bits(t), v, &u, x,
+                         one);
+                sum[p] = one[0][0];
             }
         }
         w = q;
@@ -236,35 +254,43 @@ static unpack_fn *const unpack_of[DTYPE_COUNT] = {BLOCK_TYPES(BLOCK_UNPACK)};
 
 // ---- several rows, a chunk taken apart ----
 
-// `rows` neighbouring rows of a group of `width`, n units: added to sums[rows][BLOCK_PANEL].
+// `rows` neighbouring rows of a group of `width`, n units of TILE_PANELS panels
+// (w[p][CHUNK_UNITS]): added to sums[p * stride + row * BLOCK_PANEL].
 typedef void units_fn(const struct panel_unit *w, size_t n, const void *acts, size_t width,
-                      int bits, float *sums);
+                      int bits, float *sums, size_t stride);
 
 INLINE void units_int8(const int rows, const int halves, const int shifted, const int small,
                        const struct panel_unit *w, size_t n, const struct act_unit *x, size_t width,
-                       int bits, float *sums) {
+                       int bits, float *sums, size_t stride) {
     for (int p = 0; p < PARTS; p++, sums += LANES) {
-        VF sum[INT8_ROWS];
-#pragma GCC unroll 16
+        VF sum[INT8_ROWS][TILE_PANELS];
+#pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
-            sum[r] = v_load(sums + r * BLOCK_PANEL);
+#pragma GCC unroll 2
+            for (int j = 0; j < TILE_PANELS; j++)
+                sum[r][j] = v_load(sums + (size_t)j * stride + r * BLOCK_PANEL);
         for (size_t i = 0; i < n; i++) {
-            VI v[8];
+            VI v[TILE_PANELS][8];
+            struct unit_scales u[TILE_PANELS];
+#pragma GCC unroll 2
+            for (int j = 0; j < TILE_PANELS; j++) {
+                const struct panel_unit *one = &w[j * CHUNK_UNITS + (int)i];
 #pragma GCC unroll 8
-            for (int g = 0; g < 8; g++)
-                v[g] = vi_load(w[i].codes[g] + p * LANES * 4);
-            struct unit_scales u;
-            for (int h = 0; h < 2; h++) {
-                u.scale[h] = v_load(w[i].scale[h] + p * LANES);
-                u.shift[h] = v_load(w[i].shift[h] + p * LANES);
+                for (int g = 0; g < 8; g++)
+                    v[j][g] = vi_load(one->codes[g] + p * LANES * 4);
+#pragma GCC unroll 2
+                for (int h = 0; h < 2; h++) {
+                    u[j].scale[h] = v_load(one->scale[h] + p * LANES);
+                    u[j].shift[h] = v_load(one->shift[h] + p * LANES);
+                }
             }
-#pragma GCC unroll 16
-            for (int r = 0; r < rows; r++)
-                sum[r] = add_int8(halves, shifted, small, bits, v, &u, x + i * width + r, sum[r]);
+            add_int8(rows, TILE_PANELS, halves, shifted, small, bits, v, u, x + i * width, sum);
         }
-#pragma GCC unroll 16
+#pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
-            v_store(sums + r * BLOCK_PANEL, sum[r]);
+#pragma GCC unroll 2
+            for (int j = 0; j < TILE_PANELS; j++)
+                v_store(sums + (size_t)j * stride + r * BLOCK_PANEL, sum[r][j]);
     }
 }
 
@@ -298,13 +324,14 @@ INLINE void units_f32(const int rows, const struct panel_unit *w, size_t n, cons
 
 #define UNITS_INT8(rows, kind, halves, shifted, small)                                             \
     static void units_##kind##_##rows(const struct panel_unit *w, size_t n, const void *acts,      \
-                                      size_t width, int bits, float *sums) {                       \
-        units_int8(rows, halves, shifted, small, w, n, acts, width, bits, sums);                   \
+                                      size_t width, int bits, float *sums, size_t stride) {        \
+        units_int8(rows, halves, shifted, small, w, n, acts, width, bits, sums, stride);           \
     }
 #define UNITS_F32(rows)                                                                            \
     static void units_f32_##rows(const struct panel_unit *w, size_t n, const void *acts,           \
-                                 size_t width, int bits, float *sums) {                            \
-        units_f32(rows, w, n, acts, width, bits, sums);                                            \
+                                 size_t width, int bits, float *sums, size_t stride) {             \
+        for (int p = 0; p < TILE_PANELS; p++)                                                      \
+            units_f32(rows, w + p * CHUNK_UNITS, n, acts, width, bits, sums + (size_t)p * stride); \
     }
 #define UNITS_OF(rows)                                                                             \
     UNITS_INT8(rows, wide, 0, 0, 0)                                                                \
@@ -320,21 +347,19 @@ UNITS_F32(2)
 UNITS_F32(4)
 UNITS_F32(8)
 #if LANES == 16
-UNITS_OF(8)
-UNITS_OF(16)
 UNITS_F32(16)
-#define UNITS_NAMES(kind)                                                                          \
-    { units_##kind##_1, units_##kind##_2, units_##kind##_4, units_##kind##_8, units_##kind##_16 }
-static units_fn *const units_f32_of[] = {units_f32_1, units_f32_2, units_f32_4, units_f32_8,
-                                         units_f32_16};
-#else
+#endif
 #define UNITS_NAMES(kind)                                                                          \
     { units_##kind##_1, units_##kind##_2, units_##kind##_4 }
-static units_fn *const units_f32_of[] = {units_f32_1, units_f32_2, units_f32_4, units_f32_8};
-#endif
 
+// [log2 of the rows]
+static units_fn *const units_f32_of[] = {units_f32_1, units_f32_2, units_f32_4, units_f32_8,
+#if LANES == 16
+                                         units_f32_16
+#endif
+};
 // [by the type's class][log2 of the rows]
-static units_fn *const units_int8_of[5][5] = {UNITS_NAMES(wide), UNITS_NAMES(offset),
+static units_fn *const units_int8_of[5][3] = {UNITS_NAMES(wide), UNITS_NAMES(offset),
                                               UNITS_NAMES(shift), UNITS_NAMES(half_offset),
                                               UNITS_NAMES(half_shift)};
 
@@ -346,30 +371,33 @@ static size_t class_of(enum dtype t) {
 
 static int log2_of(size_t width) { return __builtin_ctzl(width); }
 
-// Sums of some rows, ROWS_AT_ONCE at most, whole groups from acts on.
-static void panel_sums(const struct linear_share *s, const unsigned char *w,
+// Sums of some rows, ROWS_AT_ONCE at most, whole groups from acts on, and TILE_PANELS panels, or
+// one: the other is then the same again.
+static void panel_sums(const struct linear_share *s, const unsigned char *const *panels,
                        const unsigned char *acts, size_t rows, float *sums) {
-    struct panel_unit unpacked[CHUNK_UNITS];
+    enum { STRIDE = ROWS_AT_ONCE * BLOCK_PANEL };
+    struct panel_unit unpacked[TILE_PANELS][CHUNK_UNITS];
     const struct panel_layout *l = panel_layout(s->format);
     size_t units = s->k / UNIT, row_bytes = act_row_bytes(s->k, s->int8);
     size_t most = s->int8 ? INT8_ROWS : F32_ROWS;
-    unpack_fn *unpack = unpack_of[s->format];
+    size_t row_size = s->int8 ? sizeof(struct act_unit) : sizeof(float);
+    size_t unit_size = s->int8 ? sizeof(struct act_unit) : UNIT * sizeof(float);
     units_fn *const *add = s->int8 ? units_int8_of[class_of(s->format)] : units_f32_of;
     int bits = s->int8 ? offset_bits(s->format) : block_offset(s->format);
-    for (size_t i = 0; i < rows * BLOCK_PANEL; i++)
-        sums[i] = 0;
+    for (size_t p = 0; p < TILE_PANELS; p++)
+        for (size_t i = 0; i < rows * BLOCK_PANEL; i++)
+            sums[p * STRIDE + i] = 0;
     for (size_t at = 0; at < units; at += CHUNK_UNITS) {
         size_t n = units - at < CHUNK_UNITS ? units - at : CHUNK_UNITS;
-        unpack(w, n, unpacked);
-        w += panel_chunk_bytes(l, n);
+        for (size_t p = 0; p < TILE_PANELS; p++)
+            unpack_of[s->format](panels[p] + at / CHUNK_UNITS * panel_chunk_bytes(l, CHUNK_UNITS),
+                                 n, unpacked[p]);
         for (size_t row = 0; row < rows; row += ACT_ROWS) {
             size_t width = act_width(rows - row), step = width < most ? width : most;
-            size_t unit_bytes = s->int8 ? sizeof(struct act_unit) : UNIT * sizeof(float);
-            size_t row_size = s->int8 ? sizeof(struct act_unit) : sizeof(float);
-            const unsigned char *x = acts + row * row_bytes + at * width * unit_bytes;
+            const unsigned char *x = acts + row * row_bytes + at * width * unit_size;
             for (size_t r = 0; r < width; r += step)
-                add[log2_of(step)](unpacked, n, x + r * row_size, width, bits,
-                                   sums + (row + r) * BLOCK_PANEL);
+                add[log2_of(step)](unpacked[0], n, x + r * row_size, width, bits,
+                                   sums + (row + r) * BLOCK_PANEL, STRIDE);
         }
     }
 }
@@ -390,21 +418,40 @@ INLINE void finish_sums(const struct linear_share *s, const float *sums, size_t 
     }
 }
 
-static void linear_blocks(const struct linear_share *s) {
+static void linear_rows(const struct linear_share *s) {
     // rows of the last group up to its width are computed, and not written
-    float sums[ROWS_AT_ONCE * BLOCK_PANEL] __attribute__((aligned(64)));
+    float sums[TILE_PANELS][ROWS_AT_ONCE * BLOCK_PANEL] __attribute__((aligned(64)));
     size_t bytes = panel_bytes(s->format, s->k), row_bytes = act_row_bytes(s->k, s->int8);
     const unsigned char *w = s->panels, *acts = s->acts;
-    for (size_t col = 0; col < s->cols; col += BLOCK_PANEL, w += bytes)
+    for (size_t col = 0; col < s->cols; col += TILE_PANELS * BLOCK_PANEL) {
+        const unsigned char *panels[TILE_PANELS];
+        size_t n = 0;
+        for (size_t p = 0; p < TILE_PANELS; p++) {
+            n += col + p * BLOCK_PANEL < s->cols ? 1 : 0;
+            panels[p] = w + (col / BLOCK_PANEL + n - 1) * bytes;
+        }
         for (size_t row = 0; row < s->rows; row += ROWS_AT_ONCE) {
             size_t rows = s->rows - row < ROWS_AT_ONCE ? s->rows - row : ROWS_AT_ONCE;
             size_t rest = rows % ACT_ROWS, full = rows - rest + (rest ? act_width(rest) : 0);
-            if (rows == 1 && s->int8)
-                row_of[s->format](w, s->k / UNIT, (const void *)(acts + row * row_bytes), sums);
-            else
-                panel_sums(s, w, acts + row * row_bytes, full, sums);
-            finish_sums(s, sums, row, rows, col);
+            panel_sums(s, panels, acts + row * row_bytes, full, sums[0]);
+            for (size_t p = 0; p < n; p++)
+                finish_sums(s, sums[p], row, rows, col + p * BLOCK_PANEL);
         }
+    }
+}
+
+static void linear_blocks(const struct linear_share *s) {
+    if (s->rows > 1 || !s->int8) {
+        linear_rows(s);
+        return;
+    }
+    float sums[BLOCK_PANEL] __attribute__((aligned(64)));
+    size_t bytes = panel_bytes(s->format, s->k);
+    const unsigned char *w = s->panels;
+    for (size_t col = 0; col < s->cols; col += BLOCK_PANEL, w += bytes) {
+        row_of[s->format](w, s->k / UNIT, s->acts, sums);
+        finish_sums(s, sums, 0, 1, col);
+    }
 }
 
 static void quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
@@ -429,9 +476,9 @@ static void quantize(const float *x, size_t k, struct act_unit *to, size_t strid
         for (int i = 0; i < UNIT / LANES; i++)
             half[i * LANES / 16] +=
                 v_to_i8(any ? v_zero() : v_mul(v[i], v_all(inv)), to->q + i * LANES);
-        to->half[0] = half[0];
-        to->half[1] = half[1];
-        to->sum = half[0] + half[1];
+        to->minus_half[0] = -half[0];
+        to->minus_half[1] = -half[1];
+        to->minus = -half[0] - half[1];
     }
 }
 
