@@ -19,10 +19,10 @@ enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) {
     r->frames = mem_alloc(r->cap_frames, sizeof *r->frames);
     r->moved = mem_alloc(r->cap_frames, sizeof *r->moved);
     r->items = mem_alloc(r->cap_items, sizeof *r->items);
-    r->seen = mem_alloc(RUN_CLOSURE_MAX, sizeof *r->seen);
-    r->slots = mem_calloc((size_t)SLOTS * 2, sizeof *r->slots);
-    r->todo = mem_alloc(TODO_MAX, sizeof *r->todo);
-    if (!r->frames || !r->moved || !r->items || !r->seen || !r->slots || !r->todo) {
+    r->cap_seen = r->cap_todo = 64;
+    r->seen = mem_alloc(r->cap_seen, sizeof *r->seen);
+    r->todo = mem_alloc(r->cap_todo, sizeof *r->todo);
+    if (!r->frames || !r->moved || !r->items || !r->seen || !r->todo) {
         run_free(r);
         return err_set(msg, ERR_NOMEM, "out of memory");
     }
@@ -60,6 +60,24 @@ static bool grow_items(struct run *r) {
     r->items = items ? items : r->items;
     r->cap_items *= items ? 2 : 1;
     return items != NULL;
+}
+
+// Room for one more node seen, and a table of them once looking through them all would be slow.
+static bool grow_seen(struct run *r) {
+    if (r->n_seen == RUN_CLOSURE_MAX)
+        return false; // the limit: what comes after is dropped
+    if (r->n_seen == r->cap_seen) {
+        struct run_seen *seen = grown(r, r->seen, r->cap_seen, sizeof *seen);
+        if (!seen)
+            return false;
+        r->seen = seen;
+        r->cap_seen *= 2;
+    }
+    if (r->n_seen >= SCAN && !r->slots) {
+        r->slots = mem_calloc((size_t)SLOTS * 2, sizeof *r->slots);
+        r->nomem |= !r->slots;
+    }
+    return r->n_seen < SCAN || r->slots;
 }
 
 static uint32_t mix(uint32_t h, uint32_t v) {
@@ -130,8 +148,8 @@ static bool is_new(struct run *r, struct run_item item) {
                 return false;
         }
     }
-    if (r->n_seen == RUN_CLOSURE_MAX)
-        return false; // the limit: what comes after is dropped
+    if (!grow_seen(r))
+        return false;
     r->seen[r->n_seen] = (struct run_seen){item, h};
     if (r->n_seen > SCAN) {
         slot_in(r, r->n_seen);
@@ -146,7 +164,8 @@ static bool is_new(struct run *r, struct run_item item) {
 
 static struct run_config begin(struct run *r) {
     if (++r->epoch == 0) {
-        memset(r->slots, 0, (size_t)SLOTS * 2 * sizeof *r->slots);
+        if (r->slots)
+            memset(r->slots, 0, (size_t)SLOTS * 2 * sizeof *r->slots);
         r->epoch = 1;
     }
     r->n_seen = 0;
@@ -164,8 +183,16 @@ static void emit(struct run *r, struct run_config *out, struct run_item item) {
 }
 
 static void later(struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
-    if (r->n_todo < TODO_MAX && top != RUN_NO_ROOM)
-        r->todo[r->n_todo++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
+    if (r->n_todo == TODO_MAX || top == RUN_NO_ROOM)
+        return;
+    if (r->n_todo == r->cap_todo) {
+        struct run_item *todo = grown(r, r->todo, r->cap_todo, sizeof *todo);
+        if (!todo)
+            return;
+        r->todo = todo;
+        r->cap_todo *= 2;
+    }
+    r->todo[r->n_todo++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
 }
 
 // What follows a leaf that may end here.

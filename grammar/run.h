@@ -52,9 +52,9 @@ struct run {
     bool nomem;            // something was dropped for want of memory since it was last cleared
     uint64_t steps;        // work done, for budgets
     struct run_seen *seen; // of the closure at hand
-    uint32_t *slots, epoch, n_seen;
+    uint32_t *slots, epoch, n_seen, cap_seen; // slots: NULL until a closure is a large one
     struct run_item *todo;
-    uint32_t n_todo;
+    uint32_t n_todo, cap_todo;
 };
 
 static inline bool run_is_data(const struct run *r, uint32_t top) {
