@@ -97,9 +97,9 @@ static void walk_document(struct walk *w, size_t len) {
     struct {
         struct json_node *parent, *last;
         bool is_object;
-    } open[MAX_DEPTH];
+    } open[MAX_DEPTH] = {0};
     size_t depth = 0;
-    struct json_node counted; // what a counting walk fills and forgets
+    struct json_node counted = {0}; // what a counting walk fills and forgets
     do {
         skip_to_value(w);
         if (depth && (w->text[w->at] == ']' || w->text[w->at] == '}')) {

@@ -23,7 +23,7 @@ static int render(const struct template *t, const struct json_node *context, int
     enum err e = template_render(t, v, n, &limits, &out, &msg);
     if (e)
         fprintf(stderr, "%s\n", msg.text);
-    else
+    else if (out.len)
         fwrite(out.data, 1, out.len, stdout);
     buf_free(&out);
     mem_free(v);

@@ -13,7 +13,12 @@ struct name {
     struct missing missing; // what a variable of this name is while it is undefined
     bool assigned;          // by a set, for, macro or parameter somewhere
     bool read;              // as a variable
-    struct name *next;      // of its bucket
+    // At the template's top level a name that is set before it is read there is the template's own:
+    // until then it is undefined everywhere, whatever the context has (jinja2, idtracking.py).
+    bool settled; // read or set there
+    bool own;     // set first
+    struct name *next_own;
+    struct name *next; // of its bucket
 };
 
 enum node_kind {
@@ -96,6 +101,7 @@ struct template {
     const char *label; // begins messages
     struct node *body;
     struct name *names[NAME_BUCKETS];
+    struct name *own; // chained by next_own
     struct name *loop_name, *caller_name, *varargs_name, *kwargs_name;
 };
 

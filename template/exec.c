@@ -8,16 +8,15 @@
 #include <string.h>
 #include <time.h>
 
-bool run_fail(struct run *r, enum err e, const char *fmt, ...) {
+void run_record(struct run *r, enum err e, const char *fmt, ...) {
     if (r->err)
-        return false; // the first error is the one to tell
+        return; // the first error is the one to tell
     char what[400];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     r->err = err_set(r->msg, e, "%s, line %u: %s", r->t->label, r->line, what);
-    return false;
 }
 
 bool run_charge(struct run *r, uint64_t steps) {
@@ -37,9 +36,9 @@ void *run_alloc(struct run *r, size_t count, size_t size) {
     void *out = template_pool_alloc(&r->pool, count, size);
     if (!out) {
         if (r->pool.over_limit)
-            run_fail(r, ERR_TOO_LARGE, "the template makes too much");
+            run_record(r, ERR_TOO_LARGE, "the template makes too much");
         else
-            run_fail(r, ERR_NOMEM, "no memory for rendering");
+            run_record(r, ERR_NOMEM, "no memory for rendering");
     }
     return out;
 }
@@ -286,7 +285,10 @@ static enum err render(struct run *r) {
         if (!r->variable_values)
             return r->err;
     }
-    if (!enter_scope(r, NULL) || !exec_list(r, r->t->body, &flow))
+    bool ok = enter_scope(r, NULL);
+    for (const struct name *n = r->t->own; n && ok; n = n->next_own)
+        ok = scope_set(r, n, (struct value){.kind = VALUE_UNDEFINED, .as.missing = &n->missing});
+    if (!ok || !exec_list(r, r->t->body, &flow))
         return r->err ? r->err : err_set(r->msg, ERR_INTERNAL, "a rendering without a reason");
     return r->out->failed ? err_set(r->msg, ERR_NOMEM, "no memory for the output") : ERR_OK;
 }

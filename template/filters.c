@@ -85,7 +85,7 @@ static FILTER(filter_title) {
     buf_reset(&r->scratch);
     for (size_t at = 0; at < t->len;) {
         size_t end = at;
-        while (end < t->len && !strchr("-({[<", t->data[end]) &&
+        while (end < t->len && !memchr("-({[<", t->data[end], 5) &&
                text_space_prefix(t->data + end, t->len - end) == 0)
             end++;
         // the first character in upper case (not title case), the rest lowered as a word of its own
@@ -97,7 +97,7 @@ static FILTER(filter_title) {
         for (;;) {
             size_t space = text_space_prefix(t->data + gap, t->len - gap);
             gap += space;
-            if (gap < t->len && t->data[gap] && strchr("-({[<", t->data[gap]))
+            if (gap < t->len && memchr("-({[<", t->data[gap], 5))
                 gap++;
             else if (!space)
                 break;

@@ -297,7 +297,7 @@ static bool parse_spec(struct run *r, const struct text *t, size_t at, size_t en
     } else if (n && is_align(t->data[at])) {
         f->align = t->data[at++];
     }
-    if (at < end && strchr("+- ", t->data[at])) {
+    if (at < end && memchr("+- ", t->data[at], 3)) {
         f->sign = t->data[at] == '-' ? 0 : t->data[at];
         at++;
     }

@@ -25,7 +25,7 @@ FUNCTION(function_range) {
     if (!arguments_bind(r, "range", args, names, 3, 1, v))
         return false;
     int64_t *const to[] = {args->count == 1 ? &stop : &start, &stop, &step};
-    for (size_t i = 0; i < args->count; i++)
+    for (size_t i = 0; i < args->count && i < 3; i++)
         if (!value_is_integer(v[i], to[i]))
             return run_fail(r, ERR_INVALID, "'%s' object cannot be interpreted as an integer",
                             value_type_name(v[i]));

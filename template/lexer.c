@@ -218,7 +218,7 @@ static enum err take_number(struct lexer *lx, struct token *out) {
     const char *s = lx->source + lx->at;
     size_t end = match_float(lx, lx->at);
     if (!end) {
-        if (s[0] == '0' && lx->at + 1 < lx->len && strchr("bBoOxX", s[1]))
+        if (s[0] == '0' && lx->at + 1 < lx->len && memchr("bBoOxX", s[1], 6))
             return err_set(lx->msg, ERR_UNSUPPORTED,
                            "%s, line %u: integers are written in decimal here", lx->label,
                            lx->line);

@@ -309,7 +309,7 @@ bool apply_slice(struct run *r, struct value v, struct value start, struct value
         return false;
     uint64_t span =
         by > 0 ? (from < to ? (uint64_t)(to - from) : 0) : (from > to ? (uint64_t)(from - to) : 0);
-    uint64_t stride = by > 0 ? (uint64_t)by : (uint64_t)0 - (uint64_t)by;
+    uint64_t stride = by < 0 ? (uint64_t)-by : (uint64_t)by;
     size_t count = (size_t)(span / stride + (span % stride != 0));
     if (!run_charge(r, count) || !make_list(r, t ? LIST_LIST : l->flavour, count, &made))
         return false;

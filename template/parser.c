@@ -140,6 +140,22 @@ struct name *parser_name(struct parser *p, const char *text, size_t len) {
 
 void parser_assign(struct name *n) { n->assigned = true; }
 
+void parser_read(struct parser *p, struct name *n) {
+    n->read = true;
+    n->settled |= p->scopes == 0;
+}
+
+void parser_store(struct parser *p, struct name *n) {
+    if (p->scopes || n->settled)
+        return;
+    n->settled = true;
+    n->own = p->branches == 0;
+    if (n->own) {
+        n->next_own = p->t->own;
+        p->t->own = n;
+    }
+}
+
 struct node *parser_node(struct parser *p, enum node_kind kind) {
     struct node *n = p->err ? NULL : parser_alloc(p, 1, sizeof *n);
     if (!n)

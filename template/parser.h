@@ -22,8 +22,9 @@ struct parser {
     struct token now, ahead;
     bool has_ahead;
     size_t nesting;
-    size_t loops;         // open ones that break and continue can mean
-    struct node *routine; // the macro or call block whose body is being parsed
+    size_t scopes, branches; // open ones: bodies that have names of their own; ifs
+    size_t loops;            // open ones that break and continue can mean
+    struct node *routine;    // the macro or call block whose body is being parsed
     struct call_check *checks;
     struct buf scratch;
     enum err err;
@@ -60,6 +61,9 @@ void *parser_fail(struct parser *p, enum err e, const char *fmt, ...) PRINTF_LIK
 void *parser_fail_token(struct parser *p, const char *expected);
 // A name is given a value somewhere, so that what is called by it may be known when it runs.
 void parser_assign(struct name *n);
+// A name is read, or set, where p stands.
+void parser_read(struct parser *p, struct name *n);
+void parser_store(struct parser *p, struct name *n);
 // Remembers a call of a name or attribute: at the end it must be known or assigned.
 bool parser_check_call(struct parser *p, struct node *callee);
 // Constants in the template's pool.

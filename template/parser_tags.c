@@ -76,11 +76,27 @@ static bool parse_body(struct parser *p, const char *const *ends, struct node **
     return expect_kind(p, TOKEN_BLOCK_END, "'%}'") && parse_chain(p, ends, out);
 }
 
+// The same for a body with names of its own.
+static bool parse_scope(struct parser *p, const char *const *ends, struct node **out) {
+    p->scopes++;
+    bool ok = parse_body(p, ends, out);
+    p->scopes--;
+    return ok;
+}
+
+// Behind the value of a set, which is read first.
+static void store_targets(struct parser *p, const struct node *target) {
+    if (target->kind == NODE_NAME)
+        parser_store(p, target->name);
+    for (const struct node *t = target->kind == NODE_TUPLE ? target->a : NULL; t; t = t->next)
+        store_targets(p, t);
+}
+
 // The body of what `break` cannot leave.
 static bool parse_closed_body(struct parser *p, const char *const *ends, struct node **out) {
     size_t loops = p->loops;
     p->loops = 0;
-    bool ok = parse_body(p, ends, out);
+    bool ok = parse_scope(p, ends, out);
     p->loops = loops;
     return ok && parser_advance(p);
 }
@@ -100,7 +116,7 @@ static struct node *parse_target_name(struct parser *p, bool with_field) {
         return NULL;
     if (with_field && parser_skip(p, ".")) {
         n->kind = NODE_FIELD;
-        n->name->read = true;
+        parser_read(p, n->name);
         if (p->now.kind != TOKEN_NAME)
             return parser_fail_token(p, "a name");
         n->attribute = parser_name(p, p->now.text, p->now.len);
@@ -158,16 +174,16 @@ static struct node *parse_for(struct parser *p) {
     if (parser_is_name(p, "recursive"))
         return parser_fail(p, ERR_UNSUPPORTED, "recursive loops are not supported");
     p->loops++;
-    bool ok = parse_body(p, body_ends, &n->d);
+    bool ok = parse_scope(p, body_ends, &n->d);
     p->loops--;
     if (!ok)
         return NULL;
-    if (parser_skip_name(p, "else") && !parse_body(p, else_ends, &n->e))
+    if (parser_skip_name(p, "else") && !parse_scope(p, else_ends, &n->e))
         return NULL;
     return parser_advance(p) && parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_if(struct parser *p) {
+static struct node *parse_branches(struct parser *p) {
     static const char *const ends[] = {"endif", "elif", "else", NULL};
     static const char *const else_ends[] = {"endif", NULL};
     struct node *n = parser_node(p, NODE_IF);
@@ -175,7 +191,7 @@ static struct node *parse_if(struct parser *p) {
         return NULL;
     if (parser_skip_name(p, "elif")) {
         // deep chains of elif are refused by their depth; this recursion is bounded by it too
-        if (!parser_enter(p) || !(n->c = parse_if(p)))
+        if (!parser_enter(p) || !(n->c = parse_branches(p)))
             return NULL;
         parser_leave(p);
         return parser_close(p, n) ? n : NULL; // the inner one has taken endif
@@ -185,6 +201,13 @@ static struct node *parse_if(struct parser *p) {
     return parser_advance(p) && parser_close(p, n) ? n : NULL;
 }
 
+static struct node *parse_if(struct parser *p) {
+    p->branches++;
+    struct node *n = parse_branches(p);
+    p->branches--;
+    return n;
+}
+
 static struct node *parse_set(struct parser *p) {
     static const char *const ends[] = {"endset", NULL};
     struct node *n = parser_node(p, NODE_SET);
@@ -192,9 +215,11 @@ static struct node *parse_set(struct parser *p) {
         return NULL;
     if (parser_skip(p, "=")) {
         n->b = parse_tuple(p, true, NULL);
+        store_targets(p, n->a);
         return n->b && parser_close(p, n) ? n : NULL;
     }
     n->kind = NODE_SET_BLOCK;
+    store_targets(p, n->a);
     if (parser_is(p, "|") && !(n->b = parse_filters(p, NULL, false)))
         return NULL;
     return parse_closed_body(p, ends, &n->d) && parser_close(p, n) ? n : NULL;
@@ -203,6 +228,7 @@ static struct node *parse_set(struct parser *p) {
 // "(a, b=1)" of a macro or call block.
 static bool parse_parameters(struct parser *p, struct node **out) {
     struct node **tail = out;
+    p->scopes++; // defaults are read inside
     if (!parser_expect(p, "("))
         return false;
     while (!parser_is(p, ")")) {
@@ -223,6 +249,7 @@ static bool parse_parameters(struct parser *p, struct node **out) {
         *tail = n;
         tail = &n->next;
     }
+    p->scopes--;
     return parser_advance(p);
 }
 
@@ -247,6 +274,7 @@ static struct node *parse_macro(struct parser *p) {
     if (!n || !name)
         return NULL;
     n->name = name->name;
+    parser_store(p, n->name);
     return parse_parameters(p, &n->a) && parse_routine(p, n, ends) ? n : NULL;
 }
 
@@ -274,7 +302,7 @@ static struct node *parse_with(struct parser *p) {
         *tail = set;
         tail = &set->next;
     }
-    return parse_body(p, ends, &n->d) && parser_advance(p) && parser_close(p, n) ? n : NULL;
+    return parse_scope(p, ends, &n->d) && parser_advance(p) && parser_close(p, n) ? n : NULL;
 }
 
 static struct node *parse_filter_block(struct parser *p) {

@@ -21,7 +21,7 @@ void print_float(struct buf *out, double f) {
     do
         snprintf(s, sizeof s, "%.*e", precision, f);
     while (strtod(s, NULL) != f && ++precision < 17);
-    char digits[32];
+    char digits[32] = "0";
     size_t n = 0;
     const char *p = s;
     if (*p == '-')

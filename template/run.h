@@ -43,8 +43,10 @@ struct run {
 
 enum { MAX_FRAMES = 2500 }; // nested eval and exec calls, macros included
 
-// The message gets the template's label and the line before it. Returns false.
-bool run_fail(struct run *r, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+// The message gets the template's label and the line before it.
+void run_record(struct run *r, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+// Records and is false; a macro, so that whoever reads or checks the caller sees that it is.
+#define run_fail(...) (run_record(__VA_ARGS__), false)
 // False when the steps are used up.
 bool run_charge(struct run *r, uint64_t steps);
 // One more nested value (print, compare): false over max_depth.
@@ -102,7 +104,11 @@ bool value_contains(struct run *r, struct value haystack, struct value needle, b
 bool value_iterate(struct run *r, struct value v, struct list **out);
 bool value_length(struct run *r, struct value v, size_t *out);
 // The error of using an undefined value.
-bool fail_undefined(struct run *r, const struct missing *m);
+void record_undefined(struct run *r, const struct missing *m);
+static inline bool fail_undefined(struct run *r, const struct missing *m) {
+    record_undefined(r, m);
+    return false;
+}
 
 // print.c ------------------------------------------------------------------------------------
 bool print_value(struct run *r, struct buf *out, struct value v);              // str()

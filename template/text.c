@@ -77,17 +77,17 @@ static bool in_ranges(const struct unicode_range *r, size_t n, uint32_t cp) {
 bool text_is_printable(uint32_t cp) {
     if (cp < 0x7f)
         return cp >= 0x20;
-    return !in_ranges(unicode_unprintable, unicode_unprintable_count, cp);
+    return !in_ranges(template_unprintable, template_unprintable_count, cp);
 }
 
 static bool is_cased(uint32_t cp) {
     if (cp < 0x80)
         return (cp >= 'a' && cp <= 'z') || (cp >= 'A' && cp <= 'Z');
-    return in_ranges(unicode_cased, unicode_cased_count, cp);
+    return in_ranges(template_cased, template_cased_count, cp);
 }
 
 static bool is_ignorable(uint32_t cp) {
-    return in_ranges(unicode_case_ignorable, unicode_case_ignorable_count, cp);
+    return in_ranges(template_case_ignorable, template_case_ignorable_count, cp);
 }
 
 static void append_char(struct buf *out, uint32_t cp) {
@@ -144,7 +144,7 @@ static void append_lower(struct buf *out, const char *s, size_t len, size_t at, 
     else if (cp == 0x3a3)
         append_char(out, is_final_sigma(s, len, at) ? 0x3c2 : 0x3c3);
     else if (!append_mapped(out, cp, template_lower_runs, template_lower_runs_count,
-                            unicode_lower_specials, unicode_lower_specials_count))
+                            template_lower_specials, template_lower_specials_count))
         append_char(out, cp);
 }
 
@@ -152,9 +152,9 @@ static void append_upper(struct buf *out, uint32_t cp, bool title) {
     if (cp < 0x80)
         buf_putc(out, (char)(cp >= 'a' && cp <= 'z' ? cp - 32 : cp));
     else if (!(title && append_mapped(out, cp, template_title_runs, template_title_runs_count,
-                                      unicode_title_specials, unicode_title_specials_count)) &&
+                                      template_title_specials, template_title_specials_count)) &&
              !append_mapped(out, cp, template_upper_runs, template_upper_runs_count,
-                            unicode_upper_specials, unicode_upper_specials_count))
+                            template_upper_specials, template_upper_specials_count))
         append_char(out, cp);
 }
 

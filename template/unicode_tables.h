@@ -18,14 +18,15 @@ struct unicode_special {
     uint32_t from, to[3];
 };
 
-extern const struct unicode_range unicode_unprintable[], unicode_cased[], unicode_case_ignorable[];
-extern const size_t unicode_unprintable_count, unicode_cased_count, unicode_case_ignorable_count;
+extern const struct unicode_range template_unprintable[], template_cased[],
+    template_case_ignorable[];
+extern const size_t template_unprintable_count, template_cased_count, template_case_ignorable_count;
 // What is not in `title` becomes its upper case.
 extern const struct unicode_run template_upper_runs[], template_lower_runs[], template_title_runs[];
 extern const size_t template_upper_runs_count, template_lower_runs_count, template_title_runs_count;
-extern const struct unicode_special unicode_upper_specials[], unicode_lower_specials[],
-    unicode_title_specials[];
-extern const size_t unicode_upper_specials_count, unicode_lower_specials_count,
-    unicode_title_specials_count;
+extern const struct unicode_special template_upper_specials[], template_lower_specials[],
+    template_title_specials[];
+extern const size_t template_upper_specials_count, template_lower_specials_count,
+    template_title_specials_count;
 
 #endif

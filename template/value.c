@@ -536,10 +536,11 @@ bool value_length(struct run *r, struct value v, size_t *out) {
     return true;
 }
 
-bool fail_undefined(struct run *r, const struct missing *m) {
+void record_undefined(struct run *r, const struct missing *m) {
     if (!m->owner)
-        return run_fail(r, ERR_INVALID, "'%s' is undefined", m->name);
-    if (!*m->name)
-        return run_fail(r, ERR_INVALID, "%s", m->owner);
-    return run_fail(r, ERR_INVALID, "'%s' has no attribute '%s'", m->owner, m->name);
+        run_record(r, ERR_INVALID, "'%s' is undefined", m->name);
+    else if (!*m->name)
+        run_record(r, ERR_INVALID, "%s", m->owner);
+    else
+        run_record(r, ERR_INVALID, "'%s' has no attribute '%s'", m->owner, m->name);
 }

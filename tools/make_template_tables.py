@@ -82,16 +82,16 @@ def main():
     print(f"// Written by tools/make_template_tables.py from Python {sys.version_info[0]}.{sys.version_info[1]}"
           f" (Unicode {unicodedata.unidata_version}). Do not edit.")
     print('#include "template/unicode_tables.h"\n')
-    write_ranges("unicode_unprintable", ranges(lambda c: not c.isprintable()))
+    write_ranges("template_unprintable", ranges(lambda c: not c.isprintable()))
     # str.lower's rule for the last sigma of a word shows which characters are cased or ignorable
     ignorable = ranges(lambda c: ("A" + c + "\u03a3").lower().endswith("\u03c2")
                        and not ("." + c + "\u03a3").lower().endswith("\u03c2"))
     # and str.title lowers a letter behind a cased one
-    write_ranges("unicode_cased", ranges(lambda c: (c + "a").title().endswith("a")))
-    write_ranges("unicode_case_ignorable", ignorable)
-    write_mapping("unicode_upper", *mapping(str.upper, lambda c: c))
-    write_mapping("unicode_lower", *mapping(lambda c: c.lower() if c != "\u03a3" else "\u03c3", lambda c: c))
-    write_mapping("unicode_title", *mapping(str.title, str.upper))
+    write_ranges("template_cased", ranges(lambda c: (c + "a").title().endswith("a")))
+    write_ranges("template_case_ignorable", ignorable)
+    write_mapping("template_upper", *mapping(str.upper, lambda c: c))
+    write_mapping("template_lower", *mapping(lambda c: c.lower() if c != "\u03a3" else "\u03c3", lambda c: c))
+    write_mapping("template_title", *mapping(str.title, str.upper))
 
 
 main()
