@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Compares a causal model's logits with transformers in float32 on the same (dequantised) weights,
+teacher-forced over prompts of real text.
+
+    python3 tools/parity_decoder.py MODEL [--program build/bench/decoder_logits] [--prompts 20]
+                                    [--tokens 64] [--peer 'COMMAND'] [--bar 5e-3]
+
+MODEL is a folder or a .gguf file (read by transformers through gguf_file, which needs accelerate
+and gguf). With f32 products and an f32 cache the largest difference must lie within the bar. Then
+the Kullback-Leibler divergence from the reference's distributions, of int8 products with an f16
+cache, all tokens at once and one by one; and of a peer, a command that reads lines of ids and writes
+floats as the program does (a few lines around llama.cpp's llama_decode). Closes with
+`N passed, N failed`.
+"""
+import argparse
+import os
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TEXTS = [
+    "The history of the city begins in the ninth century, when fishermen settled at the mouth of the river",
+    "def quicksort(xs):\n    if len(xs) <= 1:\n        return xs\n    pivot = xs[len(xs) // 2]\n    left =",
+    "Water boils at a lower temperature on a mountain because the air pressure is lower there, and so",
+    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of",
+    "Once upon a time there was a girl who lived with her grandmother at the edge of a deep forest. One day",
+    "In mathematics, a prime number is a natural number greater than 1 that is not a product of two smaller",
+    "SELECT name, count(*) FROM orders JOIN customers ON orders.customer_id = customers.id WHERE",
+    "To make bread you need flour, water, salt and yeast. First, mix the dry ingredients in a large bowl",
+    "Die Wissenschaft beginnt mit einer Frage. Wer fragt, der beobachtet; wer beobachtet, der misst, und",
+    "La révolution industrielle a transformé les sociétés européennes au cours du dix-neuvième siècle",
+    "The patient should take one tablet twice a day after meals, unless the doctor has said otherwise",
+    "#include <stdio.h>\n\nint main(void) {\n    for (int i = 0; i < 10; i++)\n        printf(\"%d\\n\", i);\n",
+    "Photosynthesis is the process by which plants turn light into chemical energy that they store in",
+    "Dear Sir or Madam, I am writing to ask about the position that you advertised last week in the",
+    "The stock market fell on Monday after the central bank said that it would raise interest rates",
+    "1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987 are the first numbers of the Fibonacci",
+    "She opened the letter slowly, afraid of what it might say, and read the first line twice before she",
+    "An operating system manages the hardware of a computer and gives programs a common way to use it",
+    "{\"name\": \"Alice\", \"age\": 30, \"children\": [{\"name\": \"Bob\", \"age\": 5}, {\"name\": \"Carol\"",
+    "Whales are mammals: they breathe air, are warm-blooded, and feed their young with milk. The largest",
+]
+
+
+def reference(path):
+    options = dict(attn_implementation="eager", dtype=torch.float32)
+    if os.path.isdir(path):
+        model = AutoModelForCausalLM.from_pretrained(path, **options)
+        return model.eval(), AutoTokenizer.from_pretrained(path)
+    folder, name = os.path.split(os.path.abspath(path))
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, **options)
+    return model.eval(), AutoTokenizer.from_pretrained(folder, gguf_file=name)
+
+
+@torch.no_grad()
+def sequences(model, tokenizer, count, tokens):
+    """Each text, continued by the model itself to `tokens` tokens: real prose is what it meets."""
+    out = []
+    for i in range(count):
+        ids = tokenizer(TEXTS[i % len(TEXTS)], add_special_tokens=False)["input_ids"]
+        ids = ids[i // len(TEXTS):][:tokens]
+        torch.manual_seed(i)
+        full = model.generate(torch.tensor([ids]), do_sample=True, temperature=0.8, top_k=0,
+                              min_new_tokens=tokens - len(ids), max_new_tokens=tokens - len(ids),
+                              pad_token_id=0) if len(ids) < tokens else torch.tensor([ids])
+        out.append(full[0, :tokens].tolist())
+    return out
+
+
+def logits_of(command, ids, vocab):
+    lines = "".join(" ".join(map(str, s)) + "\n" for s in ids).encode()
+    raw = subprocess.run(command, input=lines, stdout=subprocess.PIPE, check=True).stdout
+    return np.frombuffer(raw, dtype="<f4").reshape(-1, vocab)
+
+
+def divergence(want, got):
+    """KL(want || got) of each row, in nats."""
+    p = torch.log_softmax(torch.from_numpy(want).double(), dim=-1)
+    q = torch.log_softmax(torch.from_numpy(got.copy()).double(), dim=-1)
+    return (p.exp() * (p - q)).sum(dim=-1).numpy()
+
+
+def describe(name, want, got):
+    kl = divergence(want, got)
+    same = (want.argmax(axis=1) == got.argmax(axis=1)).mean()
+    print(f"{name:34} KL mean {kl.mean():.6f}, median {np.median(kl):.6f}, 99 % {np.quantile(kl, .99):.5f}, "
+          f"worst {kl.max():.5f}; logits off by {np.abs(want - got).max():.4f} at most; "
+          f"same first choice {100 * same:.2f} %")
+    return kl.mean()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("model")
+    p.add_argument("--program", default="build/bench/decoder_logits")
+    p.add_argument("--prompts", type=int, default=20)
+    p.add_argument("--tokens", type=int, default=64)
+    p.add_argument("--bar", type=float, default=5e-3)
+    p.add_argument("--peer", action="append", default=[], help="another program's command")
+    args = p.parse_args()
+    model, tokenizer = reference(args.model)
+    ids = sequences(model, tokenizer, args.prompts, args.tokens)
+    with torch.no_grad():
+        want = np.concatenate([model(torch.tensor([s]), use_cache=False).logits[0].numpy()
+                               for s in ids])
+    vocab = want.shape[1]
+    print(f"{args.model}: {len(ids)} sequences, {len(want)} positions, vocabulary {vocab}")
+    own = lambda *more: logits_of([args.program, args.model, *more], ids, vocab)
+    results = []
+    exact = np.abs(want - own("f32", "f32")).max()
+    results.append(exact <= args.bar)
+    print(f"f32 products: logits off by {exact:.2e} at most (bar {args.bar:g})")
+    ours = [describe("int8 products, f16 cache", want, own("int8", "f16")),
+            describe("the same, token by token", want, own("int8", "f16", "--decode"))]
+    describe("f32 products, f16 cache", want, own("stored", "f16"))
+    peers = [describe("peer: " + os.path.basename(c.split()[0]) + " " + " ".join(c.split()[2:]), want,
+                      logits_of(c.split(), ids, vocab)) for c in args.peer]
+    if peers:
+        results += [o <= min(peers) for o in ours]
+    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
