@@ -22,8 +22,10 @@ struct bpe {
     int32_t byte_id[256];     // -1: the vocabulary lacks it; such a byte is unk, or is dropped
     struct bpe_merge *merges; // [mask + 1] open addressing, at most half full
     size_t mask, merge_count;
-    int32_t unk;        // -1: none
-    bool fuse_unk;      // unknown bytes in a row are one token
+    uint64_t
+        *filter;   // bits: one that is not set says without a look at `merges` that there is none
+    int32_t unk;   // -1: none
+    bool fuse_unk; // unknown bytes in a row are one token
     bool ignore_merges; // a word that is a piece is taken whole
 };
 
@@ -32,8 +34,9 @@ struct bpe_piece {
     uint32_t begin, end; // bytes of the word; they may overlap where bytes were dropped
 };
 
-#define BPE_WHOLE_MAX 512 // bytes of the longest piece where merges are ignored
-#define BPE_CACHE_SLOTS 16384
+#define BPE_WHOLE_MAX 512                 // bytes of the longest piece where merges are ignored
+#define BPE_FILTER_BITS ((size_t)1 << 21) // a quarter of a megabyte, to stay in a core's cache
+#define BPE_CACHE_SLOTS 32768
 #define BPE_CACHE_KEY 24
 #define BPE_CACHE_PIECES 7
 

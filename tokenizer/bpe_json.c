@@ -10,6 +10,7 @@
 void bpe_free(struct bpe *m) {
     vocab_free(&m->vocab);
     mem_free(m->merges);
+    mem_free(m->filter);
     *m = (struct bpe){0};
 }
 
@@ -18,7 +19,8 @@ static enum err merge_slots(struct bpe *m, size_t count, struct errmsg *msg) {
     while (slots < 2 * count)
         slots *= 2;
     m->merges = mem_alloc(slots, sizeof *m->merges);
-    if (!m->merges || count > UINT32_MAX / 2)
+    m->filter = mem_calloc(BPE_FILTER_BITS / 64, sizeof *m->filter);
+    if (!m->merges || !m->filter || count > UINT32_MAX / 2)
         return err_set(msg, ERR_NOMEM, "no memory for %zu merges", count);
     m->mask = slots - 1;
     for (size_t i = 0; i < slots; i++)
@@ -28,7 +30,9 @@ static enum err merge_slots(struct bpe *m, size_t count, struct errmsg *msg) {
 
 // As in Hugging Face, a pair that comes again takes the later rank.
 static void put_merge(struct bpe *m, int32_t left, int32_t right, uint32_t rank, int32_t id) {
-    size_t i = bpe_merge_home(m, left, right);
+    uint64_t hash = bpe_pair_hash(left, right);
+    size_t i = (size_t)(hash >> 20) & m->mask, bit = bpe_filter_bit(hash);
+    m->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     while (m->merges[i].left >= 0 && (m->merges[i].left != left || m->merges[i].right != right))
         i = (i + 1) & m->mask;
     m->merge_count += m->merges[i].left < 0;

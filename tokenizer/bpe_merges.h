@@ -5,16 +5,23 @@
 
 #include "tokenizer/bpe.h"
 
-static inline size_t bpe_merge_home(const struct bpe *m, int32_t left, int32_t right) {
-    uint64_t x = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    x *= 0x9E3779B97F4A7C15u;
-    return (size_t)(x >> 32 ^ x >> 15) & m->mask;
+static inline uint64_t bpe_pair_hash(int32_t left, int32_t right) {
+    uint64_t x = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
+    return (x ^ x >> 32) * 0xC2B2AE3D27D4EB4Fu;
+}
+
+static inline size_t bpe_filter_bit(uint64_t hash) {
+    return (size_t)(hash >> 43) % BPE_FILTER_BITS;
 }
 
 // NULL: the two do not merge. An empty slot ends a probe, and the table is at most half full.
 static inline const struct bpe_merge *bpe_merge_of(const struct bpe *m, int32_t left,
                                                    int32_t right) {
-    for (size_t i = bpe_merge_home(m, left, right);; i = (i + 1) & m->mask) {
+    uint64_t hash = bpe_pair_hash(left, right);
+    size_t bit = bpe_filter_bit(hash);
+    if (!(m->filter[bit / 64] >> bit % 64 & 1))
+        return NULL;
+    for (size_t i = (size_t)(hash >> 20) & m->mask;; i = (i + 1) & m->mask) {
         const struct bpe_merge *s = &m->merges[i];
         if (s->left == left && s->right == right)
             return s;
