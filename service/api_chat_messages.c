@@ -3,13 +3,13 @@
 // objects), then the model's own template prints them.
 #include "base/mem.h"
 #include "service/api_generate.h"
+#include "service/chat_variables.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
     MOST_KWARGS = 24,
-    FIXED_VARIABLES = 10,
     MOST_BEHIND = 4096, // bytes that a template puts behind a last message
 };
 
@@ -191,11 +191,6 @@ static enum err make_messages(const struct json_node *list, struct json_tree **o
 
 // --- rendering ---
 
-static void add_string(struct template_variable *v, size_t *n, const char *name, const char *s) {
-    if (s)
-        v[(*n)++] = (struct template_variable){.name = name, .string = s, .string_len = strlen(s)};
-}
-
 static enum err add_kwargs(const struct api_generate *g, struct template_variable *v, size_t *n,
                            struct api_error *err) {
     static const char key[] = "chat_template_kwargs";
@@ -248,22 +243,12 @@ static enum err cut_behind(const struct json_node *messages, size_t begin, struc
 
 static enum err render(struct api_generate *g, const struct json_node *messages, bool prompt_turn,
                        struct buf *out, struct api_error *err) {
-    static const struct json_node none = {.kind = JSON_NULL};
     const struct model *m = g->q->model;
-    const struct generation_config *c = &m->generation;
-    struct template_variable v[FIXED_VARIABLES + MOST_KWARGS];
-    size_t n = 0;
-    const struct json_node *tools = &none;
+    struct template_variable v[CHAT_VARIABLES + MOST_KWARGS + 1];
+    const struct json_node *tools = NULL;
     if (g->tools_in_prompt)
         tools = json_node_get(json_tree_root(g->q->tree), "tools");
-    v[n++] = (struct template_variable){.name = "messages", .json = messages};
-    v[n++] = (struct template_variable){.name = "tools", .json = tools};
-    v[n++] = (struct template_variable){.name = "documents", .json = &none};
-    v[n++] = (struct template_variable){.name = "add_generation_prompt", .truth = prompt_turn};
-    add_string(v, &n, "bos_token", c->bos_token);
-    add_string(v, &n, "eos_token", c->eos_token);
-    add_string(v, &n, "pad_token", c->pad_token);
-    add_string(v, &n, "unk_token", c->unk_token);
+    size_t n = chat_variables(&m->generation, messages, tools, prompt_turn, v);
     enum err e = ERR_OK;
     if (json_get(g->q->body, "enable_thinking")) {
         bool thinking;

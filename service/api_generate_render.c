@@ -36,7 +36,9 @@ void api_put_timings(const struct api_generate *g, struct buf *out) {
     int64_t prompt_us = 0, predicted_us = 0;
     for (size_t i = 0; i < g->choice_count; i++) {
         const struct generation *c = &g->choices[i].g;
-        int64_t reading = c->first_us - c->queue_us, writing = c->total_us - c->first_us;
+        // a prompt that is only scored has no first token
+        int64_t first_us = c->max_tokens ? c->first_us : c->total_us;
+        int64_t reading = first_us - c->queue_us, writing = c->total_us - first_us;
         cached += c->cached_tokens;
         computed += c->prompt_len - c->cached_tokens;
         predicted += g->choices[i].taken;

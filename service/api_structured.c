@@ -142,15 +142,6 @@ static enum err choose(const struct json_node *choice, struct grammar_tool *tool
     return invalid("tool_choice", "'tool_choice' names a function that is not among 'tools'", err);
 }
 
-// Calls are looked for in the form that Qwen2.5's template asks for; a template that asks for
-// another one, or does not show the tools at all, cannot be served with tools.
-static bool template_takes_tools(const struct model *m) {
-    const struct generation_config *c = &m->generation;
-    const char *text = c->tool_template ? c->tool_template : c->chat_template;
-    const struct template *t = m->tool_template ? m->tool_template : m->chat_template;
-    return t && text && template_uses(t, "tools") && strstr(text, "<tool_call>") != NULL;
-}
-
 static enum err use_tools(struct api_generate *g, const struct json_node *list,
                           struct grammar_tool *tools, struct api_error *err) {
     size_t n;
@@ -167,11 +158,6 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list,
                        "'tools' cannot be combined with 'response_format' or 'grammar'; "
                        "\"tool_choice\":\"none\" turns them off",
                        err);
-    if (!template_takes_tools(g->q->model))
-        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "tools",
-                        "the chat template of the model '%s' does not take tools in the form "
-                        "<tool_call>{...}</tool_call>, the one that is supported",
-                        g->q->model->name);
     g->with_tools = g->tools_in_prompt = true;
     return blame(grammar_from_tools(tools, n, how, g->parallel_calls, &g->grammar, &err->msg),
                  "tools", err);

@@ -67,6 +67,10 @@ enum err model_load(const struct model_options *options, struct device *d, struc
 void model_free(struct model *m);   // NULL is fine
 const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
 
+// The chat template that --chat-template names: a file, or "chatml".
+enum err model_chosen_template(const char *choice, struct template **out,
+                               struct errmsg *msg) MUST_CHECK;
+
 // The vocabulary as grammars want it, made at first need and then the model's. Any thread.
 enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) MUST_CHECK;

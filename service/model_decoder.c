@@ -34,8 +34,7 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
                    task_name(own), m->decoder_config.architecture, task_name(m->task));
 }
 
-// --chat-template.
-static enum err load_chosen(const char *choice, struct template **out, struct errmsg *msg) {
+enum err model_chosen_template(const char *choice, struct template **out, struct errmsg *msg) {
     if (strcmp(choice, "chatml") == 0)
         return template_compile(choice, chatml, sizeof chatml - 1, out, msg);
     char *text;
@@ -63,7 +62,7 @@ static enum err compile(const struct model *m, const char *text, size_t len, str
 static enum err load_templates(struct model *m, const struct model_options *o, struct errmsg *msg) {
     const struct generation_config *g = &m->generation;
     if (o->chat_template)
-        return load_chosen(o->chat_template, &m->chat_template, msg);
+        return model_chosen_template(o->chat_template, &m->chat_template, msg);
     if (!g->chat_template) {
         err_set(&m->template_msg, ERR_UNSUPPORTED,
                 "model '%s' has no chat template; start with --chat-template FILE|chatml", m->name);
