@@ -331,28 +331,28 @@ static enum err load_gguf(const char *path, struct modules *out, struct errmsg *
     return e;
 }
 
-enum err modules_load(const char *folder, struct modules *out, struct errmsg *msg) {
+enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) {
     *out = (struct modules){.pooling = {.modes = {POOL_MEAN}, .mode_count = 1}};
     out->pooling.include_prompt = true;
-    if (file_exists(folder) && !file_is_dir(folder))
-        return load_gguf(folder, out, msg);
-    char *list = file_join(folder, "modules.json");
+    if (file_exists(path) && !file_is_dir(path))
+        return load_gguf(path, out, msg);
+    char *list = file_join(path, "modules.json");
     if (!list)
-        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", folder);
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", path);
     if (!file_exists(list)) {
         mem_free(list);
         return ERR_OK;
     }
     cJSON *root;
-    char path[128] = "";
+    char pooling[128] = "";
     enum err e = json_parse_file(list, MAX_BYTES, &root, msg);
-    if (!e && (e = modules_read_list(root, out, path, msg)))
+    if (!e && (e = modules_read_list(root, out, pooling, msg)))
         err_prefix(msg, e, "%s", list);
     cJSON_Delete(root);
     mem_free(list);
     if (!e)
-        e = load_pooling(folder, path, &out->pooling, msg);
+        e = load_pooling(path, pooling, &out->pooling, msg);
     for (size_t i = 0; !e && i < out->step_count; i++)
-        e = load_step(folder, &out->steps[i], msg);
+        e = load_step(path, &out->steps[i], msg);
     return e;
 }

@@ -108,7 +108,7 @@ static void show_decoder_config(struct run *r) {
 
 static void show_default(struct buf *b, const char *name, float v) {
     if (!isnan(v))
-        buf_printf(b, ", %s %g", name, (double)v);
+        buf_printf(b, " %s %g", name, (double)v);
 }
 
 static void show_generation(struct run *r) {
@@ -130,14 +130,16 @@ static void show_generation(struct run *r) {
                    g.tool_template ? ", and one of its own for tools" : "");
     else
         buf_puts(b, "none");
-    buf_puts(b, "\nsampling: its files' defaults");
+    buf_puts(b, "\nsampling, where a request says nothing:");
     show_default(b, "temperature", g.temperature);
     show_default(b, "top_p", g.top_p);
     if (g.top_k >= 0)
-        buf_printf(b, ", top_k %d", (int)g.top_k);
+        buf_printf(b, " top_k %d", (int)g.top_k);
     show_default(b, "min_p", g.min_p);
     show_default(b, "repetition_penalty", g.repetition_penalty);
-    buf_putc(b, '\n');
+    bool none = isnan(g.temperature) && isnan(g.top_p) && isnan(g.min_p) &&
+                isnan(g.repetition_penalty) && g.top_k < 0;
+    buf_puts(b, none ? " as the API has it\n" : "\n");
     generation_config_free(&g);
 }
 

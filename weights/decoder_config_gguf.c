@@ -91,7 +91,7 @@ static void read_rope(struct gguf_keys *k, struct decoder_config *c) {
         return;
     bool scaled = rope->factor > 0 && (rope->factor < 1 || rope->factor > 1);
     if (gguf_string_is(type, "none"))
-        scaled = false;
+        rope->scaling = ROPE_SCALING_NONE;
     else if (gguf_string_is(type, "yarn"))
         rope->scaling = ROPE_SCALING_YARN;
     else if (!type.bytes || gguf_string_is(type, "linear"))

@@ -188,7 +188,7 @@ static int64_t find_in_tokenizer(const cJSON *root, const char *text) {
     // an object's members are a list, walked once
     if (!id && cJSON_IsObject(json_get(json_get(root, "model"), "vocab")))
         id = json_get(json_get(json_get(root, "model"), "vocab"), text);
-    return cJSON_IsNumber(id) && id->valuedouble >= 0 && id->valuedouble <= INT32_MAX
+    return id && cJSON_IsNumber(id) && id->valuedouble >= 0 && id->valuedouble <= INT32_MAX
                ? (int64_t)id->valuedouble
                : -1;
 }
