@@ -220,6 +220,9 @@ static void slot_in(struct maker *m, uint32_t subset) {
 
 // The index of the set just gathered (n members at the end of sets), made when it is new.
 static uint32_t intern(struct maker *m, size_t n) {
+    // the empty set too needs a place
+    if (!more_room(m, (void **)&m->sets, &m->cap_sets, m->n_sets + n, sizeof *m->sets))
+        return 0;
     uint32_t *set = m->sets + m->n_sets;
     qsort(set, n, sizeof *set, by_number);
     if (2 * (m->n_subsets + 1) > m->n_slots) {

@@ -71,7 +71,7 @@ static void print_path(struct buf *out, const struct schema_path *path) {
         buf_putc(out, '/');
         for (size_t i = 0; i < steps[n]->len; i++) {
             char c = steps[n]->key[i];
-            if (c == '~' || c == '/')
+            if (!steps[n]->pointer && (c == '~' || c == '/'))
                 buf_puts(out, c == '~' ? "~0" : "~1");
             else
                 buf_putc(out, c);
@@ -299,7 +299,7 @@ static uint32_t compile_ref(struct schema *s, const struct schema_at *at, uint32
         return schema_wrong(s, ERR_INVALID, at->path, "\"$ref\": \"%.*s\" leads nowhere", shown,
                             ref->text);
     // the target's place is what the reference says, not the path that led to it
-    struct schema_path place = {.key = ref->len > 2 ? ref->text + 2 : "", .len = 0};
+    struct schema_path place = {.key = ref->len > 2 ? ref->text + 2 : "", .pointer = true};
     place.len = ref->len > 2 ? ref->len - 2 : 0;
     const char *base = s->base;
     s->base = NULL;

@@ -11,6 +11,7 @@ struct schema_path { // where a schema stands, from the leaf up
     const struct schema_path *up;
     const char *key; // NULL: index
     size_t len, index;
+    bool pointer; // key is a JSON pointer without its first slash
 };
 
 enum schema_type { // bits
