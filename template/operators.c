@@ -307,10 +307,11 @@ bool apply_slice(struct run *r, struct value v, struct value start, struct value
     struct list *l, *made;
     if (!value_iterate(r, v, &l))
         return false;
-    uint64_t span =
-        by > 0 ? (from < to ? (uint64_t)(to - from) : 0) : (from > to ? (uint64_t)(from - to) : 0);
-    uint64_t stride = by < 0 ? (uint64_t)-by : (uint64_t)by;
-    size_t count = (size_t)(span / stride + (span % stride != 0));
+    size_t count = 0;
+    if (by > 0 && from < to)
+        count = (size_t)((to - from - 1) / by + 1);
+    else if (by < 0 && from > to)
+        count = (size_t)((from - to - 1) / -by + 1);
     if (!run_charge(r, count) || !make_list(r, t ? LIST_LIST : l->flavour, count, &made))
         return false;
     for (size_t i = 0; i < count; i++)
