@@ -401,7 +401,7 @@ static void parse_rule(struct parser *p) {
 static void compile_rules(struct parser *p, uint32_t *root) {
     struct grammar *g = p->g;
     uint32_t start = GRAMMAR_NONE;
-    for (uint32_t r = 0; r < g->n_rules && !g->err; r++) {
+    for (uint32_t r = 0; p->bodies && r < g->n_rules && !g->err; r++) {
         if (!p->bodies[r])
             grammar_fail(g, ERR_INVALID, "grammar, line %u: the rule \"%.100s\" is not defined",
                          p->seen_line[r], g->rules[r].name);
@@ -410,7 +410,7 @@ static void compile_rules(struct parser *p, uint32_t *root) {
     }
     if (start == GRAMMAR_NONE)
         grammar_fail(g, ERR_INVALID, "grammar: there is no rule \"root\"");
-    for (uint32_t r = 0; r < g->n_rules && !g->err; r++)
+    for (uint32_t r = 0; p->bodies && r < g->n_rules && !g->err; r++)
         g->rules[r].start = grammar_compile(g, &p->arena, p->bodies[r], 1);
     *root = g->err ? 0 : grammar_call(g, start, 0, 1);
 }

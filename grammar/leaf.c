@@ -231,7 +231,7 @@ static uint32_t intern(struct maker *m, size_t n) {
         for (uint32_t i = 0; i < m->n_subsets; i++)
             slot_in(m, i);
     }
-    for (size_t i = hash_set(set, n) & (m->n_slots - 1); m->slots[i];
+    for (size_t i = hash_set(set, n) & (m->n_slots - 1); m->subsets && m->slots[i];
          i = (i + 1) & (m->n_slots - 1)) {
         const struct subset *s = &m->subsets[m->slots[i] - 1];
         if (s->n == n && memcmp(m->sets + s->at, set, n * sizeof *set) == 0)

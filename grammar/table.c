@@ -52,7 +52,8 @@ struct walk {
     struct trie_part part;
     struct loop_table *t;
     uint8_t start, q;
-    uint32_t *inside_count, *exit_count; // [most + 2] and [257], counted by the first pass
+    // counted by the first pass, where to put the next by the second
+    uint32_t inside_count[GRAMMAR_TOKEN_MAX + 2], exit_count[257];
 };
 
 // Pass 0 counts, pass 1 fills.
@@ -108,9 +109,7 @@ static void sum_up(uint32_t *counts, size_t n) {
 static bool make(struct walk *w) {
     struct loop_table *t = w->t;
     const struct grammar_vocab *v = w->v;
-    uint32_t inside[GRAMMAR_TOKEN_MAX + 2] = {0}, exits[257] = {0};
-    w->inside_count = inside;
-    w->exit_count = exits;
+    uint32_t *inside = w->inside_count, *exits = w->exit_count;
     walk(w, false, &t->most);
     sum_up(inside, GRAMMAR_TOKEN_MAX + 2);
     sum_up(exits, 257);

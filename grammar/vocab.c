@@ -29,7 +29,7 @@ static size_t shared_prefix(const struct spelling *a, const struct spelling *b) 
 
 // Walks the sorted spellings; `nodes` NULL only counts.
 static uint32_t make_trie(const struct spelling *s, size_t n, struct vocab_node *nodes) {
-    uint32_t count = 0, open[GRAMMAR_TOKEN_MAX];
+    uint32_t count = 0, open[GRAMMAR_TOKEN_MAX] = {0};
     size_t depth = 0; // open[0..depth) are the nodes of the last spelling
     for (size_t i = 0; i < n; i++) {
         size_t same = i ? shared_prefix(&s[i - 1], &s[i]) : 0;

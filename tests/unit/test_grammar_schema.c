@@ -358,7 +358,7 @@ static void test_key_limits(void) {
     char twice[200];
     snprintf(twice, sizeof twice, "{\"%064d\":1,\"%063d", 0, 0);
     CHECK_INT(kit_takes_by(g, twice, strlen(twice), false), 'p');
-    strcat(twice, "1\":2}");
+    snprintf(twice, sizeof twice, "{\"%064d\":1,\"%063d1\":2}", 0, 0);
     CHECK_INT(kit_takes_by(g, twice, strlen(twice), false), 'y');
     snprintf(twice, sizeof twice, "{\"%064d\":1,\"%064d", 0, 0);
     CHECK_INT(kit_takes_by(g, twice, strlen(twice), false), 'n');
