@@ -237,7 +237,8 @@ static uint32_t intern(struct maker *m, size_t n) {
         if (s->n == n && memcmp(m->sets + s->at, set, n * sizeof *set) == 0)
             return m->slots[i] - 1;
     }
-    if (!more_room(m, (void **)&m->subsets, &m->cap_subsets, m->n_subsets, sizeof *m->subsets))
+    if (!more_room(m, (void **)&m->subsets, &m->cap_subsets, m->n_subsets, sizeof *m->subsets) ||
+        !m->subsets)
         return 0;
     m->subsets[m->n_subsets] = (struct subset){m->n_sets, n};
     m->n_sets += n;
