@@ -31,15 +31,18 @@ static void nibbles(const unsigned char *qs, uint8_t *codes) {
 // 4 bytes: bit i is bit 4 of value i.
 static void fifth_bits(const unsigned char *qh, uint8_t *codes) {
     for (size_t i = 0; i < UNIT; i++)
-        codes[i] = (uint8_t)(codes[i] | (qh[i / 8] >> (i % 8) & 1U) << 4);
+        codes[i] = (uint8_t)(codes[i] | ((unsigned)qh[i / 8] >> (i % 8) & 1U) << 4);
 }
 
 // q4_K's and q5_K's 8 scales and 8 minima of 6 bits in 12 bytes.
 static void scale_min(const unsigned char *s, size_t i, struct block_unit *out) {
-    uint8_t scale = i < 4 ? s[i] & 63U : (uint8_t)((s[i + 4] & 15U) | (s[i - 4] >> 6) << 4);
-    uint8_t min = i < 4 ? s[i + 4] & 63U : (uint8_t)((s[i + 4] >> 4) | (s[i] >> 6) << 4);
-    out->sub_scale[0] = out->sub_scale[1] = scale;
-    out->sub_min[0] = out->sub_min[1] = min;
+    unsigned low = s[i], high = s[i + 4], scale = low & 63U, min = high & 63U;
+    if (i >= 4) {
+        scale = (high & 15U) | (unsigned)s[i - 4] >> 6 << 4;
+        min = high >> 4 | low >> 6 << 4;
+    }
+    out->sub_scale[0] = out->sub_scale[1] = (int16_t)scale;
+    out->sub_min[0] = out->sub_min[1] = (uint8_t)min;
 }
 
 // { u8 scales[16], qs[64]; f16 d, dmin }
@@ -59,7 +62,8 @@ static void read_q2_k(const unsigned char *b, size_t at, struct block_unit *out)
 static void read_q3_k(const unsigned char *b, size_t at, struct block_unit *out) {
     const unsigned char *q = b + 32 + at / 4 * UNIT, *s = b + 96;
     for (size_t i = 0; i < UNIT; i++)
-        out->codes[i] = (uint8_t)((q[i] >> (2 * (at % 4)) & 3U) | (unsigned)(b[i] >> at & 1U) << 2);
+        out->codes[i] =
+            (uint8_t)(((unsigned)q[i] >> (2 * (at % 4)) & 3U) | ((unsigned)b[i] >> at & 1U) << 2);
     out->d = load16(b + 108);
     for (size_t h = 0; h < 2; h++) {
         size_t i = 2 * at + h;
@@ -75,7 +79,7 @@ static void read_q45_k(const unsigned char *b, size_t at, bool five, struct bloc
     for (size_t i = 0; i < UNIT; i++) {
         out->codes[i] = at % 2 ? q[i] >> 4 : q[i] & 15U;
         if (five)
-            out->codes[i] = (uint8_t)(out->codes[i] | (b[16 + i] >> at & 1U) << 4);
+            out->codes[i] = (uint8_t)(out->codes[i] | ((unsigned)b[16 + i] >> at & 1U) << 4);
     }
     out->d = load16(b);
     out->m = load16(b + 2);
@@ -87,8 +91,8 @@ static void read_q6_k(const unsigned char *b, size_t at, struct block_unit *out)
     size_t half = at / 4, j = at % 4;
     const unsigned char *ql = b + half * 64 + j % 2 * UNIT, *qh = b + 128 + half * UNIT;
     for (size_t i = 0; i < UNIT; i++)
-        out->codes[i] =
-            (uint8_t)((j < 2 ? ql[i] & 15U : ql[i] >> 4) | (qh[i] >> (2 * j) & 3U) << 4);
+        out->codes[i] = (uint8_t)((j < 2 ? ql[i] & 15U : (unsigned)ql[i] >> 4) |
+                                  ((unsigned)qh[i] >> (2 * j) & 3U) << 4);
     out->d = load16(b + 208);
     for (size_t h = 0; h < 2; h++)
         out->sub_scale[h] = (int8_t)b[192 + 2 * at + h];

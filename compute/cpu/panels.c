@@ -77,12 +77,12 @@ static unsigned get_code(const struct panel_layout *l, const unsigned char *q, s
         q += (size_t)4 * VECTOR;
     }
     if (l->planes & PLANE_2) {
-        code |= (q[g / 4 * VECTOR + at] >> (g % 4 * 2) & 3U) << shift;
+        code |= ((unsigned)q[g / 4 * VECTOR + at] >> (g % 4 * 2) & 3U) << shift;
         shift += 2;
         q += (size_t)2 * VECTOR;
     }
     if (l->planes & PLANE_1)
-        code |= (q[at] >> g & 1U) << shift;
+        code |= ((unsigned)q[at] >> g & 1U) << shift;
     return code;
 }
 
