@@ -2,7 +2,8 @@
 // by spaces a line on stdout, MB/s of text on one thread to stderr.
 //   bench/tokenize_lines --model DIR|FILE.gguf [--spans] [--quiet] [--repeat N] [--max-length N]
 //                        [--strategy longest_first|only_first|only_second] [--left] < lines.jsonl
-// --spans adds type ids, byte spans and special flags; a line that cannot be cut to fit prints "-".
+// --decode prints the text of the ids instead, as a JSON string, specials left out. --spans adds
+// type ids, byte spans and special flags; a line that cannot be cut to fit prints "-".
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -21,7 +22,7 @@ struct line {
 
 struct settings {
     const char *model;
-    bool spans, quiet;
+    bool spans, quiet, decode;
     long repeat;
     struct encode_options options;
 };
@@ -34,6 +35,8 @@ static bool read_settings(int argc, char **argv, struct settings *s) {
             s->spans = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
             s->quiet = true;
+        } else if (strcmp(argv[i], "--decode") == 0) {
+            s->decode = true;
         } else if (strcmp(argv[i], "--left") == 0) {
             s->options.side = TRUNCATE_LEFT;
         } else if (strcmp(argv[i], "--model") == 0) {
@@ -125,6 +128,16 @@ static void print_encoding(const struct encoding *e, bool spans, struct buf *out
     buf_putc(out, '\n');
 }
 
+static enum err print_decoded(const struct tokenizer *t, const struct encoding *e, struct buf *out,
+                              struct errmsg *msg) {
+    struct buf text = {0};
+    enum err code = tokenizer_decode(t, e->ids, e->len, true, &text, msg);
+    json_quote(out, text.data ? text.data : "", text.len);
+    buf_putc(out, '\n');
+    buf_free(&text);
+    return code;
+}
+
 static enum err encode_lines(const struct settings *s, const struct tokenizer *t,
                              const struct line *lines, size_t count, struct buf *out,
                              struct errmsg *msg) {
@@ -146,7 +159,9 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
             if (s->quiet || e)
                 continue;
             int64_t before = clock_now_us();
-            if (fits)
+            if (fits && s->decode)
+                e = print_decoded(t, &encoding, out, msg);
+            else if (fits)
                 print_encoding(&encoding, s->spans, out);
             else
                 buf_puts(out, "-\n");
@@ -174,9 +189,9 @@ static enum err load(const char *model, struct tokenizer **t, struct errmsg *msg
 int main(int argc, char **argv) {
     struct settings s;
     if (!read_settings(argc, argv, &s)) {
-        fprintf(stderr,
-                "usage: tokenize_lines --model DIR|FILE.gguf [--spans] [--quiet] [--repeat N] "
-                "[--max-length N] [--strategy S] [--left] < lines.jsonl\n");
+        fprintf(stderr, "usage: tokenize_lines --model DIR|FILE.gguf [--spans] [--decode] "
+                        "[--quiet] [--repeat N] "
+                        "[--max-length N] [--strategy S] [--left] < lines.jsonl\n");
         return 2;
     }
     struct errmsg msg = {0};

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Compares this project's token ids with Hugging Face tokenizers on the same tokenizer files.
 
-    python3 tools/parity_tokenizer.py MODEL_DIR PROGRAM [--lines N] [--seed N] [--quick]
+    python3 tools/parity_tokenizer.py MODEL PROGRAM [--lines N] [--seed N] [--quick]
+        [--reference tokenizer.json] [--texts FILE.jsonl] [--decode]
 
 PROGRAM is build/trine (its `tokenize` command, ids only) or build/bench/tokenize_lines (ids, type
 ids, spans and special flags, pairs and truncation too). Texts come from a generator with a fixed
 seed: many scripts, lengths, control characters, marks, emoji, spaces of every kind and the
-tokenizer's own added tokens; then every scalar value but U+0000 alone and between letters.
-Prints the first differences and closes with `N passed, N failed`.
+tokenizer's own added tokens, or from a file of JSON strings; then every scalar value but U+0000 alone and between letters.
+MODEL is a folder, or a GGUF file beside a reference. --decode (tokenize_lines only) also checks that
+texts come back from their ids: as Hugging Face decodes them and, without added tokens in them, in
+their normal form. Prints the first differences and closes with `N passed, N failed`.
 """
 import argparse
 import json
@@ -150,6 +153,15 @@ def check_singles(tok, ours, texts, what, score):
         score.compare("%s from %d" % (what, at), part, ours.run(part), want)
 
 
+def check_decode(tok, ours, texts, added, score):
+    """Ids and back: what Hugging Face gives, which for a text without added tokens is its normal form."""
+    back = [json.loads(line) for line in ours.run(texts, ["--decode"])]
+    score.compare("decoded", texts, list(map(json.dumps, back)), [json.dumps(tok.decode(e.ids)) for e in tok.encode_batch(texts)])
+    plain = [(t, b) for t, b in zip(texts, back) if not any(a in t for a in added)]
+    normal = tok.normalizer.normalize_str if tok.normalizer else str
+    score.compare("back again", [t for t, _ in plain], [json.dumps(b) for _, b in plain], [json.dumps(normal(t)) for t, _ in plain])
+
+
 def check_pairs(tok, ours, pairs, score):
     for strategy in "longest_first", "only_first", "only_second":
         for side in "right", "left":
@@ -178,15 +190,25 @@ def main():
     parser.add_argument("--pairs", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="no sweep over every scalar value")
+    parser.add_argument("--reference", help="the tokenizer.json to compare with; default: the model's own")
+    parser.add_argument("--texts", help="JSON strings to use in place of generated texts")
+    parser.add_argument("--decode", action="store_true")
     args = parser.parse_args()
-    tok = Tokenizer.from_file(os.path.join(args.model, "tokenizer.json"))
+    tok = Tokenizer.from_file(args.reference or os.path.join(args.model, "tokenizer.json"))
     tok.no_padding()
     tok.no_truncation()
     ours = Ours(args.program, args.model)
     r = random.Random(args.seed)
     added = [t.content for t in tok.get_added_tokens_decoder().values()] or ["[CLS]"]
     score = Score()
-    check_singles(tok, ours, [make_text(r, added) for _ in range(args.lines)], "texts", score)
+    if args.texts:
+        with open(args.texts, encoding="utf-8") as f:
+            texts = [json.loads(line) for line in f][: args.lines]
+    else:
+        texts = [make_text(r, added) for _ in range(args.lines)]
+    check_singles(tok, ours, texts, "texts", score)
+    if args.decode:
+        check_decode(tok, ours, texts, added, score)
     if not args.quick:
         scalars = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c <= 0xDFFF]
         check_singles(tok, ours, scalars, "alone", score)
