@@ -68,7 +68,7 @@ static void read_q3_k(const unsigned char *b, size_t at, struct block_unit *out)
     for (size_t h = 0; h < 2; h++) {
         size_t i = 2 * at + h;
         unsigned low = i < 8 ? s[i] & 15U : s[i - 8] >> 4;
-        unsigned high = s[8 + i % 4] >> (2 * (i / 4)) & 3U;
+        unsigned high = (unsigned)s[8 + i % 4] >> (2 * (i / 4)) & 3U;
         out->sub_scale[h] = (int16_t)((int)(low | high << 4) - 32);
     }
 }
