@@ -72,7 +72,7 @@ static unsigned get_code(const struct panel_layout *l, const unsigned char *q, s
         return q[g * VECTOR + at];
     unsigned code = 0, shift = 0;
     if (l->planes & PLANE_4) {
-        code = q[g % 4 * VECTOR + at] >> (g / 4 * 4) & 15U;
+        code = (unsigned)q[g % 4 * VECTOR + at] >> (g / 4 * 4) & 15U;
         shift = 4;
         q += (size_t)4 * VECTOR;
     }
