@@ -121,6 +121,9 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
     buf_puts(out, ",\"model_sha\":null,\"model_dtype\":\"float32\",\"model_type\":");
     if (m->task == TASK_EMBED) {
         buf_printf(out, "{\"embedding\":{\"pooling\":\"%s\"}}", pooler_mode_name(m->pooler));
+    } else if (m->task == TASK_GENERATE) {
+        buf_printf(out, "{\"generator\":{\"context\":%zu,\"chat\":%s}}",
+                   scheduler_context(s->scheduler, m), m->chat_template ? "true" : "false");
     } else {
         buf_puts(out, m->task == TASK_RERANK ? "{\"reranker\":" : "{\"classifier\":");
         put_labels(m, out);

@@ -9,11 +9,11 @@
 
 // Every model has a tokenizer, so an absent `model` is clear only where one is loaded.
 static enum err choose_any(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED, TASK_RERANK, TASK_CLASSIFY};
+    static const enum task order[] = {TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE};
     if (!json_get(q->body, "model") && q->service->model_count > 1)
         return api_fail(err, ERR_INVALID, "model_required", "model",
                         "several models are loaded; 'model' must name one (GET /v1/models)");
-    return api_choose_model(q, order, 3, err);
+    return api_choose_model(q, order, 4, err);
 }
 
 // A token takes some 60 bytes in an answer, more than its text in the request: 32 MiB of answer.

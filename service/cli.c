@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static atomic_bool interrupted;
+static atomic_bool interrupted, told_to_end;
 
 // A message may quote a file's name or content; it must not move the cursor or forge a second line.
 static void say(const char *command, const char *text, const char *tail) {
@@ -40,7 +40,8 @@ enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) 
 }
 
 static void on_interrupt(int sig) {
-    (void)sig;
+    if (sig != SIGINT)
+        atomic_store(&told_to_end, true);
     atomic_store(&interrupted, true);
 }
 
@@ -54,5 +55,13 @@ void cli_catch_interrupt(void) {
 }
 
 bool cli_interrupted(void) { return atomic_load(&interrupted); }
+
+bool cli_forget_interrupt(void) {
+    if (atomic_load(&told_to_end))
+        return false;
+    atomic_store(&interrupted, false);
+    cli_catch_interrupt();
+    return true;
+}
 
 const atomic_bool *cli_interrupt_flag(void) { return &interrupted; }

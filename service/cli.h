@@ -16,6 +16,8 @@ enum { CLI_EXIT_DONE = 0, CLI_EXIT_FAILED = 1, CLI_EXIT_USAGE = 2, CLI_EXIT_INTE
 int cli_serve(int argc, char **argv);
 int cli_embed(int argc, char **argv);
 int cli_rerank(int argc, char **argv);
+int cli_generate(int argc, char **argv);
+int cli_chat(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_pull(int argc, char **argv);
@@ -34,6 +36,9 @@ enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) 
 // once. For commands that have something to put in order first.
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);
+// Ends what a SIGINT began: the flag is down, the next one is a first one again. False, and nothing
+// is changed, where the signal was another.
+bool cli_forget_interrupt(void);
 const atomic_bool *cli_interrupt_flag(void);
 
 #endif

@@ -19,6 +19,8 @@ enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, stru
         .task = m->task,
         .pool_mode = m->pool_mode,
         .max_length = m->max_length,
+        .dtype = (enum model_dtype)o->dtype,
+        .chat_template = m->chat_template,
     };
     if (!err)
         err = model_load(&options, e->device, &e->model, msg);
@@ -27,6 +29,10 @@ enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, stru
         .models = &e->model,
         .model_count = 1,
         .max_batch_tokens = o->service.max_batch_tokens,
+        .kv_cache_bytes = o->service.kv_cache_mib << 20,
+        .kv_dtype = (enum kv_dtype)o->service.kv_dtype,
+        .max_sequences = o->service.max_sequences,
+        .no_speculation = o->service.no_speculation,
     };
     if (!err)
         err = scheduler_start(&s, &e->scheduler, msg);

@@ -8,6 +8,7 @@
 #include "service/cli_options_internal.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,19 @@ static enum err parse_bool(const char *text, bool *out, const struct cli_source 
     return err_set(msg, ERR_INVALID, "%s: '%s' is neither yes nor no", from->who, text);
 }
 
+static enum err parse_real(const struct cli_option *opt, const char *text, double *out,
+                           const struct cli_source *from, struct errmsg *msg) {
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || !isdigit((unsigned char)end[-1]) || !(v == v))
+        return err_set(msg, ERR_INVALID, "%s: '%s' is not a number", from->who, text);
+    if (v < (double)opt->min || v > (double)opt->max)
+        return err_set(msg, ERR_INVALID, "%s: %s is not between %lld and %lld", from->who, text,
+                       (long long)opt->min, (long long)opt->max);
+    *out = v;
+    return ERR_OK;
+}
+
 // text NULL: a flag without a value.
 static enum err set_value(struct cli_options *o, const struct cli_option *opt, const char *text,
                           const struct cli_source *from, struct errmsg *msg) {
@@ -105,6 +119,8 @@ static enum err set_value(struct cli_options *o, const struct cli_option *opt, c
             return e;
         *(size_t *)field = (size_t)n;
         return ERR_OK;
+    case CLI_REAL:
+        return parse_real(opt, text, field, from, msg);
     case CLI_CHOICE:
         return cli_parse_choice(opt, text, field, from, msg);
     case CLI_LIST:
@@ -300,7 +316,7 @@ static enum err set_from_json(struct cli_options *o, const struct cli_option *op
         }
         return ERR_OK;
     }
-    bool number = opt->type == CLI_INT || opt->type == CLI_SIZE;
+    bool number = opt->type == CLI_INT || opt->type == CLI_SIZE || opt->type == CLI_REAL;
     if (opt->type == CLI_FLAG && cJSON_IsBool(value)) {
         *(bool *)((char *)o + opt->offset) = cJSON_IsTrue(value);
         return ERR_OK;
@@ -413,7 +429,12 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
 
 enum err cli_options_parse(enum cli_command command, int argc, char **argv, struct cli_options *o,
                            int *exit_code, struct errmsg *msg) {
-    *o = (struct cli_options){.log_level = LOG_LEVEL_INFO};
+    *o = (struct cli_options){.log_level = LOG_LEVEL_INFO,
+                              .temperature = NAN,
+                              .top_p = NAN,
+                              .min_p = NAN,
+                              .repetition_penalty = NAN,
+                              .top_k = -1};
     o->service.max_body = (size_t)32 << 20;
     *exit_code = CLI_EXIT_USAGE;
     struct scan s = {0};
@@ -429,8 +450,8 @@ enum err cli_options_parse(enum cli_command command, int argc, char **argv, stru
 }
 
 void cli_options_free(struct cli_options *o) {
-    struct cli_list *lists[] = {&o->model_specs, &o->aliases, &o->tasks, &o->max_lengths,
-                                &o->poolings};
+    struct cli_list *lists[] = {&o->model_specs, &o->aliases,        &o->tasks, &o->max_lengths,
+                                &o->poolings,    &o->chat_templates, &o->stops};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         mem_free(lists[i]->items);
     for (size_t i = 0; i < o->owned.count; i++)

@@ -23,6 +23,8 @@ enum cli_command {
     CLI_INSPECT = 1 << 4,
     CLI_PULL = 1 << 5,
     CLI_BENCH = 1 << 6,
+    CLI_GENERATE = 1 << 7,
+    CLI_CHAT = 1 << 8,
 };
 
 // A list option's values as they were given.
@@ -32,14 +34,16 @@ struct cli_list {
     bool from_flags; // else from the environment, the file or a default
 };
 
-// One model as asked for, after --alias, --task, --max-length and --pooling found their model.
+// One model as asked for, after --alias, --task, --max-length, --pooling and --chat-template found
+// their model.
 struct cli_model {
-    const char *name;  // served name; NULL: none was given
-    const char *spec;  // folder or name in the store: what store_resolve takes
-    const char *alias; // or NULL
-    int task;          // -1: the model's own; else enum task
-    int pool_mode;     // -1: the folder's; else enum pool_mode
-    size_t max_length; // 0: the folder's
+    const char *name;          // served name; NULL: none was given
+    const char *spec;          // folder or name in the store: what store_resolve takes
+    const char *alias;         // or NULL
+    int task;                  // -1: the model's own; else enum task
+    int pool_mode;             // -1: the folder's; else enum pool_mode
+    size_t max_length;         // 0: the folder's
+    const char *chat_template; // NULL: the model's own
 };
 
 // Values of the choice options, in the order of their choices.
@@ -79,18 +83,29 @@ struct cli_options {
     bool ids, jsonl, decode, no_special;
     int truncate; // enum truncate_strategy
 
+    // generate and chat
+    size_t max_tokens;                                    // 0: the rest of the context
+    double temperature, top_p, min_p, repetition_penalty; // NAN: the model's
+    int top_k;                                            // -1: the model's
+    const char *seed;                                     // NULL: random
+    const char *grammar, *json_schema;                    // files; NULL: none
+    const char *system, *render;
+    bool ignore_eos, echo;
+    struct cli_list stops;
+
     // pull
     const char *file; // that file alone; NULL: a whole model
 
     // bench
     size_t texts;
+    size_t streams, prompt_tokens; // of generate
 
     // What is no option, in order; borrowed from argv.
     const char **args; // [arg_count], owned
     size_t arg_count;
 
     // The parser's own.
-    struct cli_list model_specs, aliases, tasks, max_lengths, poolings;
+    struct cli_list model_specs, aliases, tasks, max_lengths, poolings, chat_templates;
     const char *served_name, *config_path;
     int log_format, device, dtype;
     cJSON *config;
@@ -110,16 +125,16 @@ bool cli_options_read(enum cli_command command, int argc, char **argv, struct cl
                       int *exit_code) MUST_CHECK;
 
 // The table, for cli_options.c and the help texts.
-enum cli_type { CLI_FLAG, CLI_STRING, CLI_INT, CLI_SIZE, CLI_CHOICE, CLI_LIST };
+enum cli_type { CLI_FLAG, CLI_STRING, CLI_INT, CLI_SIZE, CLI_REAL, CLI_CHOICE, CLI_LIST };
 
 struct cli_option {
     const char *name;
     char letter; // short form, 0: none
     enum cli_type type;
-    unsigned commands;    // enum cli_command, or-ed
-    bool flag_only;       // belongs to one run: neither environment nor config file sets it
-    size_t offset;        // of its field: bool, const char *, int, size_t, int, struct cli_list
-    int64_t min, max;     // CLI_INT and CLI_SIZE
+    unsigned commands; // enum cli_command, or-ed
+    bool flag_only;    // belongs to one run: neither environment nor config file sets it
+    size_t offset;    // of its field: bool, const char *, int, size_t, double, int, struct cli_list
+    int64_t min, max; // CLI_INT, CLI_SIZE and CLI_REAL
     const char *value;    // its value in the help: "N", or the choices "auto|cpu"
     const char *fallback; // the default, as it would be typed; NULL: zero or none
     const char *help;

@@ -93,14 +93,19 @@ static enum err apply_lengths_and_pooling(struct cli_options *o, int *exit_code,
             (e = cli_parse_choice(&pooling, value, &o->models[at].pool_mode, &from, msg)))
             return e;
     }
+    *exit_code = blame(&o->chat_templates);
+    for (size_t i = 0; i < o->chat_templates.count; i++) {
+        if ((e = pick_model(o, "chat-template", o->chat_templates.items[i], &at, &value, msg)))
+            return e;
+        o->models[at].chat_template = value;
+    }
     return ERR_OK;
 }
 
 static enum err apply_names_and_tasks(struct cli_options *o, int *exit_code, struct errmsg *msg) {
     static const struct cli_option tasks = {
         .name = "task",
-        .value = "embed|rerank|classify",
-        .refusal = "generation is not in this version",
+        .value = "embed|rerank|classify|generate",
     };
     size_t at;
     const char *value;

@@ -9,8 +9,10 @@
 #define FIELD(name) offsetof(struct cli_options, name)
 
 enum {
-    MODELS = CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_TOKENIZE | CLI_INSPECT | CLI_BENCH,
-    COMPUTES = CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_INSPECT | CLI_BENCH,
+    GENERATES = CLI_GENERATE | CLI_CHAT,
+    MODELS =
+        CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_TOKENIZE | CLI_INSPECT | CLI_BENCH | GENERATES,
+    COMPUTES = CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_INSPECT | CLI_BENCH | GENERATES,
     BIG = 1 << 30,
 };
 
@@ -26,11 +28,11 @@ const struct cli_option cli_option_table[] = {
     {"served-model-name", 0, CLI_STRING, CLI_SERVE, false, FIELD(served_name), 0, 0, "NAME", NULL,
      "the name of the only model", NULL},
     {"task", 0, CLI_LIST, CLI_SERVE, false, FIELD(tasks), 0, 0, "[NAME=]TASK", NULL,
-     "embed, rerank or classify, where it is not to be the model's own", NULL},
+     "embed, rerank, classify or generate, where it is not to be the model's own", NULL},
     {"max-length", 0, CLI_LIST, MODELS & ~CLI_INSPECT, false, FIELD(max_lengths), 0, 0, "[NAME=]N",
      NULL, "at most this many tokens of a text (default: the model's own limit)", NULL},
-    {"pooling", 0, CLI_LIST, COMPUTES & ~CLI_RERANK, false, FIELD(poolings), 0, 0, "[NAME=]MODE",
-     NULL, "cls, mean, max or last (default: the model's own)", NULL},
+    {"pooling", 0, CLI_LIST, COMPUTES & ~(CLI_RERANK | GENERATES), false, FIELD(poolings), 0, 0,
+     "[NAME=]MODE", NULL, "cls, mean, max or last (default: the model's own)", NULL},
 
     {"host", 0, CLI_STRING, CLI_SERVE, false, FIELD(service.host), 0, 0, "ADDR", "127.0.0.1",
      "the address to listen on", NULL},
@@ -108,6 +110,55 @@ const struct cli_option cli_option_table[] = {
      "none|longest_first|only_first|only_second", "longest_first", "how --max-length cuts a pair",
      NULL},
 
+    {"max-tokens", 'n', CLI_SIZE, GENERATES | CLI_BENCH, true, FIELD(max_tokens), 1, BIG, "N", NULL,
+     "tokens of an answer at most (default: the rest of the context; bench: 128)", NULL},
+    {"temperature", 't', CLI_REAL, GENERATES, false, FIELD(temperature), 0, 2, "X", NULL,
+     "0 takes the likeliest token each time (default: the model's, else 1)", NULL},
+    {"top-p", 0, CLI_REAL, GENERATES, false, FIELD(top_p), 0, 1, "X", NULL,
+     "of the likeliest tokens, those that make up this share", NULL},
+    {"top-k", 0, CLI_INT, GENERATES, false, FIELD(top_k), 0, BIG, "N", NULL,
+     "of the N likeliest tokens; 0: of all", NULL},
+    {"min-p", 0, CLI_REAL, GENERATES, false, FIELD(min_p), 0, 1, "X", NULL,
+     "no token less likely than this share of the likeliest", NULL},
+    {"repetition-penalty", 0, CLI_REAL, GENERATES, false, FIELD(repetition_penalty), 0, 100, "X",
+     NULL, "above 1 makes what was said less likely", NULL},
+    {"seed", 0, CLI_STRING, GENERATES, true, FIELD(seed), 0, 0, "N", NULL,
+     "the same seed gives the same text (default: random)", NULL},
+    {"stop", 0, CLI_LIST, GENERATES, true, FIELD(stops), 0, 0, "TEXT", NULL,
+     "ends the answer before this text; may be repeated", NULL},
+    {"grammar", 0, CLI_STRING, GENERATES, true, FIELD(grammar), 0, 0, "FILE", NULL,
+     "a grammar (GBNF) that the answer must follow", NULL},
+    {"json-schema", 0, CLI_STRING, GENERATES, true, FIELD(json_schema), 0, 0, "FILE", NULL,
+     "a JSON schema that the answer must follow", NULL},
+    {"ignore-eos", 0, CLI_FLAG, CLI_GENERATE, true, FIELD(ignore_eos), 0, 0, NULL, NULL,
+     "go on behind the model's end", NULL},
+    {"echo", 0, CLI_FLAG, CLI_GENERATE, true, FIELD(echo), 0, 0, NULL, NULL, "print the prompt too",
+     NULL},
+    {"system", 0, CLI_STRING, CLI_CHAT, true, FIELD(system), 0, 0, "S", NULL,
+     "the conversation's first message, of the role system", NULL},
+    {"render", 0, CLI_STRING, CLI_CHAT, true, FIELD(render), 0, 0, "FILE", NULL,
+     "print the prompt for FILE's messages (JSON), without loading weights", NULL},
+    {"chat-template", 0, CLI_LIST, CLI_SERVE | CLI_CHAT, false, FIELD(chat_templates), 0, 0,
+     "[NAME=]FILE", NULL, "a Jinja file, or chatml, in place of the model's chat template", NULL},
+
+    {"kv-cache-mib", 0, CLI_SIZE, CLI_SERVE | GENERATES | CLI_BENCH, false,
+     FIELD(service.kv_cache_mib), 0, 1 << 24, "N", "0",
+     "memory for keys and values; 0: a quarter of what is there", NULL},
+    {"kv-dtype", 0, CLI_CHOICE, CLI_SERVE | GENERATES | CLI_BENCH, false, FIELD(service.kv_dtype),
+     0, 0, "auto|f32|f16", "auto", "of keys and values; auto: f32 where the weights are, else f16",
+     "8-bit keys and values are not in this version"},
+    {"max-sequences", 0, CLI_SIZE, CLI_SERVE | CLI_BENCH, false, FIELD(service.max_sequences), 0,
+     4096, "N", "0", "texts generated at once; 0 takes the built-in 32", NULL},
+    {"no-speculation", 0, CLI_FLAG, CLI_SERVE | GENERATES | CLI_BENCH, false,
+     FIELD(service.no_speculation), 0, 0, NULL, NULL,
+     "compute each token by itself; the text is the same", NULL},
+    {"shared-prefix-cache", 0, CLI_FLAG, CLI_SERVE, false, FIELD(service.shared_prefix_cache), 0, 0,
+     NULL, NULL, "share computed prompts between API keys", NULL},
+
+    {"streams", 0, CLI_SIZE, CLI_BENCH, true, FIELD(streams), 1, 4096, "N", "16",
+     "generate: texts at once", NULL},
+    {"prompt-tokens", 0, CLI_SIZE, CLI_BENCH, true, FIELD(prompt_tokens), 2, BIG, "N", "512",
+     "generate: of the prompt", NULL},
     {"texts", 0, CLI_SIZE, CLI_BENCH, true, FIELD(texts), 1, BIG, "N", NULL,
      "texts in the mix (default 10000); the other sets shrink with it", NULL},
     {"json", 0, CLI_FLAG, CLI_RERANK | CLI_BENCH, true, FIELD(json), 0, 0, NULL, NULL,
@@ -116,24 +167,26 @@ const struct cli_option cli_option_table[] = {
     {"device", 0, CLI_CHOICE, COMPUTES, false, FIELD(device), 0, 0, "auto|cpu", "auto",
      "where to compute", "this version computes on the CPU only"},
     {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32", "auto",
-     "of the weights in memory", "this version computes in f32 only"},
+     "auto: quantised weights stay so and meet 8-bit activations; f32: f32 activations",
+     "other precisions are not in this version"},
     {"threads", 0, CLI_INT, COMPUTES, false, FIELD(threads), 0, 1024, "N", "0",
      "compute threads; 0: one for each CPU this process may use", NULL},
     {"max-batch-tokens", 0, CLI_SIZE, CLI_SERVE, false, FIELD(service.max_batch_tokens), 0, 1 << 20,
      "N", "0", "tokens computed at once; 0 takes the built-in 512", NULL},
-    {"batch-tokens", 0, CLI_SIZE, CLI_EMBED | CLI_RERANK | CLI_BENCH, false,
+    {"batch-tokens", 0, CLI_SIZE, CLI_EMBED | CLI_RERANK | CLI_BENCH | GENERATES, false,
      FIELD(service.max_batch_tokens), 0, 1 << 20, "N", "0",
      "tokens computed at once; 0 takes the built-in 512", NULL},
     {"file", 0, CLI_STRING, CLI_PULL, true, FIELD(file), 0, 0, "NAME", NULL,
      "that file of the repository alone (a .gguf)", NULL},
-    {"quiet", 'q', CLI_FLAG, CLI_EMBED | CLI_RERANK | CLI_PULL | CLI_BENCH, true, FIELD(quiet), 0,
-     0, NULL, NULL, "no progress and no summary on stderr", NULL},
+    {"quiet", 'q', CLI_FLAG, CLI_EMBED | CLI_RERANK | CLI_PULL | CLI_BENCH | GENERATES, true,
+     FIELD(quiet), 0, 0, NULL, NULL, "no progress and no summary on stderr", NULL},
 };
 const size_t cli_option_count = sizeof cli_option_table / sizeof *cli_option_table;
 
 const struct cli_command_info cli_command_table[] = {
     {CLI_SERVE, "serve", "--model M [--model NAME=M ...]", 0, 0,
-     "Serves embeddings and reranking over HTTP. When ready it prints one line to stdout:\n"
+     "Serves embeddings, reranking and text generation over HTTP. When ready it prints one line to "
+     "stdout:\n"
      "listening on http://HOST:PORT\n",
      "  trine serve --model sentence-transformers/all-MiniLM-L6-v2\n"
      "  trine serve --model e=./bge-small-en-v1.5 --model r=./ms-marco-MiniLM-L6-v2 --port 9000\n"},
@@ -171,12 +224,32 @@ const struct cli_command_info cli_command_table[] = {
      "was. Environment: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE=1; TRINE_HOME is the store, else\n"
      "$XDG_CACHE_HOME/trine, else ~/.cache/trine.\n",
      "  trine pull sentence-transformers/all-MiniLM-L6-v2\n"},
-    {CLI_BENCH, "bench", "[encode|tokenize [FILE]] --model M", 0, 2,
+    {CLI_GENERATE, "generate", "--model M [PROMPT|-]", 0, 1,
+     "Prints what the model says behind PROMPT (or stdin: no PROMPT, or -), as it comes. The text\n"
+     "is taken as it is, without a chat template. Ctrl-C ends it.\n",
+     "  trine generate --model HuggingFaceTB/SmolLM2-135M-Instruct 'The capital of France is'\n"
+     "  trine generate --model ./m.gguf -t 0 -n 64 --stop '\\n\\n' < prompt.txt\n"},
+    {CLI_CHAT, "chat", "--model M [--render FILE]", 0, 0,
+     "A conversation: a line in, an answer out, everything said before kept in mind. Ctrl-C ends "
+     "an\n"
+     "answer, and at an empty prompt the program; /reset forgets what was said, /exit ends. What "
+     "is\n"
+     "not a terminal is read line by line. --render prints the prompt that the model's chat "
+     "template\n"
+     "makes of a JSON file, {\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": "
+     "true} or\n"
+     "the list of messages alone.\n",
+     "  trine chat --model HuggingFaceTB/SmolLM2-135M-Instruct --system 'Answer briefly.'\n"
+     "  trine chat --model ./qwen2.5 --render messages.json\n"},
+    {CLI_BENCH, "bench", "[encode|generate|tokenize [FILE]] --model M", 0, 2,
      "Measures this machine's fp32 peak and the model's rate in one run: latency of one 25-token\n"
      "text, then texts of 32, 128 and 512 tokens, and a log-normal mix of lengths (median 40,\n"
      "sigma 0.8, at most 256; fixed seed). FLOP per token are L(24 D^2 + 4 S D). bench tokenize\n"
-     "takes the lines of FILE, or such a mix.\n",
+     "takes the lines of FILE, or such a mix. bench generate times a prompt, then tokens of one "
+     "text\n"
+     "and of --streams texts at once, beside the probed read bandwidth.\n",
      "  trine bench encode --model sentence-transformers/all-MiniLM-L6-v2 --json\n"
+     "  trine bench generate --model ./m.gguf --streams 16\n"
      "  trine bench tokenize --model sentence-transformers/all-MiniLM-L6-v2\n"},
 };
 const size_t cli_command_count = sizeof cli_command_table / sizeof *cli_command_table;

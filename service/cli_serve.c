@@ -40,6 +40,8 @@ static enum err find_models(const struct cli_options *o, struct model_options *m
             .task = m->task,
             .pool_mode = m->pool_mode,
             .max_length = m->max_length,
+            .dtype = (enum model_dtype)o->dtype,
+            .chat_template = m->chat_template,
         };
     }
     return ERR_OK;

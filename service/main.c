@@ -17,9 +17,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"serve", cli_serve, "the HTTP service: embeddings, reranking, classification"},
+    {"serve", cli_serve, "the HTTP service: embeddings, reranking, classification, generation"},
     {"embed", cli_embed, "texts of files or stdin to vectors, in bulk"},
     {"rerank", cli_rerank, "ranks documents for a query"},
+    {"generate", cli_generate, "goes on with a text"},
+    {"chat", cli_chat, "a conversation in the terminal"},
     {"tokenize", cli_tokenize, "text to token ids, pieces and spans, and back"},
     {"inspect", cli_inspect, "what a model folder holds, needs, and would be refused for"},
     {"pull", cli_pull, "brings a model from the hub into the model store"},

@@ -99,8 +99,8 @@ enum err service_load_models(struct service *s, struct device *d,
         s->model_count++;
         const struct model *m = s->models[i];
         log_info("model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
-                 m->name, task_name(m->task), model_architecture(m), model_layers(m),
-                 m->max_length, m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
+                 m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
+                 m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
     }
     return check_names(s, msg);
 }
@@ -112,6 +112,11 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
         .model_count = s->model_count,
         .max_batch_tokens = s->options.max_batch_tokens,
         .max_queue_tokens = s->options.max_queue_tokens,
+        .kv_cache_bytes = s->options.kv_cache_mib << 20,
+        .kv_dtype = (enum kv_dtype)s->options.kv_dtype,
+        .max_sequences = s->options.max_sequences,
+        .no_speculation = s->options.no_speculation,
+        .share_prefixes = s->options.shared_prefix_cache,
     };
     enum err e = scheduler_start(&options, &s->scheduler, msg);
     if (!e)

@@ -25,6 +25,10 @@ struct service_options {
     bool auto_truncate;       // truncate on every route unless the request says otherwise
     bool accept_token_ids;    // on /v1/embeddings (FAULTS 66)
     const char *cors_origin;  // NULL: none
+    // Generation, as in struct scheduler_options.
+    size_t kv_cache_mib, max_sequences;
+    int kv_dtype; // enum kv_dtype
+    bool no_speculation, shared_prefix_cache;
 };
 
 struct service {

@@ -1,0 +1,131 @@
+// trine chat --render: the prompt that a chat template makes of a file's messages. Role: for
+// looking at a template and comparing it with other programs; the messages are handed over as they
+// stand. See cli_chat.h.
+#include "base/mem.h"
+#include "service/chat_variables.h"
+#include "service/cli_chat.h"
+#include "service/cli_parts.h"
+#include "service/sink.h"
+#include "service/store.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_FILE_BYTES = 64 << 20, MOST_KWARGS = 24 };
+
+struct conversation {
+    const struct json_node *messages, *tools, *kwargs; // tools and kwargs may be NULL
+    bool prompt_turn;
+};
+
+static bool is_null(const struct json_node *n) { return !n || n->kind == JSON_NULL; }
+
+static enum err check_messages(const struct json_node *list, struct errmsg *msg) {
+    if (is_null(list))
+        return err_set(msg, ERR_INVALID, "'messages' is missing");
+    if (list->kind != JSON_ARRAY || !list->child)
+        return err_set(msg, ERR_INVALID, "'messages' must be a list of at least one message");
+    size_t at = 0;
+    for (const struct json_node *m = list->child; m; m = m->next, at++)
+        if (m->kind != JSON_OBJECT)
+            return err_set(msg, ERR_INVALID, "message %zu is no object", at);
+    return ERR_OK;
+}
+
+static enum err read_object(const struct json_node *root, struct conversation *c,
+                            struct errmsg *msg) {
+    for (const struct json_node *m = root->child; m; m = m->next) {
+        bool wrong = false;
+        if (strcmp(m->key, "messages") == 0)
+            c->messages = m;
+        else if (strcmp(m->key, "tools") == 0 &&
+                 (wrong = m->kind != JSON_ARRAY && !is_null(m)) == 0)
+            c->tools = is_null(m) ? NULL : m;
+        else if (strcmp(m->key, "add_generation_prompt") == 0 &&
+                 (wrong = m->kind != JSON_TRUE && m->kind != JSON_FALSE) == 0)
+            c->prompt_turn = m->kind == JSON_TRUE;
+        else if (strcmp(m->key, "chat_template_kwargs") == 0 &&
+                 (wrong = m->kind != JSON_OBJECT || m->count > MOST_KWARGS) == 0)
+            c->kwargs = m;
+        else if (wrong)
+            return err_set(msg, ERR_INVALID, "'%.40s' must be %s", m->key,
+                           *m->key == 't'   ? "a list"
+                           : *m->key == 'a' ? "true or false"
+                                            : "an object of at most 24 members");
+        else
+            return err_set(msg, ERR_INVALID,
+                           "'%.40s' is not known: there may be 'messages', 'tools', "
+                           "'add_generation_prompt' and 'chat_template_kwargs'",
+                           m->key);
+    }
+    return check_messages(c->messages, msg);
+}
+
+static enum err read_conversation(const struct json_node *root, struct conversation *c,
+                                  struct errmsg *msg) {
+    *c = (struct conversation){.prompt_turn = true};
+    if (root->kind == JSON_OBJECT)
+        return read_object(root, c, msg);
+    c->messages = root;
+    return check_messages(root, msg);
+}
+
+static enum err add_kwargs(const struct conversation *c, struct template_variable *v, size_t *n,
+                           struct errmsg *msg) {
+    size_t fixed = *n;
+    for (const struct json_node *m = c->kwargs ? c->kwargs->child : NULL; m; m = m->next) {
+        for (size_t i = 0; i < fixed; i++)
+            if (strcmp(v[i].name, m->key) == 0)
+                return err_set(msg, ERR_INVALID, "'chat_template_kwargs' may not set '%s'",
+                               v[i].name);
+        v[(*n)++] = (struct template_variable){.name = m->key, .json = m};
+    }
+    return ERR_OK;
+}
+
+static enum err render(const struct cli_options *o, const struct json_node *root, const char *path,
+                       struct buf *out, struct errmsg *msg) {
+    struct conversation c;
+    struct generation_config config = {0};
+    struct cli_templates templates = {0};
+    struct template_variable v[CHAT_VARIABLES + MOST_KWARGS];
+    enum err e = read_conversation(root, &c, msg);
+    if (e)
+        return err_prefix(msg, e, "%s", o->render);
+    // no id is used here: a folder without a config.json will do
+    e = generation_config_load(path, INT32_MAX, &config, msg);
+    if (!e)
+        e = cli_load_templates(path, &config, o->models[0].chat_template, &templates, msg);
+    size_t n = chat_variables(&config, c.messages, c.tools, c.prompt_turn, v);
+    if (!e && (e = add_kwargs(&c, v, &n, msg)))
+        e = err_prefix(msg, e, "%s", o->render);
+    if (!e)
+        e = template_render(c.tools && templates.tools ? templates.tools : templates.chat, v, n,
+                            NULL, out, msg);
+    cli_free_templates(&templates);
+    generation_config_free(&config);
+    return e;
+}
+
+enum err cli_chat_render(const struct cli_options *o, struct errmsg *msg) {
+    char *path = NULL;
+    struct buf text = {0};
+    struct json_tree *tree = NULL;
+    struct sink out;
+    sink_init(&out, STDOUT_FILENO, "stdout");
+    enum err e = cli_read_text(o->render, MAX_FILE_BYTES, &text, msg);
+    if (!e && (e = json_tree_parse(text.data ? text.data : "", text.len, &json_limits_file, &tree,
+                                   NULL, msg)))
+        (void)err_prefix(msg, e, "%s", o->render);
+    if (!e)
+        e = store_resolve(o->models[0].spec, &path, msg);
+    if (!e)
+        e = render(o, json_tree_root(tree), path, &out.buf, msg);
+    if (!e)
+        e = sink_flush(&out, msg);
+    sink_free(&out);
+    json_tree_free(tree);
+    buf_free(&text);
+    mem_free(path);
+    return e;
+}

@@ -1,0 +1,111 @@
+// See cli_parts.h.
+#include "service/cli_parts.h"
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "service/cli.h"
+#include "service/model.h"
+#include "weights/gguf.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { POLL_MS = 200, READ_BYTES = 64 << 10 };
+
+enum err cli_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
+                            struct errmsg *msg) {
+    struct gguf *g;
+    if (!gguf_is_file(path))
+        return tokenizer_load(path, vocab, out, msg);
+    enum err e = gguf_open(path, &g, msg);
+    if (e)
+        return e;
+    e = tokenizer_load_gguf(g, vocab, out, msg);
+    gguf_close(g);
+    return e;
+}
+
+static enum err compile(const char *path, const char *text, size_t len, struct template **out,
+                        struct errmsg *msg) {
+    char name[sizeof msg->text];
+    snprintf(name, sizeof name, "%s: chat template", path);
+    return template_compile(name, text, len, out, msg);
+}
+
+enum err cli_load_templates(const char *path, const struct generation_config *config,
+                            const char *choice, struct cli_templates *out, struct errmsg *msg) {
+    *out = (struct cli_templates){0};
+    if (choice)
+        return model_chosen_template(choice, &out->chat, msg);
+    if (!config->chat_template)
+        return err_set(msg, ERR_NOT_FOUND,
+                       "%s: has no chat template; --chat-template FILE|chatml gives one", path);
+    enum err e = compile(path, config->chat_template, config->chat_template_len, &out->chat, msg);
+    if (!e && config->tool_template)
+        e = compile(path, config->tool_template, config->tool_template_len, &out->tools, msg);
+    if (e)
+        cli_free_templates(out);
+    return e;
+}
+
+void cli_free_templates(struct cli_templates *t) {
+    template_free(t->chat);
+    template_free(t->tools);
+    *t = (struct cli_templates){0};
+}
+
+static enum err read_stdin(size_t max, struct buf *out, struct errmsg *msg) {
+    size_t begin = out->len;
+    for (;;) {
+        struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+        int ready = poll(&in, 1, POLL_MS);
+        if (cli_interrupted())
+            return err_set(msg, ERR_CANCELLED, "interrupted");
+        if (ready == 0 || (ready < 0 && errno == EINTR))
+            continue;
+        if (!buf_reserve(out, READ_BYTES))
+            return err_set(msg, ERR_NOMEM, "stdin: no memory for more than %zu bytes",
+                           out->len - begin);
+        ssize_t n = fault_hit(FAULT_FILE) ? (errno = EIO, -1)
+                                          : read(STDIN_FILENO, out->data + out->len, READ_BYTES);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n < 0)
+            return err_set(msg, ERR_IO, "stdin: cannot read: %s", strerror(errno));
+        if (n == 0)
+            return ERR_OK;
+        out->len += (size_t)n;
+        out->data[out->len] = '\0';
+        if (out->len - begin > max)
+            return err_set(msg, ERR_TOO_LARGE, "stdin: more than %zu bytes", max);
+    }
+}
+
+enum err cli_read_text(const char *path, size_t max, struct buf *out, struct errmsg *msg) {
+    bool from_stdin = strcmp(path, "-") == 0;
+    const char *name = from_stdin ? "stdin" : path;
+    size_t begin = out->len, bad, len;
+    char *data;
+    enum err e = from_stdin ? read_stdin(max, out, msg) : file_read(path, max, &data, &len, msg);
+    if (!e && !from_stdin) {
+        buf_append(out, data, len);
+        mem_free(data);
+    }
+    if (e)
+        return e;
+    if (out->failed)
+        return err_set(msg, ERR_NOMEM, "%s: no memory for its text", name);
+    const char *text = out->len > begin ? out->data + begin : "";
+    const char *nul = memchr(text, '\0', out->len - begin);
+    if (nul)
+        return err_set(msg, ERR_INVALID, "%s: a NUL at byte %zu; is this a text file?", name,
+                       (size_t)(nul - text) + 1);
+    if (!utf8_valid(text, out->len - begin, &bad))
+        return err_set(msg, ERR_INVALID, "%s: not UTF-8 at byte %zu", name, bad + 1);
+    return ERR_OK;
+}
