@@ -5,17 +5,23 @@
 
 #include <stdint.h>
 
-enum { ALIGN = 64 };
+enum {
+    ALIGN = 64,
+    MAPPED = 8 << 20, // from here on pages cost nothing until a batch reaches them
+};
 
 enum err arena_init(struct arena *a, size_t size) {
-    a->base = mem_alloc_aligned(size, 1);
+    a->base = size < MAPPED ? mem_alloc_aligned(size, 1) : mem_map(size, 1);
     a->size = a->base ? size : 0;
     a->used = 0;
     return a->base ? ERR_OK : ERR_NOMEM;
 }
 
 void arena_free(struct arena *a) {
-    mem_free(a->base);
+    if (a->size < MAPPED)
+        mem_free(a->base);
+    else
+        mem_unmap(a->base, a->size, 1);
     *a = (struct arena){0};
 }
 

@@ -1,6 +1,7 @@
 // A bump arena of one fixed block: a worker's workspace, sized once, reset per batch.
 // Role: gives a forward pass all its scratch without a malloc. It never grows; asking for more than
-// it holds gives NULL. Thread rule: one thread at a time.
+// it holds gives NULL. A large one holds only the pages that were used so far. Thread rule: one
+// thread at a time.
 #ifndef TRINE_BASE_ARENA_H
 #define TRINE_BASE_ARENA_H
 

@@ -196,6 +196,40 @@ enum err decoder_load(struct weights *w, const struct decoder_config *config,
     return e;
 }
 
+// Row `at` of a matrix: rows are whole blocks, so each begins at a byte.
+static struct tensor row_of(const struct tensor *t, size_t at) {
+    struct tensor row = *t;
+    size_t bytes = dtype_is_block(t->dtype)
+                       ? t->shape[1] / dtype_block(t->dtype) * dtype_block_bytes(t->dtype)
+                       : t->shape[1] * dtype_size(t->dtype);
+    row.shape[0] = 1;
+    row.offset += at * bytes;
+    if (row.data)
+        row.data = (const char *)row.data + at * bytes;
+    return row;
+}
+
+enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *config,
+                                const int32_t *tokens, size_t n, struct device *d,
+                                struct weight **out, struct errmsg *msg) {
+    struct weight_part parts[DECODER_HEAD_ROWS] = {0};
+    size_t shape[2] = {config->vocab, config->hidden};
+    struct tensor head;
+    *out = NULL;
+    if (n > DECODER_HEAD_ROWS)
+        return err_set(msg, ERR_INTERNAL, "%zu rows of a head, at most %d", n, DECODER_HEAD_ROWS);
+    enum err e = config->tied ? weights_take(w, "embed_tokens.weight", 2, shape, &head, msg)
+                              : weights_take_bare(w, "lm_head.weight", 2, shape, &head, msg);
+    if (e)
+        return e;
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || (size_t)tokens[i] >= config->vocab)
+            return err_set(msg, ERR_INTERNAL, "token %d of %zu", (int)tokens[i], config->vocab);
+        parts[i].w = row_of(&head, (size_t)tokens[i]);
+    }
+    return d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, PRECISION_F32, out, msg);
+}
+
 void decoder_free(struct decoder *m) {
     if (!m)
         return;

@@ -19,6 +19,13 @@ enum err decoder_load(struct weights *w, const struct decoder_config *config,
                       enum precision precision, struct device *d, struct decoder **out,
                       struct errmsg *msg) MUST_CHECK;
 void decoder_free(struct decoder *m); // NULL is fine
+// The head's rows of these tokens as a weight [n, D] of its own, in f32: all that a yes/no reranker
+// needs of a head. At most DECODER_HEAD_ROWS tokens, below V. The caller's (ops->weight_free); w as
+// decoder_load left it.
+enum { DECODER_HEAD_ROWS = 2 };
+enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *config,
+                                const int32_t *tokens, size_t n, struct device *d,
+                                struct weight **out, struct errmsg *msg) MUST_CHECK;
 size_t decoder_weight_bytes(const struct decoder *m);
 const struct decoder_config *decoder_config_of(const struct decoder *m);
 
@@ -49,7 +56,8 @@ struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s
                            const struct forward_hooks *hooks);
 
 // Without a cache, whole sequences: hidden states behind the last norm, [N, D]: an embedder's and a
-// yes/no reranker's way. Same workspace as a step of N tokens (and, for decoder_logits, R rows).
+// yes/no reranker's way. Same workspace as a step of N tokens (and, for decoder_logits, R rows). No
+// head is needed: config.causal_lm may have been cleared before decoder_load.
 struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct arena *ws,
                           const struct forward_hooks *hooks);
 // Logits [rows, V] of such rows. causal_lm models only.

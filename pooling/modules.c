@@ -301,33 +301,68 @@ static enum err load_step(const char *folder, struct module_step *s, struct errm
 }
 
 // As gguf-py's PoolingType numbers them; 0, none, counts as absent.
-static enum err read_gguf(const struct gguf *g, struct modules *out, struct errmsg *msg) {
-    static const enum pool_mode kinds[] = {POOL_MEAN, POOL_MEAN, POOL_CLS, POOL_LAST};
+static const enum pool_mode gguf_kinds[] = {POOL_MEAN, POOL_MEAN, POOL_CLS, POOL_LAST};
+enum { GGUF_KINDS = sizeof gguf_kinds / sizeof *gguf_kinds };
+
+static enum err read_gguf_kind(const struct gguf *g, char key[96], int64_t *kind,
+                               struct errmsg *msg) {
     struct gguf_string arch;
-    char key[96];
-    int64_t kind = 0;
     enum err e = gguf_get_string(g, "general.architecture", &arch, msg);
     if (e)
         return e;
-    snprintf(key, sizeof key, "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64),
+    snprintf(key, 96, "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64),
              arch.bytes ? arch.bytes : "");
-    if ((e = gguf_get_int(g, key, 0, INT32_MAX, 0, &kind, msg)))
-        return e;
-    if (kind >= (int64_t)(sizeof kinds / sizeof *kinds))
-        return err_set(msg, ERR_UNSUPPORTED,
-                       "%s: key '%s': pooling type %lld is not supported (1 mean, 2 cls, 3 "
-                       "lasttoken are)",
-                       gguf_path(g), key, (long long)kind);
-    out->pooling.modes[0] = kinds[kind];
-    return ERR_OK;
+    return gguf_get_int(g, key, 0, INT32_MAX, 0, kind, msg);
 }
 
 static enum err load_gguf(const char *path, struct modules *out, struct errmsg *msg) {
     struct gguf *g;
+    char key[96];
+    int64_t kind = 0;
     enum err e = gguf_open(path, &g, msg);
     if (!e)
-        e = read_gguf(g, out, msg);
+        e = read_gguf_kind(g, key, &kind, msg);
+    if (!e && kind >= GGUF_KINDS)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "%s: key '%s': pooling type %lld is not supported (1 mean, 2 cls, 3 "
+                    "lasttoken are)",
+                    path, key, (long long)kind);
     gguf_close(g);
+    if (e)
+        return e;
+    out->pooling.modes[0] = gguf_kinds[kind];
+    out->steps[out->step_count++].kind = MODULE_NORMALIZE;
+    return ERR_OK;
+}
+
+static enum err gguf_declares(const char *path, bool *declared, struct errmsg *msg) {
+    struct gguf *g;
+    char key[96];
+    int64_t kind = 0;
+    enum err e = gguf_open(path, &g, msg);
+    if (!e)
+        e = read_gguf_kind(g, key, &kind, msg);
+    gguf_close(g);
+    *declared = !e && kind > 0 && kind < GGUF_KINDS;
+    return e;
+}
+
+enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) {
+    *declared = false;
+    if (file_exists(path) && !file_is_dir(path))
+        return gguf_declares(path, declared, msg);
+    char *list = file_join(path, "modules.json");
+    if (!list)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", path);
+    cJSON *root = NULL, *item;
+    enum err e = file_exists(list) ? json_parse_file(list, MAX_BYTES, &root, msg) : ERR_OK;
+    cJSON_ArrayForEach(item, root) {
+        const cJSON *type = json_get(item, "type");
+        if (cJSON_IsString(type) && strcmp(last_part(type->valuestring), "Pooling") == 0)
+            *declared = true;
+    }
+    cJSON_Delete(root);
+    mem_free(list);
     return e;
 }
 

@@ -42,9 +42,12 @@ struct modules {
 };
 
 // Without modules.json: mean, no steps. `path` may be a .gguf file: its pooling_type (mean where it
-// has none), no steps. ERR_INVALID, ERR_UNSUPPORTED (module type, pooling mode,
+// has none), normalised. ERR_INVALID, ERR_UNSUPPORTED (module type, pooling mode,
 // activation: named, with what is supported), ERR_NOT_FOUND (a module's config.json), ERR_NOMEM.
 enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
+
+// As pooler_is_declared.
+enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
 
 // The parts of it, from parsed JSON (fuzzing).
 enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_path[128],

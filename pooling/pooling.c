@@ -85,6 +85,10 @@ static void name_modes(struct pooler *p) {
                                pool_mode_name(p->modes[i]));
 }
 
+enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg) {
+    return modules_declare_pooling(path, declared, msg);
+}
+
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) {
     *out = NULL;

@@ -15,9 +15,13 @@
 
 struct pooler;
 
+// Whether the files say how the model's hidden states are pooled: a Pooling module in modules.json,
+// a GGUF file's pooling_type (mean, cls, last). Such a model was made to embed.
+enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
 // What modules.json, 1_Pooling/config.json and friends say, before any weights are read.
 // A folder without modules.json is mean pooling without normalisation, as sentence-transformers
-// takes a plain transformers folder. mode_override -1: the folder's; else an enum pool_mode.
+// takes a plain transformers folder. A GGUF file normalises: it has no way to say so, and what
+// reads such files does. mode_override -1: the folder's; else an enum pool_mode.
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) MUST_CHECK;
 // Without a folder: one mode over vectors of `hidden`. ERR_NOMEM.

@@ -49,7 +49,8 @@ enum err engine_init(struct engine *e, struct device *d, struct model *const *mo
     e->max_seqs = batch_tokens; // a sequence has at least one token
     size_t workspace = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t bytes = model_workspace_bytes(models[i], e->max_tokens, e->max_seqs);
+        size_t most = models[i]->max_length > batch_tokens ? models[i]->max_length : batch_tokens;
+        size_t bytes = model_workspace_bytes(models[i], most, e->max_seqs);
         workspace = bytes > workspace ? bytes : workspace;
     }
     for (int i = 0; i < LANE_COUNT; i++) {

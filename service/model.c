@@ -94,6 +94,8 @@ void model_free(struct model *m) {
     pooler_free(m->pooler);
     encoder_free(m->encoder);
     decoder_free(m->decoder);
+    if (m->answers)
+        m->device->ops->weight_free(m->device, m->answers);
     generation_config_free(&m->generation);
     template_free(m->chat_template);
     template_free(m->tool_template);
@@ -119,7 +121,7 @@ size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs) 
         return encoder_workspace_bytes(m->encoder, tokens) + pooled;
     if (m->task == TASK_GENERATE)
         return 0; // its steps have workspaces of their own
-    return decoder_workspace_bytes(m->decoder, tokens, m->pooler ? 0 : seqs) + pooled;
+    return decoder_workspace_bytes(m->decoder, tokens, 0) + pooled;
 }
 
 enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,

@@ -54,6 +54,7 @@ struct model {
     struct errmsg template_msg;     // why chat_template is NULL
     // Of a decoder's TASK_RERANK.
     int32_t yes_id, no_id;
+    struct weight *answers;              // [2, D] their rows of the head
     struct pair_frame *frame;            // pair.h
     bool narrow;                         // some weights of a decoder are not f32
     pthread_mutex_t grammar_mutex;       // guards grammar_vocab

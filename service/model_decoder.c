@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
     MAX_TEMPLATE_BYTES = 1 << 20,
@@ -24,8 +23,11 @@ static const char chatml[] =
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
 
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    bool generates = m->decoder_config.causal_lm;
-    enum task own = generates ? TASK_GENERATE : TASK_EMBED;
+    bool generates = m->decoder_config.causal_lm, pools;
+    enum err e = pooler_is_declared(m->path, &pools, msg);
+    if (e)
+        return e;
+    enum task own = generates && !pools ? TASK_GENERATE : TASK_EMBED;
     m->task = o->task >= 0 ? (enum task)o->task : own;
     bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
     if (can)
@@ -90,7 +92,12 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
         return e;
     m->narrow = is_narrow(w);
     enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED : PRECISION_INT8;
-    e = decoder_load(w, &m->decoder_config, precision, m->device, &m->decoder, msg);
+    struct decoder_config config = m->decoder_config;
+    config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
+    e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);
+    const int32_t answers[2] = {m->yes_id, m->no_id};
+    if (!e && m->task == TASK_RERANK)
+        e = decoder_load_head_rows(w, &config, answers, 2, m->device, &m->answers, msg);
     if (!e)
         e = weights_check_all_taken(w, msg);
     weights_close(w);
@@ -111,12 +118,14 @@ static enum err prepare_judging(struct model *m, struct errmsg *msg) {
     return pair_frame_new(m->tokenizer, m->frame, msg);
 }
 
-// What modules.json says; without one, the last token's normalised state.
+// What the files say; where they do not, the last token's normalised state.
 static enum err load_pooler(struct model *m, const struct model_options *o, struct errmsg *msg) {
     size_t hidden = m->decoder_config.hidden;
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/modules.json", m->path);
-    if (n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0)
+    bool declared;
+    enum err e = pooler_is_declared(m->path, &declared, msg);
+    if (e)
+        return e;
+    if (declared)
         return pooler_load(m->path, hidden, o->pool_mode, m->device, &m->pooler, msg);
     enum pool_mode mode = o->pool_mode >= 0 ? (enum pool_mode)o->pool_mode : POOL_LAST;
     return pooler_plain(hidden, mode, true, m->device, &m->pooler, msg);
@@ -156,6 +165,13 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
         e = load_pooler(m, o, msg);
     if (e)
         return e;
+    size_t special = m->task == TASK_RERANK  ? pair_special_count(m)
+                     : m->task == TASK_EMBED ? tokenizer_special_count(m->tokenizer, false)
+                                             : 0;
+    if (m->max_length <= special)
+        return err_set(msg, ERR_INVALID,
+                       "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
+                       m->max_length, special);
     m->dim = m->pooler ? pooler_dim(m->pooler) : m->task == TASK_RERANK ? 1 : 0;
     m->weight_bytes = decoder_weight_bytes(m->decoder);
     return ERR_OK;
@@ -164,27 +180,23 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
 size_t model_yes_no_bytes(const struct model *m, size_t seqs) {
     if (m->task != TASK_RERANK)
         return 0;
-    return device_mat_bytes(seqs, m->decoder_config.hidden) + device_mat_bytes(seqs, 1) +
+    return device_mat_bytes(seqs, m->decoder_config.hidden) + 2 * device_mat_bytes(seqs, 2) +
            arena_cost(seqs, sizeof(int32_t));
 }
 
 struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
                         struct arena *ws) {
     struct device *d = m->device;
-    struct mat none = {0};
     int32_t *last = arena_alloc(ws, b->seqs, sizeof *last);
     struct mat ends = device_mat(d, ws, b->seqs, m->decoder_config.hidden);
-    struct mat out = device_mat(d, ws, b->seqs, 1);
-    if (!hidden.data || !last || !ends.data || !out.data)
-        return none;
+    struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
+    if (!hidden.data || !last || !ends.data || !both.data || !out.data)
+        return (struct mat){0};
     for (size_t s = 0; s < b->seqs; s++)
         last[s] = b->cu_seqlens[s + 1] - 1;
     d->ops->gather(d, hidden, last, ends);
-    struct mat logits = decoder_logits(m->decoder, ends, ws);
-    if (!logits.data)
-        return none;
-    const float *row = logits.data;
-    for (size_t s = 0; s < b->seqs; s++, row += logits.ld)
-        out.data[s * out.ld] = row[m->yes_id] - row[m->no_id];
+    d->ops->linear(d, m->answers, ends, both);
+    for (size_t s = 0; s < b->seqs; s++)
+        out.data[s * out.ld] = both.data[s * both.ld] - both.data[s * both.ld + 1];
     return out;
 }

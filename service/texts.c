@@ -240,6 +240,10 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
                             const struct text_rules *rules, struct sequences *out,
                             struct api_error *err) {
     const struct model *m = rules->model;
+    if (m->frame) // its pairs have a way of their own
+        return api_fail(err, ERR_INVALID, "pair_required", NULL,
+                        "input %zu is one text; model '%s' judges pairs of a query and a document",
+                        at, m->name);
     size_t most = length_limit(rules);
     struct encode_options options = {
         .add_special_tokens = true,
@@ -261,10 +265,59 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
     return add_sequence(out, e, prompt_skip(left_out, e), err);
 }
 
+// first: the number of the first document in messages.
+static enum err encode_pairs(struct front_worker *w, struct text query,
+                             const struct text *documents, size_t n, size_t first,
+                             const struct pair_rules *rules, struct sequences *out,
+                             struct api_error *err) {
+    const struct model *m = rules->model;
+    struct tokenizer_scratch *scratch;
+    if (front_worker_scratch(w, m, &scratch) != ERR_OK)
+        return no_room(err);
+    struct encoding *q = front_worker_encoding(w, 1), *d = front_worker_encoding(w, 2),
+                    *joined = front_worker_encoding(w, 0);
+    struct buf *work = front_worker_text(w);
+    enum err e = pair_encode_query(m, scratch, query, work, q, &err->msg);
+    if (e)
+        return tokenizer_failed(err, e);
+    e = prompt_check_query(m, q->len, &err->msg);
+    if (e) {
+        err->slug = "query_too_long";
+        err->param = "query";
+        return e;
+    }
+    size_t taken = q->len + pair_special_count(m);
+    size_t most = m->max_length;
+    if (rules->max_document && rules->max_document < most - taken)
+        most = taken + rules->max_document;
+    const struct encode_options options = {
+        .add_special_tokens = true,
+        .truncate = rules->truncate ? TRUNCATE_ONLY_SECOND : TRUNCATE_NONE,
+        .side = rules->side,
+        .max_length = most,
+    };
+    e = sequences_reserve(out, out->seqs + n, err);
+    for (size_t i = 0; i < n && !e; i++) {
+        e = pair_encode_document(m, scratch, documents[i], work, d, &err->msg);
+        if (!e)
+            e = pair_assemble(m, q, d, &options, joined, &err->msg);
+        if (e)
+            return tokenizer_failed(err, e);
+        if (joined->len > most)
+            return too_long(err, "document", first + i, joined->len, most);
+        e = add_sequence(out, joined, 0, err);
+    }
+    return e;
+}
+
 enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
                           size_t at, const struct text_rules *rules, struct sequences *out,
                           struct api_error *err) {
     struct tokenizer_scratch *scratch;
+    if (pair && rules->model->frame) {
+        struct pair_rules judged = {rules->model, rules->truncate, rules->side, 0};
+        return encode_pairs(w, text, pair, 1, at, &judged, out, err);
+    }
     if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)
         return no_room(err);
     size_t skip = 0;
@@ -314,42 +367,5 @@ enum err texts_encode_all(struct front_worker *w, const struct text *texts, size
 enum err texts_encode_pairs(struct front_worker *w, struct text query, const struct text *documents,
                             size_t n, const struct pair_rules *rules, struct sequences *out,
                             struct api_error *err) {
-    const struct model *m = rules->model;
-    struct tokenizer_scratch *scratch;
-    if (front_worker_scratch(w, m, &scratch) != ERR_OK)
-        return no_room(err);
-    struct encoding *q = front_worker_encoding(w, 1), *d = front_worker_encoding(w, 2),
-                    *joined = front_worker_encoding(w, 0);
-    struct buf *work = front_worker_text(w);
-    enum err e = pair_encode_query(m, scratch, query, work, q, &err->msg);
-    if (e)
-        return tokenizer_failed(err, e);
-    e = prompt_check_query(m, q->len, &err->msg);
-    if (e) {
-        err->slug = "query_too_long";
-        err->param = "query";
-        return e;
-    }
-    size_t taken = q->len + pair_special_count(m);
-    size_t most = m->max_length;
-    if (rules->max_document && rules->max_document < most - taken)
-        most = taken + rules->max_document;
-    const struct encode_options options = {
-        .add_special_tokens = true,
-        .truncate = rules->truncate ? TRUNCATE_ONLY_SECOND : TRUNCATE_NONE,
-        .side = rules->side,
-        .max_length = most,
-    };
-    e = sequences_reserve(out, out->seqs + n, err);
-    for (size_t i = 0; i < n && !e; i++) {
-        e = pair_encode_document(m, scratch, documents[i], work, d, &err->msg);
-        if (!e)
-            e = pair_assemble(m, q, d, &options, joined, &err->msg);
-        if (e)
-            return tokenizer_failed(err, e);
-        if (joined->len > most)
-            return too_long(err, "document", i, joined->len, most);
-        e = add_sequence(out, joined, 0, err);
-    }
-    return e;
+    return encode_pairs(w, query, documents, n, 0, rules, out, err);
 }

@@ -106,6 +106,16 @@ def split_pattern(tokenizer):
     return "smollm" if '"Digits"' in text else "gpt-2"
 
 
+def token_behind(tokenizer):
+    """The special token that the template puts behind each text, as embedders have one."""
+    post = tokenizer.get("post_processor") or {}
+    for p in post.get("processors", [post]):
+        last = (p.get("single") or [{}])[-1].get("SpecialToken")
+        if last:
+            return last["id"]
+    return None
+
+
 def add_tokenizer(out, folder, arch, vocab):
     t, config = read_json(folder, "tokenizer.json"), read_json(folder, "tokenizer_config.json")
     if not t:
@@ -128,6 +138,9 @@ def add_tokenizer(out, folder, arch, vocab):
         out.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
         if config.get("add_bos_token") is not None:
             out.add_add_bos_token(config["add_bos_token"])
+        if token_behind(t):
+            config["eos_token"] = token_behind(t)
+            out.add_add_eos_token(True)
     for key, add in (("bos_token", out.add_bos_token_id), ("eos_token", out.add_eos_token_id),
                      ("pad_token", out.add_pad_token_id), ("unk_token", out.add_unk_token_id),
                      ("sep_token", out.add_sep_token_id), ("mask_token", out.add_mask_token_id),
@@ -175,15 +188,15 @@ def add_shapes(out, c, arch, folder):
     out.add_feed_forward_length(c["intermediate_size"])
     heads = c["num_attention_heads"]
     out.add_head_count(heads)
+    pooling = read_json(folder, "1_Pooling", "config.json")
+    for name, kind in POOLING.items():
+        old = {"mean": "mean_tokens", "cls": "cls_token"}.get(name, name)
+        if pooling.get("pooling_mode") == name or pooling.get(f"pooling_mode_{old}"):
+            out.add_pooling_type(kind)
     if arch == "bert":
         out.add_layer_norm_eps(c.get("layer_norm_eps", 1e-12))
         out.add_causal_attention(False)
         out.add_token_type_count(c.get("type_vocab_size", 2))
-        pooling = read_json(folder, "1_Pooling", "config.json")
-        for name, kind in POOLING.items():
-            old = {"mean": "mean_tokens", "cls": "cls_token"}.get(name, name)
-            if pooling.get("pooling_mode") == name or pooling.get(f"pooling_mode_{old}"):
-                out.add_pooling_type(kind)
         return
     out.add_head_count_kv(c.get("num_key_value_heads") or heads)
     out.add_layer_norm_rms_eps(c["rms_norm_eps"])
