@@ -2,9 +2,10 @@
 """Writes tests/golden/data/decoders/: tiny random causal models as real folders and GGUF files, and
 what transformers computes from them (float32, eager attention, on the CPU, one sequence at a time).
 
-Needs torch, transformers 5, accelerate, safetensors and gguf. The outputs are committed, so the tests need
-neither this script nor Python. The weights are drawn wide, so that logits differ and greedy text
-has margins. No tokenizers: ids go in.
+Needs torch, transformers 5, accelerate, safetensors and gguf, and llama.cpp's llama-quantize for the
+models of K-quants and iq4_nl (--quantize PROGRAM; without it these are left alone). The outputs are
+committed, so the tests need neither this script nor Python. The weights are drawn wide, so that
+logits differ and greedy text has margins. No tokenizers: ids go in.
 
 A folder's golden.json:
   prompts  [P][n]     token ids
@@ -25,6 +26,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 
 import gguf
 import numpy as np
@@ -84,9 +86,9 @@ def numbers(x):
     return [float(f"{v:.9g}") for v in np.asarray(x, dtype=np.float32).reshape(-1)]
 
 
-def prompts_of(vocab, seed):
+def prompts_of(vocab, seed, lengths):
     g = torch.Generator().manual_seed(1000 + seed)
-    return [torch.randint(0, vocab, (n,), generator=g).tolist() for n in PROMPT_LENGTHS]
+    return [torch.randint(0, vocab, (n,), generator=g).tolist() for n in lengths]
 
 
 def greedy(model, prompt):
@@ -105,10 +107,10 @@ def write_floats(path, rows):
 
 
 @torch.no_grad()
-def golden(model, folder, seed, hidden=False, yes_no=None):
+def golden(model, folder, seed, hidden=False, yes_no=None, lengths=PROMPT_LENGTHS):
     base = not hasattr(model, "lm_head")
     vocab = model.config.vocab_size
-    prompts = prompts_of(vocab, seed)
+    prompts = prompts_of(vocab, seed, lengths)
     outs = [model(torch.tensor([p]), use_cache=False, output_hidden_states=hidden) for p in prompts]
     rows = [(o.last_hidden_state if base else o.logits)[0].numpy() for o in outs]
     spread = np.concatenate(rows).std(axis=0).min()
@@ -191,6 +193,17 @@ def qwen2_window(folder):
                                rope_parameters=rope(1e4), use_sliding_window=True,
                                sliding_window=23, max_window_layers=1), "num_hidden_layers": 3})
     from_folder(Qwen2ForCausalLM(c), folder, 3)
+
+
+def qwen2_long(folder):
+    """Through several parts of attention (compute/cpu/causal.h), with a window that is longer than
+    one and without."""
+    c = Qwen2Config(**{**small(hidden_size=24, num_attention_heads=3, num_key_value_heads=1,
+                               intermediate_size=31, tie_word_embeddings=True,
+                               rope_parameters=rope(1e4), use_sliding_window=True,
+                               sliding_window=300, max_window_layers=1),
+                       "max_position_embeddings": 1024})
+    from_folder(Qwen2ForCausalLM(c), folder, 10, lengths=(700, 257, 1))
 
 
 def qwen2_yarn(folder):
@@ -359,7 +372,7 @@ def gguf_qwen2_mixed(folder):
     """Every simple block type and float, by turns."""
     c = Qwen2Config(**gguf_size(rope_parameters=rope(1e6)))
     from_gguf(Qwen2ForCausalLM(c), folder, 13, "qwen2",
-              [Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.F16, Q.BF16])
+              [Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.F16, Q.BF16, Q.F32])
 
 
 def gguf_qwen3_f16(folder):
@@ -369,6 +382,73 @@ def gguf_qwen3_f16(folder):
     model = rounded(randomize(Qwen3ForCausalLM(c), 14))
     write_gguf(os.path.join(folder, "model.gguf"), model, "qwen3", [Q.F16])
     golden(model, folder, 14)
+
+
+# ---- GGUF of types that gguf-py only reads: llama.cpp writes them. ----
+
+QUANTIZE = None  # llama-quantize
+
+
+def load_dequantised(model, path):
+    c, tensors = model.config, {t.name: t for t in gguf.GGUFReader(path).tensors}
+    with torch.no_grad():
+        for name, p in model.state_dict().items():
+            if name == "lm_head.weight" and c.tie_word_embeddings:
+                continue
+            t = tensors.pop(gguf_name(name))
+            w = gguf.quants.dequantize(t.data, t.tensor_type).reshape(p.shape)
+            p.copy_(torch.from_numpy(np.array(w, dtype=np.float32)))
+    assert not tensors, list(tensors)
+    return model
+
+
+def from_llama_quantize(model, folder, seed, arch, types):
+    model.config._attn_implementation = "eager"
+    path, wide = os.path.join(folder, "model.gguf"), os.path.join(folder, "wide.gguf")
+    write_gguf(wide, randomize(model, seed), arch, [Q.F32])
+    special = {"token_embd": "--token-embedding-type", "output": "--output-tensor-type"}
+    options = [word for name, kind in types.items() for word in
+               ([special[name], kind] if name in special else ["--tensor-type", f"{name}={kind}"])]
+    subprocess.run([QUANTIZE, *options, wide, path, "q8_0", "2"], check=True, capture_output=True)
+    os.remove(wide)
+    found = {t.name.removesuffix(".weight").split(".")[-1]: t.tensor_type.name.lower()
+             for t in gguf.GGUFReader(path).tensors}
+    assert all(found[name] == kind for name, kind in types.items()), found
+    if arch == "qwen3":  # as above
+        golden(load_dequantised(model, path), folder, seed)
+    else:
+        loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", **EAGER)
+        golden(loaded.eval(), folder, seed)
+
+
+def k_size(**more):
+    """A K-quant's block is 256 values of a row."""
+    return {**gguf_size(**more), "hidden_size": 256, "intermediate_size": 256,
+            "num_hidden_layers": 1, "num_key_value_heads": 1}
+
+
+def gguf_llama_k(folder):
+    c = LlamaConfig(**k_size(rope_parameters=rope(1e4), rms_norm_eps=1e-5))
+    from_llama_quantize(LlamaForCausalLM(c), folder, 15, "llama",
+                        {"token_embd": "q3_k", "attn_q": "q4_k", "attn_k": "q5_k", "attn_v": "q6_k",
+                         "attn_output": "q3_k", "ffn_gate": "q2_k", "ffn_up": "q4_k",
+                         "ffn_down": "q6_k", "output": "q6_k"})
+
+
+def gguf_qwen2_k(folder):
+    c = Qwen2Config(**k_size(rope_parameters=rope(1e6), tie_word_embeddings=True))
+    from_llama_quantize(Qwen2ForCausalLM(c), folder, 16, "qwen2",
+                        {"token_embd": "q6_k", "attn_q": "q2_k", "attn_k": "q3_k", "attn_v": "q4_k",
+                         "attn_output": "q5_k", "ffn_gate": "iq4_nl", "ffn_up": "q3_k",
+                         "ffn_down": "q5_k"})
+
+
+def gguf_qwen3_iq4_nl(folder):
+    c = Qwen3Config(**gguf_size(head_dim=16, rope_parameters=rope(1e6)))
+    from_llama_quantize(Qwen3ForCausalLM(c), folder, 17, "qwen3",
+                        {"token_embd": "iq4_nl", "attn_q": "iq4_nl", "attn_k": "iq4_nl",
+                         "attn_v": "q5_1", "attn_output": "iq4_nl", "ffn_gate": "iq4_nl",
+                         "ffn_up": "q4_1", "ffn_down": "iq4_nl", "output": "q5_0"})
 
 
 # ---- rope by itself ----
@@ -411,19 +491,23 @@ def rope_goldens(path):
     write_json(path, out)
 
 
-MAKERS = [qwen2_tied, qwen2_untied_bf16, qwen2_window, qwen2_yarn, qwen3, qwen3_embedder,
+MAKERS = [qwen2_tied, qwen2_untied_bf16, qwen2_window, qwen2_long, qwen2_yarn, qwen3, qwen3_embedder,
           llama3_sharded, llama_linear_biases, mistral_window_f16, gguf_llama_q8_0,
           gguf_llama_rope_freqs, gguf_qwen2_mixed, gguf_qwen3_f16]
+QUANTIZED = [gguf_llama_k, gguf_qwen2_k, gguf_qwen3_iq4_nl]
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("out", nargs="?", default="tests/golden/data/decoders")
     p.add_argument("--only", help="one model")
+    p.add_argument("--quantize", help="llama.cpp's llama-quantize")
     args = p.parse_args()
+    global QUANTIZE
+    QUANTIZE = args.quantize
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    for make in MAKERS:
+    for make in MAKERS + (QUANTIZED if QUANTIZE else []):
         name = make.__name__.replace("_", "-")
         if args.only and name != args.only:
             continue

@@ -7,6 +7,7 @@ static const char *const models[] = {
     "qwen2-tied",
     "qwen2-untied-bf16",
     "qwen2-window",
+    "qwen2-long",
     "qwen2-yarn",
     "qwen3",
     "llama3-sharded",
@@ -16,14 +17,17 @@ static const char *const models[] = {
     "gguf-qwen2-mixed",
     "gguf-qwen3-f16",
     "gguf-llama-rope-freqs",
+    "gguf-llama-k",
+    "gguf-qwen2-k",
+    "gguf-qwen3-iq4-nl",
 };
 enum { MODELS = sizeof models / sizeof *models };
 
 // What each precision and cache may be off by. Logits reach 6. PERFORMANCE's bar for f32 is 2e-4;
-// sums of 24 to 64 products in f32 stay far inside it. An f16 cache rounds keys and values to 11
+// sums of 24 to 256 products in f32 stay far inside it. An f16 cache rounds keys and values to 11
 // bits, int8 activations to 7, over two or three layers; these two catch what is broken, the real
 // measure is the divergence on a real model (tools/parity_decoder.py).
-static const double F32_BAR = 3e-5, F16_CACHE_BAR = 2e-2, INT8_BAR = 0.5;
+static const double F32_BAR = 6e-5, F16_CACHE_BAR = 2e-2, INT8_BAR = 0.8;
 
 static double worst[4]; // largest differences seen, printed: f32, stored, f16 cache, int8
 

@@ -16,10 +16,10 @@
 enum {
     TINY_PROMPTS = 3,
     TINY_BLOCK = 16,  // tokens
-    TINY_STRIDE = 8,  // blocks of a stream: 128 positions
+    TINY_STRIDE = 48, // blocks of a stream: 768 positions
     TINY_STREAMS = 8, // of a cache
     TINY_BLOCKS = TINY_STREAMS * TINY_STRIDE + 3,
-    TINY_STEP = 512, // tokens
+    TINY_STEP = 1024, // tokens
 };
 
 struct tiny_prompt {
