@@ -1,6 +1,6 @@
-// What a step under a grammar costs: texts drawn at random under the masks, the time of each mask
-// and of each token taken. The first step of a grammar may make tables; a process makes those of
-// JSON strings once.
+// What a step under a grammar costs: texts drawn at random under the masks, the CPU time of each
+// mask and of each token taken; then the same with texts that must end within LED tokens. The first
+// step of a grammar may make tables; a process makes those of JSON strings once.
 //   grammar_mask VOCABULARY [TEXTS]
 #include "base/buf.h"
 #include "base/clock.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { STEPS = 200 };
+enum { STEPS = 200, LED = 100 };
 
 static const struct {
     const char *name, *schema, *gbnf; // neither: any object
@@ -68,13 +68,58 @@ static int32_t pick(const struct vocab_file *f, const uint32_t *mask, bool const
     return -1;
 }
 
-static void report(const char *name, double *us, size_t n, double first) {
-    qsort(us, n, sizeof *us, by_value);
+struct costs {
+    double *us; // [n] of each mask
+    size_t n, tokens, ended;
+    double accept_us, limit_us, first;
+};
+
+static double now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static bool measure(const struct grammar *g, const struct vocab_file *f, size_t texts, bool led,
+                    uint32_t *mask, struct costs *k) {
+    struct errmsg msg;
+    for (size_t t = 0; t < texts; t++) {
+        struct grammar_state *s = NULL;
+        if (grammar_state_new(g, f->vocab, &s, &msg))
+            return false;
+        double begin = now_us();
+        if (led && grammar_state_limit(s, LED, &msg))
+            return false;
+        k->limit_us += now_us() - begin;
+        for (size_t i = 0; i < STEPS && !grammar_must_end(s); i++) {
+            bool constrained = false;
+            begin = now_us();
+            if (grammar_mask(s, mask, &constrained))
+                return false;
+            k->us[k->n] = now_us() - begin;
+            k->first = k->n == 0 ? k->us[0] : k->first;
+            k->n++;
+            int32_t id = pick(f, mask, constrained);
+            begin = now_us();
+            if (id < 0 || !grammar_accept(s, id))
+                return false;
+            k->accept_us += now_us() - begin;
+            k->tokens++;
+        }
+        k->ended += grammar_must_end(s);
+        grammar_state_free(s);
+    }
+    return true;
+}
+
+static void report(const char *name, struct costs *k) {
+    qsort(k->us, k->n, sizeof *k->us, by_value);
     double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += us[i];
+    for (size_t i = 0; i < k->n; i++)
+        sum += k->us[i];
     printf("%-12s %6zu steps  mean %7.1f  median %7.1f  p99 %7.1f  worst %8.1f us  (first %.1f)\n",
-           name, n, sum / (double)n, us[n / 2], us[n * 99 / 100], us[n - 1], first);
+           name, k->n, sum / (double)k->n, k->us[k->n / 2], k->us[k->n * 99 / 100], k->us[k->n - 1],
+           k->first);
 }
 
 int main(int argc, char **argv) {
@@ -103,41 +148,24 @@ int main(int argc, char **argv) {
         } else {
             e = grammar_json_object(&g, &msg);
         }
-        double compile_us = (double)(clock_now_us() - begin), accept_us = 0, first = 0;
+        double compile_us = (double)(clock_now_us() - begin);
         json_tree_free(tree);
         if (e) {
             fprintf(stderr, "%s: %s\n", cases[c].name, msg.text);
             return 1;
         }
-        size_t n = 0, tokens = 0;
-        for (size_t t = 0; t < texts; t++) {
-            struct grammar_state *s = NULL;
-            if (grammar_state_new(g, f.vocab, &s, &msg))
+        for (int led = 0; led < 2; led++) {
+            struct costs k = {.us = us};
+            if (!measure(g, &f, texts, led, mask, &k))
                 return 1;
-            for (size_t i = 0; i < STEPS && !grammar_must_end(s); i++) {
-                bool constrained = false;
-                struct timespec a, b;
-                clock_gettime(CLOCK_MONOTONIC, &a);
-                if (grammar_mask(s, mask, &constrained))
-                    return 1;
-                clock_gettime(CLOCK_MONOTONIC, &b);
-                us[n] = (double)(b.tv_sec - a.tv_sec) * 1e6 + (double)(b.tv_nsec - a.tv_nsec) / 1e3;
-                if (getenv("SLOW") && us[n] > atof(getenv("SLOW")))
-                    printf("   step %zu of text %zu: %.1f us\n", i, t, us[n]);
-                first = n == 0 ? us[0] : first;
-                n++;
-                int32_t id = pick(&f, mask, constrained);
-                begin = clock_now_us();
-                if (id < 0 || !grammar_accept(s, id))
-                    return 1;
-                accept_us += (double)(clock_now_us() - begin);
-                tokens++;
-            }
-            grammar_state_free(s);
+            report(led ? "  led" : cases[c].name, &k);
+            if (!led)
+                printf("%12s compiled in %.0f us, a token taken in %.2f us\n", "", compile_us,
+                       k.accept_us / (double)k.tokens);
+            else
+                printf("%12s prepared in %.0f us a text, %zu of %zu texts ended\n", "",
+                       k.limit_us / (double)texts, k.ended, texts);
         }
-        report(cases[c].name, us, n, first);
-        printf("%12s compiled in %.0f us, a token taken in %.2f us\n", "", compile_us,
-               accept_us / (double)tokens);
         grammar_free(g);
     }
     free(mask);

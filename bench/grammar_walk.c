@@ -5,9 +5,12 @@
 //   T JSON   tools, as in a request, all required; Ta JSON: auto
 //     -> ok | error CODE MESSAGE
 //   W SEED LIMIT   a random text by masks -> end "text" | cut "text" | stuck "text" | wrong "text"
+//   L SEED LIMIT   the same, led to an end within LIMIT tokens -> as W, or far "text": cut, and the
+//                  shortest text was longer by the budget's count
 //   A "text"       feeds the text as bytes and as longest tokens -> yes | no | partial | differ
 #include "base/buf.h"
 #include "bench/vocab_file.h"
+#include "grammar/state.h"
 
 #include <string.h>
 
@@ -60,13 +63,16 @@ static int32_t pick(struct session *s, bool constrained) {
     return s->allowed[draw(s) % kept];
 }
 
-static void walk(struct session *s, size_t limit) {
+static void walk(struct session *s, size_t limit, bool led) {
     struct grammar_state *st = NULL;
     struct errmsg msg = {0};
     struct buf text = {0}, line = {0};
     const char *how = "cut";
-    if (grammar_state_new(s->g, s->f->vocab, &st, &msg))
+    if (grammar_state_new(s->g, s->f->vocab, &st, &msg) ||
+        (led && grammar_state_limit(st, limit, &msg)))
         exit(1);
+    if (led && !st->free_text && run_tokens_left(&st->run, st->now) >= limit)
+        how = "far";
     for (size_t i = 0; i < limit; i++) {
         bool constrained = false;
         if (grammar_mask(st, s->mask, &constrained)) {
@@ -170,8 +176,9 @@ static void answer(struct session *s, const char *line) {
     struct errmsg msg = {0};
     struct json_tree *tree = NULL;
     size_t limit = 0;
-    if (line[0] == 'W' && s->g && sscanf(line + 1, "%lu %zu", &s->seed, &limit) == 2) {
-        walk(s, limit);
+    if ((line[0] == 'W' || line[0] == 'L') && s->g &&
+        sscanf(line + 1, "%lu %zu", &s->seed, &limit) == 2) {
+        walk(s, limit, line[0] == 'L');
     } else if (line[0] == 'A' && s->g && line[1] &&
                !json_tree_parse(line + 2, strlen(line + 2), &json_limits_request, &tree, NULL,
                                 &msg)) {

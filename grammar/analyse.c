@@ -2,53 +2,16 @@
 // (so that a limit on depth never leads into a dead end, and what can never end is never entered),
 // which nodes match the empty text, and whether a rule can call itself before it has matched
 // anything. Two least fixpoints over the reversed dependencies, linear in practice.
-#include "grammar/program.h"
+#include "grammar/users.h"
 
 #include <string.h>
 
 struct analysis {
     struct grammar *g;
-    uint32_t *rule_at;       // [n_rules] the rules' start nodes
-    uint32_t *first, *preds; // who depends on a node: preds[first[i] .. first[i + 1])
+    struct grammar_users users;
     uint32_t *queue;
     bool *queued, *nullable;
 };
-
-// Calls visit for each node that i depends on.
-static void each_dependency(struct grammar *g, uint32_t i,
-                            void (*visit)(struct analysis *, uint32_t, uint32_t),
-                            struct analysis *a) {
-    const struct grammar_node *n = &g->nodes[i];
-    switch ((enum grammar_kind)n->kind) {
-    case GRAMMAR_FAIL:
-    case GRAMMAR_RET:
-        return;
-    case GRAMMAR_SPLIT:
-        for (uint32_t k = 0; k < n->min; k++)
-            visit(a, i, g->alts[n->at + k]);
-        return;
-    case GRAMMAR_CALL:
-        visit(a, i, g->rules[n->at].start);
-        break;
-    case GRAMMAR_REPEAT:
-        visit(a, i, n->at);
-        break;
-    case GRAMMAR_LEAF:
-    case GRAMMAR_KEY:
-    case GRAMMAR_MORE:
-        break;
-    }
-    visit(a, i, n->next);
-}
-
-static void count_pred(struct analysis *a, uint32_t from, uint32_t to) {
-    (void)from;
-    a->first[to + 1]++;
-}
-
-static void put_pred(struct analysis *a, uint32_t from, uint32_t to) {
-    a->preds[a->first[to]++] = from;
-}
 
 static uint32_t most(uint32_t x, uint32_t y) { return x > y ? x : y; }
 
@@ -124,8 +87,8 @@ static void fixpoint(struct analysis *a, bool (*update)(struct analysis *, uint3
         a->queued[i] = false;
         if (!update(a, i))
             continue;
-        for (uint32_t k = a->first[i]; k < a->first[i + 1]; k++) {
-            uint32_t p = a->preds[k];
+        for (uint32_t k = a->users.first[i]; k < a->users.first[i + 1]; k++) {
+            uint32_t p = a->users.list[k];
             if (a->queued[p])
                 continue;
             a->queued[p] = true;
@@ -175,7 +138,7 @@ static uint32_t left_step(const struct analysis *a, uint32_t i, uint32_t k) {
 }
 
 // A depth-first walk over left_step; a node met while it is open closes a circle, which only calls
-// can make. queue and rule_at serve as the stack of nodes and of how far each has got.
+// can make. queue and `at` serve as the stack of nodes and of how far each has got.
 static uint32_t find_left_recursion(struct analysis *a, uint32_t *at) {
     struct grammar *g = a->g;
     size_t n = g->n_nodes;
@@ -212,25 +175,15 @@ enum err grammar_analyse(struct grammar *g, uint32_t *left, struct errmsg *msg) 
     size_t n = g->n_nodes;
     struct analysis a = {.g = g};
     uint32_t *at = mem_calloc(n, sizeof *at);
-    a.first = mem_calloc(n + 2, sizeof *a.first);
     a.queue = mem_calloc(n, sizeof *a.queue);
     a.queued = mem_calloc(n, sizeof *a.queued);
     a.nullable = mem_calloc(n, sizeof *a.nullable);
-    enum err e = ERR_NOMEM;
-    if (!at || !a.first || !a.queue || !a.queued || !a.nullable)
+    enum err e =
+        at && a.queue && a.queued && a.nullable ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
+    if (!e)
+        e = grammar_users_make(g, &a.users, msg);
+    if (e)
         goto end;
-    for (uint32_t i = 0; i < n; i++)
-        each_dependency(g, i, count_pred, &a);
-    for (size_t i = 0; i < n; i++)
-        a.first[i + 1] += a.first[i];
-    a.preds = mem_calloc((size_t)a.first[n] + 1, sizeof *a.preds);
-    if (!a.preds)
-        goto end;
-    for (uint32_t i = 0; i < n; i++)
-        each_dependency(g, i, put_pred, &a);
-    // put_pred has moved each start to its end: the start is the one before's
-    memmove(a.first + 1, a.first, n * sizeof *a.first);
-    a.first[0] = 0;
     for (size_t i = 0; i < n; i++)
         g->nodes[i].need = GRAMMAR_NEED_NEVER;
     fixpoint(&a, update_need);
@@ -241,13 +194,11 @@ enum err grammar_analyse(struct grammar *g, uint32_t *left, struct errmsg *msg) 
             g->nodes[i].min = 0;
         }
     *left = find_left_recursion(&a, at);
-    e = ERR_OK;
 end:
     mem_free(at);
-    mem_free(a.first);
+    grammar_users_free(&a.users);
     mem_free(a.queue);
     mem_free(a.queued);
     mem_free(a.nullable);
-    mem_free(a.preds);
-    return e ? err_set(msg, e, "out of memory") : ERR_OK;
+    return e;
 }

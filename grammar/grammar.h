@@ -67,6 +67,12 @@ struct grammar_state;
 enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *v,
                            struct grammar_state **out, struct errmsg *msg) MUST_CHECK;
 void grammar_state_free(struct grammar_state *s); // NULL is fine
+// Before the first token: the text gets at most `tokens` of them, its end token among them, and
+// masks leave out what could then not come to an end. Where the shortest text is longer (by an
+// upper bound of its tokens), or a limit of the grammar closes the short way, each token shortens
+// what is left or, if none does, is as free as without a limit: the text may then be cut. Free text
+// of GRAMMAR_TOOLS_AUTO counts and is not led. ERR_NOMEM.
+enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
 
 // Takes a token; false (and the state as it was) when the grammar does not allow it. An end token
 // is accepted where the grammar may end.

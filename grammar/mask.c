@@ -20,7 +20,12 @@ struct walk {
     struct run_config at[GRAMMAR_TOKEN_MAX + 1];
     struct run_mark marks[GRAMMAR_TOKEN_MAX + 1];
     uint64_t steps_end;
+    uint32_t below; // a token leaves fewer tokens to come; without a budget it is not looked at
 };
+
+static bool fits(const struct walk *w, struct run_config c) {
+    return !w->r->budget || run_tokens_left(w->r, c) < w->below;
+}
 
 static void set_tokens(struct walk *w, const struct vocab_node *n) {
     for (uint32_t k = 0; k < n->n; k++) {
@@ -41,7 +46,7 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
         const struct vocab_node *n = &w->v->nodes[i];
         run_back(r, w->marks[n->depth]);
         struct run_config next = run_step(r, w->at[n->depth], n->byte);
-        if (next.n || next.may_end)
+        if (n->n && (next.n || next.may_end) && fits(w, next))
             set_tokens(w, n);
         if (next.n == 0 || shallow || n->skip == i + 1) {
             i = n->skip;
@@ -95,14 +100,27 @@ static const struct loop_table *table_of(struct grammar_state *s, struct run_ite
     return t;
 }
 
-static void set_inside(struct walk *w, const struct loop_table *t, uint32_t room) {
+// The tokens that stay inside, those that end within a repetition only where the budget has room
+// for the rest of it.
+static void set_inside(struct walk *w, const struct loop_table *t, struct run_item item,
+                       uint32_t room) {
+    const uint32_t *inside = t->inside;
+    if (w->r->budget) {
+        uint32_t left = run_tokens_after(w->r, item, item.count + 1);
+        if (left >= w->below)
+            return;
+        if (w->below - left <= t->far)
+            inside = t->whole;
+    }
     if (room >= t->most) {
         for (size_t i = 0; i < t->words; i++)
-            w->mask[i] |= t->inside[i];
+            w->mask[i] |= inside[i];
         return;
     }
-    for (uint32_t k = 0; k < t->begun[room + 1]; k++)
-        w->mask[t->ids[k] / 32] |= 1u << (t->ids[k] % 32);
+    for (uint32_t k = 0; k < t->begun[room + 1]; k++) {
+        uint32_t id = (uint32_t)t->ids[k];
+        w->mask[id / 32] |= inside[id / 32] & 1u << (id % 32);
+    }
 }
 
 static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node) {
@@ -153,6 +171,7 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
     struct run_mark mark = run_here(r);
     uint32_t first[8];
     run_first(r, c, first);
+    bool in_budget = fits(w, c);
     for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1]; k++) {
         const struct loop_exit *e = &t->exits[k];
         uint32_t count = item.count + e->count;
@@ -161,7 +180,8 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
         if (n->kind == GRAMMAR_KEY && is_blocked(&keys, exit_bytes(w, e, base), e->depth - base))
             continue;
         const struct vocab_node *node = &w->v->nodes[e->node];
-        set_tokens(w, node);
+        if (in_budget)
+            set_tokens(w, node);
         if (!goes_on(w, first, e->node))
             continue;
         if (n->kind == GRAMMAR_KEY)
@@ -192,7 +212,7 @@ static bool by_table(struct walk *w, struct run_item item, struct trie_part part
     for (size_t i = 0; i < 8; i++)
         both |= first[i] & again[i];
     if (both == 0) {
-        set_inside(w, t, room);
+        set_inside(w, t, item, room);
         struct run_mark exits = run_here(r);
         for (unsigned b = 0; b < 256; b++)
             if (first[b / 32] >> (b % 32) & 1) {
@@ -224,11 +244,34 @@ static void spread(struct walk *w, struct run_config c, struct trie_part part) {
     run_back(r, bottom);
 }
 
+static bool is_empty(const struct walk *w) {
+    uint32_t any = 0;
+    for (size_t i = 0; i < grammar_mask_words(w->v); i++)
+        any |= w->mask[i];
+    return any == 0;
+}
+
 static void constrained_mask(struct walk *w) {
     struct trie_part all = {0, w->v->n_nodes, 0};
     spread(w, w->s->now, all);
     if (w->r->steps > w->steps_end)
         walk_nodes(w, w->s->now, all, true);
+}
+
+// A token leaves room for the rest and the end token, or, where there is not that much, at least
+// brings the end nearer; where none can, any will do.
+static void limited_mask(struct walk *w) {
+    uint32_t left = run_tokens_left(w->r, w->s->now);
+    size_t room = w->s->left > 0 ? w->s->left - 1 : 0;
+    w->below = room < BUDGET_NEVER && room > left ? (uint32_t)room : left;
+    if (room >= BUDGET_NEVER || left == BUDGET_NEVER)
+        w->below = BUDGET_NEVER + 1;
+    constrained_mask(w);
+    if (is_empty(w) && !w->s->now.may_end) {
+        w->below = BUDGET_NEVER + 1;
+        w->steps_end = w->r->steps + STEPS_MAX;
+        constrained_mask(w);
+    }
 }
 
 static void clear_subtree(struct walk *w, uint32_t node) {
@@ -294,14 +337,13 @@ enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained
     s->run.nomem = false;
     if (s->free_text)
         free_mask(&w);
+    else if (s->run.budget)
+        limited_mask(&w);
     else
         constrained_mask(&w);
     for (size_t i = 0; i < v->n_ends && grammar_may_end(s); i++)
         mask[v->ends[i] / 32] |= 1u << (v->ends[i] % 32);
     if (s->run.nomem)
         return ERR_NOMEM;
-    uint32_t any = 0;
-    for (size_t i = 0; i < words; i++)
-        any |= mask[i];
-    return any ? ERR_OK : ERR_UNSUPPORTED;
+    return is_empty(&w) ? ERR_UNSUPPORTED : ERR_OK;
 }

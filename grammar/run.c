@@ -93,14 +93,26 @@ static uint32_t depth_of(const struct run *r, uint32_t top) {
     return top == GRAMMAR_NONE ? 0 : r->frames[top].depth;
 }
 
+static uint32_t tokens_below(const struct run *r, uint32_t top) {
+    return top == GRAMMAR_NONE ? 0 : r->frames[top].left;
+}
+
+static uint32_t tokens_at(const struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
+    return budget_sum(budget_at(r->g, r->budget, pc, count), tokens_below(r, top));
+}
+
 static uint32_t push(struct run *r, uint32_t top, uint32_t pc, uint32_t count, uint32_t cost) {
     if (r->n_frames == r->cap_frames && !grow_frames(r))
         return RUN_NO_ROOM;
+    uint32_t left = tokens_below(r, top);
+    if (r->budget && pc < RUN_DATA)
+        left = tokens_at(r, pc, count, top);
     r->frames[r->n_frames] = (struct run_frame){.parent = top,
                                                 .pc = pc,
                                                 .count = count,
                                                 .hash = mix(mix(hash_of(r, top) + 1, pc), count),
-                                                .depth = depth_of(r, top) + cost};
+                                                .depth = depth_of(r, top) + cost,
+                                                .left = left};
     return r->n_frames++;
 }
 
@@ -364,6 +376,21 @@ void run_first(const struct run *r, struct run_config c, uint32_t first[8]) {
         for (size_t k = 0; k < 8; k++)
             first[k] |= one[k];
     }
+}
+
+uint32_t run_tokens_after(const struct run *r, struct run_item item, uint32_t count) {
+    return tokens_at(r, item.pc, count, item.top);
+}
+
+uint32_t run_tokens_left(const struct run *r, struct run_config c) {
+    uint32_t least = c.may_end ? 0 : BUDGET_NEVER;
+    for (uint32_t i = c.first; i < c.first + c.n && least > 0; i++) {
+        struct run_item item = r->items[i];
+        uint32_t after = tokens_at(r, item.pc, item.count + 1, item.top);
+        uint32_t tokens = budget_sum(r->budget->to_accept[item.q], after);
+        least = tokens < least ? tokens : least;
+    }
+    return least;
 }
 
 bool run_make_room(struct run *r) { return r->n_items < r->cap_items || grow_items(r); }

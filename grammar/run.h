@@ -7,7 +7,7 @@
 #ifndef TRINE_GRAMMAR_RUN_H
 #define TRINE_GRAMMAR_RUN_H
 
-#include "grammar/program.h"
+#include "grammar/budget.h"
 
 enum {
     RUN_ITEMS_MAX = 1024,    // of one configuration
@@ -21,6 +21,7 @@ struct run_frame {
     uint32_t count;  // of the repetition at pc
     uint32_t hash;   // of the whole stack
     uint32_t depth;  // sum of the open calls' costs
+    uint32_t left;   // tokens from here to the end of the text; 0 without a budget
 };
 #define RUN_DATA 0xFFFFFE00u    // + byte: of a free key of the object whose frame lies below
 #define RUN_KEY_END 0xFFFFFF00u // closes such a key
@@ -45,6 +46,7 @@ struct run_seen;
 
 struct run {
     const struct grammar *g;
+    const struct budget *budget; // NULL: run_tokens_left is not asked for
     struct run_frame *frames;
     uint32_t *moved; // [cap_frames] run_compact's
     struct run_item *items;
@@ -77,6 +79,10 @@ struct run_config run_leave(struct run *r, struct run_item item, uint32_t count,
 // Bit b of first[b / 32]: byte b is allowed.
 void run_first(const struct run *r, struct run_config c, uint32_t first[8]);
 void run_first_of(const struct run *r, struct run_item item, uint32_t first[8]);
+// Tokens to the end of the text, at most: of a configuration; of the leaf of `item` with `count`
+// repetitions done and none begun.
+uint32_t run_tokens_left(const struct run *r, struct run_config c);
+uint32_t run_tokens_after(const struct run *r, struct run_item item, uint32_t count);
 bool run_make_room(struct run *r); // for one more item
 // `top` with a key's byte on it; GRAMMAR_NONE - 1 when there is no room.
 uint32_t run_push_key_byte(struct run *r, uint32_t top, uint8_t byte);

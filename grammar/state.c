@@ -27,6 +27,14 @@ static bool some_token_hides(const struct grammar_vocab *v, const struct grammar
     return false;
 }
 
+// Stands at the grammar's start, unless that is where the marker ends.
+static enum err begin(struct grammar_state *s, struct errmsg *msg) {
+    s->run.nomem = false;
+    if (!s->free_text)
+        s->now = run_compact(&s->run, run_start(&s->run, s->g->root));
+    return s->run.nomem ? err_set(msg, ERR_NOMEM, "out of memory") : ERR_OK;
+}
+
 enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *v,
                            struct grammar_state **out, struct errmsg *msg) {
     *out = NULL;
@@ -35,23 +43,30 @@ enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *
         return err_set(msg, ERR_NOMEM, "out of memory");
     s->g = g;
     s->v = v;
+    s->left = SIZE_MAX;
     enum err e = run_init(&s->run, g, msg);
     if (e) {
         mem_free(s);
         return e;
     }
-    if (g->marker) {
-        s->free_text = true;
+    s->free_text = g->marker != NULL;
+    if (s->free_text)
         s->token_hides = some_token_hides(v, g);
-    } else {
-        s->now = run_compact(&s->run, run_start(&s->run, g->root));
-    }
-    if (s->run.nomem) {
+    e = begin(s, msg);
+    if (e)
         grammar_state_free(s);
-        return err_set(msg, ERR_NOMEM, "out of memory");
-    }
-    *out = s;
-    return ERR_OK;
+    else
+        *out = s;
+    return e;
+}
+
+enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errmsg *msg) {
+    enum err e = budget_make(s->g, s->v, &s->budget, msg);
+    if (e)
+        return e;
+    s->run.budget = &s->budget;
+    s->left = tokens;
+    return begin(s, msg);
 }
 
 void grammar_state_free(struct grammar_state *s) {
@@ -60,6 +75,7 @@ void grammar_state_free(struct grammar_state *s) {
     for (size_t i = 0; i < s->n_tables; i++)
         loop_table_free(s->tables[i].table);
     run_free(&s->run);
+    budget_free(&s->budget);
     mem_free(s);
 }
 
@@ -103,6 +119,7 @@ bool grammar_accept(struct grammar_state *s, int32_t id) {
             return false;
         }
     }
+    s->left -= s->left > 0 && s->left < SIZE_MAX;
     s->matched = matched;
     s->free_text = free_text;
     if (!free_text)

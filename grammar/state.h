@@ -11,6 +11,8 @@ struct grammar_state {
     const struct grammar *g;
     const struct grammar_vocab *v;
     struct run run;
+    struct budget budget;  // of grammar_state_limit
+    size_t left;           // tokens that may still come, the end's among them; SIZE_MAX: no limit
     struct run_config now; // at the bottom of run's arrays
     bool ended;
     bool free_text;   // no marker yet

@@ -88,6 +88,7 @@ static void walk(struct walk *w, bool fill, uint32_t *most) {
             int32_t id = v->order[n->first + k];
             if (fill) {
                 t->inside[id / 32] |= 1u << (id % 32);
+                t->whole[id / 32] |= (uint32_t)(begun == done) << (id % 32);
                 t->ids[w->inside_count[begun]] = id;
             }
             w->inside_count[begun]++;
@@ -106,6 +107,29 @@ static void sum_up(uint32_t *counts, size_t n) {
     }
 }
 
+// The most bytes from a state to the end of a repetition. A state has a way there, and leads on in
+// rounds: no way is longer than the states are many.
+static uint32_t farthest(const struct rows *rows) {
+    uint32_t bytes[DEAD], far = 0;
+    bool changed = true;
+    for (uint32_t q = 0; q < rows->n; q++)
+        bytes[q] = rows->ends[q] ? 0 : DEAD;
+    while (changed) {
+        changed = false;
+        for (uint32_t q = rows->n; q-- > 0;)
+            for (unsigned b = 0; b < 256; b++) {
+                uint8_t to = rows->to[q][b];
+                if (to != DEAD && bytes[to] + 1 < bytes[q]) {
+                    bytes[q] = bytes[to] + 1;
+                    changed = true;
+                }
+            }
+    }
+    for (uint32_t q = 0; q < rows->n; q++)
+        far = bytes[q] > far ? bytes[q] : far;
+    return far;
+}
+
 static bool make(struct walk *w) {
     struct loop_table *t = w->t;
     const struct grammar_vocab *v = w->v;
@@ -115,13 +139,15 @@ static bool make(struct walk *w) {
     sum_up(exits, 257);
     t->words = grammar_mask_words(v);
     t->inside = mem_calloc(t->words, sizeof *t->inside);
+    t->whole = mem_calloc(t->words, sizeof *t->whole);
     t->ids = mem_alloc(inside[t->most + 1] + 1, sizeof *t->ids);
     t->begun = mem_alloc((size_t)t->most + 2, sizeof *t->begun);
     t->exits = mem_alloc(exits[256] + 1, sizeof *t->exits);
-    if (!t->inside || !t->ids || !t->begun || !t->exits)
+    if (!t->inside || !t->whole || !t->ids || !t->begun || !t->exits)
         return false;
     memcpy(t->begun, inside, ((size_t)t->most + 2) * sizeof *t->begun);
     memcpy(t->exit_at, exits, sizeof t->exit_at);
+    t->far = farthest(&w->rows);
     walk(w, true, &t->most);
     return true;
 }
@@ -143,6 +169,7 @@ void loop_table_free(struct loop_table *t) {
     if (!t)
         return;
     mem_free(t->inside);
+    mem_free(t->whole);
     mem_free(t->ids);
     mem_free(t->begun);
     mem_free(t->exits);

@@ -20,7 +20,9 @@ struct loop_exit {
 
 struct loop_table {
     uint32_t *inside; // mask of the tokens that stay inside
+    uint32_t *whole;  // of those, the ones that end with a repetition, not within one
     size_t words;
+    uint32_t far; // most bytes that a token may leave a repetition short of
     // those tokens by the repetitions that they begin, so that a limit can leave some out
     int32_t *ids;
     uint32_t *begun; // [most + 2] ids with count k are ids[begun[k] .. begun[k + 1])

@@ -361,6 +361,8 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         e = model_grammar_vocab(m, &vocab, &err->msg);
         if (!e)
             e = grammar_state_new(g->grammar, vocab, &c->grammar, &err->msg);
+        if (!e)
+            e = grammar_state_limit(c->grammar, max_tokens, &err->msg);
         c->g.grammar = c->grammar;
     }
     return e;

@@ -2,7 +2,8 @@
 """Random JSON schemas against python's jsonschema.
 
 For each schema: texts drawn at random under the masks must parse (no duplicate key) and validate
-when they end, and instances made for the schema, printed as json.dumps does, must be accepted; what
+when they end, those under a limit of tokens must end within it (but for far ones, where the shortest
+text is longer by the budget's upper bound), and instances made for the schema, printed as json.dumps does, must be accepted; what
 jsonschema refuses must be refused. Needs the jsonschema package.
 
 usage: parity_grammar.py build/bench/grammar_walk TOKENIZER_JSON [SCHEMAS [SEED]]
@@ -234,10 +235,11 @@ def check_schema(rng, driver, make, counts):
         counts["refused: " + " ".join(answer.split()[1:2])] += 1
         return "no value satisfies" in answer or "no integer" in answer or answer
     validator = jsonschema.Draft202012Validator(schema)
-    for _ in range(4):
-        how, _, quoted = driver.ask(f"W {rng.randrange(1 << 31)} 300").partition(" ")
-        counts["walks " + how] += 1
-        if how not in ("end", "cut"):
+    for command in "WWWWLLLL":
+        tokens = 300 if command == "W" else rng.randrange(1, 200)
+        how, _, quoted = driver.ask(f"{command} {rng.randrange(1 << 31)} {tokens}").partition(" ")
+        counts[f"walks {'led ' if command == 'L' else ''}{how}"] += 1
+        if how not in ("end", "cut" if command == "W" else "far"):
             return f"{how}: {quoted} for {text}"
         if how == "end":
             written = json.loads(quoted)
