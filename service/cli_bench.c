@@ -143,9 +143,14 @@ int cli_bench(int argc, char **argv) {
         exit_code = cli_misuse("bench", &msg);
     } else if (!strcmp(what, "encode")) {
         exit_code = bench_encode(&o);
+    } else if (!strcmp(what, "generate")) {
+        // each token by itself, and no text waits for another to end
+        o.service.no_speculation = true;
+        o.service.max_sequences = o.streams;
+        o.models[0].task = TASK_GENERATE;
+        exit_code = bench_generate(&o);
     } else {
-        (void)err_set(&msg, ERR_INVALID, "'%.80s': this version measures encode and tokenize",
-                      what);
+        (void)err_set(&msg, ERR_INVALID, "'%.80s': there are encode, generate and tokenize", what);
         exit_code = cli_misuse("bench", &msg);
     }
     cli_options_free(&o);

@@ -1,4 +1,4 @@
-// What the two benches share: texts of known length made from the model's own vocabulary, and the
+// What the benches share: texts of known length made from the model's own vocabulary, and the
 // line that says where a figure was taken. Thread rule: main thread.
 #ifndef TRINE_SERVICE_CLI_BENCH_H
 #define TRINE_SERVICE_CLI_BENCH_H
@@ -54,6 +54,8 @@ double bench_median(double *values, size_t n); // sorts them
 double bench_percentile(const double *sorted, size_t n, double p);
 
 int bench_encode(const struct cli_options *o);
+// o: without speculation, with room for o->streams texts at once.
+int bench_generate(const struct cli_options *o);
 int bench_tokenize(const struct cli_options *o);
 
 #endif
