@@ -21,14 +21,6 @@ enum {
     MAX_EOS = 256,
 };
 
-// A folder's files, each parsed at most once; NULL where one is not there.
-struct sources {
-    const char *folder;
-    size_t vocab;
-    cJSON *generation, *config, *tokenizer_config, *special_tokens;
-    struct errmsg *msg;
-};
-
 enum err generation_config_add_eos(struct generation_config *c, int64_t id, struct errmsg *msg) {
     for (size_t i = 0; i < c->eos_count; i++)
         if (c->eos_ids[i] == id)
@@ -68,11 +60,12 @@ static enum err read_optional(const char *folder, const char *name, size_t max, 
     return e;
 }
 
-static enum err named(enum err e, const struct sources *s, const char *file) {
+static enum err named(enum err e, const struct generation_sources *s, const char *file) {
     return e ? err_prefix(s->msg, e, "%s/%s", s->folder, file) : ERR_OK;
 }
 
-static enum err add_id(const struct sources *s, const cJSON *item, struct generation_config *c) {
+static enum err add_id(const struct generation_sources *s, const cJSON *item,
+                       struct generation_config *c) {
     double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
     if (v < 0 || v != floor(v) || v >= (double)s->vocab)
         return err_set(s->msg, ERR_INVALID,
@@ -83,7 +76,7 @@ static enum err add_id(const struct sources *s, const cJSON *item, struct genera
 }
 
 // One id or a list of them.
-static enum err read_eos_ids(const struct sources *s, const cJSON *root,
+static enum err read_eos_ids(const struct generation_sources *s, const cJSON *root,
                              struct generation_config *c) {
     const cJSON *ids = json_get(root, "eos_token_id"), *item;
     if (!ids)
@@ -112,7 +105,7 @@ static enum err read_float(const cJSON *root, const char *key, double min, doubl
     return e;
 }
 
-static enum err read_sampling(const struct sources *s, struct generation_config *c) {
+static enum err read_sampling(const struct generation_sources *s, struct generation_config *c) {
     const cJSON *root = s->generation;
     bool sample;
     int64_t top_k;
@@ -143,7 +136,7 @@ static const char *token_text(const cJSON *root, const char *key) {
     return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-static enum err read_tokens(const struct sources *s, struct generation_config *c) {
+static enum err read_tokens(const struct generation_sources *s, struct generation_config *c) {
     const struct {
         const char *key;
         char **to;
@@ -195,7 +188,7 @@ static int64_t find_in_tokenizer(const cJSON *root, const char *text) {
 
 // The id that the tokenizer's eos_token has: from tokenizer_config.json, which is small, or else
 // from tokenizer.json. A text that is no token ends nothing.
-static enum err add_eos_token(const struct sources *s, struct generation_config *c) {
+static enum err add_eos_token(const struct generation_sources *s, struct generation_config *c) {
     if (!c->eos_token)
         return ERR_OK;
     int64_t id =
@@ -269,7 +262,7 @@ static enum err read_template_field(const cJSON *root, struct generation_config 
     return ERR_OK;
 }
 
-static enum err read_templates(const struct sources *s, struct generation_config *c) {
+static enum err read_templates(const struct generation_sources *s, struct generation_config *c) {
     cJSON *root = NULL;
     enum err e = read_template(s->folder, "chat_template.jinja", &c->chat_template,
                                &c->chat_template_len, s->msg);
@@ -287,27 +280,17 @@ static enum err read_templates(const struct sources *s, struct generation_config
     return e;
 }
 
-static enum err read_folder(struct sources *s, struct generation_config *c) {
-    const struct {
-        const char *name;
-        cJSON **root;
-    } files[] = {{"generation_config.json", &s->generation},
-                 {"config.json", &s->config},
-                 {"tokenizer_config.json", &s->tokenizer_config},
-                 {"special_tokens_map.json", &s->special_tokens}};
-    enum err e = ERR_OK;
-    for (size_t i = 0; !e && i < sizeof files / sizeof *files; i++)
-        e = read_optional(s->folder, files[i].name, MAX_CONFIG_BYTES, files[i].root, s->msg);
+enum err generation_config_read_sources(const struct generation_sources *s,
+                                        struct generation_config *c) {
+    enum err e = named(read_eos_ids(s, s->generation, c), s, "generation_config.json");
     if (!e)
-        e = named(read_eos_ids(s, s->generation, c), s, files[0].name);
+        e = named(read_sampling(s, c), s, "generation_config.json");
     if (!e)
-        e = named(read_sampling(s, c), s, files[0].name);
-    if (!e)
-        e = named(read_eos_ids(s, s->config, c), s, files[1].name);
+        e = named(read_eos_ids(s, s->config, c), s, "config.json");
     if (!e)
         e = read_tokens(s, c);
     if (!e)
-        e = named(add_eos_token(s, c), s, files[2].name);
+        e = named(add_eos_token(s, c), s, "tokenizer_config.json");
     if (!e)
         e = read_templates(s, c);
     return e;
@@ -315,8 +298,19 @@ static enum err read_folder(struct sources *s, struct generation_config *c) {
 
 static enum err load_folder(const char *path, size_t vocab, struct generation_config *out,
                             struct errmsg *msg) {
-    struct sources s = {.folder = path, .vocab = vocab, .msg = msg};
-    enum err e = read_folder(&s, out);
+    struct generation_sources s = {.folder = path, .vocab = vocab, .msg = msg};
+    const struct {
+        const char *name;
+        cJSON **root;
+    } files[] = {{"generation_config.json", &s.generation},
+                 {"config.json", &s.config},
+                 {"tokenizer_config.json", &s.tokenizer_config},
+                 {"special_tokens_map.json", &s.special_tokens}};
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < sizeof files / sizeof *files; i++)
+        e = read_optional(path, files[i].name, MAX_CONFIG_BYTES, files[i].root, msg);
+    if (!e)
+        e = generation_config_read_sources(&s, out);
     cJSON_Delete(s.generation);
     cJSON_Delete(s.config);
     cJSON_Delete(s.tokenizer_config);
@@ -336,8 +330,7 @@ static enum err load_gguf(const char *path, size_t vocab, struct generation_conf
 
 enum err generation_config_load(const char *path, size_t vocab, struct generation_config *out,
                                 struct errmsg *msg) {
-    *out = (struct generation_config){
-        .temperature = NAN, .top_p = NAN, .min_p = NAN, .repetition_penalty = NAN, .top_k = -1};
+    *out = generation_config_empty();
     enum err e = file_exists(path) && !file_is_dir(path) ? load_gguf(path, vocab, out, msg)
                                                          : load_folder(path, vocab, out, msg);
     if (e)

@@ -1,18 +1,40 @@
 // See generation_config.h: a GGUF file's metadata.
 // Source followed: gguf-py's constants.py for the keys; llama.cpp's llama-vocab.cpp for the tokens
-// that end a text by their name, whatever the file says. One rule is our own: such a token must not
-// be one of plain text, as "</s>" is among Qwen2's (it is HTML there).
+// that end a text by their name, whatever the file says. Two rules are our own: a name that could
+// be text ends nothing where the file has it as plain text, as "</s>" among Qwen2's (it is HTML
+// there); and the marks between files of code (<|fim_pad|>, <|repo_name|>, <|file_sep|>) end
+// nothing, for models list them among no end tokens and transformers goes on behind them.
 #include "base/utf8.h"
 #include "weights/generation_config_internal.h"
+#include "weights/gguf_keys.h"
 
 #include <string.h>
 
+// With the wide bar and the block that stands for a space there.
+#define DEEPSEEK_END                                                                               \
+    "<\xef\xbd\x9c"                                                                                \
+    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+
 static const char *const end_names[] = {
-    "<|endoftext|>", "<|im_end|>",      "<|eot_id|>",    "<|eom_id|>",
-    "<|end|>",       "<|return|>",      "<|call|>",      "<|flush|>",
-    "<|calls|>",     "<|end_of_text|>", "<end_of_turn>", "<end_of_utterance>",
-    "</s>",          "<eos>",           "<EOT>",         "_<EOT>",
-    "[EOT]",         "[EOS]",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    DEEPSEEK_END,
+    "<end_of_utterance>",
 };
 
 // -1: absent.
@@ -27,8 +49,12 @@ static enum err read_id(const struct gguf *g, const char *key, size_t vocab, int
 
 enum { TOKEN_NORMAL = 1 }; // of tokenizer.ggml.token_type
 
-static bool is_text(const struct gguf_array *types, size_t i) {
-    return i < types->count && gguf_array_int(types, i) == TOKEN_NORMAL;
+static bool is_end(struct gguf_string s, bool text) {
+    bool marked = s.len > 4 && memcmp(s.bytes, "<|", 2) == 0; // nobody writes this
+    for (size_t k = 0; k < sizeof end_names / sizeof *end_names; k++)
+        if (gguf_string_is(s, end_names[k]))
+            return marked || !text;
+    return false;
 }
 
 static enum err read_ends(const struct gguf *g, const struct gguf_array *tokens, size_t vocab,
@@ -51,14 +77,10 @@ static enum err read_ends(const struct gguf *g, const struct gguf_array *tokens,
         struct gguf_string s = gguf_array_string(tokens, i);
         if (s.len < 4 || (s.bytes[s.len - 1] != '>' && s.bytes[s.len - 1] != ']'))
             continue; // all of those names end so
-        for (size_t k = 0; k < sizeof end_names / sizeof *end_names; k++) {
-            if (strlen(end_names[k]) != s.len || memcmp(end_names[k], s.bytes, s.len) != 0 ||
-                is_text(&types, i))
-                continue;
-            enum err e = generation_config_add_eos(c, (int64_t)i, msg);
-            if (e)
-                return e;
-        }
+        bool text = i < types.count && gguf_array_int(&types, i) == TOKEN_NORMAL;
+        enum err e = is_end(s, text) ? generation_config_add_eos(c, (int64_t)i, msg) : ERR_OK;
+        if (e)
+            return e;
     }
     return ERR_OK;
 }

@@ -177,6 +177,32 @@ static void test_gguf(struct temp_folder *t) {
     refused(temp_path(t, "m.gguf"), ERR_INVALID, "key 'tokenizer.chat_template': not UTF-8");
 }
 
+// By name, where the file's keys say nothing.
+static void test_gguf_names(struct temp_folder *t) {
+    static const char *const tokens[] = {"<|im_end|>",
+                                         "</s>",
+                                         "<|fim_pad|>",
+                                         "<|repo_name|>",
+                                         "<|file_sep|>",
+                                         "<|endoftext|>",
+                                         "<|eom_id|>",
+                                         "<eos>",
+                                         "<|im_end",
+                                         "<\xef\xbd\x9c"
+                                         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+                                         "</s>"};
+    // 1: text, 3: control, 4: the user's
+    static const int32_t types[] = {1, 1, 3, 3, 3, 4, 3, 1, 3, 3, 3};
+    static const int32_t ends[] = {0, 5, 6, 9, 10};
+    struct kit k = {0};
+    kit_texts(&k, "tokenizer.ggml.tokens", tokens, 11);
+    kit_i32s(&k, "tokenizer.ggml.token_type", types, 11);
+    kit_write(&k, t, "m.gguf");
+    struct generation_config c = load(temp_path(t, "m.gguf"));
+    CHECK(c.eos_count == 5 && memcmp(c.eos_ids, ends, sizeof ends) == 0);
+    generation_config_free(&c);
+}
+
 static void test_memory(struct temp_folder *t) {
     temp_text(t, "generation_config.json", "{\"eos_token_id\":[7,8],\"top_k\":3}");
     temp_text(t, "config.json", "{\"eos_token_id\":9}");
@@ -216,6 +242,7 @@ int main(void) {
     t = temp_new();
     test_templates(&t);
     test_gguf(&t);
+    test_gguf_names(&t);
     test_memory(&t);
     temp_free(&t);
     return check_done();
