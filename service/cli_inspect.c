@@ -7,19 +7,19 @@
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
+#include "service/cli_parts.h"
 #include "service/model.h"
 #include "service/sink.h"
 #include "service/store.h"
 #include "weights/decoder_config.h"
 #include "weights/generation_config.h"
-#include "weights/gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512 };
+enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512, LOGIT_ROWS = 32 };
 
 struct run {
     const struct cli_options *o;
@@ -111,6 +111,30 @@ static void show_default(struct buf *b, const char *name, float v) {
         buf_printf(b, " %s %g", name, (double)v);
 }
 
+// One that does not compile is refused when the model is loaded.
+static void show_template(struct run *r, const struct generation_config *g) {
+    struct buf *b = &r->out.buf;
+    struct errmsg msg = {0};
+    struct cli_templates t = {0};
+    const char *choice = r->o->models[0].chat_template;
+    buf_puts(b, "chat template: ");
+    if (choice)
+        buf_printf(b, "%s, in place of the model's", choice);
+    else if (g->chat_template)
+        buf_printf(b, "%zu bytes%s", g->chat_template_len,
+                   g->tool_template ? ", and one of its own for tools" : "");
+    else
+        buf_puts(b, "none");
+    if (!choice && !g->chat_template)
+        buf_puts(b, "; --chat-template FILE|chatml gives one\n");
+    else if (cli_load_templates(r->path, g, choice, &t, &msg))
+        buf_printf(b, "; does not compile: %s\n", msg.text);
+    else
+        buf_puts(b, template_uses(t.tools ? t.tools : t.chat, "tools") ? "; compiles, shows tools\n"
+                                                                       : "; compiles, no tools\n");
+    cli_free_templates(&t);
+}
+
 static void show_generation(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
@@ -124,13 +148,9 @@ static void show_generation(struct run *r) {
     buf_puts(b, "ends with:");
     for (size_t i = 0; i < g.eos_count; i++)
         buf_printf(b, "%s %d", i ? "," : "", (int)g.eos_ids[i]);
-    buf_printf(b, "%s\nchat template: ", g.eos_count ? "" : " no token");
-    if (g.chat_template)
-        buf_printf(b, "%zu bytes%s", g.chat_template_len,
-                   g.tool_template ? ", and one of its own for tools" : "");
-    else
-        buf_puts(b, "none");
-    buf_puts(b, "\nsampling, where a request says nothing:");
+    buf_puts(b, g.eos_count ? "\n" : " no token\n");
+    show_template(r, &g);
+    buf_puts(b, "sampling, where a request says nothing:");
     show_default(b, "temperature", g.temperature);
     show_default(b, "top_p", g.top_p);
     if (g.top_k >= 0)
@@ -207,22 +227,10 @@ static void show_pooling(struct run *r, struct device *d) {
     pooler_free(p);
 }
 
-static enum err load_tokenizer(const struct run *r, struct tokenizer **out, struct errmsg *msg) {
-    struct gguf *g;
-    if (file_is_dir(r->path))
-        return tokenizer_load(r->path, vocab_of(r), out, msg);
-    enum err e = gguf_open(r->path, &g, msg);
-    if (e)
-        return e;
-    e = tokenizer_load_gguf(g, vocab_of(r), out, msg);
-    gguf_close(g);
-    return e;
-}
-
 static void show_tokenizer(struct run *r) {
     struct errmsg msg = {0};
     struct tokenizer *t = NULL;
-    if (load_tokenizer(r, &t, &msg)) {
+    if (cli_load_tokenizer(r->path, vocab_of(r), &t, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -307,6 +315,20 @@ static void show_tensors(struct run *r) {
     weights_close(w);
 }
 
+// A step's workspace, and what the cache holds of each token.
+static void show_generator_memory(struct run *r, const struct model *m) {
+    const struct decoder_config *c = &m->decoder_config;
+    size_t values = c->layers * 2 * c->kv_heads * c->head_dim;
+    const double mib = 1 << 20;
+    buf_printf(&r->out.buf,
+               "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
+               "in %s, %.1f MiB for a context of %zu\n",
+               BATCH_TOKENS,
+               (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
+               values * (m->narrow ? 2 : 4), m->narrow ? "f16" : "f32",
+               (double)(values * (m->narrow ? 2 : 4) * m->max_length) / mib, m->max_length);
+}
+
 static void try_load(struct run *r, struct device *d) {
     struct errmsg msg = {0};
     struct model *m = NULL;
@@ -316,9 +338,16 @@ static void try_load(struct run *r, struct device *d) {
         .task = asked->task,
         .pool_mode = asked->pool_mode,
         .max_length = asked->max_length,
+        .dtype = (enum model_dtype)r->o->dtype,
+        .chat_template = asked->chat_template,
     };
     if (model_load(&options, d, &m, &msg)) {
         refuse(r, &msg);
+        return;
+    }
+    if (m->task == TASK_GENERATE) {
+        show_generator_memory(r, m);
+        model_free(m);
         return;
     }
     buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,

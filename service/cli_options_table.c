@@ -22,7 +22,7 @@ const struct cli_option cli_option_table[] = {
     {"model", 0, CLI_LIST, CLI_SERVE, false, FIELD(model_specs), 0, 0, "[NAME=]PATH", NULL,
      "a model folder or a name in the model store, to be served as NAME; may be repeated", NULL},
     {"model", 0, CLI_LIST, MODELS & ~CLI_SERVE, false, FIELD(model_specs), 0, 0, "M", NULL,
-     "a model folder, or a name in the model store", NULL},
+     "a model folder, a .gguf file, or a name in the model store", NULL},
     {"alias", 0, CLI_LIST, CLI_SERVE, false, FIELD(aliases), 0, 0, "NAME=ALIAS", NULL,
      "a second name for a model", NULL},
     {"served-model-name", 0, CLI_STRING, CLI_SERVE, false, FIELD(served_name), 0, 0, "NAME", NULL,
@@ -138,8 +138,9 @@ const struct cli_option cli_option_table[] = {
      "the conversation's first message, of the role system", NULL},
     {"render", 0, CLI_STRING, CLI_CHAT, true, FIELD(render), 0, 0, "FILE", NULL,
      "print the prompt for FILE's messages (JSON), without loading weights", NULL},
-    {"chat-template", 0, CLI_LIST, CLI_SERVE | CLI_CHAT, false, FIELD(chat_templates), 0, 0,
-     "[NAME=]FILE", NULL, "a Jinja file, or chatml, in place of the model's chat template", NULL},
+    {"chat-template", 0, CLI_LIST, CLI_SERVE | CLI_CHAT | CLI_INSPECT, false, FIELD(chat_templates),
+     0, 0, "[NAME=]FILE", NULL, "a Jinja file, or chatml, in place of the model's chat template",
+     NULL},
 
     {"kv-cache-mib", 0, CLI_SIZE, CLI_SERVE | GENERATES | CLI_BENCH, false,
      FIELD(service.kv_cache_mib), 0, 1 << 24, "N", "0",
@@ -214,8 +215,9 @@ const struct cli_command_info cli_command_table[] = {
      "  trine tokenize --model sentence-transformers/all-MiniLM-L6-v2 'Hello, world'\n"
      "  trine tokenize --model ./m --ids < texts.txt | trine tokenize --model ./m --decode\n"},
     {CLI_INSPECT, "inspect", "M", 0, 1,
-     "Prints what a model folder holds: architecture, tensors, tokenizer, pooling, length,\n"
-     "prompts, labels, the memory it needs, and what would be refused and why (exit code 1).\n",
+     "Prints what a model folder or a GGUF file holds: architecture, tensors, tokenizer, pooling,\n"
+     "length, prompts, labels, chat template, the memory it needs, and what would be refused and\n"
+     "why (exit code 1).\n",
      "  trine inspect sentence-transformers/all-MiniLM-L6-v2\n"},
     {CLI_PULL, "pull", "REPO[@REVISION]", 1, 1,
      "Brings a model from the Hugging Face hub into the model store and prints its folder. Only\n"
@@ -225,28 +227,28 @@ const struct cli_command_info cli_command_table[] = {
      "  trine pull sentence-transformers/all-MiniLM-L6-v2\n"},
     {CLI_GENERATE, "generate", "--model M [PROMPT|-]", 0, 1,
      "Prints what the model says behind PROMPT (or stdin: no PROMPT, or -), as it comes. The text\n"
-     "is taken as it is, without a chat template. Ctrl-C ends it.\n",
+     "is taken as it is, without a chat template; of stdin's, a last line end is left out. Ctrl-C\n"
+     "ends it. What it took is said on stderr.\n",
      "  trine generate --model HuggingFaceTB/SmolLM2-135M-Instruct 'The capital of France is'\n"
-     "  trine generate --model ./m.gguf -t 0 -n 64 --stop '\\n\\n' < prompt.txt\n"},
+     "  trine generate --model ./m.gguf -t 0 -n 64 --stop $'\\n\\n' < prompt.txt\n"},
     {CLI_CHAT, "chat", "--model M [--render FILE]", 0, 0,
-     "A conversation: a line in, an answer out, everything said before kept in mind. Ctrl-C ends "
-     "an\n"
-     "answer, and at an empty prompt the program; /reset forgets what was said, /exit ends. What "
-     "is\n"
-     "not a terminal is read line by line. --render prints the prompt that the model's chat "
-     "template\n"
-     "makes of a JSON file, {\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": "
-     "true} or\n"
-     "the list of messages alone.\n",
+     "A conversation: a line in, an answer out, everything said before kept in mind. Ctrl-C ends\n"
+     "an answer, and at an empty prompt the program; /reset forgets what was said, /exit ends.\n"
+     "What is not a terminal is read line by line. --render prints the prompt that the model's\n"
+     "chat template makes of a JSON file, {\"messages\": [...], \"tools\": [...],\n"
+     "\"add_generation_prompt\": true, \"chat_template_kwargs\": {...}}, all but the first as it\n"
+     "pleases, or the list of messages alone.\n",
      "  trine chat --model HuggingFaceTB/SmolLM2-135M-Instruct --system 'Answer briefly.'\n"
      "  trine chat --model ./qwen2.5 --render messages.json\n"},
     {CLI_BENCH, "bench", "[encode|generate|tokenize [FILE]] --model M", 0, 2,
      "Measures this machine's fp32 peak and the model's rate in one run: latency of one 25-token\n"
      "text, then texts of 32, 128 and 512 tokens, and a log-normal mix of lengths (median 40,\n"
      "sigma 0.8, at most 256; fixed seed). FLOP per token are L(24 D^2 + 4 S D). bench tokenize\n"
-     "takes the lines of FILE, or such a mix. bench generate times a prompt, then tokens of one "
-     "text\n"
-     "and of --streams texts at once, beside the probed read bandwidth.\n",
+     "takes the lines of FILE, or such a mix. bench generate times a prompt of --prompt-tokens, "
+     "-n\n"
+     "tokens behind it, and --streams texts of 64 + n tokens at once, each three times (the "
+     "median\n"
+     "is shown), beside the probed read bandwidth; tokens are computed one by one.\n",
      "  trine bench encode --model sentence-transformers/all-MiniLM-L6-v2 --json\n"
      "  trine bench generate --model ./m.gguf --streams 16\n"
      "  trine bench tokenize --model sentence-transformers/all-MiniLM-L6-v2\n"},

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
+#include "service/cli_parts.h"
 #include "service/lines.h"
 #include "service/sink.h"
 #include "service/store.h"
@@ -282,7 +283,7 @@ static enum err run_all(struct run *r, struct errmsg *msg) {
     char *path = NULL;
     enum err e = store_resolve(r->o->models[0].spec, &path, msg);
     if (!e)
-        e = tokenizer_load(path, 0, &r->tokenizer, msg);
+        e = cli_load_tokenizer(path, 0, &r->tokenizer, msg);
     mem_free(path);
     if (e)
         return e;
