@@ -198,7 +198,7 @@ static enum err open_output(struct run *r, struct errmsg *msg) {
 static enum err prepare(struct run *r, struct errmsg *msg) {
     enum err e = embed_input_open(&r->input, r->o, cli_interrupt_flag(), msg);
     if (!e)
-        e = cli_engine_open(r->o, &r->engine, msg);
+        e = cli_engine_open_for(TASK_EMBED, r->o, &r->engine, msg);
     if (e)
         return e;
     const struct model *m = r->engine.model;

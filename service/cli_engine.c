@@ -6,6 +6,11 @@
 #include "service/store.h"
 
 enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, struct errmsg *msg) {
+    return cli_engine_open_for(TASK_GENERATE, o, e, msg);
+}
+
+enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct cli_engine *e,
+                             struct errmsg *msg) {
     *e = (struct cli_engine){0};
     const struct cli_model *m = &o->models[0];
     char *path = NULL;
@@ -17,6 +22,8 @@ enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, stru
         .path = path,
         .name = m->name,
         .task = m->task,
+        .to_embed = task == TASK_EMBED,
+        .to_rerank = task == TASK_RERANK,
         .pool_mode = m->pool_mode,
         .max_length = m->max_length,
         .dtype = (enum model_dtype)o->dtype,

@@ -12,9 +12,12 @@ struct cli_engine {
     struct scheduler *scheduler;
 };
 
-// Loads o->models[0] and runs the warm-up. On failure there is nothing to close.
+// Loads o->models[0] and runs the warm-up. On failure there is nothing to close. task: what the
+// command does; a causal model without a task of its own does the same, else it keeps its own.
 enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e,
                          struct errmsg *msg) MUST_CHECK;
+enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct cli_engine *e,
+                             struct errmsg *msg) MUST_CHECK;
 void cli_engine_close(struct cli_engine *e);
 
 #endif

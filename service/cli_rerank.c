@@ -205,12 +205,12 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
         return e;
     r->in_open = true;
     r->in.stop = cli_interrupt_flag();
-    if ((e = cli_engine_open(r->o, &r->engine, msg)))
+    if ((e = cli_engine_open_for(TASK_RERANK, r->o, &r->engine, msg)))
         return e;
     const struct model *m = r->engine.model;
-    if (m->task == TASK_CLASSIFY)
-        return err_set(msg, ERR_UNSUPPORTED, "%s classifies into %zu labels: it cannot rerank",
-                       m->name, m->dim);
+    if (m->task != TASK_EMBED && m->task != TASK_RERANK)
+        return err_set(msg, ERR_UNSUPPORTED, "%s is a %s model: it cannot rerank", m->name,
+                       task_name(m->task));
     r->by_cosine = m->task == TASK_EMBED;
     r->encode = (struct encode_options){
         .add_special_tokens = true,
@@ -224,7 +224,7 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
     }
     if (r->o->raw_scores)
         r->activation = SCORE_RAW;
-    if (r->o->native)
+    if (r->o->native && m->encoder) // a causal model's is the sigmoid
         e = read_native_activation(r, msg);
     return e ? e : tokenize_query(r, msg);
 }
@@ -253,7 +253,9 @@ static enum err print_results(struct run *r, struct errmsg *msg) {
         buf_puts(b, "{\"model\":");
         json_quote(b, r->engine.model->name, strlen(r->engine.model->name));
         buf_printf(b, ",\"method\":\"%s\",\"results\":[",
-                   r->by_cosine ? "embedding" : "cross-encoder");
+                   r->by_cosine               ? "embedding"
+                   : r->engine.model->encoder ? "cross-encoder"
+                                              : "yes-no");
     }
     for (size_t i = 0; i < n && !e; i++) {
         struct text text = document(r, r->results[i].index);

@@ -24,12 +24,13 @@ enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
 
 struct model_options {
-    const char *path;  // a model folder or a .gguf file
-    const char *name;  // served name; NULL: the folder's name
-    const char *alias; // a second name, or NULL
-    int task;          // -1: the model's own; else an enum task it must be able to do
-    int pool_mode;     // -1: the folder's; else an enum pool_mode
-    size_t max_length; // 0: the folder's; it can only lower it
+    const char *path;         // a model folder or a .gguf file
+    const char *name;         // served name; NULL: the folder's name
+    const char *alias;        // a second name, or NULL
+    int task;                 // -1: the model's own; else an enum task it must be able to do
+    bool to_embed, to_rerank; // what a model that would generate by itself does instead
+    int pool_mode;            // -1: the folder's; else an enum pool_mode
+    size_t max_length;        // 0: the folder's; it can only lower it
     enum model_dtype dtype;
     const char *chat_template; // a file, "chatml", or NULL: the model's own
 };

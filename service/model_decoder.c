@@ -27,7 +27,9 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
     enum err e = pooler_is_declared(m->path, &pools, msg);
     if (e)
         return e;
-    enum task own = generates && !pools ? TASK_GENERATE : TASK_EMBED;
+    enum task own = TASK_EMBED;
+    if (generates && !pools)
+        own = o->to_rerank ? TASK_RERANK : o->to_embed ? TASK_EMBED : TASK_GENERATE;
     m->task = o->task >= 0 ? (enum task)o->task : own;
     bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
     if (can)
