@@ -7,14 +7,13 @@
 
 #include <string.h>
 
-#define NO_RANK UINT32_MAX
 #define NONE UINT32_MAX
 #define SHORT_WORD 24          // symbols up to which the plain loop is faster than the heap
 #define SYMBOLS_KEPT (1 << 14) // a longer word's memory is given back
 
 enum err bpe_work_init(struct bpe_work *w) {
     *w = (struct bpe_work){0};
-    w->cache = mem_alloc_aligned(BPE_CACHE_SLOTS, sizeof *w->cache);
+    w->cache = mem_alloc_aligned((size_t)BPE_CACHE_LINES * BPE_CACHE_WAYS, sizeof *w->cache);
     return w->cache ? ERR_OK : ERR_NOMEM;
 }
 
@@ -39,37 +38,26 @@ static enum err push(struct bpe_work *w, int32_t id, size_t begin, size_t end) {
     return ERR_OK;
 }
 
-// Symbols i and i + 1 of a short word, as they would merge.
-struct short_pair {
-    uint32_t rank;
-    int32_t id;
-};
-
-static inline struct short_pair pair_of(const struct bpe *m, int32_t left, int32_t right) {
-    const struct bpe_merge *s = bpe_merge_of(m, left, right);
-    return s ? (struct short_pair){s->rank, s->id} : (struct short_pair){NO_RANK, -1};
-}
-
 // At most SHORT_WORD bytes, each of which has its piece.
 static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char *word,
                              size_t len) {
     int32_t id[SHORT_WORD];
-    struct short_pair pair[SHORT_WORD];
+    struct bpe_pair pair[SHORT_WORD];
     uint8_t end[SHORT_WORD];
-    const struct short_pair none = {NO_RANK, -1};
+    const struct bpe_pair none = {BPE_NO_RANK, -1};
     size_t n = len;
     for (size_t i = 0; i < n; i++) {
         id[i] = m->byte_id[(unsigned char)word[i]];
         end[i] = (uint8_t)(i + 1);
     }
     for (size_t i = 0; i + 1 < n; i++)
-        pair[i] = pair_of(m, id[i], id[i + 1]);
+        pair[i] = bpe_pair_of_bytes(m, word[i], word[i + 1]);
     pair[n - 1] = none;
     while (n > 1) {
         size_t at = 0;
         for (size_t i = 1; i + 1 < n; i++)
             at = pair[i].rank < pair[at].rank ? i : at;
-        if (pair[at].rank == NO_RANK)
+        if (pair[at].rank == BPE_NO_RANK)
             break;
         id[at] = pair[at].id;
         end[at] = end[at + 1];
@@ -80,8 +68,8 @@ static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char
             pair[i] = pair[i + 1];
         }
         if (at > 0)
-            pair[at - 1] = pair_of(m, id[at - 1], id[at]);
-        pair[at] = at + 1 < n ? pair_of(m, id[at], id[at + 1]) : none;
+            pair[at - 1] = bpe_pair_of(m, id[at - 1], id[at]);
+        pair[at] = at + 1 < n ? bpe_pair_of(m, id[at], id[at + 1]) : none;
     }
     enum err e = ERR_OK;
     for (size_t i = 0, begin = 0; i < n && !e; begin = end[i++])
@@ -119,29 +107,34 @@ static uint64_t heap_pop(struct bpe_work *w) {
     return top;
 }
 
-// Looks up what the symbol at `at` and its next become, and puts that on the heap.
-static enum err offer(const struct bpe *m, struct bpe_work *w, uint32_t at) {
-    struct bpe_symbol *s = &w->symbols[at];
-    s->rank = NO_RANK;
-    if (s->next == NONE)
-        return ERR_OK;
-    const struct bpe_merge *merge = bpe_merge_of(m, s->id, w->symbols[s->next].id);
-    if (!merge)
-        return ERR_OK;
-    s->rank = merge->rank;
-    s->merged = merge->id;
-    return heap_push(w, merge->rank, at);
+// What the symbol at `at` and its next become goes on the heap.
+static enum err offer(struct bpe_work *w, uint32_t at, struct bpe_pair pair) {
+    w->symbols[at].rank = pair.rank;
+    w->symbols[at].merged = pair.id;
+    return pair.rank == BPE_NO_RANK ? ERR_OK : heap_push(w, pair.rank, at);
 }
 
-static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n) {
+static enum err offer_again(const struct bpe *m, struct bpe_work *w, uint32_t at) {
+    const struct bpe_symbol *s = &w->symbols[at];
+    const struct bpe_pair none = {BPE_NO_RANK, -1};
+    return offer(w, at, s->next == NONE ? none : bpe_pair_of(m, s->id, w->symbols[s->next].id));
+}
+
+// `bytes`: the n symbols are the bytes of the word, one each; NULL: they are not.
+static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n, const char *bytes) {
+    const struct bpe_pair none = {BPE_NO_RANK, -1};
     enum err e = ERR_OK;
     w->heap_len = 0;
     for (size_t i = 0; i < n; i++) {
         w->symbols[i].prev = i ? (uint32_t)(i - 1) : NONE;
         w->symbols[i].next = i + 1 < n ? (uint32_t)(i + 1) : NONE;
     }
-    for (size_t i = 0; i < n && !e; i++)
-        e = offer(m, w, (uint32_t)i);
+    for (size_t i = 0; i < n && !e; i++) {
+        bool last = i + 1 == n;
+        e = bytes
+                ? offer(w, (uint32_t)i, last ? none : bpe_pair_of_bytes(m, bytes[i], bytes[i + 1]))
+                : offer_again(m, w, (uint32_t)i);
+    }
     while (w->heap_len && !e) {
         uint64_t key = heap_pop(w);
         uint32_t at = (uint32_t)key;
@@ -155,9 +148,9 @@ static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n) {
         gone->id = -1;
         if (s->next != NONE)
             w->symbols[s->next].prev = at;
-        e = offer(m, w, at);
+        e = offer_again(m, w, at);
         if (!e && s->prev != NONE)
-            e = offer(m, w, s->prev);
+            e = offer_again(m, w, s->prev);
     }
     return e;
 }
@@ -226,7 +219,7 @@ static enum err encode_long(const struct bpe *m, struct bpe_work *w, const char 
     else
         for (size_t i = 0; i < len; i++)
             w->symbols[i] = (struct bpe_symbol){.id = m->byte_id[(unsigned char)word[i]], .len = 1};
-    enum err e = merge_all(m, w, n);
+    enum err e = merge_all(m, w, n, unknown ? NULL : word);
     if (!e)
         e = collect(w, word, n, unknown);
     if (w->symbol_cap > SYMBOLS_KEPT) {
@@ -259,69 +252,35 @@ static enum err encode_new(const struct bpe *m, struct bpe_work *w, const char *
     int32_t whole = m->ignore_merges ? whole_word(m, word, len) : -1;
     if (whole >= 0)
         return push(w, whole, 0, len);
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len && !m->every_byte; i++)
         unknown |= m->byte_id[(unsigned char)word[i]] < 0;
     if (len <= SHORT_WORD && !unknown)
         return encode_short(m, w, word, len);
     return encode_long(m, w, word, len, unknown);
 }
 
-// Bytes [0, n), 1 <= n <= 8, with zeros above.
-static inline uint64_t load(const char *s, size_t n) {
-    uint64_t x = 0;
-    uint32_t low, high;
-    uint16_t first, last;
-    if (n == 8) {
-        memcpy(&x, s, 8);
-    } else if (n >= 4) {
-        memcpy(&low, s, 4);
-        memcpy(&high, s + n - 4, 4);
-        x = low | (uint64_t)high << 8 * (n - 4);
-    } else if (n >= 2) {
-        memcpy(&first, s, 2);
-        memcpy(&last, s + n - 2, 2);
-        x = first | (uint64_t)last << 8 * (n - 2);
-    } else {
-        x = (unsigned char)*s;
-    }
-    return x;
-}
-
-static void remember(struct bpe_cached *slot, const uint64_t key[3], size_t len,
-                     const struct bpe_work *w) {
-    slot->len = 0;
-    for (size_t i = 0; i < w->count; i++) {
+static void remember(const struct bpe_work *w, const struct bpe_word *word) {
+    for (size_t i = 0; i < w->count; i++)
         if (w->pieces[i].begin != (i ? w->pieces[i - 1].end : 0))
             return;
-        slot->id[i] = w->pieces[i].id;
-        slot->end[i] = (uint8_t)w->pieces[i].end;
+    struct bpe_cached *c = bpe_cache_put(word);
+    c->count = (uint8_t)w->count;
+    for (size_t i = 0; i < w->count; i++) {
+        c->id[i] = w->pieces[i].id;
+        c->end[i] = (uint8_t)w->pieces[i].end;
     }
-    memcpy(slot->key, key, sizeof slot->key);
-    slot->len = (uint8_t)len;
-    slot->count = (uint8_t)w->count;
 }
 
-enum err bpe_encode(const struct bpe *m, struct bpe_work *w, const char *word, size_t len) {
-    if (len > BPE_CACHE_KEY)
-        return encode_new(m, w, word, len);
-    uint64_t key[3] = {load(word, len < 8 ? len : 8), 0, 0};
-    if (len > 8)
-        key[1] = load(word + 8, len < 16 ? len - 8 : 8);
-    if (len > 16)
-        key[2] = load(word + 16, len - 16);
-    uint64_t h = (key[0] ^ len) * 0x9E3779B97F4A7C15u;
-    h = (h ^ h >> 32 ^ key[1]) * 0xC2B2AE3D27D4EB4Fu;
-    h = (h ^ h >> 32 ^ key[2]) * 0x165667B19E3779F9u;
-    struct bpe_cached *slot = &w->cache[(h >> 32) % BPE_CACHE_SLOTS];
-    if (slot->len == len && slot->key[0] == key[0] && slot->key[1] == key[1] &&
-        slot->key[2] == key[2] && w->cap >= BPE_CACHE_PIECES) {
-        w->count = slot->count;
-        for (size_t i = 0, begin = 0; i < slot->count; begin = slot->end[i++])
-            w->pieces[i] = (struct bpe_piece){slot->id[i], (uint32_t)begin, slot->end[i]};
+enum err bpe_encode(const struct bpe *m, struct bpe_work *w, const struct bpe_word *word) {
+    const struct bpe_cached *c = bpe_cache_find(word);
+    if (c && w->cap >= BPE_CACHE_PIECES) {
+        w->count = c->count;
+        for (size_t i = 0, begin = 0; i < c->count; begin = c->end[i++])
+            w->pieces[i] = (struct bpe_piece){c->id[i], (uint32_t)begin, c->end[i]};
         return ERR_OK;
     }
-    enum err e = encode_new(m, w, word, len);
-    if (!e && w->count <= BPE_CACHE_PIECES)
-        remember(slot, key, len, w);
+    enum err e = encode_new(m, w, word->s, word->len);
+    if (!e && word->line && w->count <= BPE_CACHE_PIECES)
+        remember(w, word);
     return e;
 }

@@ -9,6 +9,7 @@
 #define TRINE_TOKENIZER_BPE_H
 
 #include "base/json.h"
+#include "tokenizer/bpe_cache.h"
 #include "tokenizer/vocab.h"
 
 struct bpe_merge {
@@ -17,15 +18,24 @@ struct bpe_merge {
     int32_t id; // what the two become
 };
 
+#define BPE_NO_RANK UINT32_MAX
+
+// What two symbols become.
+struct bpe_pair {
+    uint32_t rank; // BPE_NO_RANK: they do not merge
+    int32_t id;
+};
+
 struct bpe {
     struct vocab vocab;       // spelled in the byte-level alphabet
     int32_t byte_id[256];     // -1: the vocabulary lacks it; such a byte is unk, or is dropped
+    bool every_byte;          // none is -1
+    struct bpe_pair *bytes;   // [256][256] of two bytes: most of what a new word asks for
     struct bpe_merge *merges; // [mask + 1] open addressing, at most half full
     size_t mask, merge_count;
-    uint64_t
-        *filter;   // bits: one that is not set says without a look at `merges` that there is none
-    int32_t unk;   // -1: none
-    bool fuse_unk; // unknown bytes in a row are one token
+    uint64_t *filter;   // bits: where one is not set, `merges` need not be asked
+    int32_t unk;        // -1: none
+    bool fuse_unk;      // unknown bytes in a row are one token
     bool ignore_merges; // a word that is a piece is taken whole
 };
 
@@ -36,17 +46,6 @@ struct bpe_piece {
 
 #define BPE_WHOLE_MAX 512                 // bytes of the longest piece where merges are ignored
 #define BPE_FILTER_BITS ((size_t)1 << 21) // a quarter of a megabyte, to stay in a core's cache
-#define BPE_CACHE_SLOTS 32768
-#define BPE_CACHE_KEY 24
-#define BPE_CACHE_PIECES 7
-
-// One cache line: a word of at most 24 bytes and at most 7 pieces, which follow each other.
-struct bpe_cached {
-    uint64_t key[BPE_CACHE_KEY / 8]; // zeros behind the word
-    uint8_t len, count;              // len 0: empty
-    uint8_t end[BPE_CACHE_PIECES];
-    int32_t id[BPE_CACHE_PIECES];
-};
 
 struct bpe_symbol {
     int32_t id; // -1: gone into the one before it
@@ -56,7 +55,7 @@ struct bpe_symbol {
 };
 
 struct bpe_work {
-    struct bpe_cached *cache; // [BPE_CACHE_SLOTS]
+    struct bpe_cached *cache; // [BPE_CACHE_LINES][BPE_CACHE_WAYS]
     struct bpe_symbol *symbols;
     size_t symbol_cap;
     uint64_t *heap; // rank, position
@@ -73,8 +72,9 @@ void bpe_free(struct bpe *m);
 enum err bpe_work_init(struct bpe_work *w) MUST_CHECK;
 void bpe_work_free(struct bpe_work *w);
 
-// The pieces of word[0..len), 1 <= len < 4 GiB, into w->pieces[0..count). ERR_NOMEM.
-enum err bpe_encode(const struct bpe *m, struct bpe_work *w, const char *word,
-                    size_t len) MUST_CHECK;
+// The pieces of a word of less than 4 GiB, made by bpe_word_of with w->cache, into
+// w->pieces[0..count). ERR_NOMEM.
+enum err bpe_encode(const struct bpe *m, struct bpe_work *w,
+                    const struct bpe_word *word) MUST_CHECK;
 
 #endif

@@ -11,6 +11,7 @@ void bpe_free(struct bpe *m) {
     vocab_free(&m->vocab);
     mem_free(m->merges);
     mem_free(m->filter);
+    mem_free(m->bytes);
     *m = (struct bpe){0};
 }
 
@@ -18,9 +19,10 @@ static enum err merge_slots(struct bpe *m, size_t count, struct errmsg *msg) {
     size_t slots = 64;
     while (slots < 2 * count)
         slots *= 2;
-    m->merges = mem_alloc(slots, sizeof *m->merges);
+    m->merges = mem_alloc_aligned(slots, sizeof *m->merges);
     m->filter = mem_calloc(BPE_FILTER_BITS / 64, sizeof *m->filter);
-    if (!m->merges || !m->filter || count > UINT32_MAX / 2)
+    m->bytes = mem_alloc((size_t)256 * 256, sizeof *m->bytes);
+    if (!m->merges || !m->filter || !m->bytes || count > UINT32_MAX / 2)
         return err_set(msg, ERR_NOMEM, "no memory for %zu merges", count);
     m->mask = slots - 1;
     for (size_t i = 0; i < slots; i++)
@@ -37,6 +39,11 @@ static void put_merge(struct bpe *m, int32_t left, int32_t right, uint32_t rank,
         i = (i + 1) & m->mask;
     m->merge_count += m->merges[i].left < 0;
     m->merges[i] = (struct bpe_merge){left, right, rank, id};
+}
+
+static void fill_bytes(struct bpe *m) {
+    for (size_t i = 0; i < (size_t)256 * 256; i++)
+        m->bytes[i] = bpe_pair_of(m, m->byte_id[i >> 8], m->byte_id[i & 0xFF]);
 }
 
 struct half {
@@ -98,6 +105,8 @@ static enum err read_merges(const cJSON *json, struct bpe *m, struct errmsg *msg
             return e;
         e = read_merge(m, rank++, item, msg);
     }
+    if (!e)
+        fill_bytes(m);
     return e;
 }
 
@@ -134,6 +143,7 @@ static enum err find_bytes(struct bpe *m, const char *unk, bool byte_fallback, s
         m->byte_id[byte] = vocab_id(&m->vocab, spelled, len);
         missing += m->byte_id[byte] < 0;
     }
+    m->every_byte = missing == 0;
     m->unk = unk ? vocab_id(&m->vocab, unk, strlen(unk)) : -1;
     if (missing && unk && m->unk < 0)
         return err_set(msg, ERR_INVALID, "unk_token '%s' is not in the vocabulary", unk);

@@ -14,20 +14,24 @@ static inline size_t bpe_filter_bit(uint64_t hash) {
     return (size_t)(hash >> 43) % BPE_FILTER_BITS;
 }
 
-// NULL: the two do not merge. An empty slot ends a probe, and the table is at most half full.
-static inline const struct bpe_merge *bpe_merge_of(const struct bpe *m, int32_t left,
-                                                   int32_t right) {
+// An empty slot ends a probe, and the table is at most half full.
+static inline struct bpe_pair bpe_pair_of(const struct bpe *m, int32_t left, int32_t right) {
     uint64_t hash = bpe_pair_hash(left, right);
     size_t bit = bpe_filter_bit(hash);
+    const struct bpe_pair none = {BPE_NO_RANK, -1};
     if (!(m->filter[bit / 64] >> bit % 64 & 1))
-        return NULL;
+        return none;
     for (size_t i = (size_t)(hash >> 20) & m->mask;; i = (i + 1) & m->mask) {
         const struct bpe_merge *s = &m->merges[i];
         if (s->left == left && s->right == right)
-            return s;
+            return (struct bpe_pair){s->rank, s->id};
         if (s->left < 0)
-            return NULL;
+            return none;
     }
+}
+
+static inline struct bpe_pair bpe_pair_of_bytes(const struct bpe *m, char left, char right) {
+    return m->bytes[(size_t)(unsigned char)left << 8 | (unsigned char)right];
 }
 
 #endif

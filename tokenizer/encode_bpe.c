@@ -26,11 +26,21 @@ static inline struct token_span span_of(const struct source *s, size_t begin, si
     return (struct token_span){(uint32_t)begin, (uint32_t)end};
 }
 
-static enum err take_word(void *context, size_t begin, size_t end) {
-    const struct source *s = context;
+#define AHEAD 8 // a word's place in the cache is on its way for so many words
+
+struct words {
+    const struct source *source;
+    struct bpe_word ahead[AHEAD];
+    size_t taken, done;
+};
+
+static enum err push_word(struct words *words) {
+    const struct source *s = words->source;
     struct encode_job *j = s->job;
     struct bpe_work *w = &j->s->bpe;
-    enum err e = bpe_encode(&j->t->bpe, w, s->text + begin, end - begin);
+    const struct bpe_word *word = &words->ahead[words->done++ % AHEAD];
+    size_t begin = (size_t)(word->s - s->text);
+    enum err e = bpe_encode(&j->t->bpe, w, word);
     for (size_t i = 0; i < w->count && !e; i++) {
         const struct bpe_piece *p = &w->pieces[i];
         struct token_span span = span_of(s, begin + p->begin, begin + p->end);
@@ -41,6 +51,24 @@ static enum err take_word(void *context, size_t begin, size_t end) {
             e = encode_push(j->out, p->id, span);
         }
     }
+    return e;
+}
+
+static enum err take_word(void *context, size_t begin, size_t end) {
+    struct words *words = context;
+    const struct source *s = words->source;
+    enum err e = words->taken - words->done == AHEAD ? push_word(words) : ERR_OK;
+    words->ahead[words->taken++ % AHEAD] =
+        bpe_word_of(s->job->s->bpe.cache, s->text + begin, end - begin);
+    return e;
+}
+
+static enum err walk_words(const struct source *s, size_t begin, size_t end) {
+    struct words words = {.source = s};
+    enum err e =
+        pretokenizer_walk(&s->job->t->pretokenizer, s->text, begin, end, take_word, &words);
+    while (words.done < words.taken && !e)
+        e = push_word(&words);
     return e;
 }
 
@@ -62,14 +90,14 @@ static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
     n->align[0] = n->align[1];
     n->len = end - begin + 1;
     struct source prefixed = {s->job, n->text, n->len, n->align};
-    return pretokenizer_walk(&s->job->t->pretokenizer, n->text, 0, n->len, take_word, &prefixed);
+    return walk_words(&prefixed, 0, n->len);
 }
 
 static enum err walk(struct source *s, size_t begin, size_t end) {
     const struct pretokenizer *p = &s->job->t->pretokenizer;
     if (p->add_prefix_space && s->text[begin] != ' ')
         return walk_prefixed(s, begin, end);
-    return pretokenizer_walk(p, s->text, begin, end, take_word, s);
+    return walk_words(s, begin, end);
 }
 
 // The added tokens that are looked for in normal text, and what is between them.

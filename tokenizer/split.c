@@ -88,6 +88,20 @@ static inline size_t run_of(const char *text, size_t at, size_t end, unsigned wi
     return at;
 }
 
+// Where the ASCII letters from `at` on end, eight bytes at a time; it may stop early near the end.
+static inline size_t ascii_letters(const char *text, size_t at, size_t end) {
+    const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+    for (uint64_t eight; end - at >= 8; at += 8) {
+        memcpy(&eight, text + at, 8);
+        uint64_t low = (eight | ones * 0x20) & ~high;
+        uint64_t letter = (low + ones * (0x80 - 'a')) & ~(low + ones * (0x7F - 'z')) & ~eight;
+        uint64_t other = ~letter & high;
+        if (other)
+            return at + (size_t)__builtin_ctzll(other) / 8;
+    }
+    return at;
+}
+
 static inline size_t run_without(const char *text, size_t at, size_t end, unsigned without) {
     for (size_t next; at < end; at = next)
         if (split_class_at(text, at, end, &next) & without)
@@ -128,7 +142,7 @@ static size_t next_gpt2(const char *text, size_t at, size_t end) {
         next = after;
     }
     if (c & SPLIT_LETTER)
-        return run_of(text, next, end, SPLIT_LETTER);
+        return run_of(text, ascii_letters(text, next, end), end, SPLIT_LETTER);
     if (c & SPLIT_NUMBER)
         return run_of(text, next, end, SPLIT_NUMBER);
     if (c & SPLIT_SPACE)
@@ -159,7 +173,7 @@ static inline size_t word_by_case(const char *text, size_t at, size_t end, bool 
 static inline size_t word_of(const struct rules *r, const char *text, size_t at, size_t end,
                              bool lower) {
     return r->by_case ? word_by_case(text, at, end, r->folded, lower)
-                      : run_of(text, at, end, r->letters);
+                      : run_of(text, ascii_letters(text, at, end), end, r->letters);
 }
 
 static inline size_t next_modern(const struct rules *r, const char *text, size_t at, size_t end) {
@@ -167,7 +181,7 @@ static inline size_t next_modern(const struct rules *r, const char *text, size_t
     size_t next, after;
     unsigned c = split_class_at(text, at, end, &next);
     if (!r->by_case && c & r->letters)
-        return run_of(text, next, end, r->letters);
+        return run_of(text, ascii_letters(text, next, end), end, r->letters);
     if (r->folded && !r->by_case && text[at] == '\'') {
         size_t n = contraction(text, at, end, true);
         if (n)
