@@ -17,8 +17,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (e ? g != NULL || !msg.text[0] : g == NULL)
         abort();
     if (!e) {
-        struct buf taken = grammar_walk(g, data, size);
-        buf_free(&taken);
+        for (int led = 0; led < 2; led++) {
+            struct buf taken = grammar_walk(g, data, size, led);
+            buf_free(&taken);
+        }
     }
     grammar_free(g);
     return 0;

@@ -1,5 +1,6 @@
-// A text under a grammar, for fuzz targets: its tokens are chosen by the input's bytes, and at each
-// step the mask and the machine must agree on every token.
+// A text under a grammar, for fuzz targets: its tokens are chosen by the input's bytes, and the
+// mask and the machine must agree on every token; or it is led to its end, where no mask may be
+// empty and no token of one refused.
 #ifndef TRINE_TESTS_FUZZ_GRAMMAR_WALK_H
 #define TRINE_TESTS_FUZZ_GRAMMAR_WALK_H
 
@@ -55,7 +56,7 @@ static inline void grammar_walk_agree(const struct grammar *g, const struct gram
 
 // The text, if it ended (else no data). Every eighth step compares the mask with each token tried.
 static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *choices,
-                                      size_t n_choices) {
+                                      size_t n_choices, bool led) {
     static struct grammar_vocab *v;
     static size_t n;
     if (!v)
@@ -65,7 +66,7 @@ static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *ch
     uint32_t mask[(WALK_BYTES + 32) / 32 + 1];
     int32_t taken[WALK_STEPS];
     bool ended = false;
-    if (grammar_state_new(g, v, &s, NULL))
+    if (grammar_state_new(g, v, &s, NULL) || (led && grammar_state_limit(s, WALK_STEPS, NULL)))
         exit(1);
     for (size_t i = 0; i < WALK_STEPS && !ended; i++) {
         bool constrained = false;
@@ -73,7 +74,7 @@ static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *ch
             abort(); // every byte is a token: something must be able to follow
         if (!constrained)
             memset(mask, 0xFF, sizeof mask);
-        else if (n_choices < 400 && i % 8 == 5)
+        else if (!led && n_choices < 400 && i % 8 == 5)
             grammar_walk_agree(g, v, taken, i, mask, n);
         size_t skip = n_choices ? choices[(i * 7 + 3) % n_choices] : i, id = n;
         for (size_t round = 0; id == n && round < 2; round++)

@@ -18,22 +18,26 @@ static const char *const kit_longer[KIT_LONGER] = {
     "name",        "\x9F\x98", "},{",      "[1, 2",      "\"\"",
     "\n\n"};
 
-// Every byte, longer tokens, an end token and a control token.
-static inline struct grammar_vocab *kit_vocab(void) {
-    static struct grammar_vocab *v;
+// Every byte, longer tokens, an end token and a control token: [KIT_TOKENS].
+static inline const struct grammar_token *kit_tokens(void) {
+    static struct grammar_token tokens[KIT_TOKENS];
     static char bytes[256];
-    struct grammar_token tokens[KIT_TOKENS] = {{0}};
-    if (v)
-        return v;
     for (int i = 0; i < 256; i++) {
         bytes[i] = (char)i;
         tokens[i] = (struct grammar_token){&bytes[i], 1};
     }
     for (int i = 0; i < KIT_LONGER; i++)
         tokens[256 + i] = (struct grammar_token){kit_longer[i], strlen(kit_longer[i])};
+    return tokens;
+}
+
+static inline struct grammar_vocab *kit_vocab(void) {
+    static struct grammar_vocab *v;
+    if (v)
+        return v;
     int32_t end = KIT_END;
     struct errmsg msg = {0};
-    CHECK_OK(grammar_vocab_new(tokens, KIT_TOKENS, &end, 1, &v, &msg), msg);
+    CHECK_OK(grammar_vocab_new(kit_tokens(), KIT_TOKENS, &end, 1, &v, &msg), msg);
     CHECK_INT(grammar_mask_words(v), KIT_WORDS);
     return v;
 }
