@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "service/metrics.h"
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +17,13 @@ enum { MOST_CHOICES = 128, MOST_TOKENS = 1 << 30, MOST_BIASES = 4096, MOST_NAME 
 
 // Accepted because clients send them; nothing here depends on them.
 static const char *const without_effect[] = {
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "parallel_tool_calls", // without effect where there are no tools: chat knows it itself
 };
 
 static const char *const common[] = {
@@ -67,11 +74,12 @@ static enum err check_names(const struct api_generate *g, const char *const *kno
     const struct api_request *q = g->q;
     size_t ignored = 0;
     for (const cJSON *item = q->body->child; item; item = item->next) {
-        if (among(item->string, without_effect, sizeof without_effect / sizeof *without_effect))
-            ignored++;
-        else if (!cJSON_IsNull(item) && !among(item->string, known, n) &&
-                 !among(item->string, common, sizeof common / sizeof *common))
+        if (cJSON_IsNull(item) || among(item->string, known, n) ||
+            among(item->string, common, sizeof common / sizeof *common))
+            continue;
+        if (!among(item->string, without_effect, sizeof without_effect / sizeof *without_effect))
             return refuse(item->string, err);
+        ignored++;
     }
     if (ignored)
         metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), ignored);
@@ -130,14 +138,18 @@ static enum err read_seed(struct api_generate *g, struct api_error *err) {
     g->sampling.seed = g->nonce;
     if (!seed || seed->kind == JSON_NULL)
         return ERR_OK;
-    size_t digits = 0;
-    if (seed->kind == JSON_NUMBER)
-        digits = strspn(seed->text + (*seed->text == '-'), "0123456789") + (*seed->text == '-');
-    if (seed->kind != JSON_NUMBER || digits != seed->len || digits > 19 + (*seed->text == '-'))
+    bool number = seed->kind == JSON_NUMBER, negative = number && *seed->text == '-';
+    size_t digits = number ? strspn(seed->text + negative, "0123456789") + negative : 0;
+    errno = 0;
+    uint64_t value = 0;
+    if (negative)
+        value = (uint64_t)strtoll(seed->text, NULL, 10);
+    else if (number)
+        value = strtoull(seed->text, NULL, 10);
+    if (!number || digits != seed->len || errno)
         return api_fail(err, ERR_INVALID, "invalid_value", "seed",
                         "'seed' must be an integer of 64 bits");
-    g->sampling.seed = *seed->text == '-' ? (uint64_t)strtoll(seed->text, NULL, 10)
-                                          : strtoull(seed->text, NULL, 10);
+    g->sampling.seed = value;
     return ERR_OK;
 }
 

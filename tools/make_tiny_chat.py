@@ -120,7 +120,7 @@ def train(tokenizer):
         schedule.step()
     print(f"loss {loss.item():.4f}, {model.num_parameters()} parameters, {len(tokenizer)} tokens, "
           f"longest {longest}")
-    return model.to(torch.bfloat16).float().eval()
+    return model.to(torch.bfloat16)
 
 
 def golden(model, tokenizer):
@@ -153,13 +153,15 @@ def golden(model, tokenizer):
 def main():
     tokenizer = make_tokenizer()
     model = train(tokenizer)
-    cases = golden(model, tokenizer)
     os.makedirs(OUT, exist_ok=True)
     tokenizer.save_pretrained(OUT)
     model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids(s)
                                             for s in ("<|im_end|>", "<|endoftext|>")]
     model.generation_config.do_sample = True
-    model.to(torch.bfloat16).save_pretrained(OUT)
+    model.save_pretrained(OUT)
+    # from the files, as everyone else reads them: what is rounded to bf16 above besides the weights
+    # (rope's frequencies) is in no file
+    cases = golden(Qwen2ForCausalLM.from_pretrained(OUT, dtype=torch.float32).eval(), tokenizer)
     with open(os.path.join(OUT, "golden.json"), "w", encoding="utf-8") as f:
         json.dump({"cases": cases, "tools": TOOLS}, f, ensure_ascii=True, indent=0)
 

@@ -12,11 +12,9 @@ exit code tells the truth.
 
 import base64
 import hashlib
-import http.client
 import json
 import math
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -24,123 +22,20 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DATA = "tests/golden/data/"
+sys.dont_write_bytecode = True
+import served  # noqa: E402
+from served import DATA, JSON, ROOT, Server, Started, check, skip  # noqa: E402
+
 EMBED, PROMPTED, RERANK, CLASSIFY = "emb", "prm", "rr", "cls"
 FOLDERS = {EMBED: "bert-mean-st6", PROMPTED: "distilbert-prompt-st6",
            RERANK: "bert-cross-encoder", CLASSIFY: "bert-classifier"}
-JSON = {"Content-Type": "application/json"}
 TIMES = ["x-compute-type", "x-compute-tokens", "x-total-time", "x-tokenization-time",
          "x-queue-time", "x-inference-time", "x-request-id"]
-
-passed = failed = skipped = 0
-slow = 1.0  # a sanitized program's allowance, set from its name
-
-
-def check(ok, what, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        line = [f.lineno for f in traceback.extract_stack() if f.name.startswith("test_")]
-        print(f"test_api.py:{line[-1] if line else 0}: FAILED: {what} {detail}",
-              file=sys.stderr, flush=True)
-    return ok
-
-
-def skip(why):
-    global skipped
-    skipped += 1
-    print(f"skipped: {why}", file=sys.stderr, flush=True)
-
 
 def golden(model):
     with open(os.path.join(ROOT, DATA, FOLDERS[model], "golden.json"), encoding="utf-8") as f:
         return json.load(f)
-
-
-class Answer:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-        self.json = None
-        if (headers.get("Content-Type") or "").startswith("application/json"):
-            try:
-                self.json = json.loads(body, parse_constant=lambda word: 1 / 0)  # no NaN, no Inf
-            except (ValueError, ZeroDivisionError):
-                pass
-
-    def __repr__(self):
-        return f"{self.status} {self.body[:300]!r}"
-
-    @property
-    def code(self):
-        return ((self.json or {}).get("error") or {}).get("code")
-
-    @property
-    def param(self):
-        return ((self.json or {}).get("error") or {}).get("param")
-
-
-class Server:
-    def __init__(self, host, port):
-        self.host, self.port, self.key = host, port, None
-
-    def ask(self, method, path, body=None, headers=None):
-        c = http.client.HTTPConnection(self.host, self.port, timeout=120)
-        try:
-            if isinstance(body, str):
-                body = body.encode()
-            elif body is not None and not isinstance(body, bytes):
-                body = json.dumps(body).encode()
-            headers = dict(JSON if body is not None else {}, **(headers or {}))
-            if self.key:
-                headers.setdefault("Authorization", "Bearer " + self.key)
-            c.request(method, path, body, headers)
-            r = c.getresponse()
-            return Answer(r.status, r.headers, r.read())
-        finally:
-            c.close()
-
-    def post(self, path, body, headers=None):
-        return self.ask("POST", path, body, headers)
-
-    def get(self, path, headers=None):
-        return self.ask("GET", path, None, headers)
-
-    def metric(self, name):
-        for line in self.get("/metrics").body.decode().splitlines():
-            if line.startswith("trine_" + name + " "):
-                return float(line.split()[-1])
-        return 0.0
-
-
-class Started(Server):
-    def __init__(self, program, models, *options):
-        args = [program, "serve", "--port", "0", "--log-level", "warn", *options]
-        for name in models:
-            args += ["--model", f"{name}={DATA}{FOLDERS[name]}"]
-        self.process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line.startswith("listening on http://"):
-            self.process.kill()
-            raise RuntimeError(f"the server does not start: {line!r}")
-        super().__init__("127.0.0.1", int(line.rsplit(":", 1)[1]))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            check(self.process.wait(timeout=60) == 0, "the server ends with 0",
-                  self.process.returncode)
-        except subprocess.TimeoutExpired:
-            check(False, "the server ends when told")
-            self.process.kill()
-            self.process.wait()
 
 
 def floats(text):
@@ -614,7 +509,7 @@ def test_long_texts(s, model):
         took = time.monotonic() - start
         check(r.status == 200, f"row 35: 1 MB of {what}", r)
         # linear work is some 0.1 s; quadratic would be minutes
-        check(took < 3 * slow, f"row 35: {what} in time", f"{took:.2f} s")
+        check(took < 3 * served.slow, f"row 35: {what} in time", f"{took:.2f} s")
 
 
 # ---- models and operation
@@ -702,7 +597,7 @@ def test_gone(s, model):
         time.sleep(0.001)
     for c in clients:
         c.close()
-    until = time.monotonic() + 30 * slow
+    until = time.monotonic() + 30 * served.slow
     while s.metric("http_in_progress") > 1 and time.monotonic() < until:
         time.sleep(0.05)
     check(s.metric("http_in_progress") == 1, "row 31: nothing is left of it")
@@ -745,7 +640,7 @@ def test_keys(program):
             f.write(f"{name}:{digest}{role}\n")
         f.write("# a comment\n\n")
         f.flush()
-        with Started(program, [EMBED], "--api-key-file", f.name) as s:
+        with Started(program, {EMBED: FOLDERS[EMBED]}, "--api-key-file", f.name) as s:
             body = {"input": "a"}
             for key in ("alice", "bob", "carol"):
                 r = s.post("/v1/embeddings", body, {"Authorization": f"Bearer key-of-{key}"})
@@ -774,7 +669,7 @@ def test_keys(program):
 
 
 def test_options(program):
-    with Started(program, [EMBED], "--accept-token-ids", "--auto-truncate", "--max-client-batch",
+    with Started(program, {EMBED: FOLDERS[EMBED]}, "--accept-token-ids", "--auto-truncate", "--max-client-batch",
                  "4", "--cors-origin", "https://example.org", "--alias", f"{EMBED}=second") as s:
         text = s.post("/v1/embeddings", {"input": "the cat"})
         ids = [t["id"] for t in s.post("/tokenize", {"inputs": "the cat"}).json[0]]
@@ -795,7 +690,7 @@ def test_options(program):
         r = s.ask("OPTIONS", "/v1/embeddings", None, {"Origin": "https://example.org"})
         check(r.status == 204 and "POST" in r.headers["Access-Control-Allow-Methods"],
               "CORS preflight", r)
-    with Started(program, [EMBED]) as s:
+    with Started(program, {EMBED: FOLDERS[EMBED]}) as s:
         r = s.post("/v1/embeddings", {"input": [1, 2]})
         check(r.status == 400 and b"check_embedding_ctx_length=False" in r.body, "row 66", r)
 
@@ -803,7 +698,7 @@ def test_options(program):
 def test_full_queue(program):
     """Row 28: a queue of few tokens; whoever does not fit is told at once, and whoever does is
     served."""
-    with Started(program, [EMBED], "--max-queue-tokens", "256") as s:
+    with Started(program, {EMBED: FOLDERS[EMBED]}, "--max-queue-tokens", "256") as s:
         body = json.dumps({"input": ["the cat sat on the line " * 8] * 400,
                            "truncate": True}).encode()
         answers, lock = [], threading.Lock()
@@ -827,7 +722,7 @@ def test_full_queue(program):
         check(any(r.headers["Connection"] == "close" for r in full),
               "row 28: a large body is refused before it is read")
         quick = sorted(float(r.headers["x-total-time"]) for r in full)
-        check(not quick or quick[len(quick) // 2] < 10 * slow, "row 28: at once", quick[-3:])
+        check(not quick or quick[len(quick) // 2] < 10 * served.slow, "row 28: at once", quick[-3:])
         check(s.metric("queue_tokens") == 0, "row 28: the queue is empty again")
         check(s.post("/v1/embeddings", {"input": "a"}).status == 200, "row 28: served on")
 
@@ -852,16 +747,13 @@ def run_common(s, embed, rerank):
 
 
 def main():
-    global slow
     args = sys.argv[1:]
     if len(args) >= 4:
         run_common(Server(args[0], int(args[1])), args[2], args[3])
         skip("goldens, model lists and options need servers of their own")
     else:
-        program = os.path.abspath(args[0] if args else os.path.join(ROOT, "build", "trine"))
-        if any(word in program for word in ("asan", "tsan", "fault")):
-            slow = 8.0
-        with Started(program, [EMBED, PROMPTED, RERANK, CLASSIFY]) as s:
+        program = served.start(args)
+        with Started(program, FOLDERS) as s:
             run_common(s, EMBED, RERANK)
             test_goldens(s)
             test_score_goldens(s)
@@ -870,8 +762,7 @@ def main():
         test_keys(program)
         test_options(program)
         test_full_queue(program)
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed or not passed else 0
+    return served.done()
 
 
 if __name__ == "__main__":
