@@ -171,13 +171,14 @@ static void on_progress(struct generation *g) { signal_main(g->ctx, false); }
 
 static void on_done(struct generation *g) { signal_main(g->ctx, true); }
 
-// Waits for more of the log, its end, or an interrupt; true: the log is complete. A signal's
-// handler cannot wake a condition: it is looked for.
+// Waits for more of the log, its end, or an interrupt; what was cancelled, for its end alone. True:
+// the log is complete. A signal's handler cannot wake a condition: it is looked for.
 static bool wait_for_more(struct giving *w) {
     struct cli_answers *a = w->a;
     pthread_mutex_lock(&a->mutex);
-    while (!w->over && atomic_load_explicit(&w->g.produced, memory_order_acquire) == w->taken &&
-           (!cli_interrupted() || atomic_load(&w->g.cancelled)))
+    while (!w->over && (atomic_load(&w->g.cancelled) ||
+                        (atomic_load_explicit(&w->g.produced, memory_order_acquire) == w->taken &&
+                         !cli_interrupted())))
         (void)thread_cond_wait_until(&a->cond, &a->mutex, clock_now_us() + LOOK_US);
     bool over = w->over;
     pthread_mutex_unlock(&a->mutex);
@@ -194,34 +195,41 @@ static enum err take_tokens(struct giving *w, bool over, struct buf *out, struct
     return e;
 }
 
+static enum err write_fresh(struct giving *w, bool over, bool keep, struct sink *out,
+                            struct cli_answer *answer, struct errmsg *msg) {
+    size_t before = out->buf.len;
+    enum err e = take_tokens(w, over, &out->buf, msg);
+    size_t fresh = out->buf.len - before;
+    if (e || fresh == 0)
+        return e;
+    answer->line_open = out->buf.data[out->buf.len - 1] != '\n';
+    if (keep)
+        buf_append(&answer->text, out->buf.data + before, fresh);
+    if (answer->text.failed)
+        return err_set(msg, ERR_NOMEM, "no memory for an answer's text");
+    return sink_flush(out, msg);
+}
+
+// After an interrupt the text stands as it is: what is held back stays so.
 static enum err follow(struct giving *w, bool keep, struct sink *out, struct cli_answer *answer,
                        struct errmsg *msg) {
     enum err e = ERR_OK;
     for (bool over = false; !over;) {
         over = wait_for_more(w);
-        size_t before = out->buf.len;
-        if (!e)
-            e = take_tokens(w, over, &out->buf, msg);
-        size_t fresh = out->buf.len - before;
-        if (!e && fresh) {
-            answer->line_open = out->buf.data[out->buf.len - 1] != '\n';
-            if (keep)
-                buf_append(&answer->text, out->buf.data + before, fresh);
-            e = sink_flush(out, msg);
-        }
-        if (!e && answer->text.failed)
-            e = err_set(msg, ERR_NOMEM, "no memory for an answer's text");
+        answer->interrupted = answer->interrupted || cli_interrupted();
+        if (!e && !answer->interrupted)
+            e = write_fresh(w, over, keep, out, answer, msg);
         if (w->text.stopped)
             atomic_store(&w->g.stop_wanted, true);
-        if (e || cli_interrupted())
+        if (e || answer->interrupted)
             atomic_store(&w->g.cancelled, true);
     }
-    if (e || !w->g.err)
-        return e;
-    if (w->g.err == ERR_CANCELLED) {
+    if (answer->interrupted || e == ERR_CANCELLED) {
         answer->interrupted = true;
         return ERR_OK;
     }
+    if (e || !w->g.err)
+        return e;
     *msg = w->g.msg;
     return w->g.err;
 }

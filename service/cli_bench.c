@@ -148,6 +148,7 @@ int cli_bench(int argc, char **argv) {
         o.service.no_speculation = true;
         o.service.max_sequences = o.streams;
         o.models[0].task = TASK_GENERATE;
+        o.models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
         exit_code = bench_generate(&o);
     } else {
         (void)err_set(&msg, ERR_INVALID, "'%.80s': there are encode, generate and tokenize", what);

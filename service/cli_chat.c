@@ -141,6 +141,7 @@ static enum err chat(struct run *r, struct errmsg *msg) {
         return err_set(msg, ERR_UNSUPPORTED, "%s", m->template_msg.text);
     cli_answers_use(&r->answers, &r->engine);
     sink_init(&r->out, STDOUT_FILENO, "stdout");
+    r->out.stop = cli_interrupt_flag();
     if ((e = lines_open(&r->in, NULL, msg)))
         return e;
     r->in_open = true;

@@ -48,6 +48,7 @@ static enum err generate(struct run *r, struct errmsg *msg) {
     if (!e && cli_interrupted())
         e = err_set(msg, ERR_CANCELLED, "interrupted");
     sink_init(&r->out, STDOUT_FILENO, "stdout");
+    r->out.stop = cli_interrupt_flag();
     if (!e && r->o->echo) {
         buf_append(&r->out.buf, text.bytes, text.len);
         e = sink_flush(&r->out, msg);
@@ -77,6 +78,7 @@ int cli_generate(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     cli_catch_interrupt();
     o.models[0].task = TASK_GENERATE;
+    o.models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
     enum err e = cli_answers_init(&r.answers, &o, &exit_code, &msg);
     if (!e && o.arg_count && (e = cli_check_text("PROMPT", o.args[0], &msg)))
         exit_code = CLI_EXIT_USAGE;

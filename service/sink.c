@@ -8,10 +8,22 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SETTLE_BYTES = 64 << 10 };
+// A pipe that is ready takes PIPE_BYTES without waiting (POSIX: PIPE_BUF).
+enum { SETTLE_BYTES = 64 << 10, PIPE_BYTES = 4096, POLL_MS = 200 };
 
 void sink_init(struct sink *s, int fd, const char *name) {
     *s = (struct sink){.fd = fd, .name = name};
+}
+
+static enum err wait_for_reader(const struct sink *s, struct errmsg *msg) {
+    for (;;) {
+        struct pollfd out = {.fd = s->fd, .events = POLLOUT};
+        int ready = poll(&out, 1, POLL_MS);
+        if (ready > 0 || (ready < 0 && errno != EINTR))
+            return ERR_OK; // what is wrong is for write to say
+        if (atomic_load(s->stop))
+            return err_set(msg, ERR_CANCELLED, "interrupted");
+    }
 }
 
 enum err sink_flush(struct sink *s, struct errmsg *msg) {
@@ -20,8 +32,13 @@ enum err sink_flush(struct sink *s, struct errmsg *msg) {
     size_t at = 0;
     enum err e = ERR_OK;
     while (at < s->buf.len) {
-        ssize_t n = fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1)
-                                          : write(s->fd, s->buf.data + at, s->buf.len - at);
+        size_t most = s->buf.len - at;
+        if (s->stop && (e = wait_for_reader(s, msg)))
+            break;
+        if (s->stop && most > PIPE_BYTES)
+            most = PIPE_BYTES;
+        ssize_t n =
+            fault_hit(FAULT_FILE) ? (errno = ENOSPC, -1) : write(s->fd, s->buf.data + at, most);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN) { // someone else made the pipe non-blocking

@@ -6,11 +6,15 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct sink {
     int fd;
     const char *name; // for messages; borrowed
+    // May be set after sink_init: a reader that takes nothing is given up (ERR_CANCELLED) when it
+    // becomes true.
+    const atomic_bool *stop;
     struct buf buf;   // append here, then sink_settle
     uint64_t written; // bytes handed to the system
 };
