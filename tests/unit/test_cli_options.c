@@ -7,6 +7,7 @@
 #include "service/fingerprint.h"
 #include "tests/check.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -98,8 +99,8 @@ static void test_models(void) {
                    ARGS("serve", "--model", "x", "--model", "y", "--max-length", "12"));
     expect_failure(CLI_SERVE, 2, "'soft' is not one of cls|mean|max|last",
                    ARGS("serve", "--model", "x", "--pooling", "soft"));
-    expect_failure(CLI_SERVE, 2, "generation is not in this version",
-                   ARGS("serve", "--model", "x", "--task", "x=generate"));
+    expect_failure(CLI_SERVE, 2, "is not one of embed|rerank|classify|generate",
+                   ARGS("serve", "--model", "x", "--task", "x=draw"));
     expect_failure(CLI_EMBED, 2, "one model only", ARGS("embed", "--model", "x", "--model", "y"));
 }
 
@@ -117,13 +118,97 @@ static void test_wrong_flags(void) {
     expect_failure(CLI_SERVE, 2, "not between", ARGS("serve", "--model", "m", "--port=-1"));
     expect_failure(CLI_SERVE, 2, "this version computes on the CPU only",
                    ARGS("serve", "--model", "m", "--device", "cuda:0"));
-    expect_failure(CLI_SERVE, 2, "this version computes in f32 only",
+    expect_failure(CLI_SERVE, 2, "other precisions are not in this version",
                    ARGS("serve", "--model", "m", "--dtype", "bf16"));
     expect_failure(CLI_SERVE, 2, "unexpected argument", ARGS("serve", "m"));
     expect_failure(CLI_SERVE, 2, "neither yes nor no",
                    ARGS("serve", "--model", "m", "--auto-truncate=maybe"));
     expect_failure(CLI_EMBED, 2, "unknown option '-x'", ARGS("embed", "-x"));
     expect_failure(CLI_SERVE, 2, "needs a value", ARGS("serve", "--model="));
+}
+
+static void test_generation(void) {
+    struct cli_options o;
+    CHECK_OK(parse(CLI_GENERATE, &o, ARGS("generate", "--model", "m", "-")), msg);
+    CHECK(isnan(o.temperature) && isnan(o.top_p) && isnan(o.min_p) && isnan(o.repetition_penalty));
+    CHECK(o.top_k == -1 && o.max_tokens == 0 && !o.seed && !o.grammar && !o.json_schema);
+    CHECK(!o.ignore_eos && !o.echo && !o.quiet && o.stops.count == 0);
+    CHECK_STR(o.args[0], "-");
+    cli_options_free(&o);
+
+    CHECK_OK(parse(CLI_GENERATE, &o,
+                   ARGS("generate", "--model", "m", "-t0.25", "-n", "7", "--top-p=1e-1", "--top-k",
+                        "0", "--min-p", ".5", "--repetition-penalty", "1.5", "--seed", "-1",
+                        "--stop", "a", "--stop", "-b", "--ignore-eos", "--echo", "-q", "x")),
+             msg);
+    CHECK(o.temperature == 0.25 && o.top_p == 0.1 && o.min_p == 0.5);
+    CHECK(o.repetition_penalty == 1.5 && o.ignore_eos && o.echo && o.quiet);
+    CHECK_INT(o.max_tokens, 7);
+    CHECK_INT(o.top_k, 0);
+    CHECK_STR(o.seed, "-1");
+    CHECK_INT(o.stops.count, 2);
+    CHECK_STR(o.stops.items[1], "-b");
+    cli_options_free(&o);
+
+    CHECK_OK(parse(CLI_SERVE, &o,
+                   ARGS("serve", "--model", "a=x", "--model", "b=y", "--chat-template", "b=chatml",
+                        "--task", "a=generate", "--kv-cache-mib", "64", "--kv-dtype", "f16",
+                        "--max-sequences", "3", "--no-speculation", "--shared-prefix-cache",
+                        "--dtype", "f32")),
+             msg);
+    CHECK(o.models[0].chat_template == NULL && o.models[0].task == TASK_GENERATE);
+    CHECK_STR(o.models[1].chat_template, "chatml");
+    CHECK_INT(o.service.kv_cache_mib, 64);
+    CHECK_INT(o.service.kv_dtype, KV_DTYPE_F16);
+    CHECK_INT(o.service.max_sequences, 3);
+    CHECK(o.service.no_speculation && o.service.shared_prefix_cache);
+    CHECK_INT(o.dtype, MODEL_DTYPE_F32);
+    cli_options_free(&o);
+
+    const char json[] = "{\"model\": \"m\", \"temperature\": 0.5, \"top-k\": 3, \"kv-dtype\":"
+                        " \"f32\", \"chat-template\": \"t.jinja\"}";
+    const char *path = write_file("c.json", json, sizeof json - 1);
+    setenv("TRINE_TOP_P", "0.75", 1);
+    setenv("TRINE_SEED", "5", 1); // belongs to one run
+    CHECK_OK(parse(CLI_CHAT, &o, ARGS("chat", "--config", path, "--top-k", "4")), msg);
+    CHECK(o.temperature == 0.5 && o.top_p == 0.75 && o.seed == NULL);
+    CHECK_INT(o.top_k, 4);
+    CHECK_INT(o.service.kv_dtype, KV_DTYPE_F32);
+    CHECK_STR(o.models[0].chat_template, "t.jinja");
+    cli_options_free(&o);
+    unsetenv("TRINE_TOP_P");
+    unsetenv("TRINE_SEED");
+
+    CHECK_OK(parse(CLI_BENCH, &o, ARGS("bench", "generate", "--model", "m", "-n", "9")), msg);
+    CHECK_INT(o.streams, 16);
+    CHECK_INT(o.prompt_tokens, 512);
+    CHECK_INT(o.max_tokens, 9);
+    cli_options_free(&o);
+
+    static const struct {
+        const char *flag, *value, *words;
+    } bad[] = {
+        {"--temperature", "warm", "'warm' is not a number"},
+        {"--temperature", "2.01", "is not between 0 and 2"},
+        {"--temperature", "-0.1", "is not between 0 and 2"},
+        {"--temperature", "", "is not a number"},
+        {"--top-p", "inf", "'inf' is not a number"},
+        {"--top-p", "nan", "'nan' is not a number"},
+        {"--top-p", "1e999", "not"},
+        {"--min-p", "0.5x", "'0.5x' is not a number"},
+        {"--top-k", "-1", "not between"},
+        {"--max-tokens", "0", "not between"},
+        {"--kv-dtype", "q8", "8-bit keys and values are not in this version"},
+        {"--stop", "", "needs a value"},
+        {"--max-sequences", "2", "belongs to 'trine serve'"},
+        {"--system", "x", "belongs to 'trine chat'"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        expect_failure(CLI_GENERATE, 2, bad[i].words,
+                       ARGS("generate", "--model", "m", bad[i].flag, bad[i].value));
+    expect_failure(CLI_SERVE, 2, "no --model is named 'c'",
+                   ARGS("serve", "--model", "a=x", "--model", "b=y", "--chat-template", "c=t"));
+    expect_failure(CLI_CHAT, 2, "unexpected argument", ARGS("chat", "--model", "m", "hi"));
 }
 
 static void test_precedence(void) {
@@ -342,6 +427,7 @@ int main(void) {
     test_defaults();
     test_models();
     test_wrong_flags();
+    test_generation();
     test_precedence();
     test_inspect_argument();
     test_help();
