@@ -502,7 +502,7 @@ def test_rerank():
     p = run("rerank", "--model", RERANK, stdin="x\n")
     check(p.returncode == 2 and one_line(p, "--query"), "no query")
     p = run("rerank", "--model", os.path.join(DATA, "bert-classifier"), "--query", "q", stdin="x\n")
-    check(p.returncode == 1 and one_line(p, "classifies"), "a classifier", p.stderr)
+    check(p.returncode == 1 and one_line(p, "cannot rerank"), "a classifier", p.stderr)
 
 
 def test_native_activation():
