@@ -389,7 +389,13 @@ enum err store_resolve(const char *arg, char **path, struct errmsg *msg) {
     *path = NULL;
     if (!*arg)
         return err_set(msg, ERR_INVALID, "a model's folder, file or name is empty");
-    if (file_is_dir(arg) || (file_exists(arg) && ends_with(arg, ".gguf"))) {
+    bool folder = file_is_dir(arg);
+    if (folder) { // what it lacks is for the loader to say
+        enum err e = usable(arg, "", path, msg);
+        if (e || *path)
+            return e;
+    }
+    if (folder || (file_exists(arg) && ends_with(arg, ".gguf"))) {
         *path = mem_strndup(arg, strlen(arg));
         return *path ? ERR_OK : no_memory(msg);
     }

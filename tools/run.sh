@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings the default models and serves them in the foreground, on 127.0.0.1:${PORT:-8080}. Called by
-# `make run` after the build; arguments go to `trine serve`. Once the server listens, prints three
+# `make run` after the build; arguments go to `trine serve`. Once the server listens, prints a few
 # requests that work when pasted. Ctrl-C (or SIGTERM) reaches the server itself, which drains and
 # ends; this script has become it by then.
 set -eu
@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 embed=sentence-transformers/all-MiniLM-L6-v2
 rerank=cross-encoder/ms-marco-MiniLM-L-12-v2
+generate=HuggingFaceTB/SmolLM2-135M-Instruct
 
 # The server's stdout: its one line when it is ready, and the requests behind that.
 show() {
@@ -27,6 +28,8 @@ curl -s $1/v1/embeddings -H 'content-type: application/json' -d '{"model": "$emb
 
 curl -s $1/v1/rerank -H 'content-type: application/json' -d '{"model": "$rerank", "query": "how many people live in berlin", "documents": ["Berlin is well known for its museums.", "Berlin has a population of 3,520,031 registered inhabitants."]}'
 
+curl -s $1/v1/chat/completions -H 'content-type: application/json' -d '{"model": "$generate", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 100}'
+
 curl -s $1/v1/models
 
 Ctrl-C stops it.
@@ -34,4 +37,4 @@ EOF
 }
 
 python3 tools/bring_models.py
-exec build/trine serve --port "${PORT:-8080}" --model "$embed" --model "$rerank" "$@" > >(show)
+exec build/trine serve --port "${PORT:-8080}" --model "$embed" --model "$rerank" --model "$generate" "$@" > >(show)

@@ -148,6 +148,8 @@ static void test_resolve(void) {
     check_found("acme/two-gguf/b.gguf", at("store/models/acme/two-gguf/b.gguf"));
     check_found(at("store/models/acme/no-weights"), at("store/models/acme/no-weights"));
     check_found(at("a-file.gguf"), at("a-file.gguf"));
+    check_found(at("store/models/acme/one-gguf"), at("store/models/acme/one-gguf/m.gguf"));
+    check_refused(at("store/models/acme/two-gguf"), ERR_INVALID, "2 .gguf files");
 
     check_refused("twice", ERR_INVALID, "acme/twice");
     check_refused("twice", ERR_INVALID, "other/twice");
