@@ -7,13 +7,13 @@
 #include <string.h>
 
 enum {
-    LEAST_CHUNK = 16,  // of a prompt, beside decoding sequences
+    LEAST_CHUNK = 8,   // of a prompt, beside decoding sequences
     DRAFTING_SEQS = 4, // more sequences than these share the weights' reading well without
 };
 
 // The part of a decoding step's time that a prompt's chunk may add to it: the gap between two
 // tokens of a stream stays below twice the usual one.
-static const double CHUNK_SHARE = 0.75;
+static const double CHUNK_SHARE = 0.8;
 
 // ---- putting a step together
 
@@ -233,18 +233,25 @@ static void take_part(struct generator *g, size_t running, const struct step_par
     }
 }
 
+// Moves an estimate towards what was measured. A step that was held up by something else (another
+// process, an interactive batch) says little about the next one: a measurement counts at most as a
+// quarter more or less than what was expected.
+static void learn(double *estimate, double measured) {
+    static const double RATE = 0.3, MOST = 1.25, LEAST = 0.75;
+    double e = *estimate > 0 ? *estimate : measured;
+    if (e <= 0)
+        return;
+    double seen = measured > MOST * e ? MOST * e : measured < LEAST * e ? LEAST * e : measured;
+    *estimate = e + RATE * (seen - e);
+}
+
 // Lately measured costs, for the next chunk's size.
 static void learn_costs(struct generator *g, size_t decoding, size_t prompt_tokens, int64_t us) {
-    double took = (double)us;
-    if (prompt_tokens == 0) {
-        g->decode_us = g->decode_us > 0 ? g->decode_us + 0.2 * (took - g->decode_us) : took;
-        return;
-    }
-    double beside = decoding > 0 ? g->decode_us : 0;
-    double each = (took - beside) / (double)prompt_tokens;
-    if (each <= 0)
-        return;
-    g->prefill_us = g->prefill_us > 0 ? g->prefill_us + 0.3 * (each - g->prefill_us) : each;
+    if (prompt_tokens == 0)
+        learn(&g->decode_us, (double)us);
+    else
+        learn(&g->prefill_us,
+              ((double)us - (decoding > 0 ? g->decode_us : 0)) / (double)prompt_tokens);
 }
 
 static void fail_step(struct generator *g, enum err err, const char *why) {
