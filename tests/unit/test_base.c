@@ -47,6 +47,35 @@ static void test_arena(void) {
     arena_free(&a);
 }
 
+static size_t resident_pages(void) {
+    unsigned long all = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f && fscanf(f, "%lu %lu", &all, &resident) == 2);
+    if (f)
+        fclose(f);
+    return resident;
+}
+
+// A large arena's memory is the system's until it is written.
+static void test_large_arena(void) {
+    enum { SIZE = 256 << 20, USED = 16 << 20 };
+    struct arena a;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), before = resident_pages();
+    CHECK(arena_init(&a, SIZE) == ERR_OK && a.size == SIZE);
+    CHECK((resident_pages() - before) * page < 8 << 20);
+    char *p = arena_alloc(&a, USED, 1);
+    CHECK(p && (uintptr_t)p % 64 == 0 && p[0] == 0 && p[USED - 1] == 0);
+    if (p)
+        memset(p, 1, USED);
+    size_t held = (resident_pages() - before) * page;
+    CHECK(held >= USED - (1 << 20) && held < 3 * (size_t)USED);
+    arena_free(&a);
+    fault_arm(FAULT_ALLOC, 1, false);
+    CHECK(arena_init(&a, SIZE) == ERR_NOMEM && a.size == 0);
+    arena_free(&a);
+    fault_disarm();
+}
+
 static void test_buf(void) {
     struct buf b = {0};
     for (int i = 0; i < 1000; i++)
@@ -164,6 +193,7 @@ int main(void) {
     test_err();
     test_mem();
     test_arena();
+    test_large_arena();
     test_buf();
     test_utf8();
     test_file();
