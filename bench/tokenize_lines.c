@@ -1,19 +1,22 @@
 // Tokenizes lines: one JSON string (or an array of two, a pair) a line on stdin, the ids separated
-// by spaces a line on stdout, MB/s of text on one thread to stderr.
+// by spaces a line on stdout, MB/s of text on one thread to stderr, by the clock and by CPU time.
 //   bench/tokenize_lines --model DIR|FILE.gguf [--spans] [--quiet] [--repeat N] [--max-length N]
 //                        [--strategy longest_first|only_first|only_second] [--left] < lines.jsonl
-// --decode prints the text of the ids instead, as a JSON string, specials left out. --spans adds
+// --decode prints the text of the ids instead, as a JSON string, specials left out; it fails where
+// the same ids one at a time give another text, or a part that is not whole UTF-8. --spans adds
 // type ids, byte spans and special flags; a line that cannot be cut to fit prints "-".
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "tokenizer/tokenizer.h"
+#include "base/utf8.h"
+#include "tokenizer/token_stream.h"
 #include "weights/gguf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct line {
     char *first, *second; // second is NULL for one text
@@ -128,13 +131,35 @@ static void print_encoding(const struct encoding *e, bool spans, struct buf *out
     buf_putc(out, '\n');
 }
 
+static enum err stream(const struct tokenizer *t, const struct encoding *e, struct buf *out,
+                       struct errmsg *msg) {
+    struct token_stream s;
+    token_stream_init(&s, t, true);
+    for (size_t i = 0; i < e->len; i++) {
+        size_t before = out->len;
+        enum err code = token_stream_add(&s, e->ids[i], out, msg);
+        if (code)
+            return code;
+        if (out->len > before && !utf8_valid(out->data + before, out->len - before, NULL))
+            return err_set(msg, ERR_INTERNAL, "token %zu gave out part of a character", i);
+    }
+    token_stream_end(&s, out);
+    return out->failed ? err_set(msg, ERR_NOMEM, "no memory for the text") : ERR_OK;
+}
+
 static enum err print_decoded(const struct tokenizer *t, const struct encoding *e, struct buf *out,
                               struct errmsg *msg) {
-    struct buf text = {0};
+    struct buf text = {0}, streamed = {0};
     enum err code = tokenizer_decode(t, e->ids, e->len, true, &text, msg);
+    if (!code)
+        code = stream(t, e, &streamed, msg);
+    if (!code &&
+        (text.len != streamed.len || (text.len && memcmp(text.data, streamed.data, text.len) != 0)))
+        code = err_set(msg, ERR_INTERNAL, "token by token the text is another");
     json_quote(out, text.data ? text.data : "", text.len);
     buf_putc(out, '\n');
     buf_free(&text);
+    buf_free(&streamed);
     return code;
 }
 
@@ -146,6 +171,7 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
     size_t bytes = 0, tokens = 0;
     enum err e = tokenizer_scratch_new(t, &scratch);
     int64_t start = clock_now_us(), printing = 0;
+    clock_t cpu_start = clock(), cpu_printing = 0;
     for (long r = 0; r < s->repeat && !e; r++)
         for (size_t i = 0; i < count && !e; i++) {
             e = tokenizer_encode(t, scratch, lines[i].a, lines[i].second ? &lines[i].b : NULL,
@@ -159,6 +185,7 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
             if (s->quiet || e)
                 continue;
             int64_t before = clock_now_us();
+            clock_t cpu_before = clock();
             if (fits && s->decode)
                 e = print_decoded(t, &encoding, out, msg);
             else if (fits)
@@ -166,10 +193,14 @@ static enum err encode_lines(const struct settings *s, const struct tokenizer *t
             else
                 buf_puts(out, "-\n");
             printing += clock_now_us() - before;
+            cpu_printing += clock() - cpu_before;
         }
     double seconds = (double)(clock_now_us() - start - printing) / 1e6;
-    fprintf(stderr, "%zu lines, %zu bytes, %zu tokens in %.3f s: %.1f MB/s\n", count, bytes, tokens,
-            seconds, (double)bytes / 1e6 / seconds);
+    double busy = (double)(clock() - cpu_start - cpu_printing) / CLOCKS_PER_SEC;
+    fprintf(stderr,
+            "%zu lines, %zu bytes, %zu tokens in %.3f s: %.1f MB/s (CPU time %.3f s: %.1f MB/s)\n",
+            count, bytes, tokens, seconds, (double)bytes / 1e6 / seconds, busy,
+            (double)bytes / 1e6 / busy);
     encoding_free(&encoding);
     tokenizer_scratch_free(scratch);
     return e;
