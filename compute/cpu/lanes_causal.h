@@ -20,6 +20,7 @@ enum {
     SPAN = 32,                    // positions, where the keys are packed here
     MAX_SPANS = CAUSAL_PART / CAUSAL_ALIGN,
     WIDE_ROWS = LANES == 16 ? 6 : 2, // of a tile of four vectors
+    AHEAD = 2,                       // spans that are fetched before they are met
 };
 _Static_assert(TILE_ROWS <= QUERY_LD, "a tile's queries");
 
@@ -28,10 +29,12 @@ INLINE VF cache_load(const char *from, size_t i, const int half) {
 }
 
 // out[i][0 .. vecs LANES) = (out or 0) + sum over t < n of x(i, t) w[t][0 .. vecs LANES), w's rows
-// ldw values apart; x(i, t) is x[t QUERY_LD + i] for keys, x[i WEIGHT_LD + t] for values.
+// ldw values apart; x(i, t) is x[t QUERY_LD + i] for keys, x[i WEIGHT_LD + t] for values. `ahead`
+// is what is met later, fetched row by row: pieces of a few KiB are too short for the processor's
+// own guesses, and few rows do little with each byte.
 INLINE void cache_tile(const int rows, const int vecs, const int half, const int keys,
-                       const float *x, const char *w, size_t ldw, size_t n, float *out,
-                       size_t ldo) {
+                       const float *x, const char *w, const char *ahead, size_t ldw, size_t n,
+                       float *out, size_t ldo) {
     VF sum[TILE_ROWS][4];
     const size_t row_step = keys ? 1 : WEIGHT_LD, step = keys ? QUERY_LD : 1;
 #pragma GCC unroll 16
@@ -41,6 +44,9 @@ INLINE void cache_tile(const int rows, const int vecs, const int half, const int
             sum[i][j] = keys ? v_zero() : v_load(out + (size_t)i * ldo + (size_t)j * LANES);
     for (size_t t = 0; t < n; t++, x += step, w += ldw * (half ? 2 : 4)) {
         VF row[4];
+        for (int j = 0; j < vecs * LANES * (half ? 2 : 4); j += 64)
+            __builtin_prefetch(ahead + j);
+        ahead += ldw * (half ? 2 : 4);
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++)
             row[j] = cache_load(w, (size_t)j * LANES, half);
@@ -59,13 +65,14 @@ INLINE void cache_tile(const int rows, const int vecs, const int half, const int
             v_store(out + (size_t)i * ldo + (size_t)j * LANES, sum[i][j]);
 }
 
-typedef void cache_tile_fn(const float *x, const char *w, size_t ldw, size_t n, float *out,
-                           size_t ldo);
+typedef void cache_tile_fn(const float *x, const char *w, const char *ahead, size_t ldw, size_t n,
+                           float *out, size_t ldo);
 
 #define CACHE_TILE(rows, vecs, half, keys)                                                         \
-    static void cache_tile_##keys##half##_##vecs##_##rows(                                         \
-        const float *x, const char *w, size_t ldw, size_t n, float *out, size_t ldo) {             \
-        cache_tile(rows, vecs, half, keys, x, w, ldw, n, out, ldo);                                \
+    static void cache_tile_##keys##half##_##vecs##_##rows(const float *x, const char *w,           \
+                                                          const char *ahead, size_t ldw, size_t n, \
+                                                          float *out, size_t ldo) {                \
+        cache_tile(rows, vecs, half, keys, x, w, ahead, ldw, n, out, ldo);                         \
     }
 #define CACHE_KINDS(rows, vecs)                                                                    \
     CACHE_TILE(rows, vecs, 0, 0)                                                                   \
@@ -128,11 +135,13 @@ static cache_tile_fn *const cache_tiles[2][2][3][TILE_ROWS] = {
 
 // The product over `cols` columns, a multiple of CAUSAL_ALIGN.
 INLINE void cache_product(const int keys, int half, size_t rows, const float *x, const char *w,
-                          size_t ldw, size_t n, size_t cols, float *out, size_t ldo) {
+                          const char *ahead, size_t ldw, size_t n, size_t cols, float *out,
+                          size_t ldo) {
     for (size_t c = 0; c < cols;) {
         size_t left = (cols - c) / LANES;
         int kind = left >= 4 && rows <= WIDE_ROWS ? 2 : left >= 2 ? 1 : 0;
-        cache_tiles[keys][half][kind][rows - 1](x, w + c * (half ? 2 : 4), ldw, n, out + c, ldo);
+        size_t at = c * (half ? 2 : 4);
+        cache_tiles[keys][half][kind][rows - 1](x, w + at, ahead + at, ldw, n, out + c, ldo);
         c += (size_t)LANES << kind;
     }
 }
@@ -151,6 +160,7 @@ struct causal_state {
     float *k, *v;   // a part's, packed as a cache of SPAN positions' blocks
     size_t size, width, tiles;
     struct span spans[MAX_SPANS + 1];
+    const char *next[AHEAD];  // keys of the part behind this one; NULL: there are none to fetch
     size_t span_count, begin; // begin: the part's first position
     int half;
 };
@@ -214,10 +224,15 @@ static void pack_part(const struct causal_share *s, const struct causal_state *a
         }
 }
 
+static const char *block_of(const struct causal_share *s, size_t position) {
+    return s->blocks + (size_t)s->table[position / s->block_tokens] * s->block_bytes;
+}
+
 // Where positions [from, to) of the part lie.
 static void find_spans(const struct causal_share *s, struct causal_state *a, size_t from,
                        size_t to) {
     a->span_count = 0;
+    memset(a->next, 0, sizeof a->next);
     if (!s->blocks) {
         from = from / SPAN * SPAN;
         pack_part(s, a, from, to);
@@ -230,13 +245,30 @@ static void find_spans(const struct causal_share *s, struct causal_state *a, siz
     size_t bytes = a->half ? 2 : 4;
     for (size_t at = from / CAUSAL_ALIGN * CAUSAL_ALIGN; at < to;) {
         size_t p = a->begin + at, in = p % s->block_tokens, end = at + s->block_tokens - in;
-        const char *block = s->blocks + (size_t)s->table[p / s->block_tokens] * s->block_bytes;
+        const char *block = block_of(s, p);
         end = end < to ? end : to;
         a->spans[a->span_count++] =
             (struct span){block + in * bytes, block + s->values + in * a->width * bytes,
                           s->block_tokens, at, end};
         at = end;
     }
+    size_t behind = a->begin + CAUSAL_PART, unused, end;
+    causal_range(s, s->row + s->rows - 1, &unused, &end);
+    end = end < s->part_to * CAUSAL_PART ? end : s->part_to * CAUSAL_PART;
+    for (size_t i = 0; i < AHEAD && behind < end; i++, behind += s->block_tokens)
+        a->next[i] = block_of(s, behind);
+}
+
+// What is fetched while span i's keys, or its values, are met.
+static const char *ahead_of_keys(const struct causal_state *a, size_t i) {
+    size_t to = i + AHEAD;
+    return to < a->span_count ? a->spans[to].k : a->spans[(to - a->span_count) % a->span_count].v;
+}
+
+static const char *ahead_of_values(const struct causal_state *a, size_t i) {
+    size_t to = i + AHEAD;
+    const char *next = to < a->span_count ? a->spans[to].v : a->next[(to - a->span_count) % AHEAD];
+    return next ? next : a->spans[i].v;
 }
 
 // What row i of the share sees of the part, counted from the part's first position; false: nothing.
@@ -259,8 +291,9 @@ static void score(const struct causal_share *s, const struct causal_state *a, si
             continue;
         size_t begin = from > p->from ? from / CAUSAL_ALIGN * CAUSAL_ALIGN : p->from;
         size_t cols = causal_width((to < p->to ? to : p->to) - begin);
-        cache_product(1, a->half, rows, q, p->k + (begin - p->from) * (a->half ? 2 : 4), p->ldk,
-                      s->head_dim, cols, a->weights + begin, WEIGHT_LD);
+        cache_product(1, a->half, rows, q, p->k + (begin - p->from) * (a->half ? 2 : 4),
+                      ahead_of_keys(a, i), p->ldk, s->head_dim, cols, a->weights + begin,
+                      WEIGHT_LD);
     }
 }
 
@@ -315,8 +348,8 @@ static void add_values(const struct causal_state *a, size_t row, size_t rows, si
             continue;
         size_t begin = from > p->from ? from : p->from, end = to < p->to ? to : p->to;
         cache_product(0, a->half, rows, a->weights + row * WEIGHT_LD + begin,
-                      p->v + (begin - p->from) * a->width * bytes, a->width, end - begin, a->width,
-                      sums, a->size);
+                      p->v + (begin - p->from) * a->width * bytes, ahead_of_values(a, i), a->width,
+                      end - begin, a->width, sums, a->size);
     }
 }
 
