@@ -7,10 +7,12 @@
 PROGRAM is build/trine (its `tokenize` command, ids only) or build/bench/tokenize_lines (ids, type
 ids, spans and special flags, pairs and truncation too). Texts come from a generator with a fixed
 seed: many scripts, lengths, control characters, marks, emoji, spaces of every kind and the
-tokenizer's own added tokens, or from a file of JSON strings; then every scalar value but U+0000 alone and between letters.
-MODEL is a folder, or a GGUF file beside a reference. --decode (tokenize_lines only) also checks that
-texts come back from their ids: as Hugging Face decodes them and, without added tokens in them, in
-their normal form. Prints the first differences and closes with `N passed, N failed`.
+tokenizer's own added tokens, or from a file of JSON strings; then every scalar value but U+0000
+alone and between letters. MODEL is a folder, or a GGUF file; without --reference the latter is
+compared with what transformers makes of it (needs: transformers, gguf). --decode (tokenize_lines
+only) also checks that texts come back from their ids: as Hugging Face decodes them and, without
+added tokens in them, in their normal form. Prints the first differences and closes with
+`N passed, N failed`.
 """
 import argparse
 import json
@@ -182,6 +184,18 @@ def check_pairs(tok, ours, pairs, score):
     tok.no_truncation()
 
 
+def from_gguf(path):
+    """The tokenizer as transformers reads it, and the digits one by one that it leaves out."""
+    import gguf
+    import transformers
+    from tokenizers import pre_tokenizers
+    folder, name = os.path.split(os.path.abspath(path))
+    tok = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name).backend_tokenizer
+    if gguf.GGUFReader(path).fields["tokenizer.ggml.pre"].contents() == "smollm":
+        tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)])
+    return tok
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -194,7 +208,10 @@ def main():
     parser.add_argument("--texts", help="JSON strings to use in place of generated texts")
     parser.add_argument("--decode", action="store_true")
     args = parser.parse_args()
-    tok = Tokenizer.from_file(args.reference or os.path.join(args.model, "tokenizer.json"))
+    if os.path.isfile(args.model) and not args.reference:
+        tok = from_gguf(args.model)
+    else:
+        tok = Tokenizer.from_file(args.reference or os.path.join(args.model, "tokenizer.json"))
     tok.no_padding()
     tok.no_truncation()
     ours = Ours(args.program, args.model)
