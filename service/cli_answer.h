@@ -45,7 +45,7 @@ enum err cli_answer_give(struct cli_answers *a, const int32_t *prompt, size_t pr
                          struct sink *out, struct cli_answer *answer,
                          struct errmsg *msg) MUST_CHECK;
 // One line on stderr.
-void cli_answer_sum_up(const struct cli_answer *answer);
+void cli_answer_sum_up(const struct cli_answer *w);
 void cli_answer_free(struct cli_answer *answer);
 
 // The tokens of a text into `out`. ERR_INVALID: there are none.

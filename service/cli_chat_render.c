@@ -18,13 +18,15 @@ struct conversation {
     bool prompt_turn;
 };
 
-static bool is_null(const struct json_node *n) { return !n || n->kind == JSON_NULL; }
+static enum err wrong(const char *what, const char *must_be, struct errmsg *msg) {
+    return err_set(msg, ERR_INVALID, "'%s' must be %s", what, must_be);
+}
 
 static enum err check_messages(const struct json_node *list, struct errmsg *msg) {
-    if (is_null(list))
+    if (!list)
         return err_set(msg, ERR_INVALID, "'messages' is missing");
     if (list->kind != JSON_ARRAY || !list->child)
-        return err_set(msg, ERR_INVALID, "'messages' must be a list of at least one message");
+        return wrong("messages", "a list of at least one message", msg);
     size_t at = 0;
     for (const struct json_node *m = list->child; m; m = m->next, at++)
         if (m->kind != JSON_OBJECT)
@@ -32,42 +34,40 @@ static enum err check_messages(const struct json_node *list, struct errmsg *msg)
     return ERR_OK;
 }
 
-static enum err read_object(const struct json_node *root, struct conversation *c,
-                            struct errmsg *msg) {
-    for (const struct json_node *m = root->child; m; m = m->next) {
-        bool wrong = false;
-        if (strcmp(m->key, "messages") == 0)
-            c->messages = m;
-        else if (strcmp(m->key, "tools") == 0 &&
-                 (wrong = m->kind != JSON_ARRAY && !is_null(m)) == 0)
-            c->tools = is_null(m) ? NULL : m;
-        else if (strcmp(m->key, "add_generation_prompt") == 0 &&
-                 (wrong = m->kind != JSON_TRUE && m->kind != JSON_FALSE) == 0)
-            c->prompt_turn = m->kind == JSON_TRUE;
-        else if (strcmp(m->key, "chat_template_kwargs") == 0 &&
-                 (wrong = m->kind != JSON_OBJECT || m->count > MOST_KWARGS) == 0)
-            c->kwargs = m;
-        else if (wrong)
-            return err_set(msg, ERR_INVALID, "'%.40s' must be %s", m->key,
-                           *m->key == 't'   ? "a list"
-                           : *m->key == 'a' ? "true or false"
-                                            : "an object of at most 24 members");
-        else
-            return err_set(msg, ERR_INVALID,
-                           "'%.40s' is not known: there may be 'messages', 'tools', "
-                           "'add_generation_prompt' and 'chat_template_kwargs'",
-                           m->key);
+static enum err read_member(const struct json_node *m, struct conversation *c, struct errmsg *msg) {
+    if (strcmp(m->key, "messages") == 0) {
+        c->messages = m;
+    } else if (strcmp(m->key, "tools") == 0) {
+        if (m->kind != JSON_ARRAY && m->kind != JSON_NULL)
+            return wrong(m->key, "a list", msg);
+        c->tools = m->kind == JSON_ARRAY ? m : NULL;
+    } else if (strcmp(m->key, "add_generation_prompt") == 0) {
+        if (m->kind != JSON_TRUE && m->kind != JSON_FALSE)
+            return wrong(m->key, "true or false", msg);
+        c->prompt_turn = m->kind == JSON_TRUE;
+    } else if (strcmp(m->key, "chat_template_kwargs") == 0) {
+        if (m->kind != JSON_OBJECT || m->count > MOST_KWARGS)
+            return wrong(m->key, "an object of at most 24 members", msg);
+        c->kwargs = m;
+    } else {
+        return err_set(msg, ERR_INVALID,
+                       "'%.40s' is not known: there may be 'messages', 'tools', "
+                       "'add_generation_prompt' and 'chat_template_kwargs'",
+                       m->key);
     }
-    return check_messages(c->messages, msg);
+    return ERR_OK;
 }
 
 static enum err read_conversation(const struct json_node *root, struct conversation *c,
                                   struct errmsg *msg) {
     *c = (struct conversation){.prompt_turn = true};
-    if (root->kind == JSON_OBJECT)
-        return read_object(root, c, msg);
-    c->messages = root;
-    return check_messages(root, msg);
+    enum err e = ERR_OK;
+    if (root->kind != JSON_OBJECT)
+        c->messages = root;
+    else
+        for (const struct json_node *m = root->child; m && !e; m = m->next)
+            e = read_member(m, c, msg);
+    return e ? e : check_messages(c->messages, msg);
 }
 
 static enum err add_kwargs(const struct conversation *c, struct template_variable *v, size_t *n,
