@@ -347,6 +347,21 @@ void generator_end_all(struct generator *g, enum err err, const char *why) {
         g->waiting_count--;
         generator_finish(g, s, GENERATION_FAILED, err, why);
     }
+    generator_update_stats(g);
+}
+
+void generator_update_stats(struct generator *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->stats.steps += g->tally.steps;
+    g->stats.output_tokens += g->tally.output;
+    g->stats.drafted += g->tally.drafted;
+    g->stats.accepted += g->tally.accepted;
+    memset(&g->tally, 0, sizeof g->tally);
+    g->stats.running = g->running_count;
+    g->stats.waiting = g->waiting_count;
+    g->stats.kv_blocks_used = kv_blocks_held(g->blocks);
+    g->stats.kv_blocks_kept = kv_blocks_kept(g->blocks);
+    pthread_mutex_unlock(&g->mutex);
 }
 
 void generator_add_stats(struct generator *g, struct generation_stats *sum) {

@@ -29,7 +29,7 @@ struct generator {
     double decode_us;  // of a step without prompts, lately; 0: not known
     double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
-        uint64_t output, drafted, accepted; // of the step that is being taken
+        uint64_t steps, output, drafted, accepted; // not yet in stats
     } tally;
     atomic_size_t count;
 
@@ -49,6 +49,8 @@ void generator_release(struct generator *g, struct sequence *s);
 // Calls done and frees the sequence, which is in no list any more.
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why);
+// Brings stats up to date.
+void generator_update_stats(struct generator *g);
 // Ends running and waiting sequences that are over, and lets waiting ones join.
 void generator_join(struct generator *g, int64_t now);
 

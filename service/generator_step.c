@@ -265,20 +265,6 @@ static void fail_step(struct generator *g, enum err err, const char *why) {
     }
 }
 
-static void update_stats(struct generator *g) {
-    pthread_mutex_lock(&g->mutex);
-    g->stats.steps++;
-    g->stats.output_tokens += g->tally.output;
-    g->stats.drafted += g->tally.drafted;
-    g->stats.accepted += g->tally.accepted;
-    g->tally.output = g->tally.drafted = g->tally.accepted = 0;
-    g->stats.running = g->running_count;
-    g->stats.waiting = g->waiting_count;
-    g->stats.kv_blocks_used = kv_blocks_held(g->blocks);
-    g->stats.kv_blocks_kept = kv_blocks_kept(g->blocks);
-    pthread_mutex_unlock(&g->mutex);
-}
-
 bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     int64_t begin = clock_now_us();
     generator_join(g, begin);
@@ -286,7 +272,7 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     size_t decoding = add_decoding(g);
     size_t prompt_tokens = add_prompts(g, chunk_budget(g, decoding));
     if (step_parts(g->steps) == 0) {
-        update_stats(g);
+        generator_update_stats(g);
         return false;
     }
     struct errmsg msg = {0};
@@ -305,6 +291,7 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
             take_part(g, at, p, now);
         }
     }
-    update_stats(g);
+    g->tally.steps++;
+    generator_update_stats(g);
     return true;
 }

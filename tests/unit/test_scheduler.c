@@ -7,80 +7,13 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
-#include "service/scheduler.h"
-#include "tests/check.h"
-
-#include <stdlib.h>
-#include <time.h>
+#include "tests/unit/scheduler_kit.h"
 
 #define MODEL_A "tests/golden/data/bert-mean-st6"
 #define MODEL_B "tests/golden/data/distilbert-prompt-st6"
 
 static struct device *device;
 static struct model *models[2];
-
-// A job with its memory and an account of its end.
-struct test_job {
-    struct job job;
-    atomic_int ends;
-    int order; // 1-based, of its end among all
-};
-
-static atomic_int end_counter;
-
-static void on_done(struct job *job) {
-    struct test_job *t = job->ctx;
-    t->order = atomic_fetch_add(&end_counter, 1) + 1;
-    atomic_fetch_add(&t->ends, 1);
-}
-
-static _Thread_local uint32_t random_state = 1;
-static uint32_t random_next(void) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return random_state >> 8;
-}
-
-// seqs sequences of 1 to max_len tokens, drawn from `seed`.
-static struct test_job *job_new(const struct model *m, size_t seqs, size_t max_len, uint32_t seed,
-                                enum lane lane) {
-    struct test_job *t = calloc(1, sizeof *t);
-    struct job *j = &t->job;
-    random_state = seed;
-    j->cu_seqlens = calloc(seqs + 1, sizeof *j->cu_seqlens);
-    for (size_t i = 0; i < seqs; i++)
-        j->cu_seqlens[i + 1] = j->cu_seqlens[i] + 1 + (int32_t)(random_next() % max_len);
-    size_t n = (size_t)j->cu_seqlens[seqs];
-    j->ids = calloc(n, sizeof *j->ids);
-    j->type_ids = calloc(n, sizeof *j->type_ids);
-    for (size_t i = 0; i < n; i++)
-        j->ids[i] = (int32_t)(random_next() % m->config.vocab);
-    j->out = calloc(seqs * m->dim, sizeof *j->out);
-    *j = (struct job){.model = m,
-                      .ids = j->ids,
-                      .type_ids = j->type_ids,
-                      .cu_seqlens = j->cu_seqlens,
-                      .seqs = seqs,
-                      .normalize = true,
-                      .out = j->out,
-                      .lane = lane,
-                      .done = on_done,
-                      .ctx = t};
-    return t;
-}
-
-static void job_free(struct test_job *t) {
-    free(t->job.ids);
-    free(t->job.type_ids);
-    free(t->job.cu_seqlens);
-    free(t->job.out);
-    free(t);
-}
-
-static void job_wait(struct test_job *t) {
-    for (int i = 0; i < 200000 && atomic_load(&t->ends) == 0; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    CHECK_INT(atomic_load(&t->ends), 1);
-}
 
 static struct scheduler *start(size_t batch_tokens, size_t queue_tokens) {
     struct scheduler_options o = {.device = device,
