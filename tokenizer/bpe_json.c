@@ -85,7 +85,7 @@ static enum err read_merge(struct bpe *m, uint32_t rank, const cJSON *item, stru
     }
     const cJSON *first = cJSON_IsArray(item) ? item->child : NULL;
     const cJSON *second = first ? first->next : NULL;
-    if (!cJSON_IsString(first) || !cJSON_IsString(second) || second->next)
+    if (!second || second->next || !cJSON_IsString(first) || !cJSON_IsString(second))
         return err_set(msg, ERR_INVALID, "merge %u is neither a string nor two", rank);
     a = (struct half){first->valuestring, strlen(first->valuestring), -1};
     b = (struct half){second->valuestring, strlen(second->valuestring), -1};

@@ -150,7 +150,7 @@ static enum err read_ends(const struct source *s, const struct pre *pre, int64_t
 static void put_template(struct buf *b, const char *key, const int64_t ends[2], bool pair) {
     static const char *const names[2] = {"bos", "eos"};
     buf_printf(b, "\"%s\":[", key);
-    for (int text = 0; text <= pair; text++) {
+    for (int text = 0; text < (pair ? 2 : 1); text++) {
         if (ends[0] >= 0)
             buf_printf(b, "%s{\"SpecialToken\":{\"id\":\"%s\",\"type_id\":%d}},", text ? "," : "",
                        names[0], text);

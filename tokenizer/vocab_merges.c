@@ -29,14 +29,15 @@ static enum err find_class(const cJSON *config, const struct class **out, struct
         e = json_get_bool(config, "add_eos_token", false, &eos, msg);
     if (e)
         return e;
-    *out = NULL;
+    const struct class *found = NULL;
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
-        *out = strcmp(classes[i].name, name) == 0 ? &classes[i] : *out;
-    if (!*out || bos || eos)
+        found = strcmp(classes[i].name, name) == 0 ? &classes[i] : found;
+    if (!found || bos || eos)
         return err_set(msg, ERR_UNSUPPORTED,
                        "tokenizer_class '%s'%s needs a tokenizer.json (vocab.json and merges.txt "
                        "alone are enough for GPT2Tokenizer and Qwen2Tokenizer)",
                        name, bos || eos ? " with add_bos_token or add_eos_token" : "");
+    *out = found;
     return ERR_OK;
 }
 
@@ -162,7 +163,7 @@ static enum err add_named(const struct class *class, const cJSON *config, cJSON 
 
 enum err vocab_merges_to_json(cJSON *vocab, const char *merges, size_t len, const cJSON *config,
                               cJSON **root, struct errmsg *msg) {
-    const struct class *class;
+    const struct class *class = &classes[0];
     bool prefix = false;
     *root = NULL;
     enum err e = find_class(config, &class, msg);
