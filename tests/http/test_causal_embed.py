@@ -268,9 +268,16 @@ def test_same_bits(s):
             if a.json["results"] != ranked:
                 wrong.append(("ranks", round, a))
 
-    generators = [threading.Thread(target=generate, args=(i,)) for i in said]
-    others = [threading.Thread(target=vectorize, args=(m,)) for m in ("q3", "q2", "bert", "causal")]
-    others.append(threading.Thread(target=rank))
+    def client(work, *args):
+        try:
+            work(*args)
+        except Exception as e:  # an answer that did not come, or not in form
+            wrong.append((work.__name__, args, repr(e)))
+
+    generators = [threading.Thread(target=client, args=(generate, i)) for i in said]
+    others = [threading.Thread(target=client, args=(vectorize, m))
+              for m in ("q3", "q2", "bert", "causal")]
+    others.append(threading.Thread(target=client, args=(rank,)))
     for t in generators + others:
         t.start()
     for t in others:
