@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    STEPS_MAX = 2000000, // of a mask, some tens of milliseconds
+    STEPS_MAX = 4000000, // of a mask, some tens of milliseconds
     WIDE = 16,           // a leaf that as many bytes can begin is worth a table,
     WORTH = 4096,        // for as many nodes of the trie
 };
@@ -37,13 +37,19 @@ static void set_tokens(struct walk *w, const struct vocab_node *n) {
 static void spread(struct walk *w, struct run_config c, struct trie_part part);
 
 // Sets the tokens of a part of the trie where the text stands at c. shallow: only those of one byte
-// more.
-static void walk_nodes(struct walk *w, struct run_config c, struct trie_part part, bool shallow) {
+// more, whatever it costs. only (may be NULL): a bit for each node that is to be looked at.
+static void walk_nodes(struct walk *w, struct run_config c, struct trie_part part, bool shallow,
+                       const uint32_t *only) {
     struct run *r = w->r;
     w->at[part.depth] = c;
     w->marks[part.depth] = run_here(r);
     for (uint32_t i = part.from; i < part.to;) {
         const struct vocab_node *n = &w->v->nodes[i];
+        uint32_t bit = i - part.from;
+        if (only && !(only[bit / 32] >> (bit % 32) & 1)) {
+            i = n->skip;
+            continue;
+        }
         run_back(r, w->marks[n->depth]);
         struct run_config next = run_step(r, w->at[n->depth], n->byte);
         if (n->n && (next.n || next.may_end) && fits(w, next))
@@ -58,7 +64,7 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
             w->marks[n->depth + 1] = run_here(r);
             i++;
         }
-        if (r->steps > w->steps_end)
+        if (r->steps > w->steps_end && !shallow)
             break;
     }
     run_back(r, w->marks[part.depth]);
@@ -100,18 +106,21 @@ static const struct loop_table *table_of(struct grammar_state *s, struct run_ite
     return t;
 }
 
-// The tokens that stay inside, those that end within a repetition only where the budget has room
-// for the rest of it.
+// By how many tokens the budget is larger than what is left behind a token that stays inside and
+// ends with a repetition; one that ends within a repetition may need up to t->far more. 0 or less:
+// there is no room to stay inside.
+static int64_t spare_inside(const struct walk *w, struct run_item item) {
+    if (!w->r->budget)
+        return BUDGET_NEVER;
+    return (int64_t)w->below - run_tokens_after(w->r, item, item.count + 1);
+}
+
 static void set_inside(struct walk *w, const struct loop_table *t, struct run_item item,
                        uint32_t room) {
-    const uint32_t *inside = t->inside;
-    if (w->r->budget) {
-        uint32_t left = run_tokens_after(w->r, item, item.count + 1);
-        if (left >= w->below)
-            return;
-        if (w->below - left <= t->far)
-            inside = t->whole;
-    }
+    int64_t spare = spare_inside(w, item);
+    const uint32_t *inside = spare <= t->far ? t->whole : t->inside;
+    if (spare <= 0)
+        return;
     if (room >= t->most) {
         for (size_t i = 0; i < t->words; i++)
             w->mask[i] |= inside[i];
@@ -150,7 +159,7 @@ static void leave_key(struct walk *w, struct run_item item, const struct loop_ex
         return;
     struct run_config c = run_step(r, run_leave(r, item, count, false), n->byte);
     if (c.n)
-        walk_nodes(w, c, (struct trie_part){e->node + 1, n->skip, e->depth + 1u}, false);
+        walk_nodes(w, c, (struct trie_part){e->node + 1, n->skip, e->depth + 1u}, false, NULL);
 }
 
 static bool is_blocked(const struct run_keys *keys, const char *bytes, size_t len) {
@@ -193,6 +202,32 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
     run_keys_free(&keys);
 }
 
+// The bytes that may follow the leaf of `item` where it ends; true when some of them may as well
+// begin another repetition.
+static bool follows(struct walk *w, struct run_item item, struct run_config after,
+                    uint32_t first[8]) {
+    uint32_t again[8], both = 0;
+    run_first(w->r, after, first);
+    run_first_of(w->r, (struct run_item){item.pc, w->r->g->nodes[item.pc].at, 0, item.top}, again);
+    for (size_t i = 0; i < 8; i++)
+        both |= first[i] & again[i];
+    return both != 0;
+}
+
+// By a table where a byte may both go on and leave: what stays inside is known, so only the tokens
+// that leave at some byte are walked. False where a limit leaves out some of those inside.
+static bool by_walk_beyond(struct walk *w, const struct loop_table *t, struct run_item item,
+                           uint32_t room, struct trie_part part) {
+    struct run *r = w->r;
+    if (room < t->most || spare_inside(w, item) <= t->far || !run_make_room(r))
+        return false;
+    set_inside(w, t, item, room);
+    struct run_config alone = {.first = r->n_items, .n = 1};
+    r->items[r->n_items++] = item;
+    walk_nodes(w, alone, part, false, t->beyond);
+    return true;
+}
+
 // Sets an item's tokens by a table; false when there is none that fits.
 static bool by_table(struct walk *w, struct run_item item, struct trie_part part) {
     struct run *r = w->r;
@@ -206,12 +241,11 @@ static bool by_table(struct walk *w, struct run_item item, struct trie_part part
         return false;
     struct run_mark mark = run_here(r);
     struct run_config after = run_leave(r, item, n->min, false);
-    uint32_t first[8], again[8], both = 0;
-    run_first(r, after, first);
-    run_first_of(r, (struct run_item){item.pc, n->at, 0, item.top}, again);
-    for (size_t i = 0; i < 8; i++)
-        both |= first[i] & again[i];
-    if (both == 0) {
+    uint32_t first[8];
+    bool done = true;
+    if (follows(w, item, after, first)) {
+        done = by_walk_beyond(w, t, item, room, part);
+    } else {
         set_inside(w, t, item, room);
         struct run_mark exits = run_here(r);
         for (unsigned b = 0; b < 256; b++)
@@ -221,14 +255,14 @@ static bool by_table(struct walk *w, struct run_item item, struct trie_part part
             }
     }
     run_back(r, mark);
-    return both == 0;
+    return done;
 }
 
 // As walk_nodes, with tables where they help. It calls itself once a byte at most.
 static void spread(struct walk *w, struct run_config c, struct trie_part part) {
     struct run *r = w->r;
     if (part.to - part.from < WORTH) {
-        walk_nodes(w, c, part, false);
+        walk_nodes(w, c, part, false, NULL);
         return;
     }
     struct run_mark bottom = run_here(r);
@@ -240,7 +274,7 @@ static void spread(struct walk *w, struct run_config c, struct trie_part part) {
     }
     struct run_config rest = {.first = bottom.items, .n = r->n_items - bottom.items};
     if (rest.n)
-        walk_nodes(w, rest, part, false);
+        walk_nodes(w, rest, part, false, NULL);
     run_back(r, bottom);
 }
 
@@ -255,7 +289,7 @@ static void constrained_mask(struct walk *w) {
     struct trie_part all = {0, w->v->n_nodes, 0};
     spread(w, w->s->now, all);
     if (w->r->steps > w->steps_end)
-        walk_nodes(w, w->s->now, all, true);
+        walk_nodes(w, w->s->now, all, true, NULL);
 }
 
 // A token leaves room for the rest and the end token, or, where there is not that much, at least

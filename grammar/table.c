@@ -56,19 +56,33 @@ struct walk {
     uint32_t inside_count[GRAMMAR_TOKEN_MAX + 2], exit_count[257];
 };
 
+// Marks the nodes where the leaf is left at node i: those on the way, and all behind.
+static void mark_beyond(struct walk *w, const uint32_t *path, uint32_t i) {
+    uint32_t *bits = w->t->beyond, from = w->part.from;
+    const struct vocab_node *n = &w->v->nodes[i];
+    for (size_t d = w->part.depth; d < n->depth; d++)
+        bits[(path[d] - from) / 32] |= 1u << ((path[d] - from) % 32);
+    for (uint32_t k = i; k < n->skip; k++)
+        bits[(k - from) / 32] |= 1u << ((k - from) % 32);
+}
+
 // Pass 0 counts, pass 1 fills.
 static void walk(struct walk *w, bool fill, uint32_t *most) {
     const struct grammar_vocab *v = w->v;
     struct loop_table *t = w->t;
     uint8_t state[GRAMMAR_TOKEN_MAX + 1];
     uint16_t count[GRAMMAR_TOKEN_MAX + 1];
+    uint32_t path[GRAMMAR_TOKEN_MAX + 1];
     state[w->part.depth] = w->q;
     count[w->part.depth] = 0;
     for (uint32_t i = w->part.from; i < w->part.to;) {
         const struct vocab_node *n = &v->nodes[i];
         uint8_t from = state[n->depth], to = w->rows.to[from][n->byte];
         uint16_t done = count[n->depth];
+        path[n->depth] = i;
         if (to == DEAD) {
+            if (fill)
+                mark_beyond(w, path, i);
             if (from == w->start) { // the leaf may end before this byte
                 if (fill)
                     t->exits[w->exit_count[n->byte]] = (struct loop_exit){i, done, n->depth};
@@ -143,7 +157,8 @@ static bool make(struct walk *w) {
     t->ids = mem_alloc(inside[t->most + 1] + 1, sizeof *t->ids);
     t->begun = mem_alloc((size_t)t->most + 2, sizeof *t->begun);
     t->exits = mem_alloc(exits[256] + 1, sizeof *t->exits);
-    if (!t->inside || !t->whole || !t->ids || !t->begun || !t->exits)
+    t->beyond = mem_calloc((w->part.to - w->part.from) / 32 + 1, sizeof *t->beyond);
+    if (!t->inside || !t->whole || !t->ids || !t->begun || !t->exits || !t->beyond)
         return false;
     memcpy(t->begun, inside, ((size_t)t->most + 2) * sizeof *t->begun);
     memcpy(t->exit_at, exits, sizeof t->exit_at);
@@ -173,5 +188,6 @@ void loop_table_free(struct loop_table *t) {
     mem_free(t->ids);
     mem_free(t->begun);
     mem_free(t->exits);
+    mem_free(t->beyond);
     mem_free(t);
 }

@@ -30,6 +30,9 @@ struct loop_table {
     // the exits by a byte that does not begin another repetition, sorted by that byte
     struct loop_exit *exits;
     uint32_t exit_at[257];
+    // a bit for each node of the trie's part: it is where a token leaves the leaf, or above or
+    // below such a node. All other tokens are inside.
+    uint32_t *beyond;
 };
 
 struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole trie: depth 0

@@ -150,6 +150,37 @@ static void test_tables(void) {
     agree(gbnf("root ::= (\"- \" [^\\n]{1,4} \"\\n\"){1,3}"));
     agree(gbnf("root ::= word (\" \" word){0,6} \".\"\nword ::= [a-zA-Z]+ | [0-9]{1,4}"));
     agree(gbnf("root ::= ([a-p]{2,3} [q-z]?){2,9}"));
+    // bytes that may both go on and leave
+    agree(gbnf("root ::= [^\"\\n]* \"z\" | [^\"\\n]* \"y\" [0-9]"));
+    agree(gbnf("root ::= [^\\n]+ \"ab\" [\\n\\\"]* \": \" .*"));
+    agree(gbnf("root ::= ([^b]+ \"b\"? [a-p]{1,4})+ \"end\""));
+    agree(gbnf("root ::= .* \"a\\n\" [^\xC3\xA9]{2,}"));
+}
+
+// A mask whose work was cut short still has every token of one byte that may come.
+static void test_cut_short(void) {
+    struct buf b = {0};
+    buf_puts(&b, "root ::= ");
+    for (int i = 0; i < 250; i++)
+        buf_printf(&b, "%s([a-p]+ | \"%d\")* \"x%d\"", i ? " | " : "", i, i);
+    struct grammar *g = gbnf(b.data);
+    struct grammar_state *s = state(g, large_vocab(), 0);
+    for (int i = 0; i < 3; i++) {
+        uint32_t mask[LARGE_WORDS];
+        bool constrained = false;
+        CHECK_INT(grammar_mask(s, mask, &constrained), ERR_OK);
+        for (int32_t id = 0; id < 256; id++) {
+            struct grammar_state *again = state(g, large_vocab(), 0);
+            for (int k = 0; k < i; k++)
+                CHECK(grammar_accept(again, 'p'));
+            CHECK(grammar_accept(again, id) == kit_in(mask, id));
+            grammar_state_free(again);
+        }
+        CHECK(grammar_accept(s, 'p'));
+    }
+    grammar_state_free(s);
+    grammar_free(g);
+    buf_free(&b);
 }
 
 // A text under a limit, by the adversary. Every token of a mask must leave what the rule says; a
@@ -358,6 +389,7 @@ static void test_faults(void) {
 
 int main(void) {
     test_tables();
+    test_cut_short();
     test_led();
     test_count();
     test_rule();
