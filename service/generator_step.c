@@ -58,7 +58,8 @@ static size_t guess(struct generator *g, struct sequence *s, size_t *rows) {
     size_t made = draft_make(&s->draft, s->tokens, s->known, most, &draft);
     if (made > 0 && !sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known + made))
         made = 0;
-    memmove(s->tokens + s->known, draft, made * sizeof *draft);
+    if (made > 0)
+        memmove(s->tokens + s->known, draft, made * sizeof *draft);
     *rows -= made;
     return made;
 }
@@ -107,14 +108,14 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
     const struct generation *n = s->g;
     size_t pending = sequence_pending(s), count = pending < budget ? pending : budget;
     bool ends = count == pending;
-    if (s->computed + 1 < s->scored) { // computed again after being set aside: scored already
+    bool scores = s->scored < n->prompt_len;
+    if (scores && s->computed + 1 < s->scored) { // was set aside: these are scored already
         if (count > s->scored - 1 - s->computed)
             count = s->scored - 1 - s->computed;
         add_part(g, s, count, 0, false, s->tokens + s->computed);
         return count;
     }
-    if (s->scored <
-        n->prompt_len) { // each row scores the token behind it; the last one draws alone
+    if (scores) { // each row scores the token behind it; the last one draws alone
         size_t most = n->prompt_len - s->scored;
         size_t room = step_logits_room(g->steps);
         count = count < most ? count : most;
@@ -129,11 +130,30 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
     return count;
 }
 
+// The oldest prompt has at least half of the budget, the one with the least left to compute the
+// other: a short question does not wait for the long document before it, nor that one for ever.
 static size_t add_prompts(struct generator *g, size_t budget) {
+    struct sequence *oldest = NULL, *shortest = NULL;
+    for (size_t i = 0; i < g->running_count; i++) {
+        struct sequence *s = g->running[i];
+        if (sequence_decodes(s))
+            continue;
+        if (!oldest)
+            oldest = shortest = s;
+        else if (sequence_pending(s) < sequence_pending(shortest))
+            shortest = s;
+    }
+    if (!oldest)
+        return 0;
     size_t added = 0;
-    for (size_t i = 0; i < g->running_count && added < budget; i++)
-        if (!sequence_decodes(g->running[i]))
-            added += add_chunk(g, g->running[i], budget - added);
+    if (shortest != oldest)
+        added = add_chunk(g, shortest, budget / 2);
+    added += add_chunk(g, oldest, budget - added);
+    for (size_t i = 0; i < g->running_count && added < budget; i++) {
+        struct sequence *s = g->running[i];
+        if (s != oldest && s != shortest && !sequence_decodes(s))
+            added += add_chunk(g, s, budget - added);
+    }
     return added;
 }
 

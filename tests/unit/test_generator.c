@@ -11,20 +11,20 @@
 #include <stdlib.h>
 
 #define MODEL "tests/golden/data/decoders/qwen2-tied"
+#define LONG_MODEL "tests/golden/data/decoders/qwen2-long"
 
 enum { PROMPT = 40, OUTPUT = 48, TOP = 3 };
 
 static struct device *device;
 static struct model model;
 
-static void load(void) {
+static void load(const char *path) {
     struct errmsg msg = {0};
-    struct cpu_options options = {.threads = 2};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    decoder_free(model.decoder);
     model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
-    CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
+    CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
-    CHECK_OK(weights_open(MODEL, &w, &msg), msg);
+    CHECK_OK(weights_open(path, &w, &msg), msg);
     CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
              msg);
     weights_close(w);
@@ -34,7 +34,7 @@ static void load(void) {
 // A generation with its memory and an account of what was told of it.
 struct test_gen {
     struct generation g;
-    int32_t prompt[128], ids[128];
+    int32_t prompt[512], ids[128];
     float logprobs[128], scores[128];
     struct token_logprob top[128 * TOP];
     int progressed, ended;
@@ -122,6 +122,7 @@ static struct test_gen *alone(uint32_t seed, size_t prompt_len, size_t max_token
     CHECK_INT(t->g.err, ERR_OK);
     CHECK_INT(t->g.produced, max_tokens);
     CHECK_INT(t->g.end, GENERATION_LENGTH);
+    CHECK_INT(stats_of(g).steps, max_tokens); // a short prompt's own step draws
     generator_free(g);
     return t;
 }
@@ -340,6 +341,36 @@ static void scores(void) {
     generator_free(g);
 }
 
+// A short prompt behind a long one has its first token first, and the long one is not held up for
+// long by any number of them.
+static void short_prompts(void) {
+    struct forward_hooks none = {0};
+    struct generator *g = generator(8192, 16, false);
+    struct test_gen *old = gen_new(1, 500, 3), *t[12];
+    generator_submit(g, &old->g);
+    for (uint32_t i = 0; i < 12; i++) {
+        t[i] = gen_new(i + 2, 10, 100);
+        generator_submit(g, &t[i]->g);
+    }
+    (void)generator_step(g, &none);
+    CHECK_INT(t[0]->g.produced + t[11]->g.produced, 1);
+    CHECK_INT(old->g.produced, 0);
+    int steps = 1;
+    while (old->g.produced == 0 && steps < 100) {
+        (void)generator_step(g, &none);
+        steps++;
+    }
+    CHECK(t[0]->g.produced > 0);
+    CHECK(steps < 80); // half of the smallest chunk a step
+    run(g);
+    for (int i = 0; i < 12; i++) {
+        CHECK_INT(t[i]->g.produced, 100);
+        free(t[i]);
+    }
+    free(old);
+    generator_free(g);
+}
+
 // Every allocation of a submission fails in turn: the error is told, the next one is served.
 static void faults(void) {
     struct generator *g = generator(1024, 4, false);
@@ -366,7 +397,10 @@ static void faults(void) {
 }
 
 int main(void) {
-    load();
+    struct errmsg msg = {0};
+    struct cpu_options options = {.threads = 2};
+    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    load(MODEL);
     same_bits();
     full_cache();
     prefixes();
@@ -374,6 +408,8 @@ int main(void) {
     ends();
     scores();
     faults();
+    load(LONG_MODEL);
+    short_prompts();
     decoder_free(model.decoder);
     cpu_device_free(device);
     return check_done();
