@@ -110,7 +110,7 @@ static enum err read_shapes(const cJSON *root, struct decoder_config *c, struct 
 
 static enum err read_flags(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
     const char *act;
-    bool attention = false;
+    bool attention = false, causal = true;
     enum err e = json_get_string(root, "hidden_act", "silu", &act, msg);
     if (!e && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         e = err_set(msg, ERR_UNSUPPORTED, "hidden_act '%.64s' is not supported (silu, swish are)",
@@ -123,6 +123,12 @@ static enum err read_flags(const cJSON *root, struct decoder_config *c, struct e
         e = json_get_bool(root, "mlp_bias", false, &c->mlp_bias, msg);
     if (!e && json_get(root, "quantization_config"))
         e = err_set(msg, ERR_UNSUPPORTED, "'quantization_config' is not supported");
+    if (!e)
+        e = json_get_bool(root, "is_causal", true, &causal, msg);
+    if (!e && !causal) // some embedders: every token sees every other
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "'is_causal' false: a decoder that is not causal is not "
+                    "supported");
     c->qkv_bias = c->arch == DECODER_ARCH_QWEN2 || attention;
     c->o_bias = attention;
     c->qk_norm = c->arch == DECODER_ARCH_QWEN3;

@@ -67,6 +67,7 @@ static void test_shapes(void) {
     refused(Q2 "\"head_dim\":63}", ERR_INVALID, "a head's size is 63");
     refused(Q2 "\"hidden_act\":\"gelu\"}", ERR_UNSUPPORTED, "hidden_act 'gelu'");
     refused(Q2 "\"quantization_config\":{}}", ERR_UNSUPPORTED, "'quantization_config'");
+    refused(Q2 "\"is_causal\":false}", ERR_UNSUPPORTED, "'is_causal'");
     refused(Q2 "\"rms_norm_eps\":0}", ERR_INVALID, "'rms_norm_eps'");
 }
 
