@@ -187,20 +187,21 @@ static bool take_char(struct parser *p, uint32_t *cp) {
 
 static const struct expr *parse_literal(struct parser *p) {
     size_t from = p->at, n = 0;
-    char *bytes = NULL;
     // an escape is never shorter than what it stands for
     for (size_t end = from; end < p->len && p->text[end] != '"'; end++, n++)
         if (p->text[end] == '\\' && end + 1 < p->len)
             end++, n++;
-    bytes = expr_alloc(&p->arena, n + 4, 1);
+    char *bytes = expr_alloc(&p->arena, n + 4, 1);
+    if (!bytes)
+        return NULL; // as memory runs out everywhere here: who asked for an item says so
     n = 0;
-    while (bytes && !take(p, '"')) {
+    while (!take(p, '"')) {
         uint32_t cp;
         if (!take_char(p, &cp))
             return NULL;
         n += utf8_encode(cp, bytes + n);
     }
-    return expr_bytes(&p->arena, bytes, bytes ? n : 0);
+    return expr_bytes(&p->arena, bytes, n);
 }
 
 static const struct expr *parse_class(struct parser *p) {

@@ -1,6 +1,8 @@
 // See tool_calls.h.
 #include "service/tool_calls.h"
 
+#include "base/json.h"
+
 #include <cjson/cJSON.h>
 #include <stdint.h>
 #include <string.h>
@@ -89,8 +91,11 @@ static enum reading read_head(struct reader *r, size_t *begin, size_t *end) {
 
 static bool begin_call(struct tool_parser *p, size_t begin, size_t end,
                        const struct tool_sink *sink) {
-    cJSON *name = cJSON_ParseWithLength(p->held.data + begin, end - begin);
-    if (!name) // no JSON string, or no memory: either way it is no call
+    struct errmsg unused;
+    enum err e = json_check(p->held.data + begin, end - begin, &json_limits_request, NULL, &unused);
+    cJSON *name = e ? NULL : cJSON_ParseWithLength(p->held.data + begin, end - begin);
+    p->failed = e == ERR_NOMEM || (!e && !name);
+    if (!name)
         return false;
     sink->begin(sink->ctx, name->valuestring, strlen(name->valuestring));
     cJSON_Delete(name);
