@@ -8,22 +8,27 @@ clients' packages (tools/clients.sh installs them).
 """
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 
 import cohere
 import huggingface_hub
 import numpy
 import openai
+import pydantic
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EMBED = "sentence-transformers/all-MiniLM-L6-v2"
 RERANK = "cross-encoder/ms-marco-MiniLM-L-12-v2"
+GENERATE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CLASSIFY = "tests/golden/data/bert-classifier"
+TINY = "tests/golden/data/tiny_chat"  # has learned a few lines, calls of a tool among them
 DIM = 384
 KEY = "a-client-key"
 
@@ -75,7 +80,7 @@ def test_openai(url):
           .embedding, "a batch of 300")
 
     models = client.models.list()
-    check([m.id for m in models] == ["emb", "rr", "cls"], "models.list")
+    check([m.id for m in models] == ["emb", "rr", "cls", "gen", "tiny"], "models.list")
     check(client.models.retrieve("rr").id == "rr", "models.retrieve")
 
     e = raises(openai.NotFoundError, lambda: client.embeddings.create(model="gpt", input="a"),
@@ -107,6 +112,144 @@ def test_openai(url):
     extra = client.embeddings.create(model="emb", input="word " * 3000,
                                      extra_body={"truncate": True})
     check(extra.usage.total_tokens == 256, "truncate as an extra")
+
+
+HELLO = "Hello there, friend!"
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+class Place(pydantic.BaseModel):
+    """A town with its people: nested, optional and listed members, as pydantic writes them."""
+    town: str
+    mayor: Person
+    twin: str | None = None
+    people: list[Person]
+
+
+def test_openai_text(url):
+    client = openai.OpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0)
+    r = client.completions.create(model="tiny", prompt="one two three", temperature=0, max_tokens=60)
+    check(r.choices[0].text.endswith("twelve.") and r.choices[0].finish_reason == "stop", "completions", r)
+    check(r.usage.total_tokens == r.usage.prompt_tokens + r.usage.completion_tokens, "usage", r.usage)
+    pieces = client.completions.create(model="tiny", prompt="one two three", temperature=0,
+                                       max_tokens=60, stream=True)
+    check("".join(c.choices[0].text for c in pieces) == r.choices[0].text, "streamed")
+    r = client.completions.create(model="tiny", prompt=["one two", [5, 6]], n=2, max_tokens=3, logprobs=2,
+                                  echo=True)
+    check(len(r.choices) == 4 and r.choices[0].logprobs.token_logprobs[0] is None, "echo, logprobs", r)
+
+    hi = [{"role": "user", "content": "hi"}]
+    r = client.chat.completions.create(model="tiny", messages=hi, temperature=0, logprobs=True,
+                                       top_logprobs=2, n=2, seed=1, stop=["zz"], user="u",
+                                       logit_bias={"5": -1}, presence_penalty=0.0)
+    m = r.choices[1].message
+    check(m.content == HELLO and m.role == "assistant" and m.tool_calls is None, "chat", r)
+    check("".join(t.token for t in r.choices[0].logprobs.content) == HELLO, "its logprobs", r)
+    chunks = list(client.chat.completions.create(model="tiny", messages=hi, temperature=0, stream=True,
+                                                 stream_options={"include_usage": True}))
+    check(chunks[0].choices[0].delta.role == "assistant" and chunks[-1].choices == [] and
+          chunks[-1].usage.completion_tokens > 0, "chunks", chunks)
+    check("".join(c.choices[0].delta.content or "" for c in chunks[:-1]) == HELLO, "their text")
+    with client.chat.completions.stream(model="tiny", messages=hi, temperature=0) as stream:
+        events = [e.type for e in stream]
+        check(stream.get_final_completion().choices[0].message.content == HELLO, "the stream helper")
+        check("content.delta" in events and "content.done" in events, "its events", events)
+    with client.chat.completions.create(model="tiny", messages=hi, stream=True) as stream:
+        next(iter(stream))  # and go away
+    for what, fields in (("reasoning_effort", {"reasoning_effort": "low"}), ("audio", {"modalities": ["audio"]}),
+                         ("temperature", {"temperature": 3})):
+        e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+            model="tiny", messages=hi, **fields), f"{what} is refused")
+        check(e is not None and e.param in fields, "by its name", e)
+    e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        model="emb", messages=hi), "another model's task")
+    check(e is not None and e.param == "model", "by its name", e)
+
+
+def test_openai_tools(url):
+    client = openai.OpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0)
+    with open(os.path.join(ROOT, TINY, "golden.json"), encoding="utf-8") as f:
+        tools = json.load(f)["tools"]
+    ask = {"model": "tiny", "messages": [{"role": "user", "content": "weather"}], "tools": tools,
+           "temperature": 0}
+    want = {"city": "Oslo", "days": 2}
+    r = client.chat.completions.create(**ask)
+    m = r.choices[0].message
+    check(r.choices[0].finish_reason == "tool_calls" and m.tool_calls[0].function.name == "weather" and
+          json.loads(m.tool_calls[0].function.arguments) == want, "a tool call", r)
+    answered = ask["messages"] + [m, {"role": "tool", "tool_call_id": m.tool_calls[0].id,
+                                      "content": "rain"}]
+    check(client.chat.completions.create(**dict(ask, messages=answered, max_tokens=5)).choices,
+          "its answer goes back")
+    name, arguments = "", ""
+    for c in client.chat.completions.create(**ask, stream=True):
+        for d in c.choices[0].delta.tool_calls or []:
+            name += d.function.name or ""
+            arguments += d.function.arguments or ""
+    check(name == "weather" and json.loads(arguments) == want, "streamed", arguments)
+    with client.chat.completions.stream(**ask) as stream:
+        done = [e for e in stream if e.type == "tool_calls.function.arguments.done"]
+        check(len(done) == 1 and json.loads(done[0].arguments) == want, "the stream helper", done)
+    named = {"type": "function", "function": {"name": "weather"}}
+    for choice in ("required", named):
+        r = client.chat.completions.create(**dict(ask, messages=[{"role": "user", "content": "hi"}]),
+                                           tool_choice=choice, max_completion_tokens=150)
+        check(r.choices[0].finish_reason == "length" or
+              set(json.loads(r.choices[0].message.tool_calls[0].function.arguments)) == set(want),
+              "tool_choice", r)
+    r = client.chat.completions.create(**dict(ask, messages=[{"role": "user", "content": "hi"}]),
+                                       tool_choice="none")
+    check(r.choices[0].message.content == HELLO, "tool_choice none", r)
+
+
+def test_openai_structured(url):
+    """The real model, which follows what it is asked without having learned it."""
+    client = openai.OpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0)
+    ask = {"model": "gen", "temperature": 0, "max_tokens": 300}
+    about = [{"role": "user", "content": "Describe a person of your own making as JSON."}]
+    r = client.chat.completions.create(**ask, messages=about, response_format={"type": "json_object"})
+    check(r.choices[0].finish_reason == "length" or isinstance(json.loads(r.choices[0].message.content),
+                                                              dict), "json_object", r)
+    for kind in (Person, Place):
+        r = client.chat.completions.parse(**ask, messages=about, response_format=kind)
+        check(r.choices[0].finish_reason == "stop" and isinstance(r.choices[0].message.parsed, kind),
+              "parse", r)
+    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}},
+              "required": ["colour"], "additionalProperties": False}
+    r = client.chat.completions.create(
+        **ask, messages=about, stream=True,
+        response_format={"type": "json_schema", "json_schema": {"name": "c", "strict": True,
+                                                                "schema": schema}})
+    text = "".join(c.choices[0].delta.content or "" for c in r)
+    check(json.loads(text)["colour"] in ("red", "green"), "json_schema, streamed", text)
+    e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        **ask, messages=about, response_format={"type": "json_schema", "json_schema": {
+            "name": "c", "schema": {"type": "object", "patternProperties": {}}}}), "a schema's keyword")
+    check(e is not None and "patternProperties" in str(e), "by its name", e)
+
+    two = [{"role": "user", "content": "What is 2+2?"}]
+    r = client.chat.completions.create(**ask, messages=two)
+    check("4" in r.choices[0].message.content and r.choices[0].finish_reason == "stop", "2+2", r)
+    got = {}
+
+    def one(i):
+        chunks = client.chat.completions.create(**ask, messages=two, stream=True)
+        got[i] = "".join(c.choices[0].delta.content or "" for c in chunks)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    check(len(got) == 8 and set(got.values()) == {r.choices[0].message.content},
+          "eight streams at once say the same", got)
+    e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        **ask, messages=two, tools=[{"type": "function", "function": {"name": "f"}}]),
+        "tools for a template without them")
+    check(e is not None and e.param == "tools", "by their name", e)
 
 
 def test_cohere(url):
@@ -173,6 +316,10 @@ def test_huggingface(embed_url, classify_url):
     raises(huggingface_hub.errors.HfHubHTTPError, lambda: wrong.feature_extraction("a"),
            "a wrong key")
 
+    r = client.chat_completion([{"role": "user", "content": "hi"}], model=embed_url, temperature=0,
+                               extra_body={"model": "tiny"})
+    check(r.choices[0].message.content == HELLO, "chat_completion", r)
+
     client = huggingface_hub.InferenceClient(classify_url, token=KEY)
     labels = client.text_classification("the cat sat")
     check(isinstance(labels, list) and {x.label for x in labels} ==
@@ -198,10 +345,13 @@ def main():
         keys.write(f"client:{hashlib.sha256(KEY.encode()).hexdigest()}:user\n")
         keys.flush()
         all_models, url = start(program, keys.name, "emb=" + EMBED, "rr=" + RERANK,
-                                "cls=" + CLASSIFY)
+                                "cls=" + CLASSIFY, "gen=" + GENERATE, "tiny=" + TINY)
         classifier, classify_url = start(program, keys.name, "cls=" + CLASSIFY)
         try:
             test_openai(url)
+            test_openai_text(url)
+            test_openai_tools(url)
+            test_openai_structured(url)
             test_cohere(url)
             test_huggingface(url, classify_url)
         finally:
