@@ -171,12 +171,12 @@ static void on_progress(struct generation *g) { signal_main(g->ctx, false); }
 
 static void on_done(struct generation *g) { signal_main(g->ctx, true); }
 
-// Waits for more of the log, its end, or an interrupt; what was cancelled, for its end alone. True:
-// the log is complete. A signal's handler cannot wake a condition: it is looked for.
+// Waits for more of the log, its end, or an interrupt; what is to end, for its end alone. True: the
+// log is complete. A signal's handler cannot wake a condition: it is looked for.
 static bool wait_for_more(struct giving *w) {
     struct cli_answers *a = w->a;
     pthread_mutex_lock(&a->mutex);
-    while (!w->over && (atomic_load(&w->g.cancelled) ||
+    while (!w->over && (atomic_load(&w->g.cancelled) || w->text.stopped ||
                         (atomic_load_explicit(&w->g.produced, memory_order_acquire) == w->taken &&
                          !cli_interrupted())))
         (void)thread_cond_wait_until(&a->cond, &a->mutex, clock_now_us() + LOOK_US);
@@ -188,7 +188,7 @@ static bool wait_for_more(struct giving *w) {
 static enum err take_tokens(struct giving *w, bool over, struct buf *out, struct errmsg *msg) {
     size_t have = atomic_load_explicit(&w->g.produced, memory_order_acquire);
     enum err e = ERR_OK;
-    for (; w->taken < have && !e; w->taken++)
+    for (; w->taken < have && !w->text.stopped && !e; w->taken++)
         e = text_stream_add(&w->text, w->g.ids[w->taken], out, msg);
     if (!e && over)
         e = text_stream_end(&w->text, out, msg);
@@ -276,7 +276,7 @@ enum err cli_answer_give(struct cli_answers *a, const int32_t *prompt, size_t pr
         scheduler_generate(a->scheduler, &w.g);
         e = follow(&w, keep, out, answer, msg);
     }
-    answer->end = w.g.end;
+    answer->end = w.text.stopped ? GENERATION_STOP : w.g.end;
     answer->cached_tokens = w.g.cached_tokens;
     answer->new_tokens = w.taken;
     answer->drafted = w.g.drafted;
