@@ -68,7 +68,9 @@ uint8_t unicode_combining_class(uint32_t cp) {
 }
 
 uint32_t unicode_compose(uint32_t a, uint32_t b) {
-    if (b < 0x80) // nothing composes with ASCII behind
+    // nothing composes with ASCII behind; U+11A7 is the base that trailing jamo are counted from,
+    // not the first of them, but utf8proc 2.8 drops it behind a syllable
+    if (b < 0x80 || b == 0x11A7)
         return 0;
     utf8proc_int32_t pair[3] = {(utf8proc_int32_t)a, (utf8proc_int32_t)b, 0};
     utf8proc_ssize_t n = utf8proc_normalize_utf32(pair, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE);

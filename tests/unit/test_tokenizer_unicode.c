@@ -117,6 +117,7 @@ int main(void) {
     uint32_t low[2];
     CHECK(unicode_lower(0x130, low) == 2 && low[0] == 'i' && low[1] == 0x307);
     CHECK(unicode_compose('e', 0x301) == 0xE9 && !unicode_compose('e', 'f'));
+    CHECK(unicode_compose(0xC5B4, 0x11A8) == 0xC5B5 && !unicode_compose(0xC5B4, 0x11A7));
     CHECK(unicode_compose(0x11935, 0x11930) == 0); // newer than what the library knows
     return check_done();
 }
