@@ -178,10 +178,12 @@ enum err grammar_analyse(struct grammar *g, uint32_t *left, struct errmsg *msg) 
     a.queue = mem_calloc(n, sizeof *a.queue);
     a.queued = mem_calloc(n, sizeof *a.queued);
     a.nullable = mem_calloc(n, sizeof *a.nullable);
-    enum err e =
-        at && a.queue && a.queued && a.nullable ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
-    if (!e)
-        e = grammar_users_make(g, &a.users, msg);
+    enum err e = ERR_NOMEM;
+    if (!at || !a.queue || !a.queued || !a.nullable) {
+        (void)err_set(msg, e, "out of memory");
+        goto end;
+    }
+    e = grammar_users_make(g, &a.users, msg);
     if (e)
         goto end;
     for (size_t i = 0; i < n; i++)

@@ -232,9 +232,12 @@ static enum err count_nodes(const struct grammar *g, struct budget *b, struct er
     struct grammar_users users;
     struct queue queue = {.heap = mem_calloc(g->n_nodes + 1, sizeof *queue.heap)};
     bool *put_in = mem_calloc(g->n_nodes + 1, sizeof *put_in);
-    enum err e = queue.heap && put_in ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
-    if (!e)
-        e = grammar_users_make(g, &users, msg);
+    enum err e = ERR_NOMEM;
+    if (!queue.heap || !put_in) {
+        (void)err_set(msg, e, "out of memory");
+        goto end;
+    }
+    e = grammar_users_make(g, &users, msg);
     if (e)
         goto end;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
@@ -265,9 +268,11 @@ enum err budget_make(const struct grammar *g, const struct grammar_vocab *v, str
                      struct errmsg *msg) {
     *out = (struct budget){.to_accept = mem_calloc(g->n_states + 1, sizeof *out->to_accept),
                            .to_end = mem_calloc(g->n_nodes + 1, sizeof *out->to_end)};
-    enum err e = out->to_accept && out->to_end ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
-    if (!e)
+    enum err e = ERR_NOMEM;
+    if (out->to_accept && out->to_end)
         e = count_states(g, v, out->to_accept, msg);
+    else
+        (void)err_set(msg, e, "out of memory");
     if (!e)
         e = count_nodes(g, out, msg);
     if (e)

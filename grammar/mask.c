@@ -362,12 +362,12 @@ enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained
     memset(mask, 0, words * sizeof *mask);
     if (s->ended)
         return ERR_OK;
-    struct walk w;
-    w.s = s;
-    w.r = &s->run;
-    w.v = v;
-    w.mask = mask;
-    w.steps_end = s->run.steps + STEPS_MAX;
+    struct walk w = {.s = s,
+                     .r = &s->run,
+                     .v = v,
+                     .mask = mask,
+                     .steps_end = s->run.steps + STEPS_MAX,
+                     .below = BUDGET_NEVER + 1};
     s->run.nomem = false;
     if (s->free_text)
         free_mask(&w);
