@@ -177,20 +177,15 @@ static void test_gguf(struct temp_folder *t) {
     refused(temp_path(t, "m.gguf"), ERR_INVALID, "key 'tokenizer.chat_template': not UTF-8");
 }
 
+#define DEEPSEEK_END                                                                               \
+    "<\xef\xbd\x9c"                                                                                \
+    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+
 // By name, where the file's keys say nothing.
 static void test_gguf_names(struct temp_folder *t) {
-    static const char *const tokens[] = {"<|im_end|>",
-                                         "</s>",
-                                         "<|fim_pad|>",
-                                         "<|repo_name|>",
-                                         "<|file_sep|>",
-                                         "<|endoftext|>",
-                                         "<|eom_id|>",
-                                         "<eos>",
-                                         "<|im_end",
-                                         "<\xef\xbd\x9c"
-                                         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
-                                         "</s>"};
+    static const char *const tokens[] = {
+        "<|im_end|>", "</s>",  "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|endoftext|>",
+        "<|eom_id|>", "<eos>", "<|im_end",    DEEPSEEK_END,    "</s>"};
     // 1: text, 3: control, 4: the user's
     static const int32_t types[] = {1, 1, 3, 3, 3, 4, 3, 1, 3, 3, 3};
     static const int32_t ends[] = {0, 5, 6, 9, 10};
