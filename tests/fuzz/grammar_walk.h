@@ -54,7 +54,7 @@ static inline void grammar_walk_agree(const struct grammar *g, const struct gram
     }
 }
 
-// The text, if it ended (else no data). Every eighth step compares the mask with each token tried.
+// The text, if it ended (else no data). Every twentieth step compares the mask with each token tried.
 static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *choices,
                                       size_t n_choices, bool led) {
     static struct grammar_vocab *v;
@@ -74,7 +74,7 @@ static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *ch
             abort(); // every byte is a token: something must be able to follow
         if (!constrained)
             memset(mask, 0xFF, sizeof mask);
-        else if (!led && n_choices < 400 && i % 8 == 5)
+        else if (!led && n_choices < 400 && i % 20 == 5)
             grammar_walk_agree(g, v, taken, i, mask, n);
         size_t skip = n_choices ? choices[(i * 7 + 3) % n_choices] : i, id = n;
         for (size_t round = 0; id == n && round < 2; round++)
