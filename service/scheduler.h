@@ -24,7 +24,7 @@ struct scheduler_options {
     // Generation, for the models with TASK_GENERATE.
     size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available
     enum kv_dtype kv_dtype;
-    size_t max_sequences; // running at once; 0: 64
+    size_t max_sequences; // running at once; 0: 32
     bool no_speculation;
     bool share_prefixes; // between owners (API keys) too
 };
