@@ -54,7 +54,8 @@ static inline void grammar_walk_agree(const struct grammar *g, const struct gram
     }
 }
 
-// The text, if it ended (else no data). Every twentieth step compares the mask with each token tried.
+// The text, if it ended (else no data). Every twentieth step compares the mask with each token
+// tried.
 static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *choices,
                                       size_t n_choices, bool led) {
     static struct grammar_vocab *v;
