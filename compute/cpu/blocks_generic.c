@@ -60,6 +60,7 @@ static void add_f32(enum dtype t, const struct panel_unit *u, const float *x, si
 
 static void panel_rows(const struct linear_share *s, const unsigned char *panel,
                        const unsigned char *acts, size_t rows, float sums[][BLOCK_PANEL]) {
+    const void *units = acts;
     size_t width = act_width(rows);
     memset(sums, 0, rows * sizeof *sums);
     for (size_t at = 0; at < s->k / UNIT; at++) {
@@ -67,9 +68,10 @@ static void panel_rows(const struct linear_share *s, const unsigned char *panel,
         panel_unit_read(s->format, panel, s->k, at, &u);
         for (size_t r = 0; r < rows; r++) {
             if (s->int8)
-                add_int8(s->format, &u, (const struct act_unit *)acts + at * width + r, sums[r]);
+                add_int8(s->format, &u, (const struct act_unit *)units + at * width + r, sums[r]);
             else
-                add_f32(s->format, &u, (const float *)acts + at * UNIT * width + r, width, sums[r]);
+                add_f32(s->format, &u, (const float *)units + at * UNIT * width + r, width,
+                        sums[r]);
         }
     }
 }

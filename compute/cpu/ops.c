@@ -58,7 +58,7 @@ static void run_rows(struct row_job *j, size_t rows, size_t floats_per_row) {
 // Narrow rows are widened in y, but for those added to it, in the thread's scratch.
 static void embed_row(const struct row_job *j, size_t r, float *scratch) {
     const struct embed_args *a = j->embed;
-    const float *rows[3];
+    const float *rows[3] = {0};
     float *y = j->y.data + r * j->y.ld;
     for (size_t t = 0; t < a->count; t++) {
         const struct weight *w = a->tables[t];
