@@ -79,7 +79,8 @@ enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errm
 bool grammar_accept(struct grammar_state *s, int32_t id);
 // Bit id of mask[id / 32] is 1 when the token may come next; [grammar_mask_words] words. At least
 // one bit is set unless the text has ended. False when nothing is constrained here (free text of
-// GRAMMAR_TOOLS_AUTO): the mask is then left alone. ERR_NOMEM only.
+// GRAMMAR_TOOLS_AUTO): the mask is then left alone. ERR_NOMEM; ERR_UNSUPPORTED when the vocabulary
+// has no token that goes on.
 enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) MUST_CHECK;
 bool grammar_may_end(const struct grammar_state *s);
 bool grammar_must_end(const struct grammar_state *s); // nothing but an end token can follow
