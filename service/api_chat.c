@@ -285,10 +285,12 @@ enum err api_chat_completions(struct api_request *q, struct api_error *err) {
     struct api_generate *g;
     struct buf text = {0};
     enum err e = api_choose_model(q, order, 1, err);
-    if (!e)
-        e = api_generate_new(q, &shape, &g, err);
-    if (!e)
-        e = api_generate_read(g, known, sizeof known / sizeof *known, err);
+    if (e)
+        return e;
+    e = api_generate_new(q, &shape, &g, err);
+    if (e)
+        return e;
+    e = api_generate_read(g, known, sizeof known / sizeof *known, err);
     if (!e)
         e = read_own(g, err);
     if (!e)

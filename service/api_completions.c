@@ -129,10 +129,12 @@ enum err api_completions(struct api_request *q, struct api_error *err) {
     struct api_generate *g;
     struct text_inputs inputs;
     enum err e = api_choose_model(q, order, 1, err);
-    if (!e)
-        e = api_generate_new(q, &shape, &g, err);
-    if (!e)
-        e = api_get_bool(q, "echo", false, &g->echo, err);
+    if (e)
+        return e;
+    e = api_generate_new(q, &shape, &g, err);
+    if (e)
+        return e;
+    e = api_get_bool(q, "echo", false, &g->echo, err);
     if (!e)
         e = api_generate_read(g, known, sizeof known / sizeof *known, err);
     if (!e)
