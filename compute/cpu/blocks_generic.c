@@ -4,18 +4,42 @@
 #include <math.h>
 #include <string.h>
 
+// Sums in the order of lanes_blocks.h's vectors.
+static float best_steps(const float x[UNIT], float one) {
+    float best = 0, least = INFINITY;
+    for (int c = 0; c < ACT_CHOICES; c++) {
+        float inv = ACT_STEPS[c] * one, s[16];
+        for (int i = 0; i < 16; i++) {
+            float a = x[i] * inv, b = x[i + 16] * inv;
+            a -= rintf(a);
+            b -= rintf(b);
+            s[i] = fmaf(b, b, a * a);
+        }
+        for (int i = 0; i < 8; i++)
+            s[i] += s[i + 8];
+        float low = (s[0] + s[1]) + (s[2] + s[3]), high = (s[4] + s[5]) + (s[6] + s[7]);
+        float loss = (low + high) * ACT_STEP_SQUARES[c];
+        best = loss < least ? ACT_STEPS[c] : best;
+        least = fminf(loss, least);
+    }
+    return best;
+}
+
 void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
     for (size_t at = 0; at < k; at += UNIT, x += UNIT, to += stride) {
-        float most = 0, inv = 0;
+        float most = 0, inv = 0, steps = ACT_STEPS[0];
         bool finite = true;
         for (size_t i = 0; i < UNIT; i++) {
             finite = finite && isfinite(x[i]);
             most = fmaxf(most, fabsf(x[i]));
         }
-        *to = (struct act_unit){.d = finite ? most / 127.0F : NAN};
         // below, 127 / most overflows: what such inputs add to a sum is nothing
-        if (finite && most >= 0x1p-120F)
-            inv = 127.0F / most;
+        if (finite && most >= 0x1p-120F) {
+            const float one = 1 / most;
+            steps = best_steps(x, one);
+            inv = steps * one;
+        }
+        *to = (struct act_unit){.d = finite ? most / steps : NAN};
         for (size_t i = 0; inv > 0 && i < UNIT; i++) {
             to->q[i] = (int8_t)lrintf(x[i] * inv);
             to->minus -= to->q[i];

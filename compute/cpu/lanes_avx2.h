@@ -51,6 +51,8 @@ INLINE VF v_sign_of(VF magnitude, VF sign) {
 INLINE VF v_round(VF a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+// v less the integer nearest to it.
+INLINE VF v_off(VF v) { return _mm256_sub_ps(v, v_round(v)); }
 INLINE VMASK v_less(VF a, VF b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 INLINE VMASK v_is_nan(VF a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
 
@@ -68,6 +70,11 @@ INLINE float v_sum(VF v) {
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+// The sums of four vectors' lanes: neighbours first.
+INLINE void v_sum_four(const VF v[4], float out[4]) {
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 // The largest lane; any of them, or NaN, when one is NaN.
 INLINE float v_most(VF v) {

@@ -45,6 +45,8 @@ INLINE VF v_sign_of(VF magnitude, VF sign) {
 INLINE VF v_round(VF a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+// v less the integer nearest to it.
+INLINE VF v_off(VF v) { return _mm512_reduce_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE VMASK v_less(VF a, VF b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 INLINE VMASK v_is_nan(VF a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 
@@ -57,6 +59,15 @@ INLINE float v_sum(VF v) {
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+// The sums of four vectors' lanes: halves, then neighbours.
+INLINE void v_sum_four(const VF v[4], float out[4]) {
+    __m256 h[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        h[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(h[0], h[1]), _mm256_hadd_ps(h[2], h[3]));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 // The largest lane; any of them, or NaN, when one is NaN.
 INLINE float v_most(VF v) {

@@ -454,6 +454,32 @@ static void linear_blocks(const struct linear_share *s) {
     }
 }
 
+// The step, of ACT_STEPS to the largest value, at which rounding loses least. The same order of
+// sums in every set.
+INLINE float best_steps(const VF v[UNIT / LANES], float one) {
+    VF sums[ACT_CHOICES];
+    float loss[ACT_CHOICES];
+#pragma GCC unroll 4
+    for (int c = 0; c < ACT_CHOICES; c++) {
+        VF inv = v_all(ACT_STEPS[c] * one), half[UNIT / LANES / 2];
+#pragma GCC unroll 2
+        for (int i = 0; i < UNIT / LANES / 2; i++) {
+            VF a = v_off(v_mul(v[i], inv)), b = v_off(v_mul(v[i + UNIT / LANES / 2], inv));
+            half[i] = v_fma(b, b, v_mul(a, a));
+        }
+        sums[c] = UNIT / LANES == 2 ? half[0] : v_add(half[0], half[UNIT / LANES / 2 - 1]);
+    }
+    v_sum_four(sums, loss);
+    float best = ACT_STEPS[0], least = loss[0];
+#pragma GCC unroll 3
+    for (int c = 1; c < ACT_CHOICES; c++) {
+        float l = loss[c] * ACT_STEP_SQUARES[c];
+        best = l < least ? ACT_STEPS[c] : best;
+        least = l < least ? l : least;
+    }
+    return best;
+}
+
 static void quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
     for (size_t at = 0; at < k; at += UNIT, x += UNIT, to += stride) {
         VF v[UNIT / LANES], most = v_zero();
@@ -465,12 +491,13 @@ static void quantize(const float *x, size_t k, struct act_unit *to, size_t strid
             most = v_max(most, v_abs(v[i]));
             any |= v_any(v_not_finite(v[i]));
         }
-        float top = v_most(most), inv = 0;
-        if (!any && top >= 0x1p-120F) // below, 127 / top overflows
-            inv = 127.0F / top;
-        to->d = any ? __builtin_nanf("") : top / 127.0F;
-        if (any)
-            inv = 0;
+        float top = v_most(most), inv = 0, steps = ACT_STEPS[0];
+        if (!any && top >= 0x1p-120F) { // below, 127 / top overflows
+            const float one = 1 / top;
+            steps = best_steps(v, one);
+            inv = steps * one;
+        }
+        to->d = any ? __builtin_nanf("") : top / steps;
         int half[2] = {0, 0};
 #pragma GCC unroll 4
         for (int i = 0; i < UNIT / LANES; i++)

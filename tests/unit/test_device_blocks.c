@@ -131,9 +131,24 @@ static void rounded(const float *x, size_t n, double *out) {
         float most = 0;
         for (size_t i = 0; i < UNIT; i++)
             most = fmaxf(most, fabsf(x[at + i]));
+        float steps = 127;
+        double least = HUGE_VAL;
+        for (int down = 0; most > 0 && down < 4; down++) {
+            float c = 127 - (float)down;
+            double loss = 0;
+            for (size_t i = 0; i < UNIT; i++) {
+                float v = x[at + i] * (c * (1 / most));
+                loss += pow((double)(v - rintf(v)) * 127 / (double)c, 2);
+            }
+            if (loss < least) {
+                least = loss;
+                steps = c;
+            }
+        }
         for (size_t i = 0; i < UNIT; i++)
             out[at + i] =
-                most > 0 ? (double)rintf(x[at + i] * (127.0F / most)) * (double)(most / 127.0F) : 0;
+                most > 0 ? (double)rintf(x[at + i] * (steps * (1 / most))) * (double)(most / steps)
+                         : 0;
     }
 }
 
