@@ -32,9 +32,11 @@ LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 # Passes over whole vocabularies, in loops that are vectors from here on.
 %/logit_rows.o: NEEDED += -O3
 
-# One file per instruction set, picked at run time; only these files get its flags.
-%_avx2.o:   NEEDED += -O3 -mavx2 -mfma -mf16c
-AVX512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+# One file per instruction set, picked at run time; only these files get its flags. A sanitizer's
+# checks in loops that are written unrolled take -O3 minutes, and -O1 seconds.
+KERNEL_O := $(if $(filter asan fault fuzz,$(SAN)),-O1,-O3)
+%_avx2.o:   NEEDED += $(KERNEL_O) -mavx2 -mfma -mf16c
+AVX512 := $(KERNEL_O) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
 %_avx512.o: NEEDED += $(AVX512)
 %_avx512vnni.o: NEEDED += $(AVX512) -mavx512vnni
 
