@@ -16,4 +16,4 @@ if [ -x $venv/bin/python ] || python3 -m venv $venv; then
     python=$venv/bin/python
 fi
 exec $python tests/real/check_real.py build/trine "$store/sentence-transformers/all-MiniLM-L6-v2" \
-    "$store/cross-encoder/ms-marco-MiniLM-L-12-v2"
+    "$store/cross-encoder/ms-marco-MiniLM-L-12-v2" "$store/HuggingFaceTB/SmolLM2-135M-Instruct"

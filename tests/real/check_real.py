@@ -2,7 +2,7 @@
 """Real weights against committed numbers of the reference libraries, and token ids against the
 tokenizers package where it can be had. Standard library only, but for `tokenizers`.
 
-    check_real.py TRINE EMBEDDER_DIR RERANKER_DIR
+    check_real.py TRINE EMBEDDER_DIR RERANKER_DIR GENERATOR_DIR
 """
 import base64
 import json
@@ -111,10 +111,31 @@ def check_tokens(trine, model):
     check(wrong == 0, f"{wrong} of {len(texts)} lines have other token ids")
 
 
-trine_path, embedder, reranker = sys.argv[1:4]
+def check_text(trine, folder):
+    """Greedy text at f32 is the reference's, and in the default precision it is the same whatever
+    computes it: threads, drafts."""
+    global skipped
+    if not any(name.endswith(".gguf") for name in os.listdir(folder)):
+        skipped += 1  # the hub's folder has other weights than the package's file
+        print(f"skipped: {folder} is not the file that the numbers are of", file=sys.stderr)
+        return
+    for case in json.load(open(f"{HERE}/smollm2.json", encoding="utf-8")):
+        common = [trine, "generate", "--model", folder, "--quiet", "-t", "0", "-n", str(len(case["ids"]))]
+        rc, out = run([trine, "tokenize", "--model", folder, "--ids", case["prompt"]])
+        check(rc == 0 and [int(x) for x in out.split()] == case["prompt_ids"], f"ids of {case['prompt']!r}")
+        rc, out = run([*common, "--dtype", "f32", "--kv-dtype", "f32", case["prompt"]])
+        check(rc == 0 and out == case["text"],
+              f"greedy text: {out!r} where {case['text']!r} was expected")
+    same = {run([*common, *more, case["prompt"]]) for more in (["--threads", "1"], ["--threads", "2"],
+                                                              ["--no-speculation"])}
+    check(len(same) == 1, "the same text with one thread, with two and without drafts")
+
+
+trine_path, embedder, reranker, generator = sys.argv[1:5]
 check_vectors(trine_path, embedder)
 check_logits(trine_path, reranker)
 check_tokens(trine_path, embedder)
+check_text(trine_path, generator)
 tail = f", {skipped} skipped" if skipped else ""
 print(f"{passed} passed, {failed} failed{tail}")
 sys.exit(1 if failed or not passed else 0)
