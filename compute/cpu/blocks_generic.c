@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-// Sums in the order of lanes_blocks.h's vectors.
+// Sums in the order of lanes_blocks.h's vectors, and compared as there.
 static float best_steps(const float x[UNIT], float one) {
-    float best = 0, least = INFINITY;
-    for (int c = 0; c < ACT_CHOICES; c++) {
+    uint32_t least = UINT32_MAX;
+    for (uint32_t c = 0; c < ACT_CHOICES; c++) {
         float inv = ACT_STEPS[c] * one, s[16];
         for (int i = 0; i < 16; i++) {
             float a = x[i] * inv, b = x[i + 16] * inv;
@@ -19,10 +19,12 @@ static float best_steps(const float x[UNIT], float one) {
             s[i] += s[i + 8];
         float low = (s[0] + s[1]) + (s[2] + s[3]), high = (s[4] + s[5]) + (s[6] + s[7]);
         float loss = (low + high) * ACT_STEP_SQUARES[c];
-        best = loss < least ? ACT_STEPS[c] : best;
-        least = fminf(loss, least);
+        uint32_t bits;
+        memcpy(&bits, &loss, sizeof bits);
+        bits = (bits & ~3U) | c;
+        least = bits < least ? bits : least;
     }
-    return best;
+    return ACT_STEPS[least & 3];
 }
 
 void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {

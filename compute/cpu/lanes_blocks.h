@@ -470,14 +470,17 @@ INLINE float best_steps(const VF v[UNIT / LANES], float one) {
         sums[c] = UNIT / LANES == 2 ? half[0] : v_add(half[0], half[UNIT / LANES / 2 - 1]);
     }
     v_sum_four(sums, loss);
-    float best = ACT_STEPS[0], least = loss[0];
-#pragma GCC unroll 3
-    for (int c = 1; c < ACT_CHOICES; c++) {
+    // floats of one sign compare as integers: no branch that nobody can foresee
+    uint32_t least = UINT32_MAX;
+#pragma GCC unroll 4
+    for (uint32_t c = 0; c < ACT_CHOICES; c++) {
         float l = loss[c] * ACT_STEP_SQUARES[c];
-        best = l < least ? ACT_STEPS[c] : best;
-        least = l < least ? l : least;
+        uint32_t bits;
+        __builtin_memcpy(&bits, &l, sizeof bits);
+        bits = (bits & ~3U) | c;
+        least = bits < least ? bits : least;
     }
-    return best;
+    return ACT_STEPS[least & 3];
 }
 
 static void quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
