@@ -4,7 +4,7 @@
     bench/compare_generate.py MODEL.gguf --llama DIR [--trine PROGRAM] [--streams 16] [--repeats 3]
 
   prefill   a prompt of 512 tokens: trine bench generate, llama-bench -p 512
-  decode    128 tokens behind it, one stream: the same
+  decode    128 tokens behind it, one stream: the same, llama-bench -n 128 -d 512
   streams   tokens a second of all streams: trine bench generate --streams N; llama-server -np N with
             N clients of /completion (64-token prompts, 128 tokens each)
 
@@ -36,12 +36,13 @@ def trine_bench(a, streams):
 
 
 def llama_bench(a):
-    out = subprocess.run([os.path.join(a.llama, "llama-bench"), "-m", a.model, "-t", str(a.threads), "-p", "512", "-n",
-                          "128", "-r", str(a.repeats), "-o", "json"], capture_output=True, text=True, check=True,
-                         timeout=900)
-    rows = json.loads(out.stdout)
-    rate = lambda p, n: next(r["avg_ts"] for r in rows if r["n_prompt"] == p and r["n_gen"] == n)
-    return rate(512, 0), rate(0, 128)
+    def rate(*what):
+        out = subprocess.run([os.path.join(a.llama, "llama-bench"), "-m", a.model, "-t", str(a.threads), "-r",
+                              str(a.repeats), "-o", "json", *what], capture_output=True, text=True, check=True,
+                             timeout=900)
+        return json.loads(out.stdout)[0]["avg_ts"]
+
+    return rate("-p", "512", "-n", "0"), rate("-p", "0", "-n", "128", "-d", "512")
 
 
 def llama_streams(a, streams):

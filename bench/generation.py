@@ -253,7 +253,7 @@ def main():
     server = Server(a.trine, a.model) if set(only) & {"streams", "seeds", "kill"} else None
     if "streams" in only:
         print("streams")
-        measure_streams(server, a.streams, 3400)
+        measure_streams(server, a.streams, 4000)
     if "seeds" in only:
         print("seeds")
         measure_seeds(server)
@@ -264,7 +264,7 @@ def main():
         server.stop()
     if "prefix" in only:
         print("prefix")
-        measure_prefix(a.trine, a.model, 1700)
+        measure_prefix(a.trine, a.model, 2000)
 
 
 if __name__ == "__main__":
