@@ -11,9 +11,8 @@
 #include <string.h>
 
 // With the wide bar and the block that stands for a space there.
-#define DEEPSEEK_END                                                                               \
-    "<\xef\xbd\x9c"                                                                                \
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+static const char deepseek_end[] = "<\xef\xbd\x9c"
+                                   "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>";
 
 static const char *const end_names[] = {
     "<|endoftext|>",
@@ -33,7 +32,7 @@ static const char *const end_names[] = {
     "_<EOT>",
     "[EOT]",
     "[EOS]",
-    DEEPSEEK_END,
+    deepseek_end,
     "<end_of_utterance>",
 };
 

@@ -28,9 +28,9 @@ struct generation_sources {
     struct errmsg *msg;
 };
 
-// What they say joins `out`, which the caller frees after an error too.
+// What they say joins c, which the caller frees after an error too.
 enum err generation_config_read_sources(const struct generation_sources *s,
-                                        struct generation_config *out) MUST_CHECK;
+                                        struct generation_config *c) MUST_CHECK;
 enum err generation_config_read_gguf(const struct gguf *g, size_t vocab,
                                      struct generation_config *out, struct errmsg *msg) MUST_CHECK;
 
