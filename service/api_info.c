@@ -15,14 +15,28 @@ enum {
 
 static void put_string(struct buf *out, const char *s) { json_quote(out, s, strlen(s)); }
 
+// As clients know the plain types; blocks by their own names ("q8_0").
+static const char *dtype_label(enum dtype t) {
+    switch (t) {
+    case DTYPE_F32:
+        return "float32";
+    case DTYPE_F16:
+        return "float16";
+    case DTYPE_BF16:
+        return "bfloat16";
+    default:
+        return dtype_name(t);
+    }
+}
+
 static void put_model(const struct api_request *q, const struct model *m, struct buf *out) {
     buf_puts(out, "{\"id\":");
     put_string(out, m->name);
     buf_printf(out,
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"trine\",\"task\":\"%s\","
-               "\"max_input_length\":%zu,\"dtype\":\"float32\",\"architecture\":",
+               "\"max_input_length\":%zu,\"dtype\":\"%s\",\"architecture\":",
                (long long)metrics_started_wall_s(q->service->metrics), task_name(m->task),
-               m->max_length);
+               m->max_length, dtype_label(m->dtype));
     put_string(out, model_architecture(m));
     if (m->task == TASK_EMBED)
         buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim,
@@ -118,7 +132,8 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
     struct buf *out = &q->response.body;
     buf_puts(out, "{\"model_id\":");
     put_string(out, m->name);
-    buf_puts(out, ",\"model_sha\":null,\"model_dtype\":\"float32\",\"model_type\":");
+    buf_printf(out,
+               ",\"model_sha\":null,\"model_dtype\":\"%s\",\"model_type\":", dtype_label(m->dtype));
     if (m->task == TASK_EMBED) {
         buf_printf(out, "{\"embedding\":{\"pooling\":\"%s\"}}", pooler_mode_name(m->pooler));
     } else if (m->task == TASK_GENERATE) {

@@ -232,7 +232,7 @@ static enum err count_weights(struct run *r, struct errmsg *msg) {
 static double kv_bytes_per_token(const struct run *r) {
     const struct decoder_config *c = &r->engine.model->decoder_config;
     enum kv_dtype kv = (enum kv_dtype)r->o->service.kv_dtype;
-    bool half = kv == KV_DTYPE_F16 || (kv == KV_DTYPE_AUTO && r->engine.model->narrow);
+    bool half = kv == KV_DTYPE_F16 || (kv == KV_DTYPE_AUTO && r->engine.model->dtype != DTYPE_F32);
     return (double)(c->layers * 2 * c->kv_heads * c->head_dim * (half ? 2 : 4));
 }
 

@@ -320,13 +320,13 @@ static void show_generator_memory(struct run *r, const struct model *m) {
     const struct decoder_config *c = &m->decoder_config;
     size_t values = c->layers * 2 * c->kv_heads * c->head_dim;
     const double mib = 1 << 20;
-    buf_printf(&r->out.buf,
-               "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
-               "in %s, %.1f MiB for a context of %zu\n",
-               BATCH_TOKENS,
-               (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
-               values * (m->narrow ? 2 : 4), m->narrow ? "f16" : "f32",
-               (double)(values * (m->narrow ? 2 : 4) * m->max_length) / mib, m->max_length);
+    buf_printf(
+        &r->out.buf,
+        "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
+        "in %s, %.1f MiB for a context of %zu\n",
+        BATCH_TOKENS, (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
+        values * (m->dtype == DTYPE_F32 ? 4 : 2), m->dtype == DTYPE_F32 ? "f32" : "f16",
+        (double)(values * (m->dtype == DTYPE_F32 ? 4 : 2) * m->max_length) / mib, m->max_length);
 }
 
 static void try_load(struct run *r, struct device *d) {

@@ -85,7 +85,7 @@ static enum err add_folder(const char *folder, int depth, uint64_t *h, struct er
     return e;
 }
 
-enum err fingerprint_model(const char *folder, uint64_t *out, struct errmsg *msg) {
+enum err fingerprint_model(const char *path, uint64_t *out, struct errmsg *msg) {
     *out = FINGERPRINT_START;
-    return add_folder(folder, 0, out, msg);
+    return file_is_dir(path) ? add_folder(path, 0, out, msg) : add_file(path, "", out, msg);
 }

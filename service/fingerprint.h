@@ -12,8 +12,8 @@
 uint64_t fingerprint_add(uint64_t h, const void *bytes, size_t n);
 #define FINGERPRINT_START UINT64_C(0x9e3779b97f4a7c15)
 
-// Of every .json, .txt and .safetensors file of a model folder and its module folders, names and
-// contents. ERR_IO, ERR_NOMEM.
-enum err fingerprint_model(const char *folder, uint64_t *out, struct errmsg *msg) MUST_CHECK;
+// Of a .gguf file, or of every .json, .txt and .safetensors file of a model folder and its module
+// folders: names and contents. ERR_IO, ERR_NOMEM.
+enum err fingerprint_model(const char *path, uint64_t *out, struct errmsg *msg) MUST_CHECK;
 
 #endif

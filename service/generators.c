@@ -11,7 +11,7 @@ enum {
 
 static enum dtype choose_dtype(const struct scheduler_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
-        return m->narrow ? DTYPE_F16 : DTYPE_F32;
+        return m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
     return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 

@@ -57,7 +57,7 @@ struct model {
     int32_t yes_id, no_id;
     struct weight *answers;              // [2, D] their rows of the head
     struct pair_frame *frame;            // pair.h
-    bool narrow;                         // some weights of a decoder are not f32
+    enum dtype dtype;                    // of most of the weights, as they are kept
     pthread_mutex_t grammar_mutex;       // guards grammar_vocab
     struct grammar_vocab *grammar_vocab; // by model_grammar_vocab
     struct device *device;

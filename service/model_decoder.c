@@ -78,13 +78,16 @@ static enum err load_templates(struct model *m, const struct model_options *o, s
     return e;
 }
 
-static bool is_narrow(const struct weights *w) {
+// The type that the most matrices have.
+static enum dtype usual_dtype(const struct weights *w) {
+    size_t count[DTYPE_COUNT] = {0};
+    enum dtype most = DTYPE_F32;
     for (size_t i = 0; i < weights_count(w); i++) {
         struct tensor t = weights_at(w, i);
-        if (t.rank == 2 && t.dtype != DTYPE_F32)
-            return true;
+        if (t.rank == 2 && ++count[t.dtype] > count[most])
+            most = t.dtype;
     }
-    return false;
+    return most;
 }
 
 static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
@@ -92,7 +95,7 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     enum err e = weights_open(m->path, &w, msg);
     if (e)
         return e;
-    m->narrow = is_narrow(w);
+    m->dtype = usual_dtype(w);
     enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED : PRECISION_INT8;
     struct decoder_config config = m->decoder_config;
     config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head

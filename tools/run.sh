@@ -28,7 +28,7 @@ curl -s $1/v1/embeddings -H 'content-type: application/json' -d '{"model": "$emb
 
 curl -s $1/v1/rerank -H 'content-type: application/json' -d '{"model": "$rerank", "query": "how many people live in berlin", "documents": ["Berlin is well known for its museums.", "Berlin has a population of 3,520,031 registered inhabitants."]}'
 
-curl -s $1/v1/chat/completions -H 'content-type: application/json' -d '{"model": "$generate", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 100, "temperature": 0}'
+curl -s $1/v1/chat/completions -H 'content-type: application/json' -d '{"model": "$generate", "messages": [{"role": "user", "content": "What is 2+2?"}], "max_tokens": 100, "temperature": 0}'
 
 curl -s $1/v1/models
 

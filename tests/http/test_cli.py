@@ -265,6 +265,20 @@ def test_embed_formats():
         check(left == ["o.jsonl", "o.npy", "s.npy", "t.csv", "t.jsonl", "t.txt"], "leftovers", left)
 
 
+def test_embed_gguf():
+    """The folder's vectors from its GGUF file (f16, as the folder's weights are), file in, file out."""
+    with tempfile.TemporaryDirectory() as d:
+        texts, out = os.path.join(d, "t.txt"), os.path.join(d, "o.jsonl")
+        with open(texts, "w") as f:
+            f.write("the water\nthe river and the stone\n")
+        want = run("embed", "--model", os.path.join(DATA, "bert-last-f16"), texts, "-q", "--normalize", "yes")
+        for how in [], ["--resume"]:
+            p = run("embed", "--model", os.path.join(DATA, "gguf", "bert-last-f16.gguf"), texts, "-o", out, *how)
+            check(p.returncode == 0, "embed by a GGUF file", p.stderr)
+            with open(out, "rb") as f:
+                check(f.read() == want.stdout and want.stdout, "the folder's vectors")
+
+
 def test_embed_faults():
     with tempfile.TemporaryDirectory() as d:
         path = os.path.join(d, "t.txt")
