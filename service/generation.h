@@ -33,12 +33,12 @@ struct generation {
     bool prompt_logprobs;          // of the prompt's tokens too, for `echo`
     struct grammar_state *grammar; // NULL: none; the engine's alone until done
     uint64_t owner;                // whose prefixes it may share: one per API key
-    int64_t deadline_us; // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
+    int64_t deadline_us; // monotonic; passed before its first token: ERR_DEADLINE. 0: none
     size_t reserved;     // tokens held by scheduler_reserve
-    void (*progress)(struct generation *g); // engine's thread, quick: `produced` has grown, or the
-                                            // prompt has been computed (prompt_logprobs are there)
-    void (*done)(struct generation *g);     // engine's thread, quick, once, the last call; may free
-    void *ctx;                              // the submitter's own
+    void (*progress)(struct generation *g); // engine's thread, quick: `produced` has grown
+    void (*done)(struct generation *g); // engine's thread (the submitter's where it is refused),
+                                        // quick, once, the last call; may free
+    void *ctx;                          // the submitter's own
     // The log. Rows beyond `produced` are not to be read.
     int32_t *ids;                     // [max_tokens]
     float *logprobs;                  // [max_tokens] where want_logprobs, else NULL
@@ -52,20 +52,19 @@ struct generation {
 
     atomic_size_t produced; // tokens in the log (release / acquire)
 
-    // Results, valid in done (cached_tokens and first_us from the first progress on).
+    // Results, valid in done (cached_tokens, queue_us, first_us and prompt_scores as soon as
+    // `produced` is not 0).
     enum generation_end end;
     enum err err;
     struct errmsg msg;
     size_t cached_tokens; // of the prompt, found in the prefix cache
     int64_t queue_us;     // until its first compute
-    int64_t first_us;     // from submission to the first token
+    int64_t first_us;     // from submission to the first token (or the end that was drawn first)
     int64_t total_us;
     size_t drafted, accepted; // speculation
     unsigned preemptions;
 
     // The scheduler's own while it has the generation.
-    struct generation *next;
-    void *sequence;
     int64_t submitted_us, started_us;
 };
 

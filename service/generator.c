@@ -89,7 +89,6 @@ void generator_release(struct generator *g, struct sequence *s) {
     g->options.release(g->options.ctx, tokens);
 }
 
-// Calls done and frees the sequence, which is in no list any more.
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why) {
     struct generation *n = s->g;
@@ -144,7 +143,7 @@ static bool is_over(const struct sequence *s, int64_t now, struct ending *e) {
 void generator_submit(struct generator *g, struct generation *n) {
     struct sequence *s = NULL;
     n->submitted_us = clock_now_us();
-    n->started_us = 0;
+    n->started_us = n->first_us = 0;
     n->err = ERR_OK;
     enum err e = ERR_OK;
     if (n->prompt_len == 0 || n->prompt_len + (n->max_tokens > 0) > g->context)
@@ -203,9 +202,8 @@ static void empty_inbox(struct generator *g) {
     }
 }
 
-void generator_sweep(struct generator *g) {
-    empty_inbox(g);
-    int64_t now = clock_now_us();
+// Ends those that wait for nothing any more: gone, late, or stopped while they were set aside.
+static void sweep_waiting(struct generator *g, int64_t now) {
     struct ending e;
     for (struct sequence **at = &g->waiting; *at;) {
         struct sequence *s = *at;
@@ -277,7 +275,6 @@ void generator_leave(struct generator *g, size_t at) {
             (g->running_count - at) * sizeof(struct sequence *));
 }
 
-// Sets the youngest sequence aside. False: there is only the one that wants room.
 bool generator_preempt(struct generator *g) {
     if (g->running_count < 2)
         return false;
@@ -293,7 +290,8 @@ bool generator_preempt(struct generator *g) {
 }
 
 void generator_join(struct generator *g, int64_t now) {
-    generator_sweep(g);
+    empty_inbox(g);
+    sweep_waiting(g, now);
     struct ending e;
     for (size_t i = 0; i < g->running_count;) {
         struct sequence *s = g->running[i];

@@ -40,8 +40,6 @@ static inline bool generator_busy(const struct generator *g) { return generator_
 // Computes one step. False: there was nothing to compute.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);
 enum err generator_warm_up(struct generator *g, struct errmsg *msg) MUST_CHECK;
-// Looks over those that wait for gone and late ones.
-void generator_sweep(struct generator *g);
 // Ends all with this error; later submissions are refused with it.
 void generator_end_all(struct generator *g, enum err err, const char *why);
 

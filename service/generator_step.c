@@ -17,8 +17,10 @@ static const double CHUNK_SHARE = 0.8;
 
 // ---- putting a step together
 
-static void add_part(struct generator *g, struct sequence *s, size_t count, size_t wanted,
-                     bool draws, const int32_t *ids) {
+// Returns the tokens added: count, or 0 where scored prompts have taken all rows of logits.
+// Sequences that decode are added first and always fit.
+static size_t add_part(struct generator *g, struct sequence *s, size_t count, size_t wanted,
+                       bool draws, const int32_t *ids) {
     const struct generation *n = s->g;
     struct step_part part = {.ids = ids,
                              .count = count,
@@ -39,8 +41,7 @@ static void add_part(struct generator *g, struct sequence *s, size_t count, size
     } else {
         part.next = s->tokens + s->computed + 1;
     }
-    // there is room: a step holds every running sequence's token beside the largest chunk
-    (void)step_add(g->steps, &part);
+    return step_add(g->steps, &part) ? count : 0;
 }
 
 // Guessed tokens are put behind the known ones, where the drawn ones will be.
@@ -85,7 +86,7 @@ static size_t add_decoding(struct generator *g) {
         if (!room)
             continue;
         size_t made = guess(g, s, &draft_rows);
-        add_part(g, s, 1 + made, 1 + made, true, s->tokens + s->known - 1);
+        (void)add_part(g, s, 1 + made, 1 + made, true, s->tokens + s->known - 1);
         added++;
     }
     return added;
@@ -112,8 +113,7 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
     if (scores && s->computed + 1 < s->scored) { // was set aside: these are scored already
         if (count > s->scored - 1 - s->computed)
             count = s->scored - 1 - s->computed;
-        add_part(g, s, count, 0, false, s->tokens + s->computed);
-        return count;
+        return add_part(g, s, count, 0, false, s->tokens + s->computed);
     }
     if (scores) { // each row scores the token behind it; the last one draws alone
         size_t most = n->prompt_len - s->scored;
@@ -121,13 +121,10 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
         count = count < most ? count : most;
         count = count < SCORED_CHUNK ? count : SCORED_CHUNK;
         count = count < room ? count : room;
-        if (count > 0)
-            add_part(g, s, count, count, false, s->tokens + s->computed);
-        return count;
+        return count > 0 ? add_part(g, s, count, count, false, s->tokens + s->computed) : 0;
     }
     bool draws = ends && n->max_tokens > 0;
-    add_part(g, s, count, draws ? 1 : 0, draws, s->tokens + s->computed);
-    return count;
+    return add_part(g, s, count, draws ? 1 : 0, draws, s->tokens + s->computed);
 }
 
 // The oldest prompt has at least half of the budget, the one with the least left to compute the
@@ -194,8 +191,11 @@ static void take_scores(struct sequence *s, const struct step_part *p) {
 
 enum after { GOES_ON, ENDS_STOP, ENDS_LENGTH };
 
-static enum after take_draws(struct generator *g, struct sequence *s, const struct step_part *p) {
+static enum after take_draws(struct generator *g, struct sequence *s, const struct step_part *p,
+                             int64_t now) {
     struct generation *n = s->g;
+    if (n->first_us == 0) // before the log tells of the token
+        n->first_us = now - n->submitted_us;
     size_t made = p->count - p->wanted == 0 && s->prefilled ? p->wanted - 1 : 0;
     s->computed += p->count - p->wanted + p->drawn;
     if (made > 0) {
@@ -230,7 +230,7 @@ static void take_part(struct generator *g, size_t running, const struct step_par
     size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed);
     enum after after = GOES_ON;
     if (p->sampling) {
-        after = take_draws(g, s, p);
+        after = take_draws(g, s, p, now);
     } else {
         if (p->wanted > 0)
             take_scores(s, p);
@@ -240,8 +240,6 @@ static void take_part(struct generator *g, size_t running, const struct step_par
     }
     sequence_publish(s, g->blocks, BLOCK_TOKENS);
     size_t produced = atomic_load_explicit(&n->produced, memory_order_relaxed);
-    if (before == 0 && produced > 0)
-        n->first_us = now - n->submitted_us;
     if (produced > 0)
         generator_release(g, s);
     if (produced > before)

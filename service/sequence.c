@@ -61,8 +61,10 @@ bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens
         s->block_count = kv_blocks_match(b, s->owner, s->tokens, s->known - 1, s->blocks);
     s->published = s->block_count;
     s->computed = s->block_count * block_tokens;
-    size_t want = (s->known + block_tokens) / block_tokens - s->block_count;
-    if (want + spare > kv_blocks_room(b) || !sequence_grow(s, b, block_tokens, s->known + 1)) {
+    // a prompt that is only scored needs no room behind it: it may be as long as the whole cache
+    size_t positions = s->known + (s->g->max_tokens > 0);
+    size_t want = (positions + block_tokens - 1) / block_tokens - s->block_count;
+    if (want + spare > kv_blocks_room(b) || !sequence_grow(s, b, block_tokens, positions)) {
         sequence_unplace(s, b);
         return false;
     }

@@ -36,7 +36,8 @@ bool sequence_decodes(const struct sequence *s);
 // Blocks for `tokens` positions in all; false, with what there was, when the cache has no room.
 bool sequence_grow(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t tokens);
 // Finds what the cache holds of its tokens already (the last one is computed in any case), then
-// takes the blocks for all of them and one more. False, holding none, when there is no room.
+// takes the blocks for all of them and, where tokens are drawn, one more. False, holding none, when
+// there is no room beside `spare` blocks.
 bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t spare);
 // Lets later prompts find the blocks that are full.
 void sequence_publish(struct sequence *s, struct kv_blocks *b, size_t block_tokens);

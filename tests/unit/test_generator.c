@@ -339,6 +339,20 @@ static void scores(void) {
     }
     free(a);
     generator_free(g);
+    // one that is only scored may fill the whole cache: nothing comes behind it
+    g = generator(96, 4, false);
+    struct test_gen *full = gen_new(5, 96, 0);
+    CHECK_INT(generator_context(g), 96);
+    full->g.prompt_logprobs = true;
+    full->g.prompt_scores = full->scores;
+    full->g.top_logprobs = 0;
+    generator_submit(g, &full->g);
+    run(g);
+    CHECK_INT(full->ended, 1);
+    CHECK_INT(full->g.err, ERR_OK);
+    CHECK(full->scores[95] < 0);
+    free(full);
+    generator_free(g);
 }
 
 // A short prompt behind a long one has its first token first, and the long one is not held up for
