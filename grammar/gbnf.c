@@ -6,6 +6,7 @@
 #include "grammar/expr.h"
 
 #include <string.h>
+#include <sys/random.h>
 
 enum { NESTING_MAX = 100 };
 
@@ -20,6 +21,7 @@ struct parser {
     unsigned depth;
     uint32_t *slots; // hash of a rule's name -> 1 + its index
     size_t n_slots;
+    uint64_t seed;       // of that hash: names come from clients, and cannot be made to collide
     uint32_t *seen_line; // [rules] where a name was first met
     size_t cap_seen;
     const struct expr **bodies; // [rules]
@@ -90,17 +92,19 @@ static bool push_item(struct parser *p, struct items *items, const struct expr *
     return true;
 }
 
-static size_t hash_name(const char *name, size_t len) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)name[i]) * 0x100000001b3u;
-    return (size_t)(h ^ (h >> 31));
+static size_t hash_name(uint64_t seed, const char *name, size_t len) {
+    uint64_t h = seed ^ len;
+    for (size_t i = 0; i < len; i++) {
+        h = (h ^ (unsigned char)name[i]) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 29;
+    }
+    return (size_t)(h ^ (h >> 32));
 }
 
 // The index of a rule, made when its name is new.
 static uint32_t rule_of(struct parser *p, const char *name, size_t len) {
     struct grammar *g = p->g;
-    size_t i = hash_name(name, len) & (p->n_slots - 1);
+    size_t i = hash_name(p->seed, name, len) & (p->n_slots - 1);
     for (; p->slots[i]; i = (i + 1) & (p->n_slots - 1)) {
         const char *have = g->rules[p->slots[i] - 1].name;
         if (strlen(have) == len && memcmp(have, name, len) == 0)
@@ -444,6 +448,8 @@ enum err grammar_from_gbnf(const char *text, size_t len, struct grammar **out, s
     struct parser p = {.g = g, .text = text, .len = len, .line = 1, .n_slots = 64};
     while (p.n_slots < len) // a name takes two bytes at least: the table is never full
         p.n_slots *= 2;
+    if (getrandom(&p.seed, sizeof p.seed, GRND_NONBLOCK) != (ssize_t)sizeof p.seed)
+        p.seed = (uintptr_t)&p; // before the kernel has entropy: the stack's address will do
     p.slots = mem_calloc(p.n_slots, sizeof *p.slots);
     if (!p.slots)
         grammar_fail(g, ERR_NOMEM, "out of memory");

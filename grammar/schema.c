@@ -101,6 +101,15 @@ uint32_t schema_wrong(struct schema *s, enum err code, const struct schema_path 
     return 0;
 }
 
+bool schema_look(struct schema *s, size_t n) {
+    s->looks += n < SCHEMA_LOOKS_MAX ? n : SCHEMA_LOOKS_MAX;
+    if (s->looks < SCHEMA_LOOKS_MAX)
+        return !s->j.g->err;
+    s->looks = SCHEMA_LOOKS_MAX;
+    grammar_fail(s->j.g, ERR_INVALID, "JSON schema: too many names and references");
+    return false;
+}
+
 static bool read_keywords(struct schema *s, struct schema_at *at) {
     for (const struct json_node *m = at->node->child; m; m = m->next) {
         size_t i = 0;
@@ -196,6 +205,8 @@ bool schema_count(struct schema *s, const struct schema_at *at, enum schema_keyw
 uint32_t schema_rule(struct schema *s, const struct json_node *node,
                      const struct schema_path *path) {
     struct grammar *g = s->j.g;
+    if (!schema_look(s, s->n_rules))
+        return 0;
     for (size_t i = 0; i < s->n_rules; i++)
         if (s->rules[i].node == node)
             return s->rules[i].rule;
@@ -292,9 +303,12 @@ static uint32_t compile_ref(struct schema *s, const struct schema_at *at, uint32
         for (end = i; end < ref->len && ref->text[end] != '/';)
             end++;
         size_t len = read_step(ref->text + i, end - i, step);
-        target = len == SIZE_MAX ? NULL : step_into(target, step, len);
+        target =
+            len == SIZE_MAX || !schema_look(s, target->count) ? NULL : step_into(target, step, len);
     }
     mem_free(step);
+    if (s->j.g->err)
+        return 0;
     if (!target)
         return schema_wrong(s, ERR_INVALID, at->path, "\"$ref\": \"%.*s\" leads nowhere", shown,
                             ref->text);

@@ -67,7 +67,14 @@ struct schema {
     struct schema_pending *rules;
     size_t n_rules, cap_rules, compiled;
     const char *base; // where the rule at hand stands, for messages
+    size_t looks;     // members gone through in search of a name, a reference's target or a rule
 };
+// A request holds names and references enough to make such searches, each through all there are,
+// take minutes. These many are tenths of a second, and serve 3,000 references to 3,000 definitions.
+enum { SCHEMA_LOOKS_MAX = 1 << 24 };
+
+// Counts a search through n members; false, after an error too, when all of them go too far.
+bool schema_look(struct schema *s, size_t n);
 
 // Nodes for the schema at `node`, going on at next. After an error, node 0.
 uint32_t schema_compile(struct schema *s, const struct json_node *node,

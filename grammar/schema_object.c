@@ -64,6 +64,8 @@ static bool read_object(struct schema *s, const struct schema_at *at, struct obj
             schema_wrong(s, ERR_INVALID, at->path, "\"required\" is not a list of names");
             return false;
         }
+        if (!schema_look(s, o->n))
+            return false;
         struct property *p = find(o, m);
         if (!p) {
             *never |= extra && extra->kind == JSON_FALSE;

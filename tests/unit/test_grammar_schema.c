@@ -435,6 +435,37 @@ static void test_tools(void) {
     json_tree_free(tree);
 }
 
+// Each name that is required, and each reference, is looked for among all.
+static void test_searches(void) {
+    static const struct {
+        const char *head, *each, *behind, *tail; // each, a number, behind
+        int n;
+        enum err want;
+    } cases[] = {
+        {"{\"required\":[\"a\"", ",\"p", "\"", "]}", 2000, ERR_OK},
+        {"{\"required\":[\"a\"", ",\"p", "\"", "]}", 190000, ERR_INVALID},
+        {"{\"anyOf\":[true", ",{\"$ref\":\"#/anyOf/", "\"}", "]}", 2000, ERR_OK},
+        {"{\"anyOf\":[true", ",{\"$ref\":\"#/anyOf/", "\"}", "]}", 90000, ERR_INVALID},
+    };
+    int64_t begin = clock_now_us();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = {0};
+        struct grammar *g = NULL;
+        struct errmsg msg = {0};
+        buf_puts(&b, cases[i].head);
+        for (int k = 0; k < cases[i].n; k++)
+            buf_printf(&b, "%s%d%s", cases[i].each, k, cases[i].behind);
+        buf_puts(&b, cases[i].tail);
+        CHECK_INT(kit_schema(b.data, NULL, &g, &msg), cases[i].want);
+        if (cases[i].want)
+            CHECK_STR(msg.text, "JSON schema: too many names and references");
+        grammar_free(g);
+        buf_free(&b);
+    }
+    // a fraction of a second in a release build, minutes without a bound
+    CHECK((double)(clock_now_us() - begin) / 1e6 < 20);
+}
+
 static void test_large(void) {
     int64_t begin = clock_now_us();
     struct buf b = {0};
@@ -553,6 +584,7 @@ int main(void) {
     test_walks();
     test_key_limits();
     test_tools();
+    test_searches();
     test_large();
     test_faults();
     grammar_vocab_free(kit_vocab());
