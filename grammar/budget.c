@@ -1,3 +1,4 @@
+// See budget.h.
 #include "grammar/budget.h"
 #include "grammar/users.h"
 

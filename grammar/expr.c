@@ -1,3 +1,4 @@
+// See expr.h.
 #include "grammar/expr.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// See integer.h.
 #include "grammar/integer.h"
 
 #include <string.h>

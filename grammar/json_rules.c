@@ -1,3 +1,4 @@
+// See json_rules.h.
 #include "grammar/json_rules.h"
 #include "grammar/table.h"
 

@@ -178,7 +178,7 @@ static bool close_over(struct maker *m, uint32_t s, size_t *n) {
         m->work++;
         const struct nfa_state *st = &m->nfa[i];
         if (st->kind == NFA_SPLIT) {
-            // a state is pushed at most once by each of its two kinds of predecessor: 2n slots
+            // each state is left once and pushes two: 2n slots and the first
             m->stack[depth++] = st->b;
             m->stack[depth++] = st->a;
         } else if (st->kind != NFA_NOTHING) {

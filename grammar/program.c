@@ -1,3 +1,4 @@
+// See program.h.
 #include "grammar/program.h"
 
 #include <stdarg.h>

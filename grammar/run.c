@@ -1,3 +1,4 @@
+// See run.h.
 #include "grammar/run.h"
 
 #include <string.h>

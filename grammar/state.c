@@ -1,3 +1,4 @@
+// See state.h and grammar.h.
 #include "grammar/state.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+// See table.h.
 #include "grammar/table.h"
 #include "grammar/vocab.h"
 
@@ -6,7 +7,7 @@
 enum { DEAD = 255 };
 
 // The leaf's automaton with 256-wide rows, for one walk over every node of the trie. Leaves with
-// more than 254 states get no table.
+// more states than DEAD get no table.
 struct rows {
     uint8_t (*to)[256]; // local state or DEAD
     bool *ends;         // a repetition ends on entering the state

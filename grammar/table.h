@@ -41,7 +41,7 @@ struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole
 };
 
 // For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free. NULL:
-// memory is out.
+// it has over 255 states, or memory is out.
 struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
                                    struct trie_part part, uint32_t start, uint32_t q);
 void loop_table_free(struct loop_table *t); // NULL is fine

@@ -1,3 +1,4 @@
+// See users.h.
 #include "grammar/users.h"
 
 #include <string.h>

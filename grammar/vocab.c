@@ -1,3 +1,4 @@
+// See vocab.h and grammar.h.
 #include "grammar/vocab.h"
 
 #include <stdlib.h>
