@@ -5,14 +5,15 @@
 #include <string.h>
 
 bool scope_set(struct run *r, const struct name *name, struct value v) {
-    for (struct binding *b = r->scope->bindings; b; b = b->next) {
+    uint64_t steps = 0;
+    for (struct binding *b = r->scope->bindings; b; b = b->next, steps++) {
         if (b->name == name) {
             b->value = v;
             b->set = true;
-            return true;
+            return run_charge(r, steps / 8);
         }
     }
-    struct binding *b = run_alloc(r, 1, sizeof *b);
+    struct binding *b = run_charge(r, steps / 8) ? run_alloc(r, 1, sizeof *b) : NULL;
     if (!b)
         return false;
     *b = (struct binding){name, v, true, r->scope->bindings};

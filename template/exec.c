@@ -171,11 +171,12 @@ static bool exec_for(struct run *r, const struct node *n, enum flow *flow) {
     bool ok = true;
     enum flow inner = FLOW_ON;
     for (size_t i = 0; i < l->count && ok && inner != FLOW_BREAK; i++) {
-        for (struct binding *b = r->scope->bindings; b; b = b->next)
+        uint64_t names = 0;
+        for (struct binding *b = r->scope->bindings; b; b = b->next, names++)
             b->set = false;
         loop->index = i;
         inner = FLOW_ON;
-        ok = run_charge(r, 1) && scope_set(r, r->t->loop_name, self) &&
+        ok = run_charge(r, 1 + names / 8) && scope_set(r, r->t->loop_name, self) &&
              assign(r, n->a, l->items[i]) && exec_list(r, n->d, &inner);
     }
     r->scope = outer;
