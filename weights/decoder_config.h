@@ -59,7 +59,7 @@ struct decoder_config {
 };
 
 // `path` is a folder or a .gguf file. ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture,
-// activation, rope type: named, with what is supported).
+// activation, rope type: named, with what is supported), ERR_TOO_LARGE, ERR_IO, ERR_NOMEM.
 enum err decoder_config_load(const char *path, struct decoder_config *out,
                              struct errmsg *msg) MUST_CHECK;
 // config.json from memory (fuzzing); `name` begins the messages.

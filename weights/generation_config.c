@@ -25,6 +25,8 @@ enum err generation_config_add_eos(struct generation_config *c, int64_t id, stru
     for (size_t i = 0; i < c->eos_count; i++)
         if (c->eos_ids[i] == id)
             return ERR_OK;
+    if (c->eos_count == MAX_EOS)
+        return err_set(msg, ERR_INVALID, "over %d tokens end a text", MAX_EOS);
     int32_t *ids = mem_realloc(c->eos_ids, c->eos_count + 1, sizeof *ids);
     if (!ids)
         return err_set(msg, ERR_NOMEM, "no memory for the ids that end a text");

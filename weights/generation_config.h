@@ -30,6 +30,8 @@ struct generation_config {
 };
 
 // `path` is a folder or a .gguf file; what is absent is absent. Ids are checked against `vocab`.
+// `out` is the caller's to free; after an error it holds nothing. ERR_INVALID, ERR_IO,
+// ERR_TOO_LARGE (a file over its limit), ERR_NOMEM, and as gguf_open.
 enum err generation_config_load(const char *path, size_t vocab, struct generation_config *out,
                                 struct errmsg *msg) MUST_CHECK;
 void generation_config_free(struct generation_config *c);

@@ -13,7 +13,7 @@ static inline struct generation_config generation_config_empty(void) {
         .temperature = NAN, .top_p = NAN, .min_p = NAN, .repetition_penalty = NAN, .top_k = -1};
 }
 
-// Once each. ERR_NOMEM.
+// Once each. ERR_INVALID: they are too many (a crafted vocabulary's); ERR_NOMEM.
 enum err generation_config_add_eos(struct generation_config *c, int64_t id,
                                    struct errmsg *msg) MUST_CHECK;
 // A copy of s[0..n) in *to, which is NULL before. len may be NULL. ERR_NOMEM.

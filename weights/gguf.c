@@ -42,6 +42,7 @@ static enum err grow(struct gguf_cursor *c, size_t need) {
                        MAX_HEADER);
     size_t to = g->len < FIRST_READ / 2 ? FIRST_READ : g->len * 2;
     to = to < need ? need : to;
+    to = to > MAX_HEADER ? MAX_HEADER : to; // so that every string's offset lies below it
     to = to > g->size ? g->size : to;
     char *bytes = mem_realloc(g->bytes, to, 1);
     if (!bytes)
