@@ -199,9 +199,7 @@ enum err decoder_load(struct weights *w, const struct decoder_config *config,
 // Row `at` of a matrix: rows are whole blocks, so each begins at a byte.
 static struct tensor row_of(const struct tensor *t, size_t at) {
     struct tensor row = *t;
-    size_t bytes = dtype_is_block(t->dtype)
-                       ? t->shape[1] / dtype_block(t->dtype) * dtype_block_bytes(t->dtype)
-                       : t->shape[1] * dtype_size(t->dtype);
+    size_t bytes = t->shape[1] / dtype_block(t->dtype) * dtype_block_bytes(t->dtype);
     row.shape[0] = 1;
     row.offset += at * bytes;
     if (row.data)

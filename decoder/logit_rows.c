@@ -99,7 +99,9 @@ double logit_exp(const float *x, size_t n, float most, float by, float *w, doubl
     float spare[LOGIT_BLOCK];
     for (size_t from = 0; from < n; from += LOGIT_BLOCK) {
         size_t size = n - from < LOGIT_BLOCK ? n - from : LOGIT_BLOCK, i = 0;
-        float *to = w ? w + from : spare, sum[LOGIT_LANES] = {0};
+        float *to = spare, sum[LOGIT_LANES] = {0};
+        if (w)
+            to = w + from;
         for (; i + LOGIT_LANES <= size; i += LOGIT_LANES)
             for (size_t j = 0; j < LOGIT_LANES; j++) {
                 to[i + j] = exp_lane((x[from + i + j] - most) * by);

@@ -63,7 +63,8 @@ struct sampling_row {
 };
 
 struct sampling_result {
-    int32_t id; // -1: a logit was NaN or infinite (ERR_NONFINITE is the caller's to say)
+    int32_t id; // -1: a logit was NaN or infinite (ERR_NONFINITE is the caller's to say), or the
+                // mask allows no token
     float logprob;
     struct token_logprob top[SAMPLING_MAX_TOP]; // most likely first
     size_t top_count;
