@@ -152,7 +152,7 @@ struct span {
     size_t ldk, from, to;
 };
 
-struct causal_state {
+struct causal_work {
     float *queries; // [tiles][head_dim][QUERY_LD], times scale log2 e
     float *states;  // [rows][size]: what is joined so far
     float *part;    // [TILE_ROWS][size]: a tile's states of one part
@@ -174,11 +174,11 @@ _Static_assert((128 + TILE_ROWS) * 256 / TILE_ROWS * QUERY_LD + 128 * 272 +
                    KERNEL_SCRATCH,
                "attention's scratch, heads of 256");
 
-static struct causal_state causal_begin(const struct causal_share *s) {
-    struct causal_state a = {.size = causal_state(s->head_dim),
-                             .width = causal_width(s->head_dim),
-                             .tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS,
-                             .half = s->dtype == DTYPE_F16};
+static struct causal_work causal_begin(const struct causal_share *s) {
+    struct causal_work a = {.size = causal_state(s->head_dim),
+                            .width = causal_width(s->head_dim),
+                            .tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS,
+                            .half = s->dtype == DTYPE_F16};
     a.queries = s->scratch;
     a.states = a.queries + a.tiles * s->head_dim * QUERY_LD;
     a.part = a.states + s->rows * a.size;
@@ -198,7 +198,7 @@ static struct causal_state causal_begin(const struct causal_share *s) {
 }
 
 // Positions [from, to) of the part, from a multiple of SPAN; keys behind the last are zero.
-static void pack_part(const struct causal_share *s, const struct causal_state *a, size_t from,
+static void pack_part(const struct causal_share *s, const struct causal_work *a, size_t from,
                       size_t to) {
     size_t hd = s->head_dim;
     for (size_t at = from; at < to; at += LANES) {
@@ -229,7 +229,7 @@ static const char *block_of(const struct causal_share *s, size_t position) {
 }
 
 // Where positions [from, to) of the part lie.
-static void find_spans(const struct causal_share *s, struct causal_state *a, size_t from,
+static void find_spans(const struct causal_share *s, struct causal_work *a, size_t from,
                        size_t to) {
     a->span_count = 0;
     memset(a->next, 0, sizeof a->next);
@@ -260,19 +260,19 @@ static void find_spans(const struct causal_share *s, struct causal_state *a, siz
 }
 
 // What is fetched while span i's keys, or its values, are met.
-static const char *ahead_of_keys(const struct causal_state *a, size_t i) {
+static const char *ahead_of_keys(const struct causal_work *a, size_t i) {
     size_t to = i + AHEAD;
     return to < a->span_count ? a->spans[to].k : a->spans[(to - a->span_count) % a->span_count].v;
 }
 
-static const char *ahead_of_values(const struct causal_state *a, size_t i) {
+static const char *ahead_of_values(const struct causal_work *a, size_t i) {
     size_t to = i + AHEAD;
     const char *next = to < a->span_count ? a->spans[to].v : a->next[(to - a->span_count) % AHEAD];
     return next ? next : a->spans[i].v;
 }
 
 // What row i of the share sees of the part, counted from the part's first position; false: nothing.
-INLINE bool seen(const struct causal_share *s, const struct causal_state *a, size_t i, size_t *from,
+INLINE bool seen(const struct causal_share *s, const struct causal_work *a, size_t i, size_t *from,
                  size_t *to) {
     causal_range(s, s->row + i, from, to);
     *from = *from > a->begin ? *from - a->begin : 0;
@@ -282,7 +282,7 @@ INLINE bool seen(const struct causal_share *s, const struct causal_state *a, siz
 }
 
 // A tile's scores of positions [from, to) of the part, and of more around them.
-static void score(const struct causal_share *s, const struct causal_state *a, size_t tile,
+static void score(const struct causal_share *s, const struct causal_work *a, size_t tile,
                   size_t rows, size_t from, size_t to) {
     const float *q = a->queries + tile * s->head_dim * QUERY_LD;
     for (size_t i = 0; i < a->span_count; i++) {
@@ -308,7 +308,7 @@ INLINE VF masked(VF v, size_t at, size_t from, size_t to) {
 
 // Scores of positions [first, last) become weights 2^(score - most), 0 where row i does not see;
 // most and the weights' sum go to the row's state.
-static void soften(const struct causal_share *s, const struct causal_state *a, size_t row,
+static void soften(const struct causal_share *s, const struct causal_work *a, size_t row,
                    size_t rows, size_t first, size_t last, float *states) {
     first = first / LANES * LANES;
     for (size_t i = 0; i < rows; i++) {
@@ -338,8 +338,8 @@ static void soften(const struct causal_share *s, const struct causal_state *a, s
 }
 
 // Adds weight x value of positions [from, to) to the sums of rows [row, row + rows) of the tile.
-static void add_values(const struct causal_state *a, size_t row, size_t rows, size_t from,
-                       size_t to, float *states) {
+static void add_values(const struct causal_work *a, size_t row, size_t rows, size_t from, size_t to,
+                       float *states) {
     float *sums = states + row * a->size + CAUSAL_HEAD;
     size_t bytes = a->half ? 2 : 4;
     for (size_t i = 0; i < a->span_count; i++) {
@@ -355,7 +355,7 @@ static void add_values(const struct causal_state *a, size_t row, size_t rows, si
 
 // The positions that all rows of the tile see at once, those that only some see a query at a time:
 // first those before, then those behind, so that each row's sum runs over ascending positions.
-static void sum_values(const struct causal_share *s, const struct causal_state *a, size_t row,
+static void sum_values(const struct causal_share *s, const struct causal_work *a, size_t row,
                        size_t rows, float *states) {
     size_t all_from, all_to, from, to, unused;
     seen(s, a, row + rows - 1, &all_from, &unused);
@@ -381,7 +381,7 @@ static void sum_values(const struct causal_share *s, const struct causal_state *
     }
 }
 
-static void join_state(const struct causal_state *a, float *so_far, const float *part) {
+static void join_state(const struct causal_work *a, float *so_far, const float *part) {
     if (part[1] == 0.0F)
         return;
     if (so_far[1] == 0.0F) {
@@ -409,7 +409,7 @@ static void causal_finish(const struct causal_share *s, size_t row, const float 
 }
 
 // One part of one tile of rows, to `states`.
-static void causal_tile(const struct causal_share *s, const struct causal_state *a, size_t tile,
+static void causal_tile(const struct causal_share *s, const struct causal_work *a, size_t tile,
                         float *states) {
     size_t row = tile * TILE_ROWS, rows = s->rows - row < TILE_ROWS ? s->rows - row : TILE_ROWS;
     size_t from, to, unused;
@@ -429,7 +429,7 @@ static void causal_tile(const struct causal_share *s, const struct causal_state 
 }
 
 static void causal_attention(const struct causal_share *s) {
-    struct causal_state a = causal_begin(s);
+    struct causal_work a = causal_begin(s);
     for (size_t p = s->part_from; p < s->part_to; p++) {
         size_t from, to, unused;
         a.begin = p * CAUSAL_PART;
@@ -452,7 +452,7 @@ static void causal_attention(const struct causal_share *s) {
 }
 
 static void causal_join(const struct causal_share *s) {
-    struct causal_state a = {.size = causal_state(s->head_dim)};
+    struct causal_work a = {.size = causal_state(s->head_dim)};
     for (size_t i = 0; i < s->rows; i++) {
         float *state = s->scratch;
         state[1] = 0;

@@ -16,10 +16,6 @@ enum {
 
 static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
 
-static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
-static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 // [*from, *to): part i of n equal parts of `all`.
 static void part(size_t all, size_t n, size_t i, size_t *from, size_t *to) {
     *from = all / n * i + at_most(i, all % n);

@@ -18,15 +18,20 @@ struct cpu_device {
     struct device base;
     const struct cpu_kernels *k;
     struct pool *pool;
-    size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
-    struct slabs slabs;   // the memory of weights
-    float *scratch;       // KERNEL_SCRATCH floats for each thread
-    void *acts;           // CPU_ACT_BYTES, once a weight of a block type is prepared
+    size_t openblas_rows;     // of a call, when linear goes through OpenBLAS; else 0
+    struct slabs slabs;       // the memory of weights
+    float *scratch;           // KERNEL_SCRATCH floats for each thread
+    void *acts;               // CPU_ACT_BYTES, once a weight of a block type is prepared
     struct causal_plan *plan; // of causal attention
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];
 };
 
 extern const struct device_ops cpu_ops;
+
+// What cutting an operation into shares counts with.
+static inline size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 #endif

@@ -19,10 +19,6 @@ enum {
 
 static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
 
-static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
-static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 // ---- row by row ----
 
 struct row_job {

@@ -43,7 +43,7 @@ static struct place place_of(const struct panel_layout *l, size_t k, size_t at) 
     return p;
 }
 
-// Ors `code` into the planes at byte `at` of each vector, group g; or takes it out again.
+// Ors `code` into the planes at byte `at` of each vector, group g.
 static void put_code(const struct panel_layout *l, unsigned char *q, size_t g, size_t at,
                      unsigned code) {
     if (l->planes & PLANE_8) {
