@@ -223,9 +223,11 @@ METHOD(text_splitlines) {
     return true;
 }
 
-static bool has_end(const struct text *t, const struct text *what, bool at_start) {
-    return what->len <= t->len &&
+static bool has_end(struct run *r, const struct text *t, const struct text *what, bool at_start,
+                    bool *yes) {
+    *yes = what->len <= t->len &&
            memcmp(at_start ? t->data : t->data + t->len - what->len, what->data, what->len) == 0;
+    return run_charge(r, what->len / 64);
 }
 
 static bool check_end(struct run *r, struct value self, const struct arguments *args, bool at_start,
@@ -238,14 +240,14 @@ static bool check_end(struct run *r, struct value self, const struct arguments *
     bool yes = false;
     if (value_is_flavour(v[0], LIST_TUPLE)) {
         for (size_t i = 0; i < v[0].as.list->count && !yes; i++) {
-            if (!argument_text(r, "a prefix or suffix", v[0].as.list->items[i], &what))
+            if (!argument_text(r, "a prefix or suffix", v[0].as.list->items[i], &what) ||
+                !has_end(r, self.as.text, what, at_start, &yes))
                 return false;
-            yes = has_end(self.as.text, what, at_start);
         }
     } else {
-        if (!argument_text(r, "a prefix or suffix", v[0], &what))
+        if (!argument_text(r, "a prefix or suffix", v[0], &what) ||
+            !has_end(r, self.as.text, what, at_start, &yes))
             return false;
-        yes = has_end(self.as.text, what, at_start);
     }
     *out = value_bool(yes);
     return true;
@@ -259,10 +261,12 @@ static bool remove_end(struct run *r, struct value self, const struct arguments 
     static const char *const names[] = {"affix"};
     const struct text *t = self.as.text, *what;
     struct value v[1];
+    bool yes;
     if (!bind(r, "the method", args, names, 1, 1, v) ||
-        !argument_text(r, "a prefix or suffix", v[0], &what))
+        !argument_text(r, "a prefix or suffix", v[0], &what) ||
+        !has_end(r, t, what, at_start, &yes))
         return false;
-    size_t cut = has_end(t, what, at_start) ? what->len : 0;
+    size_t cut = yes ? what->len : 0;
     return make_part(r, t, at_start ? cut : 0, at_start ? t->len : t->len - cut, out);
 }
 

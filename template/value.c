@@ -291,15 +291,16 @@ bool make_json(struct run *r, const struct json_node *node, struct value *out) {
 bool dict_find_word(struct run *r, const struct dict *d, const char *key, size_t len,
                     struct value **found) {
     *found = NULL;
-    for (size_t i = 0; i < d->count; i++) {
+    uint64_t steps = d->count / 8;
+    for (size_t i = 0; i < d->count && !*found; i++) {
         const struct value *k = &d->entries[i].key;
-        if (k->kind == VALUE_STRING && k->as.text->len == len &&
-            memcmp(k->as.text->data, key, len) == 0) {
+        if (k->kind != VALUE_STRING || k->as.text->len != len)
+            continue;
+        steps += len / 64;
+        if (memcmp(k->as.text->data, key, len) == 0)
             *found = &d->entries[i].value;
-            break;
-        }
     }
-    return run_charge(r, d->count / 8);
+    return run_charge(r, steps);
 }
 
 bool dict_find(struct run *r, const struct dict *d, struct value key, struct value **found) {
@@ -400,9 +401,10 @@ bool values_equal(struct run *r, struct value a, struct value b, size_t depth, b
         return true;
     case VALUE_STRING:
     case VALUE_BIG:
-        *equal = a.as.text->len == b.as.text->len &&
-                 memcmp(a.as.text->data, b.as.text->data, a.as.text->len) == 0;
-        return run_charge(r, *equal ? a.as.text->len / 64 : 0);
+        if (a.as.text->len != b.as.text->len)
+            return true;
+        *equal = memcmp(a.as.text->data, b.as.text->data, a.as.text->len) == 0;
+        return run_charge(r, a.as.text->len / 64);
     case VALUE_LIST:
         return lists_equal(r, a.as.list, b.as.list, depth, equal);
     case VALUE_DICT:
@@ -429,8 +431,9 @@ bool values_compare(struct run *r, struct value a, struct value b, const char *o
         return true;
     }
     if (a.kind == VALUE_STRING && b.kind == VALUE_STRING) {
-        *order = text_compare(a.as.text->data, a.as.text->len, b.as.text->data, b.as.text->len);
-        return true;
+        size_t n = a.as.text->len, m = b.as.text->len;
+        *order = text_compare(a.as.text->data, n, b.as.text->data, m);
+        return run_charge(r, (n < m ? n : m) / 64);
     }
     bool sequences = (value_is_flavour(a, LIST_LIST) && value_is_flavour(b, LIST_LIST)) ||
                      (value_is_flavour(a, LIST_TUPLE) && value_is_flavour(b, LIST_TUPLE));
@@ -459,8 +462,10 @@ bool value_contains(struct run *r, struct value haystack, struct value needle, b
             return run_fail(r, ERR_INVALID, "'in <string>' requires string as left operand, not %s",
                             value_type_name(needle));
         const struct text *h = haystack.as.text, *n = needle.as.text;
+        if (!run_charge(r, (h->len / 16) * (1 + n->len / 64))) // before what may take minutes
+            return false;
         *found = text_find(h->data, h->len, n->data, n->len, 0) != SIZE_MAX;
-        return run_charge(r, (h->len / 16) * (1 + n->len / 64));
+        return true;
     }
     if (haystack.kind == VALUE_DICT) {
         struct value *hit;

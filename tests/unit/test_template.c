@@ -136,6 +136,26 @@ static void test_limits(void) {
     fails(nines, ERR_TOO_LARGE, "takes too many steps");
     fails("{% for a in range(99999) %}{% for b in range(a) %}{% endfor %}{% endfor %}",
           ERR_TOO_LARGE, "");
+    // what takes long within one step is many steps
+    static const char *const long_work[] = {
+        "{{ ('a' * 5000000 ~ 'b') in 'a' * 20000000 }}",
+        "{% for i in r %}{{ s.startswith(s) }}{% endfor %}",
+        "{% for i in r %}{{ s.endswith(p) }}{% endfor %}",
+        "{% for i in r %}{% set t = s.removeprefix(s) %}{% endfor %}",
+        "{% for i in r %}{{ d[s] }}{% endfor %}",
+        "{% for i in r %}{{ s in d }}{% endfor %}",
+        "{% for i in r %}{{ s == u }}{% endfor %}",
+        "{% for i in r %}{{ s < u }}{% endfor %}",
+    };
+    for (size_t i = 0; i < sizeof long_work / sizeof *long_work; i++) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "{%% set s = 'a' * 1000000 ~ 'b' %%}{%% set u = 'a' * 1000000 ~ 'c' %%}"
+                 "{%% set d = {s: 1} %%}{%% set p = (u, s) %%}"
+                 "{%% set r = range(99999) %%}%s",
+                 long_work[i]);
+        fails(text, ERR_TOO_LARGE, "takes too many steps");
+    }
     fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ERR_TOO_LARGE, "macros call");
     fails("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", ERR_TOO_LARGE, "macros call");
     fails("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
