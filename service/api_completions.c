@@ -57,8 +57,14 @@ static void put_chunk(struct api_choice *c, bool end, bool last, struct buf *out
     buf_reset(&c->fresh);
 }
 
+// Another choice's token may be what brings us here: with a token of its own this one's prompt is
+// scored too.
+static bool can_echo(const struct api_choice *c) {
+    return c->owner->echo && !c->begun && (!c->owner->logprobs || c->taken);
+}
+
 static void put_fresh(struct api_choice *c, struct buf *out) {
-    if (!c->finished && (c->fresh.len || (c->owner->echo && !c->begun)))
+    if (!c->finished && (c->fresh.len || can_echo(c)))
         put_chunk(c, false, false, out);
 }
 

@@ -186,6 +186,14 @@ def test_streams(s):
     first = chunks[0]["choices"][0]
     check(first["text"].startswith(COUNT) and first["logprobs"]["text_offset"][0] == 0 and
           "".join(first["logprobs"]["tokens"]).startswith(COUNT), "echo comes first", first)
+    # a choice's prompt is echoed once it is scored, not when another choice has said something
+    fields = {"prompt": COUNT * 12, "n": 4, "max_tokens": 20, "echo": True, "logprobs": 0}
+    want = text(s, **fields).json["choices"][0]["logprobs"]["token_logprobs"]
+    got = {}
+    for chunk in stream(s, TEXT, **fields)[:-1]:
+        for c in chunk["choices"]:
+            got.setdefault(c["index"], []).extend(c["logprobs"]["token_logprobs"])
+    check(got == dict.fromkeys(range(4), want), "scores of every echo", got)
     # over HTTP/1.0, which has no chunks
     with socket.create_connection((s.host, s.port)) as c:
         body = json.dumps({"prompt": COUNT, "max_tokens": 60, "temperature": 0, "stream": True})
