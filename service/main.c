@@ -6,9 +6,11 @@
 #include "service/cli.h"
 #include "service/version.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command {
     const char *name;
@@ -59,7 +61,20 @@ static bool arm_faults(void) {
     return true;
 }
 
+// stdin, stdout or stderr that came closed would be the next file's or socket's number, and
+// messages would go there. What takes its place is refused to be read or written just as a closed
+// one is.
+static bool hold_standard_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv) {
+    if (!hold_standard_streams())
+        return CLI_EXIT_FAILED;
     if (!arm_faults())
         return CLI_EXIT_USAGE;
     json_init();

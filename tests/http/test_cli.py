@@ -122,6 +122,18 @@ def test_usage():
         p = subprocess.run([program, "tokenize", "--model", EMBED, "x"], stdout=full,
                            stderr=subprocess.PIPE, timeout=WAIT_S, env=environment())
     check(p.returncode == 1 and one_line(p, "stdout", "No space left"), "a full disk", p.stderr)
+    with tempfile.TemporaryDirectory() as d:
+        out, text = os.path.join(d, "out.jsonl"), os.path.join(d, "in.txt")
+        with open(text, "w") as f:
+            f.write("one\n")
+        for closed in ("2>&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+            p = subprocess.run(["sh", "-c", f'exec "$0" embed --model "$1" -o "$2" "$3" {closed}',
+                                program, EMBED, out, text], timeout=WAIT_S, env=environment())
+            with open(out) as f:
+                lines = f.read().splitlines()
+            check(p.returncode == 0 and len(lines) == 1 and json.loads(lines[0])["id"] == 0,
+                  f"messages do not go into a file that {closed} made room for", lines)
+            os.unlink(out)
 
 
 def test_precedence():
