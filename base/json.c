@@ -101,9 +101,8 @@ enum err json_get_string(const cJSON *object, const char *key, const char *fallb
     return ERR_OK;
 }
 
-void json_quote(struct buf *out, const char *s, size_t len) {
+void json_escape(struct buf *out, const char *s, size_t len) {
     static const char hex[] = "0123456789abcdef";
-    buf_putc(out, '"');
     size_t from = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)s[i];
@@ -123,5 +122,10 @@ void json_quote(struct buf *out, const char *s, size_t len) {
             buf_append(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
     }
     buf_append(out, s + from, len - from);
+}
+
+void json_quote(struct buf *out, const char *s, size_t len) {
+    buf_putc(out, '"');
+    json_escape(out, s, len);
     buf_putc(out, '"');
 }

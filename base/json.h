@@ -60,7 +60,9 @@ enum err json_get_string(const cJSON *object, const char *key, const char *fallb
                          const char **out, struct errmsg *msg) MUST_CHECK;
 
 // Appends s[0..len) as a quoted JSON string: ", \ and control characters escaped, the rest as is.
+// json_escape: what stands between the quotes, so that a string may be written in pieces.
 struct buf;
 void json_quote(struct buf *out, const char *s, size_t len);
+void json_escape(struct buf *out, const char *s, size_t len);
 
 #endif

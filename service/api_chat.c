@@ -26,16 +26,6 @@ static void put_call_id(const struct api_choice *c, struct buf *out) {
     buf_printf(out, "call_%016llx", (unsigned long long)(z ^ (z >> 31)));
 }
 
-// Bytes inside of a JSON string that is open in out.
-static void put_quoted_piece(struct buf *out, const char *bytes, size_t n) {
-    size_t at = out->len;
-    json_quote(out, bytes, n);
-    if (out->failed)
-        return;
-    memmove(out->data + at, out->data + at + 1, out->len - at - 1);
-    out->len -= 2;
-}
-
 // --- whole ---
 
 struct whole {
@@ -60,7 +50,7 @@ static void whole_begin(void *ctx, const char *name, size_t n) {
 }
 
 static void whole_arguments(void *ctx, const char *bytes, size_t n) {
-    put_quoted_piece(&((struct whole *)ctx)->choice->calls, bytes, n);
+    json_escape(&((struct whole *)ctx)->choice->calls, bytes, n);
 }
 
 static void whole_choice(struct api_choice *c, struct buf *out) {
@@ -105,8 +95,7 @@ struct chunk {
     struct buf *out;
 };
 
-// Up to the members of `delta`, and from there on; the logprobs that are ready go into the first
-// chunk that is written.
+// A chunk up to the members of its `delta`; close_chunk writes what stands behind those.
 static void open_chunk(struct api_choice *c, struct buf *out) {
     const struct api_generate *g = c->owner;
     buf_puts(out, "data: ");
@@ -121,6 +110,7 @@ enum chunk_end { CHUNK_ROLE, CHUNK_FRESH, CHUNK_END, CHUNK_LAST };
 
 static void close_chunk(struct api_choice *c, enum chunk_end end, struct buf *out) {
     const struct api_generate *g = c->owner;
+    // the role's chunk has no token; what is ready goes into the first one behind it
     size_t ready = g->logprobs && end != CHUNK_ROLE ? api_tokens_ready(c) : 0;
     buf_puts(out, "},\"logprobs\":");
     if (ready > c->told)

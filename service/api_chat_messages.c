@@ -246,7 +246,7 @@ static enum err render(struct api_generate *g, const struct json_node *messages,
     const struct model *m = g->q->model;
     struct template_variable v[CHAT_VARIABLES + MOST_KWARGS + 1];
     const struct json_node *tools = NULL;
-    if (g->tools_in_prompt)
+    if (g->with_tools)
         tools = json_node_get(json_tree_root(g->q->tree), "tools");
     size_t n = chat_variables(&m->generation, messages, tools, prompt_turn, v);
     enum err e = ERR_OK;
@@ -260,7 +260,7 @@ static enum err render(struct api_generate *g, const struct json_node *messages,
     if (e)
         return e;
     const struct template *t =
-        g->tools_in_prompt && m->tool_template ? m->tool_template : m->chat_template;
+        g->with_tools && m->tool_template ? m->tool_template : m->chat_template;
     e = template_render(t, v, n, NULL, out, &err->msg);
     if (e == ERR_INVALID || e == ERR_TOO_LARGE) {
         err->slug = "chat_template_error";

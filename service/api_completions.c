@@ -12,19 +12,10 @@ enum { DEFAULT_TOKENS = 16 };
 static void put_choice(struct api_choice *c, bool with_prompt, bool end, struct buf *out) {
     const struct api_generate *g = c->owner;
     struct text echoed = with_prompt ? g->prompt_texts[c->prompt] : (struct text){"", 0};
-    buf_printf(out, "{\"index\":%zu,\"text\":", c->index);
-    if (echoed.len) { // one string of both: quoted, then joined where their quotes meet
-        json_quote(out, echoed.bytes, echoed.len);
-        if (!out->failed)
-            out->len--;
-        size_t joint = out->len;
-        json_quote(out, c->fresh.data, c->fresh.len);
-        if (!out->failed)
-            memmove(out->data + joint, out->data + joint + 1, out->len-- - joint);
-    } else {
-        json_quote(out, c->fresh.data, c->fresh.len);
-    }
-    buf_puts(out, ",\"logprobs\":");
+    buf_printf(out, "{\"index\":%zu,\"text\":\"", c->index);
+    json_escape(out, echoed.bytes, echoed.len);
+    json_escape(out, c->fresh.data, c->fresh.len);
+    buf_puts(out, "\",\"logprobs\":");
     if (g->logprobs)
         api_put_completion_logprobs(c, api_tokens_ready(c), with_prompt, out);
     else

@@ -81,8 +81,7 @@ static void fail(struct api_generate *g, const struct errmsg *msg, enum err code
     err->msg = *msg;
     err->msg.code = code;
     if (code == ERR_DEADLINE)
-        (void)api_fail(err, code, "deadline_exceeded", NULL,
-                       "the request's deadline passed before its computing began");
+        (void)api_fail(err, code, "deadline_exceeded", NULL, "%s", msg->text);
     cancel(g->q);
 }
 
@@ -138,12 +137,20 @@ static void flush(struct api_generate *g, struct buf *out) {
     buf_reset(out);
 }
 
+// Of a choice that has said something: of the others the engine may be writing it.
+static int64_t known_queue_us(const struct api_generate *g) {
+    for (size_t i = 0; i < g->choice_count; i++)
+        if (g->choices[i].taken || g->choices[i].finished)
+            return g->choices[i].g.queue_us;
+    return 0;
+}
+
 static void write_stream(struct api_generate *g, size_t ended, struct buf *out) {
     if (g->q->error.msg.code || atomic_load(&g->q->http->gone))
         return;
     if (!g->streaming) {
         g->streaming = true;
-        g->q->queue_us = g->choices[0].g.queue_us;
+        g->q->queue_us = known_queue_us(g);
         api_request_stream(g->q, "text/event-stream");
     }
     bool all = ended == g->choice_count;
@@ -287,7 +294,7 @@ static enum err check_length(struct api_generate *g, size_t prompt, size_t conte
     *tokens = g->max_tokens;
     if (!g->max_tokens_given && g->max_tokens > room && room > 0)
         *tokens = room;
-    if (*tokens <= room && (room > 0 || g->max_tokens == 0))
+    if (prompt <= context && *tokens <= room)
         return ERR_OK;
     if (!g->max_tokens_given)
         return api_fail(err, ERR_INVALID, "context_length_exceeded", NULL,

@@ -36,7 +36,6 @@ struct api_choice {
     int64_t last_us;                // when its last token was seen
     struct tool_parser tools;
     struct buf calls;              // owned: the JSON of its tool calls, of a whole answer
-    size_t content;                // bytes of text outside of calls
     bool call_open;                // a call's arguments are being written
     struct grammar_state *grammar; // owned
 };
@@ -71,14 +70,13 @@ struct api_generate {
     struct logit_bias *bias; // owned
     struct stop_strings stops;
     size_t n, max_tokens; // max_tokens: SIZE_MAX where the rest of the context is asked for
-    bool max_tokens_given, stream, include_usage, ignore_eos, echo, logprobs, parallel_calls;
+    bool max_tokens_given, stream, include_usage, ignore_eos, echo, logprobs;
     size_t top_logprobs;
     uint64_t nonce; // random, for ids
 
     // Structured output (api_structured.c).
     struct grammar *grammar; // owned
-    bool with_tools;         // calls are parsed out of the text
-    bool tools_in_prompt;    // `tools` is shown to the template
+    bool with_tools;         // `tools` is shown to the template, calls are parsed out of the text
     struct buf warnings;     // owned
     int64_t created_s;
 };

@@ -145,12 +145,13 @@ static enum err choose(const struct json_node *choice, struct grammar_tool *tool
 static enum err use_tools(struct api_generate *g, const struct json_node *list,
                           struct grammar_tool *tools, struct api_error *err) {
     size_t n;
+    bool parallel = true;
     enum grammar_tool_choice how;
     enum err e = read_tools(list, tools, &n, err);
     if (!e)
         e = choose(member(g, "tool_choice"), tools, &n, &how, err);
     if (!e)
-        e = api_get_bool(g->q, "parallel_tool_calls", true, &g->parallel_calls, err);
+        e = api_get_bool(g->q, "parallel_tool_calls", true, &parallel, err);
     if (e || n == 0)
         return e;
     if (g->grammar)
@@ -158,9 +159,8 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list,
                        "'tools' cannot be combined with 'response_format' or 'grammar'; "
                        "\"tool_choice\":\"none\" turns them off",
                        err);
-    g->with_tools = g->tools_in_prompt = true;
-    return blame(grammar_from_tools(tools, n, how, g->parallel_calls, &g->grammar, &err->msg),
-                 "tools", err);
+    g->with_tools = true;
+    return blame(grammar_from_tools(tools, n, how, parallel, &g->grammar, &err->msg), "tools", err);
 }
 
 enum err api_structured_read(struct api_generate *g, bool chat, struct api_error *err) {
