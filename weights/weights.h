@@ -2,7 +2,7 @@
 // model.safetensors.index.json with its shards, or a .gguf file. Role: finds tensors by name,
 // checks dtype and shape, and keeps account of what was consumed, so that nothing is missing and
 // nothing is left over unseen. A GGUF file's tensors go by their Hugging Face names
-// ("model.layers.0.mlp.up_proj. weight", "embeddings.LayerNorm.bias"), those that have none by
+// ("model.layers.0.mlp.up_proj.weight", "embeddings.LayerNorm.bias"), those that have none by
 // their own. It converts nothing; compute's weight_prepare copies what it needs, after which
 // weights_close lets the files go.
 // Source followed: the safetensors format description (huggingface/safetensors README).
@@ -21,7 +21,7 @@ struct weights;
 enum err weights_open(const char *path, struct weights **out, struct errmsg *msg) MUST_CHECK;
 void weights_close(struct weights *w); // NULL is fine
 
-// Names are looked up with `prefix` before them when the file has it ("bert.", "distilbert."): the
+// Names are looked up with `prefix` before them when the file has it ("bert.", "model."): the
 // longest of the known prefixes under which `probe` is found; "" otherwise. Set once after open.
 enum err weights_detect_prefix(struct weights *w, const char *const *prefixes, size_t n,
                                const char *probe, struct errmsg *msg) MUST_CHECK;

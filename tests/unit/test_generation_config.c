@@ -162,6 +162,14 @@ static void test_gguf(struct temp_folder *t) {
     CHECK(c.chat_template_len == 4 && c.tool_template_len == 5);
     generation_config_free(&c);
 
+    // a vocabulary that is all ends: no such tokenizer would be taken either
+    const char *ends[300];
+    for (size_t i = 0; i < 300; i++)
+        ends[i] = "<|im_end|>";
+    kit_texts(&k, "tokenizer.ggml.tokens", ends, 300);
+    kit_write(&k, t, "m.gguf");
+    refused(temp_path(t, "m.gguf"), ERR_INVALID, "over 256 tokens end a text");
+
     add_tokens(&k);
     kit_u32(&k, "tokenizer.ggml.eos_token_id", 1000);
     kit_write(&k, t, "m.gguf");
