@@ -27,7 +27,8 @@ struct job {
     enum lane lane;
     int64_t deadline_us; // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
     size_t reserved;     // tokens held by scheduler_reserve
-    void (*done)(struct job *job); // on the engine's thread: must be quick, may free the job
+    void (*done)(struct job *job); // on the engine's thread (the submitter's where nothing is
+                                   // computed): must be quick, may free the job
     void *ctx;                     // the submitter's own
 
     // Set by anyone, any time before done: its remaining work is dropped (ERR_CANCELLED).

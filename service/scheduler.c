@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "service/engine.h"
 #include "service/generators.h"
+#include "service/job_list.h"
 
 #include <string.h>
 
@@ -24,11 +25,6 @@ enum {
     BULK_SHARE_DIVISOR = 10,
 };
 
-struct lane_queue {
-    struct job *head, *tail;
-    size_t jobs;
-};
-
 struct scheduler {
     struct scheduler_options options;
     struct engine engine;
@@ -38,9 +34,8 @@ struct scheduler {
     pthread_cond_t wake;   // work came, or draining/stopping changed
     pthread_cond_t ready;  // the warm-up ended
     pthread_cond_t empty;  // nothing is held and no generation runs
-    struct lane_queue lanes[LANE_COUNT];
-    atomic_size_t interactive_waiting; // jobs in the interactive lane; read without the mutex
-    size_t held_tokens;                // reserved or queued and not yet computed
+    struct job_list lanes[LANE_COUNT];
+    size_t held_tokens; // reserved or queued and not yet computed
     bool draining, stopping, warmed;
     enum err warm_err;
     struct errmsg warm_msg;
@@ -56,57 +51,7 @@ struct scheduler {
     bool bulk_waits;              // bulk was queued or set aside when the batch began
 };
 
-// ---- lists
-
-static void lane_push(struct scheduler *s, struct job *job) {
-    struct lane_queue *q = &s->lanes[job->lane];
-    job->next = NULL;
-    if (q->tail)
-        q->tail->next = job;
-    else
-        q->head = job;
-    q->tail = job;
-    q->jobs++;
-    job->listed = true;
-    if (job->lane == LANE_INTERACTIVE)
-        atomic_fetch_add(&s->interactive_waiting, 1);
-}
-
-static void lane_remove_after(struct scheduler *s, enum lane lane, struct job *before,
-                              struct job *job) {
-    struct lane_queue *q = &s->lanes[lane];
-    if (before)
-        before->next = job->next;
-    else
-        q->head = job->next;
-    if (q->tail == job)
-        q->tail = before;
-    q->jobs--;
-    job->next = NULL;
-    job->listed = false;
-    if (lane == LANE_INTERACTIVE)
-        atomic_fetch_sub(&s->interactive_waiting, 1);
-}
-
 // ---- ends of jobs
-
-// Jobs that have ended, to be called back without the mutex.
-struct ended {
-    struct job *head, **tail;
-};
-
-static void ended_add(struct ended *list, struct job *job) {
-    job->next = NULL;
-    *list->tail = job;
-    list->tail = &job->next;
-}
-
-static void ended_call(struct ended *list) {
-    for (struct job *job = list->head, *next; job; job = next) {
-        next = job->next; // done may free the job
-        job->done(job);
-    }
-}
 
 // Mutex held.
 static void give_back(struct scheduler *s, size_t tokens) {
@@ -116,7 +61,7 @@ static void give_back(struct scheduler *s, size_t tokens) {
 }
 
 // Gives back what the job still holds and counts its end. Mutex held; not listed any more.
-static void job_end(struct scheduler *s, struct job *job, struct ended *list) {
+static void job_end(struct scheduler *s, struct job *job, struct job_list *list) {
     int64_t now = clock_now_us();
     give_back(s, job->reserved);
     job->reserved = 0;
@@ -132,21 +77,22 @@ static void job_end(struct scheduler *s, struct job *job, struct ended *list) {
         s->stats.jobs_late++;
     else
         s->stats.jobs_failed++;
-    ended_add(list, job);
+    job_list_push(list, job);
 }
 
 // Takes a listed job out of the queue with an error; its rows in flight, if any, end it later.
 static void job_drop(struct scheduler *s, struct job *before, struct job *job, enum err err,
-                     const char *why, struct ended *list) {
+                     const char *why, struct job_list *list) {
     if (!job->err)
         job->err = err_set(&job->msg, err, "%s", why);
-    lane_remove_after(s, job->lane, before, job);
+    job_list_remove_after(&s->lanes[job->lane], before, job);
+    job->listed = false;
     if (job->taken == job->finished)
         job_end(s, job, list);
 }
 
 // Looks a lane over for jobs that need no computing any more: gone, late, or failed in a batch.
-static void sweep_lane(struct scheduler *s, enum lane lane, int64_t now, struct ended *list) {
+static void sweep_lane(struct scheduler *s, enum lane lane, int64_t now, struct job_list *list) {
     struct job *before = NULL;
     for (struct job *job = s->lanes[lane].head, *next; job; job = next) {
         next = job->next;
@@ -163,7 +109,7 @@ static void sweep_lane(struct scheduler *s, enum lane lane, int64_t now, struct 
     }
 }
 
-static void drop_all(struct scheduler *s, struct ended *list) {
+static void drop_all(struct scheduler *s, struct job_list *list) {
     for (int lane = 0; lane < LANE_COUNT; lane++)
         while (s->lanes[lane].head)
             job_drop(s, NULL, s->lanes[lane].head, ERR_UNAVAILABLE, "the service is stopping",
@@ -177,14 +123,15 @@ static void drop_all(struct scheduler *s, struct ended *list) {
 // turns. Mutex held. False: nothing to compute.
 static bool cut_batch(struct scheduler *s, enum lane lane, int64_t now) {
     struct engine_slot *slot = &s->engine.slots[lane];
+    struct job_list *queue = &s->lanes[lane];
     engine_slot_clear(slot);
-    const struct job *first = s->lanes[lane].head;
+    const struct job *first = queue->head;
     if (!first)
         return false;
     const struct model *model = first->model;
     bool normalize = first->normalize;
-    struct job *before = NULL, *last = s->lanes[lane].tail;
-    for (struct job *job = s->lanes[lane].head, *next; job; job = next) {
+    struct job *before = NULL, *last = queue->tail;
+    for (struct job *job = queue->head, *next; job; job = next) {
         next = job == last ? NULL : job->next; // those moved to the end had their turn
         if (job->model != model || job->normalize != normalize) {
             before = job;
@@ -197,10 +144,11 @@ static bool cut_batch(struct scheduler *s, enum lane lane, int64_t now) {
             job->started_us = now;
         bool full = job->taken < job->seqs;
         if (!full) {
-            lane_remove_after(s, lane, before, job);
+            job_list_remove_after(queue, before, job);
+            job->listed = false;
         } else if (lane == LANE_BULK && job->taken > taken_before) {
-            lane_remove_after(s, lane, before, job);
-            lane_push(s, job);
+            job_list_remove_after(queue, before, job);
+            job_list_push(queue, job);
         } else {
             before = job;
         }
@@ -238,7 +186,7 @@ static void deliver_row(const struct engine_piece *piece, const float *row, enum
 // Hands the slot's rows to their jobs and ends those that are complete.
 static void deliver(struct scheduler *s, enum lane lane, enum err err, const struct errmsg *msg) {
     struct engine_slot *slot = &s->engine.slots[lane];
-    struct ended list = {.tail = &list.head};
+    struct job_list list = {0};
     for (size_t i = 0; i < slot->seqs; i++)
         deliver_row(&slot->pieces[i], slot->rows + i * slot->pieces[i].job->model->dim, err, msg);
     pthread_mutex_lock(&s->mutex);
@@ -256,7 +204,7 @@ static void deliver(struct scheduler *s, enum lane lane, enum err err, const str
     s->stats.sequences += slot->seqs;
     s->stats.tokens += slot->tokens;
     pthread_mutex_unlock(&s->mutex);
-    ended_call(&list);
+    job_list_call_done(&list);
 }
 
 // ---- the engine thread
@@ -285,7 +233,7 @@ static void pause_bulk(void *ctx);
 
 // Cuts one batch from the lane, runs and delivers it. False: there was none.
 static bool run_one(struct scheduler *s, enum lane lane) {
-    struct ended list = {.tail = &list.head};
+    struct job_list list = {0};
     int64_t now = clock_now_us();
     pthread_mutex_lock(&s->mutex);
     sweep_lane(s, lane, now, &list);
@@ -295,7 +243,7 @@ static bool run_one(struct scheduler *s, enum lane lane) {
     }
     bool any = cut_batch(s, lane, now), dropped = list.head != NULL;
     pthread_mutex_unlock(&s->mutex);
-    ended_call(&list);
+    job_list_call_done(&list);
     if (!any)
         return dropped;
     struct forward_hooks hooks = {.pause = lane == LANE_BULK ? pause_bulk : NULL, .ctx = s};
@@ -327,10 +275,10 @@ static void take_up(struct scheduler *s, const struct set_aside *a) {
 
 static void pause_step(void *ctx) {
     struct scheduler *s = ctx;
-    if (atomic_load_explicit(&s->interactive_waiting, memory_order_relaxed) == 0)
+    if (job_list_count(&s->lanes[LANE_INTERACTIVE]) == 0)
         return;
     struct set_aside a = set_aside(s);
-    while (atomic_load(&s->interactive_waiting) && run_one(s, LANE_INTERACTIVE))
+    while (job_list_count(&s->lanes[LANE_INTERACTIVE]) > 0 && run_one(s, LANE_INTERACTIVE))
         ;
     take_up(s, &a);
 }
@@ -351,8 +299,7 @@ static bool run_step(struct scheduler *s) {
 }
 
 static bool urgent_work_waits(struct scheduler *s) {
-    return atomic_load_explicit(&s->interactive_waiting, memory_order_relaxed) > 0 ||
-           generators_busy(&s->generators);
+    return job_list_count(&s->lanes[LANE_INTERACTIVE]) > 0 || generators_busy(&s->generators);
 }
 
 static void pause_bulk(void *ctx) {
@@ -425,11 +372,11 @@ static void *engine_thread(void *arg) {
 
     generators_end(&s->generators, ERR_UNAVAILABLE, "the service is stopping");
 
-    struct ended list = {.tail = &list.head};
+    struct job_list list = {0};
     pthread_mutex_lock(&s->mutex);
     drop_all(s, &list);
     pthread_mutex_unlock(&s->mutex);
-    ended_call(&list);
+    job_list_call_done(&list);
     return NULL;
 }
 
@@ -524,7 +471,7 @@ void scheduler_release(struct scheduler *s, size_t tokens) {
 
 void scheduler_submit(struct scheduler *s, struct job *job) {
     size_t tokens = (size_t)job->cu_seqlens[job->seqs];
-    struct ended list = {.tail = &list.head};
+    struct job_list list = {0};
     job->taken = job->finished = 0;
     job->started_us = 0;
     job->err = ERR_OK;
@@ -538,11 +485,12 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     } else if (job->seqs == 0) {
         job_end(s, job, &list);
     } else {
-        lane_push(s, job);
+        job_list_push(&s->lanes[job->lane], job);
+        job->listed = true;
         pthread_cond_signal(&s->wake);
     }
     pthread_mutex_unlock(&s->mutex);
-    ended_call(&list);
+    job_list_call_done(&list);
 }
 
 void scheduler_generate(struct scheduler *s, struct generation *g) {
@@ -597,7 +545,8 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     struct scheduler_stats stats = s->stats;
     stats.queued_tokens = s->held_tokens;
-    stats.queued_jobs = s->lanes[LANE_INTERACTIVE].jobs + s->lanes[LANE_BULK].jobs;
+    stats.queued_jobs =
+        job_list_count(&s->lanes[LANE_INTERACTIVE]) + job_list_count(&s->lanes[LANE_BULK]);
     pthread_mutex_unlock(&s->mutex);
     generators_add_stats(&s->generators, &stats.generation);
     stats.heartbeat_us = atomic_load(&s->heartbeat_us);
