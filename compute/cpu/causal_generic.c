@@ -1,21 +1,11 @@
 // Plain C kernels of causal models: the oracle for the others. See causal.h.
 #include "compute/cpu/causal.h"
 
+#include "compute/cpu/blocks.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
-
-static float from_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000U) << 16, exponent = (h >> 10) & 31U, mantissa = h & 1023U;
-    if (exponent == 0) { // zero or subnormal
-        float v = (float)mantissa * 0x1p-24F;
-        return sign ? -v : v;
-    }
-    uint32_t bits = sign | (exponent == 31 ? 0x7f800000U : (exponent + 112) << 23) | mantissa << 13;
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
 
 static uint16_t half_of(float x) {
     uint32_t bits;
@@ -50,7 +40,7 @@ static float element(const struct causal_share *s, const char *from, size_t i) {
     }
     uint16_t half;
     memcpy(&half, from + i * sizeof half, sizeof half);
-    return from_f16(half);
+    return block_f16(half);
 }
 
 // Positions [from, from + n), n <= CAUSAL_PART, as [n][head_dim].
