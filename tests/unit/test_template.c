@@ -156,6 +156,14 @@ static void test_limits(void) {
                  long_work[i]);
         fails(text, ERR_TOO_LARGE, "takes too many steps");
     }
+    // names that one is told from
+    struct buf names = {0};
+    buf_puts(&names, "{% for i in range(99999) %}");
+    for (int i = 0; i < 20000; i++)
+        buf_printf(&names, "{%% set a%d = 1 %%}", i);
+    buf_puts(&names, "{% endfor %}");
+    fails(names.data, ERR_TOO_LARGE, "takes too many steps");
+    buf_free(&names);
     fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ERR_TOO_LARGE, "macros call");
     fails("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", ERR_TOO_LARGE, "macros call");
     fails("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
