@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-    MOST_KWARGS = 24,
     MOST_BEHIND = 4096, // bytes that a template puts behind a last message
 };
 
@@ -197,17 +196,13 @@ static enum err add_kwargs(const struct api_generate *g, struct template_variabl
     const struct json_node *kwargs = json_node_get(json_tree_root(g->q->tree), key);
     if (is_null(kwargs))
         return ERR_OK;
-    if (kwargs->kind != JSON_OBJECT || kwargs->count > MOST_KWARGS)
+    if (kwargs->kind != JSON_OBJECT || kwargs->count > CHAT_KWARGS_MOST)
         return api_fail(err, ERR_INVALID, "invalid_value", key,
-                        "'%s' must be an object of at most %d members", key, MOST_KWARGS);
-    size_t fixed = *n;
-    for (const struct json_node *m = kwargs->child; m; m = m->next) {
-        for (size_t i = 0; i < fixed; i++)
-            if (strcmp(v[i].name, m->key) == 0)
-                return api_fail(err, ERR_INVALID, "invalid_value", key, "'%s' may not set '%s'",
-                                key, v[i].name);
-        v[(*n)++] = (struct template_variable){.name = m->key, .json = m};
-    }
+                        "'%s' must be an object of at most %d members", key, CHAT_KWARGS_MOST);
+    const char *taken = chat_variables_add(kwargs, v, n);
+    if (taken)
+        return api_fail(err, ERR_INVALID, "invalid_value", key, "'%s' may not set '%s'", key,
+                        taken);
     return ERR_OK;
 }
 
@@ -244,7 +239,7 @@ static enum err cut_behind(const struct json_node *messages, size_t begin, struc
 static enum err render(struct api_generate *g, const struct json_node *messages, bool prompt_turn,
                        struct buf *out, struct api_error *err) {
     const struct model *m = g->q->model;
-    struct template_variable v[CHAT_VARIABLES + MOST_KWARGS + 1];
+    struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST + 1];
     const struct json_node *tools = NULL;
     if (g->with_tools)
         tools = json_node_get(json_tree_root(g->q->tree), "tools");

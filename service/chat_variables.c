@@ -25,3 +25,15 @@ size_t chat_variables(const struct generation_config *c, const struct json_node 
                                                   .string_len = strlen(tokens[i].value)};
     return n;
 }
+
+const char *chat_variables_add(const struct json_node *kwargs, struct template_variable *variables,
+                               size_t *n) {
+    size_t fixed = *n;
+    for (const struct json_node *m = kwargs->child; m; m = m->next) {
+        for (size_t i = 0; i < fixed; i++)
+            if (strcmp(variables[i].name, m->key) == 0)
+                return variables[i].name;
+        variables[(*n)++] = (struct template_variable){.name = m->key, .json = m};
+    }
+    return NULL;
+}

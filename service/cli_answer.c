@@ -7,6 +7,7 @@
 #include "service/cli.h"
 #include "service/cli_parts.h"
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -27,9 +28,10 @@ static enum err read_seed(struct cli_answers *a, struct errmsg *msg) {
     }
     bool minus = *seed == '-';
     size_t digits = strspn(seed + minus, "0123456789");
-    if (digits == 0 || digits > 19 || seed[minus + digits])
-        return err_set(msg, ERR_INVALID, "--seed: '%.40s' is not a whole number of 64 bits", seed);
+    errno = 0;
     a->sampling.seed = minus ? (uint64_t)strtoll(seed, NULL, 10) : strtoull(seed, NULL, 10);
+    if (digits == 0 || seed[minus + digits] || errno)
+        return err_set(msg, ERR_INVALID, "--seed: '%.40s' is not a whole number of 64 bits", seed);
     return ERR_OK;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_FILE_BYTES = 64 << 20, MOST_KWARGS = 24 };
+enum { MAX_FILE_BYTES = 64 << 20 };
 
 struct conversation {
     const struct json_node *messages, *tools, *kwargs; // tools and kwargs may be NULL
@@ -46,7 +46,7 @@ static enum err read_member(const struct json_node *m, struct conversation *c, s
             return wrong(m->key, "true or false", msg);
         c->prompt_turn = m->kind == JSON_TRUE;
     } else if (strcmp(m->key, "chat_template_kwargs") == 0) {
-        if (m->kind != JSON_OBJECT || m->count > MOST_KWARGS)
+        if (m->kind != JSON_OBJECT || m->count > CHAT_KWARGS_MOST)
             return wrong(m->key, "an object of at most 24 members", msg);
         c->kwargs = m;
     } else {
@@ -70,25 +70,12 @@ static enum err read_conversation(const struct json_node *root, struct conversat
     return e ? e : check_messages(c->messages, msg);
 }
 
-static enum err add_kwargs(const struct conversation *c, struct template_variable *v, size_t *n,
-                           struct errmsg *msg) {
-    size_t fixed = *n;
-    for (const struct json_node *m = c->kwargs ? c->kwargs->child : NULL; m; m = m->next) {
-        for (size_t i = 0; i < fixed; i++)
-            if (strcmp(v[i].name, m->key) == 0)
-                return err_set(msg, ERR_INVALID, "'chat_template_kwargs' may not set '%s'",
-                               v[i].name);
-        v[(*n)++] = (struct template_variable){.name = m->key, .json = m};
-    }
-    return ERR_OK;
-}
-
 static enum err render(const struct cli_options *o, const struct json_node *root, const char *path,
                        struct buf *out, struct errmsg *msg) {
     struct conversation c;
     struct generation_config config = {0};
     struct cli_templates templates = {0};
-    struct template_variable v[CHAT_VARIABLES + MOST_KWARGS];
+    struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST];
     enum err e = read_conversation(root, &c, msg);
     if (e)
         return err_prefix(msg, e, "%s", o->render);
@@ -97,8 +84,10 @@ static enum err render(const struct cli_options *o, const struct json_node *root
     if (!e)
         e = cli_load_templates(path, &config, o->models[0].chat_template, &templates, msg);
     size_t n = chat_variables(&config, c.messages, c.tools, c.prompt_turn, v);
-    if (!e && (e = add_kwargs(&c, v, &n, msg)))
-        e = err_prefix(msg, e, "%s", o->render);
+    const char *taken = !e && c.kwargs ? chat_variables_add(c.kwargs, v, &n) : NULL;
+    if (taken)
+        e = err_set(msg, ERR_INVALID, "%s: 'chat_template_kwargs' may not set '%s'", o->render,
+                    taken);
     if (!e)
         e = template_render(c.tools && templates.tools ? templates.tools : templates.chat, v, n,
                             NULL, out, msg);

@@ -230,7 +230,7 @@ static void show_pooling(struct run *r, struct device *d) {
 static void show_tokenizer(struct run *r) {
     struct errmsg msg = {0};
     struct tokenizer *t = NULL;
-    if (cli_load_tokenizer(r->path, vocab_of(r), &t, &msg)) {
+    if (model_load_tokenizer(r->path, vocab_of(r), &t, &msg)) {
         refuse(r, &msg);
         return;
     }

@@ -7,7 +7,6 @@
 #include "base/utf8.h"
 #include "service/cli.h"
 #include "service/model.h"
-#include "weights/gguf.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,19 +15,6 @@
 #include <unistd.h>
 
 enum { POLL_MS = 200, READ_BYTES = 64 << 10 };
-
-enum err cli_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
-                            struct errmsg *msg) {
-    struct gguf *g;
-    if (!gguf_is_file(path))
-        return tokenizer_load(path, vocab, out, msg);
-    enum err e = gguf_open(path, &g, msg);
-    if (e)
-        return e;
-    e = tokenizer_load_gguf(g, vocab, out, msg);
-    gguf_close(g);
-    return e;
-}
 
 static enum err compile(const char *path, const char *text, size_t len, struct template **out,
                         struct errmsg *msg) {

@@ -1,17 +1,11 @@
-// Parts of a model for commands that read no weights: the tokenizer and the chat template of a
-// folder or a GGUF file, and small input files. Role: what tokenize, inspect and chat --render
-// share. Thread rule: main thread.
+// What several commands read beside weights: a model's chat templates, and small input files.
+// Role: shared by inspect, chat --render, generate and cli_answer.h. Thread rule: main thread.
 #ifndef TRINE_SERVICE_CLI_PARTS_H
 #define TRINE_SERVICE_CLI_PARTS_H
 
 #include "base/buf.h"
 #include "template/template.h"
-#include "tokenizer/tokenizer.h"
 #include "weights/generation_config.h"
-
-// vocab: as tokenizer_load.
-enum err cli_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
-                            struct errmsg *msg) MUST_CHECK;
 
 struct cli_templates {
     struct template *chat, *tools; // tools NULL: the same

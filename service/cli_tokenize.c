@@ -4,8 +4,8 @@
 #include "base/mem.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
-#include "service/cli_parts.h"
 #include "service/lines.h"
+#include "service/model.h"
 #include "service/sink.h"
 #include "service/store.h"
 #include "tokenizer/tokenizer.h"
@@ -283,7 +283,7 @@ static enum err run_all(struct run *r, struct errmsg *msg) {
     char *path = NULL;
     enum err e = store_resolve(r->o->models[0].spec, &path, msg);
     if (!e)
-        e = cli_load_tokenizer(path, 0, &r->tokenizer, msg);
+        e = model_load_tokenizer(path, 0, &r->tokenizer, msg);
     mem_free(path);
     if (e)
         return e;

@@ -47,14 +47,15 @@ static enum err set_names(struct model *m, const struct model_options *o, struct
     return ERR_OK;
 }
 
-enum err model_load_tokenizer(struct model *m, size_t vocab, struct errmsg *msg) {
-    if (!gguf_is_file(m->path))
-        return tokenizer_load(m->path, vocab, &m->tokenizer, msg);
+enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
+                              struct errmsg *msg) {
+    if (!gguf_is_file(path))
+        return tokenizer_load(path, vocab, out, msg);
     struct gguf *g;
-    enum err e = gguf_open(m->path, &g, msg);
+    enum err e = gguf_open(path, &g, msg);
     if (e)
         return e;
-    e = tokenizer_load_gguf(g, vocab, &m->tokenizer, msg);
+    e = tokenizer_load_gguf(g, vocab, out, msg);
     gguf_close(g);
     return e;
 }

@@ -69,6 +69,9 @@ enum err model_load(const struct model_options *options, struct device *d, struc
 void model_free(struct model *m);   // NULL is fine
 const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
 
+// The tokenizer of a model folder or a GGUF file alone; vocab: as tokenizer_load.
+enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
+                              struct errmsg *msg) MUST_CHECK;
 // The chat template that --chat-template names: a file, or "chatml".
 enum err model_chosen_template(const char *choice, struct template **out,
                                struct errmsg *msg) MUST_CHECK;

@@ -159,7 +159,7 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
     if (e)
         return e;
     choose_length(m, o);
-    e = model_load_tokenizer(m, m->decoder_config.vocab, msg);
+    e = model_load_tokenizer(m->path, m->decoder_config.vocab, &m->tokenizer, msg);
     if (!e && m->task == TASK_GENERATE)
         e = load_templates(m, o, msg);
     if (!e && m->task == TASK_RERANK)

@@ -82,7 +82,7 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
     if (e)
         return e;
     choose_length(m, o);
-    e = model_load_tokenizer(m, m->config.vocab, msg);
+    e = model_load_tokenizer(m->path, m->config.vocab, &m->tokenizer, msg);
     if (!e)
         e = check_lower_case(m, msg);
     if (!e)

@@ -9,8 +9,6 @@ enum err model_load_encoder(struct model *m, const struct model_options *o,
                             struct errmsg *msg) MUST_CHECK;
 enum err model_load_decoder(struct model *m, const struct model_options *o,
                             struct errmsg *msg) MUST_CHECK;
-// m->tokenizer from the folder or the GGUF file at m->path.
-enum err model_load_tokenizer(struct model *m, size_t vocab, struct errmsg *msg) MUST_CHECK;
 // Logit differences yes - no, [S, 1] in ws, of a decoder's TASK_RERANK.
 struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
                         struct arena *ws);

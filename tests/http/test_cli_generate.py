@@ -183,7 +183,7 @@ def test_goldens():
 
 def test_sampling():
     hot = ["-t", "2", "--ignore-eos", "-n", "24", COUNT]
-    texts = [said(generate(*hot, "--seed", s)) for s in ("5", "5", "6", "-1", str(2**64 - 2)[:19])]
+    texts = [said(generate(*hot, "--seed", s)) for s in ("5", "5", "6", "-1", str(2**64 - 2))]
     check(texts[0] == texts[1] and len(set(texts)) == 4, "a seed repeats", texts)
     check(said(generate(*hot)) != said(generate(*hot)), "without a seed they differ")
     p = generate("--repetition-penalty", "100", "--ignore-eos", "-n", "24", COUNT)
