@@ -2,6 +2,7 @@
 #define _GNU_SOURCE // ppoll
 #include "service/http_exchange.h"
 
+#include "base/clock.h"
 #include "base/fault.h"
 
 #include <errno.h>
@@ -9,7 +10,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { FIN_ASK_US = 1000000 };
 
 enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) {
     int fd = -1;
@@ -76,22 +81,54 @@ void http_exchange_wake(struct http_exchange *x) {
     pthread_mutex_unlock(&x->lock);
 }
 
+// What is known of a client that has sent a FIN: it may have closed one direction, and wait for its
+// answer, or both. Only writing tells them apart, for a closed socket answers with a reset. So a
+// client of HTTP/1.1, which takes any number of 100 Continue, is sent one when its answer takes
+// long.
+struct fin_watch {
+    enum { FIN_UNSEEN, FIN_SEEN, FIN_ASKED } state;
+    int64_t ask_us;
+};
+
+static void fin_timeout(const struct fin_watch *f, struct timespec *t) {
+    int64_t left = f->ask_us - clock_now_us();
+    left = left > 0 ? left : 0;
+    *t = (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
+}
+
+static void fin_look(struct fin_watch *f, int client_fd, short revents) {
+    static const char ask[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (f->state == FIN_UNSEEN && revents & POLLRDHUP) {
+        *f = (struct fin_watch){FIN_SEEN, clock_now_us() + FIN_ASK_US};
+    } else if (f->state == FIN_SEEN && clock_now_us() >= f->ask_us) {
+        f->state = FIN_ASKED;
+        (void)send(client_fd, ask, sizeof ask - 1, MSG_DONTWAIT | MSG_NOSIGNAL); // polled next
+    }
+}
+
 bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned) {
     bool there = true;
+    struct fin_watch fin = {.state = x->http10 ? FIN_ASKED : FIN_UNSEEN};
     pthread_mutex_lock(&x->lock);
     while (!x->answered && !(x->streaming && there)) {
         x->waiting = true;
         pthread_mutex_unlock(&x->lock);
-        // No events are asked of the socket, so what it reports are errors, a reset, and the
-        // closing of both directions. Unread bytes or the client's FIN mean a next request or none.
-        struct pollfd fds[2] = {{.fd = x->wake_fd, .events = POLLIN}, {.fd = client_fd}};
-        int rc = ppoll(fds, there ? 2 : 1, NULL, NULL);
+        // Unread bytes are not asked for, they mean a next request: what the socket reports are
+        // errors, a reset, the closing of both directions, and once the client's FIN.
+        struct pollfd fds[2] = {
+            {.fd = x->wake_fd, .events = POLLIN},
+            {.fd = client_fd, .events = fin.state == FIN_UNSEEN ? POLLRDHUP : 0}};
+        struct timespec until;
+        fin_timeout(&fin, &until);
+        int rc = ppoll(fds, there ? 2 : 1, there && fin.state == FIN_SEEN ? &until : NULL, NULL);
         eventfd_t count;
         if (rc > 0 && fds[0].revents)
             (void)eventfd_read(x->wake_fd, &count);
+        bool lost = rc > 0 && there && (fds[1].revents & ~POLLRDHUP);
+        if (there && !lost)
+            fin_look(&fin, client_fd, rc > 0 ? fds[1].revents : 0);
         pthread_mutex_lock(&x->lock);
         x->waiting = false;
-        bool lost = rc > 0 && there && fds[1].revents;
         if (!x->answered && !x->streaming && there && (lost || atomic_load(abandoned))) {
             there = false;
             http_exchange_lose(x);

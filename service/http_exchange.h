@@ -37,8 +37,8 @@ enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) MUST_CH
 void http_exchange_free(struct http_exchange *x);
 
 // Sleeps until the request is answered or its stream begins. When the client goes away meanwhile (a
-// reset, or both directions closed), or *abandoned becomes true, sets request.gone, calls its
-// on_gone and goes on waiting. False when it was so.
+// reset, or both directions closed, which is found out within some seconds), or *abandoned becomes
+// true, sets request.gone, calls its on_gone and goes on waiting. False when it was so.
 bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned);
 // Writes a stream that has begun, until it has ended and all is written; when the client goes away
 // meanwhile, as above. *keep_alive is turned off where the connection must end.

@@ -152,6 +152,25 @@ static void test_gone(void) {
     CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n") && strstr(got, "1\r\nb\r\n"));
     CHECK_INT(atomic_load(&kit_gone_calls), before + 3);
     close(fd);
+
+    // an answer takes long: the half-closed client is asked, once, and gets it
+    r = ask(&fd, POST);
+    shutdown(fd, SHUT_WR);
+    kit_sleep_ms(1300);
+    CHECK(!atomic_load(&r->gone));
+    begin(r, "a");
+    http_stream_end(r);
+    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n") &&
+          strstr(got, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"));
+    close(fd);
+
+    // and one that is closed both ways is found to be gone
+    r = ask(&fd, POST);
+    close(fd);
+    AWAIT(atomic_load(&kit_gone_calls) == before + 4);
+    begin(r, "a");
+    http_stream_end(r);
+    AWAIT(http_in_progress(kit_server) == 0);
 }
 
 // Writes until the stream says that its reader is gone; the most that was pending.
