@@ -25,8 +25,8 @@ typedef enum err api_render_fn(struct api_request *q, struct api_error *err);
 
 // What a request does that is no job: a generation (api_generate.h).
 struct api_work {
-    // After prepare, on its thread: hands the work over. q is not the caller's from then on; it ends
-    // with api_request_answer, or with api_request_stream and api_request_end_stream.
+    // After prepare, on its thread: hands the work over. q is not the caller's from then on; it
+    // ends with api_request_answer, or with api_request_stream and api_request_end_stream.
     void (*start)(struct api_request *q);
     void (*free)(struct api_request *q); // what hangs on q->state
 };
@@ -124,8 +124,8 @@ int api_route_index(const struct api_route *route); // NULL: the one for unknown
 // ERR_UNAVAILABLE while loading or draining.
 enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,
                            struct api_error *err) MUST_CHECK;
-// Takes an accepted request over; answers it, now or later, exactly once. r->ctx is the API key that
-// it came with, or NULL.
+// Takes an accepted request over; answers it, now or later, exactly once. r->ctx is the API key
+// that it came with, or NULL.
 void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
 // An error answered on the socket thread, with the headers that every route has.
 void api_refuse(struct service *s, struct http_request *r, enum dialect d,

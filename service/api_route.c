@@ -93,8 +93,8 @@ static enum err refuse_path(const struct http_request *r, const struct api_route
                     other->method);
 }
 
-static enum err check_key(const struct service *s, struct http_request *r,
-                          struct api_error *err, struct http_response *out) {
+static enum err check_key(const struct service *s, struct http_request *r, struct api_error *err,
+                          struct http_response *out) {
     const char *header = http_request_header(r, "Authorization");
     if (header && strncasecmp(header, "Bearer ", 7) == 0) {
         const char *key = header + 7;

@@ -1,6 +1,7 @@
-// config.json of an encoder, or the metadata of a GGUF file of architecture bert, read once and range-checked: architecture, shapes, constants, labels.
-// Role: turns untrusted JSON into plain numbers that binding then checks against tensor shapes.
-// Both spellings of files (transformers 4 and 5) are read. Thread rule: immutable after load.
+// config.json of an encoder, or the metadata of a GGUF file of architecture bert, read once and
+// range-checked: architecture, shapes, constants, labels. Role: turns untrusted JSON into plain
+// numbers that binding then checks against tensor shapes. Both spellings of files (transformers 4
+// and 5) are read. Thread rule: immutable after load.
 #ifndef TRINE_WEIGHTS_MODEL_CONFIG_H
 #define TRINE_WEIGHTS_MODEL_CONFIG_H
 
@@ -29,8 +30,8 @@ struct model_config {
 };
 
 // Reads path/config.json, or the .gguf file at path (its architecture is then "bert", and its
-// activation gelu, which such files do not name). ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED (architecture, activation,
-// position_embedding_type: named, with what is supported).
+// activation gelu, which such files do not name). ERR_NOT_FOUND, ERR_INVALID, ERR_UNSUPPORTED
+// (architecture, activation, position_embedding_type: named, with what is supported).
 enum err model_config_load(const char *path, struct model_config *out,
                            struct errmsg *msg) MUST_CHECK;
 // The same from memory (fuzzing); `name` begins the messages.

@@ -25,8 +25,8 @@ struct st_config {
     char similarity[16];        // "cosine", "dot", "euclidean", "manhattan"; "" where none is named
 };
 
-// max_positions: the model's own limit (0: none). `folder` may be a .gguf file, which says nothing of
-// all this. ERR_INVALID names file and key.
+// max_positions: the model's own limit (0: none). `folder` may be a .gguf file, which says nothing
+// of all this. ERR_INVALID names file and key.
 enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
                         struct errmsg *msg) MUST_CHECK;
 void st_config_free(struct st_config *c);

@@ -301,7 +301,8 @@ static void test_prepare(struct device *d) {
     memset(bias + A + B, 0, C * 4);
 
     struct weight *prepared = NULL;
-    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg), msg);
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, 3, PRECISION_F32, &prepared, &msg),
+             msg);
     struct arena ws = rig_workspace(d, WORKSPACE);
     float *x = rig_floats((size_t)ROWS * IN, 1), want[ROWS * OUT], got[ROWS * OUT];
     struct mat mx = rig_mat(d, &ws, ROWS, IN, x), my = rig_mat(d, &ws, ROWS, OUT, NULL);
