@@ -21,11 +21,15 @@ struct test_generation {
     float logprobs[LONGEST];
     atomic_int ends;
     atomic_size_t told;
+    size_t most; // it is cancelled here at the latest, however slow its client's thread; 0: never
 };
 
 static void on_progress(struct generation *g) {
     struct test_generation *t = g->ctx;
-    atomic_store(&t->told, atomic_load_explicit(&g->produced, memory_order_acquire));
+    size_t told = atomic_load_explicit(&g->produced, memory_order_acquire);
+    atomic_store(&t->told, told);
+    if (t->most && told >= t->most)
+        atomic_store(&g->cancelled, true);
 }
 
 static void on_end(struct generation *g) {
@@ -131,7 +135,9 @@ static void *client_thread(void *arg) {
         uint32_t kind = (i + c->first) % KINDS;
         generate(c->s, t[i] = generation_new(kind, output_of(kind)));
         submit(c->s, j[i] = encoding_of(kind));
-        generate(c->s, gone[i] = generation_new(kind + KINDS, LONGEST));
+        gone[i] = generation_new(kind + KINDS, LONGEST);
+        gone[i]->most = LONGEST / 2;
+        generate(c->s, gone[i]);
         if (i % 3 == 0)
             nap();
     }
