@@ -57,10 +57,11 @@ void sampling_history_apply(const struct sampling_history *h, const struct sampl
         size_t id = (size_t)h->ids[i];
         if (id >= vocab)
             continue;
-        float v = logits[id], times = (float)(h->counts[id] / 2);
+        float v = logits[id];
+        uint32_t times = h->counts[id] / 2;
         v = v < 0 ? v * s->repetition_penalty : v / s->repetition_penalty;
         if (times > 0)
-            v -= s->presence_penalty + s->frequency_penalty * times;
+            v -= s->presence_penalty + s->frequency_penalty * (float)times;
         logits[id] = v;
     }
 }

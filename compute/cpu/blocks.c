@@ -6,15 +6,16 @@
 const uint8_t block_iq4_nl[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                   129, 141, 153, 166, 181, 197, 217, 241};
 
-float block_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000U) << 16, exponent = (h >> 10) & 31U, mantissa = h & 1023U;
+float block_f16(uint16_t bits) {
+    uint32_t sign = (uint32_t)(bits & 0x8000U) << 16, exponent = (bits >> 10) & 31U,
+             mantissa = bits & 1023U;
     if (exponent == 0) { // zero or subnormal: mantissa * 2^-24
         float v = (float)mantissa * 0x1p-24F;
         return sign ? -v : v;
     }
-    uint32_t bits = sign | (exponent == 31 ? 0x7f800000U : (exponent + 112) << 23) | mantissa << 13;
+    uint32_t wide = sign | (exponent == 31 ? 0x7f800000U : (exponent + 112) << 23) | mantissa << 13;
     float v;
-    memcpy(&v, &bits, sizeof v);
+    memcpy(&v, &wide, sizeof v);
     return v;
 }
 
@@ -95,7 +96,7 @@ static void read_q6_k(const unsigned char *b, size_t at, struct block_unit *out)
                                   ((unsigned)qh[i] >> (2 * j) & 3U) << 4);
     out->d = load16(b + 208);
     for (size_t h = 0; h < 2; h++)
-        out->sub_scale[h] = (int8_t)b[192 + 2 * at + h];
+        out->sub_scale[h] = block_signed(b[192 + 2 * at + h]);
 }
 
 void block_unit_read(enum dtype t, const unsigned char *src, size_t at, struct block_unit *out) {

@@ -35,5 +35,9 @@ void block_unit_values(enum dtype t, const struct block_unit *u, float out[UNIT]
 extern const uint8_t block_iq4_nl[16];
 
 float block_f16(uint16_t bits);
+// A byte that stands for -128 .. 127.
+static inline int16_t block_signed(unsigned char byte) {
+    return (int16_t)(byte < 128 ? byte : byte - 256);
+}
 
 #endif

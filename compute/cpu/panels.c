@@ -124,7 +124,7 @@ static void read_unit(enum dtype t, const unsigned char *panel, size_t k, size_t
             u->sub_scale[h] = s[16 * h + lane] & 15U;
             u->sub_min[h] = s[16 * h + lane] >> 4;
         } else {
-            u->sub_scale[h] = (int8_t)s[16 * h + lane];
+            u->sub_scale[h] = block_signed(s[16 * h + lane]);
         }
     }
     for (size_t i = 0; i < UNIT; i++)
