@@ -520,7 +520,7 @@ def test_bench():
           0 < s["token_p50_ms"] <= s["token_p99_ms"] and 0 < s["first_p50_ms"] <= s["first_p99_ms"],
           "streams", s)
     p = run("bench", "generate", "--model", MODEL, "--streams", "1", "-n", "5")
-    check(p.returncode == 0 and b"384" not in p.stdout and b"prompt of 507" in p.stdout and
+    check(p.returncode == 0 and b"prompt of 384" not in p.stdout and b"prompt of 507" in p.stdout and
           b"texts" not in p.stdout and b"measuring" in p.stderr, "a table; the prompt fits the context", p)
     fails(run("bench", "generate", "--model", EMBED), 1, "an embedder", "embed")
     fails(run("bench", "generate", "--model", MODEL, "-n", "511"), 1, "too many tokens", "512")
