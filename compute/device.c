@@ -79,16 +79,6 @@ void device_linear_add(struct device *d, const struct weight *w, struct mat x, s
     d->ops->add(d, scratch, y);
 }
 
-void device_linear_swiglu(struct device *d, const struct weight *w, struct mat x,
-                          struct mat gate_up, struct mat y) {
-    if (d->ops->linear_swiglu) {
-        d->ops->linear_swiglu(d, w, x, gate_up, y);
-        return;
-    }
-    d->ops->linear(d, w, x, gate_up);
-    d->ops->swiglu(d, gate_up, y);
-}
-
 void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
                  void *ctx) {
     if (d->ops->each) {

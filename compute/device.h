@@ -175,9 +175,6 @@ struct device_ops {
                             enum activation f, struct mat y); // y = f(x w' + b)
     void (*linear_add)(struct device *d, const struct weight *w, struct mat x,
                        struct mat y); // y += x w' + b
-    // y = silu(gate) * up of gate_up = x w' + b, w being gate's and up's parts joined
-    void (*linear_swiglu)(struct device *d, const struct weight *w, struct mat x,
-                          struct mat gate_up, struct mat y); // gate_up: [N, 2F] of scratch
     // y = norm(x w' + b + residual); y may be residual
     void (*linear_add_norm)(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
@@ -213,8 +210,6 @@ void device_linear_activate(struct device *d, const struct weight *w, struct mat
 // The composed one needs `scratch` of y's shape; it is not used where the device fuses.
 void device_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y,
                        struct mat scratch);
-void device_linear_swiglu(struct device *d, const struct weight *w, struct mat x,
-                          struct mat gate_up, struct mat y);
 void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
                  void *ctx);
 void device_linear_add_norm(struct device *d, const struct weight *w, struct mat x,

@@ -163,7 +163,8 @@ static void finish_layer(const struct pass *p, const struct layer *l) {
     device_linear_add(d, l->out, ctx, p->x, mat_cols(p->wide, 0, c->hidden));
     may_pause(p->hooks);
     d->ops->rms_norm(d, l->ffn_norm, c->norm_eps, p->x, y);
-    device_linear_swiglu(d, l->gate_up, y, gate_up, ffn);
+    d->ops->linear(d, l->gate_up, y, gate_up);
+    d->ops->swiglu(d, gate_up, ffn);
     device_linear_add(d, l->down, ffn, p->x, y);
 }
 

@@ -7,7 +7,7 @@ enum {
     SLOTS = 16384, // twice RUN_CLOSURE_MAX
     SCAN = 16,     // up to this many nodes seen, looking through them beats hashing
     AT_NODE = -1,  // run_item.q of a node being visited
-    TODO_MAX = 2 * RUN_CLOSURE_MAX,
+    PENDING_MAX = 2 * RUN_CLOSURE_MAX,
 };
 
 struct run_seen {
@@ -20,10 +20,10 @@ enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) {
     r->frames = mem_alloc(r->cap_frames, sizeof *r->frames);
     r->moved = mem_alloc(r->cap_frames, sizeof *r->moved);
     r->items = mem_alloc(r->cap_items, sizeof *r->items);
-    r->cap_seen = r->cap_todo = 64;
+    r->cap_seen = r->cap_pending = 64;
     r->seen = mem_alloc(r->cap_seen, sizeof *r->seen);
-    r->todo = mem_alloc(r->cap_todo, sizeof *r->todo);
-    if (!r->frames || !r->moved || !r->items || !r->seen || !r->todo) {
+    r->pending = mem_alloc(r->cap_pending, sizeof *r->pending);
+    if (!r->frames || !r->moved || !r->items || !r->seen || !r->pending) {
         run_free(r);
         return err_set(msg, ERR_NOMEM, "out of memory");
     }
@@ -36,7 +36,7 @@ void run_free(struct run *r) {
     mem_free(r->items);
     mem_free(r->seen);
     mem_free(r->slots);
-    mem_free(r->todo);
+    mem_free(r->pending);
     *r = (struct run){0};
 }
 
@@ -182,7 +182,7 @@ static struct run_config begin(struct run *r) {
         r->epoch = 1;
     }
     r->n_seen = 0;
-    r->n_todo = 0;
+    r->n_pending = 0;
     return (struct run_config){.first = r->n_items};
 }
 
@@ -196,16 +196,16 @@ static void emit(struct run *r, struct run_config *out, struct run_item item) {
 }
 
 static void later(struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
-    if (r->n_todo == TODO_MAX || top == RUN_NO_ROOM)
+    if (r->n_pending == PENDING_MAX || top == RUN_NO_ROOM)
         return;
-    if (r->n_todo == r->cap_todo) {
-        struct run_item *todo = grown(r, r->todo, r->cap_todo, sizeof *todo);
-        if (!todo)
+    if (r->n_pending == r->cap_pending) {
+        struct run_item *pending = grown(r, r->pending, r->cap_pending, sizeof *pending);
+        if (!pending)
             return;
-        r->todo = todo;
-        r->cap_todo *= 2;
+        r->pending = pending;
+        r->cap_pending *= 2;
     }
-    r->todo[r->n_todo++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
+    r->pending[r->n_pending++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
 }
 
 // What follows a leaf that may end here.
@@ -291,8 +291,8 @@ static void visit(struct run *r, struct run_config *out, struct run_item at) {
 }
 
 static void close_over(struct run *r, struct run_config *out) {
-    while (r->n_todo)
-        visit(r, out, r->todo[--r->n_todo]);
+    while (r->n_pending)
+        visit(r, out, r->pending[--r->n_pending]);
 }
 
 struct run_config run_start(struct run *r, uint32_t pc) {

@@ -55,8 +55,8 @@ struct run {
     uint64_t steps;        // work done, for budgets
     struct run_seen *seen; // of the closure at hand
     uint32_t *slots, epoch, n_seen, cap_seen; // slots: NULL until a closure is a large one
-    struct run_item *todo;
-    uint32_t n_todo, cap_todo;
+    struct run_item *pending;
+    uint32_t n_pending, cap_pending;
 };
 
 static inline bool run_is_data(const struct run *r, uint32_t top) {

@@ -2,6 +2,7 @@
 // looking at a template and comparing it with other programs; the messages are handed over as they
 // stand. See cli_chat.h.
 #include "base/mem.h"
+#include "service/chat_templates.h"
 #include "service/chat_variables.h"
 #include "service/cli_chat.h"
 #include "service/cli_parts.h"
@@ -74,7 +75,7 @@ static enum err render(const struct cli_options *o, const struct json_node *root
                        struct buf *out, struct errmsg *msg) {
     struct conversation c;
     struct generation_config config = {0};
-    struct cli_templates templates = {0};
+    struct chat_templates templates = {0};
     struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST];
     enum err e = read_conversation(root, &c, msg);
     if (e)
@@ -82,7 +83,7 @@ static enum err render(const struct cli_options *o, const struct json_node *root
     // no id is used here: a folder without a config.json will do
     e = generation_config_load(path, INT32_MAX, &config, msg);
     if (!e)
-        e = cli_load_templates(path, &config, o->models[0].chat_template, &templates, msg);
+        e = chat_templates_load(path, &config, o->models[0].chat_template, &templates, msg);
     size_t n = chat_variables(&config, c.messages, c.tools, c.prompt_turn, v);
     const char *taken = !e && c.kwargs ? chat_variables_add(c.kwargs, v, &n) : NULL;
     if (taken)
@@ -91,7 +92,7 @@ static enum err render(const struct cli_options *o, const struct json_node *root
     if (!e)
         e = template_render(c.tools && templates.tools ? templates.tools : templates.chat, v, n,
                             NULL, out, msg);
-    cli_free_templates(&templates);
+    chat_templates_free(&templates);
     generation_config_free(&config);
     return e;
 }

@@ -5,9 +5,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
+#include "service/chat_templates.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
-#include "service/cli_parts.h"
 #include "service/model.h"
 #include "service/sink.h"
 #include "service/store.h"
@@ -115,7 +115,7 @@ static void show_default(struct buf *b, const char *name, float v) {
 static void show_template(struct run *r, const struct generation_config *g) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
-    struct cli_templates t = {0};
+    struct chat_templates t = {0};
     const char *choice = r->o->models[0].chat_template;
     buf_puts(b, "chat template: ");
     if (choice)
@@ -127,12 +127,12 @@ static void show_template(struct run *r, const struct generation_config *g) {
         buf_puts(b, "none");
     if (!choice && !g->chat_template)
         buf_puts(b, "; --chat-template FILE|chatml gives one\n");
-    else if (cli_load_templates(r->path, g, choice, &t, &msg))
+    else if (chat_templates_load(r->path, g, choice, &t, &msg))
         buf_printf(b, "; does not compile: %s\n", msg.text);
     else
         buf_puts(b, template_uses(t.tools ? t.tools : t.chat, "tools") ? "; compiles, shows tools\n"
                                                                        : "; compiles, no tools\n");
-    cli_free_templates(&t);
+    chat_templates_free(&t);
 }
 
 static void show_generation(struct run *r) {

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/cli.h"
-#include "service/model.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -15,35 +14,6 @@
 #include <unistd.h>
 
 enum { POLL_MS = 200, READ_BYTES = 64 << 10 };
-
-static enum err compile(const char *path, const char *text, size_t len, struct template **out,
-                        struct errmsg *msg) {
-    char name[sizeof msg->text];
-    snprintf(name, sizeof name, "%s: chat template", path);
-    return template_compile(name, text, len, out, msg);
-}
-
-enum err cli_load_templates(const char *path, const struct generation_config *config,
-                            const char *choice, struct cli_templates *out, struct errmsg *msg) {
-    *out = (struct cli_templates){0};
-    if (choice)
-        return model_chosen_template(choice, &out->chat, msg);
-    if (!config->chat_template)
-        return err_set(msg, ERR_NOT_FOUND,
-                       "%s: has no chat template; --chat-template FILE|chatml gives one", path);
-    enum err e = compile(path, config->chat_template, config->chat_template_len, &out->chat, msg);
-    if (!e && config->tool_template)
-        e = compile(path, config->tool_template, config->tool_template_len, &out->tools, msg);
-    if (e)
-        cli_free_templates(out);
-    return e;
-}
-
-void cli_free_templates(struct cli_templates *t) {
-    template_free(t->chat);
-    template_free(t->tools);
-    *t = (struct cli_templates){0};
-}
 
 static enum err read_stdin(size_t max, struct buf *out, struct errmsg *msg) {
     size_t begin = out->len;

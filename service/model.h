@@ -72,9 +72,6 @@ const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
 // The tokenizer of a model folder or a GGUF file alone; vocab: as tokenizer_load.
 enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
                               struct errmsg *msg) MUST_CHECK;
-// The chat template that --chat-template names: a file, or "chatml".
-enum err model_chosen_template(const char *choice, struct template **out,
-                               struct errmsg *msg) MUST_CHECK;
 
 // The vocabulary as grammars want it, made at first need and then the model's. Any thread.
 enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,

@@ -3,24 +3,17 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "service/chat_templates.h"
 #include "service/pair.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    MAX_TEMPLATE_BYTES = 1 << 20,
     // What an embedder or reranker takes unless --max-length says more: its workspace holds all
     // tokens of a text at once.
     ENCODE_LENGTH = 8192,
 };
-
-// ChatML, for --chat-template chatml.
-static const char chatml[] =
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
 
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
     bool generates = m->decoder_config.causal_lm, pools;
@@ -38,43 +31,17 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
                    task_name(own), m->decoder_config.architecture, task_name(m->task));
 }
 
-enum err model_chosen_template(const char *choice, struct template **out, struct errmsg *msg) {
-    if (strcmp(choice, "chatml") == 0)
-        return template_compile(choice, chatml, sizeof chatml - 1, out, msg);
-    char *text;
-    size_t len;
-    enum err e = file_read(choice, MAX_TEMPLATE_BYTES, &text, &len, msg);
-    if (e)
-        return e;
-    e = template_compile(choice, text, len, out, msg);
-    mem_free(text);
-    return e;
-}
-
-static enum err compile(const struct model *m, const char *text, size_t len, struct template **out,
-                        struct errmsg *msg) {
-    char name[sizeof msg->text];
-    snprintf(name, sizeof name, "%s: chat template", m->path);
-    enum err e = template_compile(name, text, len, out, msg);
-    if (e == ERR_INVALID || e == ERR_UNSUPPORTED) {
-        struct errmsg why = *msg;
-        err_set(msg, e, "%s; --chat-template FILE|chatml gives another", why.text);
-    }
-    return e;
-}
-
 static enum err load_templates(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    const struct generation_config *g = &m->generation;
-    if (o->chat_template)
-        return model_chosen_template(o->chat_template, &m->chat_template, msg);
-    if (!g->chat_template) {
+    struct chat_templates t;
+    bool has_one = o->chat_template || m->generation.chat_template;
+    if (!has_one) {
         err_set(&m->template_msg, ERR_UNSUPPORTED,
                 "model '%s' has no chat template; start with --chat-template FILE|chatml", m->name);
         return ERR_OK;
     }
-    enum err e = compile(m, g->chat_template, g->chat_template_len, &m->chat_template, msg);
-    if (!e && g->tool_template)
-        e = compile(m, g->tool_template, g->tool_template_len, &m->tool_template, msg);
+    enum err e = chat_templates_load(m->path, &m->generation, o->chat_template, &t, msg);
+    m->chat_template = t.chat;
+    m->tool_template = t.tools;
     return e;
 }
 

@@ -117,7 +117,7 @@ static enum err read_strings(struct gguf_cursor *c, struct gguf_value *v) {
     if (!v->strings)
         return err_set(c->msg, ERR_NOMEM, "%s: no memory for %zu strings", c->g->path, v->count);
     for (size_t i = 0; i < v->count; i++) {
-        size_t at, len;
+        size_t at = 0, len = 0;
         enum err e = gguf_next_string(c, &at, &len);
         if (e)
             return e;
@@ -328,11 +328,13 @@ enum err gguf_parse(const char *label, const char *bytes, size_t len, size_t siz
     g->bytes = mem_strndup(bytes, len);
     g->len = len;
     g->size = size;
-    enum err e = g->bytes ? ERR_OK : err_set(msg, ERR_NOMEM, "%s: no memory for it", label);
-    if (!e && len > MAX_HEADER)
+    enum err e;
+    if (!g->bytes)
+        e = err_set(msg, ERR_NOMEM, "%s: no memory for it", label);
+    else if (len > MAX_HEADER)
         e = err_set(msg, ERR_INVALID, "%s: the header is over the limit of %d bytes", label,
                     MAX_HEADER);
-    if (!e)
+    else
         e = read_header(g, msg);
     return finish(g, e, out);
 }
