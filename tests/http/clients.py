@@ -23,7 +23,10 @@ import numpy
 import openai
 import pydantic
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+import served  # noqa: E402
+from served import ROOT, check  # noqa: E402
+
 EMBED = "sentence-transformers/all-MiniLM-L6-v2"
 RERANK = "cross-encoder/ms-marco-MiniLM-L-12-v2"
 GENERATE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -31,19 +34,6 @@ CLASSIFY = "tests/golden/data/bert-classifier"
 TINY = "tests/golden/data/tiny_chat"  # has learned a few lines, calls of a tool among them
 DIM = 384
 KEY = "a-client-key"
-
-passed = failed = 0
-
-
-def check(ok, what, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        line = [f.lineno for f in traceback.extract_stack() if f.name.startswith("test_")]
-        print(f"clients.py:{line[-1] if line else 0}: FAILED: {what} {detail}", file=sys.stderr)
-    return ok
 
 
 def raises(kind, call, what):
@@ -358,8 +348,7 @@ def main():
             for p in (all_models, classifier):
                 p.send_signal(signal.SIGTERM)
                 check(p.wait(timeout=60) == 0, "the server ends with 0", p.returncode)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return served.done()
 
 
 if __name__ == "__main__":

@@ -21,25 +21,15 @@ import time
 import traceback
 
 sys.dont_write_bytecode = True
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import served  # noqa: E402
+from served import ROOT, check  # noqa: E402
+
 DATA = os.path.join(ROOT, "tests", "golden", "data")
 EMBED = os.path.join(DATA, "bert-mean-st6")
 RERANK = os.path.join(DATA, "bert-cross-encoder")
 WAIT_S = 120  # for what comes in milliseconds, under a sanitizer on a busy machine too
 
-passed = failed = 0
 program = os.path.join(ROOT, "build", "trine")
-
-
-def check(ok, what, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        caller = traceback.extract_stack(limit=2)[0]
-        print(f"test_cli.py:{caller.lineno}: FAILED: {what} {detail}", file=sys.stderr, flush=True)
-    return ok
 
 
 def environment(**more):
@@ -619,8 +609,7 @@ def main():
             check(False, name, traceback.format_exc())
         if verbose:
             print(f"{name}: {time.monotonic() - started:.2f} s", file=sys.stderr, flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return served.done()
 
 
 if __name__ == "__main__":

@@ -20,12 +20,14 @@ import sys
 import time
 import traceback
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+import served  # noqa: E402
+from served import ROOT, check, skip  # noqa: E402
+
 MODEL = "tests/golden/data/bert-mean-st6"
 CONNECTIONS = 24
 TIMEOUT_S = 2
 
-passed = failed = skipped = 0
 address = None
 timeout_s = None
 
@@ -35,24 +37,6 @@ JSON = b"Content-Type: application/json\r\n"
 POST = b"POST /v1/embeddings HTTP/1.1\r\n" + HOST + JSON
 NEXT = b"GET /livez HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
 GOOD = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-
-
-def check(ok, what, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        line = [f.lineno for f in traceback.extract_stack() if f.name.startswith("test_")]
-        print(f"test_framing.py:{line[-1] if line else 0}: FAILED: {what} {detail}",
-              file=sys.stderr, flush=True)
-    return ok
-
-
-def skip(why):
-    global skipped
-    skipped += 1
-    print(f"skipped: {why}", file=sys.stderr, flush=True)
 
 
 def dial():
@@ -468,8 +452,7 @@ def main():
             if server.poll() is None:
                 server.kill()
                 server.wait()
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed or not passed else 0
+    return served.done()
 
 
 if __name__ == "__main__":

@@ -23,24 +23,13 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_hub import FakeHub, Fault, Repo, git_sha1  # noqa: E402
+import served  # noqa: E402
+from served import ROOT, check  # noqa: E402
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAME = "acme/tiny-model"
 MIB = 1 << 20
 
-passed = failed = 0
 program = os.path.join(ROOT, "build", "trine")
-
-
-def check(ok, what, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        caller = traceback.extract_stack(limit=2)[0]
-        print(f"test_pull.py:{caller.lineno}: FAILED: {what} {detail}", file=sys.stderr, flush=True)
-    return ok
 
 
 def noise(size, seed=1):
@@ -686,8 +675,7 @@ def main(args):
                 check(False, name, traceback.format_exc())
             if "-v" in options:
                 print(f"{name}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return served.done()
 
 
 if __name__ == "__main__":
