@@ -5,7 +5,7 @@
 # A program that ends badly without saying so counts as one failure.
 set -u
 cd "$(dirname "$0")/.."
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 bad=()
 logs=build/test-logs
 mkdir -p "$logs"
 
@@ -26,6 +26,7 @@ run() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     printf '%-44s %6d passed, %d failed%s (%d s)\n' "$label" "$p" "$f" "$([ "$s" -eq 0 ] || echo ", $s skipped")" $((SECONDS - started))
     if [ "$f" -ne 0 ]; then
+        bad+=("$label")
         echo "---- $label (exit $rc), the end of $log:"
         tail -n 40 "$log"
         echo "----"
@@ -70,6 +71,11 @@ check cppcheck tools/check_static.sh cppcheck
 check clang-tidy tools/check_static.sh clang-tidy
 check gcc-analyzer tools/check_static.sh analyzer
 
+# Once more by name, with what each said of it: the end of a long log is what people see.
+for label in "${bad[@]}"; do
+    echo "failed: $label"
+    grep -aE 'FAIL|rror' "$logs/${label//[^A-Za-z0-9_.-]/_}.log" | head -n 5
+done
 if [ "$skipped" -gt 0 ]; then
     echo "$passed passed, $failed failed, $skipped skipped"
 else
