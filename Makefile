@@ -39,6 +39,7 @@ KERNEL_O := $(if $(filter asan fault fuzz,$(SAN)),-O1,-O3)
 AVX512 := $(KERNEL_O) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
 %_avx512.o: NEEDED += $(AVX512)
 %_avx512vnni.o: NEEDED += $(AVX512) -mavx512vnni
+%_avx512bf16.o: NEEDED += $(AVX512) -mavx512bf16
 
 UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/golden/*.c))

@@ -1,9 +1,10 @@
 // Logits of every position, for comparing with other implementations (tools/parity_decoder.py).
-// Usage: decoder_logits MODEL f32|stored|int8 f32|f16 [--decode] < lines of token ids > floats
+// Usage: decoder_logits MODEL PRECISION f32|f16 [--decode] < lines of token ids > floats
 // MODEL is a folder or a .gguf file; then the precision of products and of the cache. A line is a
 // sequence, of which [n, V] little-endian floats are written. --decode: token by token, else at
 // once.
 #include "base/json.h"
+#include "bench/precision.h"
 #include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
 
@@ -33,9 +34,7 @@ struct run {
 static void load(struct run *r, const char *path, const char *precision, enum dtype cache) {
     struct decoder_config config;
     struct weights *w = NULL;
-    enum precision p = strcmp(precision, "f32") == 0    ? PRECISION_F32
-                       : strcmp(precision, "int8") == 0 ? PRECISION_INT8
-                                                        : PRECISION_STORED;
+    enum precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = 0}, &r->d, &msg) == ERR_OK, "device");
     must(decoder_config_load(path, &config, &msg) == ERR_OK, path);
     must(weights_open(path, &w, &msg) == ERR_OK, path);
@@ -85,7 +84,7 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t cap = 0;
     if (argc < 4) {
-        fprintf(stderr, "usage: decoder_logits MODEL f32|stored|int8 f32|f16 [--decode]\n");
+        fprintf(stderr, "usage: decoder_logits MODEL " PRECISIONS " f32|f16 [--decode]\n");
         return 2;
     }
     json_init();

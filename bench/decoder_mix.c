@@ -1,9 +1,10 @@
 // What a chunk of a long prompt adds to a step of decoding sequences, which is what bounds the gap
 // between two tokens of a stream: the time of a step of 16 decoding sequences, and of the same with
 // a chunk of 8 to 256 tokens behind a context. CPU time of the process and, beside it, wall time.
-// Usage: decoder_mix MODEL [f32|stored|int8] [threads] [context] [decode_at]
+// Usage: decoder_mix MODEL [PRECISION] [threads] [context] [decode_at]
 #include "base/clock.h"
 #include "base/json.h"
+#include "bench/precision.h"
 #include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
 
@@ -106,13 +107,11 @@ static void measure(struct bench *b, size_t seqs, size_t chunk, size_t context, 
 int main(int argc, char **argv) {
     if (argc < 2) {
         fprintf(stderr,
-                "usage: decoder_mix MODEL [f32|stored|int8] [threads] [context] [decode_at]\n");
+                "usage: decoder_mix MODEL [" PRECISIONS "] [threads] [context] [decode_at]\n");
         return 2;
     }
-    const char *precision = argc > 2 ? argv[2] : "int8";
-    enum precision p = strcmp(precision, "f32") == 0      ? PRECISION_F32
-                       : strcmp(precision, "stored") == 0 ? PRECISION_STORED
-                                                          : PRECISION_INT8;
+    const char *precision = argc > 2 ? argv[2] : "narrow";
+    enum precision p = precision_named(precision);
     struct cpu_options options = {.threads = argc > 3 ? atoi(argv[3]) : 0};
     size_t context = argc > 4 ? strtoul(argv[4], NULL, 10) : 2000;
     size_t decode_at = argc > 5 ? strtoul(argv[5], NULL, 10) : 300;

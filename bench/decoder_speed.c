@@ -1,9 +1,10 @@
 // Raw speed of a causal model: a prompt of 512 tokens, then 128 single tokens, of one sequence and
 // of 16 at once, no sampling beyond the largest logit. With it the bytes read a second (weights
 // once a step, and each sequence's cache) as a share of the probed read bandwidth.
-// Usage: decoder_speed MODEL [f32|stored|int8] [threads] [prompt] [new]
+// Usage: decoder_speed MODEL [PRECISION] [threads] [prompt] [new]
 #include "base/clock.h"
 #include "base/json.h"
+#include "bench/precision.h"
 #include "compute/cpu/peak.h"
 #include "decoder/decoder.h"
 
@@ -111,9 +112,7 @@ static void decode(struct bench *b, size_t seqs, size_t at) {
 static void load(struct bench *b, const char *path, const char *precision, int threads) {
     struct decoder_config config;
     struct weights *w = NULL;
-    enum precision p = strcmp(precision, "f32") == 0      ? PRECISION_F32
-                       : strcmp(precision, "stored") == 0 ? PRECISION_STORED
-                                                          : PRECISION_INT8;
+    enum precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = threads}, &b->d, &msg) == ERR_OK,
          "device");
     must(decoder_config_load(path, &config, &msg) == ERR_OK, path);
@@ -175,14 +174,14 @@ static void measure(struct bench *b, size_t seqs) {
 
 int main(int argc, char **argv) {
     if (argc < 2) {
-        fprintf(stderr, "usage: decoder_speed MODEL [f32|stored|int8] [threads] [prompt] [new]\n");
+        fprintf(stderr, "usage: decoder_speed MODEL [" PRECISIONS "] [threads] [prompt] [new]\n");
         return 2;
     }
     struct bench b = {.prompt = argc > 4 ? strtoul(argv[4], NULL, 10) : 512,
                       .new_tokens = argc > 5 ? strtoul(argv[5], NULL, 10) : 128};
     must(b.prompt > 0 && b.new_tokens > 0, "prompt and new tokens");
     json_init();
-    load(&b, argv[1], argc > 2 ? argv[2] : "int8", argc > 3 ? atoi(argv[3]) : 0);
+    load(&b, argv[1], argc > 2 ? argv[2] : "narrow", argc > 3 ? atoi(argv[3]) : 0);
     printf("%s: %.1f MB of weights, %s\n", argv[1], (double)decoder_weight_bytes(b.m) / 1e6,
            b.d->describe);
     decode(&b, 1, 0); // touches everything once

@@ -117,7 +117,7 @@ static void run(struct device *d, struct arena *ws, struct model *m, enum dtype 
     struct peak peak;
     if (peak_probe(d, &peak, &msg) != ERR_OK)
         die("peak");
-    bool int8 = p == PRECISION_INT8 && dtype_is_block(t);
+    bool int8 = p == PRECISION_NARROW && dtype_is_block(t);
     double top = int8 ? peak_probe_int8(d) : peak.flops;
     printf("%s %s: %.1f MB, made in %.2f s; probed %.1f GB/s, %.0f %s\n", m->name, dtype_name(t),
            (double)m->bytes / 1e6, built, peak.read_bytes / 1e9, top / 1e9,
@@ -149,7 +149,7 @@ int main(int argc, char **argv) {
     if (cpu_device_new(&options, &d, &msg) != ERR_OK ||
         d->ops->workspace_new(d, WORKSPACE, &ws) != ERR_OK)
         die("device");
-    enum precision p = argc > 3 ? PRECISION_STORED : PRECISION_INT8;
+    enum precision p = argc > 3 ? PRECISION_STORED : PRECISION_NARROW;
     printf("%s\n", d->describe);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         for (size_t m = 0; m < 2; m++) {

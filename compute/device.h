@@ -38,6 +38,9 @@ enum precision {
     PRECISION_F32,    // narrow floats are widened in memory: the fastest products of f32
     PRECISION_STORED, // narrow floats stay narrow and are widened in registers: the same numbers
     PRECISION_INT8,   // as STORED, but block types meet activations rounded to int8 in blocks
+    // As INT8, and bf16 weights meet activations rounded to bf16 where the device multiplies pairs
+    // of them at once; elsewhere f32 activations, which lose nothing.
+    PRECISION_NARROW,
 };
 // Block types (q4_0 ...) are never expanded in memory, whatever the precision.
 

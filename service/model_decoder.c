@@ -63,7 +63,10 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     if (e)
         return e;
     m->dtype = usual_dtype(w);
-    enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED : PRECISION_INT8;
+    // Vectors and scores are kept and compared by those who ask for them: f32 where it can be.
+    enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED
+                               : m->task == TASK_GENERATE  ? PRECISION_NARROW
+                                                           : PRECISION_INT8;
     struct decoder_config config = m->decoder_config;
     config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
     e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);

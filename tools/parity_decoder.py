@@ -136,9 +136,9 @@ def main():
 
     exact = np.abs(want - own("f32", "f32")).max()
     check(exact <= args.bar, f"f32 products: logits off by {exact:.2e} at most (bar {args.bar:g})")
-    at_once = own("int8", "f16")
+    at_once = own("narrow", "f16")
     mean, most = describe("trine, default precision", want, at_once)
-    check(np.array_equal(at_once, own("int8", "f16", "--decode")), "token by token: the same bits")
+    check(np.array_equal(at_once, own("narrow", "f16", "--decode")), "token by token: the same bits")
     describe("trine, f32 activations, f16 cache", want, own("stored", "f16"))
     if args.llama_cpp:
         peers = [describe(f"llama.cpp{name}", want,

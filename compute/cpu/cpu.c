@@ -18,9 +18,7 @@
 static const struct cpu_kernels *const tables[] = {
     &kernels_generic,
 #if defined(__x86_64__)
-    &kernels_avx2,
-    &kernels_avx512,
-    &kernels_avx512vnni,
+    &kernels_avx2,    &kernels_avx512, &kernels_avx512vnni, &kernels_avx512bf16,
 #endif
 };
 enum { TABLES = sizeof tables / sizeof *tables };
@@ -44,8 +42,11 @@ static bool runs_here(const struct cpu_kernels *k) {
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (k == &kernels_avx512)
         return avx512;
+    bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
     if (k == &kernels_avx512vnni)
-        return avx512 && __builtin_cpu_supports("avx512vnni");
+        return vnni;
+    if (k == &kernels_avx512bf16)
+        return vnni && __builtin_cpu_supports("avx512bf16");
 #endif
     return k == &kernels_generic;
 }
@@ -65,7 +66,8 @@ static const struct cpu_kernels *choose(const char *name, struct errmsg *msg) {
     int at = asked ? table_named(asked) : TABLES - 1;
     if (at < 0) {
         err_set(msg, ERR_UNSUPPORTED,
-                "cpu kernels '%s': there are generic, avx2, avx512 and avx512vnni", asked);
+                "cpu kernels '%s': there are generic, avx2, avx512, avx512vnni and avx512bf16",
+                asked);
         return NULL;
     }
     if (name && !runs_here(tables[at])) {
@@ -147,10 +149,11 @@ void cpu_describe(char *out, size_t size) {
     static const char *const levels[] = {"sse2", "sse2 avx2 fma", "sse2 avx2 fma avx512",
                                          "sse2 avx2 fma avx512 avx512_vnni",
                                          "sse2 avx2 fma avx512 avx512_vnni avx512_bf16"};
-    int level = runs_here(&kernels_avx512) ? 2 : runs_here(&kernels_avx2) ? 1 : 0;
-    if (level == 2 && __builtin_cpu_supports("avx512vnni"))
-        level += __builtin_cpu_supports("avx512bf16") ? 2 : 1;
-    features = levels[level];
+    features = levels[runs_here(&kernels_avx512bf16)   ? 4
+                      : runs_here(&kernels_avx512vnni) ? 3
+                      : runs_here(&kernels_avx512)     ? 2
+                      : runs_here(&kernels_avx2)       ? 1
+                                                       : 0];
 #endif
     const struct cpu_kernels *k = choose(NULL, NULL);
     snprintf(out, size, "%s; kernels %s", features, k ? k->name : "none (see TRINE_CPU)");

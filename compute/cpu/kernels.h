@@ -21,16 +21,17 @@ enum {
 // y = f(x w' + bias), or x w' + bias + residual (f is then NONE), for some rows and some whole
 // panels of w. A panel is `panel` neighbouring outputs' weights as [k][panel], zero behind the last
 // output: f32, f16, or bf16 with the outputs j and j + panel / 2 side by side (a word then holds
-// both, each one instruction from its f32). Block types have panels of their own (panels.h).
+// both, each one instruction from its f32); or pairs (below). Block types have panels of their own
+// (panels.h).
 // Every y is one chain of multiply-adds over ascending k (of int8 products: one for each unit of
 // 32), begun at 0, then the bias, then the residual are added.
 struct linear_share {
-    const float *x; // [rows, k], stride ldx; block types read acts instead
+    const float *x; // [rows, k], stride ldx; block types and pairs read acts instead
     size_t ldx, rows, k;
     enum dtype format;
     const void *panels; // the first of ceil(cols / panel)
-    const void *acts;   // of these rows, see ACT_ROWS
-    bool int8;          // which acts: struct act_unit, or f32
+    const void *acts;   // of these rows, see ACT_ROWS and pair_words
+    bool int8;          // which acts of block types: struct act_unit, or f32
     const float *bias;  // [cols], padded with zeros to whole panels
     size_t cols;
     const float *residual; // [rows, cols], stride ldr; NULL: none; may be y
@@ -73,6 +74,20 @@ static inline size_t act_row_bytes(size_t k, bool int8) {
     return int8 ? k / UNIT * sizeof(struct act_unit) : k * sizeof(float);
 }
 
+// Pairs: bf16 weights of two neighbouring inputs, the first one low, in a word: [pair_words][panel]
+// in a panel. Activations are rows of as many words, rounded to bf16, to the nearest, ties to even;
+// pair_stride words apart, an odd number of cache lines, so that a tile's rows do not share sets.
+// What an odd k leaves over is zero in both. A sum is one chain over ascending words, to each of
+// which its two products are added as the instruction does it (VDPBF16PS: denormals are zero).
+static inline size_t pair_words(size_t k) { return k / 2 + k % 2; }
+static inline size_t pair_stride(size_t k) { return ((pair_words(k) + 15) / 16 | 1) * 16; }
+
+struct pair_kernels {
+    void (*linear)(const struct linear_share *s);
+    void (*round)(const float *x, size_t k, uint32_t *to); // to[pair_words(k)]
+    double (*probe)(size_t rounds);                        // as probe_fma
+};
+
 // One head of one sequence, some of its queries: out = softmax(scale q k') v.
 struct attention_share {
     const float *q; // [queries, head_dim], stride ldq
@@ -110,6 +125,7 @@ struct cpu_kernels {
     size_t (*convert)(enum dtype from, const void *src, float *dst, size_t n);
 
     const struct causal_kernels *causal;
+    const struct pair_kernels *pairs; // NULL: no instruction for them
 
     // What this set can do at most, for peak.h: multiply-adds on registers, and reading memory.
     double (*probe_fma)(size_t rounds);            // returns the floating point operations done
@@ -119,7 +135,9 @@ struct cpu_kernels {
 
 extern const struct cpu_kernels kernels_generic;
 #if defined(__x86_64__)
-extern const struct cpu_kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+extern const struct cpu_kernels kernels_avx2, kernels_avx512, kernels_avx512vnni,
+    kernels_avx512bf16;
+extern const struct pair_kernels pairs_avx512bf16;
 #endif
 
 #endif

@@ -297,18 +297,20 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
     *out = NULL;
     struct cpu_device *c = cpu(d);
     size_t outputs = 0;
-    bool blocks = false;
+    bool prepared = false; // the rows that meet it may be, as f32 at most
     for (size_t i = 0; i < n; i++) {
         if (__builtin_add_overflow(outputs, parts[i].w.shape[0], &outputs))
             outputs = SIZE_MAX; // which fits nowhere; weight_new refuses it
-        blocks = blocks || (kind == WEIGHT_LINEAR && dtype_is_block(parts[i].w.dtype));
+        enum dtype t = parts[i].w.dtype;
+        bool pairs = c->k->pairs && precision == PRECISION_NARROW && t == DTYPE_BF16;
+        prepared = prepared || (kind == WEIGHT_LINEAR && (dtype_is_block(t) || pairs));
     }
     bool openblas = c->openblas_rows && n > 0 &&
                     gemm_openblas_fits(c->openblas_rows, outputs, parts[0].w.shape[1]);
-    if (blocks && parts[0].w.shape[1] > CPU_ACT_BYTES / sizeof(float))
+    if (prepared && parts[0].w.shape[1] > CPU_ACT_BYTES / sizeof(float))
         return err_set(msg, ERR_UNSUPPORTED, "tensor '%s': %zu inputs, at most %zu",
                        parts[0].w.name, parts[0].w.shape[1], CPU_ACT_BYTES / sizeof(float));
-    if (blocks && !c->acts && !(c->acts = mem_alloc_aligned(CPU_ACT_BYTES, 1)))
+    if (prepared && !c->acts && !(c->acts = mem_alloc_aligned(CPU_ACT_BYTES, 1)))
         return err_set(msg, ERR_NOMEM, "no memory for products of narrow weights");
     struct weight_maker maker = {c->k, c->pool, c->scratch, &c->slabs, openblas};
     return weight_new(&maker, kind, parts, n, precision, out, msg);

@@ -11,7 +11,7 @@
 
 enum {
     OPS_MAX_ROW_BLOCKS = 256,
-    CPU_ACT_BYTES = 8 << 20, // of rows prepared for block types
+    CPU_ACT_BYTES = 8 << 20, // of rows prepared for narrow weights
 };
 
 struct cpu_device {
@@ -21,7 +21,7 @@ struct cpu_device {
     size_t openblas_rows;     // of a call, when linear goes through OpenBLAS; else 0
     struct slabs slabs;       // the memory of weights
     float *scratch;           // KERNEL_SCRATCH floats for each thread
-    void *acts;               // CPU_ACT_BYTES, once a weight of a block type is prepared
+    void *acts;               // CPU_ACT_BYTES, once a weight that needs them is prepared
     struct causal_plan *plan; // of causal attention
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[OPS_MAX_ROW_BLOCKS];

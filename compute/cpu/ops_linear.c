@@ -1,6 +1,6 @@
 // `linear` and what is fused with it: x w' + bias, then an activation, a residual, a norm. Role:
-// prepares the rows for block types, cuts the product into shares for the pool's threads. How it is
-// cut never changes a bit of the result (see kernels.h), only the speed.
+// prepares the rows for narrow weights, cuts the product into shares for the pool's threads. How it
+// is cut never changes a bit of the result (see kernels.h), only the speed.
 #include "compute/cpu/ops_linear.h"
 
 #include "compute/cpu/gemm_openblas.h"
@@ -27,7 +27,7 @@ struct linear_job {
     bool add;
     enum activation f;
     const struct norm *norm; // NULL: none
-    const void *acts;        // of x's rows, for block types
+    const void *acts;        // of x's rows, as w's acts says
     size_t tile_rows;        // shares begin at multiples of it; 0: anywhere
     size_t row_tiles, row_blocks, col_parts;
     size_t tasks; // of the preparing
@@ -70,6 +70,13 @@ static void openblas_task(void *job, size_t task, int worker) {
         norm_rows(j, from, from + s.rows);
 }
 
+// Bytes of a row made into w's acts. Groups and pairs of any rows are that many times as large.
+static size_t act_bytes(const struct weight *w) {
+    if (w->acts == ACTS_PAIRS)
+        return pair_stride(w->cols) * sizeof(uint32_t);
+    return act_row_bytes(w->cols, w->acts == ACTS_INT8);
+}
+
 // Panels [from, to) of one segment, for the rows of `rows`.
 static void segment_share(const struct linear_job *j, const struct linear_share *rows,
                           size_t first_row, const struct weight_segment *g, size_t from,
@@ -83,13 +90,15 @@ static void segment_share(const struct linear_job *j, const struct linear_share 
     s.y += g->first + col;
     if (s.residual)
         s.residual += g->first + col;
-    if (!dtype_is_block(g->format)) {
+    s.int8 = j->w->acts == ACTS_INT8;
+    if (j->acts)
+        s.acts = (const char *)j->acts + first_row * act_bytes(j->w);
+    if (g->pairs)
+        j->d->k->pairs->linear(&s);
+    else if (dtype_is_block(g->format))
+        j->d->k->linear_blocks(&s);
+    else
         j->d->k->linear(&s);
-        return;
-    }
-    s.int8 = j->w->int8;
-    s.acts = (const char *)j->acts + first_row * act_row_bytes(s.k, s.int8);
-    j->d->k->linear_blocks(&s);
 }
 
 static size_t panels_of(const struct weight *w) {
@@ -127,13 +136,17 @@ static void linear_task(void *job, size_t task, int worker) {
         norm_rows(j, from, to);
 }
 
-// Row r of what block types are multiplied with; a row beyond the last is zero.
+// Row r of what narrow weights are multiplied with; a row beyond the last is zero.
 static void prepare_row(const struct linear_job *j, size_t r) {
-    size_t k = j->w->cols, rows = j->x.rows, group = r / ACT_ROWS * ACT_ROWS, at = r - group;
-    size_t width = act_width(rows - group);
-    char *base = (char *)j->d->acts + group * act_row_bytes(k, j->w->int8);
+    size_t k = j->w->cols, rows = j->x.rows;
     const float *x = r < rows ? j->x.data + r * j->x.ld : NULL;
-    if (j->w->int8) {
+    if (j->w->acts == ACTS_PAIRS) {
+        j->d->k->pairs->round(x, k, (uint32_t *)j->d->acts + r * pair_stride(k));
+        return;
+    }
+    size_t group = r / ACT_ROWS * ACT_ROWS, at = r - group, width = act_width(rows - group);
+    char *base = (char *)j->d->acts + group * act_bytes(j->w);
+    if (j->w->acts == ACTS_INT8) {
         struct act_unit *to = (struct act_unit *)(void *)base + at;
         if (x)
             j->d->k->quantize(x, k, to, width);
@@ -146,8 +159,11 @@ static void prepare_row(const struct linear_job *j, size_t r) {
         to[i * width] = x ? x[i] : 0;
 }
 
-static size_t prepared_rows(size_t rows) {
-    size_t rest = rows % ACT_ROWS;
+// Groups are filled up with rows of zeros; pairs have no groups.
+static size_t prepared_rows(const struct linear_job *j) {
+    size_t rows = j->x.rows, rest = rows % ACT_ROWS;
+    if (j->w->acts == ACTS_PAIRS)
+        return rows;
     return rows - rest + (rest ? act_width(rest) : 0);
 }
 
@@ -155,15 +171,15 @@ static void prepare_task(void *job, size_t task, int worker) {
     (void)worker;
     const struct linear_job *j = job;
     size_t from, to;
-    part(prepared_rows(j->x.rows), j->tasks, task, &from, &to);
+    part(prepared_rows(j), j->tasks, task, &from, &to);
     for (size_t r = from; r < to; r++)
         prepare_row(j, r);
 }
 
 static void prepare(struct linear_job *j) {
-    size_t rows = prepared_rows(j->x.rows);
+    size_t rows = prepared_rows(j);
     j->acts = j->d->acts;
-    if (rows == 1 && !j->w->int8) {
+    if (rows == 1 && j->w->acts == ACTS_F32) {
         j->acts = j->x.data; // a row alone is its own group
         return;
     }
@@ -176,7 +192,7 @@ static void prepare(struct linear_job *j) {
 static void run_rows(struct linear_job *j) {
     struct cpu_device *d = j->d;
     const struct weight *w = j->w;
-    if (w->blocks)
+    if (w->acts)
         prepare(j);
     size_t panels = panels_of(w), threads = (size_t)pool_threads(d->pool);
     size_t bytes = 0;
@@ -186,8 +202,9 @@ static void run_rows(struct linear_job *j) {
     // all blocks of rows. The activations, which are less, go round.
     size_t shares = threads > 1 ? threads * SHARES_PER_THREAD : 1;
     size_t part_panels = at_least(1, PART_BYTES / at_least(1, bytes / panels));
-    j->tile_rows = w->blocks ? ACT_ROWS : 0;
-    j->row_tiles = ceil_div(j->x.rows, w->blocks ? (size_t)ACT_ROWS : d->k->tile_rows);
+    bool groups = w->acts == ACTS_F32 || w->acts == ACTS_INT8;
+    j->tile_rows = groups ? ACT_ROWS : 0;
+    j->row_tiles = ceil_div(j->x.rows, groups ? (size_t)ACT_ROWS : d->k->tile_rows);
     j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
     j->col_parts = at_least(ceil_div(panels, part_panels), ceil_div(shares, j->row_blocks));
     j->col_parts = at_most(ceil_div(j->col_parts, threads) * threads, panels);
@@ -203,11 +220,11 @@ static struct mat rows_of(struct mat m, size_t from, size_t rows) {
     return (struct mat){m.data ? m.data + from * m.ld : NULL, rows, m.cols, m.ld};
 }
 
-// As many rows at a time as there is room for what block types are multiplied with.
+// As many rows at a time as there is room for what narrow weights are multiplied with.
 static void run_passes(const struct linear_job *all) {
     size_t most = all->x.rows;
-    if (all->w->blocks) {
-        size_t room = CPU_ACT_BYTES / act_row_bytes(all->w->cols, all->w->int8);
+    if (all->w->acts) {
+        size_t room = CPU_ACT_BYTES / act_bytes(all->w);
         size_t width = 1;
         while (width * 2 <= room && width < ACT_ROWS)
             width *= 2;

@@ -78,6 +78,7 @@ static enum err plan_segments(const struct weight_maker *m, struct weight *w,
     w->segment = mem_calloc(n, sizeof *w->segment);
     if (!w->segment)
         return err_set(msg, ERR_NOMEM, "no memory for a weight");
+    bool blocks = false, pairs = m->k->pairs && precision == PRECISION_NARROW;
     size_t row = 0;
     for (size_t i = 0; i < n; row += parts[i].w.shape[0], i++) {
         enum dtype format = kept_as(&parts[i], precision);
@@ -89,17 +90,21 @@ static enum err plan_segments(const struct weight_maker *m, struct weight *w,
             s->panel = dtype_is_block(format) ? (size_t)BLOCK_PANEL : m->k->panel;
         }
         s->rows += parts[i].w.shape[0];
-        w->blocks = w->blocks || dtype_is_block(format);
+        blocks = blocks || dtype_is_block(format);
+        pairs = pairs && format == DTYPE_BF16; // all of them: the rows are prepared one way
     }
     for (size_t i = 0; i < w->segments; i++) {
         struct weight_segment *s = &w->segment[i];
         s->panels = s->rows / s->panel + (s->rows % s->panel ? 1 : 0);
+        s->pairs = pairs;
+        size_t steps = pairs ? pair_words(w->cols) : w->cols;
         if (dtype_is_block(s->format))
             s->panel_bytes = panel_bytes(s->format, w->cols);
-        else if (mem_mul_overflows(w->cols, s->panel * dtype_size(s->format), &s->panel_bytes))
+        else if (mem_mul_overflows(steps, s->panel * segment_step(s), &s->panel_bytes))
             return too_large(w, msg);
     }
-    w->int8 = precision == PRECISION_INT8;
+    bool int8 = precision == PRECISION_INT8 || precision == PRECISION_NARROW;
+    w->acts = blocks && int8 ? ACTS_INT8 : blocks ? ACTS_F32 : pairs ? ACTS_PAIRS : ACTS_NONE;
     return ERR_OK;
 }
 
@@ -269,7 +274,6 @@ void weight_read_row(const struct cpu_kernels *k, const struct weight *w, size_t
         panel_read_row(s->format, panel, w->cols, at % s->panel, out);
         return;
     }
-    size_t size = dtype_size(s->format), place = panel_place(s->format, s->panel, at % s->panel);
     for (size_t i = 0; i < w->cols; i++)
-        k->convert(s->format, panel + (i * s->panel + place) * size, out + i, 1);
+        k->convert(s->format, panel + segment_at(s, i, at % s->panel), out + i, 1);
 }

@@ -13,9 +13,18 @@ struct weight_segment {
     enum dtype format;
     size_t first, rows;   // outputs
     size_t panel, panels; // outputs in a panel; how many
+    bool pairs;           // of BF16: two inputs side by side (kernels.h, pair_words)
     size_t panel_bytes;
     unsigned char *data;
     float *bias; // padded with zeros to whole panels
+};
+
+// What rows are made into before they meet a LINEAR.
+enum weight_acts {
+    ACTS_NONE,  // nothing
+    ACTS_F32,   // groups of f32, for block types
+    ACTS_INT8,  // groups of act_unit, for block types
+    ACTS_PAIRS, // pairs of bf16
 };
 
 struct weight {
@@ -30,11 +39,21 @@ struct weight {
     // A LINEAR of our own.
     size_t segments; // 0: plain rows
     struct weight_segment *segment;
-    bool int8;    // block types meet activations in int8
-    bool blocks;  // a segment is of a block type
+    enum weight_acts acts;
     size_t bytes; // of the block and this struct
     struct slab_block block;
 };
+
+// Of a segment of floats: bytes that an output takes of a step of the product; where the weight of
+// input k and output j of a panel is, in bytes from the panel's begin.
+static inline size_t segment_step(const struct weight_segment *s) {
+    return s->pairs ? sizeof(uint32_t) : dtype_size(s->format);
+}
+static inline size_t segment_at(const struct weight_segment *s, size_t k, size_t j) {
+    if (s->pairs)
+        return (k / 2 * s->panel + j) * sizeof(uint32_t) + k % 2 * 2;
+    return (k * s->panel + panel_place(s->format, s->panel, j)) * segment_step(s);
+}
 
 // What weight_new makes weights with.
 struct weight_maker {

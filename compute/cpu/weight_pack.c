@@ -152,10 +152,11 @@ static void pack_strip(struct copy *c, const struct strip *s, size_t at, size_t 
                 dst[i * width + r] = strip[r][i];
         return;
     }
+    size_t odd = c->to->pairs ? 2 : 2 * width; // from an even input to the next; k is even
     for (size_t r = 0; r < s->rows; r++) {
-        unsigned char *dst = panel + 2 * (k * width + panel_place(to, width, s->lane + r));
+        unsigned char *dst = panel + segment_at(c->to, k, s->lane + r);
         for (size_t i = 0; i < n; i++)
-            memcpy(dst + 2 * i * width, s->from[r] + (at + i) * size, 2);
+            memcpy(dst + i / 2 * 4 * width + i % 2 * odd, s->from[r] + (at + i) * size, 2);
     }
 }
 

@@ -40,8 +40,8 @@ static inline float *rig_floats(size_t n, float scale) {
 }
 
 // The kernel sets to test; those this CPU lacks are counted as skipped. threads 0: all CPUs.
-static const char *const rig_sets[] = {"generic", "avx2", "avx512", "avx512vnni"};
-enum { RIG_SETS = 4 };
+static const char *const rig_sets[] = {"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
+enum { RIG_SETS = 5 };
 
 // Asked of the CPU, not of the code under test: a set that is refused where it would run is a
 // failure. All CPUs with AVX2 have F16C.
@@ -54,7 +54,10 @@ static inline bool rig_runs_here(const char *isa) {
         return avx2;
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return avx512 && (strcmp(isa, "avx512") == 0 || __builtin_cpu_supports("avx512vnni"));
+    if (strcmp(isa, "avx512") == 0)
+        return avx512;
+    return avx512 && __builtin_cpu_supports("avx512vnni") &&
+           (strcmp(isa, "avx512vnni") == 0 || __builtin_cpu_supports("avx512bf16"));
 #else
     return false;
 #endif

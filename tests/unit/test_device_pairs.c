@@ -1,0 +1,224 @@
+// bf16 weights at PRECISION_NARROW: products of bf16 pairs where the kernel set has them, against
+// double precision; elsewhere, and beside weights of other types, the very numbers of f32
+// activations. The same bits in any batch, at any place, on any number of threads.
+#include "tests/unit/device_rig.h"
+
+enum { WORKSPACE = 64 << 20, MOST = 100, DEVICES = 3 };
+
+static struct weight *prepare(struct device *d, const struct weight_part *parts, size_t n,
+                              enum precision p) {
+    struct weight *w = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, p, &w, &msg), msg);
+    return w;
+}
+
+static float from_bf16(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+// To the nearest, ties to even; f is finite.
+static uint16_t to_bf16(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+}
+
+struct matrix {
+    size_t out, in;
+    uint16_t *stored;
+    float *bias;
+};
+
+static struct matrix matrix_new(size_t out, size_t in) {
+    struct matrix m = {out, in, rig_alloc(out * in, sizeof *m.stored), rig_floats(out, 1)};
+    for (size_t i = 0; i < out * in; i++)
+        m.stored[i] = to_bf16(rig_normal());
+    return m;
+}
+
+static void matrix_free(struct matrix *m) { free(m->stored), free(m->bias); }
+
+static struct weight_part part_of(const struct matrix *m) {
+    return (struct weight_part){.w = {"w", m->stored, DTYPE_BF16, 2, {m->out, m->in}, NULL, 0},
+                                .bias = {"b", m->bias, DTYPE_F32, 1, {m->out}, NULL, 0}};
+}
+
+static void run(struct device *d, const struct weight *w, const float *x, size_t rows, size_t in,
+                size_t out, float *y) {
+    struct arena ws = rig_workspace(d, WORKSPACE);
+    struct mat mx = rig_mat(d, &ws, rows, in, x), my = rig_mat(d, &ws, rows, out, NULL);
+    struct errmsg msg = {0};
+    d->ops->linear(d, w, mx, my);
+    CHECK_OK(device_sync(d, &msg), msg);
+    d->ops->read(d, my, y);
+    d->ops->workspace_free(d, &ws);
+}
+
+static void check_products(const struct matrix *m, const float *x, size_t rows, const float *got) {
+    for (size_t r = 0; r < rows; r++) {
+        bool near = true;
+        for (size_t o = 0; o < m->out; o++) {
+            double sum = (double)m->bias[o], size = fabs(sum);
+            for (size_t i = 0; i < m->in; i++) {
+                double term = (double)from_bf16(m->stored[o * m->in + i]) *
+                              (double)from_bf16(to_bf16(x[r * m->in + i]));
+                sum += term;
+                size += fabs(term);
+            }
+            // one chain of sums: each rounding is 2^-24 of a partial sum at most
+            near = near && fabs((double)got[r * m->out + o] - sum) <= 1e-6 * size;
+        }
+        CHECK(near);
+    }
+}
+
+static void test_shape(struct device *const *devices, bool pairs, size_t out, size_t in,
+                       size_t rows) {
+    static const size_t batches[][2] = {// from, rows
+                                        {0, 1},   {77, 1}, {0, 2},   {31, 3}, {5, 5},
+                                        {20, 14}, {9, 16}, {60, 17}, {3, 40}};
+    struct matrix m = matrix_new(out, in);
+    struct weight_part part = part_of(&m);
+    float *x = rig_floats(rows * in, 1), *want = rig_alloc(rows * out, 4);
+    float *got = rig_alloc(rows * out, 4), *row = rig_alloc(in, 4);
+    x[0] = 1.00390625F, x[in - 1] = 1.01171875F; // ties: down to 1, up to 1.015625
+    for (size_t i = 0; i < DEVICES; i++) {
+        struct device *d = devices[i];
+        struct weight *w = prepare(d, &part, 1, PRECISION_NARROW);
+        run(d, w, x, rows, in, out, got);
+        if (i == 0) {
+            memcpy(want, got, rows * out * sizeof *got);
+            if (pairs)
+                check_products(&m, x, rows, got);
+        }
+        CHECK(memcmp(got, want, rows * out * sizeof *got) == 0);
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            size_t from = batches[b][0], n = batches[b][1];
+            if (from + n > rows)
+                continue;
+            run(d, w, x + from * in, n, in, out, got);
+            CHECK(memcmp(got, want + from * out, n * out * sizeof *got) == 0);
+        }
+        if (!pairs) {
+            struct weight *stored = prepare(d, &part, 1, PRECISION_STORED);
+            run(d, stored, x, rows, in, out, got);
+            CHECK(memcmp(got, want, rows * out * sizeof *got) == 0);
+            d->ops->weight_free(d, stored);
+        }
+        for (size_t o = 0; o < out; o++) { // rows come back from wherever they were put
+            struct arena ws = rig_workspace(d, 4 << 20);
+            int32_t at = (int32_t)o;
+            struct mat y = rig_mat(d, &ws, 1, in, NULL);
+            struct embed_args a = {.tables = {w}, .index = {&at}, .count = 1};
+            d->ops->embed(d, &a, y);
+            d->ops->read(d, y, row);
+            bool same = true;
+            for (size_t k = 0; k < in; k++)
+                same = same && row[k] == from_bf16(m.stored[o * in + k]);
+            CHECK(same);
+            d->ops->workspace_free(d, &ws);
+        }
+        d->ops->weight_free(d, w);
+    }
+    free(x), free(want), free(got), free(row);
+    matrix_free(&m);
+}
+
+// What is fused with a product; a NaN and an infinity stay in their rows.
+static void test_fused(struct device *d) {
+    enum { IN = 70, OUT = 45, ROWS = 19 };
+    struct matrix m = matrix_new(OUT, IN);
+    struct weight_part part = part_of(&m);
+    struct weight *w = prepare(d, &part, 1, PRECISION_NARROW);
+    float *x = rig_floats((size_t)ROWS * IN, 1), *ones = rig_floats(OUT, 1);
+    float *beta = rig_floats(OUT, 1), *res = rig_floats((size_t)ROWS * OUT, 1);
+    float want[ROWS * OUT], got[ROWS * OUT], normed[OUT];
+    struct arena ws = rig_workspace(d, WORKSPACE);
+    struct mat mx = rig_mat(d, &ws, ROWS, IN, x), my = rig_mat(d, &ws, ROWS, OUT, res);
+    struct mat mr = rig_mat(d, &ws, ROWS, OUT, res);
+    struct errmsg msg = {0};
+    run(d, w, x, ROWS, IN, OUT, want);
+    device_linear_add(d, w, mx, my, my);
+    d->ops->read(d, my, got);
+    for (size_t j = 0; j < ROWS * OUT; j++)
+        CHECK(got[j] == want[j] + res[j]);
+    struct weight *gamma = rig_vector(d, ones, OUT), *shift = rig_vector(d, beta, OUT);
+    struct norm norm = {gamma, shift, 1e-5F};
+    device_linear_add_norm(d, w, mx, mr, &norm, my);
+    for (size_t r = 0; r < ROWS; r++) {
+        ref_norm(got + r * OUT, ones, beta, 1e-5, OUT, normed);
+        CHECK_NEAR(my.data + r * my.ld, normed, OUT, 1e-5, 1e-5);
+    }
+    device_linear_activate(d, w, mx, ACTIVATION_SILU, my);
+    d->ops->read(d, my, got);
+    for (size_t j = 0; j < ROWS * OUT; j++)
+        CHECK(fabs((double)got[j] - ref_activation(ACTIVATION_SILU, (double)want[j])) <
+              1e-6 * (1 + fabs((double)want[j])));
+    mx.data[5 * mx.ld + 7] = NAN;
+    mx.data[6 * mx.ld + 69] = INFINITY;
+    d->ops->linear(d, w, mx, my);
+    d->ops->read(d, my, got);
+    for (size_t o = 0; o < OUT; o++) {
+        CHECK(isnan(got[5 * OUT + o]) && !isfinite(got[6 * OUT + o]));
+        CHECK(got[4 * OUT + o] == want[4 * OUT + o]);
+    }
+    CHECK_OK(device_sync(d, &msg), msg);
+    d->ops->workspace_free(d, &ws);
+    d->ops->weight_free(d, w);
+    d->ops->weight_free(d, gamma);
+    d->ops->weight_free(d, shift);
+    free(x), free(ones), free(beta), free(res);
+    matrix_free(&m);
+}
+
+// Beside a part of another type the rows stay f32: all parts see the same ones.
+static void test_mixed(struct device *d) {
+    enum { IN = 33, OUT = 20, ROWS = 17 };
+    struct matrix a = matrix_new(OUT, IN), b = matrix_new(OUT, IN);
+    struct weight_part parts[2] = {part_of(&a), part_of(&b)};
+    float *wide = rig_alloc((size_t)OUT * IN, 4), *x = rig_floats((size_t)ROWS * IN, 1);
+    for (size_t i = 0; i < (size_t)OUT * IN; i++)
+        wide[i] = from_bf16(b.stored[i]);
+    parts[1].w.data = wide;
+    parts[1].w.dtype = DTYPE_F32;
+    struct weight *narrow = prepare(d, parts, 2, PRECISION_NARROW);
+    struct weight *stored = prepare(d, parts, 2, PRECISION_STORED);
+    float got[ROWS * 2 * OUT], want[ROWS * 2 * OUT];
+    run(d, narrow, x, ROWS, IN, (size_t)2 * OUT, got);
+    run(d, stored, x, ROWS, IN, (size_t)2 * OUT, want);
+    CHECK(memcmp(got, want, sizeof got) == 0);
+    d->ops->weight_free(d, narrow);
+    d->ops->weight_free(d, stored);
+    free(wide), free(x);
+    matrix_free(&a), matrix_free(&b);
+}
+
+int main(void) {
+    static const int threads[DEVICES] = {1, 2, 3};
+    for (int i = 0; i < RIG_SETS; i++) {
+        struct device *devices[DEVICES];
+        size_t count = 0;
+        bool pairs = strcmp(rig_sets[i], "avx512bf16") == 0;
+        while (count < DEVICES &&
+               (devices[count] = rig_device(rig_sets[i], threads[count], CPU_GEMM_OWN)))
+            count++;
+        if (count == DEVICES) {
+            test_shape(devices, pairs, 75, 45, MOST);
+            test_shape(devices, pairs, 64, 256, MOST);
+            test_shape(devices, pairs, 1, 1, MOST);
+            test_shape(devices, pairs, 33, 2, 40);
+            test_shape(devices, pairs, 130, 67, 3);
+            test_shape(devices, pairs, 5, 40001, MOST); // more than is prepared at once
+            test_mixed(devices[1]);
+        }
+        if (count == DEVICES && pairs)
+            test_fused(devices[1]);
+        while (count > 0)
+            cpu_device_free(devices[--count]);
+    }
+    return check_done();
+}
