@@ -85,7 +85,7 @@ benches: $(BENCH)
 # The second level of make, so that what deps.sh has just installed is seen by it.
 run:
 	@tools/deps.sh build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j2 all
 	@tools/run.sh
 
 test:
