@@ -1,7 +1,7 @@
 // Products with weights that stay as they are stored: one token of a whole model's weights, as a
 // share of the memory bandwidth probed in the same run, and 512 tokens, as a share of the probed
-// peak of int8 (block types) or f32 products. Random weights.
-// Usage: linear_narrow [threads [type [f32]]]     f32: block types with f32 activations
+// peak of int8 (block types), bf16 (its pairs) or f32 products. Random weights.
+// Usage: linear_narrow [threads [type [f32]]]     f32: with f32 activations
 
 #include "base/clock.h"
 #include "compute/cpu/peak.h"
@@ -118,10 +118,13 @@ static void run(struct device *d, struct arena *ws, struct model *m, enum dtype 
     if (peak_probe(d, &peak, &msg) != ERR_OK)
         die("peak");
     bool int8 = p == PRECISION_NARROW && dtype_is_block(t);
-    double top = int8 ? peak_probe_int8(d) : peak.flops;
+    double pairs = p == PRECISION_NARROW && t == DTYPE_BF16 ? peak_probe_pairs(d) : 0;
+    double top = int8 ? peak_probe_int8(d) : pairs > 0 ? pairs : peak.flops;
     printf("%s %s: %.1f MB, made in %.2f s; probed %.1f GB/s, %.0f %s\n", m->name, dtype_name(t),
            (double)m->bytes / 1e6, built, peak.read_bytes / 1e9, top / 1e9,
-           int8 ? "GOP/s int8" : "GF/s f32");
+           int8        ? "GOP/s int8"
+           : pairs > 0 ? "GF/s bf16"
+                       : "GF/s f32");
     for (size_t i = 0; i < sizeof shape_rows / sizeof *shape_rows; i++) {
         size_t rows = shape_rows[i];
         double us[5] = {0}, all = pass_us(d, ws, m, rows, rows < 512, us);

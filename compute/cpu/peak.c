@@ -31,6 +31,12 @@ static void dot_task(void *job, size_t task, int worker) {
     p->flops[task] = p->d->k->probe_dot(FMA_ROUNDS);
 }
 
+static void pair_task(void *job, size_t task, int worker) {
+    (void)worker;
+    struct probe *p = job;
+    p->flops[task] = p->d->k->pairs->probe(FMA_ROUNDS);
+}
+
 static void read_task(void *job, size_t task, int worker) {
     (void)worker;
     struct probe *p = job;
@@ -60,6 +66,10 @@ static double probe_rate(struct device *d, pool_fn *task) {
 
 double peak_probe_flops(struct device *d) { return probe_rate(d, fma_task); }
 double peak_probe_int8(struct device *d) { return probe_rate(d, dot_task); }
+
+double peak_probe_pairs(struct device *d) {
+    return ((struct cpu_device *)d)->k->pairs ? probe_rate(d, pair_task) : 0;
+}
 
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) {
     struct probe p = {.d = (struct cpu_device *)d};

@@ -15,6 +15,7 @@ struct peak {
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) MUST_CHECK;
 // The multiply-adds only: a few milliseconds, to be asked again beside each timing.
 double peak_probe_flops(struct device *d);
-double peak_probe_int8(struct device *d); // of 8-bit integers
+double peak_probe_int8(struct device *d);  // of 8-bit integers
+double peak_probe_pairs(struct device *d); // of pairs of bf16; 0 where the kernel set has none
 
 #endif
