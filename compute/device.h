@@ -3,10 +3,10 @@
 // Operations return void and record the first failure in the device; device_sync returns it, so a
 // forward pass stays a list and no error is lost. An optional entry may be NULL: the device_*
 // function of the same name composes it from the others. No operation allocates.
-// Numbers: f32 in and out, f32 accumulation. On the CPU a result row has the same bits whatever
-// rows share the call and however many threads run it: the order of every sum depends on the row's
-// own length only.
-// Thread rule: one thread drives a device at a time; the device may use threads of its own.
+// Numbers: f32 in and out, f32 accumulation; a precision may round what a product reads. On the CPU
+// a result row has the same bits whatever rows share the call and however many threads run it: the
+// order of every sum depends on the row's own length only. Thread rule: one thread drives a device
+// at a time; the device may use threads of its own.
 #ifndef TRINE_COMPUTE_DEVICE_H
 #define TRINE_COMPUTE_DEVICE_H
 
@@ -38,8 +38,8 @@ enum precision {
     PRECISION_F32,    // narrow floats are widened in memory: the fastest products of f32
     PRECISION_STORED, // narrow floats stay narrow and are widened in registers: the same numbers
     PRECISION_INT8,   // as STORED, but block types meet activations rounded to int8 in blocks
-    // As INT8, and bf16 weights meet activations rounded to bf16 where the device multiplies pairs
-    // of them at once; elsewhere f32 activations, which lose nothing.
+    // As INT8, and a weight whose parts are all bf16 meets activations rounded to bf16 where the
+    // device multiplies pairs of them at once; else its bf16 parts meet f32 activations.
     PRECISION_NARROW,
 };
 // Block types (q4_0 ...) are never expanded in memory, whatever the precision.

@@ -20,7 +20,8 @@
 
 enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
-// --dtype. AUTO: block types meet int8 activations, everything else is computed in f32.
+// --dtype. AUTO: block types meet int8 activations and a generator's bf16 weights bf16 ones where
+// the CPU multiplies pairs of them; everything else is computed in f32. F32: f32 activations.
 enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
 
 struct model_options {

@@ -63,7 +63,8 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     if (e)
         return e;
     m->dtype = usual_dtype(w);
-    // Vectors and scores are kept and compared by those who ask for them: f32 where it can be.
+    // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
+    // activations on all of them.
     enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED
                                : m->task == TASK_GENERATE  ? PRECISION_NARROW
                                                            : PRECISION_INT8;

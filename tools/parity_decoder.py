@@ -8,7 +8,7 @@ teacher-forced over prompts of real text.
 MODEL is a folder or a .gguf file (read by transformers through gguf_file, which needs accelerate
 and gguf). With f32 products and an f32 cache the largest difference must lie within the bar. Then
 the Kullback-Leibler divergence from the reference's distributions of the default precision (int8
-activations, an f16 cache), all tokens at once and one by one, which must be the same bits; and, with
+or bf16 activations, an f16 cache), all tokens at once and one by one, which must be the same bits; and, with
 --llama-cpp (pip install llama-cpp-python), llama.cpp's on the same tokens and the same file: as its
 Python package runs it, with flash attention as its server does, and token by token. Ours must have a
 mean and a 99 % quantile no larger than the least of these (the worst is one position of a heavy tail:

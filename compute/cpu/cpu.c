@@ -32,7 +32,7 @@ static bool has_f16c(void) {
 }
 #endif
 
-// The features that the Makefile builds the set's file with.
+// The features that the Makefile builds the set's files with.
 static bool runs_here(const struct cpu_kernels *k) {
 #if defined(__x86_64__)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();

@@ -1,6 +1,6 @@
 // One table of kernels per instruction set, picked once at run time. Role: the arithmetic of one
 // thread's share of an operation; who gets which share is ops.c's business. The generic table is
-// plain C and the oracle for the others.
+// plain C and the oracle for the others, but for pairs, whose oracle is double precision.
 // Every sum runs in an order that depends only on the row's own length, never on its neighbours or
 // the share: rows have the same bits in any batch. A NaN in a row's input reaches its output.
 // Thread rule: pure functions; scratch belongs to the calling thread.
@@ -24,7 +24,7 @@ enum {
 // both, each one instruction from its f32); or pairs (below). Block types have panels of their own
 // (panels.h).
 // Every y is one chain of multiply-adds over ascending k (of int8 products: one for each unit of
-// 32), begun at 0, then the bias, then the residual are added.
+// 32; of pairs: one for each word), begun at 0, then the bias, then the residual are added.
 struct linear_share {
     const float *x; // [rows, k], stride ldx; block types and pairs read acts instead
     size_t ldx, rows, k;
@@ -76,12 +76,12 @@ static inline size_t act_row_bytes(size_t k, bool int8) {
 
 // Pairs: bf16 weights of two neighbouring inputs, the first one low, in a word: [pair_words][panel]
 // in a panel. Activations are rows of as many words, rounded to bf16, to the nearest, ties to even;
-// pair_stride words apart, an odd number of cache lines, so that a tile's rows do not share sets.
-// What an odd k leaves over is zero in both. A sum is one chain over ascending words, to each of
-// which its two products are added as the instruction does it (VDPBF16PS: denormals are zero).
+// pair_stride words apart. What an odd k leaves over is zero in both. A word's two products are
+// added as VDPBF16PS does it: the second one first, each sum rounded, denormals taken as zero.
 static inline size_t pair_words(size_t k) { return k / 2 + k % 2; }
-static inline size_t pair_stride(size_t k) { return ((pair_words(k) + 15) / 16 | 1) * 16; }
+static inline size_t pair_stride(size_t k) { return mat_ld(pair_words(k)); }
 
+// Panels and tiles are of the set's panel and tile_rows.
 struct pair_kernels {
     void (*linear)(const struct linear_share *s);
     void (*round)(const float *x, size_t k, uint32_t *to); // to[pair_words(k)]

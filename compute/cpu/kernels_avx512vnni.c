@@ -9,6 +9,7 @@
 #include "compute/cpu/lanes_probe.h"
 #include "compute/cpu/lanes_rows.h"
 
+// One table of functions, two sets: a copy of this file would be a copy of its code.
 #define KERNELS                                                                                    \
     .panel = PANEL, .tile_rows = TILE_ROWS, .max_head_dim = MAX_HEAD_DIM, .linear = linear,        \
     .linear_blocks = linear_blocks, .quantize = quantize, .attention = attention,                  \

@@ -97,7 +97,7 @@ INLINE VF v_from_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 // 8 words of two values each: the low ones, the high ones.
-INLINE void v_from_bf16_pairs(const void *p, VF *low, VF *high) {
+INLINE void v_from_bf16_words(const void *p, VF *low, VF *high) {
     __m256i both = _mm256_loadu_si256((const __m256i *)p);
     *low = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
     *high = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)));

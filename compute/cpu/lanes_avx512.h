@@ -1,6 +1,6 @@
 // The vector of the AVX-512 kernels: 16 floats. Role: names the intrinsics that the shared kernel
 // bodies (lanes_*.h) are written in; lanes_avx2.h gives the same names to 8 floats. Included by
-// *_avx512.c only.
+// *_avx512*.c only.
 #ifndef TRINE_COMPUTE_CPU_LANES_H
 #define TRINE_COMPUTE_CPU_LANES_H
 
@@ -92,7 +92,7 @@ INLINE VF v_from_bf16(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 // 16 words of two values each: the low ones, the high ones.
-INLINE void v_from_bf16_pairs(const void *p, VF *low, VF *high) {
+INLINE void v_from_bf16_words(const void *p, VF *low, VF *high) {
     __m512i both = _mm512_loadu_si512(p);
     *low = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
     *high = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(-65536)));

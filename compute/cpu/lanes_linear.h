@@ -4,13 +4,14 @@
 #define TRINE_COMPUTE_CPU_LANES_LINEAR_H
 
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/lanes_math.h"
 
-INLINE size_t tile_step(const int format) {
-    return (size_t)2 * LANES * (format == DTYPE_F32 ? 4 : 2);
+INLINE size_t tile_step(const enum dtype format) {
+    return (size_t)PANEL * (format == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
 // One input's weights, all outputs of a panel.
-INLINE void tile_weights(const int format, const char *w, VF *w0, VF *w1) {
+INLINE void tile_weights(const enum dtype format, const char *w, VF *w0, VF *w1) {
     if (format == DTYPE_F32) {
         *w0 = v_load((const float *)(const void *)w);
         *w1 = v_load((const float *)(const void *)w + LANES);
@@ -18,14 +19,11 @@ INLINE void tile_weights(const int format, const char *w, VF *w0, VF *w1) {
         *w0 = v_from_f16(w);
         *w1 = v_from_f16(w + 2 * LANES);
     } else {
-        v_from_bf16_pairs(w, w0, w1);
+        v_from_bf16_words(w, w0, w1);
     }
 }
 
-INLINE VF tile_product(const int format, VF a, VF w, VF sum) {
-    (void)format;
-    return v_fma(a, w, sum);
-}
+INLINE VF tile_product(VF a, VF w, VF sum) { return v_fma(a, w, sum); }
 
 #include "compute/cpu/lanes_tile.h"
 
@@ -40,7 +38,7 @@ static tile_fn *const tile_of[3][TILE_ROWS + 1] = {
 };
 
 static void linear(const struct linear_share *s) {
-    run_tiles(s, tile_of[s->format], s->x, s->ldx, s->k, tile_step((int)s->format));
+    run_tiles(s, tile_of[s->format], s->x, s->ldx, s->k, tile_step(s->format));
 }
 
 #endif

@@ -1,10 +1,12 @@
-// exp, tanh and the activations on one vector; included after a lanes_*.h. Accuracy, checked by
-// tests/unit/test_kernels.c: exp 1.5 ulp, gelu 4e-8 + 1 ulp, tanh and the others 3 ulp or 2e-7.
-// A finite input never gives NaN; NaN gives NaN.
+// exp, tanh and the activations on one vector, and the sizes that products share; included after a
+// lanes_*.h. Accuracy, checked by tests/unit/test_kernels.c: exp 1.5 ulp, gelu 4e-8 + 1 ulp, tanh
+// and the others 3 ulp or 2e-7. A finite input never gives NaN; NaN gives NaN.
 #ifndef TRINE_COMPUTE_CPU_LANES_MATH_H
 #define TRINE_COMPUTE_CPU_LANES_MATH_H
 
 #include "compute/device.h"
+
+enum { PANEL = 2 * LANES, LINE = 64 }; // outputs in a panel of floats, bytes in a cache line
 
 // e^x = 2^n e^r with |r| <= ln 2 / 2, ln 2 in two parts, e^r by a polynomial made for that range.
 INLINE VF v_exp(VF x) {

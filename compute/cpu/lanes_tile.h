@@ -2,7 +2,7 @@
 // registers over all of k; included after a lanes_*.h and after what a step of the product is:
 //   size_t tile_step(format)                          bytes of a panel that a step reads
 //   void tile_weights(format, w, &w0, &w1)            those of a step, all outputs of a panel
-//   VF tile_product(format, a, w, sum)                sum + a w; a: the step's word of a row, to
+//   VF tile_product(a, w, sum)                        sum + a w; a: the step's word of a row, to
 //                                                     all lanes
 // Why so: a panel of packed weights is read in order and a tile's inputs are broadcast in place, so
 // nothing is packed at run time; all rows of a share pass a panel before the next panel is touched.
@@ -14,14 +14,13 @@
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes_math.h"
 
-enum { PANEL = 2 * LANES, LINE = 64 }; // outputs in a panel, bytes in a cache line
-
 // Row i at x + i * ld, from three pointers and two strides (in bytes) that stay in registers: one
 // pointer for each of 14 rows would not.
 #define TILE_ROW(i)                                                                                \
     ((i) < 5    ? p0 + ((i) == 3 ? ld3 : (size_t)(i)*ld1)                                          \
      : (i) < 10 ? p5 + ((i) == 8 ? ld3 : (size_t)((i)-5) * ld1)                                    \
                 : p10 + ((i) == 13 ? ld3 : (size_t)((i)-10) * ld1))
+// A word moves as a float whatever it holds: loads and broadcasts keep every bit.
 #define TILE_INPUT(i, at) (*(const float *)(const void *)(TILE_ROW(i) + (at) * sizeof(float)))
 
 // The empty asm hides how the pointers depend on one another, or the compiler makes a pointer or an
@@ -33,14 +32,14 @@ enum { PANEL = 2 * LANES, LINE = 64 }; // outputs in a panel, bytes in a cache l
         tile_weights(format, w + (at)*step, &w0, &w1);                                             \
         _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++) {                                  \
             VF a = v_all(TILE_INPUT(i, at));                                                       \
-            sum[i][0] = tile_product(format, a, w0, sum[i][0]);                                    \
-            sum[i][1] = tile_product(format, a, w1, sum[i][1]);                                    \
+            sum[i][0] = tile_product(a, w0, sum[i][0]);                                            \
+            sum[i][1] = tile_product(a, w1, sum[i][1]);                                            \
         }                                                                                          \
     } while (0)
 
-// out[i][0 .. PANEL) = sum over k of x[i][k] w[k][0 .. PANEL), i < rows, a constant. On the way
-// `lines` cache lines from `ahead` on are asked for with every fourth k.
-INLINE void tile_body(const int rows, const int format, const float *x, size_t ld, size_t k,
+// out[i][0 .. PANEL) = the sum over k steps of row i's word and the outputs' weights, i < rows, a
+// constant. On the way `lines` cache lines from `ahead` on are asked for with every fourth step.
+INLINE void tile_body(const int rows, const enum dtype format, const float *x, size_t ld, size_t k,
                       const char *w, float *out, size_t ldo, const char *ahead, size_t lines) {
     VF sum[TILE_ROWS][2];
     const size_t step = tile_step(format);

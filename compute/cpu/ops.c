@@ -290,6 +290,17 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
 
 // ---- memory ----
 
+static enum err make_room_for_acts(struct cpu_device *c, const struct weight *w, const char *name,
+                                   struct errmsg *msg) {
+    if (weight_act_bytes(w) > CPU_ACT_BYTES)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "tensor '%s': %zu inputs are more than a product with narrow weights takes",
+                       name, w->cols);
+    if (!c->acts && !(c->acts = mem_alloc_aligned(CPU_ACT_BYTES, 1)))
+        return err_set(msg, ERR_NOMEM, "no memory for products of narrow weights");
+    return ERR_OK;
+}
+
 static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
                                    const struct weight_part *parts, size_t n,
                                    enum precision precision, struct weight **out,
@@ -297,23 +308,20 @@ static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
     *out = NULL;
     struct cpu_device *c = cpu(d);
     size_t outputs = 0;
-    bool prepared = false; // the rows that meet it may be, as f32 at most
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (__builtin_add_overflow(outputs, parts[i].w.shape[0], &outputs))
             outputs = SIZE_MAX; // which fits nowhere; weight_new refuses it
-        enum dtype t = parts[i].w.dtype;
-        bool pairs = c->k->pairs && precision == PRECISION_NARROW && t == DTYPE_BF16;
-        prepared = prepared || (kind == WEIGHT_LINEAR && (dtype_is_block(t) || pairs));
-    }
     bool openblas = c->openblas_rows && n > 0 &&
                     gemm_openblas_fits(c->openblas_rows, outputs, parts[0].w.shape[1]);
-    if (prepared && parts[0].w.shape[1] > CPU_ACT_BYTES / sizeof(float))
-        return err_set(msg, ERR_UNSUPPORTED, "tensor '%s': %zu inputs, at most %zu",
-                       parts[0].w.name, parts[0].w.shape[1], CPU_ACT_BYTES / sizeof(float));
-    if (prepared && !c->acts && !(c->acts = mem_alloc_aligned(CPU_ACT_BYTES, 1)))
-        return err_set(msg, ERR_NOMEM, "no memory for products of narrow weights");
     struct weight_maker maker = {c->k, c->pool, c->scratch, &c->slabs, openblas};
-    return weight_new(&maker, kind, parts, n, precision, out, msg);
+    enum err e = weight_new(&maker, kind, parts, n, precision, out, msg);
+    if (e == ERR_OK && (*out)->acts != ACTS_NONE)
+        e = make_room_for_acts(c, *out, parts[0].w.name, msg);
+    if (e != ERR_OK) {
+        weight_free(&c->slabs, *out);
+        *out = NULL;
+    }
+    return e;
 }
 
 static void cpu_weight_free(struct device *d, struct weight *w) { weight_free(&cpu(d)->slabs, w); }

@@ -70,13 +70,6 @@ static void openblas_task(void *job, size_t task, int worker) {
         norm_rows(j, from, from + s.rows);
 }
 
-// Bytes of a row made into w's acts. Groups and pairs of any rows are that many times as large.
-static size_t act_bytes(const struct weight *w) {
-    if (w->acts == ACTS_PAIRS)
-        return pair_stride(w->cols) * sizeof(uint32_t);
-    return act_row_bytes(w->cols, w->acts == ACTS_INT8);
-}
-
 // Panels [from, to) of one segment, for the rows of `rows`.
 static void segment_share(const struct linear_job *j, const struct linear_share *rows,
                           size_t first_row, const struct weight_segment *g, size_t from,
@@ -92,7 +85,7 @@ static void segment_share(const struct linear_job *j, const struct linear_share 
         s.residual += g->first + col;
     s.int8 = j->w->acts == ACTS_INT8;
     if (j->acts)
-        s.acts = (const char *)j->acts + first_row * act_bytes(j->w);
+        s.acts = (const char *)j->acts + first_row * weight_act_bytes(j->w);
     if (g->pairs)
         j->d->k->pairs->linear(&s);
     else if (dtype_is_block(g->format))
@@ -145,7 +138,7 @@ static void prepare_row(const struct linear_job *j, size_t r) {
         return;
     }
     size_t group = r / ACT_ROWS * ACT_ROWS, at = r - group, width = act_width(rows - group);
-    char *base = (char *)j->d->acts + group * act_bytes(j->w);
+    char *base = (char *)j->d->acts + group * weight_act_bytes(j->w);
     if (j->w->acts == ACTS_INT8) {
         struct act_unit *to = (struct act_unit *)(void *)base + at;
         if (x)
@@ -192,7 +185,7 @@ static void prepare(struct linear_job *j) {
 static void run_rows(struct linear_job *j) {
     struct cpu_device *d = j->d;
     const struct weight *w = j->w;
-    if (w->acts)
+    if (w->acts != ACTS_NONE)
         prepare(j);
     size_t panels = panels_of(w), threads = (size_t)pool_threads(d->pool);
     size_t bytes = 0;
@@ -223,8 +216,8 @@ static struct mat rows_of(struct mat m, size_t from, size_t rows) {
 // As many rows at a time as there is room for what narrow weights are multiplied with.
 static void run_passes(const struct linear_job *all) {
     size_t most = all->x.rows;
-    if (all->w->acts) {
-        size_t room = CPU_ACT_BYTES / act_bytes(all->w);
+    if (all->w->acts != ACTS_NONE) {
+        size_t room = CPU_ACT_BYTES / weight_act_bytes(all->w);
         size_t width = 1;
         while (width * 2 <= room && width < ACT_ROWS)
             width *= 2;

@@ -3,32 +3,31 @@
 #include "compute/cpu/lanes_avx512.h"
 
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/lanes_chains.h"
+#include "compute/cpu/lanes_math.h"
 
-INLINE __m512bh pairs_of(VF v) { return (__m512bh)v; }
-
-INLINE size_t tile_step(const int format) {
+INLINE size_t tile_step(const enum dtype format) {
     (void)format;
-    return (size_t)2 * LANES * sizeof(uint32_t);
+    return (size_t)PANEL * sizeof(uint32_t);
 }
 
-INLINE void tile_weights(const int format, const char *w, VF *w0, VF *w1) {
+INLINE void tile_weights(const enum dtype format, const char *w, VF *w0, VF *w1) {
     (void)format;
     *w0 = v_load((const float *)(const void *)w);
     *w1 = v_load((const float *)(const void *)w + LANES);
 }
 
-INLINE VF tile_product(const int format, VF a, VF w, VF sum) {
-    (void)format;
-    return _mm512_dpbf16_ps(sum, pairs_of(a), pairs_of(w));
+INLINE VF tile_product(VF a, VF w, VF sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)w);
 }
 
 #include "compute/cpu/lanes_tile.h"
 
-TILE_HEIGHTS(TILE_OF, 0, pairs)
-static tile_fn *const tile_of[TILE_ROWS + 1] = {NULL, TILE_HEIGHTS(TILE_NAMED, 0, pairs)};
+TILE_HEIGHTS(TILE_OF, DTYPE_BF16, pairs)
+static tile_fn *const tile_of[TILE_ROWS + 1] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_BF16, pairs)};
 
 static void linear(const struct linear_share *s) {
-    run_tiles(s, tile_of, s->acts, pair_stride(s->k), pair_words(s->k), tile_step(0));
+    run_tiles(s, tile_of, s->acts, pair_stride(s->k), pair_words(s->k), tile_step(DTYPE_BF16));
 }
 
 static void round_row(const float *x, size_t k, uint32_t *to) {
@@ -40,22 +39,9 @@ static void round_row(const float *x, size_t k, uint32_t *to) {
 }
 
 static double probe(size_t rounds) {
-    enum { CHAINS = 2 * TILE_ROWS - 4 };
-    VF x = v_all(1e-9F), sum[CHAINS];
-#pragma GCC unroll 24
-    for (int i = 0; i < CHAINS; i++)
-        sum[i] = v_all((float)i);
-    for (size_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 24
-        for (int i = 0; i < CHAINS; i++) {
-            sum[i] = tile_product(0, x, x, sum[i]);
-            __asm__ volatile("" : "+v"(sum[i])); // each round's work must be done
-        }
-    }
-#pragma GCC unroll 24
-    for (int i = 1; i < CHAINS; i++)
-        sum[0] = v_add(sum[0], sum[i]);
-    volatile float sink = v_sum(sum[0]);
+    VF x = (VF)_mm512_set1_epi16(0x3089), total; // 1e-9 in both halves
+    RUN_CHAINS(VF, rounds, v_all((float)i), tile_product(x, x, s), v_add, &total);
+    volatile float sink = v_sum(total);
     (void)sink;
     return (double)rounds * CHAINS * LANES * 4;
 }

@@ -13,14 +13,14 @@ struct weight_segment {
     enum dtype format;
     size_t first, rows;   // outputs
     size_t panel, panels; // outputs in a panel; how many
-    bool pairs;           // of BF16: two inputs side by side (kernels.h, pair_words)
+    bool pairs; // of BF16, in all segments or none: two inputs side by side (kernels.h, pair_words)
     size_t panel_bytes;
     unsigned char *data;
     float *bias; // padded with zeros to whole panels
 };
 
 // What rows are made into before they meet a LINEAR.
-enum weight_acts {
+enum acts {
     ACTS_NONE,  // nothing
     ACTS_F32,   // groups of f32, for block types
     ACTS_INT8,  // groups of act_unit, for block types
@@ -39,7 +39,7 @@ struct weight {
     // A LINEAR of our own.
     size_t segments; // 0: plain rows
     struct weight_segment *segment;
-    enum weight_acts acts;
+    enum acts acts;
     size_t bytes; // of the block and this struct
     struct slab_block block;
 };
@@ -51,8 +51,15 @@ static inline size_t segment_step(const struct weight_segment *s) {
 }
 static inline size_t segment_at(const struct weight_segment *s, size_t k, size_t j) {
     if (s->pairs)
-        return (k / 2 * s->panel + j) * sizeof(uint32_t) + k % 2 * 2;
+        return (k / 2 * s->panel + j) * sizeof(uint32_t) + k % 2 * sizeof(uint16_t);
     return (k * s->panel + panel_place(s->format, s->panel, j)) * segment_step(s);
+}
+
+// Bytes of a row of w's acts. n rows take n times that, where n is whole groups or they are pairs.
+static inline size_t weight_act_bytes(const struct weight *w) {
+    if (w->acts == ACTS_PAIRS)
+        return pair_stride(w->cols) * sizeof(uint32_t);
+    return act_row_bytes(w->cols, w->acts == ACTS_INT8);
 }
 
 // What weight_new makes weights with.

@@ -152,11 +152,11 @@ static void pack_strip(struct copy *c, const struct strip *s, size_t at, size_t 
                 dst[i * width + r] = strip[r][i];
         return;
     }
-    size_t odd = c->to->pairs ? 2 : 2 * width; // from an even input to the next; k is even
+    size_t odd = segment_at(c->to, 1, 0), even = segment_at(c->to, 2, 0); // k is even
     for (size_t r = 0; r < s->rows; r++) {
         unsigned char *dst = panel + segment_at(c->to, k, s->lane + r);
         for (size_t i = 0; i < n; i++)
-            memcpy(dst + i / 2 * 4 * width + i % 2 * odd, s->from[r] + (at + i) * size, 2);
+            memcpy(dst + i / 2 * even + i % 2 * odd, s->from[r] + (at + i) * size, 2);
     }
 }
 
