@@ -121,10 +121,15 @@ static enum err check_members(const struct json_node *message, const char *role,
         bool known = strcmp(k, "role") == 0 || strcmp(k, "content") == 0 ||
                      strcmp(k, "name") == 0 || (assistant && strcmp(k, "tool_calls") == 0) ||
                      (tool && strcmp(k, "tool_call_id") == 0);
-        if (!known && m->kind != JSON_NULL)
-            return wrong(err, at,
-                         "a message may hold 'role', 'content' and 'name'; an assistant's also "
-                         "'tool_calls', a tool's 'tool_call_id'");
+        // an answer of OpenAI's that is sent back as it came
+        bool empty =
+            assistant && strcmp(k, "annotations") == 0 && m->kind == JSON_ARRAY && !m->child;
+        if (!known && !empty && m->kind != JSON_NULL)
+            return api_fail(err, ERR_INVALID, "invalid_message", "messages",
+                            "message %zu: '%s' is not supported; a message may hold 'role', "
+                            "'content' and 'name', an assistant's also 'tool_calls', a tool's "
+                            "'tool_call_id'",
+                            at, api_shown_name(k));
     }
     return ERR_OK;
 }

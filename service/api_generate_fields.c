@@ -55,14 +55,13 @@ static bool among(const char *name, const char *const *list, size_t n) {
     return false;
 }
 
-// A name of the client's that may stand in a message.
-static bool is_plain(const char *name) {
+const char *api_shown_name(const char *name) {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
-    return n > 0 && n <= MOST_NAME && name[n] == '\0';
+    return n > 0 && n <= MOST_NAME && name[n] == '\0' ? name : "?";
 }
 
 static enum err refuse(const char *name, struct api_error *err) {
-    if (is_plain(name))
+    if (api_shown_name(name) == name)
         return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", name,
                         "'%s' is not a parameter that is supported here", name);
     return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", NULL,
@@ -195,7 +194,9 @@ static enum err read_bias(struct api_generate *g, struct api_error *err) {
     for (const cJSON *item = object->child; item; item = item->next) {
         size_t len = strlen(item->string);
         unsigned long long id = strtoull(item->string, NULL, 10);
-        if (len == 0 || len > 10 || strspn(item->string, "0123456789") != len || id >= vocab)
+        bool padded = len > 1 && item->string[0] == '0'; // or one token could have two names
+        if (len == 0 || len > 10 || padded || strspn(item->string, "0123456789") != len ||
+            id >= vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", "logit_bias",
                             "'logit_bias' has a name that is no token id below %zu", vocab);
         if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) <= 100))
@@ -213,14 +214,18 @@ static enum err read_stream(struct api_generate *g, struct api_error *err) {
     enum err e = api_get_bool(g->q, "stream", false, &g->stream, err);
     if (e || !options)
         return e;
-    if (!cJSON_IsObject(options) || !g->stream)
+    if (!cJSON_IsObject(options))
+        return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
+                        "'stream_options' must be an object");
+    if (!g->stream)
         return api_fail(err, ERR_INVALID, "invalid_value", "stream_options",
-                        "'stream_options' must be an object, and goes with 'stream': true only");
+                        "'stream_options' goes with 'stream': true only");
     for (const cJSON *item = options->child; item; item = item->next) {
         bool known = strcmp(item->string, "include_usage") == 0;
         if (!known && !cJSON_IsNull(item))
             return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "stream_options",
-                            "'stream_options' may hold 'include_usage' only");
+                            "'stream_options.%s' is not supported; 'include_usage' is",
+                            api_shown_name(item->string));
         if (known && !cJSON_IsNull(item) && !cJSON_IsBool(item))
             return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
                             "'include_usage' must be true or false");

@@ -30,14 +30,29 @@ static enum err blame(enum err e, const char *param, struct api_error *err) {
     return e;
 }
 
+// Each member that has a value is among `known`.
+static enum err check_members(const struct json_node *object, const char *path,
+                              const char *const *known, size_t n, struct api_error *err) {
+    for (const struct json_node *m = object->child; m; m = m->next) {
+        bool found = m->kind == JSON_NULL;
+        for (size_t i = 0; i < n; i++)
+            found = found || strcmp(m->key, known[i]) == 0;
+        if (!found)
+            return api_fail(err, ERR_INVALID, "unsupported_parameter", "response_format",
+                            "'%s.%s' is not supported", path, api_shown_name(m->key));
+    }
+    return ERR_OK;
+}
+
 static enum err read_format(struct api_generate *g, const struct json_node *format,
                             struct api_error *err) {
     static const char name[] = "response_format";
     if (format->kind != JSON_OBJECT)
         return invalid(name, "'response_format' must be an object", err);
-    for (const struct json_node *m = format->child; m; m = m->next)
-        if (strcmp(m->key, "type") != 0 && strcmp(m->key, "json_schema") != 0)
-            return invalid(name, "'response_format' may hold 'type' and 'json_schema' only", err);
+    static const char *const members[] = {"type", "json_schema"};
+    enum err e = check_members(format, name, members, sizeof members / sizeof *members, err);
+    if (e)
+        return e;
     const struct json_node *type = json_node_get(format, "type");
     if (is_word(type, "text"))
         return ERR_OK;
@@ -50,16 +65,10 @@ static enum err read_format(struct api_generate *g, const struct json_node *form
     if (!wrapper || wrapper->kind != JSON_OBJECT)
         return invalid(name, "'response_format.json_schema' must be an object", err);
     static const char *const known[] = {"name", "schema", "strict", "description"};
-    for (const struct json_node *m = wrapper->child; m; m = m->next) {
-        bool found = false;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            found = found || strcmp(m->key, known[i]) == 0;
-        if (!found)
-            return invalid(name,
-                           "'response_format.json_schema' may hold 'name', 'schema', 'strict' and "
-                           "'description' only",
-                           err);
-    }
+    e = check_members(wrapper, "response_format.json_schema", known, sizeof known / sizeof *known,
+                      err);
+    if (e)
+        return e;
     const struct json_node *schema = json_node_get(wrapper, "schema");
     if (!schema || schema->kind == JSON_NULL)
         return invalid(name, "'response_format.json_schema.schema' is missing", err);
@@ -179,18 +188,23 @@ enum err api_structured_read(struct api_generate *g, bool chat, struct api_error
         e = blame(grammar_from_gbnf(text->text, text->len, &g->grammar, &err->msg), "grammar", err);
     if (e)
         return e;
-    if (g->grammar && g->ignore_eos)
-        return invalid("ignore_eos", "'ignore_eos' cannot be combined with a grammar", err);
     if (!list) {
         const struct json_node *choice = chat ? member(g, "tool_choice") : NULL;
         if (choice && !is_word(choice, "none") && !is_word(choice, "auto"))
             return invalid("tool_choice", "'tool_choice' needs 'tools'", err);
-        return ERR_OK;
+    } else {
+        struct grammar_tool *tools = mem_calloc(MOST_TOOLS, sizeof *tools);
+        if (!tools)
+            return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
+        e = use_tools(g, list, tools, err);
+        mem_free(tools);
+        if (e)
+            return e;
     }
-    struct grammar_tool *tools = mem_calloc(MOST_TOOLS, sizeof *tools);
-    if (!tools)
-        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
-    e = use_tools(g, list, tools, err);
-    mem_free(tools);
-    return e;
+    // where a grammar ends nothing but an end token may follow
+    if (g->grammar && g->ignore_eos)
+        return invalid("ignore_eos",
+                       "'ignore_eos' cannot be combined with a grammar, a response_format or tools",
+                       err);
+    return ERR_OK;
 }

@@ -497,6 +497,36 @@ def is_idle(s):
     return calm == 5
 
 
+def test_names(s):
+    """What is not supported is named, wherever it stands."""
+    user = {"role": "user", "content": "x"}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}
+    for what, body, param, words in (
+            ("a message's", {"messages": [dict(user, zzz=1)]}, "messages", "message 0: 'zzz'"),
+            ("stream_options'", {"messages": [user], "stream": True,
+                                 "stream_options": {"include_obfuscation": False}},
+             "stream_options", "'stream_options.include_obfuscation'"),
+            ("options without a stream", {"messages": [user], "stream_options": {"include_usage": True}},
+             "stream_options", "'stream': true"),
+            ("response_format's", {"messages": [user], "response_format": dict(form, schema={})},
+             "response_format", "'response_format.schema'"),
+            ("json_schema's", {"messages": [user],
+                               "response_format": dict(form, json_schema=dict(form["json_schema"], foo=1))},
+             "response_format", "'response_format.json_schema.foo'"),
+            ("a name that is none of ours to print", {"messages": [dict(user, **{"\u00e9\n": 1})]},
+             "messages", "message 0: '?'"),
+            ("one token, two names", {"messages": [user], "logit_bias": {"05": 1}}, "logit_bias", "token id"),
+            ("tools without an end", {"messages": [user], "tools": TOOLS, "ignore_eos": True},
+             "ignore_eos", "tools")):
+        refused(s.post(CHAT, body), what, param=param, words=words)
+    sent_back = {"role": "assistant", "content": "y", "annotations": [], "refusal": None}
+    a = s.post(CHAT, {"messages": [user, sent_back, user], "max_tokens": 1})
+    check(a.status == 200, "an answer of OpenAI's, sent back", a)
+    a = s.post(CHAT, {"messages": [user], "tools": TOOLS, "tool_choice": "none", "ignore_eos": True,
+                      "max_tokens": 4})
+    check(a.status == 200 and a.json["usage"]["completion_tokens"] == 4, "tools that are off", a)
+
+
 def test_gone(s):
     before = s.metric('generations_total{outcome="cancelled"}')
     streams = [begin_stream(s, n=2) for _ in range(50)]
@@ -594,7 +624,7 @@ def main():
     with Started(program, MODELS, "--dtype", "f32", "--kv-dtype", "f32") as s:
         for test in (test_goldens, test_shapes, test_streams, test_stops, test_logprobs,
                      test_sampling, test_refusals, test_messages, test_structured, test_tools,
-                     test_gone, test_together):
+                     test_names, test_gone, test_together):
             test(s)
     test_options(program)
     test_keys(program)
