@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -13,15 +14,16 @@ DATA = "tests/golden/data/"
 JSON = {"Content-Type": "application/json"}
 
 passed = failed = skipped = 0
+counting = threading.Lock()
 slow = 1.0  # a sanitized program's allowance, set by start from its name
 
 
 def check(ok, what, detail=""):
     global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
+    with counting:
+        passed += bool(ok)
+        failed += not ok
+    if not ok:
         line = [f.lineno for f in traceback.extract_stack() if f.name.startswith("test_")]
         print(f"{os.path.basename(sys.argv[0])}:{line[-1] if line else 0}: FAILED: {what} {detail}",
               file=sys.stderr, flush=True)

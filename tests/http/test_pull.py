@@ -6,6 +6,7 @@
 Closing line: "N passed, N failed"; the exit code tells the truth.
 """
 
+import concurrent.futures
 import json
 import os
 import pty
@@ -666,15 +667,20 @@ def main(args):
     if not os.access(program, os.X_OK):
         print(f"test_pull.py: {program} is not there: run make first", file=sys.stderr)
         return 1
-    for name, test in list(globals().items()):
-        if name.startswith("test_"):
-            begin = time.monotonic()
-            try:
-                test()
-            except Exception:
-                check(False, name, traceback.format_exc())
-            if "-v" in options:
-                print(f"{name}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
+    def one(named):
+        name, test = named
+        begin = time.monotonic()
+        try:
+            test()
+        except Exception:
+            check(False, name, traceback.format_exc())
+        if "-v" in options:
+            print(f"{name}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
+
+    # each has a hub and a folder of its own, and waits for most of its time
+    tests = [named for named in globals().items() if named[0].startswith("test_")]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, tests))
     return served.done()
 
 
