@@ -39,9 +39,15 @@ static inline float *rig_floats(size_t n, float scale) {
     return p;
 }
 
-// The kernel sets to test; those this CPU lacks are counted as skipped. threads 0: all CPUs.
+// The kernel sets to test; those this CPU lacks are counted as skipped. threads 0: all CPUs. The
+// last one differs from the one before in bf16 pairs only: test_device_pairs alone takes all. The
+// thread sanitizer looks at the pool and not at numbers: one will do.
 static const char *const rig_sets[] = {"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
-enum { RIG_SETS = 5 };
+#if defined(__SANITIZE_THREAD__)
+enum { RIG_SETS = 1, RIG_ALL_SETS = 1 };
+#else
+enum { RIG_SETS = 4, RIG_ALL_SETS = 5 };
+#endif
 
 // Asked of the CPU, not of the code under test: a set that is refused where it would run is a
 // failure. All CPUs with AVX2 have F16C.
