@@ -193,6 +193,7 @@ static const struct api_generate_shape shape = {
     .id_prefix = "chatcmpl",
     .object = "chat.completion",
     .chunk_object = "chat.completion.chunk",
+    .prompt_field = "messages",
     .choice = whole_choice,
     .fresh = put_fresh,
     .finish = put_end,

@@ -67,6 +67,7 @@ static const struct api_generate_shape shape = {
     .id_prefix = "cmpl",
     .object = "text_completion",
     .chunk_object = "text_completion",
+    .prompt_field = "prompt",
     .choice = whole,
     .fresh = put_fresh,
     .finish = put_end,

@@ -288,23 +288,33 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
     return ERR_OK;
 }
 
-static enum err check_length(struct api_generate *g, size_t prompt, size_t context, size_t *tokens,
+// What goes beyond the model's own context is refused. Where only the cache is shorter, the answer
+// ends with it (`length`), unless the prompt alone leaves no room.
+static enum err check_length(struct api_generate *g, size_t prompt, size_t *tokens,
                              struct api_error *err) {
-    size_t room = prompt < context ? context - prompt : 0;
-    *tokens = g->max_tokens;
-    if (!g->max_tokens_given && g->max_tokens > room && room > 0)
-        *tokens = room;
-    if (prompt <= context && *tokens <= room)
-        return ERR_OK;
-    if (!g->max_tokens_given)
-        return api_fail(err, ERR_INVALID, "context_length_exceeded", NULL,
+    const struct api_request *q = g->q;
+    size_t whole = q->model->max_length, least = g->max_tokens > 0;
+    size_t context = scheduler_context(q->service->scheduler, q->model);
+    bool alone = prompt + least > whole;
+    if (alone && !g->max_tokens_given)
+        return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
                         "the prompt has %zu tokens, which leaves no room for an answer; this "
                         "model's context is %zu tokens",
-                        prompt, context);
-    return api_fail(err, ERR_INVALID, "context_length_exceeded", NULL,
-                    "the prompt has %zu tokens and max_tokens is %zu, %zu together; this model's "
-                    "context is %zu tokens",
-                    prompt, *tokens, prompt + *tokens, context);
+                        prompt, whole);
+    if (alone || (g->max_tokens_given && g->max_tokens > whole - prompt))
+        return api_fail(err, ERR_INVALID, "context_length_exceeded",
+                        alone ? g->shape->prompt_field : "max_tokens",
+                        "the prompt has %zu tokens and max_tokens is %zu, %zu together; this "
+                        "model's context is %zu tokens",
+                        prompt, g->max_tokens, prompt + g->max_tokens, whole);
+    if (prompt + least > context)
+        return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
+                        "the prompt has %zu tokens%s; this service's KV cache holds %zu, fewer "
+                        "than the model's context of %zu: --kv-cache-mib sets its size",
+                        prompt, least ? ", which leaves no room for an answer" : "", context,
+                        whole);
+    *tokens = g->max_tokens < context - prompt ? g->max_tokens : context - prompt;
+    return ERR_OK;
 }
 
 // A different number for each choice, the seed itself for the first.
@@ -390,8 +400,7 @@ static void put_warnings(struct api_generate *g) {
 
 enum err api_generate_prepare(struct api_generate *g, struct api_error *err) {
     struct api_request *q = g->q;
-    size_t context = scheduler_context(q->service->scheduler, q->model), bytes = 0;
-    size_t per_token = sizeof(int32_t);
+    size_t per_token = sizeof(int32_t), bytes = 0;
     if (g->logprobs)
         per_token += sizeof(float) + sizeof(struct api_token_start) +
                      g->top_logprobs * sizeof(struct token_logprob);
@@ -407,7 +416,7 @@ enum err api_generate_prepare(struct api_generate *g, struct api_error *err) {
     for (size_t i = 0; i < count; i++) {
         size_t prompt = i / g->n, begin = (size_t)g->prompts.cu_seqlens[prompt];
         size_t len = (size_t)g->prompts.cu_seqlens[prompt + 1] - begin;
-        enum err e = check_length(g, len, context, &tokens, err);
+        enum err e = check_length(g, len, &tokens, err);
         bytes += tokens * per_token + (g->echo ? len * per_token : 0);
         if (!e && bytes > LOG_BYTES_MOST)
             e = api_fail(err, ERR_INVALID, "invalid_value", "max_tokens",

@@ -43,6 +43,7 @@ struct api_choice {
 // How an answer is written. All append to the buffer given; memory shows in its `failed`.
 struct api_generate_shape {
     const char *id_prefix, *object, *chunk_object;
+    const char *prompt_field; // of the body
     // One element of `choices` of the whole answer: c->fresh is all of its text.
     void (*choice)(struct api_choice *c, struct buf *out);
     // Chunks for what is fresh (c->finished: the last of them), and the one that ends the choice.

@@ -29,6 +29,11 @@ static const char *dtype_label(enum dtype t) {
     }
 }
 
+// Of a generator, prompt and answer.
+static size_t max_input_length(const struct api_request *q, const struct model *m) {
+    return m->task == TASK_GENERATE ? scheduler_context(q->service->scheduler, m) : m->max_length;
+}
+
 static void put_model(const struct api_request *q, const struct model *m, struct buf *out) {
     buf_puts(out, "{\"id\":");
     put_string(out, m->name);
@@ -36,7 +41,7 @@ static void put_model(const struct api_request *q, const struct model *m, struct
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"trine\",\"task\":\"%s\","
                "\"max_input_length\":%zu,\"dtype\":\"%s\",\"architecture\":",
                (long long)metrics_started_wall_s(q->service->metrics), task_name(m->task),
-               m->max_length, dtype_label(m->dtype));
+               max_input_length(q, m), dtype_label(m->dtype));
     put_string(out, model_architecture(m));
     if (m->task == TASK_EMBED)
         buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim,
@@ -149,7 +154,7 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
                "\"max_batch_tokens\":%zu,\"max_batch_requests\":null,"
                "\"max_client_batch_size\":%zu,\"auto_truncate\":true,\"tokenization_workers\":%zu,"
                "\"version\":\"%s\",\"sha\":\"%s\",\"docker_label\":null}",
-               o->max_connections, m->max_length,
+               o->max_connections, max_input_length(q, m),
                o->max_batch_tokens ? o->max_batch_tokens : (size_t)DEFAULT_BATCH_TOKENS,
                o->max_client_batch, front_read_stats(s->front).threads, version_number,
                version_commit);

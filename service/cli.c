@@ -36,7 +36,7 @@ enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) 
     size_t bad;
     if (utf8_valid(text, strlen(text), &bad))
         return ERR_OK;
-    return err_set(msg, ERR_INVALID, "%s is not UTF-8 at byte %zu", what, bad + 1);
+    return err_set(msg, ERR_INVALID, "%s is not UTF-8 at byte %zu", what, bad);
 }
 
 static void on_interrupt(int sig) {

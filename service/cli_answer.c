@@ -239,6 +239,12 @@ static enum err follow(struct giving *w, bool keep, struct sink *out, struct cli
 static enum err choose_length(const struct cli_answers *a, size_t prompt_len, size_t *tokens,
                               struct errmsg *msg) {
     size_t context = scheduler_context(a->scheduler, a->model);
+    if (prompt_len >= context && context < a->model->max_length)
+        return err_set(msg, ERR_INVALID,
+                       "the prompt has %zu tokens, which leaves no room for an answer; the KV "
+                       "cache holds %zu, fewer than the model's context of %zu: raise "
+                       "--kv-cache-mib",
+                       prompt_len, context, a->model->max_length);
     if (prompt_len >= context)
         return err_set(msg, ERR_INVALID,
                        "the prompt has %zu tokens, which leaves no room for an answer; this "

@@ -19,7 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPEATS = 3, DEFAULT_NEW = 128, STREAM_PROMPT = 64, LOOK_US = 50000 };
+enum {
+    REPEATS = 3,
+    DEFAULT_NEW = 128,
+    DEFAULT_PROMPT = 512, // or what the context leaves
+    STREAM_PROMPT = 64,
+    LOOK_US = 50000
+};
 
 // One text.
 struct stream {
@@ -325,14 +331,21 @@ static void print_table(const struct run *r, struct buf *b) {
 // --- the command ---
 
 static enum err choose_sizes(struct run *r, struct errmsg *msg) {
-    size_t context = scheduler_context(r->engine.scheduler, r->engine.model);
+    const struct model *m = r->engine.model;
+    size_t context = scheduler_context(r->engine.scheduler, m);
     size_t tokens = r->o->max_tokens ? r->o->max_tokens : DEFAULT_NEW, prompt = r->o->prompt_tokens;
+    const char *of = context < m->max_length ? "KV cache (--kv-cache-mib)" : "context";
     if (tokens < 2 || tokens + 2 > context)
         return err_set(msg, ERR_INVALID,
-                       "%zu new tokens: at least 2, and fewer than the context's %zu", tokens,
-                       context);
-    if (prompt > context - tokens)
-        prompt = context - tokens;
+                       "%zu new tokens: at least 2, and fewer than the %zu of the %s", tokens,
+                       context, of);
+    size_t room = context - tokens;
+    if (prompt > room)
+        return err_set(msg, ERR_INVALID,
+                       "a prompt of %zu tokens and %zu new ones are more than the %zu of the %s",
+                       prompt, tokens, context, of);
+    if (prompt == 0)
+        prompt = room < DEFAULT_PROMPT ? room : DEFAULT_PROMPT;
     r->one = (struct result){.streams = 1, .prompt = prompt, .tokens = tokens};
     r->many = r->one;
     r->many.streams = r->o->streams;

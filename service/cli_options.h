@@ -98,7 +98,7 @@ struct cli_options {
 
     // bench
     size_t texts;
-    size_t streams, prompt_tokens; // of generate
+    size_t streams, prompt_tokens; // of generate; prompt_tokens 0: not said
 
     // What is no option, in order; borrowed from argv.
     const char **args; // [arg_count], owned

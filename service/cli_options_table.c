@@ -157,8 +157,8 @@ const struct cli_option cli_option_table[] = {
 
     {"streams", 0, CLI_SIZE, CLI_BENCH, true, FIELD(streams), 1, 4096, "N", "16",
      "generate: texts at once", NULL},
-    {"prompt-tokens", 0, CLI_SIZE, CLI_BENCH, true, FIELD(prompt_tokens), 2, BIG, "N", "512",
-     "generate: of the prompt", NULL},
+    {"prompt-tokens", 0, CLI_SIZE, CLI_BENCH, true, FIELD(prompt_tokens), 2, BIG, "N", NULL,
+     "generate: of the prompt (default 512, or what the context leaves)", NULL},
     {"texts", 0, CLI_SIZE, CLI_BENCH, true, FIELD(texts), 1, BIG, "N", NULL,
      "texts in the mix (default 10000); the other sets shrink with it", NULL},
     {"json", 0, CLI_FLAG, CLI_RERANK | CLI_BENCH, true, FIELD(json), 0, 0, NULL, NULL,

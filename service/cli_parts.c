@@ -60,8 +60,8 @@ enum err cli_read_text(const char *path, size_t max, struct buf *out, struct err
     const char *nul = memchr(text, '\0', out->len - begin);
     if (nul)
         return err_set(msg, ERR_INVALID, "%s: a NUL at byte %zu; is this a text file?", name,
-                       (size_t)(nul - text) + 1);
+                       (size_t)(nul - text));
     if (!utf8_valid(text, out->len - begin, &bad))
-        return err_set(msg, ERR_INVALID, "%s: not UTF-8 at byte %zu", name, bad + 1);
+        return err_set(msg, ERR_INVALID, "%s: not UTF-8 at byte %zu", name, bad);
     return ERR_OK;
 }

@@ -9,6 +9,7 @@
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
+#include "service/generators.h"
 #include "service/service.h"
 #include "service/store.h"
 
@@ -134,7 +135,22 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     return drained ? CLI_EXIT_DONE : CLI_EXIT_FAILED;
 }
 
-// --check: everything that serving would need is read, bound and opened, then let go.
+static enum err check_generator(const struct service *s, struct model *m, struct errmsg *msg) {
+    struct scheduler_options options = service_scheduler_options(s);
+    struct generator_size size;
+    enum err e = generators_choose_size(&options, m, &size, msg);
+    if (e)
+        return e;
+    printf("model %s: a KV cache of %.1f MiB, texts of %zu tokens at most, %zu at once", m->name,
+           (double)size.cache_bytes / (1 << 20), size.context, size.max_sequences);
+    if (size.context < m->max_length)
+        printf("; the model's context is %zu (--kv-cache-mib)", m->max_length);
+    printf("\n");
+    return ERR_OK;
+}
+
+// --check: everything that serving would need is read, bound, sized and opened, then
+// let go.
 static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
@@ -144,14 +160,17 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
         e = service_load_models(s, d, models, o->model_count, msg);
     if (!e) {
         printf("device: %s\n", d->describe);
-        for (size_t i = 0; i < s->model_count; i++) {
-            const struct model *m = s->models[i];
+        for (size_t i = 0; i < s->model_count && !e; i++) {
+            struct model *m = s->models[i];
             printf("model %s: %s, %s, %zu tokens at most, %zu MiB of weights, from %s\n", m->name,
                    task_name(m->task), model_architecture(m), m->max_length, m->weight_bytes >> 20,
                    m->path);
+            if (m->task == TASK_GENERATE)
+                e = check_generator(s, m, msg);
         }
-        printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }
+    if (!e)
+        printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     service_close(s);
     cpu_device_free(d);
     return e ? cli_fail("serve", msg) : CLI_EXIT_DONE;

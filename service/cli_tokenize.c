@@ -189,7 +189,7 @@ static enum err read_plain_ids(struct run *r, struct text line, size_t *count, s
         for (; i < line.len && line.bytes[i] >= '0' && line.bytes[i] <= '9' && v <= INT32_MAX; i++)
             v = v * 10 + (line.bytes[i] - '0');
         if (i == begin || (i < line.len && line.bytes[i] != ' ' && line.bytes[i] != '\t'))
-            return err_set(msg, ERR_INVALID, "not a token id at byte %zu of the line", begin + 1);
+            return err_set(msg, ERR_INVALID, "not a token id at byte %zu of the line", begin);
         enum err e = add_id(r, (*count)++, v, msg);
         if (e)
             return e;

@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { WARM_UP_TOKENS = 64 };
+enum {
+    WARM_UP_TOKENS = 64,
+    LEAST_BLOCKS = 2, // of a cache, where the model's context is not shorter
+};
 
 const struct model *generator_model(const struct generator *g) { return g->model; }
 size_t generator_context(const struct generator *g) { return g->context; }
@@ -21,48 +24,65 @@ static size_t block_bytes(const struct model *m, enum dtype dtype) {
     return c->layers * 2 * c->kv_heads * c->head_dim * dtype_size(dtype) * BLOCK_TOKENS;
 }
 
-enum err generator_new(const struct generator_options *options, struct generator **out,
-                       struct errmsg *msg) {
-    *out = NULL;
-    struct model *m = options->model;
+enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
+                               struct errmsg *msg) {
+    const struct model *m = options->model;
     size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    size_t blocks = options->kv_bytes / block_bytes(m, options->kv_dtype), most;
+    size_t block = block_bytes(m, options->kv_dtype), blocks = options->kv_bytes / block, most;
+    size_t least = each < LEAST_BLOCKS ? each : LEAST_BLOCKS;
+    if (blocks < least)
+        return err_set(msg, ERR_TOO_LARGE,
+                       "model '%s': a KV cache of %zu bytes holds no sequence, it takes %zu at "
+                       "least; raise --kv-cache-mib",
+                       m->name, options->kv_bytes, least * block);
     if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / BLOCK_TOKENS)
         most = INT32_MAX / BLOCK_TOKENS;
     if (blocks > most)
         blocks = most;
-    if (blocks < 2)
-        return err_set(
-            msg, ERR_TOO_LARGE,
-            "model '%s': a KV cache of %zu bytes holds no sequence; raise --kv-cache-mib", m->name,
-            options->kv_bytes);
+    *out = (struct generator_size){
+        .blocks = blocks,
+        .cache_bytes = blocks * block,
+        .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
+        .max_sequences = options->max_sequences,
+    };
+    return ERR_OK;
+}
+
+enum err generator_new(const struct generator_options *options, struct generator **out,
+                       struct errmsg *msg) {
+    *out = NULL;
+    struct model *m = options->model;
+    struct generator_size size;
+    enum err e = generator_choose_size(options, &size, msg);
+    if (e)
+        return e;
     struct generator *g = mem_calloc(1, sizeof *g);
     if (!g)
         return err_set(msg, ERR_NOMEM, "no memory for the generator of model '%s'", m->name);
     g->options = *options;
     g->model = m;
-    g->block_count = blocks;
-    g->context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length;
+    g->block_count = size.blocks;
+    g->context = size.context;
     g->inbox_tail = &g->inbox;
     pthread_mutex_init(&g->mutex, NULL);
     size_t seqs = options->max_sequences;
     struct step_options steps = {.block_tokens = BLOCK_TOKENS,
-                                 .blocks = blocks,
+                                 .blocks = size.blocks,
                                  .kv_dtype = options->kv_dtype,
                                  .max_tokens = CHUNK_TOKENS + seqs + DRAFT_ROWS,
                                  .max_seqs = seqs,
                                  .max_logits = seqs + DRAFT_ROWS + SCORED_CHUNK,
                                  .max_context = g->context + BLOCK_TOKENS};
-    enum err e = step_engine_new(m, &steps, &g->steps, msg);
+    e = step_engine_new(m, &steps, &g->steps, msg);
     if (!e)
-        e = kv_blocks_new(blocks, BLOCK_TOKENS, &g->blocks, msg);
+        e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
     if (!e && !(g->running = mem_calloc(seqs, sizeof(struct sequence *))))
         e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
     if (e) {
         generator_free(g);
         return e;
     }
-    g->stats.kv_blocks = blocks;
+    g->stats.kv_blocks = size.blocks;
     g->stats.kv_bytes = step_engine_kv_bytes(g->steps);
     *out = g;
     return ERR_OK;

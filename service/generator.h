@@ -25,6 +25,17 @@ struct generator_options {
     void *ctx;
 };
 
+// What the options come to. Role: the same sizes for those who make a generator and for those who
+// only ask whether one can be made.
+struct generator_size {
+    size_t blocks, cache_bytes; // of its cache
+    size_t context;             // as scheduler_context
+    size_t max_sequences;
+};
+
+// Makes nothing. ERR_TOO_LARGE: the cache would hold no text, and the message says what would do.
+enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
+                               struct errmsg *msg) MUST_CHECK;
 enum err generator_new(const struct generator_options *options, struct generator **out,
                        struct errmsg *msg) MUST_CHECK;
 void generator_free(struct generator *g); // ended (generator_end_all); NULL is fine

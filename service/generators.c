@@ -15,33 +15,48 @@ static enum dtype choose_dtype(const struct scheduler_options *o, const struct m
     return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 
+static size_t count_models(const struct scheduler_options *o) {
+    size_t n = 0;
+    for (size_t i = 0; i < o->model_count; i++)
+        n += o->models[i]->task == TASK_GENERATE;
+    return n;
+}
+
+// For one of them; they share the memory evenly.
+static struct generator_options options_for(const struct scheduler_options *o, struct model *m) {
+    size_t all = o->kv_cache_bytes ? o->kv_cache_bytes : thread_memory_limit() / MEMORY_DIVISOR;
+    return (struct generator_options){
+        .model = m,
+        .kv_bytes = all / count_models(o),
+        .kv_dtype = choose_dtype(o, m),
+        .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,
+        .speculate = !o->no_speculation,
+        .share_prefixes = o->share_prefixes,
+    };
+}
+
+enum err generators_choose_size(const struct scheduler_options *options, struct model *m,
+                                struct generator_size *out, struct errmsg *msg) {
+    struct generator_options o = options_for(options, m);
+    return generator_choose_size(&o, out, msg);
+}
+
 enum err generators_init(struct generators *g, const struct scheduler_options *options,
                          void (*release)(void *ctx, size_t tokens), void *ctx, struct errmsg *msg) {
     *g = (struct generators){0};
-    size_t n = 0;
-    for (size_t i = 0; i < options->model_count; i++)
-        n += options->models[i]->task == TASK_GENERATE;
+    size_t n = count_models(options);
     if (n == 0)
         return ERR_OK;
     g->items = mem_calloc(n, sizeof(struct generator *));
     if (!g->items)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
-    size_t all =
-        options->kv_cache_bytes ? options->kv_cache_bytes : thread_memory_limit() / MEMORY_DIVISOR;
     for (size_t i = 0; i < options->model_count; i++) {
         struct model *m = options->models[i];
         if (m->task != TASK_GENERATE)
             continue;
-        struct generator_options each = {
-            .model = m,
-            .kv_bytes = all / n,
-            .kv_dtype = choose_dtype(options, m),
-            .max_sequences = options->max_sequences ? options->max_sequences : DEFAULT_SEQUENCES,
-            .speculate = !options->no_speculation,
-            .share_prefixes = options->share_prefixes,
-            .release = release,
-            .ctx = ctx,
-        };
+        struct generator_options each = options_for(options, m);
+        each.release = release;
+        each.ctx = ctx;
         enum err e = generator_new(&each, &g->items[g->count], msg);
         if (e) {
             generators_free(g);

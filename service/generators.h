@@ -15,6 +15,10 @@ struct generators {
 enum err generators_init(struct generators *g, const struct scheduler_options *options,
                          void (*release)(void *ctx, size_t tokens), void *ctx,
                          struct errmsg *msg) MUST_CHECK;
+// What the generator of one of these models, with TASK_GENERATE, comes to; nothing is made.
+// ERR_TOO_LARGE.
+enum err generators_choose_size(const struct scheduler_options *options, struct model *m,
+                                struct generator_size *out, struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);

@@ -87,12 +87,13 @@ static enum err check_text(struct lines *l, struct text line, struct errmsg *msg
     size_t bad;
     const char *nul = memchr(line.bytes, '\0', line.len);
     if (nul)
-        return err_set(msg, ERR_INVALID, "%s:%zu: a NUL byte at column %zu; is this a text file?",
-                       l->name, l->line, (size_t)(nul - line.bytes) + 1);
+        return err_set(msg, ERR_INVALID,
+                       "%s:%zu: a NUL at byte %zu of the line; is this a text file?", l->name,
+                       l->line, (size_t)(nul - line.bytes));
     if (!utf8_valid(line.bytes, line.len, &bad))
         return err_set(msg, ERR_INVALID,
                        "%s:%zu: not UTF-8 at byte %zu of the line (0x%02x); convert the file first",
-                       l->name, l->line, bad + 1, (unsigned char)line.bytes[bad]);
+                       l->name, l->line, bad, (unsigned char)line.bytes[bad]);
     return ERR_OK;
 }
 

@@ -105,8 +105,8 @@ enum err service_load_models(struct service *s, struct device *d,
     return check_names(s, msg);
 }
 
-enum err service_make_ready(struct service *s, struct errmsg *msg) {
-    struct scheduler_options options = {
+struct scheduler_options service_scheduler_options(const struct service *s) {
+    return (struct scheduler_options){
         .device = s->device,
         .models = s->models,
         .model_count = s->model_count,
@@ -118,11 +118,28 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
         .no_speculation = s->options.no_speculation,
         .share_prefixes = s->options.shared_prefix_cache,
     };
+}
+
+static void warn_of_short_caches(const struct service *s) {
+    for (size_t i = 0; i < s->model_count; i++) {
+        const struct model *m = s->models[i];
+        size_t context = scheduler_context(s->scheduler, m);
+        if (m->task == TASK_GENERATE && context < m->max_length)
+            log_warn("model '%s': the KV cache holds %zu tokens, so no text may be longer, though "
+                     "the model's context is %zu; raise --kv-cache-mib",
+                     m->name, context, m->max_length);
+    }
+}
+
+enum err service_make_ready(struct service *s, struct errmsg *msg) {
+    struct scheduler_options options = service_scheduler_options(s);
     enum err e = scheduler_start(&options, &s->scheduler, msg);
     if (!e)
         e = scheduler_wait_ready(s->scheduler, msg);
     // loading parsed megabytes of JSON; what that took goes back before requests come
     malloc_trim(0);
+    if (!e)
+        warn_of_short_caches(s);
     if (!e) // what was set before is seen by every thread that sees READY
         atomic_store(&s->state, SERVICE_READY);
     return e;

@@ -169,7 +169,7 @@ def test_tokenize():
     check(json.loads(p.stdout) == "the water", "json back")
     for stdin, flags, words in ((b"a\n\xff\n", [], ("stdin:2", "UTF-8")),
                                 (b"a\nb\0\n", [], ("stdin:2", "NUL")),
-                                (b"5 6\n5 x\n", ["--decode"], ("stdin:2", "byte 3")),
+                                (b"5 6\n5 x\n", ["--decode"], ("stdin:2", "byte 2")),
                                 (b"5\n99999\n", ["--decode"], ("stdin:2", "99999")),
                                 (b"{}\n", ["--jsonl"], ("stdin:1", "JSON string"))):
         p = run("tokenize", "--model", EMBED, "--ids", *flags, stdin=stdin)

@@ -147,10 +147,13 @@ def test_usage():
     fails(generate(b"\xff"), 2, "a prompt that is not UTF-8", "PROMPT", "UTF-8")
     fails(generate("a", "b"), 2, "two prompts", "unexpected argument")
     fails(run("chat", "--model", MODEL, "--system", b"\xff"), 2, "a system that is not UTF-8", "--system")
-    fails(generate(stdin=b"a\xffb"), 1, "a text that is not UTF-8", "stdin", "byte 2")
-    fails(generate(stdin=b"a\0b"), 1, "a text with a NUL", "stdin", "NUL")
+    fails(generate(stdin=b"a\xffb"), 1, "a text that is not UTF-8", "stdin", "byte 1")
+    fails(generate(stdin=b"a\0b"), 1, "a text with a NUL", "stdin", "NUL at byte 1")
     fails(generate(stdin=b""), 1, "no prompt", "empty")
-    fails(generate("x" * 600), 1, "a prompt beyond the context", "context", "512")
+    fails(generate("x" * 600), 1, "a prompt beyond the context", "this model's context", "512")
+    with tempfile.TemporaryDirectory() as d:
+        p = generate("x" * 6000, "--kv-cache-mib", "1", model=endless(d))
+        fails(p, 1, "a prompt beyond the cache", "KV cache", f"context of {1 << 20}", "--kv-cache-mib")
 
 
 def test_goldens():
@@ -524,6 +527,11 @@ def test_bench():
           b"texts" not in p.stdout and b"measuring" in p.stderr, "a table; the prompt fits the context", p)
     fails(run("bench", "generate", "--model", EMBED), 1, "an embedder", "embed")
     fails(run("bench", "generate", "--model", MODEL, "-n", "511"), 1, "too many tokens", "512")
+    fails(run("bench", "generate", "--model", MODEL, "-n", "20", "--prompt-tokens", "493"), 1,
+          "more than the context", "493", "20", "512 of the context")
+    with tempfile.TemporaryDirectory() as d:
+        fails(run("bench", "generate", "--model", endless(d), "--kv-cache-mib", "1", "--prompt-tokens", "6000"),
+              1, "more than the cache", "6000", "5440 of the KV cache", "--kv-cache-mib")
     fails(run("bench", "drawing", "--model", MODEL), 2, "what cannot be measured", "drawing", "generate")
 
 
@@ -576,6 +584,37 @@ def test_serve_options():
                                 ("tiny_chat", ["--chat-template", "/no/such.jinja"], "/no/such.jinja")):
         p = run("serve", "--port", "0", "--model", os.path.join(ROOT, DATA, folder), *args)
         check(p.returncode == 1 and words.encode() in p.stderr, str(args), p.stderr)
+
+
+def test_short_cache():
+    """A cache that is shorter than the model's context says so, by --check and at the start."""
+    def check_only(model, *args):
+        return run("serve", "--check", "--port", "0", "--log-level", "warn", "--model", model, *args)
+    p = check_only(MODEL)
+    check(p.returncode == 0 and b"a KV cache of" in p.stdout and
+          b" texts of 512 tokens at most, 32 at once\n" in p.stdout, "what a generator will have", p)
+    p = check_only(EMBED)
+    check(p.returncode == 0 and b"KV" not in p.stdout, "an embedder has none", p)
+    with tempfile.TemporaryDirectory() as d:
+        short = ["--kv-cache-mib", "1"]
+        p = check_only(endless(d), *short, "--max-sequences", "3")
+        check(p.returncode == 0 and b"a KV cache of 1.0 MiB, texts of 5440 tokens at most, 3 at once; the "
+              b"model's context is 1048576 (--kv-cache-mib)\n" in p.stdout, "and where it is short", p)
+        # as many models share the cache as leave none of them two blocks
+        many = [x for i in range(100) for x in ("--model", f"m{i}={d}")]
+        for check_too in ([], ["--check"]):
+            p = run("serve", "--port", "0", "--log-level", "warn", *check_too, *short, *many)
+            check(p.returncode == 1 and told(p, "holds no sequence", "--kv-cache-mib"), "none at all", p)
+        log = os.path.join(d, "log")
+        with open(log, "wb") as f, subprocess.Popen(
+                [program, "serve", "--port", "0", "--log-level", "warn", *short, "--model", d], stdout=subprocess.PIPE,
+                stderr=f, env=environment()) as s:
+            check(s.stdout.readline().startswith(b"listening"), "it serves")
+            s.send_signal(signal.SIGTERM)
+        with open(log, encoding="utf-8") as f:
+            said_at_start = f.read()
+        check(said_at_start.count("\n") == 1 and all(w in said_at_start for w in (
+            "warn", os.path.basename(d), "5440", "1048576", "--kv-cache-mib")), "the log's warning", said_at_start)
 
 
 def test_shared_prefixes():

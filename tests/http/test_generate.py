@@ -311,9 +311,9 @@ def test_refusals(s):
     for i in (-1, 10**6, 400):
         refused(text(s, prompt=[i]), f"row 65: id {i}", code="invalid_token_id", param="prompt")
     refused(text(s, prompt=[5] * 500, max_tokens=100), "row 34: both counts",
-            code="context_length_exceeded", words="512")
+            code="context_length_exceeded", param="max_tokens", words="512")
     a = text(s, prompt=[5] * 600)
-    refused(a, "row 34: the prompt alone", code="context_length_exceeded", words="600")
+    refused(a, "row 34: the prompt alone", code="context_length_exceeded", param="prompt", words="600")
     check(text(s, prompt=[5] * 510, max_tokens=None).status == 200, "the default fits the rest")
     refused(text(s, prompt=[[5]] * 100, n=100), "too many choices", param="n")
     refused(text(s, model=OTHER), "another model's task", code="wrong_task")
@@ -618,6 +618,52 @@ def test_keys(program):
             s.process.wait(timeout=60)
 
 
+def test_short_cache(program):
+    """The model's context is 512 tokens, its cache (shared with others') holds fewer."""
+    models = {f"{NAME}{i}": "tiny_chat" for i in range(24)}
+    with Started(program, models, "--kv-cache-mib", "1", "--kv-dtype", "f32",
+                 "--log-level", "error") as s:
+        first = {"model": f"{NAME}0"}
+        room = s.get("/info").json["model_type"]["generator"]["context"]
+        check(64 <= room <= 256 and room % 32 == 0, "the cache is short", room)
+        check(s.get("/info").json["max_input_length"] == room, "/info", room)
+        listed = s.get("/v1/models").json["data"]
+        check({m["max_input_length"] for m in listed} == {room}, "/v1/models", listed[0])
+        one = s.get(f"/v1/models/{NAME}0").json
+        check(one["max_input_length"] == room, "/v1/models/NAME", one)
+
+        def ends(a, tokens, what):
+            check(a.status == 200 and a.json["choices"][0]["finish_reason"] == "length" and
+                  a.json["usage"]["completion_tokens"] == tokens, what, a)
+        ends(text(s, **first, prompt=[5] * 40, max_tokens=472, ignore_eos=True), room - 40,
+             "row 37: one that alone fills the cache ends with length")
+        ends(text(s, **first, prompt=[5] * (room - 1), max_tokens=9, ignore_eos=True), 1, "and with one token's room")
+        ends(chat(s, **first, ignore_eos=True), room - chat(s, **first).json["usage"]["prompt_tokens"], "and chat's rest")
+        a = text(s, **first, prompt=[5] * room, max_tokens=0, echo=True)
+        check(a.status == 200, "a prompt that is only scored may fill it", a)
+        big = json.loads(said(chat(s, **first, max_tokens=room * 2, response_format={
+            "type": "json_schema", "json_schema": {"name": "x", "schema": {
+                "type": "array", "items": {"type": "integer"}, "minItems": 10}}})))
+        check(len(big) >= 10, "a schema's text is complete within the cache", big)
+        for prompt, n in ((room, 1), (room + 1, 0), (400, None)):
+            a = text(s, **first, prompt=[5] * prompt, max_tokens=n, echo=n == 0)
+            refused(a, f"row 37: a prompt of {prompt}", code="context_length_exceeded", param="prompt",
+                    words="--kv-cache-mib")
+            message = a.json["error"]["message"]
+            check(str(room) in message and "512" in message and str(prompt) in message, "all counts", message)
+        refused(chat(s, [{"role": "user", "content": "x" * 300}], **first), "and chat's", param="messages",
+                code="context_length_exceeded", words="KV cache")
+        for field, value, param in (("max_tokens", 473, "max_tokens"), ("prompt", [5] * 513, "prompt")):
+            a = text(s, **first, **{"prompt": [5] * 40, field: value})
+            refused(a, "beyond the model's own context", code="context_length_exceeded", param=param,
+                    words="this model's context is 512")
+            check("cache" not in a.json["error"]["message"], "the cache is not the reason", a)
+        refused(chat(s, **first, max_tokens=600), "nor in chat", code="context_length_exceeded", param="max_tokens",
+                words="this model's context is 512")
+        refused(chat(s, [{"role": "user", "content": "x" * 3000}], **first, max_tokens=5), "a long chat",
+                code="context_length_exceeded", param="messages", words="this model's context is 512")
+
+
 def main():
     program = served.start(sys.argv[1:])
     # f32: the reference's logprobs; test_options has the default, whose activations are 8-bit
@@ -628,6 +674,7 @@ def main():
             test(s)
     test_options(program)
     test_keys(program)
+    test_short_cache(program)
     return served.done()
 
 

@@ -76,12 +76,15 @@ static void on_release(void *ctx, size_t tokens) {
     released += tokens;
 }
 
+static size_t bytes_per_token(void) {
+    const struct decoder_config *c = &model.decoder_config;
+    return c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float);
+}
+
 // kv_tokens: what the cache holds.
 static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool speculate) {
-    const struct decoder_config *c = &model.decoder_config;
     struct generator_options o = {.model = &model,
-                                  .kv_bytes = kv_tokens * c->layers * 2 * c->kv_heads *
-                                              c->head_dim * sizeof(float),
+                                  .kv_bytes = kv_tokens * bytes_per_token(),
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
                                   .speculate = speculate,
@@ -194,6 +197,57 @@ static void full_cache(void) {
     free(t);
     free(big);
     generator_free(g);
+}
+
+// A generator is made exactly where its size says so, and is of that size.
+static void sizes(void) {
+    static const struct {
+        size_t max_length, kv_tokens, max_sequences, blocks, context; // blocks 0: refused
+    } cases[] = {
+        {512, 1024, 4, 32, 512}, {512, 1 << 20, 2, 32, 512}, {512, 511, 4, 15, 480},
+        {512, 64, 4, 2, 64},     {512, 63, 4, 0, 0},         {33, 63, 1, 0, 0},
+        {33, 64, 1, 2, 33},      {20, 32, 1, 1, 20},         {20, 1 << 20, 1, 1, 20},
+        {20, 31, 1, 0, 0},       {20, 1 << 20, 3, 3, 20},    {512, 0, 1, 0, 0},
+    };
+    size_t own = model.max_length;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct generator_options o = {.model = &model,
+                                      .kv_bytes = cases[i].kv_tokens * bytes_per_token(),
+                                      .kv_dtype = DTYPE_F32,
+                                      .max_sequences = cases[i].max_sequences,
+                                      .release = on_release};
+        struct generator_size size = {0};
+        struct generator *g = NULL;
+        struct errmsg msg = {0}, same = {0};
+        model.max_length = cases[i].max_length;
+        enum err e = generator_choose_size(&o, &size, &msg);
+        CHECK_INT(generator_new(&o, &g, &same), e);
+        CHECK_STR(same.text, msg.text);
+        CHECK_INT(size.blocks, cases[i].blocks);
+        CHECK_INT(size.context, cases[i].context);
+        if (e) {
+            char least[32];
+            snprintf(least, sizeof least, " %zu at least",
+                     (cases[i].max_length > 32 ? 64 : 32) * bytes_per_token());
+            CHECK_INT(e, ERR_TOO_LARGE);
+            CHECK(strstr(msg.text, least) && strstr(msg.text, "--kv-cache-mib"));
+            continue;
+        }
+        CHECK_INT(size.max_sequences, cases[i].max_sequences);
+        CHECK_INT(generator_context(g), size.context);
+        CHECK_INT(stats_of(g).kv_blocks, size.blocks);
+        CHECK_INT(stats_of(g).kv_bytes, size.cache_bytes);
+        CHECK_OK(generator_warm_up(g, &msg), msg);
+        struct test_gen *t = gen_new(2, size.context - 10, 128);
+        generator_submit(g, &t->g);
+        run(g);
+        CHECK_INT(t->g.err, ERR_OK);
+        CHECK_INT(t->g.end, GENERATION_LENGTH);
+        CHECK_INT(t->g.produced, 10);
+        free(t);
+        generator_free(g);
+    }
+    model.max_length = own;
 }
 
 static void prefixes(void) {
@@ -417,6 +471,7 @@ int main(void) {
     load(MODEL);
     same_bits();
     full_cache();
+    sizes();
     prefixes();
     drafts();
     ends();
