@@ -149,8 +149,7 @@ static enum err check_generator(const struct service *s, struct model *m, struct
     return ERR_OK;
 }
 
-// --check: everything that serving would need is read, bound, sized and opened, then
-// let go.
+// --check: everything that serving would need is read, bound, sized and opened, then let go.
 static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
