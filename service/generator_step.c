@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    LEAST_CHUNK = 8,   // of a prompt, beside decoding sequences
+    LEAST_CHUNK = 10,  // of a prompt, beside decoding sequences
     DRAFTING_SEQS = 4, // more sequences than these share the weights' reading well without
 };
 
