@@ -7,6 +7,7 @@ Closing line: "N passed, N failed"; the exit code tells the truth.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pty
@@ -109,8 +110,9 @@ class World:
             for at, _, names in os.walk(parent):
                 for name in names:
                     path = os.path.join(at, name)
-                    if name.endswith(".part") and os.path.getsize(path) >= size:
-                        return path
+                    with contextlib.suppress(FileNotFoundError):  # whole by now, and renamed
+                        if name.endswith(".part") and os.path.getsize(path) >= size:
+                            return path
             time.sleep(0.02)
         return None
 
