@@ -77,7 +77,7 @@ static inline size_t act_row_bytes(size_t k, bool int8) {
 // Pairs: bf16 weights of two neighbouring inputs, the first one low, in a word: [pair_words][panel]
 // in a panel. Activations are rows of as many words, rounded to bf16, to the nearest, ties to even;
 // pair_stride words apart. What an odd k leaves over is zero in both. A word's two products are
-// added as VDPBF16PS does it: the second one first, each sum rounded, denormals taken as zero.
+// added as the instruction does it (VDPBF16PS: denormals are zero).
 static inline size_t pair_words(size_t k) { return k / 2 + k % 2; }
 static inline size_t pair_stride(size_t k) { return mat_ld(pair_words(k)); }
 

@@ -161,6 +161,66 @@ static inline void ref_norm(const float *x, const float *gamma, const float *bet
             (float)(((double)x[i] - mean) / sqrt(var + eps) * (double)gamma[i] + (double)beta[i]);
 }
 
+// y = x w' + b by the device, in a workspace of its own.
+static inline void rig_run(struct device *d, const struct weight *w, const float *x, size_t rows,
+                           size_t in, size_t out, float *y) {
+    struct arena ws = rig_workspace(d, device_mat_bytes(rows, in) + device_mat_bytes(rows, out));
+    struct mat mx = rig_mat(d, &ws, rows, in, x), my = rig_mat(d, &ws, rows, out, NULL);
+    struct errmsg msg = {0};
+    d->ops->linear(d, w, mx, my);
+    CHECK_OK(device_sync(d, &msg), msg);
+    d->ops->read(d, my, y);
+    d->ops->workspace_free(d, &ws);
+}
+
+// What is fused with a product, against the product alone; a NaN and an infinity stay in their
+// rows; what lies behind a row's last value is not read. rows >= 7, in >= 8.
+static inline void rig_check_fused(struct device *d, const struct weight *w, const float *x,
+                                   size_t rows, size_t in, size_t out) {
+    size_t n = rows * out;
+    float *want = rig_alloc(n, sizeof *want), *got = rig_alloc(n, sizeof *got);
+    float *res = rig_floats(n, 1);
+    struct arena ws =
+        rig_workspace(d, device_mat_bytes(rows, in) + 2 * device_mat_bytes(rows, out));
+    struct mat mx = rig_mat(d, &ws, rows, in, x), my = rig_mat(d, &ws, rows, out, res);
+    struct mat mr = rig_mat(d, &ws, rows, out, res);
+    struct errmsg msg = {0};
+    rig_run(d, w, x, rows, in, out, want);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = in; i < mx.ld; i++)
+            mx.data[r * mx.ld + i] = NAN;
+    device_linear_add(d, w, mx, my, my);
+    d->ops->read(d, my, got);
+    for (size_t j = 0; j < n; j++)
+        CHECK(got[j] == want[j] + res[j]);
+    float *gamma = rig_floats(out, 1), *beta = rig_floats(out, 1), *normed = rig_alloc(out, 4);
+    struct weight *scale = rig_vector(d, gamma, out), *shift = rig_vector(d, beta, out);
+    struct norm norm = {scale, shift, 1e-5F};
+    device_linear_add_norm(d, w, mx, mr, &norm, my);
+    for (size_t r = 0; r < rows; r++) {
+        ref_norm(got + r * out, gamma, beta, 1e-5, out, normed);
+        CHECK_NEAR(my.data + r * my.ld, normed, out, 1e-5, 1e-5);
+    }
+    device_linear_activate(d, w, mx, ACTIVATION_SILU, my);
+    d->ops->read(d, my, got);
+    for (size_t j = 0; j < n; j++)
+        CHECK(fabs((double)got[j] - ref_activation(ACTIVATION_SILU, (double)want[j])) <
+              1e-6 * (1 + fabs((double)want[j])));
+    mx.data[5 * mx.ld + 7] = NAN;
+    mx.data[6 * mx.ld + in - 1] = INFINITY;
+    d->ops->linear(d, w, mx, my);
+    d->ops->read(d, my, got);
+    for (size_t o = 0; o < out; o++) {
+        CHECK(isnan(got[5 * out + o]) && !isfinite(got[6 * out + o]));
+        CHECK(got[4 * out + o] == want[4 * out + o]);
+    }
+    CHECK_OK(device_sync(d, &msg), msg);
+    d->ops->workspace_free(d, &ws);
+    d->ops->weight_free(d, scale);
+    d->ops->weight_free(d, shift);
+    free(want), free(got), free(res), free(gamma), free(beta), free(normed);
+}
+
 // One sequence: qkv [S][3 width] -> out [S][width].
 static inline void ref_attention(const float *qkv, size_t S, size_t heads, size_t hd, double scale,
                                  float *out) {

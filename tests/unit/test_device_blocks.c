@@ -6,7 +6,7 @@
 
 #include <ctype.h>
 
-enum { WORKSPACE = 8 << 20, GOLDEN = 512 };
+enum { GOLDEN = 512 };
 
 static struct weight *prepare(struct device *d, enum weight_kind kind,
                               const struct weight_part *parts, size_t n, enum precision p) {
@@ -174,17 +174,6 @@ static void ref_narrow(const struct narrow *n, const float *x, size_t rows, bool
     free(exact);
 }
 
-static void run(struct device *d, const struct weight *w, const float *x, size_t rows, size_t in,
-                size_t out, float *y) {
-    struct arena ws = rig_workspace(d, WORKSPACE);
-    struct mat mx = rig_mat(d, &ws, rows, in, x), my = rig_mat(d, &ws, rows, out, NULL);
-    struct errmsg msg = {0};
-    d->ops->linear(d, w, mx, my);
-    CHECK_OK(device_sync(d, &msg), msg);
-    d->ops->read(d, my, y);
-    d->ops->workspace_free(d, &ws);
-}
-
 enum { MOST = 100 };
 
 static bool runs_int8(enum dtype t, enum precision p) {
@@ -208,7 +197,7 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
         ref_narrow(&n, x, MOST, runs_int8(t, (enum precision)p), want, size);
         for (size_t i = 0; i < count; i++) {
             struct weight *w = narrow_weight(devices[i], &n, (enum precision)p);
-            run(devices[i], w, x, MOST, in, out, all);
+            rig_run(devices[i], w, x, MOST, in, out, all);
             if (i == 0) {
                 memcpy(first, all, MOST * out * sizeof *all);
                 // one chain of k sums: each rounding is 2^-24 of a partial sum at most
@@ -217,12 +206,12 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
                           1e-6 * (double)size[j] + 1e-7 * fabs((double)want[j]));
             }
             for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
-                run(devices[i], w, x + batches[b][0] * in, batches[b][1], in, out, got);
+                rig_run(devices[i], w, x + batches[b][0] * in, batches[b][1], in, out, got);
                 CHECK(memcmp(got, first + batches[b][0] * out, batches[b][1] * out * 4) == 0);
             }
             if (p == PRECISION_STORED && !dtype_is_block(t)) { // the very numbers of f32
                 struct weight *wide = rig_linear(devices[i], n.values, n.bias, out, in);
-                run(devices[i], wide, x, MOST, in, out, got);
+                rig_run(devices[i], wide, x, MOST, in, out, got);
                 CHECK(memcmp(got, first, MOST * out * sizeof *got) == 0);
                 devices[i]->ops->weight_free(devices[i], wide);
             }
@@ -242,7 +231,7 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
     }
     for (size_t i = 0; dtype_is_block(t) && i < count; i++) { // NARROW: the very numbers of INT8
         struct weight *w = narrow_weight(devices[i], &n, PRECISION_NARROW);
-        run(devices[i], w, x, MOST, in, out, got);
+        rig_run(devices[i], w, x, MOST, in, out, got);
         CHECK(memcmp(got, first, MOST * out * sizeof *got) == 0);
         devices[i]->ops->weight_free(devices[i], w);
     }
@@ -258,12 +247,11 @@ static void test_mixed(struct device *d) {
                                           {DTYPE_BF16, DTYPE_F16, DTYPE_BF16},
                                           {DTYPE_Q8_0, DTYPE_BF16, DTYPE_Q4_1}};
     static const size_t outs[] = {A, B, C};
-    struct errmsg msg = {0};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         struct narrow parts[3];
         struct weight_part p[3];
         float *x = rig_floats(ROWS * IN, 1), *values = rig_alloc((size_t)OUT * IN, 4);
-        float bias[OUT], want[ROWS * OUT], got[ROWS * OUT], res[ROWS * OUT];
+        float bias[OUT], want[ROWS * OUT], got[ROWS * OUT];
         for (size_t j = 0, row = 0; j < 3; row += outs[j++]) {
             if (types[i][j] == DTYPE_F32) {
                 parts[j] = (struct narrow){.t = DTYPE_F32, .out = outs[j], .in = IN};
@@ -286,8 +274,6 @@ static void test_mixed(struct device *d) {
                 bias[row + r] = parts[j].bias[from];
             }
         }
-        for (size_t j = 0; j < ROWS * OUT; j++)
-            res[j] = rig_normal();
         struct weight *w = prepare(d, WEIGHT_LINEAR, p, 3, PRECISION_STORED);
         struct weight *w8 = prepare(d, WEIGHT_LINEAR, p, 3, PRECISION_INT8);
         for (size_t r = 0; r < OUT; r++) { // rows come back from wherever they were put
@@ -295,39 +281,18 @@ static void test_mixed(struct device *d) {
             look_up(d, w, (int32_t)r, IN, row);
             CHECK_NEAR(row, values + r * IN, IN, 0, 0);
         }
-        run(d, w, x, ROWS, IN, OUT, got);
+        rig_run(d, w, x, ROWS, IN, OUT, got);
         ref_linear(x, values, bias, ROWS, IN, OUT, want);
         CHECK_NEAR(got, want, ROWS * OUT, 1e-3, 1e-5);
-        run(d, w8, x, ROWS, IN, OUT, got);
+        rig_run(d, w8, x, ROWS, IN, OUT, got);
         CHECK_NEAR(got, want, ROWS * OUT, 6, 0); // of about 150: 2 % of the root mean square
         memcpy(want, got, sizeof want);
         struct weight *narrow = prepare(d, WEIGHT_LINEAR, p, 3, PRECISION_NARROW);
-        run(d, narrow, x, ROWS, IN, OUT, got); // one part of bf16 does not make it pairs
+        rig_run(d, narrow, x, ROWS, IN, OUT, got); // one part of bf16 does not make it pairs
         CHECK(memcmp(got, want, sizeof want) == 0);
         d->ops->weight_free(d, narrow);
 
-        struct arena ws = rig_workspace(d, WORKSPACE);
-        struct mat mx = rig_mat(d, &ws, ROWS, IN, x), my = rig_mat(d, &ws, ROWS, OUT, res);
-        run(d, w8, x, ROWS, IN, OUT, want);
-        device_linear_add(d, w8, mx, my, my);
-        d->ops->read(d, my, got);
-        for (size_t j = 0; j < ROWS * OUT; j++)
-            CHECK(got[j] == want[j] + res[j]);
-        device_linear_activate(d, w8, mx, ACTIVATION_SILU, my);
-        d->ops->read(d, my, got);
-        for (size_t j = 0; j < ROWS * OUT; j++)
-            CHECK(fabs((double)got[j] - ref_activation(ACTIVATION_SILU, (double)want[j])) <
-                  1e-6 * (1 + fabs((double)want[j])));
-        mx.data[5 * mx.ld + 7] = NAN;
-        mx.data[6 * mx.ld + 70] = INFINITY;
-        d->ops->linear(d, w8, mx, my);
-        d->ops->read(d, my, got);
-        for (size_t o = 0; o < OUT; o++) {
-            CHECK(isnan(got[5 * OUT + o]) && !isfinite(got[6 * OUT + o]));
-            CHECK(got[4 * OUT + o] == want[4 * OUT + o]);
-        }
-        CHECK_OK(device_sync(d, &msg), msg);
-        d->ops->workspace_free(d, &ws);
+        rig_check_fused(d, w8, x, ROWS, IN, OUT);
         d->ops->weight_free(d, w);
         d->ops->weight_free(d, w8);
         for (size_t j = 0; j < 3; j++)

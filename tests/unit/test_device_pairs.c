@@ -3,7 +3,7 @@
 // activations. The same bits in any batch, at any place, on any number of threads.
 #include "tests/unit/device_rig.h"
 
-enum { WORKSPACE = 64 << 20, MOST = 100, DEVICES = 3 };
+enum { MOST = 100, DEVICES = 3 };
 
 static struct weight *prepare(struct device *d, const struct weight_part *parts, size_t n,
                               enum precision p) {
@@ -47,17 +47,6 @@ static struct weight_part part_of(const struct matrix *m) {
                                 .bias = {"b", m->bias, DTYPE_F32, 1, {m->out}, NULL, 0}};
 }
 
-static void run(struct device *d, const struct weight *w, const float *x, size_t rows, size_t in,
-                size_t out, float *y) {
-    struct arena ws = rig_workspace(d, WORKSPACE);
-    struct mat mx = rig_mat(d, &ws, rows, in, x), my = rig_mat(d, &ws, rows, out, NULL);
-    struct errmsg msg = {0};
-    d->ops->linear(d, w, mx, my);
-    CHECK_OK(device_sync(d, &msg), msg);
-    d->ops->read(d, my, y);
-    d->ops->workspace_free(d, &ws);
-}
-
 static void check_products(const struct matrix *m, const float *x, size_t rows, const float *got) {
     for (size_t r = 0; r < rows; r++) {
         bool near = true;
@@ -90,7 +79,7 @@ static void test_shape(struct device *const *devices, bool pairs, size_t out, si
     for (size_t i = 0; i < DEVICES; i++) {
         struct device *d = devices[i];
         struct weight *w = prepare(d, &part, 1, PRECISION_NARROW);
-        run(d, w, x, rows, in, out, got);
+        rig_run(d, w, x, rows, in, out, got);
         if (i == 0) {
             memcpy(want, got, rows * out * sizeof *got);
             if (pairs)
@@ -101,12 +90,12 @@ static void test_shape(struct device *const *devices, bool pairs, size_t out, si
             size_t from = batches[b][0], n = batches[b][1];
             if (from + n > rows)
                 continue;
-            run(d, w, x + from * in, n, in, out, got);
+            rig_run(d, w, x + from * in, n, in, out, got);
             CHECK(memcmp(got, want + from * out, n * out * sizeof *got) == 0);
         }
         if (!pairs) {
             struct weight *stored = prepare(d, &part, 1, PRECISION_STORED);
-            run(d, stored, x, rows, in, out, got);
+            rig_run(d, stored, x, rows, in, out, got);
             CHECK(memcmp(got, want, rows * out * sizeof *got) == 0);
             d->ops->weight_free(d, stored);
         }
@@ -129,53 +118,15 @@ static void test_shape(struct device *const *devices, bool pairs, size_t out, si
     matrix_free(&m);
 }
 
-// What is fused with a product; a NaN and an infinity stay in their rows.
 static void test_fused(struct device *d) {
     enum { IN = 71, OUT = 45, ROWS = 19 };
     struct matrix m = matrix_new(OUT, IN);
     struct weight_part part = part_of(&m);
     struct weight *w = prepare(d, &part, 1, PRECISION_NARROW);
-    float *x = rig_floats((size_t)ROWS * IN, 1), *ones = rig_floats(OUT, 1);
-    float *beta = rig_floats(OUT, 1), *res = rig_floats((size_t)ROWS * OUT, 1);
-    float want[ROWS * OUT], got[ROWS * OUT], normed[OUT];
-    struct arena ws = rig_workspace(d, WORKSPACE);
-    struct mat mx = rig_mat(d, &ws, ROWS, IN, x), my = rig_mat(d, &ws, ROWS, OUT, res);
-    struct mat mr = rig_mat(d, &ws, ROWS, OUT, res);
-    struct errmsg msg = {0};
-    run(d, w, x, ROWS, IN, OUT, want);
-    for (size_t r = 0; r < ROWS; r++) // what lies behind a row is not read
-        for (size_t i = IN; i < mx.ld; i++)
-            mx.data[r * mx.ld + i] = NAN;
-    device_linear_add(d, w, mx, my, my);
-    d->ops->read(d, my, got);
-    for (size_t j = 0; j < ROWS * OUT; j++)
-        CHECK(got[j] == want[j] + res[j]);
-    struct weight *gamma = rig_vector(d, ones, OUT), *shift = rig_vector(d, beta, OUT);
-    struct norm norm = {gamma, shift, 1e-5F};
-    device_linear_add_norm(d, w, mx, mr, &norm, my);
-    for (size_t r = 0; r < ROWS; r++) {
-        ref_norm(got + r * OUT, ones, beta, 1e-5, OUT, normed);
-        CHECK_NEAR(my.data + r * my.ld, normed, OUT, 1e-5, 1e-5);
-    }
-    device_linear_activate(d, w, mx, ACTIVATION_SILU, my);
-    d->ops->read(d, my, got);
-    for (size_t j = 0; j < ROWS * OUT; j++)
-        CHECK(fabs((double)got[j] - ref_activation(ACTIVATION_SILU, (double)want[j])) <
-              1e-6 * (1 + fabs((double)want[j])));
-    mx.data[5 * mx.ld + 7] = NAN;
-    mx.data[6 * mx.ld + 69] = INFINITY;
-    d->ops->linear(d, w, mx, my);
-    d->ops->read(d, my, got);
-    for (size_t o = 0; o < OUT; o++) {
-        CHECK(isnan(got[5 * OUT + o]) && !isfinite(got[6 * OUT + o]));
-        CHECK(got[4 * OUT + o] == want[4 * OUT + o]);
-    }
-    CHECK_OK(device_sync(d, &msg), msg);
-    d->ops->workspace_free(d, &ws);
+    float *x = rig_floats((size_t)ROWS * IN, 1);
+    rig_check_fused(d, w, x, ROWS, IN, OUT);
     d->ops->weight_free(d, w);
-    d->ops->weight_free(d, gamma);
-    d->ops->weight_free(d, shift);
-    free(x), free(ones), free(beta), free(res);
+    free(x);
     matrix_free(&m);
 }
 
@@ -192,8 +143,8 @@ static void test_mixed(struct device *d) {
     struct weight *narrow = prepare(d, parts, 2, PRECISION_NARROW);
     struct weight *stored = prepare(d, parts, 2, PRECISION_STORED);
     float got[ROWS * 2 * OUT], want[ROWS * 2 * OUT];
-    run(d, narrow, x, ROWS, IN, (size_t)2 * OUT, got);
-    run(d, stored, x, ROWS, IN, (size_t)2 * OUT, want);
+    rig_run(d, narrow, x, ROWS, IN, (size_t)2 * OUT, got);
+    rig_run(d, stored, x, ROWS, IN, (size_t)2 * OUT, want);
     CHECK(memcmp(got, want, sizeof got) == 0);
     d->ops->weight_free(d, narrow);
     d->ops->weight_free(d, stored);
@@ -213,9 +164,9 @@ static void test_joined(struct device *d) {
     struct weight *first = prepare(d, parts, 1, PRECISION_NARROW);
     parts[1].interleaved_head_dim = 0;
     struct weight *second = prepare(d, parts + 1, 1, PRECISION_NARROW);
-    run(d, w, x, ROWS, IN, A + B, both);
-    run(d, first, x, ROWS, IN, A, one);
-    run(d, second, x, ROWS, IN, B, two);
+    rig_run(d, w, x, ROWS, IN, A + B, both);
+    rig_run(d, first, x, ROWS, IN, A, one);
+    rig_run(d, second, x, ROWS, IN, B, two);
     for (size_t r = 0; r < ROWS; r++) {
         CHECK(memcmp(both + r * (A + B), one + r * A, sizeof(float) * A) == 0);
         for (size_t o = 0; o < B; o++) {
