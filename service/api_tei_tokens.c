@@ -113,7 +113,7 @@ static enum err wrong_ids(struct api_error *err) {
 static enum err read_ids(struct api_request *q, const cJSON *list, int32_t **out, size_t *n,
                          struct api_error *err) {
     struct buf *bytes = front_worker_text(q->worker);
-    size_t vocab = tokenizer_vocab_size(q->model->tokenizer);
+    size_t vocab = model_vocab(q->model); // of its rows some may have no token, and so no text
     *n = (size_t)cJSON_GetArraySize(list);
     if (*n == 0)
         return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' holds an empty list");

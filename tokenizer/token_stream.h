@@ -19,8 +19,8 @@ struct token_stream {
 void token_stream_init(struct token_stream *s, const struct tokenizer *t, bool skip_special_tokens);
 
 // Appends the text that the id completes: whole UTF-8 only. All that is appended for some ids and
-// by token_stream_end is tokenizer_decode of them all. ERR_INVALID names an id outside the
-// vocabulary, and nothing is appended; ERR_NOMEM.
+// by token_stream_end is tokenizer_decode of them all. An id without a token is as if it were not
+// there: what is pending stays so. ERR_NOMEM.
 enum err token_stream_add(struct token_stream *s, int32_t id, struct buf *out,
                           struct errmsg *msg) MUST_CHECK;
 

@@ -90,8 +90,9 @@ enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
 // How many tokens the template adds to one text, or to a pair.
 size_t tokenizer_special_count(const struct tokenizer *t, bool pair);
 
-// Appends the text of the ids, as HF's decode does with this tokenizer's decoder.
-// ERR_INVALID names an id outside the vocabulary.
+// Appends the text of the ids, as HF's decode does with this tokenizer's decoder. An id without a
+// token (a model's vocabulary is often padded beyond its tokenizer's) is passed over, as there.
+// ERR_NOMEM.
 enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
                           bool skip_special_tokens, struct buf *out, struct errmsg *msg) MUST_CHECK;
 

@@ -178,8 +178,8 @@ static void check_stream(void) {
               (!out.len || memcmp(out.data, after[i], out.len) == 0));
     }
     buf_reset(&out);
-    CHECK_INT(token_stream_add(&s, 1 << 20, &out, &msg), ERR_INVALID);
-    CHECK(strstr(msg.text, "id 1048576 has no token") != NULL && out.len == 0);
+    CHECK_OK(token_stream_add(&s, 1 << 20, &out, &msg), msg);
+    CHECK_INT(out.len, 0); // an id without a token is as if it were not there
     CHECK_OK(token_stream_add(&s, tokenizer_token_id(t, "<|end|>", 7), &out, &msg), msg);
     CHECK_INT(out.len, 0); // skipped, and what is pending stays
     token_stream_end(&s, &out);
