@@ -1,5 +1,5 @@
 // See thread.h.
-#define _GNU_SOURCE // pthread_setname_np, gettid, CPU_COUNT
+#define _GNU_SOURCE // pthread_setname_np, gettid
 #include "base/thread.h"
 
 #include "base/clock.h"
@@ -7,7 +7,6 @@
 #include "base/mem.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,33 +68,4 @@ enum err thread_cond_init(pthread_cond_t *cond) {
 bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us) {
     struct timespec t = {.tv_sec = deadline_us / 1000000, .tv_nsec = deadline_us % 1000000 * 1000};
     return pthread_cond_timedwait(cond, mutex, &t) != ETIMEDOUT;
-}
-
-int thread_cpu_count(void) {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (f) {
-        long long quota, period;
-        if (fscanf(f, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
-            long long whole = (quota + period - 1) / period;
-            if (whole < n)
-                n = (int)whole;
-        }
-        fclose(f);
-    }
-    return n < 1 ? 1 : n;
-}
-
-size_t thread_memory_limit(void) {
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-    size_t bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : (size_t)1 << 30;
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-    if (f) {
-        unsigned long long limit;
-        if (fscanf(f, "%llu", &limit) == 1 && limit > 0 && limit < bytes)
-            bytes = (size_t)limit;
-        fclose(f);
-    }
-    return bytes;
 }

@@ -24,9 +24,4 @@ enum err thread_cond_init(pthread_cond_t *cond) MUST_CHECK;
 // Waits until signalled or clock_now_us() reaches deadline_us; false on time-out. mutex is held.
 bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us);
 
-// CPUs this process may use: affinity and the cgroup's cpu.max, at least 1.
-int thread_cpu_count(void);
-// Bytes of memory this process may use: the cgroup's limit or the machine's memory.
-size_t thread_memory_limit(void);
-
 #endif

@@ -2,6 +2,7 @@
 // condition, so a post wakes exactly one, the one that slept last (its caches are warmest).
 #include "service/front.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
@@ -140,7 +141,7 @@ void front_stop(struct front *f) {
 
 enum err front_start(const struct front_options *options, struct front **out, struct errmsg *msg) {
     *out = NULL;
-    int cpus = thread_cpu_count();
+    int cpus = limits_read_cpus("");
     int count = options->threads ? options->threads : (cpus > 2 ? cpus : 2) + 2;
     if (count < 2)
         count = 2;

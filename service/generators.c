@@ -1,8 +1,8 @@
 // See generators.h.
 #include "service/generators.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
-#include "base/thread.h"
 
 enum {
     DEFAULT_SEQUENCES = 32,
@@ -24,7 +24,9 @@ static size_t count_models(const struct scheduler_options *o) {
 
 // For one of them; they share the memory evenly.
 static struct generator_options options_for(const struct scheduler_options *o, struct model *m) {
-    size_t all = o->kv_cache_bytes ? o->kv_cache_bytes : thread_memory_limit() / MEMORY_DIVISOR;
+    struct limits_memory memory;
+    limits_read_memory("", &memory);
+    size_t all = o->kv_cache_bytes ? o->kv_cache_bytes : memory.bytes / MEMORY_DIVISOR;
     return (struct generator_options){
         .model = m,
         .kv_bytes = all / count_models(o),

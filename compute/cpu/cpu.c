@@ -1,8 +1,8 @@
 // See cpu.h.
 #include "compute/cpu/cpu.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
-#include "base/thread.h"
 #include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/ops.h"
 #include "compute/cpu/ops_causal.h"
@@ -102,7 +102,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     const struct cpu_kernels *k = choose(options->isa, msg);
     if (!k)
         return ERR_UNSUPPORTED;
-    int threads = options->threads > 0 ? options->threads : thread_cpu_count();
+    int threads = options->threads > 0 ? options->threads : limits_read_cpus("");
     struct cpu_device *c = mem_calloc(1, sizeof *c);
     if (!c)
         return err_set(msg, ERR_NOMEM, "cpu device: no memory");

@@ -176,7 +176,6 @@ static void test_thread(void) {
     fault_arm(FAULT_THREAD, 1, false);
     CHECK(thread_start(&t, &options, set_flag, &flag, &msg) == ERR_IO);
     fault_disarm();
-    CHECK(thread_cpu_count() >= 1 && thread_memory_limit() > 1 << 20);
 }
 
 static void test_err(void) {

@@ -1,0 +1,28 @@
+// What the system lets this process use: memory and processors. Role: reads the control groups that
+// the process is in (version 1, version 2 and both at once), its resource limits and the machine,
+// and gives the least of them with the name of what set it. Every group from the process's own up
+// to the root of the mount binds, so all of them are read.
+// root stands before every path that is read, "" for the system's own: a test gives a tree of
+// files. What cannot be read sets no limit. Thread rule: any thread.
+#ifndef TRINE_BASE_LIMITS_H
+#define TRINE_BASE_LIMITS_H
+
+#include <stddef.h>
+
+struct limits_memory {
+    size_t bytes;     // at most this much
+    char source[128]; // who says so: "the machine's memory", "memory.max of the control group /a"
+};
+
+// The least of: the machine's memory, memory.max and memory.high (version 2), limit_in_bytes and
+// hierarchical_memory_limit (version 1), RLIMIT_AS and RLIMIT_DATA.
+void limits_read_memory(const char *root, struct limits_memory *out);
+
+// Processors: the least of the affinity, cpu.max (version 2) and cfs_quota_us (version 1), part of
+// one counted whole; at least 1.
+int limits_read_cpus(const char *root);
+
+// Bytes of memory that this process holds now.
+size_t limits_resident(void);
+
+#endif
