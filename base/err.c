@@ -1,26 +1,25 @@
 // See err.h.
 #include "base/err.h"
 
-#include <stdarg.h>
+#include "base/utf8.h"
+
 #include <stdio.h>
 #include <string.h>
 
-// Names from files stand in messages; a message stays one line whatever they hold.
-static void keep_one_line(char *s) {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
+enum err err_vset(struct errmsg *msg, enum err code, const char *fmt, va_list ap) {
+    if (msg) {
+        vsnprintf(msg->text, sizeof msg->text, fmt, ap);
+        utf8_tidy(msg->text); // names from files stand in messages
+        msg->code = code;
+    }
+    return code;
 }
 
 enum err err_set(struct errmsg *msg, enum err code, const char *fmt, ...) {
-    if (msg) {
-        va_list ap;
-        va_start(ap, fmt);
-        vsnprintf(msg->text, sizeof msg->text, fmt, ap);
-        va_end(ap);
-        keep_one_line(msg->text);
-        msg->code = code;
-    }
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(msg, code, fmt, ap);
+    va_end(ap);
     return code;
 }
 
@@ -34,7 +33,7 @@ enum err err_prefix(struct errmsg *msg, enum err code, const char *fmt, ...) {
         va_end(ap);
         if (n >= 0 && (size_t)n < sizeof msg->text)
             snprintf(msg->text + n, sizeof msg->text - (size_t)n, ": %s", before);
-        keep_one_line(msg->text);
+        utf8_tidy(msg->text);
         msg->code = code;
     }
     return code;

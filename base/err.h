@@ -5,6 +5,7 @@
 #ifndef TRINE_BASE_ERR_H
 #define TRINE_BASE_ERR_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
@@ -32,10 +33,11 @@ struct errmsg {
     char text[512];
 };
 
-// Formats the message (one line: control characters become '?'; cut at the buffer) and returns
-// `code`, so that a failing function can `return err_set(msg, ERR_INVALID, "...")`. msg may be
-// NULL.
+// Formats the message (one line of valid UTF-8: control characters become '?'; cut at the buffer,
+// behind a whole character) and returns `code`, so that a failing function can
+// `return err_set(msg, ERR_INVALID, "...")`. msg may be NULL.
 enum err err_set(struct errmsg *msg, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+enum err err_vset(struct errmsg *msg, enum err code, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
 
 // Puts "prefix: " before the words already in msg (a file's name, say); returns msg's code.
 enum err err_prefix(struct errmsg *msg, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);

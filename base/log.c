@@ -2,6 +2,8 @@
 // threads never mix; poll with no wait tells whether the sink would block.
 #include "base/log.h"
 
+#include "base/utf8.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -33,18 +35,16 @@ bool log_level_parse(const char *name, enum log_level *level) {
 
 uint64_t log_dropped(void) { return atomic_load(&dropped); }
 
-// Control characters would let a logged name forge a line; they become '?'. JSON also escapes
-// quotes and backslashes.
-static size_t sanitize(char *out, size_t cap, const char *in, bool json) {
+// The text is tidy (utf8_tidy): no control character lets a logged name forge a line. JSON also
+// escapes quotes and backslashes.
+static void escape(char *out, size_t cap, const char *in, bool json) {
     size_t n = 0;
     for (; *in && n + 2 < cap; in++) {
-        unsigned char c = (unsigned char)*in;
-        if (json && (c == '"' || c == '\\'))
+        if (json && (*in == '"' || *in == '\\'))
             out[n++] = '\\';
-        out[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        out[n++] = *in;
     }
     out[n] = '\0';
-    return n;
 }
 
 void log_line(enum log_level level, const char *fmt, ...) {
@@ -55,8 +55,9 @@ void log_line(enum log_level level, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    utf8_tidy(text);
     bool json = atomic_load(&as_json);
-    sanitize(clean, sizeof clean, text, json);
+    escape(clean, sizeof clean, text, json);
 
     struct timespec now;
     struct tm tm;

@@ -88,3 +88,35 @@ bool utf8_valid(const char *s, size_t len, size_t *bad) {
     }
     return true;
 }
+
+// Bytes at p that begin a character and stop before its end; 0: another fault.
+static size_t half_char(const unsigned char *p) {
+    size_t want = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2, n = 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    while (n < want && tail(p[n])) // the NUL behind the string is none
+        n++;
+    return n < want ? n : 0;
+}
+
+size_t utf8_tidy(char *s) {
+    size_t len = strlen(s), from = 0, to = 0;
+    while (from < len) {
+        uint32_t cp = 0;
+        size_t n = utf8_decode(s + from, len - from, &cp);
+        if (n == 0 && (n = half_char((const unsigned char *)s + from))) {
+            from += n;
+            continue;
+        }
+        if (n == 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0)) {
+            s[to++] = '?';
+            from += n ? n : 1;
+            continue;
+        }
+        memmove(s + to, s + from, n);
+        to += n;
+        from += n;
+    }
+    s[to] = '\0';
+    return to;
+}

@@ -14,5 +14,9 @@ size_t utf8_decode(const char *s, size_t len, uint32_t *cp);
 size_t utf8_encode(uint32_t cp, char out[4]);
 // True when all of s is valid; else *bad is the offset of the first wrong byte. bad may be NULL.
 bool utf8_valid(const char *s, size_t len, size_t *bad);
+// Makes a string that is shown (a message, a log's line) one line of valid UTF-8, in place: control
+// characters and bytes that are no UTF-8 become '?', and a character that a fixed buffer or a
+// "%.100s" cut in two goes as a whole. Returns the new length.
+size_t utf8_tidy(char *s);
 
 #endif

@@ -4,16 +4,14 @@
 #include "base/json.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 enum err api_fail(struct api_error *e, enum err code, const char *slug, const char *param,
                   const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->msg.text, sizeof e->msg.text, fmt, ap);
+    (void)err_vset(&e->msg, code, fmt, ap);
     va_end(ap);
-    e->msg.code = code;
     e->slug = slug;
     e->param = param;
     return code;

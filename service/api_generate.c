@@ -385,17 +385,13 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
     return e;
 }
 
-// Makes what is known of an unusual request visible without a look at the body.
+// Each line of the grammar's warnings.
 static void put_warnings(struct api_generate *g) {
-    struct buf *out = &g->q->response.headers;
-    if (!g->warnings.len)
-        return;
-    buf_puts(out, "x-warning: ");
-    for (size_t i = 0; i < g->warnings.len && i < 500; i++) {
-        char c = g->warnings.data[i];
-        buf_putc(out, c == '\n' ? ' ' : c < 0x20 || c == 0x7f ? '?' : c);
+    const char *at = g->warnings.len && !g->warnings.failed ? g->warnings.data : "";
+    for (size_t n; *at; at += n + (at[n] == '\n')) {
+        n = strcspn(at, "\n");
+        api_warn(g->q, "%.*s", (int)n, at);
     }
-    buf_puts(out, "\r\n");
 }
 
 enum err api_generate_prepare(struct api_generate *g, struct api_error *err) {

@@ -4,10 +4,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "service/api.h"
 #include "service/fingerprint.h"
 #include "service/metrics.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,9 +41,42 @@ static void put_headers(const struct service *s, const struct api_request *q, in
                (double)queue_us / 1e3, (double)compute_us / 1e3);
     if (q && q->cut)
         buf_printf(out, "x-truncated: %zu\r\n", q->cut);
+    if (q && q->warnings.len && !q->warnings.failed)
+        buf_printf(out, "x-warning: %s\r\n", q->warnings.data);
     if (s->options.cors_origin)
         buf_printf(out, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: *\r\n",
                    s->options.cors_origin);
+}
+
+enum { WARNINGS_MOST = 1000 }; // bytes of the header
+
+// A header's value is printable ASCII: what else stands in a (tidy) text is spelled as in JSON.
+static void put_plain(struct buf *out, const char *s) {
+    while (*s && out->len < WARNINGS_MOST) {
+        uint32_t cp = 0;
+        s += utf8_decode(s, strlen(s), &cp);
+        if (cp < 0x7f)
+            buf_putc(out, (char)cp);
+        else if (cp < 0x10000)
+            buf_printf(out, "\\u%04x", cp);
+        else
+            buf_printf(out, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10),
+                       0xdc00 + (cp & 0x3ff));
+    }
+}
+
+void api_warn(struct api_request *q, const char *fmt, ...) {
+    char text[512];
+    struct buf *out = &q->warnings;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (utf8_tidy(text) == 0 || out->len >= WARNINGS_MOST)
+        return;
+    buf_puts(out, out->len ? "; " : "");
+    put_plain(out, text);
+    buf_puts(out, out->len < WARNINGS_MOST ? "" : "...");
 }
 
 static void note(struct service *s, const struct http_request *r, int route, int status,
@@ -77,6 +113,7 @@ static void request_free(struct api_request *q) {
     mem_free(q->job.out);
     mem_free(q->state);
     buf_free(&q->made);
+    buf_free(&q->warnings);
     mem_free(q);
 }
 

@@ -69,9 +69,10 @@ struct api_request {
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing
     _Atomic(api_cancel_fn *) cancel;
-    uint64_t owner;  // the API key's number; 0: none
-    void *state;     // the dialect's own: one block, freed by mem_free
-    struct buf made; // the dialect's own texts, freed with the request
+    uint64_t owner;      // the API key's number; 0: none
+    void *state;         // the dialect's own: one block, freed by mem_free
+    struct buf made;     // the dialect's own texts, freed with the request
+    struct buf warnings; // by api_warn
     int64_t deadline_us, tokenize_us;
     struct api_error error;
 };
@@ -90,6 +91,11 @@ enum err api_get_side(const struct api_request *q, enum truncate_side *out,
 // `truncate`: true, false, or Cohere's "NONE", "START", "END". fallback where it is absent.
 enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
                           enum truncate_side *side, struct api_error *err) MUST_CHECK;
+
+// Says in the answer's `x-warning` header what its reader should know: something in the request had
+// no effect, or not the one that it may be sent for. Before the answer or the stream begins. A
+// warning never fails a request: where memory is out it is left away. Several are joined by "; ".
+void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 // Counts the members that are not among `known` (a list of n names).
 void api_count_unknown(const struct api_request *q, const char *const *known, size_t n);

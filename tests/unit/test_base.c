@@ -108,6 +108,40 @@ static void test_utf8(void) {
     CHECK(utf8_valid("", 0, NULL));
 }
 
+// What is shown is valid UTF-8 on one line, however it was made and wherever it was cut.
+static void test_tidy(void) {
+    static const char *const rows[][2] = {
+        {"plain", "plain"},
+        {"na\xc3\xafve \xe4\xb8\xad \xf0\x9f\x98\x80",
+         "na\xc3\xafve \xe4\xb8\xad \xf0\x9f\x98\x80"},
+        {"two\r\nlines\tand\x7f\xc2\x85", "two??lines?and??"},
+        {"cut \xc3", "cut "},
+        {"cut \xe4\xb8", "cut "},
+        {"cut \xf0\x9f\x98", "cut "},
+        {"'\xe4\xb8' in the middle", "'' in the middle"},
+        {"\xff\x80 no UTF-8 \xc0\xaf", "?? no UTF-8 ??"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", rows[i][0]);
+        size_t n = utf8_tidy(text);
+        CHECK_STR(text, rows[i][1]);
+        CHECK(n == strlen(text) && utf8_valid(text, n, NULL));
+    }
+    char long_name[2000];
+    for (size_t shift = 0; shift < 4; shift++) {
+        memset(long_name, 'x', shift);
+        for (size_t at = shift; at < sizeof long_name; at++)
+            long_name[at] = "\xf0\x9f\x98\x80"[(at - shift) % 4];
+        long_name[sizeof long_name - 1] = '\0';
+        struct errmsg msg = {0};
+        CHECK(err_set(&msg, ERR_INVALID, "'%s'", long_name) == ERR_INVALID);
+        CHECK(utf8_valid(msg.text, strlen(msg.text), NULL) && strlen(msg.text) > 500);
+        CHECK(err_prefix(&msg, ERR_INVALID, "%.*s", 101 + (int)shift, long_name) == ERR_INVALID);
+        CHECK(utf8_valid(msg.text, strlen(msg.text), NULL) && strlen(msg.text) > 500);
+    }
+}
+
 static void test_file(void) {
     char dir[] = "/tmp/trine-test-XXXXXX";
     struct errmsg msg = {0};
@@ -195,6 +229,7 @@ int main(void) {
     test_large_arena();
     test_buf();
     test_utf8();
+    test_tidy();
     test_file();
     test_thread();
     return check_done();
