@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "weights/config_keys.h"
 #include "weights/decoder_config_internal.h"
 #include "weights/gguf_keys.h"
 
@@ -121,8 +122,6 @@ static enum err read_flags(const cJSON *root, struct decoder_config *c, struct e
         e = json_get_bool(root, "attention_bias", false, &attention, msg);
     if (!e && c->arch == DECODER_ARCH_LLAMA)
         e = json_get_bool(root, "mlp_bias", false, &c->mlp_bias, msg);
-    if (!e && json_get(root, "quantization_config"))
-        e = err_set(msg, ERR_UNSUPPORTED, "'quantization_config' is not supported");
     if (!e)
         e = json_get_bool(root, "is_causal", true, &causal, msg);
     if (!e && !causal) // some embedders: every token sees every other
@@ -321,6 +320,8 @@ static enum err read_config(const char *name, const cJSON *root, struct decoder_
     enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
     if (!e)
         e = read_architecture(root, out, msg);
+    if (!e)
+        e = key_rules_check(config_keys_decoder(out->arch), root, msg);
     if (!e)
         e = read_shapes(root, out, msg);
     if (!e)

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "weights/config_keys.h"
 #include "weights/generation_config_internal.h"
 
 #include <math.h>
@@ -107,11 +108,13 @@ static enum err read_float(const cJSON *root, const char *key, double min, doubl
     return e;
 }
 
-static enum err read_sampling(const struct generation_sources *s, struct generation_config *c) {
-    const cJSON *root = s->generation;
+static enum err read_sampling(const struct generation_sources *s, const cJSON *root,
+                              struct generation_config *c) {
     bool sample;
     int64_t top_k;
-    enum err e = read_float(root, "temperature", 0, 1000, &c->temperature, s->msg);
+    enum err e = key_rules_check(&generation_config_keys, root, s->msg);
+    if (!e)
+        e = read_float(root, "temperature", 0, 1000, &c->temperature, s->msg);
     if (!e)
         e = read_float(root, "top_p", 0, 1, &c->top_p, s->msg);
     if (!e)
@@ -285,8 +288,10 @@ static enum err read_templates(const struct generation_sources *s, struct genera
 enum err generation_config_read_sources(const struct generation_sources *s,
                                         struct generation_config *c) {
     enum err e = named(read_eos_ids(s, s->generation, c), s, "generation_config.json");
+    // as transformers: old configurations say of sampling what has a file of its own since
     if (!e)
-        e = named(read_sampling(s, c), s, "generation_config.json");
+        e = s->generation ? named(read_sampling(s, s->generation, c), s, "generation_config.json")
+                          : named(read_sampling(s, s->config, c), s, "config.json");
     if (!e)
         e = named(read_eos_ids(s, s->config, c), s, "config.json");
     if (!e)

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "weights/config_keys.h"
 #include "weights/gguf_keys.h"
 
 #include <stdio.h>
@@ -86,31 +87,6 @@ static enum err read_architecture(const cJSON *root, struct model_config *c, str
     }
     return err_set(msg, ERR_UNSUPPORTED, "architecture '%.64s' is not supported (" SUPPORTED ")",
                    name);
-}
-
-// What would change the numbers and is not computed here.
-static enum err refuse_variants(const cJSON *root, struct errmsg *msg) {
-    const char *position;
-    bool decoder, cross;
-    enum err e = json_get_string(root, "position_embedding_type", "absolute", &position, msg);
-    if (!e && strcmp(position, "absolute") != 0)
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "position_embedding_type '%.64s' is not supported (absolute is)", position);
-    if (!e)
-        e = json_get_bool(root, "is_decoder", false, &decoder, msg);
-    if (!e)
-        e = json_get_bool(root, "add_cross_attention", false, &cross, msg);
-    if (e)
-        return e;
-    if (decoder || cross)
-        return err_set(msg, ERR_UNSUPPORTED, "'%s' is not supported in an encoder",
-                       decoder ? "is_decoder" : "add_cross_attention");
-    if (json_get(root, "quantization_config"))
-        return err_set(msg, ERR_UNSUPPORTED, "'quantization_config' is not supported");
-    const cJSON *pruned = json_get(root, "pruned_heads");
-    if (pruned && pruned->child)
-        return err_set(msg, ERR_UNSUPPORTED, "'pruned_heads' is not supported");
-    return ERR_OK;
 }
 
 // The first of the two spellings that is there, in [1, max].
@@ -232,7 +208,7 @@ static enum err read_config(const char *name, const cJSON *root, struct model_co
     if (!e)
         e = read_architecture(root, out, msg);
     if (!e)
-        e = refuse_variants(root, msg);
+        e = key_rules_check(config_keys_encoder(out->arch), root, msg);
     if (!e)
         e = read_shapes(root, out, msg);
     if (!e)

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "weights/config_keys.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,8 +52,10 @@ static enum err read_sentence_config(const char *folder, struct st_config *c, st
         e = read_optional(folder, used = names[i], &root, msg);
     if (e || !root)
         return e;
-    int64_t length;
-    e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
+    int64_t length = 0;
+    e = key_rules_check(&sentence_bert_config_keys, root, msg);
+    if (!e)
+        e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
     if (!e)
         e = json_get_bool(root, "do_lower_case", false, &c->do_lower_case, msg);
     if (!e)
@@ -138,7 +141,9 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
     enum err e = read_optional(folder, file, &root, msg);
     if (e || !root)
         return e;
-    e = read_prompts(root, c, msg);
+    e = key_rules_check(&sentence_transformers_config_keys, root, msg);
+    if (!e)
+        e = read_prompts(root, c, msg);
     if (!e)
         e = read_similarity(root, c, msg);
     cJSON_Delete(root);

@@ -110,7 +110,7 @@ static void test_refused(void) {
     refused("{\"model_type\":\"t5\"}", ERR_UNSUPPORTED,
             "model_type 't5' is not supported (bert, distilbert are)");
     refused(BERT "\"position_embedding_type\":\"relative_key\"}", ERR_UNSUPPORTED,
-            "position_embedding_type 'relative_key' is not supported (absolute is)");
+            "'position_embedding_type' is 'relative_key', which is not supported (absolute is)");
     refused(BERT "\"hidden_act\":\"mish\"}", ERR_UNSUPPORTED,
             "hidden_act 'mish' is not supported (gelu, ");
     refused("{\"model_type\":\"distilbert\",\"activation\":\"x\"}", ERR_UNSUPPORTED,

@@ -1,0 +1,149 @@
+// See key_rules.h.
+#include "weights/key_rules.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NAME = 200 };
+
+static bool fits(const char *rule, const char *name) {
+    size_t n = strlen(rule);
+    return n > 0 && rule[n - 1] == '*' ? strncmp(rule, name, n - 1) == 0 : strcmp(rule, name) == 0;
+}
+
+const struct key_rule *key_rules_find(const struct key_rules *t, const char *name) {
+    for (; t; t = t->more)
+        for (size_t i = 0; i < t->count; i++)
+            if (fits(t->rules[i].name, name))
+                return &t->rules[i];
+    return NULL;
+}
+
+// Whether a value is the one that text[0..n) writes.
+static bool is_literal(const cJSON *v, const char *text, size_t n) {
+    if (cJSON_IsBool(v)) {
+        const char *word = cJSON_IsTrue(v) ? "true" : "false";
+        return strlen(word) == n && memcmp(word, text, n) == 0;
+    }
+    if (cJSON_IsNumber(v)) {
+        char *end;
+        double want = strtod(text, &end);
+        return end == text + n && want == v->valuedouble;
+    }
+    if (cJSON_IsString(v))
+        return n >= 2 && text[0] == '"' && strlen(v->valuestring) == n - 2 &&
+               memcmp(text + 1, v->valuestring, n - 2) == 0;
+    return !v->child && n == 2 && memcmp(text, cJSON_IsArray(v) ? "[]" : "{}", 2) == 0;
+}
+
+static bool is_neutral(const struct key_rule *r, const cJSON *v) {
+    if (cJSON_IsNull(v))
+        return true;
+    for (const char *at = r->neutral; at && *at;) {
+        size_t n = strcspn(at, "|");
+        if (is_literal(v, at, n))
+            return true;
+        at += n + (at[n] == '|');
+    }
+    return false;
+}
+
+static void print_value(const cJSON *v, char out[80]) {
+    if (cJSON_IsString(v))
+        snprintf(out, 80, "'%.64s'", v->valuestring);
+    else if (cJSON_IsNumber(v))
+        snprintf(out, 80, "%.9g", v->valuedouble);
+    else if (cJSON_IsBool(v))
+        snprintf(out, 80, "%s", cJSON_IsTrue(v) ? "true" : "false");
+    else
+        snprintf(out, 80, "%s", cJSON_IsArray(v) ? "a list" : "an object");
+}
+
+// " (absolute is)", " (a, b are)".
+static void print_neutral(const char *neutral, char *out, size_t size) {
+    size_t n = (size_t)snprintf(out, size, " (");
+    for (const char *at = neutral; *at && n + 8 < size; at++) {
+        if (*at == '|')
+            n += (size_t)snprintf(out + n, size - n, ", ");
+        else if (*at != '"')
+            out[n++] = *at;
+    }
+    snprintf(out + n, size - n, strchr(neutral, '|') ? " are)" : " is)");
+}
+
+static enum err refuse(const struct key_rule *r, const char *name, const cJSON *v,
+                       struct errmsg *msg) {
+    char value[80], passes[160] = "";
+    print_value(v, value);
+    if (r->neutral)
+        print_neutral(r->neutral, passes, sizeof passes);
+    return err_set(msg, ERR_UNSUPPORTED, "'%s' is %s, which is not supported%s", name, value,
+                   passes);
+}
+
+// What both walks do: `see` and ctx may be absent, and so may msg.
+struct walk {
+    key_seen *see;
+    void *ctx;
+    bool refuse;
+    struct errmsg *msg;
+};
+
+static enum err visit_object(const struct walk *w, const struct key_rules *t, const char *outer,
+                             const cJSON *object);
+
+static enum err visit(const struct walk *w, const struct key_rules *t, const char *outer,
+                      const cJSON *v) {
+    const cJSON *item;
+    if (cJSON_IsObject(v))
+        return visit_object(w, t, outer, v);
+    if (!cJSON_IsArray(v))
+        return ERR_OK;
+    cJSON_ArrayForEach(item, v) {
+        enum err e = cJSON_IsObject(item) ? visit_object(w, t, outer, item) : ERR_OK;
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err visit_key(const struct walk *w, const struct key_rules *t, const char *outer,
+                          const cJSON *item) {
+    char name[MAX_NAME];
+    snprintf(name, sizeof name, "%s%s%.100s", outer, *outer ? "." : "", item->string);
+    const struct key_rule *r = key_rules_find(t, item->string);
+    bool refused = r && r->fate == KEY_REFUSED && !is_neutral(r, item);
+    if (refused && w->refuse)
+        return refuse(r, name, item, w->msg);
+    if (w->see)
+        w->see(w->ctx, name,
+               !r                       ? KEY_UNKNOWN
+               : r->fate != KEY_REFUSED ? r->fate
+               : refused                ? KEY_REFUSED
+                                        : KEY_NO_EFFECT);
+    return r && r->inner ? visit(w, r->inner, name, item) : ERR_OK;
+}
+
+// The depth is that of the tables, two or three.
+static enum err visit_object(const struct walk *w, const struct key_rules *t, const char *outer,
+                             const cJSON *object) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object) {
+        enum err e = visit_key(w, t, outer, item);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+enum err key_rules_check(const struct key_rules *t, const cJSON *root, struct errmsg *msg) {
+    const struct walk w = {.refuse = true, .msg = msg};
+    return visit(&w, t, "", root);
+}
+
+void key_rules_walk(const struct key_rules *t, const cJSON *root, key_seen *see, void *ctx) {
+    const struct walk w = {.see = see, .ctx = ctx};
+    enum err e = visit(&w, t, "", root);
+    (void)e; // nothing is refused in this walk
+}
