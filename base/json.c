@@ -15,17 +15,6 @@ void json_init(void) {
     cJSON_InitHooks(&hooks);
 }
 
-enum err json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **root,
-                    struct json_issue *issue, struct errmsg *msg) {
-    *root = NULL;
-    enum err e = json_check(text, len, limits, issue, msg);
-    if (e)
-        return e;
-    *root = cJSON_ParseWithLength(text, len);
-    // the text is valid and within cJSON's own limits, so only memory can have failed
-    return *root ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory to parse %zu bytes of JSON", len);
-}
-
 enum err json_parse_file(const char *path, size_t max_bytes, cJSON **root, struct errmsg *msg) {
     char *text;
     size_t len;

@@ -36,7 +36,8 @@ void json_init(void);
 enum err json_check(const char *text, size_t len, const struct json_limits *limits,
                     struct json_issue *issue, struct errmsg *msg) MUST_CHECK;
 
-// json_check, then cJSON. *root is the caller's (cJSON_Delete).
+// json_check, then cJSON, which reads no number of over 63 characters: ERR_INVALID too. *root is
+// the caller's (cJSON_Delete).
 enum err json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **root,
                     struct json_issue *issue, struct errmsg *msg) MUST_CHECK;
 

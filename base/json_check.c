@@ -11,7 +11,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { MAX_DEPTH = 64 };
+enum {
+    MAX_DEPTH = 64,
+    NUMBER_MOST = 511,      // characters of a number
+    NUMBER_MOST_CJSON = 63, // and of one that cJSON is to read: its own bound
+};
 
 const struct json_limits json_limits_request = {MAX_DEPTH, 200000};
 const struct json_limits json_limits_file = {MAX_DEPTH, 8000000};
@@ -27,6 +31,7 @@ struct checker {
     const char *text;
     size_t len, at;
     struct json_limits limits;
+    size_t number_most;
     size_t values, depth;
     uint32_t objects; // serials given so far
     struct {
@@ -278,9 +283,11 @@ static bool check_number(struct checker *c) {
             return syntax(c, "digits must follow the exponent");
     }
     size_t n = c->at - start;
-    char copy[512];
-    if (n >= sizeof copy)
-        return fail(c, start, "number_out_of_range", "a number of over 511 characters");
+    char copy[NUMBER_MOST + 1];
+    if (n > c->number_most)
+        return fail(c, start, "number_out_of_range",
+                    c->number_most < NUMBER_MOST ? "a number of over 63 characters"
+                                                 : "a number of over 511 characters");
     memcpy(copy, c->text + start, n);
     copy[n] = '\0';
     if (!isfinite(strtod(copy, NULL)))
@@ -387,10 +394,11 @@ static bool check_document(struct checker *c) {
     }
 }
 
-enum err json_check(const char *text, size_t len, const struct json_limits *limits,
-                    struct json_issue *issue, struct errmsg *msg) {
+static enum err check(const char *text, size_t len, const struct json_limits *limits,
+                      size_t number_most, struct json_issue *issue, struct errmsg *msg) {
     static const struct json_issue none = {"invalid_json", 0};
-    struct checker c = {.text = text, .len = len, .limits = *limits, .issue = none};
+    struct checker c = {
+        .text = text, .len = len, .limits = *limits, .number_most = number_most, .issue = none};
     if (c.limits.max_depth > MAX_DEPTH)
         c.limits.max_depth = MAX_DEPTH;
     if (len > UINT32_MAX)
@@ -406,4 +414,20 @@ enum err json_check(const char *text, size_t len, const struct json_limits *limi
     if (c.err == ERR_NOMEM)
         return err_set(msg, ERR_NOMEM, "JSON: %s", c.what);
     return err_set(msg, ERR_INVALID, "invalid JSON at byte %zu: %s", c.issue.offset, c.what);
+}
+
+enum err json_check(const char *text, size_t len, const struct json_limits *limits,
+                    struct json_issue *issue, struct errmsg *msg) {
+    return check(text, len, limits, NUMBER_MOST, issue, msg);
+}
+
+enum err json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **root,
+                    struct json_issue *issue, struct errmsg *msg) {
+    *root = NULL;
+    enum err e = check(text, len, limits, NUMBER_MOST_CJSON, issue, msg);
+    if (e)
+        return e;
+    *root = cJSON_ParseWithLength(text, len);
+    // the text is valid and within cJSON's own limits, so only memory can have failed
+    return *root ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory to parse %zu bytes of JSON", len);
 }

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/api.h"
-#include "service/fingerprint.h"
 #include "service/metrics.h"
 
 #include <stdarg.h>
@@ -377,7 +376,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     q->service = s;
     q->http = r;
     const struct api_key *key = r->ctx;
-    q->owner = key ? fingerprint_add(FINGERPRINT_START, key->name, strlen(key->name)) : 0;
+    q->owner = key ? key->owner : 0;
     q->route = route;
     q->dialect = route->dialect;
     enum err e = set_deadline(q, &q->error);

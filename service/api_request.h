@@ -69,7 +69,7 @@ struct api_request {
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing
     _Atomic(api_cancel_fn *) cancel;
-    uint64_t owner;      // the API key's number; 0: none
+    uint64_t owner;      // the API key's; 0: none
     void *state;         // the dialect's own: one block, freed by mem_free
     struct buf made;     // the dialect's own texts, freed with the request
     struct buf warnings; // by api_warn

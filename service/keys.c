@@ -73,6 +73,8 @@ static const char *read_line(const char *s, const char *end, struct api_key *key
             return "the weight must be 1 to 1000";
         key->weight = (int)weight;
     }
+    memcpy(&key->owner, key->hash, sizeof key->owner);
+    key->owner += key->owner == 0; // 0 is nobody
     return s ? "at most four fields" : NULL;
 }
 

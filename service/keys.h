@@ -17,7 +17,8 @@ struct api_key {
     char name[64];
     uint8_t hash[32]; // SHA-256 of the key's bytes
     bool admin;
-    int weight;
+    int weight;     // its share beside other keys that have work, in proportion
+    uint64_t owner; // of the hash, never 0: two keys of one name are two owners
 };
 
 // ERR_NOT_FOUND, ERR_IO, ERR_INVALID (file and line; a file without any key is refused too),

@@ -38,10 +38,26 @@ static void test_match(void) {
     CHECK(b && b->admin && b->weight == 7);
     CHECK_STR(a ? a->name : NULL, "a");
     CHECK_STR(b ? b->name : NULL, "b");
+    CHECK(a && b && a->owner && b->owner && a->owner != b->owner);
     CHECK(!api_keys_match(k, "alpha ", 6));
     CHECK(!api_keys_match(k, "alph", 4));
     CHECK(!api_keys_match(k, "", 0));
     CHECK(!api_keys_match(k, ALPHA, 64)); // the hash is not the key
+    api_keys_free(k);
+}
+
+// What a key owns is by the key: two of one name are two owners, one under two names is one.
+static void test_owner(void) {
+    struct api_keys *k = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(load("app:" ALPHA "\napp:" BETA "\n", &k, &msg), msg);
+    const struct api_key *a = api_keys_match(k, "alpha", 5), *b = api_keys_match(k, "beta", 4);
+    CHECK(a && b && a->owner != b->owner);
+    uint64_t owner = a ? a->owner : 0;
+    api_keys_free(k);
+    CHECK_OK(load("other:" ALPHA "\n", &k, &msg), msg);
+    a = api_keys_match(k, "alpha", 5);
+    CHECK(a && a->owner == owner);
     api_keys_free(k);
 }
 
@@ -86,6 +102,7 @@ int main(void) {
         return check_done();
     close(fd);
     test_match();
+    test_owner();
     test_refused();
     struct api_keys *k = NULL;
     struct errmsg msg = {0};
