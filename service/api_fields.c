@@ -78,46 +78,21 @@ void api_count_unknown(const struct api_request *q, const char *const *known, si
         metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unknown);
 }
 
-// Writes "'a', 'b' and more" of the models with a task, as much as fits; returns how many.
-static size_t list_models(const struct service *s, enum task task, char *out, size_t cap) {
-    size_t n = 0, len = 0;
-    *out = '\0';
-    for (size_t i = 0; i < s->model_count; i++) {
-        if (s->models[i]->task != task)
-            continue;
-        int more = snprintf(out + len, cap - len, "%s'%s'", n ? ", " : "", s->models[i]->name);
-        n++;
-        if (more > 0 && (size_t)more < cap - len)
-            len += (size_t)more;
-    }
-    return n;
-}
-
-static enum err choose_absent(struct api_request *q, const enum task *order, size_t n,
-                              struct api_error *err) {
-    char names[256];
-    for (size_t i = 0; i < n; i++) {
-        size_t count = list_models(q->service, order[i], names, sizeof names);
-        if (count > 1)
-            return api_fail(err, ERR_INVALID, "model_required", "model",
-                            "several models can do this; 'model' must be one of %s", names);
-        if (count == 1) {
-            q->model = service_find_model(q->service, NULL, order[i]);
-            return ERR_OK;
-        }
-    }
-    return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
-                    "no model that can %s is loaded", task_name(order[0]));
-}
-
 enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
                           struct api_error *err) {
     const char *name;
     enum err e = api_get_string(q, "model", NULL, &name, err);
     if (e)
         return e;
-    if (!name)
-        return choose_absent(q, order, n, err);
+    name = service_model_name(q->service, name);
+    if (!name) {
+        q->model = NULL;
+        for (size_t i = 0; i < n && !q->model; i++)
+            q->model = service_find_model(q->service, NULL, order[i]);
+        return q->model ? ERR_OK
+                        : api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                                   "no model that can %s is loaded", task_name(order[0]));
+    }
     q->model = service_find_model(q->service, name, TASK_EMBED);
     if (!q->model)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",

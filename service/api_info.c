@@ -47,8 +47,10 @@ static void put_model(const struct api_request *q, const struct model *m, struct
         buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim,
                    pooler_mode_name(m->pooler));
     buf_puts(out, ",\"aliases\":[");
-    if (m->alias)
-        put_string(out, m->alias);
+    for (size_t i = 0; i < m->alias_count; i++) {
+        buf_puts(out, i ? "," : "");
+        put_string(out, m->aliases[i]);
+    }
     buf_puts(out, "]}");
 }
 
@@ -129,7 +131,7 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
     const struct service_options *o = &s->options;
     char name[256];
     const struct model *m = s->model_count ? s->models[0] : NULL;
-    if (query_model(q->http->query, name, sizeof name))
+    if (query_model(q->http->query, name, sizeof name) && service_model_name(s, name))
         m = service_find_model(s, name, TASK_EMBED);
     if (!m)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",

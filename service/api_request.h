@@ -100,9 +100,8 @@ void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 // Counts the members that are not among `known` (a list of n names).
 void api_count_unknown(const struct api_request *q, const char *const *known, size_t n);
 
-// q->model from the body's `model` (served name or alias), else the one loaded model with a task of
-// `tasks` (TASK bits). The first task in `order` that any loaded model has decides.
-// ERR_NOT_FOUND model_not_found, ERR_INVALID model_required (several) or wrong_task.
+// q->model from the body's `model`; where it names none, the first loaded model of the first task
+// in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
 enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
                           struct api_error *err) MUST_CHECK;
 

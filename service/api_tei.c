@@ -145,8 +145,9 @@ enum err api_tei_any(struct api_request *q, struct api_error *err) {
         return api_rerank_tei(q, err);
     if (cJSON_IsObject(inputs))
         return api_tei_similarity(q, err);
-    const struct model *named =
-        cJSON_IsString(name) ? service_find_model(q->service, name->valuestring, TASK_EMBED) : NULL;
+    const char *asked =
+        service_model_name(q->service, cJSON_IsString(name) ? name->valuestring : NULL);
+    const struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
     bool embeds = named ? named->task == TASK_EMBED : has_task(q->service, TASK_EMBED);
     if (embeds)
         return api_tei_embed(q, err);

@@ -7,13 +7,13 @@
 #include <math.h>
 #include <string.h>
 
-// Every model has a tokenizer, so an absent `model` is clear only where one is loaded.
+// Every model has a tokenizer. Where none is named it is the first one's, which is also the one
+// that /info tells of.
 static enum err choose_any(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE};
-    if (!json_get(q->body, "model") && q->service->model_count > 1)
-        return api_fail(err, ERR_INVALID, "model_required", "model",
-                        "several models are loaded; 'model' must name one (GET /v1/models)");
-    return api_choose_model(q, order, 4, err);
+    enum task order[TASK_COUNT];
+    for (size_t t = 0; t < TASK_COUNT; t++)
+        order[t] = (enum task)((q->service->models[0]->task + t) % TASK_COUNT);
+    return api_choose_model(q, order, TASK_COUNT, err);
 }
 
 // A token takes some 60 bytes in an answer, more than its text in the request: 32 MiB of answer.

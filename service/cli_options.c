@@ -458,6 +458,8 @@ void cli_options_free(struct cli_options *o) {
         mem_free((char *)(uintptr_t)o->owned.items[i]);
     mem_free(o->owned.items);
     mem_free(o->args);
+    for (size_t i = 0; i < o->model_count; i++)
+        mem_free(o->models[i].aliases.items);
     mem_free(o->models);
     cJSON_Delete(o->config);
     *o = (struct cli_options){0};

@@ -121,10 +121,11 @@ static enum err apply_names_and_tasks(struct cli_options *o, int *exit_code, str
     for (size_t i = 0; i < o->aliases.count; i++) {
         if ((e = pick_model(o, "alias", o->aliases.items[i], &at, &value, msg)))
             return e;
-        if (!*value || o->models[at].alias)
-            return err_set(msg, ERR_INVALID, "--alias: '%s': a model has one alias",
+        if (!*value)
+            return err_set(msg, ERR_INVALID, "--alias: '%s': the alias is empty",
                            o->aliases.items[i]);
-        o->models[at].alias = value;
+        if ((e = cli_list_add(&o->models[at].aliases, value, msg)))
+            return e;
     }
     *exit_code = CLI_EXIT_USAGE;
     if (o->served_name) {

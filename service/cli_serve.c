@@ -8,7 +8,7 @@
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
-#include "service/cli_options.h"
+#include "service/cli_options_internal.h"
 #include "service/generators.h"
 #include "service/service.h"
 #include "service/store.h"
@@ -21,23 +21,26 @@
 #include <unistd.h>
 
 // The options of model_load for each --model, with its path looked up in the store.
-static enum err find_models(const struct cli_options *o, struct model_options *models, char **paths,
+static enum err find_models(struct cli_options *o, struct model_options *models, char **paths,
                             struct errmsg *msg) {
     for (size_t i = 0; i < o->model_count; i++) {
-        const struct cli_model *m = &o->models[i];
+        struct cli_model *m = &o->models[i];
+        bool by_name = !file_exists(m->spec);
         enum err e = store_resolve(m->spec, &paths[i], msg);
-        if (e)
-            return e;
         // what was found by its store name is served under the last part of it (the folder may be
         // called by a commit) and answers to the whole too: clients send "org/name"
-        bool by_name = !file_exists(m->spec);
+        if (!e && by_name)
+            e = cli_list_add(&m->aliases, m->spec, msg);
+        if (e)
+            return e;
         const char *slash = strrchr(m->spec, '/');
         models[i] = (struct model_options){
             .path = paths[i],
             .name = !by_name || m->name ? m->name
                     : slash             ? slash + 1
                                         : m->spec,
-            .alias = by_name && !m->alias ? m->spec : m->alias,
+            .aliases = m->aliases.items,
+            .alias_count = m->aliases.count,
             .task = m->task,
             .pool_mode = m->pool_mode,
             .max_length = m->max_length,

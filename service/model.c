@@ -40,11 +40,14 @@ static char *folder_name(const char *path) {
 static enum err set_names(struct model *m, const struct model_options *o, struct errmsg *msg) {
     m->path = mem_strndup(o->path, strlen(o->path));
     m->name = o->name ? mem_strndup(o->name, strlen(o->name)) : folder_name(o->path);
-    if (o->alias)
-        m->alias = mem_strndup(o->alias, strlen(o->alias));
-    if (!m->path || !m->name || (o->alias && !m->alias))
-        return err_set(msg, ERR_NOMEM, "no memory for a model's name");
-    return ERR_OK;
+    m->aliases = mem_calloc(o->alias_count, sizeof *m->aliases);
+    bool ok = m->path && m->name && m->aliases;
+    for (size_t i = 0; ok && i < o->alias_count; i++) {
+        m->aliases[i] = mem_strndup(o->aliases[i], strlen(o->aliases[i]));
+        ok = m->aliases[i] != NULL;
+        m->alias_count += ok;
+    }
+    return ok ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a model's name");
 }
 
 enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
@@ -109,7 +112,9 @@ void model_free(struct model *m) {
     st_config_free(&m->st);
     model_config_free(&m->config);
     mem_free(m->name);
-    mem_free(m->alias);
+    for (size_t i = 0; i < m->alias_count; i++)
+        mem_free(m->aliases[i]);
+    mem_free(m->aliases);
     mem_free(m->path);
     mem_free(m);
 }

@@ -25,9 +25,10 @@ enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
 
 struct model_options {
-    const char *path;         // a model folder or a .gguf file
-    const char *name;         // served name; NULL: the folder's name
-    const char *alias;        // a second name, or NULL
+    const char *path;           // a model folder or a .gguf file
+    const char *name;           // served name; NULL: the folder's name
+    const char *const *aliases; // further names
+    size_t alias_count;
     int task;                 // -1: the model's own; else an enum task it must be able to do
     bool to_embed, to_rerank; // what a model that would generate by itself does instead
     int pool_mode;            // -1: the folder's; else an enum pool_mode
@@ -37,7 +38,9 @@ struct model_options {
 };
 
 struct model {
-    char *name, *alias, *path; // alias may be NULL
+    char *name, *path;
+    char **aliases; // [alias_count]
+    size_t alias_count;
     enum task task;
     size_t max_length;          // tokens a sequence, specials included
     size_t dim;                 // floats in a result row: the vector's, or the number of labels

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "service/api.h"
 #include "service/front.h"
 #include "service/keys.h"
@@ -14,17 +15,53 @@
 #include <string.h>
 #include <time.h>
 
-static bool is_named(const struct model *m, const char *name) {
-    return strcmp(m->name, name) == 0 || (m->alias && strcmp(m->alias, name) == 0);
+// The length of a name without the tag that Ollama's clients put behind it.
+static size_t untagged(const char *name) {
+    static const char tag[] = ":latest";
+    size_t n = strlen(name), t = sizeof tag - 1;
+    return n > t && strcmp(name + n - t, tag) == 0 ? n - t : n;
+}
+
+static bool same_name(const char *a, const char *b, bool exactly) {
+    if (exactly)
+        return strcmp(a, b) == 0;
+    size_t n = untagged(a);
+    return n == untagged(b) && memcmp(a, b, n) == 0;
+}
+
+static bool is_named(const struct model *m, const char *name, bool exactly) {
+    bool is = same_name(m->name, name, exactly);
+    for (size_t i = 0; i < m->alias_count && !is; i++)
+        is = same_name(m->aliases[i], name, exactly);
+    return is;
+}
+
+static struct model *find_named(const struct service *s, const char *name, bool exactly) {
+    for (size_t i = 0; i < s->model_count; i++)
+        if (is_named(s->models[i], name, exactly))
+            return s->models[i];
+    return NULL;
 }
 
 struct model *service_find_model(const struct service *s, const char *name, enum task task) {
-    for (size_t i = 0; i < s->model_count; i++) {
-        struct model *m = s->models[i];
-        if (name ? is_named(m, name) : m->task == task)
-            return m;
+    if (name) {
+        struct model *m = find_named(s, name, true);
+        return m ? m : find_named(s, name, false);
     }
+    for (size_t i = 0; i < s->model_count; i++)
+        if (s->models[i]->task == task)
+            return s->models[i];
     return NULL;
+}
+
+const char *service_model_name(const struct service *s, const char *name) {
+    static const char *const placeholders[] = {"", "dummy", "tgi"};
+    if (!name || find_named(s, name, true))
+        return name;
+    bool none = strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0;
+    for (size_t i = 0; i < sizeof placeholders / sizeof *placeholders; i++)
+        none = none || strcmp(name, placeholders[i]) == 0;
+    return none ? NULL : name;
 }
 
 // A head and body must be whole within this: a client that drips holds a thread no longer.
@@ -70,17 +107,31 @@ enum err service_open(struct service *s, const struct service_options *options,
     return e;
 }
 
-// Two models under one name would make `model` a guess.
+// A name is sent back in answers, as it is.
+static bool can_be_shown(const char *name) {
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return *name && utf8_valid(name, strlen(name), NULL);
+}
+
 static enum err check_names(const struct service *s, struct errmsg *msg) {
     for (size_t i = 0; i < s->model_count; i++) {
-        const char *names[] = {s->models[i]->name, s->models[i]->alias};
-        for (size_t j = 0; j < i; j++)
-            for (size_t k = 0; k < 2; k++)
-                if (names[k] && is_named(s->models[j], names[k]))
+        const struct model *m = s->models[i];
+        for (size_t k = 0; k <= m->alias_count; k++) {
+            const char *name = k ? m->aliases[k - 1] : m->name;
+            if (!can_be_shown(name))
+                return err_set(msg, ERR_INVALID,
+                               "the name '%s' is empty, no UTF-8, or has control characters; give "
+                               "the model another one with --model NAME=PATH or --alias",
+                               name);
+            for (size_t j = 0; j < i; j++) // two under one name would make `model` a guess
+                if (is_named(s->models[j], name, true))
                     return err_set(msg, ERR_INVALID,
                                    "two models are called '%s'; give one another name with "
                                    "--model NAME=PATH",
-                                   names[k]);
+                                   name);
+        }
     }
     return ERR_OK;
 }

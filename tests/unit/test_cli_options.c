@@ -72,12 +72,15 @@ static void test_models(void) {
     struct cli_options o;
     CHECK_OK(parse(CLI_SERVE, &o,
                    ARGS("serve", "--model", "e=./x", "--model", "org/name/", "--alias", "e=small",
-                        "--task", "name=rerank", "--max-length", "e=128", "--pooling", "e=cls")),
+                        "--alias", "e=tiny", "--task", "name=rerank", "--max-length", "e=128",
+                        "--pooling", "e=cls")),
              msg);
     CHECK_INT(o.model_count, 2);
     CHECK_STR(o.models[0].name, "e");
     CHECK_STR(o.models[0].spec, "./x");
-    CHECK_STR(o.models[0].alias, "small");
+    CHECK_INT(o.models[0].aliases.count, 2);
+    CHECK_STR(o.models[0].aliases.items[0], "small");
+    CHECK_STR(o.models[0].aliases.items[1], "tiny");
     CHECK_INT(o.models[0].max_length, 128);
     CHECK_INT(o.models[0].pool_mode, POOL_CLS);
     CHECK_INT(o.models[1].task, TASK_RERANK);
