@@ -7,6 +7,7 @@
 #define TIKTOKEN_FOLDED "'(?i:[sdmt]|ll|ve|re)"
 #define SPACES "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define OTHERS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define SEED_REST(ends) "\\p{N}{1}| ?[^\\s\\p{L}\\p{N}" ends "]+|\\s*[" ends "]+|\\s+(?!\\S)|\\s+"
 #define UPPERS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWERS "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
@@ -19,6 +20,9 @@ static const struct {
     {"'s|'t|'re|'ve|'m|'ll|'d|" GPT2_REST, SPLIT_GPT2},
     {"'(?:[sdmt]|ll|ve|re)|" GPT2_REST, SPLIT_GPT2},
     {FOLDED "|" BEFORE "\\p{L}+|\\p{N}" OTHERS SPACES, SPLIT_QWEN2},
+    {TIKTOKEN_FOLDED "|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+                     "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+     SPLIT_QWEN2},
     {FOLDED "|" BEFORE "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACES,
      SPLIT_QWEN35},
     {FOLDED "|" BEFORE "\\p{L}+|\\p{N}{1,3}" OTHERS SPACES, SPLIT_LLAMA3},
@@ -32,6 +36,8 @@ static const struct {
     {BEFORE UPPERS "*" LOWERS "+|" BEFORE UPPERS "+" LOWERS
                    "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACES,
      SPLIT_TEKKEN},
+    {FOLDED "|" BEFORE "\\p{L}+|" SEED_REST("\\r\\n"), SPLIT_SEED},
+    {FOLDED "|[^\r\n\\p{L}\\p{N}]?\\p{L}+|" SEED_REST("\r\n"), SPLIT_SEED},
 };
 
 enum split_kind split_by_regex(const char *regex) {
@@ -49,8 +55,8 @@ const char *split_regex(enum split_kind kind) {
 }
 
 const char *split_name(enum split_kind kind) {
-    static const char *const names[SPLIT_KINDS] = {"GPT-2",          "Qwen2", "Qwen3.5",
-                                                   "Llama-3/cl100k", "o200k", "Tekken"};
+    static const char *const names[SPLIT_KINDS] = {"GPT-2", "Qwen2",  "Qwen3.5",   "Llama-3/cl100k",
+                                                   "o200k", "Tekken", "Seed-Coder"};
     return kind < SPLIT_KINDS ? names[kind] : "unknown";
 }
 
@@ -61,6 +67,7 @@ struct rules {
     bool by_case;     // words end where lower case turns upper
     bool folded;      // contractions, before words or (by_case) at their ends
     bool slash;       // '/' goes with line ends behind punctuation
+    bool bare;        // line ends do not go with punctuation
 };
 
 // 's 't 'm 'd 're 've 'll at `at`, which holds the apostrophe: their length or 0. Folding is
@@ -208,7 +215,8 @@ static inline size_t next_modern(const struct rules *r, const char *text, size_t
     bool led = text[at] == ' ' && next < end && !(split_class_at(text, next, end, &after) & known);
     if (led || !(c & known)) {
         size_t stop = run_without(text, led ? after : next, end, known);
-        while (stop < end && (is_line_end(text[stop]) || (r->slash && text[stop] == '/')))
+        while (!r->bare && stop < end &&
+               (is_line_end(text[stop]) || (r->slash && text[stop] == '/')))
             stop++;
         return stop;
     }
@@ -216,11 +224,12 @@ static inline size_t next_modern(const struct rules *r, const char *text, size_t
 }
 
 size_t split_next(enum split_kind kind, const char *text, size_t at, size_t end) {
-    static const struct rules qwen2 = {SPLIT_LETTER, 1, false, true, false};
-    static const struct rules qwen35 = {SPLIT_LETTER | SPLIT_MARK, 1, false, true, false};
-    static const struct rules llama3 = {SPLIT_LETTER, 3, false, true, false};
-    static const struct rules o200k = {SPLIT_LETTER, 3, true, true, true};
-    static const struct rules tekken = {SPLIT_LETTER, 1, true, false, true};
+    static const struct rules qwen2 = {SPLIT_LETTER, 1, false, true, false, false};
+    static const struct rules qwen35 = {SPLIT_LETTER | SPLIT_MARK, 1, false, true, false, false};
+    static const struct rules llama3 = {SPLIT_LETTER, 3, false, true, false, false};
+    static const struct rules o200k = {SPLIT_LETTER, 3, true, true, true, false};
+    static const struct rules tekken = {SPLIT_LETTER, 1, true, false, true, false};
+    static const struct rules seed = {SPLIT_LETTER, 1, false, true, false, true};
     switch (kind) {
     case SPLIT_QWEN2:
         return next_modern(&qwen2, text, at, end);
@@ -232,6 +241,8 @@ size_t split_next(enum split_kind kind, const char *text, size_t at, size_t end)
         return next_modern(&o200k, text, at, end);
     case SPLIT_TEKKEN:
         return next_modern(&tekken, text, at, end);
+    case SPLIT_SEED:
+        return next_modern(&seed, text, at, end);
     case SPLIT_GPT2:
     case SPLIT_KINDS:
         break;

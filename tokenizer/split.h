@@ -34,6 +34,7 @@ enum split_kind {
     SPLIT_LLAMA3, // numbers by three; cl100k is the same
     SPLIT_O200K,  // words end where lower case turns upper
     SPLIT_TEKKEN, // and no contractions, numbers one by one
+    SPLIT_SEED,   // Qwen2's, but line ends never go with punctuation
     SPLIT_KINDS,
 };
 

@@ -1,12 +1,13 @@
 // The tokenizer that a GGUF file's metadata describes, by way of the tokenizer.json it was made
-// from. Sources followed: llama.cpp, src/llama-vocab.cpp (what each `pre` is; its defaults for keys
-// that are absent; control and user-defined tokens are found in any text), and each model's own
-// tokenizer.json. transformers (integrations/gguf) differs, and we do not follow it, in four
-// things: it leaves out the normalizer (qwen2's NFC), ignore_merges (llama-bpe, tekken), the digits
-// that stand apart (smollm, starcoder), and control tokens with characters outside the byte
+// from. Sources followed: llama.cpp, src/llama-vocab.cpp (its defaults for keys that are absent;
+// control and user-defined tokens are found in any text; what each `pre` is: gguf_pre.c), and each
+// model's own tokenizer.json. transformers (integrations/gguf) differs, and we do not follow it, in
+// four things: it leaves out the normalizer (qwen2's NFC), ignore_merges (llama-bpe, tekken), the
+// digits that stand apart (smollm, starcoder), and control tokens with characters outside the byte
 // alphabet. A `pre` of "default", or none, is GPT-2's pattern, as in transformers.
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "tokenizer/gguf_pre.h"
 #include "tokenizer/tokenizer_internal.h"
 #include "weights/gguf.h"
 
@@ -16,48 +17,21 @@
 
 enum { TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4 }; // tokenizer.ggml.token_type
 
-static const struct pre {
-    const char *name;
-    enum split_kind split;
-    bool digits, nfc, ignore_merges, add_bos; // add_bos: where the file does not say
-} pres[] = {
-    {"default", SPLIT_GPT2, false, false, false, false},
-    {"gpt-2", SPLIT_GPT2, false, false, false, false},
-    {"phi-2", SPLIT_GPT2, false, false, false, false},
-    {"smollm", SPLIT_GPT2, true, false, false, false},
-    {"starcoder", SPLIT_GPT2, true, false, false, false},
-    {"refact", SPLIT_GPT2, true, false, false, false},
-    {"qwen2", SPLIT_QWEN2, false, true, false, false},
-    {"qwen35", SPLIT_QWEN35, false, true, false, false},
-    {"llama3", SPLIT_LLAMA3, false, false, true, true},
-    {"llama-v3", SPLIT_LLAMA3, false, false, true, true},
-    {"llama-bpe", SPLIT_LLAMA3, false, false, true, true},
-    {"gpt-4o", SPLIT_O200K, false, false, false, false},
-    {"llama4", SPLIT_O200K, false, false, false, false},
-    {"tekken", SPLIT_TEKKEN, false, false, true, true},
-};
-
 struct source {
     const struct gguf *g;
     struct gguf_array tokens, types; // types.data NULL: all are normal
     struct buf work;                 // one token at a time, with a NUL behind
 };
 
-static enum err find_pre(const struct source *s, const struct pre **out, struct errmsg *msg) {
+static enum err find_pre(const struct source *s, struct gguf_pre *out, struct errmsg *msg) {
     struct gguf_string name;
     enum err e = gguf_get_string(s->g, KEY("pre"), &name, msg);
-    *out = &pres[0];
-    if (e || !name.bytes)
+    if (e || gguf_pre_find(name.bytes, name.len, out))
         return e;
-    for (size_t i = 0; i < sizeof pres / sizeof pres[0]; i++)
-        if (strlen(pres[i].name) == name.len && memcmp(pres[i].name, name.bytes, name.len) == 0) {
-            *out = &pres[i];
-            return ERR_OK;
-        }
     return err_set(msg, ERR_UNSUPPORTED,
-                   "tokenizer.ggml.pre '%.*s' is not supported (supported: default, gpt-2, gpt-4o, "
-                   "llama-bpe, llama3, llama4, phi-2, qwen2, qwen35, refact, smollm, starcoder, "
-                   "tekken)",
+                   "tokenizer.ggml.pre '%.*s' is not supported: its split pattern is none of "
+                   "GPT-2's, Qwen2's, Qwen3.5's, Llama-3's (cl100k), o200k's, Tekken's and "
+                   "Seed-Coder's",
                    (int)(name.len < 64 ? name.len : 64), name.bytes);
 }
 
@@ -127,7 +101,7 @@ static enum err add_merges(struct source *s, cJSON *list, struct errmsg *msg) {
 }
 
 // The ids that go before and after each text; -1: none.
-static enum err read_ends(const struct source *s, const struct pre *pre, int64_t ends[2],
+static enum err read_ends(const struct source *s, const struct gguf_pre *pre, int64_t ends[2],
                           struct errmsg *msg) {
     static const char *const keys[2][2] = {{KEY("add_bos_token"), KEY("bos_token_id")},
                                            {KEY("add_eos_token"), KEY("eos_token_id")}};
@@ -163,7 +137,7 @@ static void put_template(struct buf *b, const char *key, const int64_t ends[2], 
 }
 
 // All but the vocabulary and merges.
-static void put_parts(struct buf *b, const struct pre *pre, const int64_t ends[2]) {
+static void put_parts(struct buf *b, const struct gguf_pre *pre, const int64_t ends[2]) {
     buf_printf(b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[",
                pre->nfc ? "{\"type\":\"NFC\"}" : "null");
     if (pre->digits)
@@ -191,15 +165,15 @@ static void put_parts(struct buf *b, const struct pre *pre, const int64_t ends[2
 }
 
 static enum err read_bpe(struct source *s, cJSON **root, struct errmsg *msg) {
-    const struct pre *pre;
+    struct gguf_pre pre;
     int64_t ends[2];
     struct buf parts = {0};
     enum err e = find_pre(s, &pre, msg);
     if (!e)
-        e = read_ends(s, pre, ends, msg);
+        e = read_ends(s, &pre, ends, msg);
     if (e)
         return e;
-    put_parts(&parts, pre, ends);
+    put_parts(&parts, &pre, ends);
     e = parts.failed ? err_set(msg, ERR_NOMEM, "no memory for a tokenizer")
                      : json_parse(parts.data, parts.len, &json_limits_file, root, NULL, msg);
     buf_free(&parts);
@@ -259,9 +233,12 @@ static enum err read_bert(struct source *s, cJSON **root, struct errmsg *msg) {
         {KEY("mask_token_id"), "mask_token"}};
     cJSON *config = cJSON_CreateObject();
     struct buf vocab = {0};
-    bool lower;
+    bool lower, strip = true;
     enum err e = gguf_get_bool(s->g, KEY("normalizer.lowercase"), true, &lower, msg);
-    if (!e && (!config || !cJSON_AddBoolToObject(config, "do_lower_case", lower)))
+    if (!e) // absent: as lowercase
+        e = gguf_get_bool(s->g, KEY("normalizer.strip_accents"), lower, &strip, msg);
+    if (!e && (!config || !cJSON_AddBoolToObject(config, "do_lower_case", lower) ||
+               !cJSON_AddBoolToObject(config, "strip_accents", strip)))
         e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
     for (size_t i = 0; i < sizeof specials / sizeof specials[0] && !e; i++)
         e = name_special(s, specials[i][0], specials[i][1], config, msg);

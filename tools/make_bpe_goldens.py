@@ -29,6 +29,8 @@ REGEX = {
     "cl100k": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
     "o200k": LEAD + UPPER + "*" + LOWER + "+" + FOLD + "?|" + LEAD + UPPER + "+" + LOWER + "*" + FOLD + r"?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + REST,
     "tekken": LEAD + UPPER + "*" + LOWER + "+|" + LEAD + UPPER + "+" + LOWER + r"*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + REST,
+    "seed": FOLD + "|[^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+    "bailing": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
 }
 MORE = [
     "I'm we'll they've it'S 'Tis don'T 'ſ o'clock 'rebel 's'", "x = foo_bar(1234567, 'a b');\n\n\n    return x/2; // done/\n", "a1b22c333d4444 ½²³ ١٢٣ ⅫⅫ 12,345.678",
@@ -108,6 +110,8 @@ def variations():
     for fuse in False, True:
         model = without(train(byte_level(regex=True)), MISSING + ["a"])
         yield "unknown_fused" if fuse else "unknown", build(byte_level(regex=True), model=model, unk_token="!", fuse_unk=fuse)
+    yield "seed", build(split("seed"))
+    yield "bailing", build(split("bailing"))
 
 
 def goldens(tok, seed):
