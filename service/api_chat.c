@@ -259,18 +259,6 @@ static enum err encode(struct api_generate *g, const struct buf *text, struct ap
     return ERR_OK;
 }
 
-// Calls are looked for in the form that Qwen2.5's template asks for, in so many words. A template
-// that asks for another one, or does not show the tools at all, cannot be served with tools.
-static enum err check_tools(const struct api_generate *g, const struct buf *text,
-                            struct api_error *err) {
-    if (!g->with_tools || (text->data && strstr(text->data, "<tool_call>")))
-        return ERR_OK;
-    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "tools",
-                    "the chat template of the model '%s' does not ask for calls in the form "
-                    "<tool_call>{...}</tool_call>, the one that is supported",
-                    g->q->model->name);
-}
-
 enum err api_chat_completions(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_GENERATE};
     struct api_generate *g;
@@ -288,8 +276,6 @@ enum err api_chat_completions(struct api_request *q, struct api_error *err) {
         e = api_structured_read(g, true, err);
     if (!e)
         e = api_chat_render(g, &text, err);
-    if (!e)
-        e = check_tools(g, &text, err);
     if (!e)
         e = encode(g, &text, err);
     buf_free(&text);

@@ -282,8 +282,7 @@ enum err api_chat_render(struct api_generate *g, struct buf *out, struct api_err
         return api_fail(err, ERR_UNSUPPORTED, "no_chat_template", "model",
                         "the model '%s' cannot chat: %s; start the service with --chat-template "
                         "FILE, or with --chat-template chatml",
-                        m->name,
-                        m->template_msg.text[0] ? m->template_msg.text : "it has no chat template");
+                        m->name, m->template_msg.text);
     if (goes_on && prompt_turn)
         return api_fail(err, ERR_INVALID, "invalid_value", "add_generation_prompt",
                         "'continue_final_message' and 'add_generation_prompt' exclude each other");

@@ -151,6 +151,28 @@ static enum err choose(const struct json_node *choice, struct grammar_tool *tool
     return invalid("tool_choice", "'tool_choice' names a function that is not among 'tools'", err);
 }
 
+// Calls are written and read in one form: a template that asks for another one, or does not show
+// the tools at all, cannot be served with tools.
+static enum err check_form(const struct model *m, struct api_error *err) {
+    static const char supported[] = "<tool_call>{\"name\":...,\"arguments\":{...}}</tool_call>";
+    if (m->tool_form.kind == TOOL_FORM_JSON)
+        return ERR_OK;
+    if (m->chat_template && m->template_msg.code)
+        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "tools",
+                        "the model '%s' takes no tools: %s", m->name, m->template_msg.text);
+    if (m->tool_form.kind == TOOL_FORM_NONE)
+        return api_fail(
+            err, ERR_UNSUPPORTED, "unsupported_parameter", "tools",
+            "the chat template of the model '%s' does not show tools to the model, so it "
+            "cannot ask for calls in the form %s",
+            m->name, supported);
+    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "tools",
+                    "the chat template of the model '%s' asks for calls in another form%s%s%s than "
+                    "%s, the one that is supported",
+                    m->name, m->tool_form.example[0] ? " (" : "", m->tool_form.example,
+                    m->tool_form.example[0] ? "...)" : "", supported);
+}
+
 static enum err use_tools(struct api_generate *g, const struct json_node *list,
                           struct grammar_tool *tools, struct api_error *err) {
     size_t n;
@@ -168,6 +190,8 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list,
                        "'tools' cannot be combined with 'response_format' or 'grammar'; "
                        "\"tool_choice\":\"none\" turns them off",
                        err);
+    if (g->q->model->chat_template && (e = check_form(g->q->model, err)) != ERR_OK)
+        return e; // without a template api_chat_render says why
     g->with_tools = true;
     return blame(grammar_from_tools(tools, n, how, parallel, &g->grammar, &err->msg), "tools", err);
 }

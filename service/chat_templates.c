@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { MAX_TEMPLATE_BYTES = 1 << 20 };
@@ -16,28 +15,28 @@ static const char chatml[] =
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
 
-static enum err load_chosen(const char *choice, struct template **out, struct errmsg *msg) {
+// A template of a mistake, or of more than the interpreter knows, is the model's business and not
+// the service's: it is kept as the reason. The label has no path, for clients read these messages.
+static enum err compile(const char *label, const char *text, size_t len, struct template **out,
+                        struct errmsg *refusal, struct errmsg *msg) {
+    enum err e = template_compile(label, text, len, out, msg);
+    if (e == ERR_OK || e == ERR_NOMEM)
+        return e;
+    err_set(refusal, e, "%s", msg->text);
+    return ERR_OK;
+}
+
+static enum err load_chosen(const char *choice, struct chat_templates *out, struct errmsg *msg) {
+    static const char label[] = "chat template";
     if (strcmp(choice, "chatml") == 0)
-        return template_compile(choice, chatml, sizeof chatml - 1, out, msg);
+        return compile(label, chatml, sizeof chatml - 1, &out->chat, &out->refusal, msg);
     char *text;
     size_t len;
     enum err e = file_read(choice, MAX_TEMPLATE_BYTES, &text, &len, msg);
     if (e)
         return e;
-    e = template_compile(choice, text, len, out, msg);
+    e = compile(label, text, len, &out->chat, &out->refusal, msg);
     mem_free(text);
-    return e;
-}
-
-static enum err compile(const char *path, const char *text, size_t len, struct template **out,
-                        struct errmsg *msg) {
-    char name[sizeof msg->text];
-    snprintf(name, sizeof name, "%s: chat template", path);
-    enum err e = template_compile(name, text, len, out, msg);
-    if (e == ERR_INVALID || e == ERR_UNSUPPORTED) {
-        struct errmsg why = *msg;
-        err_set(msg, e, "%s; --chat-template FILE|chatml gives another", why.text);
-    }
     return e;
 }
 
@@ -45,15 +44,28 @@ enum err chat_templates_load(const char *path, const struct generation_config *c
                              const char *choice, struct chat_templates *out, struct errmsg *msg) {
     *out = (struct chat_templates){0};
     if (choice)
-        return load_chosen(choice, &out->chat, msg);
+        return load_chosen(choice, out, msg);
     if (!config->chat_template)
         return err_set(msg, ERR_NOT_FOUND,
                        "%s: has no chat template; --chat-template FILE|chatml gives one", path);
-    enum err e = compile(path, config->chat_template, config->chat_template_len, &out->chat, msg);
-    if (!e && config->tool_template)
-        e = compile(path, config->tool_template, config->tool_template_len, &out->tools, msg);
+    enum err e = compile("chat template", config->chat_template, config->chat_template_len,
+                         &out->chat, &out->refusal, msg);
+    if (!e && out->chat && config->tool_template)
+        e = compile("chat template for tools", config->tool_template, config->tool_template_len,
+                    &out->tools, &out->refusal, msg);
     if (e)
         chat_templates_free(out);
+    return e;
+}
+
+enum err chat_templates_need(const char *path, const struct generation_config *config,
+                             const char *choice, struct chat_templates *out, struct errmsg *msg) {
+    enum err e = chat_templates_load(path, config, choice, out, msg);
+    if (e || !out->refusal.code)
+        return e;
+    e = err_set(msg, out->refusal.code, "%s: %s; --chat-template FILE|chatml gives another",
+                choice ? choice : path, out->refusal.text);
+    chat_templates_free(out);
     return e;
 }
 

@@ -9,12 +9,19 @@
 
 struct chat_templates {
     struct template *chat, *tools; // owned; tools NULL: the same for requests with tools
+    // Why one that is there does not compile, in words for clients too (no path). chat NULL: the
+    // model cannot chat; else the one for tools is meant. ERR_OK: both compile.
+    struct errmsg refusal;
 };
 
 // The model's own, or (choice not NULL) what --chat-template names: a file, or "chatml". path names
-// the model in messages. ERR_NOT_FOUND: it has none, or there is no such file; ERR_INVALID,
-// ERR_UNSUPPORTED: what does not compile, and why; ERR_IO, ERR_TOO_LARGE, ERR_NOMEM.
+// the model in messages. What does not compile is no error but out->refusal. ERR_NOT_FOUND: it has
+// none, or there is no such file; ERR_IO, ERR_TOO_LARGE (the file), ERR_NOMEM.
 enum err chat_templates_load(const char *path, const struct generation_config *config,
+                             const char *choice, struct chat_templates *out,
+                             struct errmsg *msg) MUST_CHECK;
+// The same where nothing goes without a chat template: a refusal is an error too.
+enum err chat_templates_need(const char *path, const struct generation_config *config,
                              const char *choice, struct chat_templates *out,
                              struct errmsg *msg) MUST_CHECK;
 void chat_templates_free(struct chat_templates *t);

@@ -138,7 +138,9 @@ static enum err chat(struct run *r, struct errmsg *msg) {
         return e;
     const struct model *m = r->engine.model;
     if (!m->chat_template)
-        return err_set(msg, ERR_UNSUPPORTED, "%s", m->template_msg.text);
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "model '%s' cannot chat: %s; start with --chat-template FILE|chatml",
+                       m->name, m->template_msg.text);
     cli_answers_use(&r->answers, &r->engine);
     sink_init(&r->out, STDOUT_FILENO, "stdout");
     r->out.stop = cli_interrupt_flag();

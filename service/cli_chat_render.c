@@ -83,7 +83,7 @@ static enum err render(const struct cli_options *o, const struct json_node *root
     // no id is used here: a folder without a config.json will do
     e = generation_config_load(path, INT32_MAX, &config, msg);
     if (!e)
-        e = chat_templates_load(path, &config, o->models[0].chat_template, &templates, msg);
+        e = chat_templates_need(path, &config, o->models[0].chat_template, &templates, msg);
     size_t n = chat_variables(&config, c.messages, c.tools, c.prompt_turn, v);
     const char *taken = !e && c.kwargs ? chat_variables_add(c.kwargs, v, &n) : NULL;
     if (taken)

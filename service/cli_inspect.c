@@ -111,11 +111,12 @@ static void show_default(struct buf *b, const char *name, float v) {
         buf_printf(b, " %s %g", name, (double)v);
 }
 
-// One that does not compile is refused when the model is loaded.
+// One that does not compile lets the model complete texts.
 static void show_template(struct run *r, const struct generation_config *g) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     struct chat_templates t = {0};
+    struct tool_form form = {0};
     const char *choice = r->o->models[0].chat_template;
     buf_puts(b, "chat template: ");
     if (choice)
@@ -125,13 +126,24 @@ static void show_template(struct run *r, const struct generation_config *g) {
                    g->tool_template ? ", and one of its own for tools" : "");
     else
         buf_puts(b, "none");
-    if (!choice && !g->chat_template)
+    if (!choice && !g->chat_template) {
         buf_puts(b, "; --chat-template FILE|chatml gives one\n");
-    else if (chat_templates_load(r->path, g, choice, &t, &msg))
-        buf_printf(b, "; does not compile: %s\n", msg.text);
-    else
-        buf_puts(b, template_uses(t.tools ? t.tools : t.chat, "tools") ? "; compiles, shows tools\n"
-                                                                       : "; compiles, no tools\n");
+        return;
+    }
+    if (chat_templates_load(r->path, g, choice, &t, &msg)) {
+        buf_printf(b, "; %s\n", msg.text);
+        return;
+    }
+    if (t.refusal.code)
+        buf_printf(b, "; does not compile: %s, so it cannot %s\n", t.refusal.text,
+                   t.chat ? "be given tools" : "chat");
+    else if (tool_form_find(t.tools ? t.tools : t.chat, g, &form, &msg)) {
+        buf_printf(b, "; compiles, %s\n", msg.text);
+    } else {
+        buf_puts(b, "; compiles, ");
+        tool_form_describe(&form, b);
+        buf_putc(b, '\n');
+    }
     chat_templates_free(&t);
 }
 

@@ -149,6 +149,15 @@ static enum err check_generator(const struct service *s, struct model *m, struct
     if (size.context < m->max_length)
         printf("; the model's context is %zu (--kv-cache-mib)", m->max_length);
     printf("\n");
+    struct buf tools = {0};
+    tool_form_describe(&m->tool_form, &tools);
+    if (!m->chat_template)
+        printf("model %s: cannot chat: %s\n", m->name, m->template_msg.text);
+    else if (m->template_msg.code)
+        printf("model %s: takes no tools: %s\n", m->name, m->template_msg.text);
+    else
+        printf("model %s: chat template: %s\n", m->name, tools.failed ? "" : tools.data);
+    buf_free(&tools);
     return ERR_OK;
 }
 

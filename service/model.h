@@ -10,6 +10,7 @@
 #include "encoder/encoder.h"
 #include "grammar/grammar.h"
 #include "pooling/pooling.h"
+#include "service/tool_form.h"
 #include "template/template.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/generation_config.h"
@@ -56,7 +57,9 @@ struct model {
     struct generation_config generation;
     struct template *chat_template; // NULL: the model has none, or TASK_GENERATE is not its task
     struct template *tool_template; // for requests with tools; NULL: the same
-    struct errmsg template_msg;     // why chat_template is NULL
+    struct errmsg template_msg;     // why chat_template is NULL, or why tools are not shown though
+                                    // there is a template for them; no path. ERR_OK: neither
+    struct tool_form tool_form;     // how the template has tools called
     // Of a decoder's TASK_RERANK.
     int32_t yes_id, no_id;
     struct weight *answers;              // [2, D] their rows of the head

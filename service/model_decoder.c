@@ -31,18 +31,23 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
                    task_name(own), m->decoder_config.architecture, task_name(m->task));
 }
 
+// Without a template, or with one that does not compile, it completes texts and does not chat.
 static enum err load_templates(struct model *m, const struct model_options *o, struct errmsg *msg) {
     struct chat_templates t;
     bool has_one = o->chat_template || m->generation.chat_template;
     if (!has_one) {
-        err_set(&m->template_msg, ERR_UNSUPPORTED,
-                "model '%s' has no chat template; start with --chat-template FILE|chatml", m->name);
+        err_set(&m->template_msg, ERR_NOT_FOUND, "it has no chat template");
         return ERR_OK;
     }
     enum err e = chat_templates_load(m->path, &m->generation, o->chat_template, &t, msg);
+    if (e)
+        return e;
     m->chat_template = t.chat;
     m->tool_template = t.tools;
-    return e;
+    m->template_msg = t.refusal;
+    if (!t.chat || t.refusal.code) // the one for tools
+        return ERR_OK;
+    return tool_form_find(t.tools ? t.tools : t.chat, &m->generation, &m->tool_form, msg);
 }
 
 // The type that the most matrices have.

@@ -136,6 +136,27 @@ static enum err check_names(const struct service *s, struct errmsg *msg) {
     return ERR_OK;
 }
 
+// What it does not chat for, or calls no tools for.
+static void tell_of_chat(const struct model *m) {
+    struct buf tools = {0};
+    if (m->task != TASK_GENERATE)
+        return;
+    if (m->template_msg.code == ERR_NOT_FOUND)
+        log_info("model '%s' completes texts but cannot chat: %s", m->name, m->template_msg.text);
+    else if (!m->chat_template)
+        log_warn(
+            "model '%s' completes texts but cannot chat: %s; --chat-template FILE|chatml gives "
+            "another template",
+            m->name, m->template_msg.text);
+    else if (m->template_msg.code)
+        log_warn("model '%s' chats but takes no tools: %s", m->name, m->template_msg.text);
+    if (!m->chat_template || m->template_msg.code)
+        return;
+    tool_form_describe(&m->tool_form, &tools);
+    log_info("model '%s': chat template: %s", m->name, tools.failed ? "" : tools.data);
+    buf_free(&tools);
+}
+
 enum err service_load_models(struct service *s, struct device *d,
                              const struct model_options *options, size_t n, struct errmsg *msg) {
     s->device = d;
@@ -153,6 +174,8 @@ enum err service_load_models(struct service *s, struct device *d,
                  m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
                  m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
     }
+    for (size_t i = 0; i < n; i++)
+        tell_of_chat(s->models[i]);
     return check_names(s, msg);
 }
 

@@ -30,7 +30,7 @@ static bool read_variable(struct run *r, const struct name *name, struct value *
         if (made->kind == VALUE_ABSENT) {
             bool ok = true;
             if (v->json)
-                ok = make_json(r, v->json, made);
+                ok = make_json(r, v->json, false, made);
             else if (v->string)
                 ok = make_text(r, v->string, v->string_len, made);
             else

@@ -1,5 +1,5 @@
 // Filters on single values, and the table of all. Source followed: jinja2 3.1.6, filters.py,
-// without autoescape; tojson as transformers 5 sets it up.
+// without autoescape.
 #include "template/filters.h"
 #include "template/text.h"
 
@@ -12,49 +12,6 @@
 static bool none_allowed(struct run *r, const char *what, const struct arguments *args) {
     struct value unused[1];
     return arguments_bind(r, what, args, NULL, 0, 0, unused);
-}
-
-static FILTER(filter_tojson) {
-    static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
-    static const struct text comma = {.data = ", ", .len = 2}, colon = {.data = ": ", .len = 2},
-                             bare_comma = {.data = ",", .len = 1};
-    struct value v[4];
-    if (!arguments_bind(r, "tojson", args, names, 4, 0, v))
-        return false;
-    struct json_style style = {.ensure_ascii = value_truth(v[0]),
-                               .sort_keys = value_truth(v[3]),
-                               .pretty = v[1].kind != VALUE_ABSENT && v[1].kind != VALUE_NONE,
-                               .item_separator = &comma,
-                               .key_separator = &colon};
-    int64_t width;
-    if (style.pretty)
-        style.item_separator = &bare_comma;
-    if (style.pretty && v[1].kind == VALUE_STRING) {
-        style.indent = v[1].as.text;
-    } else if (style.pretty) {
-        struct value indent;
-        if (!argument_int(r, "tojson's indent", v[1], 0, &width))
-            return false;
-        if (width > 1000)
-            return run_fail(r, ERR_TOO_LARGE, "tojson with an indent of %lld", (long long)width);
-        buf_reset(&r->scratch);
-        for (int64_t i = 0; i < width; i++)
-            buf_putc(&r->scratch, ' ');
-        if (!make_scratched(r, false, &indent))
-            return false;
-        style.indent = indent.as.text;
-    }
-    if (v[2].kind != VALUE_ABSENT && v[2].kind != VALUE_NONE) {
-        struct list *l;
-        if (!value_iterate(r, v[2], &l))
-            return false;
-        if (l->count != 2 || l->items[0].kind != VALUE_STRING || l->items[1].kind != VALUE_STRING)
-            return run_fail(r, ERR_INVALID, "tojson's separators must be two strings");
-        style.item_separator = l->items[0].as.text;
-        style.key_separator = l->items[1].as.text;
-    }
-    buf_reset(&r->scratch);
-    return print_json(r, &r->scratch, self, &style, 0) && make_scratched(r, false, out);
 }
 
 bool change_case(struct run *r, struct value self, int to, struct value *out) {
@@ -418,6 +375,7 @@ static FILTER(filter_attr) {
 
 const struct native *filter_find(const char *name, size_t len) {
     static const struct native table[] = {{"tojson", filter_tojson},
+                                          {"from_json", filter_from_json},
                                           {"upper", filter_upper},
                                           {"lower", filter_lower},
                                           {"capitalize", filter_capitalize},

@@ -1,4 +1,4 @@
-// The filters that work on sequences (filters_seq.c), for the table of filters.c. Internal.
+// The filters of other files (filters_seq.c, filters_json.c), for the table of filters.c. Internal.
 #ifndef TRINE_TEMPLATE_FILTERS_H
 #define TRINE_TEMPLATE_FILTERS_H
 
@@ -7,6 +7,8 @@
 #define FILTER(name)                                                                               \
     bool name(struct run *r, struct value self, const struct arguments *args, struct value *out)
 
+FILTER(filter_tojson);
+FILTER(filter_from_json);
 FILTER(filter_length);
 FILTER(filter_join);
 FILTER(filter_first);

@@ -84,7 +84,8 @@ bool make_list(struct run *r, enum list_flavour flavour, size_t cap, struct list
 bool make_dict(struct run *r, size_t cap, struct dict **out);
 bool make_undefined(struct run *r, const char *owner, const char *name, size_t name_len,
                     struct value *out);
-bool make_json(struct run *r, const struct json_node *node, struct value *out);
+// `copy`: the node may go before the rendering ends.
+bool make_json(struct run *r, const struct json_node *node, bool copy, struct value *out);
 // Digits (with a sign) to INT or BIG.
 bool make_integer(struct run *r, const char *digits, size_t len, struct value *out);
 

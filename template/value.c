@@ -240,7 +240,12 @@ bool make_integer(struct run *r, const char *digits, size_t len, struct value *o
     return true;
 }
 
-static bool make_json_scalar(struct run *r, const struct json_node *n, struct value *out) {
+static bool make_json_text(struct run *r, const char *s, size_t len, bool copy, struct value *out) {
+    return copy ? make_text(r, s, len, out) : make_text_view(r, s, len, out);
+}
+
+static bool make_json_scalar(struct run *r, const struct json_node *n, bool copy,
+                             struct value *out) {
     switch (n->kind) {
     case JSON_FALSE:
     case JSON_TRUE:
@@ -253,7 +258,7 @@ static bool make_json_scalar(struct run *r, const struct json_node *n, struct va
         }
         return make_integer(r, n->text, n->len, out);
     case JSON_STRING:
-        return make_text_view(r, n->text, n->len, out);
+        return make_json_text(r, n->text, n->len, copy, out);
     default:
         *out = value_none();
         return true;
@@ -261,7 +266,7 @@ static bool make_json_scalar(struct run *r, const struct json_node *n, struct va
 }
 
 // Recursion is bounded: a tree is at most 64 deep.
-bool make_json(struct run *r, const struct json_node *node, struct value *out) {
+bool make_json(struct run *r, const struct json_node *node, bool copy, struct value *out) {
     if (!run_charge(r, 1))
         return false;
     if (node->kind == JSON_ARRAY) {
@@ -269,19 +274,20 @@ bool make_json(struct run *r, const struct json_node *node, struct value *out) {
         if (!make_list(r, LIST_LIST, node->count, &l))
             return false;
         for (const struct json_node *n = node->child; n; n = n->next)
-            if (!make_json(r, n, &l->items[l->count++]))
+            if (!make_json(r, n, copy, &l->items[l->count++]))
                 return false;
         *out = value_list(l);
         return true;
     }
     if (node->kind != JSON_OBJECT)
-        return make_json_scalar(r, node, out);
+        return make_json_scalar(r, node, copy, out);
     struct dict *d;
     if (!make_dict(r, node->count, &d))
         return false;
     for (const struct json_node *n = node->child; n; n = n->next) {
         struct entry *e = &d->entries[d->count++]; // json_check has refused duplicates
-        if (!make_text_view(r, n->key, n->key_len, &e->key) || !make_json(r, n, &e->value))
+        if (!make_json_text(r, n->key, n->key_len, copy, &e->key) ||
+            !make_json(r, n, copy, &e->value))
             return false;
     }
     *out = value_dict(d);

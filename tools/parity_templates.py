@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+import jinja2.sandbox
 from transformers.utils import chat_template_utils
 
 TOOLS = [
@@ -83,6 +84,17 @@ class Clock(chat_template_utils.datetime):
         return cls.fromtimestamp(NOW)
 
 
+def make_environment():
+    """What transformers compiles with, and from_json, which llama.cpp's templates use besides."""
+    plain = jinja2.sandbox.ImmutableSandboxedEnvironment.from_string
+
+    def from_string(self, *args, **kwargs):
+        self.filters.setdefault("from_json", json.loads)
+        return plain(self, *args, **kwargs)
+
+    jinja2.sandbox.ImmutableSandboxedEnvironment.from_string = from_string
+
+
 def reference(template, context):
     try:
         return chat_template_utils._compile_jinja_template(template).render(**context), None
@@ -92,6 +104,7 @@ def reference(template, context):
 
 def main():
     chat_template_utils.datetime = Clock
+    make_environment()
     binary, same, differ, refused = sys.argv[1], 0, 0, 0
     rendered = failed_alike = 0
     with tempfile.TemporaryDirectory() as folder:

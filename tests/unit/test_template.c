@@ -50,7 +50,6 @@ static void test_variables(void) {
 // Refused when compiled, by name and with the line.
 static void test_refusals(void) {
     fails("a\n{{ x|nope }}", ERR_UNSUPPORTED, "the template, line 2: filter 'nope'");
-    fails("{{ x|from_json }}", ERR_UNSUPPORTED, "filter 'from_json'");
     fails("{{ x is nope }}", ERR_UNSUPPORTED, "test 'nope'");
     fails("{{ nope(1) }}", ERR_UNSUPPORTED, "function 'nope'");
     fails("{{ x.nope() }}", ERR_UNSUPPORTED, "method 'nope'");
@@ -75,6 +74,28 @@ static void test_refusals(void) {
     fails("{{ x|upper(1) }}", ERR_INVALID, "upper");
     fails("{{ s|map('upper') }}", ERR_INVALID, "generator");
     fails("{{ s.upper }}", ERR_INVALID, "method");
+}
+
+// A call's arguments, which come as a string: what they hold goes on as values of their own.
+static void test_from_json(void) {
+    gives("{% set a = '{\"b\": [1, 2.50, null, true, \"\\u00e9\"], \"c\": {}}'|from_json %}"
+          "{{ a.b[0] + 1 }} {{ a.b }} {{ a|tojson }}",
+          "2 [1, 2.5, None, True, '\xc3\xa9'] "
+          "{\"b\": [1, 2.5, null, true, \"\xc3\xa9\"], \"c\": {}}");
+    gives("{{ ' 123456789012345678901234567890 '|from_json }}", "123456789012345678901234567890");
+    gives("{% for i in range(3) %}{% set x = ('[' ~ i ~ ',\"k\"]')|from_json %}{{ x[0] }}{{ x[1] }}"
+          "{% endfor %}",
+          "0k1k2k");
+    fails("{{ 'no'|from_json }}", ERR_INVALID, "the template, line 1: from_json: ");
+    fails("{{ ''|from_json }}", ERR_INVALID, "from_json: ");
+    fails("{{ '[1,]'|from_json }}", ERR_INVALID, "from_json: ");
+    fails("{{ 5|from_json }}", ERR_INVALID, "from_json takes a string, not int");
+    fails("{{ x|from_json }}", ERR_INVALID, "from_json takes a string");
+    fails("{{ '1'|from_json(2) }}", ERR_INVALID, "from_json");
+    // what it makes counts like anything else
+    fails("{% set t = '[' ~ ('0,' * 100000) ~ '0]' %}{% for i in range(99999) %}"
+          "{% set x = t|from_json %}{% endfor %}",
+          ERR_TOO_LARGE, "");
 }
 
 static void repeated(const char *head, const char *unit, size_t n, const char *tail,
@@ -243,6 +264,7 @@ static void test_no_memory(void) {
 int main(void) {
     test_variables();
     test_refusals();
+    test_from_json();
     test_nesting();
     test_limits();
     test_no_memory();
