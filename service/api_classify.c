@@ -1,5 +1,6 @@
-// See api_classify.h. A row of logits becomes probabilities: softmax over several labels, sigmoid
-// of a single one; raw_scores leaves the logits.
+// See api_classify.h. A row of logits becomes scores as the model's problem_type has it: softmax
+// over several labels, the sigmoid of each label's own logit, or the logits; raw_scores leaves
+// them.
 #include "service/api_classify.h"
 
 #include "base/json.h"
@@ -26,11 +27,7 @@ static void put_float(struct buf *out, float x) {
 }
 
 // In place; sums in double so that a thousand labels keep their last digits.
-static void to_probabilities(float *row, size_t n) {
-    if (n == 1) {
-        row[0] = api_sigmoid(row[0]);
-        return;
-    }
+static void softmax(float *row, size_t n) {
     float most = row[0];
     for (size_t i = 1; i < n; i++)
         most = row[i] > most ? row[i] : most;
@@ -39,6 +36,20 @@ static void to_probabilities(float *row, size_t n) {
         sum += exp((double)row[i] - (double)most);
     for (size_t i = 0; i < n; i++)
         row[i] = (float)(exp((double)row[i] - (double)most) / sum);
+}
+
+static void to_scores(const struct model *m, float *row) {
+    switch (m->config.scores) {
+    case LABEL_SCORES_SIGMOID:
+        for (size_t i = 0; i < m->dim; i++)
+            row[i] = api_sigmoid(row[i]);
+        return;
+    case LABEL_SCORES_SOFTMAX:
+        softmax(row, m->dim);
+        return;
+    case LABEL_SCORES_LOGITS:
+        return;
+    }
 }
 
 static const char *label_name(const struct model *m, size_t i) {
@@ -63,7 +74,7 @@ static enum err render_ours(struct api_request *q, struct api_error *err) {
     for (size_t i = 0; i < q->job.seqs; i++) {
         float *row = q->job.out + i * n;
         if (!c->raw)
-            to_probabilities(row, n);
+            to_scores(q->model, row);
         size_t best = 0;
         for (size_t k = 1; k < n; k++)
             best = row[k] > row[best] ? k : best;
@@ -98,7 +109,7 @@ static enum err render_tei(struct api_request *q, struct api_error *err) {
     for (size_t i = 0; i < q->job.seqs; i++) {
         float *row = q->job.out + i * n;
         if (!c->raw)
-            to_probabilities(row, n);
+            to_scores(q->model, row);
         for (size_t k = 0; k < n; k++)
             scores[k] = (struct label_score){row[k], k};
         qsort(scores, n, sizeof *scores, by_score);
@@ -129,7 +140,8 @@ static enum err choose(struct api_request *q, struct classify **out, struct api_
 
 enum err api_classify(struct api_request *q, struct api_error *err) {
     static const char *const known[] = {
-        "model", "input", "raw_scores", "truncate", "truncation_direction", "priority", "user",
+        "model",    "input", "raw_scores",  "truncate", "truncation_direction",
+        "priority", "user",  "prompt_name",
     };
     api_count_unknown(q, known, sizeof known / sizeof *known);
     const struct service_options *options = &q->service->options;
@@ -137,6 +149,7 @@ enum err api_classify(struct api_request *q, struct api_error *err) {
     struct text_inputs inputs;
     struct text_rules rules = {0};
     struct sequences s = {0};
+    bool named;
     enum err e = choose(q, &c, err);
     if (!e)
         e = text_inputs_read(json_get(q->body, "input"), "input", options->max_client_batch,
@@ -147,6 +160,8 @@ enum err api_classify(struct api_request *q, struct api_error *err) {
     if (!e)
         e = api_get_truncate(q, options->auto_truncate, &rules.truncate, &rules.side, err);
     rules.model = q->model;
+    if (!e)
+        e = api_choose_named_prompt(q, &rules.prompt, &named, err);
     if (!e)
         e = texts_encode(q->worker, &inputs, &rules, &s, err);
     if (!e)
@@ -207,15 +222,18 @@ static enum err encode_inputs(struct api_request *q, struct classify *c,
 
 enum err api_tei_predict(struct api_request *q, struct api_error *err) {
     static const char *const known[] = {
-        "model",      "inputs",   "raw_scores", "truncate", "truncation_direction",
-        "parameters", "priority",
+        "model",      "inputs",   "raw_scores",  "truncate", "truncation_direction",
+        "parameters", "priority", "prompt_name",
     };
     api_count_unknown(q, known, sizeof known / sizeof *known);
     struct classify *c;
     struct text_rules rules = {0};
     struct sequences s = {0};
+    bool named;
     enum err e = choose(q, &c, err);
     rules.model = q->model;
+    if (!e)
+        e = api_choose_named_prompt(q, &rules.prompt, &named, err);
     if (!e)
         e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
     if (!e)

@@ -119,18 +119,24 @@ static enum err unknown_prompt(const struct model *m, const char *key, struct ap
                     "'%s' names no prompt of the model '%s'; it has: %s", key, m->name, names);
 }
 
+enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
+                                 struct api_error *err) {
+    const struct model *m = q->model;
+    const char *name;
+    enum err e = api_get_string(q, "prompt_name", NULL, &name, err);
+    *named = !e && name;
+    *prompt = !e && name ? st_config_prompt(&m->st, name) : m->st.default_prompt;
+    return *named && !*prompt ? unknown_prompt(m, "prompt_name", err) : e;
+}
+
 enum err api_choose_prompt(const struct api_request *q, const char **prompt,
                            struct api_error *err) {
     const struct model *m = q->model;
-    *prompt = m->st.default_prompt;
-    const char *name, *key = "prompt_name";
-    enum err e = api_get_string(q, key, NULL, &name, err);
-    if (e)
+    const char *name = NULL, *key = NULL;
+    bool named;
+    enum err e = api_choose_named_prompt(q, prompt, &named, err);
+    if (e || named)
         return e;
-    if (name) {
-        *prompt = st_config_prompt(&m->st, name);
-        return *prompt ? ERR_OK : unknown_prompt(m, key, err);
-    }
     static const char *const keys[] = {"input_type", "task"};
     for (size_t i = 0; i < 2 && !name; i++) {
         key = keys[i];

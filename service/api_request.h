@@ -110,6 +110,11 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
 enum err api_choose_prompt(const struct api_request *q, const char **prompt,
                            struct api_error *err) MUST_CHECK;
 
+// The same by `prompt_name` alone; *named: it was given. Of a cross-encoder it is the query's, or
+// the first text's.
+enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
+                                 struct api_error *err) MUST_CHECK;
+
 // Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
 enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
                              api_render_fn *render, struct api_error *err) MUST_CHECK;

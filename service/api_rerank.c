@@ -258,7 +258,7 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
 static enum err encode_vectors(struct api_request *q, struct text query, const struct text *texts,
                                size_t n, const struct pair_rules *pair, struct sequences *s,
                                struct api_error *err) {
-    struct text_rules rules = {.model = q->model, .prompt = prompt_for_query(q->model)};
+    struct text_rules rules = {.model = q->model, .prompt = pair->prompt};
     enum err e = sequences_reserve(s, n + 1, err);
     if (!e)
         e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
@@ -288,6 +288,16 @@ static enum err encode(struct api_request *q, struct text query, const struct pa
     return e;
 }
 
+// What goes before the query: of an embedder the prompt that it keeps for queries.
+static enum err choose_prompt(const struct api_request *q, const char **prompt,
+                              struct api_error *err) {
+    bool named;
+    enum err e = api_choose_named_prompt(q, prompt, &named, err);
+    if (!e && !named && q->model->task == TASK_EMBED)
+        *prompt = prompt_for_query(q->model);
+    return e;
+}
+
 static enum err submit(struct api_request *q, const char *key, struct api_error *err) {
     struct rerank *r = q->state;
     const cJSON *query = json_get(q->body, "query");
@@ -312,7 +322,9 @@ static enum err submit(struct api_request *q, const char *key, struct api_error 
     r->top_n = (size_t)top_n < r->n ? (size_t)top_n : r->n;
     r->by_embedding = q->model->task == TASK_EMBED;
     struct sequences s = {0};
-    e = encode(q, text, &rules, &s, err);
+    e = choose_prompt(q, &rules.prompt, err);
+    if (!e)
+        e = encode(q, text, &rules, &s, err);
     if (e == ERR_INVALID && !err->param)
         err->param = key;
     if (!e)
@@ -339,6 +351,7 @@ static enum err prepare(struct api_request *q, enum shape shape, struct api_erro
         "truncation_direction",
         "priority",
         "max_tokens_per_doc",
+        "prompt_name",
     };
     api_count_unknown(q, known, sizeof known / sizeof *known);
     const char *key = shape == SHAPE_TEI ? "texts" : "documents";

@@ -50,7 +50,7 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
     struct encode_options options = {.add_special_tokens = special, .truncate = TRUNCATE_NONE};
     struct encoding *e = front_worker_encoding(q->worker, 0);
     enum err failed =
-        prompt_encode(q->model, scratch, prompt, text, &options, joined, e, &err->msg);
+        prompt_encode(q->model, scratch, prompt, text, NULL, &options, joined, e, &err->msg);
     if (failed)
         return api_fail(err, failed, failed == ERR_NOMEM ? NULL : "tokenizer", NULL, "%s",
                         failed == ERR_NOMEM ? "no memory to tokenize" : "cannot tokenize a text");

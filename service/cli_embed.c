@@ -77,7 +77,7 @@ static enum err encode_text(void *ctx, struct tokenizer_scratch *s, struct text 
                             struct encoding *out, int32_t *skip, struct errmsg *msg) {
     struct run *r = ctx;
     enum err e =
-        prompt_encode(r->engine.model, s, r->prompt, text, &r->encode, &r->joined, out, msg);
+        prompt_encode(r->engine.model, s, r->prompt, text, NULL, &r->encode, &r->joined, out, msg);
     if (!e)
         *skip = (int32_t)prompt_skip(r->left_out, out);
     return e;

@@ -80,7 +80,7 @@ static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct
     struct encode_options options = r->encode;
     if (is_query) // never cut
         options.truncate = TRUNCATE_NONE;
-    enum err e = prompt_encode(m, s, prompt, text, &options, &r->joined, out, msg);
+    enum err e = prompt_encode(m, s, prompt, text, NULL, &options, &r->joined, out, msg);
     size_t left_out = 0;
     if (!e && is_query && out->len > m->max_length)
         e = err_set(msg, ERR_INVALID, "the query has %zu tokens; this model takes at most %zu",
@@ -159,9 +159,24 @@ static void tick(void *ctx) {
 
 // --- preparation ---
 
-// The activation that config.json names: transformers' CrossEncoder keeps it as a class path.
+static enum err set_activation(struct run *r, const char *name, const char *file,
+                               struct errmsg *msg) {
+    const char *last = strrchr(name, '.');
+    last = last ? last + 1 : name;
+    if (strcmp(last, "Identity") == 0)
+        r->activation = SCORE_RAW;
+    else if (strcmp(last, "Sigmoid") != 0)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s: activation '%.120s'; Identity and Sigmoid are supported", file, name);
+    return ERR_OK;
+}
+
+// The activation that the files name, as a class path: sentence-transformers keeps it in its own
+// file since version 5.4, before that in config.json.
 static enum err read_native_activation(struct run *r, struct errmsg *msg) {
-    const char *name = NULL;
+    const char *name = NULL, *own = r->engine.model->st.activation;
+    if (own)
+        return set_activation(r, own, "config_sentence_transformers.json", msg);
     char *path = file_join(r->engine.model->path, "config.json");
     cJSON *root = NULL;
     if (!path)
@@ -173,16 +188,8 @@ static enum err read_native_activation(struct run *r, struct errmsg *msg) {
         e = json_get_string(st, "activation_fn", NULL, &name, msg);
     if (!e && !name)
         e = json_get_string(root, "sbert_ce_default_activation_function", NULL, &name, msg);
-    if (!e && name) {
-        const char *last = strrchr(name, '.');
-        last = last ? last + 1 : name;
-        if (!strcmp(last, "Identity"))
-            r->activation = SCORE_RAW;
-        else if (strcmp(last, "Sigmoid") != 0)
-            e = err_set(msg, ERR_UNSUPPORTED,
-                        "config.json: activation '%.120s'; Identity and Sigmoid are supported",
-                        name);
-    }
+    if (!e && name)
+        e = set_activation(r, name, "config.json", msg);
     cJSON_Delete(root);
     return e;
 }
@@ -194,7 +201,7 @@ static enum err tokenize_query(struct run *r, struct errmsg *msg) {
     if (e)
         return err_set(msg, e, "no memory for the tokenizer");
     struct text query = {r->o->query, strlen(r->o->query)};
-    e = pair_encode_query(m, s, query, &r->joined, &r->query, msg);
+    e = pair_encode_query(m, s, m->st.default_prompt, query, &r->joined, &r->query, msg);
     tokenizer_scratch_free(s);
     return e ? e : prompt_check_query(m, r->query.len, msg);
 }

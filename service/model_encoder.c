@@ -1,6 +1,8 @@
 // See model.h: models of the encoder room.
 #include "service/model_internal.h"
 
+#include "base/log.h"
+
 #include <string.h>
 
 // What the model is for: what its head says, unless the options name something else it can do. A
@@ -16,6 +18,16 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
         return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
                        task_name(own), m->config.architecture, task_name(m->task));
     return ERR_OK;
+}
+
+// sentence-transformers reads the prompts of a CrossEncoder's folder for a CrossEncoder only, and
+// those of another folder for an embedder only: a reranker's prompt is no embedder's.
+static void choose_prompts(struct model *m) {
+    if (m->st.prompt_count == 0 || m->st.cross_encoder == m->config.classification)
+        return;
+    log_info("%s/config_sentence_transformers.json: its prompts are %s, and not used here", m->path,
+             m->st.cross_encoder ? "a cross-encoder's" : "an embedder's");
+    st_config_drop_prompts(&m->st);
 }
 
 // The least of what the folder's files say, the position table and the options: a limit
@@ -81,6 +93,7 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
         e = choose_task(m, o, msg);
     if (e)
         return e;
+    choose_prompts(m);
     choose_length(m, o);
     e = model_load_tokenizer(m->path, m->config.vocab, &m->tokenizer, msg);
     if (!e)

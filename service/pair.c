@@ -59,7 +59,7 @@ size_t pair_special_count(const struct model *m) {
 static enum err encode_between(const struct model *m, struct tokenizer_scratch *s,
                                const char *before, struct text text, const char *behind,
                                struct buf *work, struct encoding *out, struct errmsg *msg) {
-    if (!m->encoder) {
+    if (*before || *behind) {
         buf_reset(work);
         buf_puts(work, before);
         buf_append(work, text.bytes, text.len);
@@ -71,15 +71,18 @@ static enum err encode_between(const struct model *m, struct tokenizer_scratch *
     return tokenizer_encode(m->tokenizer, s, text, NULL, &bare, out, msg);
 }
 
-enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, struct text query,
-                           struct buf *work, struct encoding *out, struct errmsg *msg) {
+enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
+                           struct text query, struct buf *work, struct encoding *out,
+                           struct errmsg *msg) {
+    if (m->encoder)
+        return encode_between(m, s, prompt ? prompt : "", query, "", work, out, msg);
     return encode_between(m, s, before_query, query, behind_query, work, out, msg);
 }
 
 enum err pair_encode_document(const struct model *m, struct tokenizer_scratch *s,
                               struct text document, struct buf *work, struct encoding *out,
                               struct errmsg *msg) {
-    return encode_between(m, s, before_document, document, "", work, out, msg);
+    return encode_between(m, s, m->encoder ? "" : before_document, document, "", work, out, msg);
 }
 
 static void put(struct encoding *out, const int32_t *ids, size_t n, bool special) {

@@ -20,9 +20,12 @@ void pair_frame_free(struct pair_frame *f);
 
 // Tokens beside the query's and the document's.
 size_t pair_special_count(const struct model *m);
-// The two alone, as pair_assemble wants them. `work` is scratch. Errors as tokenizer_encode.
-enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, struct text query,
-                           struct buf *work, struct encoding *out, struct errmsg *msg) MUST_CHECK;
+// The two alone, as pair_assemble wants them. prompt: what a cross-encoder's files put before the
+// query, or NULL; a causal model has its frame instead. `work` is scratch. Errors as
+// tokenizer_encode.
+enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
+                           struct text query, struct buf *work, struct encoding *out,
+                           struct errmsg *msg) MUST_CHECK;
 enum err pair_encode_document(const struct model *m, struct tokenizer_scratch *s,
                               struct text document, struct buf *work, struct encoding *out,
                               struct errmsg *msg) MUST_CHECK;

@@ -44,7 +44,8 @@ const char *prompt_for_document(const struct model *m) {
 }
 
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
-                       struct text text, const struct encode_options *options, struct buf *joined,
+                       struct text text, const struct text *pair,
+                       const struct encode_options *options, struct buf *joined,
                        struct encoding *out, struct errmsg *msg) {
     if (prompt && *prompt) {
         buf_reset(joined);
@@ -54,7 +55,7 @@ enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const
             return err_set(msg, ERR_NOMEM, "no memory for a text of %zu bytes", text.len);
         text = (struct text){joined->data, joined->len};
     }
-    return tokenizer_encode(m->tokenizer, s, text, NULL, options, out, msg);
+    return tokenizer_encode(m->tokenizer, s, text, pair, options, out, msg);
 }
 
 enum err prompt_tokens_left_out(const struct model *m, struct tokenizer_scratch *s,

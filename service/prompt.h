@@ -17,9 +17,11 @@ const char *prompt_for_document(const struct model *m);
 bool prompt_name_means_query(const char *name);
 bool prompt_name_means_document(const char *name);
 
-// Encodes prompt + text (prompt may be NULL or empty) into out; `joined` is scratch space.
+// Encodes prompt + text (prompt may be NULL or empty), or the pair of that and a second text
+// (NULL: none), into out; `joined` is scratch space.
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
-                       struct text text, const struct encode_options *options, struct buf *joined,
+                       struct text text, const struct text *pair,
+                       const struct encode_options *options, struct buf *joined,
                        struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
 // How many leading tokens of prompt + text stay out of the pool: none where the pooling module

@@ -250,10 +250,8 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
         .max_length = most,
     };
     struct encoding *e = front_worker_encoding(w, 0);
-    enum err failed =
-        pair ? tokenizer_encode(m->tokenizer, scratch, text, pair, &options, e, &err->msg)
-             : prompt_encode(m, scratch, rules->prompt, text, &options, front_worker_text(w), e,
-                             &err->msg);
+    enum err failed = prompt_encode(m, scratch, rules->prompt, text, pair, &options,
+                                    front_worker_text(w), e, &err->msg);
     if (failed)
         return tokenizer_failed(err, failed);
     if (e->len > most)
@@ -275,7 +273,7 @@ static enum err encode_pairs(struct front_worker *w, struct text query,
     struct encoding *q = front_worker_encoding(w, 1), *d = front_worker_encoding(w, 2),
                     *joined = front_worker_encoding(w, 0);
     struct buf *work = front_worker_text(w);
-    enum err e = pair_encode_query(m, scratch, query, work, q, &err->msg);
+    enum err e = pair_encode_query(m, scratch, rules->prompt, query, work, q, &err->msg);
     if (e)
         return tokenizer_failed(err, e);
     e = prompt_check_query(m, q->len, &err->msg);
@@ -313,7 +311,7 @@ enum err texts_encode_one(struct front_worker *w, struct text text, const struct
                           struct api_error *err) {
     struct tokenizer_scratch *scratch;
     if (pair && rules->model->frame) {
-        struct pair_rules judged = {rules->model, rules->truncate, rules->side, 0};
+        struct pair_rules judged = {rules->model, rules->truncate, rules->side, 0, NULL};
         return encode_pairs(w, text, pair, 1, at, &judged, out, err);
     }
     if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)

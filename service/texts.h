@@ -40,7 +40,7 @@ enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *e
 
 struct text_rules {
     const struct model *model;
-    const char *prompt; // put before each text; NULL: none
+    const char *prompt; // put before each text, of a pair before the first; NULL: none
     bool truncate;
     enum truncate_side side;
     size_t max_length; // tokens of a text, special ones included; 0: what the model takes
@@ -52,8 +52,7 @@ struct text_rules {
 enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
                       const struct text_rules *rules, struct sequences *out,
                       struct api_error *err) MUST_CHECK;
-// One text, or a pair when `pair` is not NULL (a prompt goes before no pair). at: its number in
-// messages.
+// One text, or a pair when `pair` is not NULL. at: its number in messages.
 enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
                           size_t at, const struct text_rules *rules, struct sequences *out,
                           struct api_error *err) MUST_CHECK;
@@ -69,6 +68,7 @@ struct pair_rules {
     bool truncate;           // documents may be cut
     enum truncate_side side; // where
     size_t max_document;     // tokens of a document; 0: what fits
+    const char *prompt;      // before the query; NULL: none
 };
 
 // ERR_INVALID: query_too_long, context_length_exceeded; ERR_NOMEM.

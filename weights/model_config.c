@@ -158,9 +158,16 @@ static enum err read_label(const cJSON *item, struct model_config *c, struct err
     if (strcmp(canonical, item->string) != 0 || i >= c->labels)
         return err_set(msg, ERR_INVALID, "'id2label' has the key '%.32s', not 0 to %zu",
                        item->string, c->labels - 1);
-    if (!cJSON_IsString(item))
-        return err_set(msg, ERR_INVALID, "'id2label' names no string for %lu", i);
-    c->label_names[i] = mem_strndup(item->valuestring, strlen(item->valuestring));
+    char number[32];
+    const char *name = item->valuestring;
+    if (cJSON_IsNumber(item)) { // a label may be a number: 0, 1, -1, 0.5
+        snprintf(number, sizeof number, "%.9g", item->valuedouble);
+        name = number;
+    } else if (!cJSON_IsString(item)) {
+        return err_set(msg, ERR_INVALID, "'id2label' names neither a string nor a number for %lu",
+                       i);
+    }
+    c->label_names[i] = mem_strndup(name, strlen(name));
     return c->label_names[i] ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a label");
 }
 
@@ -176,9 +183,7 @@ static enum err read_labels(const cJSON *root, struct model_config *c, struct er
     if (listed > MAX_LABELS)
         return err_set(msg, ERR_INVALID, "'id2label' has %d labels, at most %d are taken", listed,
                        MAX_LABELS);
-    if (listed && told && listed != told)
-        return err_set(msg, ERR_INVALID, "'num_labels' is %lld, 'id2label' has %d labels",
-                       (long long)told, listed);
+    // where both are there id2label counts, as in transformers
     size_t n = listed ? (size_t)listed : told ? (size_t)told : 2; // transformers' default
     c->label_names = mem_calloc(n, sizeof *c->label_names);
     if (!c->label_names)
@@ -201,6 +206,35 @@ static enum err read_labels(const cJSON *root, struct model_config *c, struct er
     return ERR_OK;
 }
 
+static enum err read_scores(const cJSON *root, struct model_config *c, struct errmsg *msg) {
+    static const struct {
+        const char *name;
+        enum label_scores scores;
+    } types[] = {
+        {"multi_label_classification", LABEL_SCORES_SIGMOID},
+        {"single_label_classification", LABEL_SCORES_SOFTMAX},
+        {"regression", LABEL_SCORES_LOGITS},
+    };
+    const char *type;
+    enum err e = json_get_string(root, "problem_type", NULL, &type, msg);
+    c->scores = LABEL_SCORES_SOFTMAX;
+    size_t i = 0, n = sizeof types / sizeof *types;
+    for (; !e && type && i < n; i++) {
+        if (strcmp(types[i].name, type) != 0)
+            continue;
+        c->scores = types[i].scores;
+        break;
+    }
+    if (!e && type && i == n)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "problem_type '%.64s' is not supported (multi_label_classification, "
+                    "single_label_classification, regression are)",
+                    type);
+    if (c->labels == 1 && c->scores == LABEL_SCORES_SOFTMAX)
+        c->scores = LABEL_SCORES_SIGMOID;
+    return e;
+}
+
 static enum err read_config(const char *name, const cJSON *root, struct model_config *out,
                             struct errmsg *msg) {
     *out = (struct model_config){0};
@@ -215,6 +249,8 @@ static enum err read_config(const char *name, const cJSON *root, struct model_co
         e = read_activation(root, out, msg);
     if (!e && out->classification)
         e = read_labels(root, out, msg);
+    if (!e && out->classification)
+        e = read_scores(root, out, msg);
     if (e) {
         model_config_free(out);
         return err_prefix(msg, e, "%s", name);

@@ -135,6 +135,20 @@ static enum err read_similarity(const cJSON *root, struct st_config *c, struct e
                    name);
 }
 
+static enum err read_cross_encoder(const cJSON *root, struct st_config *c, struct errmsg *msg) {
+    const char *type, *activation;
+    enum err e = json_get_string(root, "model_type", "", &type, msg);
+    if (!e)
+        e = json_get_string(root, "activation_fn", NULL, &activation, msg);
+    if (e)
+        return e;
+    c->cross_encoder = strcmp(type, "CrossEncoder") == 0;
+    if (c->cross_encoder && activation &&
+        !(c->activation = mem_strndup(activation, strlen(activation))))
+        return err_set(msg, ERR_NOMEM, "no memory for the name of an activation");
+    return ERR_OK;
+}
+
 static enum err read_model_config(const char *folder, struct st_config *c, struct errmsg *msg) {
     static const char file[] = "config_sentence_transformers.json";
     cJSON *root;
@@ -146,6 +160,8 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
         e = read_prompts(root, c, msg);
     if (!e)
         e = read_similarity(root, c, msg);
+    if (!e)
+        e = read_cross_encoder(root, c, msg);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s/%s", folder, file) : ERR_OK;
 }
@@ -165,12 +181,20 @@ enum err st_config_load(const char *folder, size_t max_positions, struct st_conf
     return e;
 }
 
-void st_config_free(struct st_config *c) {
+void st_config_drop_prompts(struct st_config *c) {
     for (size_t i = 0; i < c->prompt_count; i++) {
         mem_free(c->prompts[i].name);
         mem_free(c->prompts[i].text);
     }
     mem_free(c->prompts);
+    c->prompts = NULL;
+    c->prompt_count = 0;
+    c->default_prompt = NULL;
+}
+
+void st_config_free(struct st_config *c) {
+    st_config_drop_prompts(c);
+    mem_free(c->activation);
     *c = (struct st_config){0};
 }
 

@@ -22,6 +22,8 @@ struct st_config {
     struct st_prompt *prompts; // [prompt_count], in the file's order
     size_t prompt_count;
     const char *default_prompt; // the text default_prompt_name stands for; NULL: none
+    bool cross_encoder;         // the file is a CrossEncoder's
+    char *activation;           // the class path of what its logits go through, owned; or NULL
     char similarity[16];        // "cosine", "dot", "euclidean", "manhattan"; "" where none is named
 };
 
@@ -30,6 +32,8 @@ struct st_config {
 enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
                         struct errmsg *msg) MUST_CHECK;
 void st_config_free(struct st_config *c);
+// Forgets the prompts: they are those of another kind of model.
+void st_config_drop_prompts(struct st_config *c);
 // The prompt of that name; NULL when there is none.
 const char *st_config_prompt(const struct st_config *c, const char *name);
 

@@ -127,8 +127,8 @@ static void encode_texts(const struct model *m, const cJSON *c, struct rows *r) 
     CHECK(tokenizer_scratch_new(m->tokenizer, &scratch) == ERR_OK);
     cJSON_ArrayForEach(text, texts) {
         struct text t = {text->valuestring, strlen(text->valuestring)};
-        CHECK_OK(prompt_encode(m, scratch, json_get(c, "prompt")->valuestring, t, &options, &joined,
-                               &e, &msg),
+        CHECK_OK(prompt_encode(m, scratch, json_get(c, "prompt")->valuestring, t, NULL, &options,
+                               &joined, &e, &msg),
                  msg);
         check_ids(m, e.ids, e.len, ids);
         add(r, e.ids, e.len);
@@ -205,8 +205,9 @@ static void encode_pairs(const struct model *m, const cJSON *golden, const cJSON
     *r = (struct rows){0};
     CHECK(tokenizer_scratch_new(m->tokenizer, &scratch) == ERR_OK);
     CHECK_INT(pair_special_count(m), before + behind);
-    CHECK_OK(pair_encode_query(m, scratch, (struct text){query, strlen(query)}, &work, &q, &msg),
-             msg);
+    CHECK_OK(
+        pair_encode_query(m, scratch, NULL, (struct text){query, strlen(query)}, &work, &q, &msg),
+        msg);
     cJSON_ArrayForEach(text, documents) {
         struct text t = {text->valuestring, strlen(text->valuestring)};
         CHECK_OK(pair_encode_document(m, scratch, t, &work, &e, &msg), msg);

@@ -533,23 +533,32 @@ def test_rerank():
 
 
 def test_native_activation():
+    """The activation that config_sentence_transformers.json names, or an older folder's config.json."""
     with tempfile.TemporaryDirectory() as d:
         for name in os.listdir(RERANK):
             os.symlink(os.path.join(RERANK, name), os.path.join(d, name))
-        os.unlink(os.path.join(d, "config.json"))
-        with open(os.path.join(RERANK, "config.json")) as f:
-            config = json.load(f)
-        score = {}
-        for named in ("torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid",
-                      "torch.nn.modules.activation.Mish"):
-            config["sentence_transformers"] = {"activation_fn": named}
-            with open(os.path.join(d, "config.json"), "w") as f:
-                json.dump(config, f)
-            p = run("rerank", "--model", d, "--query", "why", "--native", stdin="land\n")
-            score[named.rsplit(".")[-1]] = p.stdout.split(b"\t")[0] or p.stderr
-    raw = float(score["Identity"])
-    check(abs(float(score["Sigmoid"]) - 1 / (1 + math.exp(-raw))) < 1e-6, "as the config says", score)
-    check(b"Mish" in score["Mish"], "an unknown one is named", score)
+
+        def scores(file, member, shape):
+            with open(os.path.join(RERANK, file)) as f:
+                config = json.load(f)
+            score = {}
+            for named in ("torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid",
+                          "torch.nn.modules.activation.Mish"):
+                config[member] = shape(named)
+                os.unlink(os.path.join(d, file))
+                with open(os.path.join(d, file), "w") as f:
+                    json.dump(config, f)
+                p = run("rerank", "--model", d, "--query", "why", "--native", stdin="land\n")
+                score[named.rsplit(".")[-1]] = p.stdout.split(b"\t")[0] or p.stderr
+            raw = float(score["Identity"])
+            check(abs(float(score["Sigmoid"]) - 1 / (1 + math.exp(-raw))) < 1e-6, "as it says",
+                  (file, score))
+            check(b"Mish" in score["Mish"] and file.encode() in score["Mish"],
+                  "an unknown one is named", (file, score))
+
+        scores("config_sentence_transformers.json", "activation_fn", lambda named: named)
+        os.unlink(os.path.join(d, "config_sentence_transformers.json"))
+        scores("config.json", "sentence_transformers", lambda named: {"activation_fn": named})
 
 
 # --- inspect and bench ---

@@ -84,16 +84,49 @@ static void test_labels(void) {
     CHECK_INT(c.labels, 2);
     CHECK_STR(c.label_names[1], "LABEL_1");
     model_config_free(&c);
-    refused(CLASSIFIER "\"num_labels\":2,\"id2label\":{\"0\":\"x\"}}", ERR_INVALID,
-            "'num_labels' is 2, 'id2label' has 1 labels");
+    // where both are there id2label counts; a label may be a number
+    CHECK_OK(parse(CLASSIFIER "\"num_labels\":5,\"label2id\":{\"0\":0,\"-1.5\":1,\"x\":2},"
+                              "\"id2label\":{\"0\":0,\"1\":-1.5,\"2\":\"x\"}}",
+                   &c, &msg),
+             msg);
+    CHECK_INT(c.labels, 3);
+    CHECK_STR(c.label_names[0], "0");
+    CHECK_STR(c.label_names[1], "-1.5");
+    CHECK_STR(c.label_names[2], "x");
+    model_config_free(&c);
     refused(CLASSIFIER "\"id2label\":{\"0\":\"x\",\"2\":\"y\"}}", ERR_INVALID,
             "'id2label' has the key '2', not 0 to 1");
     refused(CLASSIFIER "\"id2label\":{\"0\":\"x\",\"01\":\"y\"}}", ERR_INVALID, "key '01'");
     refused(CLASSIFIER "\"id2label\":{\"0\":\"x\",\"-1\":\"y\"}}", ERR_INVALID, "key '-1'");
     refused(CLASSIFIER "\"id2label\":{\"0\":\"x\",\"one\":\"y\"}}", ERR_INVALID, "key 'one'");
-    refused(CLASSIFIER "\"id2label\":{\"0\":4}}", ERR_INVALID, "'id2label' names no string for 0");
+    refused(CLASSIFIER "\"id2label\":{\"0\":[4]}}", ERR_INVALID,
+            "'id2label' names neither a string nor a number for 0");
     refused(CLASSIFIER "\"id2label\":{}}", ERR_INVALID, "at least one label");
     refused(CLASSIFIER "\"num_labels\":0}", ERR_INVALID, "'num_labels' is 0");
+}
+
+static void scores_are(const char *text, enum label_scores want) {
+    struct model_config c;
+    struct errmsg msg;
+    CHECK_OK(parse(text, &c, &msg), msg);
+    CHECK_INT(c.scores, want);
+    model_config_free(&c);
+}
+
+static void test_scores(void) {
+    scores_are(CLASSIFIER "\"num_labels\":3}", LABEL_SCORES_SOFTMAX);
+    scores_are(CLASSIFIER "\"num_labels\":3,\"problem_type\":null}", LABEL_SCORES_SOFTMAX);
+    scores_are(CLASSIFIER "\"num_labels\":1}", LABEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"problem_type\":\"multi_label_classification\"}", LABEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"problem_type\":\"single_label_classification\"}",
+               LABEL_SCORES_SOFTMAX);
+    scores_are(CLASSIFIER "\"problem_type\":\"single_label_classification\",\"num_labels\":1}",
+               LABEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"problem_type\":\"regression\",\"num_labels\":1}", LABEL_SCORES_LOGITS);
+    scores_are(CLASSIFIER "\"problem_type\":\"regression\"}", LABEL_SCORES_LOGITS);
+    refused(CLASSIFIER "\"problem_type\":\"ranking\"}", ERR_UNSUPPORTED,
+            "problem_type 'ranking' is not supported (multi_label_classification, ");
+    refused(CLASSIFIER "\"problem_type\":1}", ERR_INVALID, "'problem_type'");
 }
 
 #define BERT "{\"architectures\":[\"BertModel\"],"
@@ -160,6 +193,7 @@ int main(void) {
     test_bert();
     test_distilbert();
     test_labels();
+    test_scores();
     test_refused();
     test_folder();
     return check_done();
