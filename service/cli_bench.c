@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "service/cli.h"
+#include "service/cli_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -129,6 +130,28 @@ double bench_percentile(const double *sorted, size_t n, double p) {
     return sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]);
 }
 
+// What each bench has no use for.
+static enum err check_flags(const char *what, const struct cli_options *o, struct errmsg *msg) {
+    static const char *const of_generate[] = {"streams",  "prompt-tokens", "max-tokens",
+                                              "kv-dtype", "kv-cache-mib",  NULL};
+    static const char *const of_encode[] = {"texts", "pooling", NULL};
+    static const char *const of_compute[] = {"threads", "batch-tokens", "dtype",
+                                             "pooling", "max-length",   NULL};
+    bool generates = strcmp(what, "generate") == 0, tokenizes = strcmp(what, "tokenize") == 0;
+    const char *const *lists[] = {generates ? of_encode : of_generate,
+                                  tokenizes ? of_compute : NULL};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; lists[i] && lists[i][k]; k++)
+            if (cli_given(o, lists[i][k]))
+                return err_set(msg, ERR_INVALID, "--%s: bench %s has no use for it", lists[i][k],
+                               what);
+    if (tokenizes && o->arg_count > 1 && cli_given(o, "texts"))
+        return err_set(msg, ERR_INVALID, "--texts and '%.80s': choose one", o->args[1]);
+    if (tokenizes && o->arg_count > 1)
+        return cli_check_not_input(NULL, "stdout", o->args[1], msg);
+    return ERR_OK;
+}
+
 int cli_bench(int argc, char **argv) {
     struct cli_options o;
     int exit_code;
@@ -136,7 +159,9 @@ int cli_bench(int argc, char **argv) {
         return exit_code;
     const char *what = o.arg_count ? o.args[0] : "encode";
     struct errmsg msg = {0};
-    if (!strcmp(what, "tokenize")) {
+    if (check_flags(what, &o, &msg)) {
+        exit_code = cli_misuse("bench", &msg);
+    } else if (!strcmp(what, "tokenize")) {
         exit_code = bench_tokenize(&o);
     } else if (o.arg_count > 1) {
         (void)err_set(&msg, ERR_INVALID, "unexpected argument '%.80s'", o.args[1]);

@@ -252,16 +252,26 @@ static void print_table(const struct run *r, struct buf *b) {
     }
 }
 
+// The texts are to have the length asked for: the positions limit it, not the folder's habit; and
+// --max-length, and what the engine takes at once.
+static size_t longest(const struct cli_options *o, const struct model *m) {
+    enum { BATCH_TOKENS = 512 }; // of the scheduler, where --batch-tokens is not given
+    size_t batch = o->service.max_batch_tokens ? o->service.max_batch_tokens : BATCH_TOKENS;
+    size_t most = batch > m->max_length ? batch : m->max_length;
+    if (o->models[0].max_length)
+        return m->max_length;
+    return m->config.max_positions < most ? m->config.max_positions : most;
+}
+
 static enum err measure(struct run *r, struct errmsg *msg) {
     enum err e = cli_engine_open(r->o, &r->engine, msg);
     if (e)
         return e;
     const struct model *m = r->engine.model;
-    // The texts are to have the length asked for: the positions limit it, not the folder's habit.
     r->encode = (struct encode_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,
-        .max_length = m->config.max_positions,
+        .max_length = longest(r->o, m),
     };
     size_t mix = r->o->texts ? r->o->texts : BENCH_MIX_TEXTS;
     const struct set all[SETS] = {

@@ -8,6 +8,7 @@
 #include "service/chat_variables.h"
 #include "service/cli.h"
 #include "service/cli_answer.h"
+#include "service/cli_parts.h"
 #include "service/lines.h"
 
 #include <signal.h>
@@ -159,7 +160,8 @@ static enum err chat(struct run *r, struct errmsg *msg) {
 static enum err converse(const struct cli_options *o, int *exit_code, struct errmsg *msg) {
     struct run r = {.o = o};
     enum err e = cli_answers_init(&r.answers, o, exit_code, msg);
-    if (!e && o->system && (e = cli_check_text("--system", o->system, msg)))
+    if (!e && ((o->system && (e = cli_check_text("--system", o->system, msg))) ||
+               (e = cli_check_not_input(NULL, "stdout", "-", msg))))
         *exit_code = CLI_EXIT_USAGE;
     if (!e) {
         *exit_code = CLI_EXIT_FAILED;
@@ -186,7 +188,11 @@ int cli_chat(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); // a reader that has gone is heard of from write
     cli_catch_interrupt();
     o.models[0].task = TASK_GENERATE;
-    enum err e = o.render ? cli_chat_render(&o, &msg) : converse(&o, &exit_code, &msg);
+    enum err e = ERR_OK;
+    if (o.render && (e = cli_check_not_input(NULL, "stdout", o.render, &msg)))
+        exit_code = CLI_EXIT_USAGE;
+    if (!e)
+        e = o.render ? cli_chat_render(&o, &msg) : converse(&o, &exit_code, &msg);
     if (!e)
         exit_code = CLI_EXIT_DONE;
     else

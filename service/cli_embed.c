@@ -7,6 +7,7 @@
 #include "service/cli_embed_input.h"
 #include "service/cli_embed_output.h"
 #include "service/cli_engine.h"
+#include "service/cli_parts.h"
 #include "service/fingerprint.h"
 #include "service/progress.h"
 #include "service/prompt.h"
@@ -259,18 +260,44 @@ static enum err embed(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static bool check_usage(const struct cli_options *o, struct errmsg *msg) {
-    bool file = o->output && strcmp(o->output, "-") != 0;
+// Nothing that is read may be written: not the inputs, by whatever name, and not by the files that
+// stand beside FILE until it is complete.
+static enum err check_output(const struct cli_options *o, struct errmsg *msg) {
+    static const char *const endings[] = {"", ".partial", ".partial.json"};
+    struct buf path = {0}, what = {0};
+    if (!o->output)
+        return embed_input_check_output(o, NULL, "stdout", msg);
     enum err e = ERR_OK;
-    if (o->resume && !file)
-        e = err_set(msg, ERR_INVALID, "--resume goes with -o FILE");
-    for (size_t i = 0; i < o->arg_count && o->resume && !e; i++)
+    for (size_t i = 0; i < sizeof endings / sizeof *endings && !e; i++) {
+        buf_reset(&path);
+        buf_reset(&what);
+        buf_printf(&path, "%s%s", o->output, endings[i]);
+        buf_printf(&what, "-o %s%s%s", o->output, i ? " by way of " : "", i ? path.data : "");
+        if (path.failed || what.failed)
+            e = err_set(msg, ERR_NOMEM, "no memory for a file's name");
+        else if (!(e = embed_input_check_output(o, path.data, what.data, msg)) && o->config_path)
+            e = cli_check_not_input(path.data, what.data, o->config_path, msg);
+        if (!e)
+            e = cli_check_not_input(path.data, what.data, o->models[0].spec, msg);
+    }
+    buf_free(&path);
+    buf_free(&what);
+    return e;
+}
+
+static enum err check_usage(const struct cli_options *o, struct errmsg *msg) {
+    if (o->resume && !o->output)
+        return err_set(msg, ERR_INVALID, "--resume goes with -o FILE");
+    for (size_t i = 0; i < o->arg_count && o->resume; i++)
         if (strcmp(o->args[i], "-") == 0)
-            e = err_set(msg, ERR_INVALID, "--resume reads the input again, which stdin cannot");
-    if (o->resume && o->arg_count == 0 && !e)
-        e = err_set(msg, ERR_INVALID,
-                    "--resume reads the input again, which stdin cannot: name the FILE");
-    return e == ERR_OK;
+            return err_set(msg, ERR_INVALID, "--resume reads the input again, which stdin cannot");
+    if (o->resume && o->arg_count == 0)
+        return err_set(msg, ERR_INVALID,
+                       "--resume reads the input again, which stdin cannot: name the FILE");
+    enum err e = embed_input_check_flags(o, msg);
+    if (!e)
+        e = embed_output_check_name(o, msg);
+    return e ? e : check_output(o, msg);
 }
 
 int cli_embed(int argc, char **argv) {
@@ -281,7 +308,7 @@ int cli_embed(int argc, char **argv) {
     struct errmsg msg = {0};
     if (o.output && strcmp(o.output, "-") == 0)
         o.output = NULL;
-    if (!check_usage(&o, &msg)) {
+    if (check_usage(&o, &msg)) {
         exit_code = cli_misuse("embed", &msg);
         cli_options_free(&o);
         return exit_code;

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "service/cli_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,18 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool ends_with(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
-}
-
 static int format_of(const struct cli_options *o, const char *path) {
+    const char *ending = cli_ending(path);
     if (o->input_format != CLI_INPUT_AUTO)
         return o->input_format;
-    if (ends_with(path, ".jsonl") || ends_with(path, ".ndjson"))
+    if (cli_ending_is(ending, ".jsonl|.ndjson"))
         return CLI_INPUT_JSONL;
-    return ends_with(path, ".csv") ? CLI_INPUT_CSV : CLI_INPUT_LINES;
+    return cli_ending_is(ending, ".csv") ? CLI_INPUT_CSV : CLI_INPUT_LINES;
 }
+
+// Kinds of files that are known not to be a text a line. Of other endings nothing is known: texts
+// come under every name.
+static const char other_kinds[] =
+    ".json|.tsv|.parquet|.arrow|.feather|.avro|.orc|.xlsx|.xls|.ods|.docx|.pdf|.gz|.bz2|.xz|.zst|"
+    ".zip|.7z|.tar|.tgz|.npy|.npz|.f32|.safetensors|.gguf";
 
 static const char *path_of(const struct embed_input *in, size_t i) {
     return in->o->arg_count ? in->o->args[i] : "-";
@@ -29,6 +32,48 @@ static const char *path_of(const struct embed_input *in, size_t i) {
 
 static size_t file_count(const struct embed_input *in) {
     return in->o->arg_count ? in->o->arg_count : 1;
+}
+
+static enum err check_file(const struct embed_input *in, size_t at, struct errmsg *msg) {
+    const struct cli_options *o = in->o;
+    const char *path = path_of(in, at), *name = strcmp(path, "-") == 0 ? "stdin" : path;
+    static const char *const of_records[] = {"field", "id"};
+    if (o->input_format == CLI_INPUT_AUTO && cli_ending_is(cli_ending(path), other_kinds))
+        return err_set(
+            msg, ERR_INVALID,
+            "%s: %s files are not read by their name; --input-format lines, jsonl or csv "
+            "says what is in it",
+            name, cli_ending(path));
+    int format = format_of(o, path);
+    for (size_t i = 0; i < 2 && format == CLI_INPUT_LINES; i++)
+        if (cli_given(o, of_records[i]))
+            return err_set(msg, ERR_INVALID,
+                           "--%s: %s is read as lines, which have no such part; --input-format "
+                           "jsonl or csv says what it is",
+                           of_records[i], name);
+    if (format != CLI_INPUT_CSV && cli_given(o, "header"))
+        return err_set(msg, ERR_INVALID,
+                       "--header: %s is not read as CSV; --input-format csv says "
+                       "that it is",
+                       name);
+    return ERR_OK;
+}
+
+enum err embed_input_check_flags(const struct cli_options *o, struct errmsg *msg) {
+    struct embed_input in = {.o = o};
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < file_count(&in) && !e; i++)
+        e = check_file(&in, i, msg);
+    return e;
+}
+
+enum err embed_input_check_output(const struct cli_options *o, const char *output, const char *what,
+                                  struct errmsg *msg) {
+    struct embed_input in = {.o = o};
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < file_count(&in) && !e; i++)
+        e = cli_check_not_input(output, what, path_of(&in, i), msg);
+    return e;
 }
 
 enum err embed_input_open(struct embed_input *in, const struct cli_options *o,

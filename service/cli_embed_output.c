@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "service/cli_parts.h"
 #include "service/fingerprint.h"
 #include "service/render.h"
 
@@ -18,17 +19,34 @@
 
 enum { NPY_HEADER_BYTES = 128, SAVE_EVERY_US = 2000000 };
 
-static bool ends_with(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
+// By the name's ending; CLI_OUTPUT_AUTO: it says nothing that is known here.
+static int format_of_name(const struct cli_options *o) {
+    const char *ending = o->output ? cli_ending(o->output) : "";
+    if (cli_ending_is(ending, ".npy"))
+        return CLI_OUTPUT_NPY;
+    if (cli_ending_is(ending, ".f32"))
+        return CLI_OUTPUT_F32;
+    return !*ending || cli_ending_is(ending, ".jsonl|.ndjson") ? CLI_OUTPUT_JSONL : CLI_OUTPUT_AUTO;
 }
 
 int embed_output_format(const struct cli_options *o) {
-    if (o->output_format != CLI_OUTPUT_AUTO)
-        return o->output_format;
-    if (o->output && ends_with(o->output, ".npy"))
-        return CLI_OUTPUT_NPY;
-    return o->output && ends_with(o->output, ".f32") ? CLI_OUTPUT_F32 : CLI_OUTPUT_JSONL;
+    return o->output_format != CLI_OUTPUT_AUTO ? o->output_format : format_of_name(o);
+}
+
+enum err embed_output_check_name(const struct cli_options *o, struct errmsg *msg) {
+    static const char *const names[] = {"auto", "jsonl", "npy", "f32"};
+    int said = o->output_format, named = format_of_name(o);
+    const char *ending = o->output ? cli_ending(o->output) : "";
+    if (said == CLI_OUTPUT_AUTO && named == CLI_OUTPUT_AUTO)
+        return err_set(
+            msg, ERR_INVALID,
+            "-o %s: no format is known by the ending '%.20s'; there are .jsonl, .ndjson, "
+            ".npy and .f32, and --format for any other name",
+            o->output, ending);
+    if (said != CLI_OUTPUT_AUTO && named != CLI_OUTPUT_AUTO && *ending && said != named)
+        return err_set(msg, ERR_INVALID, "--format %s and -o %s: the name says %s", names[said],
+                       o->output, names[named]);
+    return ERR_OK;
 }
 
 uint64_t embed_output_fingerprint(uint64_t h, struct text id, struct text text) {

@@ -25,8 +25,11 @@ struct embed_output {
     int64_t saved_us;
 };
 
-// What the format will be: o->output_format, or by o->output's ending.
+// What the format will be: o->output_format, or by o->output's ending (jsonl where it has none).
 int embed_output_format(const struct cli_options *o);
+// ERR_INVALID for an ending of o->output that says nothing known here while o->output_format does
+// not either, and for two that say different things.
+enum err embed_output_check_name(const struct cli_options *o, struct errmsg *msg) MUST_CHECK;
 
 // o: output, output_format, resume. journal (taken over, whatever comes back) is used where OUT is
 // a file. ERR_INVALID: npy to what cannot seek, a run that cannot be resumed; ERR_IO.

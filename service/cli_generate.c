@@ -20,9 +20,13 @@ struct run {
     struct cli_answer answer;
 };
 
+static bool prompt_is_stdin(const struct cli_options *o) {
+    return !o->arg_count || strcmp(o->args[0], "-") == 0;
+}
+
 // The line end that `echo` and editors put behind a text is none of it.
 static enum err read_prompt(struct run *r, struct errmsg *msg) {
-    if (r->o->arg_count && strcmp(r->o->args[0], "-") != 0) {
+    if (!prompt_is_stdin(r->o)) {
         buf_puts(&r->prompt, r->o->args[0]);
     } else {
         enum err e = cli_read_text("-", MAX_PROMPT_BYTES, &r->prompt, msg);
@@ -80,7 +84,8 @@ int cli_generate(int argc, char **argv) {
     o.models[0].task = TASK_GENERATE;
     o.models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
     enum err e = cli_answers_init(&r.answers, &o, &exit_code, &msg);
-    if (!e && o.arg_count && (e = cli_check_text("PROMPT", o.args[0], &msg)))
+    if (!e && ((o.arg_count && (e = cli_check_text("PROMPT", o.args[0], &msg))) ||
+               (prompt_is_stdin(&o) && (e = cli_check_not_input(NULL, "stdout", "-", &msg)))))
         exit_code = CLI_EXIT_USAGE;
     if (e)
         exit_code =

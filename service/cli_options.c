@@ -1,8 +1,6 @@
 // See cli_options.h.
 #include "service/cli_options.h"
 
-#include "base/file.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "service/cli.h"
 #include "service/cli_options_internal.h"
@@ -13,16 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_MAX_BYTES = 1 << 20, NAME_MAX_BYTES = 64 };
+enum { NAME_MAX_BYTES = 64 };
 
-static enum err out_of_memory(struct errmsg *msg) {
+enum err cli_no_memory(struct errmsg *msg) {
     return err_set(msg, ERR_NOMEM, "no memory for the options");
 }
 
 enum err cli_list_add(struct cli_list *list, const char *item, struct errmsg *msg) {
     const char **items = mem_realloc(list->items, list->count + 1, sizeof *items);
     if (!items)
-        return out_of_memory(msg);
+        return cli_no_memory(msg);
     list->items = items;
     items[list->count++] = item;
     return ERR_OK;
@@ -91,9 +89,8 @@ static enum err parse_real(const struct cli_option *opt, const char *text, doubl
     return ERR_OK;
 }
 
-// text NULL: a flag without a value.
-static enum err set_value(struct cli_options *o, const struct cli_option *opt, const char *text,
-                          const struct cli_source *from, struct errmsg *msg) {
+enum err cli_set_value(struct cli_options *o, const struct cli_option *opt, const char *text,
+                       const struct cli_source *from, struct errmsg *msg) {
     void *field = (char *)o + opt->offset;
     int64_t n;
     enum err e;
@@ -133,28 +130,6 @@ static enum err set_value(struct cli_options *o, const struct cli_option *opt, c
 
 // --- flags ---
 
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[NAME_MAX_BYTES + 1], n = strlen(b);
-    if (n > NAME_MAX_BYTES || strlen(a) > NAME_MAX_BYTES)
-        return NAME_MAX_BYTES;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t best = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (diagonal + 1 < best)
-                best = diagonal + 1;
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
-
 static const struct cli_option *find_option(const char *name, size_t len, enum cli_command c) {
     for (size_t i = 0; i < cli_option_count; i++) {
         const struct cli_option *opt = &cli_option_table[i];
@@ -169,25 +144,14 @@ static enum err unknown_option(enum cli_command command, const char *arg, size_t
     char name[NAME_MAX_BYTES + 1];
     snprintf(name, sizeof name, "%.*s", (int)(len < NAME_MAX_BYTES ? len : NAME_MAX_BYTES), arg);
     const char *bare = name + strspn(name, "-");
-    const struct cli_option *near = NULL;
-    size_t best = strlen(bare) > 4 ? 4 : 2;
     for (size_t i = 0; i < cli_option_count; i++) {
         const struct cli_option *opt = &cli_option_table[i];
-        if (!(opt->commands & command)) {
-            if (strcmp(opt->name, bare) == 0 && !near)
-                for (size_t k = 0; k < cli_command_count; k++)
-                    if (opt->commands & cli_command_table[k].command)
-                        return err_set(msg, ERR_INVALID,
-                                       "unknown option '%s': it belongs to 'trine %s'", name,
-                                       cli_command_table[k].name);
-            continue;
-        }
-        size_t d = edit_distance(bare, opt->name);
-        if (d < best) {
-            best = d;
-            near = opt;
-        }
+        for (size_t k = 0; strcmp(opt->name, bare) == 0 && k < cli_command_count; k++)
+            if (opt->commands & cli_command_table[k].command)
+                return err_set(msg, ERR_INVALID, "unknown option '%s': it belongs to 'trine %s'",
+                               name, cli_command_table[k].name);
     }
+    const struct cli_option *near = cli_nearest_option(bare, command, false);
     if (near)
         return err_set(msg, ERR_INVALID, "unknown option '%s': did you mean '--%s'?", name,
                        near->name);
@@ -208,7 +172,7 @@ static enum err scan_add(struct scan *s, const struct cli_option *opt, const cha
                          struct errmsg *msg) {
     struct given *g = mem_realloc(s->given, s->count + 1, sizeof *g);
     if (!g)
-        return out_of_memory(msg);
+        return cli_no_memory(msg);
     s->given = g;
     g[s->count++] = (struct given){opt, value};
     return ERR_OK;
@@ -269,132 +233,39 @@ static enum err scan_arguments(enum cli_command command, int argc, char **argv,
     return e;
 }
 
-// --- environment and config file ---
-
-static const char *environment(const struct cli_option *opt, struct cli_source *from) {
-    size_t n = (size_t)snprintf(from->who, sizeof from->who, "TRINE_%s", opt->name);
-    for (size_t i = 0; i < n; i++)
-        from->who[i] = from->who[i] == '-' ? '_' : (char)toupper((unsigned char)from->who[i]);
-    const char *value = getenv(from->who);
-    return value && *value ? value : NULL;
-}
-
-static enum err set_from_environment(struct cli_options *o, const struct cli_option *opt,
-                                     const char *value, const struct cli_source *from,
-                                     struct errmsg *msg) {
-    if (opt->type != CLI_LIST)
-        return set_value(o, opt, value, from, msg);
-    for (const char *p = value;; p++) {
-        size_t n = strcspn(p, ",");
-        char *piece = mem_strndup(p, n);
-        if (!piece)
-            return out_of_memory(msg);
-        enum err e = cli_list_add(&o->owned, piece, msg);
-        if (e) {
-            mem_free(piece);
-            return e;
-        }
-        if ((e = set_value(o, opt, piece, from, msg)))
-            return e;
-        p += n;
-        if (!*p)
-            return ERR_OK;
-    }
-}
-
-static enum err set_from_json(struct cli_options *o, const struct cli_option *opt,
-                              const cJSON *value, const struct cli_source *from,
-                              struct errmsg *msg) {
-    if (opt->type == CLI_LIST && cJSON_IsArray(value)) {
-        const cJSON *item;
-        cJSON_ArrayForEach(item, value) {
-            if (cJSON_IsArray(item))
-                return err_set(msg, ERR_INVALID, "%s: an array in an array", from->who);
-            enum err e = set_from_json(o, opt, item, from, msg);
-            if (e)
-                return e;
-        }
-        return ERR_OK;
-    }
-    bool number = opt->type == CLI_INT || opt->type == CLI_SIZE || opt->type == CLI_REAL;
-    if (opt->type == CLI_FLAG && cJSON_IsBool(value)) {
-        *(bool *)((char *)o + opt->offset) = cJSON_IsTrue(value);
-        return ERR_OK;
-    }
-    if ((number || opt->type == CLI_LIST) && cJSON_IsNumber(value)) {
-        char text[64];
-        snprintf(text, sizeof text, "%.17g", value->valuedouble);
-        char *piece = mem_strndup(text, strlen(text));
-        if (!piece || cli_list_add(&o->owned, piece, msg)) {
-            mem_free(piece);
-            return out_of_memory(msg);
-        }
-        return set_value(o, opt, piece, from, msg);
-    }
-    if (!number && opt->type != CLI_FLAG && cJSON_IsString(value))
-        return set_value(o, opt, value->valuestring, from, msg);
-    return err_set(msg, ERR_INVALID, "%s: must be %s", from->who,
-                   number                  ? "a number"
-                   : opt->type == CLI_FLAG ? "true or false"
-                   : opt->type == CLI_LIST ? "a string, or an array of strings"
-                                           : "a string");
-}
-
-// A key is known when any command has it, so that one file serves them all.
-static enum err check_config_keys(const struct cli_options *o, struct errmsg *msg) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, o->config) {
-        const struct cli_option *found = NULL;
-        for (size_t i = 0; i < cli_option_count && !found; i++)
-            if (!cli_option_table[i].flag_only && !strcmp(cli_option_table[i].name, item->string))
-                found = &cli_option_table[i];
-        if (!found)
-            return err_set(msg, ERR_INVALID, "%s: '%.60s' is not an option's name", o->config_path,
-                           item->string);
-    }
-    return ERR_OK;
-}
-
-static enum err load_config(struct cli_options *o, struct errmsg *msg) {
-    enum err e = json_parse_file(o->config_path, CONFIG_MAX_BYTES, &o->config, msg);
-    if (e)
-        return e;
-    if (!cJSON_IsObject(o->config))
-        return err_set(msg, ERR_INVALID, "%s: must be one JSON object", o->config_path);
-    return check_config_keys(o, msg);
-}
-
 // --- precedence ---
+
+// Of a flag that is given twice the last one counts, as everywhere: scripts add to a line.
+static enum err set_from_flags(struct cli_options *o, const struct cli_option *opt,
+                               const struct scan *s, bool *set, struct errmsg *msg) {
+    struct cli_source from = {0};
+    enum err e = ERR_OK;
+    snprintf(from.who, sizeof from.who, "--%s", opt->name);
+    for (size_t i = 0; i < s->count && !e; i++) {
+        if (s->given[i].option != opt)
+            continue;
+        if (opt->type == CLI_LIST)
+            ((struct cli_list *)(void *)((char *)o + opt->offset))->from_flags = true;
+        e = cli_set_value(o, opt, s->given[i].value, &from, msg);
+        *set = true;
+    }
+    return *set && !e ? cli_list_add(&o->given, opt->name, msg) : e;
+}
 
 static enum err resolve_option(struct cli_options *o, const struct cli_option *opt,
                                const struct scan *s, int *exit_code, struct errmsg *msg) {
-    struct cli_source from = {0};
-    enum err e = ERR_OK;
     bool set = false;
-    snprintf(from.who, sizeof from.who, "--%s", opt->name);
     *exit_code = CLI_EXIT_USAGE;
-    for (size_t i = 0; i < s->count && !e; i++) {
-        if (s->given[i].option == opt) {
-            e = set_value(o, opt, s->given[i].value, &from, msg);
-            if (opt->type == CLI_LIST)
-                ((struct cli_list *)(void *)((char *)o + opt->offset))->from_flags = true;
-            set = true;
-        }
-    }
+    enum err e = set_from_flags(o, opt, s, &set, msg);
     if (set || e)
         return e;
     *exit_code = CLI_EXIT_FAILED;
-    if (!opt->flag_only) {
-        const char *value = environment(opt, &from);
-        if (value)
-            return set_from_environment(o, opt, value, &from, msg);
-        const cJSON *item = o->config ? json_get(o->config, opt->name) : NULL;
-        if (item) {
-            snprintf(from.who, sizeof from.who, "%.200s: %s", o->config_path, opt->name);
-            return set_from_json(o, opt, item, &from, msg);
-        }
-    }
-    return opt->fallback ? set_value(o, opt, opt->fallback, &from, msg) : ERR_OK;
+    if (!opt->flag_only)
+        e = cli_set_from_settings(o, opt, &set, msg);
+    if (set && !e)
+        return cli_list_add(&o->settings, opt->name, msg);
+    struct cli_source from = {.who = "the default"};
+    return !e && !set && opt->fallback ? cli_set_value(o, opt, opt->fallback, &from, msg) : e;
 }
 
 static enum err check_argument_count(const struct cli_command_info *info,
@@ -410,10 +281,13 @@ static enum err check_argument_count(const struct cli_command_info *info,
 static enum err resolve_all(enum cli_command command, const struct scan *s, struct cli_options *o,
                             int *exit_code, struct errmsg *msg) {
     const struct cli_option *config = find_option("config", 6, command);
-    enum err e = config ? resolve_option(o, config, s, exit_code, msg) : ERR_OK;
+    *exit_code = CLI_EXIT_FAILED;
+    enum err e = cli_check_environment(msg);
+    if (!e && config)
+        e = resolve_option(o, config, s, exit_code, msg);
     if (!e && o->config_path) {
         *exit_code = CLI_EXIT_FAILED;
-        e = load_config(o, msg);
+        e = cli_load_config(o, msg);
     }
     for (size_t i = 0; i < cli_option_count && !e; i++)
         if ((cli_option_table[i].commands & command) && &cli_option_table[i] != config)
@@ -422,6 +296,8 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
         return e;
     *exit_code = CLI_EXIT_USAGE;
     o->log_json = o->log_format == 1;
+    if ((e = cli_check_together(command, o, msg)))
+        return e;
     if (find_option("model", 5, command))
         e = cli_join_models(command, o, exit_code, msg);
     return e;
@@ -449,9 +325,23 @@ enum err cli_options_parse(enum cli_command command, int argc, char **argv, stru
     return e;
 }
 
+static bool list_has(const struct cli_list *list, const char *name) {
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], name) == 0)
+            return true;
+    return false;
+}
+
+bool cli_given(const struct cli_options *o, const char *name) { return list_has(&o->given, name); }
+
+bool cli_set(const struct cli_options *o, const char *name) {
+    return cli_given(o, name) || list_has(&o->settings, name);
+}
+
 void cli_options_free(struct cli_options *o) {
-    struct cli_list *lists[] = {&o->model_specs, &o->aliases,        &o->tasks, &o->max_lengths,
-                                &o->poolings,    &o->chat_templates, &o->stops};
+    struct cli_list *lists[] = {&o->model_specs, &o->aliases,  &o->tasks,
+                                &o->max_lengths, &o->poolings, &o->chat_templates,
+                                &o->stops,       &o->given,    &o->settings};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         mem_free(lists[i]->items);
     for (size_t i = 0; i < o->owned.count; i++)

@@ -2,7 +2,9 @@
 // flags, the environment (TRINE_MAX_LENGTH for --max-length), a --config file (JSON, same names)
 // and the defaults, the first of these that speaks winning. Role: turns argv into one struct of
 // checked values. It opens no model and no input.
-// An empty environment variable counts as unset; a list in one is parted by commas.
+// An empty environment variable counts as unset; a list in one is parted by commas. A variable
+// TRINE_... or a key of the file that no option has is an error. Of a flag given twice
+// the last one counts; flags that contradict each other are wrong usage.
 // Thread rule: main thread. Strings borrow from argv, the environment and the struct itself.
 #ifndef TRINE_SERVICE_CLI_OPTIONS_H
 #define TRINE_SERVICE_CLI_OPTIONS_H
@@ -109,7 +111,8 @@ struct cli_options {
     const char *served_name, *config_path;
     int log_format, device, dtype;
     cJSON *config;
-    struct cli_list owned; // pieces of environment lists, owned
+    struct cli_list owned;           // pieces of environment lists, owned
+    struct cli_list given, settings; // names of options that flags, or lasting settings, gave
 };
 
 // argv[0] is the subcommand's name. On failure *exit_code is 2 (a wrong flag or argument) or 1 (a
@@ -118,6 +121,10 @@ struct cli_options {
 enum err cli_options_parse(enum cli_command command, int argc, char **argv, struct cli_options *o,
                            int *exit_code, struct errmsg *msg) MUST_CHECK;
 void cli_options_free(struct cli_options *o);
+
+// True when a flag gave this option; cli_set: when anything but the default did.
+bool cli_given(const struct cli_options *o, const char *name);
+bool cli_set(const struct cli_options *o, const char *name);
 
 // cli_options_parse for a command's first line: prints help (to stdout) or the failure (to stderr)
 // itself; false: return *exit_code, there is nothing to free.

@@ -71,6 +71,13 @@ static enum err pick_model(struct cli_options *o, const char *option, const char
                    text);
 }
 
+// One model, one value: of two, which was meant is a guess. had: it has one already.
+static enum err check_once(const char *option, bool had, const char *value, struct errmsg *msg) {
+    return had ? err_set(msg, ERR_INVALID, "--%s: '%s': this model was given one already", option,
+                         value)
+               : ERR_OK;
+}
+
 static enum err apply_lengths_and_pooling(struct cli_options *o, int *exit_code,
                                           struct errmsg *msg) {
     static const struct cli_option pooling = {.name = "pooling", .value = "cls|mean|max|last"};
@@ -82,6 +89,7 @@ static enum err apply_lengths_and_pooling(struct cli_options *o, int *exit_code,
     for (size_t i = 0; i < o->max_lengths.count; i++) {
         struct cli_source from = {.who = "--max-length"};
         if ((e = pick_model(o, "max-length", o->max_lengths.items[i], &at, &value, msg)) ||
+            (e = check_once("max-length", o->models[at].max_length != 0, value, msg)) ||
             (e = cli_parse_number(value, 1, 1 << 20, &n, &from, msg)))
             return e;
         o->models[at].max_length = (size_t)n;
@@ -90,13 +98,18 @@ static enum err apply_lengths_and_pooling(struct cli_options *o, int *exit_code,
     for (size_t i = 0; i < o->poolings.count; i++) {
         struct cli_source from = {.who = "--pooling"};
         if ((e = pick_model(o, "pooling", o->poolings.items[i], &at, &value, msg)) ||
+            (e = check_once("pooling", o->models[at].pool_mode >= 0, value, msg)) ||
             (e = cli_parse_choice(&pooling, value, &o->models[at].pool_mode, &from, msg)))
             return e;
     }
     *exit_code = blame(&o->chat_templates);
     for (size_t i = 0; i < o->chat_templates.count; i++) {
-        if ((e = pick_model(o, "chat-template", o->chat_templates.items[i], &at, &value, msg)))
+        if ((e = pick_model(o, "chat-template", o->chat_templates.items[i], &at, &value, msg)) ||
+            (e = check_once("chat-template", o->models[at].chat_template != NULL, value, msg)))
             return e;
+        if (!*value)
+            return err_set(msg, ERR_INVALID, "--chat-template: '%s' names no file",
+                           o->chat_templates.items[i]);
         o->models[at].chat_template = value;
     }
     return ERR_OK;
@@ -114,6 +127,7 @@ static enum err apply_names_and_tasks(struct cli_options *o, int *exit_code, str
     for (size_t i = 0; i < o->tasks.count; i++) {
         struct cli_source from = {.who = "--task"};
         if ((e = pick_model(o, "task", o->tasks.items[i], &at, &value, msg)) ||
+            (e = check_once("task", o->models[at].task >= 0, value, msg)) ||
             (e = cli_parse_choice(&tasks, value, &o->models[at].task, &from, msg)))
             return e;
     }
@@ -133,7 +147,13 @@ static enum err apply_names_and_tasks(struct cli_options *o, int *exit_code, str
             return err_set(
                 msg, ERR_INVALID,
                 "--served-model-name names one model; use --model NAME=PATH for several");
-        o->models[0].name = o->served_name;
+        // the nearer one names it: a flag, else a setting
+        if (o->models[0].name && cli_given(o, "served-model-name") == cli_given(o, "model"))
+            return err_set(msg, ERR_INVALID,
+                           "--served-model-name '%.80s' and --model '%.80s=...': one name only",
+                           o->served_name, o->models[0].name);
+        if (!o->models[0].name || cli_given(o, "served-model-name"))
+            o->models[0].name = o->served_name;
     }
     return ERR_OK;
 }

@@ -77,7 +77,7 @@ const struct cli_option cli_option_table[] = {
     {"output", 'o', CLI_STRING, CLI_EMBED, true, FIELD(output), 0, 0, "FILE", NULL,
      "where the vectors go (default: stdout); it appears when it is complete", NULL},
     {"format", 0, CLI_CHOICE, CLI_EMBED, true, FIELD(output_format), 0, 0, "auto|jsonl|npy|f32",
-     "auto", "of the output; auto: by the name's ending (.npy, .f32), else jsonl", NULL},
+     "auto", "of the output; auto: by the name's ending (.jsonl, .npy, .f32; none is jsonl)", NULL},
     {"input-format", 0, CLI_CHOICE, CLI_EMBED, true, FIELD(input_format), 0, 0,
      "auto|lines|jsonl|csv", "auto", "auto: by each name's ending (.jsonl, .csv), else lines",
      NULL},
@@ -321,8 +321,10 @@ void cli_help(enum cli_command command, struct buf *out) {
     }
     buf_printf(out, "  -h, --help%*sthis text\n", HELP_COLUMN - 12, "");
     if (configurable)
-        buf_puts(out, "\nLasting options are also read from the environment (TRINE_MAX_LENGTH for "
-                      "--max-length)\nand from --config; a flag wins over the environment, that "
-                      "over the file.\n");
+        buf_puts(out,
+                 "\nLasting options are also read from the environment (TRINE_MAX_LENGTH for "
+                 "--max-length)\nand from --config; a flag wins over the environment, that "
+                 "over the file. A TRINE_ variable or\na key of the file that no option has is "
+                 "an error. Of a flag given twice the last one counts.\n");
     buf_printf(out, "\nExample:\n%s", info->examples);
 }

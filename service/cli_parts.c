@@ -11,6 +11,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { POLL_MS = 200, READ_BYTES = 64 << 10 };
@@ -64,4 +66,35 @@ enum err cli_read_text(const char *path, size_t max, struct buf *out, struct err
     if (!utf8_valid(text, out->len - begin, &bad))
         return err_set(msg, ERR_INVALID, "%s: not UTF-8 at byte %zu", name, bad);
     return ERR_OK;
+}
+
+enum err cli_check_not_input(const char *output, const char *what, const char *input,
+                             struct errmsg *msg) {
+    struct stat in, out;
+    bool from_stdin = strcmp(input, "-") == 0;
+    int found = output ? stat(output, &out) : fstat(STDOUT_FILENO, &out);
+    if (found == 0)
+        found = from_stdin ? fstat(STDIN_FILENO, &in) : stat(input, &in);
+    // a device is no store of bytes: what is written to it is not what it is read for
+    if (found != 0 || S_ISCHR(out.st_mode) || out.st_dev != in.st_dev || out.st_ino != in.st_ino)
+        return ERR_OK;
+    return err_set(msg, ERR_INVALID, "%s: the same file as the input %s, which it would overwrite",
+                   what, from_stdin ? "stdin" : input);
+}
+
+const char *cli_ending(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    return dot && dot[1] ? dot : "";
+}
+
+bool cli_ending_is(const char *ending, const char *list) {
+    size_t n = strlen(ending);
+    for (const char *p = list; n > 0 && *p;) {
+        size_t len = strcspn(p, "|");
+        if (len == n && strncasecmp(p, ending, n) == 0)
+            return true;
+        p += len + (p[len] == '|');
+    }
+    return false;
 }

@@ -8,6 +8,7 @@
 #include "service/bulk.h"
 #include "service/cli.h"
 #include "service/cli_engine.h"
+#include "service/cli_parts.h"
 #include "service/lines.h"
 #include "service/pair.h"
 #include "service/progress.h"
@@ -327,10 +328,10 @@ int cli_rerank(int argc, char **argv) {
     enum err usage = ERR_OK;
     if (!o.query)
         usage = err_set(&msg, ERR_INVALID, "--query is missing");
-    else if (o.raw_scores && o.native)
-        usage = err_set(&msg, ERR_INVALID, "--raw-scores and --native: choose one");
     else
         usage = cli_check_text("--query", o.query, &msg);
+    if (!usage)
+        usage = cli_check_not_input(NULL, "stdout", o.arg_count ? o.args[0] : "-", &msg);
     if (usage) {
         exit_code = cli_misuse("rerank", &msg);
     } else {

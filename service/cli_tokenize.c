@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
+#include "service/cli_parts.h"
 #include "service/lines.h"
 #include "service/model.h"
 #include "service/sink.h"
@@ -311,12 +312,14 @@ int cli_tokenize(int argc, char **argv) {
     struct errmsg msg = {0};
     struct run r = {.o = &o};
     enum err usage = ERR_OK;
-    if (o.pair && (!o.arg_count || o.decode))
+    if (o.pair && !o.arg_count)
         usage = err_set(&msg, ERR_INVALID, "--pair goes with a TEXT to encode");
     if (!usage && o.pair)
         usage = cli_check_text("--pair", o.pair, &msg);
     if (!usage && o.arg_count)
         usage = cli_check_text("TEXT", o.args[0], &msg);
+    else if (!usage)
+        usage = cli_check_not_input(NULL, "stdout", "-", &msg);
     if (usage) {
         exit_code = cli_misuse("tokenize", &msg);
     } else {

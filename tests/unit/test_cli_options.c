@@ -172,7 +172,6 @@ static void test_generation(void) {
                         " \"f32\", \"chat-template\": \"t.jinja\"}";
     const char *path = write_file("c.json", json, sizeof json - 1);
     setenv("TRINE_TOP_P", "0.75", 1);
-    setenv("TRINE_SEED", "5", 1); // belongs to one run
     CHECK_OK(parse(CLI_CHAT, &o, ARGS("chat", "--config", path, "--top-k", "4")), msg);
     CHECK(o.temperature == 0.5 && o.top_p == 0.75 && o.seed == NULL);
     CHECK_INT(o.top_k, 4);
@@ -180,7 +179,6 @@ static void test_generation(void) {
     CHECK_STR(o.models[0].chat_template, "t.jinja");
     cli_options_free(&o);
     unsetenv("TRINE_TOP_P");
-    unsetenv("TRINE_SEED");
 
     CHECK_OK(parse(CLI_BENCH, &o, ARGS("bench", "generate", "--model", "m", "-n", "9")), msg);
     CHECK_INT(o.streams, 16);
