@@ -2,6 +2,7 @@
 #include "base/arena.h"
 
 #include "base/mem.h"
+#include "base/poison.h"
 
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ enum err arena_init(struct arena *a, size_t size) {
 }
 
 void arena_free(struct arena *a) {
+    unpoison(a->base, a->used); // the addresses may be another's next
     if (a->size < MAPPED)
         mem_free(a->base);
     else
@@ -25,20 +27,25 @@ void arena_free(struct arena *a) {
     *a = (struct arena){0};
 }
 
-void arena_reset(struct arena *a) { a->used = 0; }
+void arena_reset(struct arena *a) {
+    poison(a->base, a->used);
+    a->used = 0;
+}
 
 size_t arena_cost(size_t count, size_t size) {
     size_t bytes;
-    if (mem_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - ALIGN)
+    if (mem_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - ALIGN - POISON_GAP)
         return SIZE_MAX;
-    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN + POISON_GAP;
 }
 
 void *arena_alloc(struct arena *a, size_t count, size_t size) {
     size_t cost = arena_cost(count, size);
     if (cost > a->size - a->used)
         return NULL;
-    void *p = a->base + a->used;
+    char *p = a->base + a->used;
     a->used += cost;
+    unpoison(p, count * size);
+    poison(p + count * size, cost - count * size);
     return p;
 }

@@ -20,8 +20,9 @@ void arena_reset(struct arena *a);
 // 64-byte aligned, contents undefined; NULL when it does not fit or the product overflows.
 void *arena_alloc(struct arena *a, size_t count, size_t size) MUST_CHECK;
 
-// The bytes that arena_alloc(count, size) takes from the arena, alignment included: what a planner
-// adds up. SIZE_MAX on overflow.
+// The bytes that arena_alloc(count, size) takes from the arena, alignment included (and under
+// AddressSanitizer the gap behind each block, see poison.h): what a planner adds up. SIZE_MAX on
+// overflow.
 size_t arena_cost(size_t count, size_t size);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include "base/fault.h"
+#include "base/poison.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ void *mem_alloc_aligned(size_t count, size_t size) {
     size_t align = bytes >= 2 * huge ? huge : 64;
     if (bytes > SIZE_MAX - align)
         return NULL;
+    size_t asked = bytes;
     bytes = (bytes + align - 1) / align * align;
     void *p = aligned_alloc(align, bytes);
     if (!p)
@@ -51,6 +53,7 @@ void *mem_alloc_aligned(size_t count, size_t size) {
     if (align == huge)
         (void)madvise(p, bytes, MADV_HUGEPAGE); // advice only: without it the memory is still right
     memset(p, 0, bytes);
+    poison((char *)p + asked, bytes - asked);
     return p;
 }
 

@@ -64,7 +64,7 @@ struct norm {
 struct embed_args {
     const struct weight *tables[3]; // [rows_t, D]; summed in this order; a WEIGHT_LINEAR without
                                     // bias serves too (tied embeddings: one copy)
-    const int32_t *index[3];        // [N] each, host memory, checked by the caller
+    const int32_t *index[3];        // [N] each, host memory; one beyond its table fails the device
     size_t count;                   // tables in use
 };
 

@@ -85,6 +85,42 @@ static enum err check_lower_case(const struct model *m, struct errmsg *msg) {
     return e;
 }
 
+static int32_t highest_type(const struct encoding *e) {
+    int32_t most = 0;
+    for (size_t i = 0; i < e->len; i++)
+        most = e->type_ids[i] > most ? e->type_ids[i] : most;
+    return most;
+}
+
+// The token types that the tokenizer's templates give must have rows in the model's table: those of
+// a text, and of a pair where the model takes pairs.
+static enum err check_types(const struct model *m, struct errmsg *msg) {
+    if (m->config.arch == MODEL_ARCH_DISTILBERT)
+        return ERR_OK; // reads none
+    struct tokenizer_scratch *scratch;
+    enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
+    if (e)
+        return err_set(msg, e, "%s: no memory", m->path);
+    struct encode_options options = {.add_special_tokens = true, .truncate = TRUNCATE_NONE};
+    struct encoding out = {0};
+    struct text text = {"a", 1};
+    bool pairs = m->task != TASK_EMBED;
+    e = tokenizer_encode(m->tokenizer, scratch, text, NULL, &options, &out, msg);
+    int32_t most = e ? 0 : highest_type(&out);
+    if (!e && pairs)
+        e = tokenizer_encode(m->tokenizer, scratch, text, &text, &options, &out, msg);
+    if (!e && pairs && highest_type(&out) > most)
+        most = highest_type(&out);
+    encoding_free(&out);
+    tokenizer_scratch_free(scratch);
+    if (!e && (size_t)most >= m->config.type_vocab)
+        e = err_set(
+            msg, ERR_INVALID,
+            "%s: the tokenizer's template gives the token type %d, 'type_vocab_size' is %zu",
+            m->path, (int)most, m->config.type_vocab);
+    return e;
+}
+
 enum err model_load_encoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
     enum err e = model_config_load(m->path, &m->config, msg);
     if (!e)
@@ -98,6 +134,8 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
     e = model_load_tokenizer(m->path, m->config.vocab, &m->tokenizer, msg);
     if (!e)
         e = check_lower_case(m, msg);
+    if (!e)
+        e = check_types(m, msg);
     if (!e)
         e = bind(m, o, msg);
     if (e)

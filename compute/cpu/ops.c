@@ -68,6 +68,14 @@ static void embed_row(const struct row_job *j, size_t r, float *scratch) {
         j->d->k->sum_rows(rows, a->count, y, j->y.cols);
 }
 
+// Where the first of n indices is that lies outside [0, rows); n: none does.
+static size_t index_beyond(const int32_t *index, size_t n, size_t rows) {
+    size_t i = 0;
+    while (i < n && (size_t)(uint32_t)index[i] < rows) // a negative one is above any table
+        i++;
+    return i;
+}
+
 static void embed_task(void *job, size_t task, int worker) {
     const struct row_job *j = job;
     size_t from, to;
@@ -88,6 +96,14 @@ static void cpu_embed(struct device *d, const struct embed_args *a, struct mat y
                         y.cols);
             return;
         }
+    for (size_t t = 0; t < a->count; t++) {
+        size_t bad = index_beyond(a->index[t], y.rows, a->tables[t]->rows);
+        if (bad < y.rows) {
+            device_fail(d, ERR_INTERNAL, "embed: row %d of table %zu, which has %zu",
+                        (int)a->index[t][bad], t, a->tables[t]->rows);
+            return;
+        }
+    }
     if (a->count > 1 && y.cols > KERNEL_SCRATCH / 2) {
         device_fail(d, ERR_UNSUPPORTED, "embed: rows of %zu columns, at most %d", y.cols,
                     KERNEL_SCRATCH / 2);
@@ -178,6 +194,12 @@ static void pool_row(const struct row_job *j, size_t s) {
 }
 
 static void cpu_pool(struct device *d, const struct pool_args *a) {
+    if (!ops_sequences_fit(a->cu_seqlens, a->seqs, a->x.rows) || a->out.rows < a->seqs ||
+        a->out.cols != a->x.cols) {
+        device_fail(d, ERR_INTERNAL, "pool: %zu sequences of %zu tokens, into %zu x %zu", a->seqs,
+                    a->x.rows, a->out.rows, a->out.cols);
+        return;
+    }
     for (size_t s = 0; s < a->seqs; s++) {
         size_t from, to;
         pooled(a, s, &from, &to);
@@ -276,6 +298,12 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
         a->out.cols != width || a->heads % kv_heads) {
         device_fail(d, ERR_INTERNAL, "attention: %zu heads (%zu) of %zu in matrices of %zu columns",
                     a->heads, kv_heads, a->head_dim, a->q.cols);
+        return;
+    }
+    size_t rows = at_most(at_most(a->q.rows, a->k.rows), at_most(a->v.rows, a->out.rows));
+    if (!ops_sequences_fit(a->cu_seqlens, a->seqs, rows)) {
+        device_fail(d, ERR_INTERNAL, "attention: %zu sequences that do not lie in %zu rows",
+                    a->seqs, rows);
         return;
     }
     if (a->causal) {

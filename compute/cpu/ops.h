@@ -34,4 +34,12 @@ static inline size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
 static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
+// Whether S sequences lie one behind the other within `rows` rows.
+static inline bool ops_sequences_fit(const int32_t *cu_seqlens, size_t seqs, size_t rows) {
+    bool fit = cu_seqlens[0] >= 0 && (size_t)(uint32_t)cu_seqlens[seqs] <= rows;
+    for (size_t s = 0; s < seqs; s++)
+        fit = fit && cu_seqlens[s] <= cu_seqlens[s + 1];
+    return fit;
+}
+
 #endif

@@ -374,6 +374,11 @@ void cpu_paged_attention(struct device *d, const struct paged_attention_args *a)
                     a->layer, a->heads, k->head_dim, a->q.cols);
         return;
     }
+    if (!ops_sequences_fit(a->cu_seqlens, a->seqs, at_most(a->q.rows, a->out.rows))) {
+        device_fail(d, ERR_INTERNAL, "paged_attention: %zu sequences that do not lie in %zu rows",
+                    a->seqs, at_most(a->q.rows, a->out.rows));
+        return;
+    }
     for (size_t s = 0; s < a->seqs; s++)
         if (!table_fits(a, s)) {
             device_fail(d, ERR_INTERNAL, "paged_attention: sequence %zu: %d positions, its blocks",

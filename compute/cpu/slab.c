@@ -2,6 +2,7 @@
 #include "compute/cpu/slab.h"
 
 #include "base/mem.h"
+#include "base/poison.h"
 
 #include <string.h>
 
@@ -22,6 +23,7 @@ static struct slab *new_slab(struct slabs *s) {
         mem_free(one);
         return NULL;
     }
+    poison(one->data, SLAB_BYTES);
     one->next = s->first;
     s->first = one;
     return one;
@@ -29,15 +31,16 @@ static struct slab *new_slab(struct slabs *s) {
 
 struct slab_block slab_alloc(struct slabs *s, size_t bytes) {
     if (bytes < SHARED_FROM || bytes >= SHARED_TO)
-        return (struct slab_block){mem_alloc_aligned(bytes, 1), NULL};
-    bytes = (bytes + LINE - 1) / LINE * LINE;
+        return (struct slab_block){mem_alloc_aligned(bytes, 1), NULL, bytes};
+    size_t taken = (bytes + LINE - 1) / LINE * LINE + POISON_GAP;
     struct slab *at = s->first;
-    while (at && SLAB_BYTES - at->used < bytes)
+    while (at && SLAB_BYTES - at->used < taken)
         at = at->next;
     if (!at && !(at = new_slab(s)))
-        return (struct slab_block){NULL, NULL};
-    struct slab_block block = {at->data + at->used, at};
-    at->used += bytes;
+        return (struct slab_block){NULL, NULL, 0};
+    struct slab_block block = {at->data + at->used, at, bytes};
+    unpoison(block.data, bytes);
+    at->used += taken;
     at->live++;
     return block;
 }
@@ -47,6 +50,7 @@ static void drop(struct slabs *s, struct slab *slab) {
     while (*link != slab)
         link = &(*link)->next;
     *link = slab->next;
+    unpoison(slab->data, SLAB_BYTES);
     mem_free(slab->data);
     mem_free(slab);
 }
@@ -56,6 +60,7 @@ void slab_free(struct slabs *s, struct slab_block block) {
         mem_free(block.data);
         return;
     }
+    poison(block.data, block.bytes);
     if (--block.slab->live > 0)
         return;
     for (struct slab *other = s->first; other; other = other->next)
@@ -63,7 +68,9 @@ void slab_free(struct slabs *s, struct slab_block block) {
             drop(s, block.slab);
             return;
         }
+    unpoison(block.slab->data, block.slab->used);
     memset(block.slab->data, 0, block.slab->used); // for its next user
+    poison(block.slab->data, block.slab->used);
     block.slab->used = 0;
 }
 

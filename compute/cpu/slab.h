@@ -19,6 +19,7 @@ struct slabs {
 struct slab_block {
     void *data;        // 64-byte aligned, zero at first; NULL when memory is out
     struct slab *slab; // shared with others, or NULL
+    size_t bytes;      // as asked for
 };
 
 struct slab_block slab_alloc(struct slabs *s, size_t bytes);

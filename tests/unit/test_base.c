@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/poison.h"
 #include "base/thread.h"
 #include "base/utf8.h"
 #include "tests/check.h"
@@ -35,13 +36,13 @@ static void test_mem(void) {
 
 static void test_arena(void) {
     struct arena a;
-    CHECK(arena_init(&a, 256) == ERR_OK);
+    CHECK(arena_init(&a, 256 + 3 * POISON_GAP) == ERR_OK);
     char *p = arena_alloc(&a, 1, 1), *q = arena_alloc(&a, 100, 1);
-    CHECK(p && q && (uintptr_t)q % 64 == 0 && q - p == 64);
+    CHECK(p && q && (uintptr_t)q % 64 == 0 && q - p == 64 + POISON_GAP);
     CHECK(arena_alloc(&a, 100, 1) == NULL);
     CHECK(arena_alloc(&a, SIZE_MAX / 2, 4) == NULL);
     CHECK(arena_alloc(&a, 64, 1) != NULL);
-    CHECK_INT(arena_cost(65, 1), 128);
+    CHECK_INT(arena_cost(65, 1), 128 + POISON_GAP);
     arena_reset(&a);
     CHECK(arena_alloc(&a, 256, 1) == p);
     arena_free(&a);
