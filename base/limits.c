@@ -220,10 +220,11 @@ static void take_groups(const char *root, struct limits_memory *m) {
         } while (go_up(&h));
     }
     if (find_hierarchy(root, "memory", &h)) {
-        take_hierarchical_limit(root, &h, m);
+        struct hierarchy own = h;
         do
             take_group_limit(root, &h, "memory.limit_in_bytes", m);
         while (go_up(&h));
+        take_hierarchical_limit(root, &own, m);
     }
 }
 

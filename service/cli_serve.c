@@ -9,7 +9,7 @@
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
 #include "service/cli_options_internal.h"
-#include "service/generators.h"
+#include "service/memory_plan.h"
 #include "service/service.h"
 #include "service/store.h"
 
@@ -138,15 +138,14 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     return drained ? CLI_EXIT_DONE : CLI_EXIT_FAILED;
 }
 
-static enum err check_generator(const struct service *s, struct model *m, struct errmsg *msg) {
-    struct scheduler_options options = service_scheduler_options(s);
-    struct generator_size size;
-    enum err e = generators_choose_size(&options, m, &size, msg);
-    if (e)
-        return e;
+static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
+
+static void show_generator(const struct service *s, const struct model *m) {
+    size_t context = scheduler_context(s->scheduler, m), bytes, sequences;
+    scheduler_cache(s->scheduler, m, &bytes, &sequences);
     printf("model %s: a KV cache of %.1f MiB, texts of %zu tokens at most, %zu at once", m->name,
-           (double)size.cache_bytes / (1 << 20), size.context, size.max_sequences);
-    if (size.context < m->max_length)
+           mib(bytes), context, sequences);
+    if (context < m->max_length)
         printf("; the model's context is %zu (--kv-cache-mib)", m->max_length);
     printf("\n");
     struct buf tools = {0};
@@ -158,10 +157,24 @@ static enum err check_generator(const struct service *s, struct model *m, struct
     else
         printf("model %s: chat template: %s\n", m->name, tools.failed ? "" : tools.data);
     buf_free(&tools);
-    return ERR_OK;
 }
 
-// --check: everything that serving would need is read, bound, sized and opened, then let go.
+static void show_model(const struct service *s, const struct model *m) {
+    printf("model %s: %s, %s, %zu tokens at most, %.1f MiB of weights, from %s\n", m->name,
+           task_name(m->task), model_architecture(m), m->max_length, mib(m->weight_bytes), m->path);
+    if (m->task == TASK_GENERATE)
+        show_generator(s, m);
+}
+
+static void show_memory(const struct memory_plan *p) {
+    printf("memory: %.1f MiB: %.1f for program and weights, %.1f for workspaces, %.1f for keys and "
+           "values, %.1f kept for requests; %.1f MiB are there (%s)\n",
+           mib(memory_plan_sum(p)), mib(p->resident), mib(p->workspaces), mib(p->caches),
+           mib(p->reserve), mib(p->limit.bytes), p->limit.source);
+}
+
+// --check: everything that serving does before its first request, down to the warm-up, then all is
+// let go. No port is opened: the service that is to be replaced may have it.
 static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
@@ -169,21 +182,19 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
     enum err e = cpu_device_new(&cpu, &d, msg);
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
+    if (!e)
+        e = service_make_ready(s, msg);
     if (!e) {
         printf("device: %s\n", d->describe);
-        for (size_t i = 0; i < s->model_count && !e; i++) {
-            struct model *m = s->models[i];
-            printf("model %s: %s, %s, %zu tokens at most, %zu MiB of weights, from %s\n", m->name,
-                   task_name(m->task), model_architecture(m), m->max_length, m->weight_bytes >> 20,
-                   m->path);
-            if (m->task == TASK_GENERATE)
-                e = check_generator(s, m, msg);
-        }
-    }
-    if (!e)
+        for (size_t i = 0; i < s->model_count; i++)
+            show_model(s, s->models[i]);
+        show_memory(scheduler_memory(s->scheduler));
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);
+    }
     service_close(s);
     cpu_device_free(d);
+    if (!e && fflush(stdout) != 0)
+        e = err_set(msg, ERR_IO, "stdout: cannot write");
     return e ? cli_fail("serve", msg) : CLI_EXIT_DONE;
 }
 
@@ -203,6 +214,7 @@ int cli_serve(int argc, char **argv) {
     else if ((e = take_signals(&msg)) == ERR_OK)
         e = find_models(&o, models, paths, &msg);
     struct service s;
+    o.service.no_port = o.check;
     if (!e)
         e = service_open(&s, &o.service, &msg);
     if (e)

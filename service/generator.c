@@ -16,6 +16,8 @@ const struct model *generator_model(const struct generator *g) { return g->model
 size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
 size_t generator_workspace_bytes(const struct generator *g) { return step_engine_bytes(g->steps); }
+size_t generator_cache_bytes(const struct generator *g) { return step_engine_kv_bytes(g->steps); }
+size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
 
 // ---- making
 
@@ -23,6 +25,9 @@ static size_t block_bytes(const struct model *m, enum dtype dtype) {
     const struct decoder_config *c = &m->decoder_config;
     return c->layers * 2 * c->kv_heads * c->head_dim * dtype_size(dtype) * BLOCK_TOKENS;
 }
+
+static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
+static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
 
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) {
@@ -44,6 +49,9 @@ enum err generator_choose_size(const struct generator_options *options, struct g
         .cache_bytes = blocks * block,
         .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
         .max_sequences = options->max_sequences,
+        .workspace_bytes =
+            decoder_workspace_bytes(m->decoder, step_tokens_most(options->max_sequences),
+                                    step_logits_most(options->max_sequences)),
     };
     return ERR_OK;
 }
@@ -69,9 +77,9 @@ enum err generator_new(const struct generator_options *options, struct generator
     struct step_options steps = {.block_tokens = BLOCK_TOKENS,
                                  .blocks = size.blocks,
                                  .kv_dtype = options->kv_dtype,
-                                 .max_tokens = CHUNK_TOKENS + seqs + DRAFT_ROWS,
+                                 .max_tokens = step_tokens_most(seqs),
                                  .max_seqs = seqs,
-                                 .max_logits = seqs + DRAFT_ROWS + SCORED_CHUNK,
+                                 .max_logits = step_logits_most(seqs),
                                  .max_context = g->context + BLOCK_TOKENS};
     e = step_engine_new(m, &steps, &g->steps, msg);
     if (!e)

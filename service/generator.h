@@ -31,6 +31,7 @@ struct generator_size {
     size_t blocks, cache_bytes; // of its cache
     size_t context;             // as scheduler_context
     size_t max_sequences;
+    size_t workspace_bytes; // of its steps
 };
 
 // Makes nothing. ERR_TOO_LARGE: the cache would hold no text, and the message says what would do.
@@ -42,6 +43,8 @@ void generator_free(struct generator *g); // ended (generator_end_all); NULL is 
 const struct model *generator_model(const struct generator *g);
 size_t generator_context(const struct generator *g);         // as scheduler_context
 size_t generator_workspace_bytes(const struct generator *g); // KV apart
+size_t generator_cache_bytes(const struct generator *g);
+size_t generator_max_sequences(const struct generator *g);
 
 // Takes a generation over; its done is called at once, on this thread, where it cannot be.
 void generator_submit(struct generator *g, struct generation *generation);

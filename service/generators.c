@@ -1,13 +1,11 @@
 // See generators.h.
 #include "service/generators.h"
 
-#include "base/limits.h"
 #include "base/mem.h"
 
-enum {
-    DEFAULT_SEQUENCES = 32,
-    MEMORY_DIVISOR = 4, // of what the process may use, for the caches of all models
-};
+#include <stdint.h>
+
+enum { DEFAULT_SEQUENCES = 32 };
 
 static enum dtype choose_dtype(const struct scheduler_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
@@ -22,14 +20,12 @@ static size_t count_models(const struct scheduler_options *o) {
     return n;
 }
 
-// For one of them; they share the memory evenly.
-static struct generator_options options_for(const struct scheduler_options *o, struct model *m) {
-    struct limits_memory memory;
-    limits_read_memory("", &memory);
-    size_t all = o->kv_cache_bytes ? o->kv_cache_bytes : memory.bytes / MEMORY_DIVISOR;
+// For one of them; they share the caches' memory evenly.
+static struct generator_options options_for(const struct scheduler_options *o, struct model *m,
+                                            size_t caches) {
     return (struct generator_options){
         .model = m,
-        .kv_bytes = all / count_models(o),
+        .kv_bytes = caches / count_models(o),
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,
         .speculate = !o->no_speculation,
@@ -37,18 +33,45 @@ static struct generator_options options_for(const struct scheduler_options *o, s
     };
 }
 
-enum err generators_choose_size(const struct scheduler_options *options, struct model *m,
-                                struct generator_size *out, struct errmsg *msg) {
-    struct generator_options o = options_for(options, m);
-    return generator_choose_size(&o, out, msg);
+// The cache is as large as was said, or as there is room beside all workspaces.
+static enum err add_to_plan(const struct scheduler_options *o, struct memory_plan *plan,
+                            size_t *caches, struct errmsg *msg) {
+    struct generator_size size;
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < o->model_count && !e; i++) {
+        struct model *m = o->models[i];
+        if (m->task != TASK_GENERATE)
+            continue;
+        struct generator_options any = options_for(o, m, SIZE_MAX); // whatever the cache's size
+        if (!(e = generator_choose_size(&any, &size, msg)))
+            plan->workspaces += size.workspace_bytes;
+    }
+    *caches = o->kv_cache_bytes ? o->kv_cache_bytes : memory_plan_caches(plan);
+    for (size_t i = 0; i < o->model_count && !e; i++) {
+        struct model *m = o->models[i];
+        if (m->task != TASK_GENERATE)
+            continue;
+        struct generator_options sized = options_for(o, m, *caches);
+        if (!(e = generator_choose_size(&sized, &size, msg)))
+            plan->caches += size.cache_bytes;
+    }
+    if (e != ERR_TOO_LARGE || o->kv_cache_bytes)
+        return e;
+    struct errmsg why = *msg;
+    return err_set(msg, e, "%s, and %zu MiB are all there is (%s)", why.text,
+                   plan->limit.bytes >> 20, plan->limit.source);
 }
 
 enum err generators_init(struct generators *g, const struct scheduler_options *options,
-                         void (*release)(void *ctx, size_t tokens), void *ctx, struct errmsg *msg) {
+                         struct memory_plan *plan, void (*release)(void *ctx, size_t tokens),
+                         void *ctx, struct errmsg *msg) {
     *g = (struct generators){0};
-    size_t n = count_models(options);
-    if (n == 0)
-        return ERR_OK;
+    size_t n = count_models(options), caches;
+    enum err e = add_to_plan(options, plan, &caches, msg);
+    if (!e)
+        e = memory_plan_check(plan, msg);
+    if (e || n == 0)
+        return e;
     g->items = mem_calloc(n, sizeof(struct generator *));
     if (!g->items)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
@@ -56,10 +79,10 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
         struct model *m = options->models[i];
         if (m->task != TASK_GENERATE)
             continue;
-        struct generator_options each = options_for(options, m);
+        struct generator_options each = options_for(options, m, caches);
         each.release = release;
         each.ctx = ctx;
-        enum err e = generator_new(&each, &g->items[g->count], msg);
+        e = generator_new(&each, &g->items[g->count], msg);
         if (e) {
             generators_free(g);
             return e;

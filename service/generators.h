@@ -4,6 +4,7 @@
 #define TRINE_SERVICE_GENERATORS_H
 
 #include "service/generator.h"
+#include "service/memory_plan.h"
 
 struct generators {
     struct generator **items; // [count]
@@ -11,14 +12,12 @@ struct generators {
     size_t turn; // whose step comes next
 };
 
-// For the models of the options with TASK_GENERATE. ERR_NOMEM, ERR_TOO_LARGE.
+// For the models of the options with TASK_GENERATE. plan: what is there and allocated beside them;
+// their caches and workspaces are added to it, and it is checked before anything is made.
+// ERR_NOMEM, ERR_TOO_LARGE.
 enum err generators_init(struct generators *g, const struct scheduler_options *options,
-                         void (*release)(void *ctx, size_t tokens), void *ctx,
-                         struct errmsg *msg) MUST_CHECK;
-// What the generator of one of these models, with TASK_GENERATE, comes to; nothing is made.
-// ERR_TOO_LARGE.
-enum err generators_choose_size(const struct scheduler_options *options, struct model *m,
-                                struct generator_size *out, struct errmsg *msg) MUST_CHECK;
+                         struct memory_plan *plan, void (*release)(void *ctx, size_t tokens),
+                         void *ctx, struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);

@@ -3,8 +3,10 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "service/memory_plan.h"
 #include "service/pair.h"
 #include "weights/gguf.h"
+#include "weights/weights.h"
 
 #include <string.h>
 
@@ -89,6 +91,22 @@ enum err model_load(const struct model_options *options, struct device *d, struc
     }
     *out = m;
     return ERR_OK;
+}
+
+enum err model_check_room(const struct model *m, const struct weights *w, bool f32,
+                          struct errmsg *msg) {
+    struct memory_plan plan;
+    size_t bytes = 0;
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        size_t n = 1;
+        for (int k = 0; k < t.rank; k++)
+            n *= t.shape[k]; // bounded by the file's size, which was checked
+        bytes += dtype_is_block(t.dtype) ? n / dtype_block(t.dtype) * dtype_block_bytes(t.dtype)
+                                         : n * (f32 ? sizeof(float) : dtype_size(t.dtype));
+    }
+    memory_plan_begin(&plan);
+    return memory_plan_check_weights(&plan, m->path, bytes, msg);
 }
 
 void model_free(struct model *m) {

@@ -75,7 +75,9 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
                                                            : PRECISION_INT8;
     struct decoder_config config = m->decoder_config;
     config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
-    e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);
+    e = model_check_room(m, w, false, msg);
+    if (!e)
+        e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);
     const int32_t answers[2] = {m->yes_id, m->no_id};
     if (!e && m->task == TASK_RERANK)
         e = decoder_load_head_rows(w, &config, answers, 2, m->device, &m->answers, msg);

@@ -15,4 +15,10 @@ struct mat model_yes_no(const struct model *m, struct mat hidden, const struct b
 // The workspace bytes of the two, beside the decoder's own.
 size_t model_yes_no_bytes(const struct model *m, size_t seqs);
 
+// ERR_TOO_LARGE when the weights do not fit into what memory there is; f32: what the file has as
+// shorter floats is kept as f32 (blocks stay as they are).
+struct weights;
+enum err model_check_room(const struct model *m, const struct weights *w, bool f32,
+                          struct errmsg *msg) MUST_CHECK;
+
 #endif

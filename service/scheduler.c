@@ -29,6 +29,7 @@ struct scheduler {
     struct scheduler_options options;
     struct engine engine;
     struct generators generators;
+    struct memory_plan memory; // of the start
     pthread_t thread;
     pthread_mutex_t mutex; // guards everything below but what is marked
     pthread_cond_t wake;   // work came, or draining/stopping changed
@@ -407,10 +408,12 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         s->options.max_batch_tokens = DEFAULT_BATCH_TOKENS;
     if (s->options.max_queue_tokens == 0)
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
+    memory_plan_begin(&s->memory);
     enum err e = engine_init(&s->engine, options->device, options->models, options->model_count,
                              s->options.max_batch_tokens, msg);
+    s->memory.workspaces = engine_workspace_bytes(&s->engine);
     if (!e)
-        e = generators_init(&s->generators, &s->options, release_generation, s, msg);
+        e = generators_init(&s->generators, &s->options, &s->memory, release_generation, s, msg);
     if (e) {
         engine_free(&s->engine);
         mem_free(s);
@@ -513,6 +516,15 @@ size_t scheduler_context(const struct scheduler *s, const struct model *m) {
     const struct generator *g = generators_find(&s->generators, m);
     return g ? generator_context(g) : 0;
 }
+
+void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
+                     size_t *sequences) {
+    const struct generator *g = generators_find(&s->generators, m);
+    *bytes = g ? generator_cache_bytes(g) : 0;
+    *sequences = g ? generator_max_sequences(g) : 0;
+}
+
+const struct memory_plan *scheduler_memory(const struct scheduler *s) { return &s->memory; }
 
 void scheduler_drain(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);

@@ -22,7 +22,7 @@ struct scheduler_options {
     size_t max_batch_tokens; // 0: 512
     size_t max_queue_tokens; // 0: 1,048,576
     // Generation, for the models with TASK_GENERATE.
-    size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available
+    size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available, or less
     enum kv_dtype kv_dtype;
     size_t max_sequences; // running at once; 0: 32
     bool no_speculation;
@@ -49,6 +49,8 @@ struct scheduler_stats {
 };
 
 // Starts the engine thread, which runs one warm-up batch per model before it takes jobs.
+// ERR_TOO_LARGE when the memory that the models' work may take is more than there is
+// (memory_plan.h).
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
                          struct errmsg *msg) MUST_CHECK;
 // Waits for the warm-up; its error is returned.
@@ -68,6 +70,9 @@ void scheduler_generate(struct scheduler *s, struct generation *g);
 // How many tokens a sequence of this model may have, prompt and output: the model's context, or
 // what the whole cache holds when that is less. 0: the model does not generate.
 size_t scheduler_context(const struct scheduler *s, const struct model *m);
+// Of such a model: the bytes of its cache, and how many sequences run at once.
+void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
+                     size_t *sequences);
 
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
@@ -79,5 +84,9 @@ void scheduler_free(struct scheduler *s); // ended; NULL is fine
 void scheduler_stop(struct scheduler *s, int64_t timeout_us);
 
 struct scheduler_stats scheduler_read_stats(struct scheduler *s);
+
+// What the memory is for, as it was planned at the start.
+struct memory_plan;
+const struct memory_plan *scheduler_memory(const struct scheduler *s);
 
 #endif

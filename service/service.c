@@ -81,7 +81,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         return err_set(msg, ERR_NOMEM, "no memory for metrics");
     struct front_options front = {0};
     e = front_start(&front, &s->front, msg);
-    if (e)
+    if (e || s->options.no_port)
         return e;
     struct http_options http = {
         .host = s->options.host,

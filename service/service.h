@@ -25,6 +25,7 @@ struct service_options {
     bool auto_truncate;       // truncate on every route unless the request says otherwise
     bool accept_token_ids;    // on /v1/embeddings (FAULTS 66)
     const char *cors_origin;  // NULL: none
+    bool no_port;             // none is opened: for a start that is only tried
     // Generation, as in struct scheduler_options.
     size_t kv_cache_mib, max_sequences;
     int kv_dtype; // enum kv_dtype
@@ -53,8 +54,8 @@ struct model *service_find_model(const struct service *s, const char *name, enum
 // "dummy", "tgi", the service's own URL), unless a model is called so. Else name.
 const char *service_model_name(const struct service *s, const char *name);
 
-// Opens the port and starts the front; every route but livez answers 503 until service_make_ready.
-// On failure everything is closed again.
+// Opens the port (but for options->no_port) and starts the front; every route but livez answers 503
+// until service_make_ready. On failure everything is closed again.
 enum err service_open(struct service *s, const struct service_options *options,
                       struct errmsg *msg) MUST_CHECK;
 // Loads the models onto the device, in order, and checks their names. The options' strings are

@@ -1,0 +1,62 @@
+// See memory_plan.h.
+#include "service/memory_plan.h"
+
+#include <malloc.h>
+
+enum { CACHE_SHARE = 4, RESERVE_SHARE = 16 };
+
+static const size_t least_reserve = (size_t)16 << 20, most_reserve = (size_t)256 << 20;
+
+void memory_plan_begin(struct memory_plan *p) {
+    *p = (struct memory_plan){0};
+    limits_read_memory("", &p->limit);
+    malloc_trim(0); // loading parsed megabytes of JSON; what that took is not in the way
+    p->resident = limits_resident();
+    p->reserve = p->limit.bytes / RESERVE_SHARE;
+    if (p->reserve < least_reserve)
+        p->reserve = least_reserve;
+    if (p->reserve > most_reserve)
+        p->reserve = most_reserve;
+}
+
+static size_t add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
+size_t memory_plan_sum(const struct memory_plan *p) {
+    return add(add(p->resident, p->workspaces), add(p->caches, p->reserve));
+}
+
+size_t memory_plan_caches(const struct memory_plan *p) {
+    size_t share = p->limit.bytes / CACHE_SHARE;
+    size_t others = add(add(p->resident, p->workspaces), p->reserve);
+    size_t room = others < p->limit.bytes ? p->limit.bytes - others : 0;
+    return room < share ? room : share;
+}
+
+static size_t mib(size_t bytes) { return (bytes >> 20) + ((bytes & ((1 << 20) - 1)) != 0); }
+
+enum err memory_plan_check(const struct memory_plan *p, struct errmsg *msg) {
+    size_t sum = memory_plan_sum(p);
+    if (sum <= p->limit.bytes)
+        return ERR_OK;
+    size_t without = sum - p->caches;
+    const char *lower = without < p->limit.bytes ? "--kv-cache-mib"
+                        : p->workspaces > p->resident
+                            ? "--max-length or the batch's tokens"
+                            : "the number of models, or take smaller ones";
+    return err_set(msg, ERR_TOO_LARGE,
+                   "%zu MiB of memory are needed (%zu for program and weights, %zu for workspaces, "
+                   "%zu for keys and values, %zu kept for requests), and %zu MiB are all there is "
+                   "(%s); lower %s",
+                   mib(sum), mib(p->resident), mib(p->workspaces), mib(p->caches), mib(p->reserve),
+                   p->limit.bytes >> 20, p->limit.source, lower);
+}
+
+enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,
+                                   struct errmsg *msg) {
+    if (add(p->resident, bytes) <= p->limit.bytes)
+        return ERR_OK;
+    return err_set(msg, ERR_TOO_LARGE,
+                   "%s: its weights take %zu MiB of memory beside the %zu that are taken, and %zu "
+                   "MiB are all there is (%s)",
+                   path, mib(bytes), mib(p->resident), p->limit.bytes >> 20, p->limit.source);
+}
