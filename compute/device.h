@@ -78,7 +78,13 @@ struct attention_args {
     float scale;     // above 0; 1/sqrt(hd), as a rule
     bool causal;     // a token sees itself and those before it
     size_t window;   // causal: of those the last `window`, itself included; 0: all
+    // A part of the queries, so that a long text's attention can be set aside: those of the tokens
+    // [begin, end); end 0: all. Both are multiples of ATTENTION_ROWS, or N. Parts that together are
+    // all tokens give what one call gives. (A short sequence may go with the part that it begins
+    // in.)
+    size_t begin, end;
 };
+enum { ATTENTION_ROWS = 128 };
 
 // Rotary position embedding, in place, of the "rotate half" form: in each head of x the pair
 // (i, i + hd/2) turns by the angle whose cosine and sine are given.

@@ -94,4 +94,9 @@ static inline struct mat mat_cols(struct mat m, size_t from, size_t cols) {
     return (struct mat){m.data + from, m.rows, cols, m.ld};
 }
 
+// Rows [from, from + rows) of m.
+static inline struct mat mat_rows(struct mat m, size_t from, size_t rows) {
+    return (struct mat){m.data + from * m.ld, rows, m.cols, m.ld};
+}
+
 #endif

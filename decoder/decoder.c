@@ -80,9 +80,10 @@ static bool begin(struct pass *p, size_t tokens, const int32_t *ids, const int32
     return true;
 }
 
-static void may_pause(const struct forward_hooks *hooks) {
-    if (hooks && hooks->pause)
-        hooks->pause(hooks->ctx);
+// A part of a long batch's rows: [at, at + n). False: the forward ends in front of it.
+static bool next_piece(const struct pass *p, size_t at, size_t most, size_t *n) {
+    *n = p->x.rows - at < most ? p->x.rows - at : most;
+    return at == 0 || forward_goes_on(p->hooks);
 }
 
 // q, k and v of the step's tokens, q and k turned; views of p->wide.
@@ -90,27 +91,43 @@ struct qkv {
     struct mat q, k, v; // [N, H*hd], [N, Hk*hd] twice
 };
 
-static struct qkv project(const struct pass *p, const struct layer *l) {
+// Rows [at, at + n) of them.
+static void project_rows(const struct pass *p, const struct layer *l, size_t at, size_t n) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    struct mat y = mat_cols(p->narrow, 0, c->hidden), all = mat_cols(p->wide, 0, q + 2 * kv);
-    struct qkv out = {mat_cols(all, 0, q), mat_cols(all, q, kv), mat_cols(all, q + kv, kv)};
-    d->ops->rms_norm(d, l->attend_norm, c->norm_eps, p->x, y);
+    struct mat y = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n);
+    struct mat all = mat_rows(mat_cols(p->wide, 0, q + 2 * kv), at, n);
+    d->ops->rms_norm(d, l->attend_norm, c->norm_eps, mat_rows(p->x, at, n), y);
     d->ops->linear(d, l->qkv, y, all);
     if (c->qk_norm) {
-        d->ops->rms_norm(d, l->q_norm, c->norm_eps, out.q, out.q);
-        d->ops->rms_norm(d, l->k_norm, c->norm_eps, out.k, out.k);
+        struct mat qs = mat_cols(all, 0, q), ks = mat_cols(all, q, kv);
+        d->ops->rms_norm(d, l->q_norm, c->norm_eps, qs, qs);
+        d->ops->rms_norm(d, l->k_norm, c->norm_eps, ks, ks);
     }
     d->ops->rope(d, &(struct rope_args){.x = mat_cols(all, 0, q + kv), // k's heads follow q's
-                                        .cos = p->cos,
-                                        .sin = p->sin,
+                                        .cos = mat_rows(p->cos, at, n),
+                                        .sin = mat_rows(p->sin, at, n),
                                         .heads = c->heads + c->kv_heads,
                                         .head_dim = c->head_dim});
-    return out;
 }
 
-static void attend(const struct pass *p, size_t layer, const struct qkv *qkv, struct mat out) {
+// False: the forward ends.
+static bool project(const struct pass *p, const struct layer *l, struct qkv *out) {
+    const struct decoder_config *c = &p->m->config;
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, n;
+    *out = (struct qkv){mat_cols(p->wide, 0, q), mat_cols(p->wide, q, kv),
+                        mat_cols(p->wide, q + kv, kv)};
+    for (size_t at = 0; at < p->x.rows; at += n) {
+        if (!next_piece(p, at, FORWARD_PIECE, &n))
+            return false;
+        project_rows(p, l, at, n);
+    }
+    return true;
+}
+
+// False: the forward ends.
+static bool attend(const struct pass *p, size_t layer, const struct qkv *qkv, struct mat out) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
     float scale = 1 / sqrtf((float)c->head_dim);
@@ -129,7 +146,12 @@ static void attend(const struct pass *p, size_t layer, const struct qkv *qkv, st
                                                                   .heads = c->heads,
                                                                   .scale = scale,
                                                                   .window = window});
-    } else {
+        return true;
+    }
+    size_t n, most = forward_queries(window ? window : p->x.rows);
+    for (size_t at = 0; at < p->x.rows; at += n) {
+        if (!next_piece(p, at, most, &n))
+            return false;
         d->ops->attention(d, &(struct attention_args){.q = qkv->q,
                                                       .k = qkv->k,
                                                       .v = qkv->v,
@@ -141,8 +163,11 @@ static void attend(const struct pass *p, size_t layer, const struct qkv *qkv, st
                                                       .head_dim = c->head_dim,
                                                       .scale = scale,
                                                       .causal = true,
-                                                      .window = window});
+                                                      .window = window,
+                                                      .begin = at,
+                                                      .end = at + n});
     }
+    return true;
 }
 
 static void store(const struct pass *p, size_t layer, const struct qkv *qkv) {
@@ -152,20 +177,32 @@ static void store(const struct pass *p, size_t layer, const struct qkv *qkv) {
                .kv = p->kv, .layer = layer, .k = qkv->k, .v = qkv->v, .slots = p->step->slots});
 }
 
-// x += ctx Wo', then the feed-forward half.
-static void finish_layer(const struct pass *p, const struct layer *l) {
+// x += ctx Wo', then the feed-forward half. False: the forward ends.
+static bool finish_layer(const struct pass *p, const struct layer *l) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
-    struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim);
-    struct mat y = mat_cols(p->narrow, 0, c->hidden);
-    struct mat gate_up = mat_cols(p->wide, 0, 2 * c->ffn);
-    struct mat ffn = mat_cols(p->wide, 2 * c->ffn, c->ffn);
-    device_linear_add(d, l->out, ctx, p->x, mat_cols(p->wide, 0, c->hidden));
-    may_pause(p->hooks);
-    d->ops->rms_norm(d, l->ffn_norm, c->norm_eps, p->x, y);
-    d->ops->linear(d, l->gate_up, y, gate_up);
-    d->ops->swiglu(d, gate_up, ffn);
-    device_linear_add(d, l->down, ffn, p->x, y);
+    struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim), x = p->x;
+    size_t n;
+    for (size_t at = 0; at < x.rows; at += n) {
+        if (!next_piece(p, at, FORWARD_PIECE, &n))
+            return false;
+        device_linear_add(d, l->out, mat_rows(ctx, at, n), mat_rows(x, at, n),
+                          mat_rows(mat_cols(p->wide, 0, c->hidden), at, n));
+    }
+    for (size_t at = 0; at < x.rows; at += n) {
+        n = x.rows - at < FORWARD_PIECE ? x.rows - at : FORWARD_PIECE;
+        if (!forward_goes_on(p->hooks))
+            return false;
+        struct mat y = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n);
+        struct mat wide = mat_rows(p->wide, at, n);
+        struct mat gate_up = mat_cols(wide, 0, 2 * c->ffn),
+                   ffn = mat_cols(wide, 2 * c->ffn, c->ffn);
+        d->ops->rms_norm(d, l->ffn_norm, c->norm_eps, mat_rows(x, at, n), y);
+        d->ops->linear(d, l->gate_up, y, gate_up);
+        d->ops->swiglu(d, gate_up, ffn);
+        device_linear_add(d, l->down, ffn, mat_rows(x, at, n), y);
+    }
+    return true;
 }
 
 // From here on only the rows of which logits are wanted.
@@ -200,17 +237,18 @@ struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s
     if (!began || !rows.data || !row_narrow.data || !logits.data)
         return (struct mat){0};
     for (size_t i = 0; i < c->layers; i++) {
-        if (i > 0)
-            may_pause(hooks);
-        struct qkv qkv = project(&p, &m->layers[i]);
+        struct qkv qkv;
+        if ((i > 0 && !forward_goes_on(hooks)) || !project(&p, &m->layers[i], &qkv))
+            return (struct mat){0};
         store(&p, i, &qkv);
         bool last = i + 1 == c->layers;
         if (last && s->logit_count == 0)
             return (struct mat){0}; // nobody reads further
-        attend(&p, i, &qkv, mat_cols(p.narrow, 0, c->heads * c->head_dim));
+        (void)attend(&p, i, &qkv, mat_cols(p.narrow, 0, c->heads * c->head_dim)); // in one piece
         if (last)
             keep_rows(&p, rows, row_narrow);
-        finish_layer(&p, &m->layers[i]);
+        if (!finish_layer(&p, &m->layers[i]))
+            return (struct mat){0};
     }
     d->ops->rms_norm(d, m->norm, c->norm_eps, p.x, p.x);
     d->ops->linear(d, m->head, p.x, logits);
@@ -225,11 +263,11 @@ struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct
     if (!begin(&p, b->tokens, b->ids, b->positions, ws))
         return (struct mat){0};
     for (size_t i = 0; i < c->layers; i++) {
-        if (i > 0)
-            may_pause(hooks);
-        struct qkv qkv = project(&p, &m->layers[i]);
-        attend(&p, i, &qkv, mat_cols(p.narrow, 0, c->heads * c->head_dim));
-        finish_layer(&p, &m->layers[i]);
+        struct qkv qkv;
+        struct mat ctx = mat_cols(p.narrow, 0, c->heads * c->head_dim);
+        if ((i > 0 && !forward_goes_on(hooks)) || !project(&p, &m->layers[i], &qkv) ||
+            !attend(&p, i, &qkv, ctx) || !finish_layer(&p, &m->layers[i]))
+            return (struct mat){0};
     }
     d->ops->rms_norm(d, m->norm, c->norm_eps, p.x, p.x);
     return p.x;

@@ -50,7 +50,8 @@ struct decoder_step {
 // The workspace that a step of at most this many tokens and wanted rows takes.
 size_t decoder_workspace_bytes(const struct decoder *m, size_t tokens, size_t logit_rows);
 
-// Logits [R, V] in ws; data NULL where R is 0 or after a failure, which is the device's.
+// Logits [R, V] in ws; data NULL where R is 0, or after a failure or an end by a pause, which is
+// the device's.
 struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s,
                            struct kv_cache *kv, struct arena *ws,
                            const struct forward_hooks *hooks);

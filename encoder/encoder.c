@@ -242,11 +242,6 @@ size_t encoder_workspace_bytes(const struct encoder *e, size_t tokens) {
     return add_cost(add_cost(narrow, narrow), add_cost(narrow, wide));
 }
 
-static void may_pause(const struct forward_hooks *hooks) {
-    if (hooks && hooks->pause)
-        hooks->pause(hooks->ctx);
-}
-
 static void embed(const struct encoder *e, const struct batch *b, struct mat y) {
     // the order of BertEmbeddings' sums, so that they round alike
     struct embed_args a = {.count = 1, .tables[0] = e->words, .index[0] = b->ids};
@@ -258,6 +253,56 @@ static void embed(const struct encoder *e, const struct batch *b, struct mat y) 
     a.index[a.count++] = b->positions;
     e->device->ops->embed(e->device, &a, y);
     e->device->ops->layer_norm(e->device, &e->embed_norm, y, y);
+}
+
+// A part of a long batch's rows: [at, at + n). False: the forward ends in front of it.
+static bool next_piece(const struct forward_hooks *hooks, size_t at, size_t rows, size_t most,
+                       size_t *n) {
+    *n = rows - at < most ? rows - at : most;
+    return at == 0 || forward_goes_on(hooks);
+}
+
+// The attending half of a layer, from x to mid: qkv = x Wqkv' + b; ctx = attention; mid =
+// norm(...).
+static bool attend(const struct encoder *e, const struct layer *l, struct attention_args *a,
+                   struct mat x, struct mat qkv, struct mat mid,
+                   const struct forward_hooks *hooks) {
+    struct device *d = e->device;
+    size_t n, most = forward_queries(x.rows);
+    for (size_t at = 0; at < x.rows; at += n) {
+        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+            return false;
+        d->ops->linear(d, l->qkv, mat_rows(x, at, n), mat_rows(qkv, at, n));
+    }
+    for (size_t at = 0; at < x.rows; at += n) {
+        if (!next_piece(hooks, at, x.rows, most, &n))
+            return false;
+        a->begin = at;
+        a->end = at + n;
+        d->ops->attention(d, a);
+    }
+    for (size_t at = 0; at < x.rows; at += n) {
+        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+            return false;
+        device_linear_add_norm(d, l->out, mat_rows(a->out, at, n), mat_rows(x, at, n),
+                               &l->attend_norm, mat_rows(mid, at, n));
+    }
+    return true;
+}
+
+// The other half, from mid to x: x = norm(act(mid W1' + b) W2' + b + mid).
+static bool feed_forward(const struct encoder *e, const struct layer *l, struct mat mid,
+                         struct mat ffn, struct mat x, const struct forward_hooks *hooks) {
+    struct device *d = e->device;
+    size_t n;
+    for (size_t at = 0; at < x.rows; at += n) {
+        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+            return false;
+        struct mat rows = mat_rows(mid, at, n), wide = mat_rows(ffn, at, n);
+        device_linear_activate(d, l->up, rows, e->activation, wide);
+        device_linear_add_norm(d, l->down, wide, rows, &l->ffn_norm, mat_rows(x, at, n));
+    }
+    return true;
 }
 
 struct mat encoder_forward(const struct encoder *e, const struct batch *b, struct arena *ws,
@@ -283,14 +328,11 @@ struct mat encoder_forward(const struct encoder *e, const struct batch *b, struc
     embed(e, b, x);
     for (size_t i = 0; i < e->L; i++) {
         const struct layer *l = &e->layers[i];
-        if (i > 0)
-            may_pause(hooks);
-        d->ops->linear(d, l->qkv, x, qkv);
-        d->ops->attention(d, &attention);
-        device_linear_add_norm(d, l->out, ctx, x, &l->attend_norm, mid);
-        may_pause(hooks);
-        device_linear_activate(d, l->up, mid, e->activation, ffn);
-        device_linear_add_norm(d, l->down, ffn, mid, &l->ffn_norm, x);
+        if (i > 0 && !forward_goes_on(hooks))
+            return (struct mat){0};
+        if (!attend(e, l, &attention, x, qkv, mid, hooks) || !forward_goes_on(hooks) ||
+            !feed_forward(e, l, mid, ffn, x, hooks))
+            return (struct mat){0};
     }
     return x;
 }

@@ -25,7 +25,7 @@ size_t encoder_weight_bytes(const struct encoder *e);
 size_t encoder_workspace_bytes(const struct encoder *e, size_t tokens);
 
 // Hidden states of the last layer, [N, D], in ws. Failures are the device's (device_sync); where ws
-// was too small data is NULL, which pooling passes on.
+// was too small, or a pause ended it, data is NULL, which pooling passes on.
 // Positions lie below max_positions, ids below V, type ids below type_vocab: the caller checked.
 struct mat encoder_forward(const struct encoder *e, const struct batch *b, struct arena *ws,
                            const struct forward_hooks *hooks);

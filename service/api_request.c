@@ -16,7 +16,6 @@
 enum {
     BIG_BODY = 64 << 10,   // bytes; over it a body is parsed behind all quick work
     BIG_RESULT = 64 << 10, // floats; over it so is a result's rendering
-    INTERACTIVE_TOKENS = 512,
 };
 
 static int retry_after(struct service *s) {
@@ -297,8 +296,14 @@ enum err api_request_set_job(struct api_request *q, struct sequences *s, bool no
     if (e)
         return e;
     q->job.normalize = normalize;
-    bool first = priority == 0 || (priority < 0 && q->tokens <= INTERACTIVE_TOKENS);
-    q->job.lane = first ? LANE_INTERACTIVE : LANE_BULK;
+    // A request is interactive by its size, and no priority makes a long one so; it can be first in
+    // bulk: of its key's, and with an admin's key of all.
+    bool small = q->tokens <= INTERACTIVE_TOKENS;
+    q->job.lane = small && priority <= 0 ? LANE_INTERACTIVE : LANE_BULK;
+    if (priority == 0 && !small)
+        q->job.urgent = q->key && q->key->admin ? JOB_BEFORE_ALL : JOB_BEFORE_OWN;
+    q->job.owner = q->owner;
+    q->job.weight = q->key ? q->key->weight : 1;
     q->job.deadline_us = q->deadline_us;
     q->job.done = on_done;
     q->job.ctx = q;
@@ -376,6 +381,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     q->service = s;
     q->http = r;
     const struct api_key *key = r->ctx;
+    q->key = key;
     q->owner = key ? key->owner : 0;
     q->route = route;
     q->dialect = route->dialect;

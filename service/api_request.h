@@ -69,10 +69,11 @@ struct api_request {
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing
     _Atomic(api_cancel_fn *) cancel;
-    uint64_t owner;      // the API key's; 0: none
-    void *state;         // the dialect's own: one block, freed by mem_free
-    struct buf made;     // the dialect's own texts, freed with the request
-    struct buf warnings; // by api_warn
+    const struct api_key *key; // it came with; NULL: none is asked
+    uint64_t owner;            // the key's; 0: none
+    void *state;               // the dialect's own: one block, freed by mem_free
+    struct buf made;           // the dialect's own texts, freed with the request
+    struct buf warnings;       // by api_warn
     int64_t deadline_us, tokenize_us;
     struct api_error error;
 };

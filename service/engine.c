@@ -37,7 +37,7 @@ static enum err slot_init(struct engine *e, struct engine_slot *slot, size_t wor
 
 enum err engine_init(struct engine *e, struct device *d, struct model *const *models, size_t n,
                      size_t batch_tokens, struct errmsg *msg) {
-    *e = (struct engine){.device = d, .batch_tokens = batch_tokens, .max_tokens = batch_tokens};
+    *e = (struct engine){.device = d, .max_tokens = batch_tokens};
     for (size_t i = 0; i < n; i++) {
         if (models[i]->task == TASK_GENERATE)
             continue;
@@ -60,7 +60,10 @@ enum err engine_init(struct engine *e, struct device *d, struct model *const *mo
                            "no memory for a workspace of %zu bytes; lower --max-batch-tokens",
                            workspace);
         }
+        e->slots[i].most_tokens = batch_tokens;
     }
+    if (batch_tokens > INTERACTIVE_TOKENS)
+        e->slots[LANE_INTERACTIVE].most_tokens = INTERACTIVE_TOKENS;
     return ERR_OK;
 }
 
@@ -82,7 +85,7 @@ bool engine_slot_add(const struct engine *e, struct engine_slot *slot, struct jo
                      size_t seq) {
     size_t begin = (size_t)job->cu_seqlens[seq], end = (size_t)job->cu_seqlens[seq + 1];
     size_t n = end - begin;
-    if (slot->seqs && (slot->tokens + n > e->batch_tokens || slot->seqs == e->max_seqs))
+    if (slot->seqs && (slot->tokens + n > slot->most_tokens || slot->seqs == e->max_seqs))
         return false;
     memcpy(slot->ids + slot->tokens, job->ids + begin, n * sizeof *slot->ids);
     memcpy(slot->type_ids + slot->tokens, job->type_ids + begin, n * sizeof *slot->type_ids);
@@ -112,7 +115,7 @@ enum err engine_slot_run(struct engine *e, struct engine_slot *slot,
 }
 
 enum err engine_warm_up(struct engine *e, const struct model *m, size_t tokens,
-                        struct errmsg *msg) {
+                        const struct forward_hooks *hooks, struct errmsg *msg) {
     struct engine_slot *slot = &e->slots[LANE_INTERACTIVE];
     if (tokens > m->max_length)
         tokens = m->max_length;
@@ -125,6 +128,5 @@ enum err engine_warm_up(struct engine *e, const struct model *m, size_t tokens,
     slot->cu_seqlens[1] = (int32_t)tokens;
     slot->skip[0] = 0;
     struct batch b = {slot->ids, slot->positions, slot->type_ids, slot->cu_seqlens, tokens, 1};
-    struct forward_hooks none = {0};
-    return model_run(m, &b, slot->skip, true, &slot->ws, &none, slot->rows, msg);
+    return model_run(m, &b, slot->skip, true, &slot->ws, hooks, slot->rows, msg);
 }

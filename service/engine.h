@@ -20,17 +20,18 @@ struct engine_slot {
     int32_t *skip;                       // [max_seqs]
     struct engine_piece *pieces;         // [max_seqs]
     float *rows;                         // [max_seqs * max_dim]
+    size_t most_tokens;                  // of a batch of more than one sequence
     size_t tokens, seqs;                 // of the batch being filled
 };
 
 struct engine {
     struct device *device;
-    size_t max_tokens, max_seqs, batch_tokens, max_dim;
+    size_t max_tokens, max_seqs, max_dim;
     struct engine_slot slots[LANE_COUNT];
 };
 
-// Sizes both slots for the largest of the models. A batch holds at most batch_tokens tokens, or one
-// sequence of a model's full length. ERR_NOMEM.
+// Sizes both slots for the largest of the models. A batch holds at most batch_tokens tokens (an
+// interactive one INTERACTIVE_TOKENS), or one sequence of a model's full length. ERR_NOMEM.
 enum err engine_init(struct engine *e, struct device *d, struct model *const *models, size_t n,
                      size_t batch_tokens, struct errmsg *msg) MUST_CHECK;
 void engine_free(struct engine *e);
@@ -46,6 +47,6 @@ enum err engine_slot_run(struct engine *e, struct engine_slot *slot,
                          const struct forward_hooks *hooks, struct errmsg *msg) MUST_CHECK;
 // A forward of `tokens` tokens with arbitrary ids: pages, caches and kernels are warm afterwards.
 enum err engine_warm_up(struct engine *e, const struct model *m, size_t tokens,
-                        struct errmsg *msg) MUST_CHECK;
+                        const struct forward_hooks *hooks, struct errmsg *msg) MUST_CHECK;
 
 #endif

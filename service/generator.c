@@ -333,7 +333,8 @@ void generator_join(struct generator *g, int64_t now) {
     admit(g, now);
 }
 
-enum err generator_warm_up(struct generator *g, struct errmsg *msg) {
+enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
+                           struct errmsg *msg) {
     static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1};
     size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
     int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
@@ -348,10 +349,9 @@ enum err generator_warm_up(struct generator *g, struct errmsg *msg) {
                              .block_count = count,
                              .wanted = 1,
                              .sampling = &greedy};
-    struct forward_hooks none = {0};
     step_clear(g->steps);
     struct step_part *added = step_add(g->steps, &part);
-    enum err e = step_run(g->steps, &none, msg);
+    enum err e = step_run(g->steps, hooks, msg);
     if (!e && added->err)
         e = err_set(msg, added->err, "model '%s' gives logits that are not finite", g->model->name);
     kv_blocks_release(g->blocks, blocks, count);
@@ -379,6 +379,7 @@ void generator_end_all(struct generator *g, enum err err, const char *why) {
 void generator_update_stats(struct generator *g) {
     pthread_mutex_lock(&g->mutex);
     g->stats.steps += g->tally.steps;
+    g->stats.steps_ended += g->tally.ended;
     g->stats.output_tokens += g->tally.output;
     g->stats.drafted += g->tally.drafted;
     g->stats.accepted += g->tally.accepted;
@@ -401,6 +402,7 @@ void generator_add_stats(struct generator *g, struct generation_stats *sum) {
     sum->cached_tokens += a->cached_tokens;
     sum->output_tokens += a->output_tokens;
     sum->steps += a->steps;
+    sum->steps_ended += a->steps_ended;
     sum->preemptions += a->preemptions;
     sum->drafted += a->drafted;
     sum->accepted += a->accepted;

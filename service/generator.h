@@ -11,6 +11,7 @@
 
 #include "service/generation.h"
 #include "service/scheduler.h"
+#include "service/shares.h"
 
 struct generator;
 
@@ -51,9 +52,17 @@ void generator_submit(struct generator *g, struct generation *generation);
 size_t generator_count(const struct generator *g); // generations it has
 static inline bool generator_busy(const struct generator *g) { return generator_count(g) > 0; }
 
-// Computes one step. False: there was nothing to compute.
+// What it has to compute: SHARE_BITs of decoding and prompts; none while it is in a step.
+unsigned generator_ready(const struct generator *g);
+// Computes one step. False: there was nothing to compute. Where a pause ends it, the generations in
+// it end with what the device says.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);
-enum err generator_warm_up(struct generator *g, struct errmsg *msg) MUST_CHECK;
+// Of the step in progress, or the last one: the part of its time that prompts take (0 to 1), and
+// whether all its generations are cancelled.
+double generator_prompt_part(const struct generator *g);
+bool generator_step_is_gone(const struct generator *g);
+enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
+                           struct errmsg *msg) MUST_CHECK;
 // Ends all with this error; later submissions are refused with it.
 void generator_end_all(struct generator *g, enum err err, const char *why);
 

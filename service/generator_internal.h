@@ -29,8 +29,10 @@ struct generator {
     double decode_us;  // of a step without prompts, lately; 0: not known
     double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
-        uint64_t steps, output, drafted, accepted; // not yet in stats
+        uint64_t steps, ended, output, drafted, accepted; // not yet in stats
     } tally;
+    bool stepping;      // a step is in progress
+    double prompt_part; // of that step's time, or the last one's
     atomic_size_t count;
 
     pthread_mutex_t mutex; // guards what is below

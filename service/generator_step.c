@@ -283,6 +283,38 @@ static void fail_step(struct generator *g, enum err err, const char *why) {
     }
 }
 
+unsigned generator_ready(const struct generator *g) {
+    if (g->stepping)
+        return 0;
+    // what has just come, or waits where nothing runs, is a prompt; what waits for room is not
+    // ready
+    bool decodes = false, prompts = g->running_count == 0 ||
+                                    generator_count(g) > g->running_count + g->waiting_count;
+    for (size_t i = 0; i < g->running_count; i++)
+        *(sequence_decodes(g->running[i]) ? &decodes : &prompts) = true;
+    return (decodes ? SHARE_BIT(SHARE_DECODE) : 0) | (prompts ? SHARE_BIT(SHARE_PREFILL) : 0);
+}
+
+double generator_prompt_part(const struct generator *g) { return g->prompt_part; }
+
+bool generator_step_is_gone(const struct generator *g) {
+    for (size_t i = 0; i < step_parts(g->steps); i++) {
+        const struct sequence *s = step_part_at(g->steps, i)->ctx;
+        if (!atomic_load(&s->g->cancelled))
+            return false;
+    }
+    return true;
+}
+
+// The part of a step's time that its prompts take, by what the costs were lately.
+static double prompt_part(const struct generator *g, size_t decoding, size_t prompt_tokens) {
+    if (decoding == 0 || prompt_tokens == 0)
+        return prompt_tokens > 0;
+    double prompts = g->prefill_us * (double)prompt_tokens;
+    return g->decode_us > 0 && prompts > 0 ? prompts / (prompts + g->decode_us)
+                                           : CHUNK_SHARE / (1 + CHUNK_SHARE);
+}
+
 bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     int64_t begin = clock_now_us();
     generator_join(g, begin);
@@ -294,10 +326,16 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
         return false;
     }
     struct errmsg msg = {0};
+    g->prompt_part = prompt_part(g, decoding, prompt_tokens);
+    g->stepping = true;
     enum err e = step_run(g->steps, hooks, &msg);
+    g->stepping = false;
     int64_t now = clock_now_us();
     if (e) {
-        log_error("a step of %zu tokens failed: %s", step_tokens(g->steps), msg.text);
+        if (e != ERR_CANCELLED && e != ERR_UNAVAILABLE)
+            log_error("a step of %zu tokens failed: %s", step_tokens(g->steps), msg.text);
+        else
+            g->tally.ended++;
         fail_step(g, e, msg.text);
     } else {
         learn_costs(g, decoding, prompt_tokens, now - begin);

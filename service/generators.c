@@ -115,18 +115,27 @@ size_t generators_count(const struct generators *g) {
 
 bool generators_busy(const struct generators *g) { return generators_count(g) > 0; }
 
-bool generators_step(struct generators *g, const struct forward_hooks *hooks) {
-    for (size_t i = 0; i < g->count; i++) {
-        struct generator *one = g->items[g->turn++ % g->count];
-        if (generator_busy(one) && generator_step(one, hooks))
-            return true;
-    }
-    return false;
+unsigned generators_ready(const struct generators *g) {
+    unsigned shares = 0;
+    for (size_t i = 0; i < g->count; i++)
+        if (generator_busy(g->items[i]))
+            shares |= generator_ready(g->items[i]);
+    return shares;
 }
 
-enum err generators_warm_up(struct generators *g, struct errmsg *msg) {
+struct generator *generators_next(struct generators *g, unsigned shares) {
     for (size_t i = 0; i < g->count; i++) {
-        enum err e = generator_warm_up(g->items[i], msg);
+        struct generator *one = g->items[g->turn++ % g->count];
+        if (generator_busy(one) && generator_ready(one) & shares)
+            return one;
+    }
+    return NULL;
+}
+
+enum err generators_warm_up(struct generators *g, const struct forward_hooks *hooks,
+                            struct errmsg *msg) {
+    for (size_t i = 0; i < g->count; i++) {
+        enum err e = generator_warm_up(g->items[i], hooks, msg);
         if (e)
             return e;
     }

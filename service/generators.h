@@ -23,9 +23,12 @@ void generators_free(struct generators *g);
 struct generator *generators_find(const struct generators *g, const struct model *m);
 bool generators_busy(const struct generators *g);
 size_t generators_count(const struct generators *g); // generations in them
-// One step of the next one that has something to compute. False: none has.
-bool generators_step(struct generators *g, const struct forward_hooks *hooks);
-enum err generators_warm_up(struct generators *g, struct errmsg *msg) MUST_CHECK;
+// What those that are not in a step have to compute: SHARE_BITs.
+unsigned generators_ready(const struct generators *g);
+// The next one of those, in turn, that has some of this work; NULL: none has.
+struct generator *generators_next(struct generators *g, unsigned shares);
+enum err generators_warm_up(struct generators *g, const struct forward_hooks *hooks,
+                            struct errmsg *msg) MUST_CHECK;
 void generators_end(struct generators *g, enum err err, const char *why);
 size_t generators_workspace_bytes(const struct generators *g);
 void generators_add_stats(struct generators *g, struct generation_stats *sum);

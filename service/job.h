@@ -10,9 +10,18 @@
 #include <stdatomic.h>
 
 enum lane {
-    LANE_INTERACTIVE, // at most 512 tokens a request, unless its priority says otherwise
+    LANE_INTERACTIVE, // at most INTERACTIVE_TOKENS a job; a longer one goes to bulk whatever it
+                      // says
     LANE_BULK,
     LANE_COUNT,
+};
+// An interactive batch is not set aside for another, and so is no longer than this either.
+enum { INTERACTIVE_TOKENS = 512 };
+
+enum job_urgency {
+    JOB_IN_ORDER,
+    JOB_BEFORE_OWN, // before the other jobs of its owner
+    JOB_BEFORE_ALL, // before everybody's
 };
 
 struct job {
@@ -25,8 +34,11 @@ struct job {
     bool normalize; // vectors: L2-normalise
     float *out;     // [seqs, model->dim] results
     enum lane lane;
-    int64_t deadline_us; // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
-    size_t reserved;     // tokens held by scheduler_reserve
+    uint64_t owner;          // whose turn in the lane it takes: one per API key; 0: nobody's
+    int weight;              // of the owner's turns; 0: 1
+    enum job_urgency urgent; // in its lane
+    int64_t deadline_us;     // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
+    size_t reserved;         // tokens held by scheduler_reserve
     void (*done)(struct job *job); // on the engine's thread (the submitter's where nothing is
                                    // computed): must be quick, may free the job
     void *ctx;                     // the submitter's own
@@ -43,7 +55,9 @@ struct job {
     struct job *next;
     size_t taken, finished; // sequences handed to batches; sequences done
     int64_t submitted_us, started_us;
-    bool listed; // still in its lane's list
+    uint64_t lane_owner, cut; // of lane_queue.h
+    bool listed;              // still in its lane
+    bool large;               // as admission.h sees it
 };
 
 #endif

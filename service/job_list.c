@@ -1,15 +1,17 @@
 // See job_list.h.
 #include "service/job_list.h"
 
-void job_list_push(struct job_list *l, struct job *job) {
-    job->next = NULL;
-    if (l->tail)
-        l->tail->next = job;
+void job_list_insert_after(struct job_list *l, struct job *before, struct job *job) {
+    job->next = before ? before->next : l->head;
+    if (before)
+        before->next = job;
     else
         l->head = job;
-    l->tail = job;
-    atomic_fetch_add_explicit(&l->count, 1, memory_order_relaxed);
+    if (!job->next)
+        l->tail = job;
 }
+
+void job_list_push(struct job_list *l, struct job *job) { job_list_insert_after(l, l->tail, job); }
 
 void job_list_remove_after(struct job_list *l, struct job *before, struct job *job) {
     if (before)
@@ -19,7 +21,6 @@ void job_list_remove_after(struct job_list *l, struct job *before, struct job *j
     if (l->tail == job)
         l->tail = before;
     job->next = NULL;
-    atomic_fetch_sub_explicit(&l->count, 1, memory_order_relaxed);
 }
 
 void job_list_call_done(struct job_list *l) {

@@ -1,14 +1,16 @@
 // The scheduler: a queue bounded by tokens, lanes by urgency, and one engine thread per device that
 // cuts batches from many jobs. Role: decides what the device computes next, and nothing else.
-// A batch is at most max_batch_tokens or one sequence. A bulk forward looks for interactive work
-// between layers and lets it pass, in a second workspace; bulk keeps at least a tenth of the
-// device's time. Cancelled and late jobs are dropped before they are computed.
+// A batch is at most max_batch_tokens or one sequence. Forwards look for more urgent work at their
+// pause points and let it pass, in workspaces of its own; every kind of work has its share of the
+// device's time (shares.h), and the owners of jobs take turns (lane_queue.h). Cancelled and late
+// jobs are dropped before they are computed, and a forward that nobody waits for ends.
 // Thread rule: every function from any thread.
 #ifndef TRINE_SERVICE_SCHEDULER_H
 #define TRINE_SERVICE_SCHEDULER_H
 
 #include "service/generation.h"
 #include "service/job.h"
+#include "service/shares.h"
 
 struct scheduler;
 
@@ -32,8 +34,8 @@ struct scheduler_options {
 struct generation_stats {
     uint64_t done, failed, cancelled, late;
     uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
-    uint64_t steps, preemptions, drafted, accepted;
-    size_t running, waiting;                          // sequences, now
+    uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
+    size_t running, waiting;                                     // sequences, now
     size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
     size_t kv_bytes;
 };
@@ -41,9 +43,13 @@ struct generation_stats {
 struct scheduler_stats {
     uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_late, jobs_refused;
     uint64_t batches, tokens, sequences, yields;
-    uint64_t busy_us;                  // device time
+    uint64_t forwards_ended; // batches that ended at a pause: nobody waited, or the service stopped
+    uint64_t busy_us;        // device time
+    int64_t used_us[SHARE_COUNT];      // of it
     size_t queued_tokens, queued_jobs; // now
-    int64_t heartbeat_us;              // when the engine thread last looked at its queue
+    // When the engine thread last looked at its queue, or a forward came to a pause point: these
+    // come at bounded times, so one that is older than a minute means that it hangs.
+    int64_t heartbeat_us;
     size_t workspace_bytes;
     struct generation_stats generation;
 };
@@ -56,10 +62,12 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
 // Waits for the warm-up; its error is returned.
 enum err scheduler_wait_ready(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
 
-// Admission, before tokenizing: holds `tokens` (an estimate: bytes / 4) of the queue's room.
-// ERR_OVERLOADED when they do not fit, unless the queue is empty; ERR_UNAVAILABLE when draining.
+// Admission, before tokenizing: holds `tokens` (an estimate: bytes / 4) of the queue's room, which
+// small and large requests each have for themselves (admission.h). ERR_OVERLOADED when they do not
+// fit, ERR_UNAVAILABLE when draining.
 enum err scheduler_reserve(struct scheduler *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
-void scheduler_release(struct scheduler *s, size_t tokens); // a reservation not used after all
+// A reservation not used after all, whole.
+void scheduler_release(struct scheduler *s, size_t tokens);
 
 // Hands a job over (job->reserved is corrected to its real token count first, which never fails).
 // done will be called exactly once, whatever happens.
@@ -76,8 +84,9 @@ void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *b
 
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
-// Drains, then ends the engine thread after at most timeout_us; what is left gets ERR_UNAVAILABLE.
-// The scheduler still answers (reserve and submit refuse, stats are read) until scheduler_free.
+// Drains, then ends the engine thread after at most timeout_us: the forward that computes ends at
+// its next pause point, and what is left gets ERR_UNAVAILABLE. The scheduler still answers (reserve
+// and submit refuse, stats are read) until scheduler_free.
 void scheduler_end(struct scheduler *s, int64_t timeout_us);
 void scheduler_free(struct scheduler *s); // ended; NULL is fine
 // Both in one.

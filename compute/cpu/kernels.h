@@ -15,7 +15,7 @@ enum {
     // Floats of scratch that each compute thread owns (1 MiB), 64-byte aligned.
     KERNEL_SCRATCH = 1 << 18,
     // Queries that one attention share takes at most.
-    ATTENTION_QUERIES = 128,
+    ATTENTION_QUERIES = ATTENTION_ROWS,
 };
 
 // y = f(x w' + bias), or x w' + bias + residual (f is then NONE), for some rows and some whole

@@ -217,8 +217,8 @@ static void cpu_pool(struct device *d, const struct pool_args *a) {
 struct attention_job {
     struct cpu_device *d;
     const struct attention_args *a;
-    size_t tokens, ranges; // queries are cut into ranges, every head apart
-    size_t group;          // heads that share a head of keys and values
+    size_t tokens, first; // queries are cut into ranges, every head apart; the first one of them
+    size_t group;         // heads that share a head of keys and values
 };
 
 // The sequence that holds token t.
@@ -247,7 +247,7 @@ static size_t range_begin(const struct attention_job *j, size_t t) {
 static void attention_task(void *job, size_t task, int worker) {
     const struct attention_job *j = job;
     const struct attention_args *a = j->a;
-    size_t head = task % a->heads, range = task / a->heads;
+    size_t head = task % a->heads, range = j->first + task / a->heads;
     size_t col = head * a->head_dim, kv_col = head / j->group * a->head_dim;
     size_t from = range_begin(j, range * ATTENTION_QUERIES);
     size_t to = range_begin(j, (range + 1) * ATTENTION_QUERIES);
@@ -306,14 +306,22 @@ static void cpu_attention(struct device *d, const struct attention_args *a) {
                     a->seqs, rows);
         return;
     }
+    j.group = a->heads / kv_heads;
+    j.tokens = (size_t)a->cu_seqlens[a->seqs];
+    size_t end = a->end ? a->end : j.tokens;
+    if (a->begin % ATTENTION_ROWS || a->begin > end || end > j.tokens ||
+        (end % ATTENTION_ROWS && end != j.tokens)) {
+        device_fail(d, ERR_INTERNAL, "attention: queries %zu to %zu of %zu", a->begin, end,
+                    j.tokens);
+        return;
+    }
     if (a->causal) {
         cpu_causal_attention(d, a);
         return;
     }
-    j.group = a->heads / kv_heads;
-    j.tokens = (size_t)a->cu_seqlens[a->seqs];
-    j.ranges = ceil_div(j.tokens, ATTENTION_QUERIES);
-    pool_run(j.d->pool, j.ranges * a->heads, attention_task, &j);
+    j.first = a->begin / ATTENTION_QUERIES;
+    size_t ranges = ceil_div(end, ATTENTION_QUERIES) - j.first;
+    pool_run(j.d->pool, ranges * a->heads, attention_task, &j);
 }
 
 // ---- memory ----

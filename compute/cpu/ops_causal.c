@@ -404,6 +404,33 @@ void cpu_paged_attention(struct device *d, const struct paged_attention_args *a)
     run_causal(&j, cpu(d));
 }
 
+// Of sequence s the queries [from, to): as over a cache, the sequence's first tokens are there.
+static void run_part(const struct causal_job *whole, size_t s, size_t from, size_t to,
+                     struct cpu_device *d) {
+    size_t begin = (size_t)whole->cu_seqlens[s], all = tokens_of(whole, s);
+    const int32_t cu[2] = {0, (int32_t)(to - from)}, context = (int32_t)(to - begin);
+    struct causal_job j = *whole;
+    j.q = mat_rows(whole->q, from, to - from);
+    j.out = mat_rows(whole->out, from, to - from);
+    j.k = mat_rows(whole->k, begin, all);
+    j.v = mat_rows(whole->v, begin, all);
+    j.cu_seqlens = cu;
+    j.context_lens = &context;
+    j.seqs = 1;
+    run_causal(&j, d);
+}
+
+// The queries [begin, end): of each sequence what of it lies there.
+static void run_range(const struct causal_job *whole, size_t begin, size_t end,
+                      struct cpu_device *d) {
+    for (size_t s = 0; s < whole->seqs; s++) {
+        size_t from = at_least((size_t)whole->cu_seqlens[s], begin);
+        size_t to = at_most((size_t)whole->cu_seqlens[s + 1], end);
+        if (from < to)
+            run_part(whole, s, from, to, d);
+    }
+}
+
 void cpu_causal_attention(struct device *d, const struct attention_args *a) {
     size_t kv_heads = a->kv_heads ? a->kv_heads : a->heads;
     if (a->head_dim > CAUSAL_MAX_HEAD_DIM) {
@@ -424,7 +451,10 @@ void cpu_causal_attention(struct device *d, const struct attention_args *a) {
         .window = a->window,
         .scale = a->scale,
     };
-    run_causal(&j, cpu(d));
+    if (a->begin == 0 && (a->end == 0 || a->end == a->q.rows))
+        run_causal(&j, cpu(d));
+    else
+        run_range(&j, a->begin, a->end ? a->end : a->q.rows, cpu(d));
 }
 
 // ---- host work ----

@@ -246,7 +246,7 @@ struct urgent {
     size_t pauses;
 };
 
-static void run_urgent(void *ctx) {
+static bool run_urgent(void *ctx) {
     struct urgent *u = ctx;
     struct tiny_cache c = tiny_cache_new(u->model, DTYPE_F32, 0);
     struct tiny_stream s = tiny_stream_of(u->model, u->model->prompt[1].ids, u->model->prompt[1].n);
@@ -255,6 +255,7 @@ static void run_urgent(void *ctx) {
         check_same(u->model, &s, &u->alone[1]);
     tiny_stream_free(&s);
     u->model->device->ops->kv_free(u->model->device, c.kv);
+    return true;
 }
 
 // Another forward inside the pauses disturbs neither.

@@ -92,7 +92,7 @@ static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool 
     struct generator *g = NULL;
     struct errmsg msg = {0};
     CHECK_OK(generator_new(&o, &g, &msg), msg);
-    CHECK_OK(generator_warm_up(g, &msg), msg);
+    CHECK_OK(generator_warm_up(g, NULL, &msg), msg);
     return g;
 }
 
@@ -237,7 +237,7 @@ static void sizes(void) {
         CHECK_INT(generator_context(g), size.context);
         CHECK_INT(stats_of(g).kv_blocks, size.blocks);
         CHECK_INT(stats_of(g).kv_bytes, size.cache_bytes);
-        CHECK_OK(generator_warm_up(g, &msg), msg);
+        CHECK_OK(generator_warm_up(g, NULL, &msg), msg);
         struct test_gen *t = gen_new(2, size.context - 10, 128);
         generator_submit(g, &t->g);
         run(g);
