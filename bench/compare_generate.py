@@ -25,6 +25,8 @@ import sys
 import threading
 import time
 
+os.environ.setdefault("TRINE_DRAIN_DELAY_S", "0")  # nobody waits for a load balancer
+
 os.environ.pop("OPENBLAS_CORETYPE", None)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -27,6 +27,8 @@ import tempfile
 import threading
 import time
 
+os.environ.setdefault("TRINE_DRAIN_DELAY_S", "0")  # nobody waits for a load balancer
+
 os.environ.pop("OPENBLAS_CORETYPE", None)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ("sea wind stone river light paper window garden winter engine market bridge letter summer "

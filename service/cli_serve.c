@@ -57,7 +57,8 @@ enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_ENDING };
 static struct {
     sigset_t set;
     atomic_int state; // enum serve_state
-    sem_t end;        // posted once, by the signal that ends a ready service
+    atomic_int first; // the signal that ended a ready service
+    sem_t end;        // posted once, by it
 } signals;
 
 // Takes the process's signals, blocked everywhere, one at a time: so none is lost between two waits
@@ -76,6 +77,7 @@ static void *signal_thread(void *arg) {
         int ready = SERVE_READY;
         if (atomic_compare_exchange_strong(&signals.state, &ready, SERVE_ENDING)) {
             log_info("%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+            atomic_store(&signals.first, signal_number);
             sem_post(&signals.end);
         } else {
             _exit(ready == SERVE_LOADING ? CLI_EXIT_DONE : CLI_EXIT_FAILED);
@@ -103,7 +105,6 @@ static enum err take_signals(struct errmsg *msg) {
 }
 
 static void wait_for_end(void) {
-    atomic_store(&signals.state, SERVE_READY);
     while (sem_wait(&signals.end) != 0)
         ;
 }
@@ -121,12 +122,16 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     bool drained = true;
     if (!e) {
         log_info("ready in %lld ms on %s", (long long)(clock_now_us() - start) / 1000, d->describe);
+        atomic_store(&signals.state, SERVE_READY); // before anybody is told
         bool v6 = strchr(s->options.host, ':') != NULL;
         printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
                http_port(s->http));
         fflush(stdout);
         wait_for_end();
-        drained = service_drain(s, (int64_t)s->options.drain_timeout_s * 1000000);
+        // who presses Ctrl-C waits for no load balancer
+        bool at_once = atomic_load(&signals.first) == SIGINT;
+        drained = service_drain(s, at_once ? 0 : (int64_t)s->options.drain_delay_s * 1000000,
+                                (int64_t)s->options.drain_timeout_s * 1000000);
         if (!drained)
             log_warn("drain timed out with requests in progress");
     }

@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "service/http_exchange.h"
+#include "service/http_chunks.h"
+#include "service/http_server.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
@@ -20,44 +21,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 enum {
     HEAD_BYTES = 16384,           // a head's limit: civetweb's buffer for one connection
     BODY_STEP = 16384,            // read first; then as much again as has arrived
     BODY_DISCARD = 65536,         // a refused body up to this is read, so the connection lives on
     KEEP_ALIVE_US = 75000000,     // above the 60 s that proxies commonly keep idle connections
+    PROBE_WRITE_MS = 2000,        // a probe's answer is small
     WORKER_START_US = 10000000,   // all of civetweb's threads have started within it
+    PARKED_US = 600000,           // at stop: for the clients of refused connections
     CANCELLED_ANSWER_US = 2000000 // at stop: from on_gone to the answers
-};
-
-struct http_thread {
-    struct http_server *server;
-    struct http_socket socket;
-    struct http_exchange x;
-};
-
-struct http_server {
-    struct http_options options;
-    struct mg_context *civetweb;
-    struct http_gate gate;
-    int port;
-    uint64_t id_salt;
-    atomic_ullong id_next;
-    atomic_ullong requests, bad_framing, client_gone, write_failed;
-    atomic_size_t in_progress;
-    atomic_bool draining, stopping, abandoning;
-
-    struct http_thread acceptor, *threads; // [options.max_connections]
-    size_t exchanges_ready;                // of threads, those whose lock and wake_fd are there
-
-    pthread_mutex_t lock; // for the four below
-    pthread_cond_t changed;
-    size_t threads_started;
-    bool thread_missing; // civetweb could not start all that it was asked for
-    char complaint[200]; // civetweb's last message while starting
 };
 
 _Static_assert(HTTP_MAX_HEADERS == MG_MAX_HEADERS, "an exchange holds all that civetweb splits");
@@ -66,6 +39,8 @@ static _Thread_local struct http_thread *self; // of civetweb's threads
 
 // What http.c answers by itself. Static text only: nothing of the request is ever echoed.
 static const struct http_fault draining = {503, "draining", "the server is shutting down"};
+static const struct http_fault crowded = {503, "too_many_connections",
+                                          "too many connections; try again later"};
 static const struct http_fault no_memory = {503, "out_of_memory", "the server is out of memory"};
 static const struct http_fault too_slow = {408, "request_timeout",
                                            "the request did not arrive in time"};
@@ -77,6 +52,7 @@ static const struct http_fault head_too_large = {431, "headers_too_large",
 static const struct http_fault bad_head = {400, "malformed_request", "the request is malformed"};
 static const struct http_fault bad_version = {505, "http_version",
                                               "only HTTP/1.1 and HTTP/1.0 are supported"};
+static const struct http_fault asterisk = {400, "bad_path", "the target '*' is for OPTIONS only"};
 static const struct http_fault internal = {500, "internal", "internal error"};
 
 static void make_id(struct http_server *s, char id[40]) {
@@ -97,18 +73,23 @@ static bool write_fault(struct http_thread *t, const struct http_fault *f, bool 
     struct http_server *s = t->server;
     if (f->status < 500 && f->status != 413)
         atomic_fetch_add(&s->bad_framing, 1);
-    return http_reply_fault(&t->socket, &t->x.request, f, keep_alive, s->options.write_timeout_ms);
+    struct buf extra = {0};
+    if (s->options.put_headers)
+        s->options.put_headers(s->options.ctx, &t->x.request, &extra);
+    bool written = http_reply_fault(&t->socket, &t->x.request, f, &extra, keep_alive,
+                                    s->options.write_timeout_ms);
+    buf_free(&extra);
+    return written;
 }
 
 // False when the connection is of no use any more.
 static bool write_response(struct http_thread *t, const struct http_response *p, bool keep_alive) {
-    struct http_server *s = t->server;
-    bool written = p->body.failed || p->headers.failed
-                       ? write_fault(t, &no_memory, keep_alive)
-                       : http_reply_write(&t->socket, &t->x.request, p, keep_alive,
-                                          s->options.write_timeout_ms);
+    bool written =
+        p->body.failed || p->headers.failed
+            ? write_fault(t, &no_memory, keep_alive)
+            : http_reply_write(&t->socket, &t->x.request, p, keep_alive, t->write_timeout_ms);
     if (!written)
-        atomic_fetch_add(&s->write_failed, 1);
+        atomic_fetch_add(&t->server->write_failed, 1);
     return written;
 }
 
@@ -116,7 +97,9 @@ static bool write_response(struct http_thread *t, const struct http_response *p,
 // has been read, hence the linger.
 static void finish_connection(struct http_thread *t, struct mg_connection *conn, bool linger) {
     mg_disable_connection_keep_alive(conn);
-    if (linger)
+    if (linger && t->socket.let_go)
+        http_gate_park(&t->server->gate, t->socket.fd);
+    else if (linger)
         http_socket_linger(&t->socket);
     t->socket.phase = HTTP_PHASE_NONE;
 }
@@ -182,6 +165,10 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
         return f;
     for (size_t i = 0; i < x->field_count; i++)
         http_head_trim((char *)x->fields[i].value);
+    if (t->socket.asterisk) {
+        r->path = "*";
+        return strcmp(r->method, "OPTIONS") == 0 ? NULL : &asterisk;
+    }
     // In civetweb's own buffer, where it would have decoded it itself (decode_url is off, because
     // it would cut the path at %00).
     char *path = (char *)ri->local_uri_raw;
@@ -189,40 +176,79 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
     return http_head_decode_path(path);
 }
 
+// Why the body's bytes do not come.
+static const struct http_fault *read_fault(const struct http_thread *t) {
+    if (t->socket.stopped)
+        return &draining;
+    return t->socket.timed_out ? &too_slow : &bad_head;
+}
+
+// Memory follows what has come, not what was announced.
+static bool reserve_body(struct buf *b, size_t most, size_t *step) {
+    *step = b->len < BODY_STEP ? BODY_STEP : b->len;
+    if (*step > most)
+        *step = most;
+    return buf_reserve(b, *step);
+}
+
+static const struct http_fault *read_sized(struct http_thread *t, struct mg_connection *conn,
+                                           size_t content_length) {
+    struct buf *b = &t->x.body;
+    while (b->len < content_length) {
+        size_t step;
+        if (!reserve_body(b, content_length - b->len, &step))
+            return &no_memory;
+        int n = mg_read(conn, b->data + b->len, step);
+        if (n <= 0)
+            return read_fault(t);
+        b->len += (size_t)n;
+    }
+    return NULL;
+}
+
+// Past civetweb: its connection ends behind it.
+static const struct http_fault *read_chunked(struct http_thread *t) {
+    struct buf *b = &t->x.body;
+    struct http_chunks chunks = {0};
+    size_t max = t->server->options.max_body;
+    while (!chunks.done) {
+        size_t step;
+        if (!reserve_body(b, SIZE_MAX, &step))
+            return &no_memory;
+        ssize_t n = http_socket_read(&t->socket, b->data + b->len, step);
+        if (n <= 0)
+            return read_fault(t);
+        b->len += http_chunks_take(&chunks, b->data + b->len, (size_t)n);
+        if (chunks.bad)
+            return &bad_chunk;
+        if (b->len > max || chunks.left > max - b->len)
+            return &too_large;
+    }
+    return NULL;
+}
+
 // Reads the body into x->body. NULL when it is whole; socket.ended where its sender stopped short.
 static const struct http_fault *read_body(struct http_thread *t, struct mg_connection *conn,
                                           const struct http_framing *framing) {
     struct buf *b = &t->x.body;
-    size_t max = framing->chunked ? t->server->options.max_body + 1 : framing->content_length;
-    while (b->len < max) {
-        // Memory follows what has come, not what was announced.
-        size_t step = b->len < BODY_STEP ? BODY_STEP : b->len;
-        if (step > max - b->len)
-            step = max - b->len;
-        if (!buf_reserve(b, step))
-            return &no_memory;
-        int n = mg_read(conn, b->data + b->len, step);
-        if (n == 0 && framing->chunked)
-            break;
-        if (n <= 0) {
-            if (t->socket.stopped)
-                return &draining;
-            if (t->socket.timed_out)
-                return &too_slow;
-            if (framing->chunked && !t->socket.ended)
-                return &bad_chunk;
-            return &bad_head;
-        }
-        b->len += (size_t)n;
-    }
-    if (framing->chunked && b->len >= max)
-        return &too_large;
-    if (b->len) {
+    const struct http_fault *f =
+        framing->chunked ? read_chunked(t) : read_sized(t, conn, framing->content_length);
+    if (!f && b->len) {
         b->data[b->len] = '\0';
         t->x.request.body = b->data;
         t->x.request.body_len = b->len;
     }
-    return NULL;
+    return f;
+}
+
+// In a drain each connection ends with the next answer on it, so that its client looks for another
+// server; over the limit, so that a spare thread is free again. Not when the next request is there:
+// it would be lost.
+static bool may_stay(struct http_thread *t) {
+    struct http_server *s = t->server;
+    bool ends =
+        atomic_load(&s->draining) || atomic_load(&s->gate.open) > atomic_load(&s->gate.limit);
+    return !ends || http_socket_has_more(&t->socket, t->x.body.len);
 }
 
 // Hands the request over and writes its answer; true when the connection can go on.
@@ -233,7 +259,7 @@ static bool exchange(struct http_thread *t, bool keep_alive) {
         atomic_fetch_add(&s->client_gone, 1);
         return false;
     }
-    keep_alive = keep_alive && !atomic_load(&s->draining) && !t->x.response.close;
+    keep_alive = keep_alive && may_stay(t);
     if (t->x.streaming) {
         enum http_stream_end end = http_stream_run(&t->x, &t->socket, &keep_alive,
                                                    s->options.write_timeout_ms, &s->abandoning);
@@ -262,36 +288,33 @@ static int refuse_head(struct http_thread *t, struct mg_connection *conn,
     bool keep = framing->keep_alive && !framing->expects_continue &&
                 framing->content_length <= BODY_DISCARD && read_body(t, conn, framing) == NULL;
     int status = p->status;
+    keep = keep && may_stay(t);
     bool written = write_response(t, p, keep);
     if (!written || !keep)
         finish_connection(t, conn, written);
     return status;
 }
 
-static int serve(struct http_thread *t, struct mg_connection *conn) {
+// What a whole head leads to.
+static int serve_request(struct http_thread *t, struct mg_connection *conn,
+                         const struct http_framing *framing) {
     struct http_server *s = t->server;
-    struct http_framing framing;
-    const struct http_fault *f = take_head(t, mg_get_request_info(conn), &framing);
-    if (f)
-        return refuse(t, conn, f);
-    if (atomic_load(&s->draining))
-        return refuse(t, conn, &draining);
     atomic_fetch_add(&s->requests, 1);
     if (s->options.check_head) {
         struct http_response *refusal = &t->x.response;
         *refusal = (struct http_response){0};
-        s->options.check_head(s->options.ctx, &t->x.request, framing.content_length, refusal);
+        s->options.check_head(s->options.ctx, &t->x.request, framing->content_length, refusal);
         if (refusal->status)
-            return refuse_head(t, conn, &framing);
+            return refuse_head(t, conn, framing);
     }
-    if (framing.expects_continue && (framing.chunked || framing.content_length)) {
+    if (framing->expects_continue && (framing->chunked || framing->content_length)) {
         struct iovec go_on = {(char *)"HTTP/1.1 100 Continue\r\n\r\n", 25};
         if (!http_socket_write(&t->socket, &go_on, 1, t->socket.deadline_us)) {
             finish_connection(t, conn, false);
             return 408;
         }
     }
-    f = read_body(t, conn, &framing);
+    const struct http_fault *f = read_body(t, conn, framing);
     if (f && t->socket.ended) {
         // Short of what was announced: there is no request, and nobody to answer.
         atomic_fetch_add(&s->bad_framing, 1);
@@ -301,14 +324,39 @@ static int serve(struct http_thread *t, struct mg_connection *conn) {
     if (f)
         return refuse(t, conn, f);
     atomic_fetch_add(&s->in_progress, 1);
-    bool late = atomic_load(&s->draining); // again, now that a stop waits for this one
-    bool alive = !late && exchange(t, framing.keep_alive);
+    bool late = atomic_load(&s->stopping); // after it was counted: a stop waits for this one or not
+    bool alive = !late && exchange(t, framing->keep_alive);
     end_progress(s);
     if (late)
         return refuse(t, conn, &draining);
     if (!alive)
         finish_connection(t, conn, !atomic_load(&t->x.request.gone));
     return 200;
+}
+
+static int serve(struct http_thread *t, struct mg_connection *conn) {
+    struct http_server *s = t->server;
+    struct http_framing framing;
+    const struct http_fault *f = take_head(t, mg_get_request_info(conn), &framing);
+    if (f)
+        return refuse(t, conn, f);
+    bool probe = s->options.is_probe && s->options.is_probe(s->options.ctx, &t->x.request);
+    t->write_timeout_ms = s->options.write_timeout_ms;
+    if (probe) {
+        if (t->write_timeout_ms > PROBE_WRITE_MS)
+            t->write_timeout_ms = PROBE_WRITE_MS;
+        return serve_request(t, conn, &framing);
+    }
+    int status;
+    if (atomic_fetch_add(&s->busy, 1) < atomic_load(&s->gate.limit)) {
+        status = serve_request(t, conn, &framing);
+        atomic_fetch_sub(&s->busy, 1);
+    } else {
+        atomic_fetch_sub(&s->busy, 1);
+        atomic_fetch_add(&s->gate.refused, 1);
+        status = refuse(t, conn, &crowded);
+    }
+    return status;
 }
 
 static int on_begin_request(struct mg_connection *conn) {
@@ -328,14 +376,8 @@ static int on_begin_request(struct mg_connection *conn) {
 
 static int on_connection(const struct mg_connection *conn, void **data) {
     (void)conn, (void)data;
-    if (self) {
-        struct http_socket *k = &self->socket;
-        k->fd = -1;
-        k->phase = HTTP_PHASE_NEW;
-        k->deadline_us = clock_now_us() + k->read_timeout_us;
-        k->timed_out = k->stopped = k->ended = k->head_full = false;
-        k->scan = (struct http_scan){0};
-    }
+    if (self)
+        http_socket_begin(&self->socket);
     return 0;
 }
 
@@ -353,9 +395,9 @@ static void *on_thread(const struct mg_context *ctx, int kind) {
     if (kind != 0 && kind != 1)
         return NULL;
     pthread_mutex_lock(&s->lock);
-    self = kind == 0                                         ? &s->acceptor
-           : s->threads_started < s->options.max_connections ? &s->threads[s->threads_started++]
-                                                             : NULL;
+    self = kind == 0                              ? &s->acceptor
+           : s->threads_started < s->thread_count ? &s->threads[s->threads_started++]
+                                                  : NULL;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
     http_socket_attach(self ? &self->socket : NULL);
@@ -375,56 +417,13 @@ static int on_message(const struct mg_connection *conn, const char *words) {
     return 1;
 }
 
-static enum err make_exchanges(struct http_server *s, struct errmsg *msg) {
-    s->threads = mem_calloc(s->options.max_connections, sizeof *s->threads);
-    if (!s->threads)
-        return err_set(msg, ERR_NOMEM, "no memory for %zu connections", s->options.max_connections);
-    for (size_t i = 0; i < s->options.max_connections; i++) {
-        struct http_thread *t = &s->threads[i];
-        t->server = s;
-        t->socket =
-            (struct http_socket){.gate = &s->gate,
-                                 .fd = -1,
-                                 .read_timeout_us = (int64_t)s->options.read_timeout_ms * 1000};
-        enum err e = http_exchange_init(&t->x, msg);
-        if (e != ERR_OK)
-            return e;
-        s->exchanges_ready++;
-    }
-    return ERR_OK;
-}
-
-static void free_server(struct http_server *s) {
-    for (size_t i = 0; i < s->exchanges_ready; i++)
-        http_exchange_free(&s->threads[i].x);
-    mem_free(s->threads);
-    http_gate_close(&s->gate);
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->lock);
-    mem_free(s);
-}
-
-// A connection takes two files (its socket and its thread's event). The soft limit is often 1,024
-// for the sake of programs that use select(2); this one may raise it.
-static void raise_file_limit(size_t connections) {
-    struct rlimit files;
-    rlim_t need = 2 * (rlim_t)connections + 256;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= need)
-        return;
-    files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files);
-    if (files.rlim_cur < need)
-        log_warn("http: %zu connections need %llu files, the limit is %llu (ulimit -n)",
-                 connections, (unsigned long long)need, (unsigned long long)files.rlim_cur);
-}
-
 static struct mg_context *start_civetweb(struct http_server *s) {
     const struct http_options *o = &s->options;
     char address[300], threads[24], day[] = "86400000", head[24];
     bool v6 = strchr(o->host, ':') != NULL;
     const char *host = strcmp(o->host, "localhost") == 0 ? "127.0.0.1" : o->host;
     snprintf(address, sizeof address, v6 ? "[%s]:%d" : "%s:%d", host, o->port);
-    snprintf(threads, sizeof threads, "%zu", o->max_connections);
+    snprintf(threads, sizeof threads, "%zu", s->thread_count);
     snprintf(head, sizeof head, "%d", HEAD_BYTES);
     const char *options[] = {"listening_ports", address, "num_threads", threads,
                              // never full, for accept lets no more connections in than threads
@@ -456,7 +455,7 @@ static struct mg_context *start_civetweb(struct http_server *s) {
 static void await_threads(struct http_server *s) {
     int64_t deadline_us = clock_now_us() + WORKER_START_US;
     pthread_mutex_lock(&s->lock);
-    while (s->threads_started < s->options.max_connections) {
+    while (s->threads_started < s->thread_count) {
         // When some could not be started, those that were show up at once.
         int64_t until_us = s->thread_missing ? clock_now_us() + 200000 : deadline_us;
         if (!thread_cond_wait_until(&s->changed, &s->lock, until_us))
@@ -464,10 +463,13 @@ static void await_threads(struct http_server *s) {
     }
     size_t started = s->threads_started;
     pthread_mutex_unlock(&s->lock);
-    if (started < s->options.max_connections) {
+    if (started < s->thread_count) {
         log_warn("http: only %zu of %zu connection threads could be started", started,
-                 s->options.max_connections);
-        atomic_store(&s->gate.limit, started);
+                 s->thread_count);
+        atomic_store(&s->gate.threads, started);
+        atomic_store(&s->gate.limit, started > 2 * HTTP_SPARE ? started - HTTP_SPARE
+                                     : started > 1            ? started / 2
+                                                              : started);
     }
 }
 
@@ -511,29 +513,10 @@ enum err http_start(const struct http_options *options, struct http_server **out
     if (options->max_connections < 1 || options->max_connections > 16384)
         return err_set(msg, ERR_INVALID, "max_connections must be 1 to 16384, not %zu",
                        options->max_connections);
-    raise_file_limit(options->max_connections);
-    struct http_server *s = mem_calloc(1, sizeof *s);
-    if (!s)
-        return err_set(msg, ERR_NOMEM, "no memory for the HTTP server");
-    s->options = *options;
-    if (getrandom(&s->id_salt, sizeof s->id_salt, 0) != sizeof s->id_salt)
-        s->id_salt = (uint64_t)clock_now_us() ^ (uint64_t)getpid() << 32;
-    pthread_mutex_init(&s->lock, NULL);
-    enum err e = thread_cond_init(&s->changed);
-    if (e != ERR_OK) {
-        pthread_mutex_destroy(&s->lock);
-        mem_free(s);
-        return err_set(msg, e, "no memory for the HTTP server");
-    }
-    e = http_gate_open(&s->gate, options->max_connections, msg);
-    if (e == ERR_OK)
-        e = make_exchanges(s, msg);
-    if (e != ERR_OK) {
-        free_server(s);
+    struct http_server *s = NULL;
+    enum err e = http_server_new(options, &s, msg);
+    if (e != ERR_OK)
         return e;
-    }
-    s->acceptor.server = s;
-    s->acceptor.socket = (struct http_socket){.gate = &s->gate, .acceptor = true, .fd = -1};
     mg_init_library(0);
     if (fault_hit(FAULT_THREAD))
         snprintf(s->complaint, sizeof s->complaint, "(%s)", strerror(EAGAIN));
@@ -543,7 +526,7 @@ enum err http_start(const struct http_options *options, struct http_server **out
         char cause[200];
         cause_of(s->complaint, cause, sizeof cause);
         mg_exit_library();
-        free_server(s);
+        http_server_free(s);
         return err_set(msg, ERR_IO, "cannot listen on %s:%d: %s", host, options->port, cause);
     }
     await_threads(s);
@@ -553,48 +536,27 @@ enum err http_start(const struct http_options *options, struct http_server **out
     return ERR_OK;
 }
 
-int http_port(const struct http_server *s) { return s->port; }
-
-void http_drain(struct http_server *s) { atomic_store(&s->draining, true); }
-
-size_t http_in_progress(const struct http_server *s) { return atomic_load(&s->in_progress); }
-
-static bool await_idle(struct http_server *s, int64_t timeout_us) {
-    int64_t deadline_us = clock_now_us() + timeout_us;
-    pthread_mutex_lock(&s->lock);
-    while (atomic_load(&s->in_progress) > 0)
-        if (!thread_cond_wait_until(&s->changed, &s->lock, deadline_us))
-            break;
-    pthread_mutex_unlock(&s->lock);
-    return atomic_load(&s->in_progress) == 0;
-}
-
 void http_stop(struct http_server *s, int64_t timeout_us) {
     atomic_store(&s->draining, true);
     atomic_store(&s->stopping, true);
-    if (!await_idle(s, timeout_us)) {
+    if (!http_server_await(s, timeout_us)) {
         // Their clients will get no answer; their handlers are told so, and must still give one.
         atomic_store(&s->abandoning, true);
         for (size_t i = 0; i < s->exchanges_ready; i++)
             http_exchange_wake(&s->threads[i].x);
-        if (!await_idle(s, CANCELLED_ANSWER_US)) {
+        if (!http_server_await(s, CANCELLED_ANSWER_US)) {
             // A handler still holds a request: freeing it under its hands would be worse.
             log_error("http: %zu requests were never answered; their memory is left behind",
                       http_in_progress(s));
             return;
         }
     }
+    // what was refused last is still being read
+    for (int64_t until_us = clock_now_us() + PARKED_US;
+         http_gate_parked(&s->gate) && clock_now_us() < until_us;)
+        http_server_nap();
     http_gate_stop(&s->gate); // before mg_stop, which would wait for idle connections' polls
     mg_stop(s->civetweb);
     mg_exit_library();
-    free_server(s);
-}
-
-struct http_stats http_read_stats(const struct http_server *s) {
-    return (struct http_stats){.requests = atomic_load(&s->requests),
-                               .refused_connections = atomic_load(&s->gate.refused),
-                               .bad_framing = atomic_load(&s->bad_framing),
-                               .client_gone = atomic_load(&s->client_gone),
-                               .write_failed = atomic_load(&s->write_failed),
-                               .open_connections = atomic_load(&s->gate.open)};
+    http_server_free(s);
 }

@@ -21,8 +21,9 @@ enum { HTTP_MAX_HEADERS = 64 };
 
 // A request that has been read whole; everything borrows until http_answer.
 struct http_request {
-    const char *method, *path, *query; // path is decoded and normalised; query may be NULL
-    const char *body;                  // [body_len], NUL behind
+    // path is decoded, without doubled or last slashes, or "*"; query may be NULL
+    const char *method, *path, *query;
+    const char *body; // [body_len], NUL behind
     size_t body_len;
     int64_t arrived_us; // monotonic: its first byte's time
     char id[40];        // x-request-id: the client's if it is sane, else made here
@@ -45,27 +46,35 @@ struct http_response {
     const char *content_type; // static
     struct buf headers;       // further complete header lines, each ending \r\n; owned
     struct buf body;          // owned
-    bool close;               // the connection ends behind it
 };
 
 struct http_options {
     const char *host;
-    int port;               // 0: a free one is picked
-    size_t max_connections; // further ones get 503 and are closed
-    size_t max_body;        // bytes; over it 413 before reading
-    int read_timeout_ms;    // head and body must be whole within it (408 or close)
-    int write_timeout_ms;   // for an answer; for each wait for a stream's reader
+    int port; // 0: a free one is picked
+    // At the limit a new connection takes the place of the one that has been idle the longest;
+    // where none is idle it is answered as far as it brings a probe, else with 503.
+    size_t max_connections;
+    size_t max_body;      // bytes; over it 413 before reading
+    int read_timeout_ms;  // head and body must be whole within it (408 or close)
+    int write_timeout_ms; // for an answer; for each wait for a stream's reader
     // Called on a socket thread before the body is read: a refusal whose status is not 0 is the
     // answer (404, 405, 401, 415, 429, 503). content_length is 0 for a chunked body, which max_body
     // alone limits. May be NULL.
     void (*check_head)(void *ctx, struct http_request *r, size_t content_length,
                        struct http_response *refusal);
+    // True when a request is answered even if all connections are busy: it must be answered before
+    // handle returns. Called on a socket thread, before check_head; NULL: none is.
+    bool (*is_probe)(void *ctx, const struct http_request *r);
+    // Header lines for what http.c answers by itself (400, 408, 413, 503 ...); the request may have
+    // no method and no header fields. May be NULL.
+    void (*put_headers)(void *ctx, const struct http_request *r, struct buf *out);
     void (*handle)(void *ctx, struct http_request *r);
     void *ctx;
 };
 
 struct http_stats {
-    uint64_t requests, refused_connections, bad_framing, client_gone, write_failed;
+    uint64_t requests, refused_connections, let_go_connections, bad_framing, client_gone,
+        write_failed;
     size_t open_connections;
 };
 
@@ -89,8 +98,12 @@ enum { HTTP_STREAM_PENDING = 1 << 20 };
 size_t http_stream_write(struct http_request *r, const void *bytes, size_t n);
 void http_stream_end(struct http_request *r);
 
-// No new requests are answered (503 draining) while those in progress finish.
-void http_drain(struct http_server *s);
+// Every answer from now on ends its connection; all else goes on.
+void http_drain_begin(struct http_server *s);
+// Refuses new connections, but answers what comes on those that are there: what waits to be
+// accepted, what is half read, and a next request. A connection ends with its next answer, or when
+// it has been silent for a second. False when some were left at until_us. Blocks.
+bool http_drain(struct http_server *s, int64_t until_us);
 size_t http_in_progress(const struct http_server *s);
 // Waits until none is in progress (at most timeout_us), then closes everything and frees. Requests
 // still unanswered by then are told that their client is gone; should some not be answered within

@@ -66,8 +66,9 @@ bool http_reply_head(const struct http_request *r, const struct http_response *p
 // has not taken them within timeout_ms and a time in proportion to their size.
 bool http_reply_write(struct http_socket *k, const struct http_request *r,
                       const struct http_response *p, bool keep_alive, int timeout_ms);
-// The same for a refusal made of static text, as JSON.
+// The same for a refusal made of static text, as JSON, with further header lines.
 bool http_reply_fault(struct http_socket *k, const struct http_request *r,
-                      const struct http_fault *f, bool keep_alive, int timeout_ms);
+                      const struct http_fault *f, struct buf *headers, bool keep_alive,
+                      int timeout_ms);
 
 #endif

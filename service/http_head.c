@@ -27,6 +27,8 @@ static const struct http_fault bad_encoding = {
     "Transfer-Encoding must be 'chunked' alone, in HTTP/1.1, without Content-Length"};
 static const struct http_fault bad_expect = {417, "bad_expectation",
                                              "only 'Expect: 100-continue' is supported"};
+static const struct http_fault bad_target = {
+    400, "malformed_request", "the request target must be a path, a whole http address, or '*'"};
 static const struct http_fault bad_path = {400, "bad_path", "the request path is malformed"};
 
 static size_t token_len(const char *s, size_t n) {
@@ -94,6 +96,47 @@ void http_head_scan(struct http_scan *s, const char *bytes, size_t n) {
     }
 }
 
+static bool is_host_char(char c) {
+    bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    return alnum || (c && strchr(".-_:[]%~", c));
+}
+
+// civetweb ends a connection without a word over some of these: it is given one that it takes, and
+// the fault is what counts.
+static const struct http_fault *refuse_target(char *target, size_t len) {
+    memset(target, ' ', len);
+    *target = '/';
+    return &bad_target;
+}
+
+const struct http_fault *http_head_origin_form(char *bytes, size_t n, bool *asterisk) {
+    char *line = n > 1 && bytes[0] == '\r' ? bytes + 2 : bytes;
+    char *target = (char *)memchr(line, ' ', n - (size_t)(line - bytes)) + 1;
+    size_t len = strcspn(target, " "); // " HTTP/1.1" is behind it
+    *asterisk = false;
+    if (*target == '/')
+        return NULL;
+    if (len == 1 && *target == '*') {
+        *asterisk = true;
+        *target = '/';
+        return NULL;
+    }
+    size_t scheme = strncasecmp(target, "http://", 7) == 0    ? 7
+                    : strncasecmp(target, "https://", 8) == 0 ? 8
+                                                              : 0;
+    size_t host = scheme;
+    while (host < len && is_host_char(target[host]))
+        host++;
+    if (!scheme || host == scheme || (host < len && !strchr("/?", target[host])))
+        return refuse_target(target, len);
+    size_t path = 0;
+    if (host == len || target[host] == '?')
+        target[path++] = '/';
+    memmove(target + path, target + host, len - host);
+    memset(target + path + len - host, ' ', host - path);
+    return NULL;
+}
+
 // Trailing blanks are no part of a value.
 static size_t value_len(const char *value) {
     size_t n = strlen(value);
@@ -139,12 +182,9 @@ static bool parse_length(const char *value, uint64_t *out) {
 }
 
 static bool host_is_valid(const char *value) {
-    for (size_t i = 0, n = value_len(value); i < n; i++) {
-        char c = value[i];
-        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!alnum && !strchr(".-_:[]%~", c))
+    for (size_t i = 0, n = value_len(value); i < n; i++)
+        if (!is_host_char(value[i]))
             return false;
-    }
     return true;
 }
 
@@ -190,8 +230,8 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
     out->content_length = (size_t)length;
     out->chunked = encodings > 0;
     // As civetweb decides it: a Connection header must ask for it, HTTP/1.1 without one means it.
-    // A chunked request ends its connection, because civetweb's chunk reader is lenient ("5\rA" is
-    // 5 to it): with no request behind it, no bytes can be taken for one.
+    // A chunked request ends its connection: its body is read past civetweb, whose chunk reader is
+    // lenient ("5\rA" is 5 to it) and knows no extensions.
     out->keep_alive = !close_asked && !out->chunked && (connections ? keep_asked : http11);
     return NULL;
 }
@@ -202,6 +242,17 @@ static int hex_digit(char c) {
     if (c >= 'a' && c <= 'f')
         return c - 'a' + 10;
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+// "//v1//embeddings/" is "/v1/embeddings": base addresses are typed with and without a last slash.
+static void drop_slashes(char *path) {
+    char *out = path;
+    for (const char *in = path; *in; in++)
+        if (*in != '/' || out == path || out[-1] != '/')
+            *out++ = *in;
+    if (out > path + 1 && out[-1] == '/')
+        out--;
+    *out = '\0';
 }
 
 const struct http_fault *http_head_decode_path(char *path) {
@@ -232,5 +283,6 @@ const struct http_fault *http_head_decode_path(char *path) {
         if ((n == 1 && segment[0] == '.') || (n == 2 && segment[0] == '.' && segment[1] == '.'))
             return &bad_path;
     }
+    drop_slashes(path);
     return NULL;
 }

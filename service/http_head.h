@@ -38,6 +38,12 @@ struct http_scan {
 // folded lines, names that are tokens with the colon right behind, at most 64 fields.
 void http_head_scan(struct http_scan *s, const char *bytes, size_t n);
 
+// Writes a request line's target, in place, in the one form that civetweb answers: of
+// "http://host:port/path" (RFC 9112, 3.2.2) the path alone is left, for the host is no matter here,
+// and blanks behind it; "*" becomes "/" and sets *asterisk. bytes[0..n) begins with a request line
+// that http_head_scan has passed. A target in no known form is refused.
+const struct http_fault *http_head_origin_form(char *bytes, size_t n, bool *asterisk);
+
 // A head as split by civetweb.
 struct http_head {
     const char *method, *version; // version: "1.0" or "1.1"
@@ -50,7 +56,8 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
                                            struct http_framing *out);
 
 // Decodes the percent-escapes of a path in place. Refuses bad escapes, NUL and control characters,
-// bytes that are not UTF-8, '\\', '#', and '.' or '..' as a segment.
+// bytes that are not UTF-8, '\\', '#', and '.' or '..' as a segment. Slashes in a row become one,
+// and the last one goes, but for "/" itself.
 const struct http_fault *http_head_decode_path(char *path);
 
 // Cuts the blanks behind a value, which are no part of it.

@@ -100,7 +100,8 @@ bool http_reply_write(struct http_socket *k, const struct http_request *r,
 }
 
 bool http_reply_fault(struct http_socket *k, const struct http_request *r,
-                      const struct http_fault *f, bool keep_alive, int timeout_ms) {
+                      const struct http_fault *f, struct buf *headers, bool keep_alive,
+                      int timeout_ms) {
     char text[320];
     const char *type = f->status == 503   ? "unavailable"
                        : f->status == 500 ? "internal"
@@ -109,11 +110,12 @@ bool http_reply_fault(struct http_socket *k, const struct http_request *r,
         snprintf(text, sizeof text,
                  "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
                  f->message, type, f->code);
-    static char retry[] = "Retry-After: 1\r\n";
+    if (f->status == 503)
+        buf_puts(headers, "Retry-After: 1\r\n");
     if (n < 0 || (size_t)n >= sizeof text)
         return false;
     struct http_response p = {.status = f->status, .body = {.data = text, .len = (size_t)n}};
-    if (f->status == 503)
-        p.headers = (struct buf){.data = retry, .len = sizeof retry - 1};
+    if (!headers->failed) // without memory for them it goes without
+        p.headers = *headers;
     return http_reply_write(k, r, &p, keep_alive, timeout_ms);
 }

@@ -3,10 +3,8 @@
 #include "service/http_socket.h"
 
 #include "base/clock.h"
-#include "base/fault.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,15 +12,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PARK_US = 500000, LINGER_US = 2000000, LINGER_QUIET_US = 500000, LISTENERS_MAX = 8 };
+enum { LINGER_US = 2000000, LINGER_QUIET_US = 500000 };
 
-#define REFUSAL_BODY                                                                               \
-    "{\"error\":{\"message\":\"too many connections; try again later\",\"type\":\"overloaded\","   \
-    "\"param\":null,\"code\":\"too_many_connections\"}}"
-_Static_assert(sizeof REFUSAL_BODY - 1 == 124, "the Content-Length below");
-static const char refusal[] =
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 124\r\n"
-    "Connection: close\r\nRetry-After: 1\r\n\r\n" REFUSAL_BODY;
+// Said on a connection that is closed between two requests: one that is sent at that very moment
+// finds its answer, in place of a reset that leaves open what became of it. RFC 9110, 15.5.9, has
+// this status for it; clients that look at an idle connection before they use it see it closed.
+#define FAREWELL_BODY                                                                              \
+    "{\"error\":{\"message\":\"the idle connection was closed; send the request again on a new "   \
+    "one\",\"type\":\"unavailable\",\"param\":null,\"code\":\"idle_connection_closed\"}}"
+_Static_assert(sizeof FAREWELL_BODY - 1 == 157, "the Content-Length below");
+static const char farewell[] =
+    "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: 157\r\n"
+    "Connection: close\r\n\r\n" FAREWELL_BODY;
 
 static _Thread_local struct http_socket *attached;
 
@@ -40,109 +41,72 @@ static int wait_fds(struct pollfd *fds, nfds_t n, int64_t timeout_us) {
     return ppoll(fds, n, timeout_us < 0 ? NULL : &t, NULL);
 }
 
-enum err http_gate_open(struct http_gate *g, size_t limit, struct errmsg *msg) {
-    *g = (struct http_gate){.stop_fd = -1, .spare_fd = -1};
-    atomic_init(&g->limit, limit);
-    if (fault_hit(FAULT_FILE))
-        errno = EMFILE;
-    else
-        g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (g->stop_fd < 0)
-        return err_set(msg, ERR_IO, "cannot open an event: %s", strerror(errno));
-    g->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); // without one only EMFILE is ruder
-    return ERR_OK;
-}
-
-static void drop_parked(struct http_gate *g, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        close(g->parked[i].fd);
-    g->parked_count -= count;
-    memmove(g->parked, g->parked + count, g->parked_count * sizeof g->parked[0]);
-}
-
-void http_gate_close(struct http_gate *g) {
-    drop_parked(g, g->parked_count);
-    if (g->spare_fd >= 0)
-        close(g->spare_fd);
-    if (g->stop_fd >= 0)
-        close(g->stop_fd);
-    g->spare_fd = g->stop_fd = -1;
-}
-
-void http_gate_stop(struct http_gate *g) { (void)eventfd_write(g->stop_fd, 1); }
-
-static void refuse(struct http_gate *g, int fd, bool park) {
-    atomic_fetch_add(&g->refused, 1);
-    (void)send(fd, refusal, sizeof refusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)shutdown(fd, SHUT_WR);
-    if (!park) {
-        close(fd);
-        return;
-    }
-    if (g->parked_count == HTTP_PARKED_MAX)
-        drop_parked(g, 1);
-    g->parked[g->parked_count].fd = fd;
-    g->parked[g->parked_count++].until_us = clock_now_us() + PARK_US;
-}
-
-// No file is left for a connection that is waiting to be accepted. Unless it is taken off the
-// listener's queue, poll reports it again at once, for ever.
-static void refuse_without_file(struct http_gate *g, int listener) {
-    drop_parked(g, g->parked_count);
-    if (g->spare_fd >= 0)
-        close(g->spare_fd);
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        refuse(g, fd, false);
-    g->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        struct timespec pause = {.tv_nsec = 20000000};
-        nanosleep(&pause, NULL);
-    }
-}
-
 int http_socket_accept(int listener, struct sockaddr *addr, socklen_t *addr_len) {
     struct http_socket *s = attached;
     if (!s || !s->acceptor)
         return accept4(listener, addr, addr_len, 0);
-    struct http_gate *g = s->gate;
-    int fd = -1;
-    if (fault_hit(FAULT_FILE))
-        errno = EMFILE;
-    else
-        fd = accept4(listener, addr, addr_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-            refuse_without_file(g, listener);
-        return -1;
-    }
-    if (atomic_load(&g->open) >= atomic_load(&g->limit)) {
-        refuse(g, fd, true);
-        errno = ECONNABORTED;
-        return -1;
-    }
-    atomic_fetch_add(&g->open, 1);
-    return fd;
+    return http_gate_accept(s->gate, listener, addr, addr_len);
 }
 
-static int wait_listeners(struct http_gate *g, struct pollfd *fds, nfds_t n, int timeout_ms) {
-    int64_t now = clock_now_us();
-    size_t due = 0;
-    while (due < g->parked_count && g->parked[due].until_us <= now)
-        due++;
-    drop_parked(g, due);
-    int64_t timeout_us = (int64_t)timeout_ms * 1000;
-    if (g->parked_count && g->parked[0].until_us - now < timeout_us)
-        timeout_us = g->parked[0].until_us - now;
+void http_socket_begin(struct http_socket *s) {
+    s->fd = -1;
+    s->phase = HTTP_PHASE_NEW;
+    s->since_us = clock_now_us();
+    s->deadline_us = s->since_us + s->read_timeout_us;
+    s->timed_out = s->stopped = s->ended = s->head_full = s->let_go = false;
+    s->scan = (struct http_scan){0};
+}
 
-    struct pollfd all[LISTENERS_MAX + 1];
-    if (n > LISTENERS_MAX)
-        return wait_fds(fds, n, timeout_us);
-    memcpy(all, fds, n * sizeof *fds);
-    all[n] = (struct pollfd){.fd = g->stop_fd, .events = POLLIN};
-    int rc = wait_fds(all, n + 1, timeout_us);
-    memcpy(fds, all, n * sizeof *fds);
-    return rc > 0 && all[n].revents ? rc - 1 : rc;
+static bool is_idle(const struct http_socket *s) {
+    return s->phase == HTTP_PHASE_NEW || s->phase == HTTP_PHASE_IDLE;
+}
+
+// When the wait ends at the latest.
+static int64_t end_of_wait(const struct http_socket *s) {
+    int64_t idle_us = atomic_load(&s->gate->idle_until_us);
+    return is_idle(s) && idle_us && idle_us < s->deadline_us ? idle_us : s->deadline_us;
+}
+
+// Sleeps until bytes come, *stop is set, or until_us; the poll's result. While it sleeps the
+// connection may be taken away: *taken.
+static int sleep_loose(struct http_socket *s, short events, int64_t until_us, short *revents,
+                       bool *stop, bool *taken) {
+    static const enum http_hold_kind kinds[] = {[HTTP_PHASE_NEW] = HTTP_HOLD_SILENT,
+                                                [HTTP_PHASE_IDLE] = HTTP_HOLD_IDLE,
+                                                [HTTP_PHASE_HEAD] = HTTP_HOLD_HEAD};
+    bool loose = is_idle(s) || s->phase == HTTP_PHASE_HEAD;
+    struct pollfd fds[3] = {{.fd = s->fd, .events = events},
+                            {.fd = s->gate->stop_fd, .events = POLLIN},
+                            {.fd = s->hold.wake_fd, .events = POLLIN}};
+    if (loose)
+        http_hold_loosen(&s->hold, kinds[s->phase],
+                         s->phase == HTTP_PHASE_HEAD ? s->first_byte_us : s->since_us);
+    int64_t left_us = until_us - clock_now_us();
+    int rc = wait_fds(fds, 3, left_us > 0 ? left_us : 0);
+    *taken = loose && !http_hold_tighten(&s->hold);
+    eventfd_t count;
+    if (rc > 0 && fds[2].revents)
+        (void)eventfd_read(s->hold.wake_fd, &count);
+    *revents = rc > 0 ? fds[0].revents : 0;
+    *stop = rc > 0 && fds[1].revents;
+    return rc;
+}
+
+// Ends an idle connection, unless bytes have come in the last moment. A drain has the time to see
+// that the client takes it well; where the thread is wanted for another, the gate keeps the socket.
+static bool say_farewell(struct http_socket *s, bool hurry) {
+    char byte;
+    if (recvfrom(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) > 0)
+        return false;
+    if (s->phase == HTTP_PHASE_IDLE)
+        (void)send(s->fd, farewell, sizeof farewell - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (hurry) {
+        (void)shutdown(s->fd, SHUT_WR);
+        http_gate_park(s->gate, s->fd);
+    } else {
+        http_socket_linger(s);
+    }
+    return true;
 }
 
 static int wait_readable(struct http_socket *s, struct pollfd *fd) {
@@ -153,39 +117,56 @@ static int wait_readable(struct http_socket *s, struct pollfd *fd) {
         return -1;
     }
     for (;;) {
-        int64_t left_us = s->deadline_us - clock_now_us();
-        if (left_us <= 0) {
-            s->timed_out = true;
-            errno = ETIMEDOUT;
-            return -1;
-        }
-        struct pollfd both[2] = {{.fd = fd->fd, .events = fd->events},
-                                 {.fd = s->gate->stop_fd, .events = POLLIN}};
-        int rc = wait_fds(both, 2, left_us);
+        int64_t until_us = end_of_wait(s);
+        bool stop, taken;
+        int rc = sleep_loose(s, fd->events, until_us, &fd->revents, &stop, &taken);
         if (rc < 0 && errno != EINTR)
             return -1;
-        if (rc > 0 && both[1].revents) {
+        if (stop) {
             s->stopped = true;
             errno = ECANCELED;
             return -1;
         }
-        if (rc > 0) {
-            fd->revents = both[0].revents;
+        if (fd->revents) {
+            if (taken) // too late for this one
+                (void)http_gate_make_room(s->gate, false);
             return 1;
         }
+        bool over = clock_now_us() >= until_us && until_us == end_of_wait(s);
+        if (!taken && !over)
+            continue;
+        bool parts = is_idle(s) && (taken || until_us < s->deadline_us);
+        if (parts && !say_farewell(s, taken)) {
+            if (taken)
+                (void)http_gate_make_room(s->gate, false);
+            continue;
+        }
+        s->let_go = taken;
+        s->timed_out = true;
+        errno = ETIMEDOUT;
+        return -1;
     }
 }
 
 int http_socket_poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
     struct http_socket *s = attached;
     if (s && s->acceptor)
-        return wait_listeners(s->gate, fds, n, timeout_ms);
+        return http_gate_poll(s->gate, fds, n, timeout_ms);
     if (s && n == 1 && (fds->events & POLLIN))
         return wait_readable(s, fds);
     return wait_fds(fds, n, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000);
 }
 
+// Reads on in a head, and has its target in the form that civetweb knows.
+static void scan_head(struct http_socket *s, char *bytes, size_t n) {
+    bool had_line = s->scan.request_line;
+    http_head_scan(&s->scan, bytes, n);
+    if (s->scan.request_line && !had_line && !s->scan.fault)
+        s->scan.fault = http_head_origin_form(bytes, n, &s->asterisk);
+}
+
 static void begin_head(struct http_socket *s) {
+    s->asterisk = false;
     s->phase = HTTP_PHASE_HEAD;
     s->first_byte_us = clock_now_us();
     s->deadline_us = s->first_byte_us + s->read_timeout_us;
@@ -207,7 +188,7 @@ ssize_t http_socket_recv(int fd, void *bytes, size_t len, int flags) {
     if (s->phase == HTTP_PHASE_HEAD) {
         s->head_full = (size_t)n == len;
         s->buffered = (size_t)((const char *)bytes + n - s->buffer);
-        http_head_scan(&s->scan, s->buffer, s->buffered);
+        scan_head(s, s->buffer, s->buffered);
     }
     return n;
 }
@@ -216,16 +197,40 @@ void http_socket_next(struct http_socket *s, size_t content_length, int64_t keep
     // civetweb moves what came behind this request to its buffer's beginning, and may find a whole
     // head there without another recv: it is scanned where it lies now.
     size_t used = s->scan.at + content_length;
-    const char *rest = s->buffer + (used < s->buffered ? used : s->buffered);
+    char *rest = s->buffer + (used < s->buffered ? used : s->buffered);
     s->buffered = used < s->buffered ? s->buffered - used : 0;
     s->scan = (struct http_scan){0};
     s->head_full = false;
     if (s->buffered) {
         begin_head(s);
-        http_head_scan(&s->scan, rest, s->buffered);
+        scan_head(s, rest, s->buffered);
     } else {
         s->phase = HTTP_PHASE_IDLE;
-        s->deadline_us = clock_now_us() + keep_alive_us;
+        s->since_us = clock_now_us();
+        s->deadline_us = s->since_us + keep_alive_us;
+    }
+}
+
+bool http_socket_has_more(const struct http_socket *s, size_t content_length) {
+    char byte;
+    return s->buffered > s->scan.at + content_length ||
+           recvfrom(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) > 0;
+}
+
+ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len) {
+    if (s->scan.at < s->buffered) {
+        size_t rest = s->buffered - s->scan.at, n = rest < len ? rest : len;
+        memcpy(bytes, s->buffer + s->scan.at, n);
+        s->scan.at += n;
+        return (ssize_t)n;
+    }
+    for (;;) {
+        struct pollfd fd = {.fd = s->fd, .events = POLLIN};
+        if (wait_readable(s, &fd) < 0)
+            return -1;
+        ssize_t n = http_socket_recv(s->fd, bytes, len, MSG_DONTWAIT);
+        if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+            return n;
     }
 }
 
@@ -260,7 +265,7 @@ bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, in
 
 void http_socket_linger(struct http_socket *s) {
     char dropped[4096];
-    int64_t end_us = clock_now_us() + LINGER_US;
+    int64_t begin_us = clock_now_us(), end_us = begin_us + LINGER_US;
     if (shutdown(s->fd, SHUT_WR) != 0)
         return;
     for (;;) {
@@ -268,10 +273,22 @@ void http_socket_linger(struct http_socket *s) {
         if (left_us <= 0)
             return;
         struct pollfd both[2] = {{.fd = s->fd, .events = POLLIN},
-                                 {.fd = s->gate->stop_fd, .events = POLLIN}};
+                                 {.fd = s->hold.wake_fd, .events = POLLIN}};
+        http_hold_loosen(&s->hold, HTTP_HOLD_LINGER, begin_us);
         int rc = wait_fds(both, 2, left_us < LINGER_QUIET_US ? left_us : LINGER_QUIET_US);
-        if (rc <= 0 || both[1].revents)
+        if (!http_hold_tighten(&s->hold)) {
+            http_gate_park(s->gate, s->fd);
             return;
+        }
+        eventfd_t count;
+        if (rc > 0 && both[1].revents)
+            (void)eventfd_read(s->hold.wake_fd, &count);
+        if (rc < 0 && errno == EINTR)
+            continue;
+        if (rc <= 0)
+            return;
+        if (!both[0].revents)
+            continue;
         ssize_t n = recvfrom(s->fd, dropped, sizeof dropped, MSG_DONTWAIT, NULL, NULL);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return;

@@ -2,17 +2,18 @@
 // made good below it. libcivetweb calls accept, poll and recv through the dynamic linker, so the
 // definitions of these three in http_socket.c are the ones it gets; on a thread that has not
 // attached a http_socket they do what libc's do. On a server's threads they add:
-//   accept  the connection limit (503 and close, never a stalled accept) and a way out of EMFILE,
-//           where civetweb's loop would spin;
+//   accept  and the accepting thread's poll: see http_gate.h;
 //   poll    one deadline for a whole head and body (civetweb starts its timer anew with each read),
-//           and an end to every wait when the server stops;
+//           an end to every wait when the server stops, and to an idle one when its connection
+//           must make room;
 //   recv    the first byte's time, the strict scan of a head while its bytes are as they came, and
 //           whether a head filled civetweb's whole buffer.
 // They also tell which fd a connection has, which civetweb does not.
-// Thread rule: a http_socket belongs to its thread; a http_gate is shared by a server's threads.
+// Thread rule: a http_socket belongs to its thread; of it the gate reads and takes the hold alone.
 #ifndef TRINE_SERVICE_HTTP_SOCKET_H
 #define TRINE_SERVICE_HTTP_SOCKET_H
 
+#include "service/http_gate.h"
 #include "service/http_head.h"
 
 #include "base/err.h"
@@ -20,26 +21,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
-
-enum { HTTP_PARKED_MAX = 32 };
-
-struct http_gate {
-    atomic_size_t open;  // connections accepted and not yet closed
-    atomic_size_t limit; // a connection that would be the limit + 1st is refused
-    atomic_ullong refused;
-    int stop_fd; // an eventfd; once readable, the server's threads wait for nothing any more
-
-    // The accepting thread's own: a file kept in reserve, to be given up for a moment when there
-    // are no others, and refused connections that are kept until their client has read the 503
-    // (closing one with unread bytes resets it, and the client never sees the answer).
-    int spare_fd;
-    struct {
-        int fd;
-        int64_t until_us;
-    } parked[HTTP_PARKED_MAX];
-    size_t parked_count;
-};
 
 enum http_phase {
     HTTP_PHASE_NONE, // no connection, or it is closing: every read ends at once
@@ -51,26 +34,24 @@ enum http_phase {
 
 struct http_socket {
     struct http_gate *gate;
+    struct http_hold hold;
     bool acceptor;           // this is the accepting thread: the rest is not used
     int64_t read_timeout_us; // from a request's first byte to the end of its body
     int fd;                  // -1 until the connection's first wait
     enum http_phase phase;
     int64_t deadline_us;   // no wait for bytes lasts beyond it
+    int64_t since_us;      // accepted, or idle
     int64_t first_byte_us; // of the request being read
-    const char *buffer;    // where civetweb puts this thread's heads
+    char *buffer;          // where civetweb puts this thread's heads
     size_t buffered;       // bytes there: a head, and what came with it
     struct http_scan scan; // of the head there
+    bool asterisk;         // its target was "*"
     bool timed_out;        // the deadline passed while waiting
     bool stopped;          // the server stopped while waiting
     bool ended;            // the client closed or reset its side
     bool head_full;        // the last read filled the buffer
+    bool let_go;           // it had to make room
 };
-
-// ERR_IO. http_gate_close closes what it holds.
-enum err http_gate_open(struct http_gate *g, size_t limit, struct errmsg *msg) MUST_CHECK;
-void http_gate_close(struct http_gate *g);
-// Ends every wait of the server's threads, now and from now on.
-void http_gate_stop(struct http_gate *g);
 
 // From now on the calling thread's accept, poll and recv go through s; NULL undoes it.
 void http_socket_attach(struct http_socket *s);
@@ -79,13 +60,24 @@ void http_socket_attach(struct http_socket *s);
 // connection waits for the next one, at most keep_alive_us, or has some of it already.
 void http_socket_next(struct http_socket *s, size_t content_length, int64_t keep_alive_us);
 
+// True when the client has sent more than the request in the buffer with its body of content_length
+// bytes: a next request is there already.
+bool http_socket_has_more(const struct http_socket *s, size_t content_length);
+
+// A connection has been accepted.
+void http_socket_begin(struct http_socket *s);
+
+// What follows the head: what has come of it already, then what comes, as recv says it. For a body
+// that civetweb is not to read, on a connection that ends with it.
+ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len);
+
 // Writes all parts in one call where the socket takes them; false when the client is gone or has
 // not taken them by deadline_us. Changes parts.
 bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us);
 
 // Says that nothing more will be written, then reads and drops what the client still sends, for two
-// seconds at most: closing over unread bytes would reset the connection, and the answer just
-// written would be lost with it.
+// seconds at most, or half a second without a byte: closing over unread bytes would reset the
+// connection, and the answer just written would be lost with it.
 void http_socket_linger(struct http_socket *s);
 
 #endif

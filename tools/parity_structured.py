@@ -23,6 +23,8 @@ from collections import Counter
 
 import jsonschema
 
+os.environ.setdefault("TRINE_DRAIN_DELAY_S", "0")  # nobody waits for a load balancer
+
 NAMES = "name age city price tags status email score notes address items kind size color active count".split()
 WORDS = "red green blue small large open closed north south fast slow daily weekly".split()
 

@@ -11,6 +11,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = "tests/golden/data/"
+os.environ.setdefault("TRINE_DRAIN_DELAY_S", "0")  # no test waits for a load balancer
 JSON = {"Content-Type": "application/json"}
 
 passed = failed = skipped = 0

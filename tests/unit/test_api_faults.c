@@ -250,7 +250,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes && !check_failed; i++)
         test_route(&s, routes[i].path, routes[i].body);
     CHECK_INT(scheduler_read_stats(s.scheduler).queued_tokens, 0);
-    CHECK(service_drain(&s, 5000000));
+    CHECK(service_drain(&s, 0, 5000000));
     service_close(&s);
     cpu_device_free(d);
     return check_done();

@@ -57,7 +57,7 @@ static void test_good_requests(void) {
     CHECK_INT(kit_reply(fd, &r), 200);
     CHECK(r.keep_alive);
     kit_send(fd, "\r\nGET http://example.org:1/now HTTP/1.1\r\nHost: example.org\r\n\r\n");
-    CHECK(kit_closed(fd, 3000)); // another port's absolute address is not served
+    CHECK_INT(kit_reply(fd, &r), 200); // another's absolute address: the path is what counts
     close(fd);
 }
 
@@ -132,6 +132,26 @@ static void test_chunks(void) {
     CHECK_INT(kit_reply(fd, &r), 200);
     CHECK_INT(r.body_len, 0);
     close(fd);
+    // Extensions and trailers are no part of it, wherever the pieces are cut.
+    static const char extended[] =
+        POST "Transfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d e\"\r\nhello\r\n"
+             "000A ; x\r\n, chunked!\r\n0;last\r\nX-Sum: 1\r\nY: \xc3\xa9\r\n\r\nGET /next";
+    for (size_t step = 1; step < sizeof extended; step = step * 3 + 1) {
+        fd = kit_dial();
+        for (size_t at = 0, n; at < sizeof extended - 1; at += n) {
+            n = step < sizeof extended - 1 - at ? step : sizeof extended - 1 - at;
+            kit_send_n(fd, extended + at, n);
+        }
+        CHECK_INT(kit_reply(fd, &r), 200);
+        CHECK_STR(r.body, "hello, chunked!");
+        close(fd);
+    }
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n5;a\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n5 5\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n;a\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n5;a\rb\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n5\rA\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
+    EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n7fffffff\r\nh", 413, "body_too_large");
     EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
     EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
     EXPECT(POST "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", 400, "bad_chunk");
@@ -315,9 +335,62 @@ static void test_paths(void) {
     CHECK_STR(r.body, "method=GET path=/see query=x=../%00 body=0 color=-");
     kit_send(fd, "GET /...//..a HTTP/1.1\r\n" HOST "\r\n");
     CHECK_INT(kit_reply(fd, &r), 200);
+    // slashes in a row are one, and none is last
+    kit_send(fd, "GET //see/?a=//b/ HTTP/1.1\r\n" HOST "\r\n");
+    CHECK_INT(kit_reply(fd, &r), 200);
+    CHECK_STR(r.body, "method=GET path=/see query=a=//b/ body=0 color=-");
     kit_send(fd, "OPTIONS * HTTP/1.1\r\n" HOST "\r\n");
-    CHECK(kit_closed(fd, 3000));
+    CHECK_INT(kit_reply(fd, &r), 200);
     close(fd);
+    CHECK_INT(kit_ask("GET * HTTP/1.1\r\n" HOST "\r\n", 24 + strlen(HOST) - 1, &code), 400);
+    CHECK_STR(code, "bad_path");
+}
+
+// RFC 9112, 3.2.2: a client that takes the service for its proxy names the whole address. Whose it
+// is does not matter, and the path is what counts.
+static void test_targets(void) {
+    static const struct {
+        const char *target, *seen;
+    } good[] = {
+        {"http://x/see", "path=/see query=-"},
+        {"http://models.internal:8080/see?a=b", "path=/see query=a=b"},
+        {"HTTPS://[::1]:1/see/", "path=/see query=-"},
+        {"http://127.0.0.1:1//see", "path=/see query=-"},
+        {"/see?http://x/", "path=/see query=http://x/"},
+    };
+    static const char *const bad[] = {"http://",       "http:///see",     "ftp://x/see",
+                                      "ws://x/see",    "http://a@b/see",  "see",
+                                      "x:443",         "http:/see",       "**",
+                                      "http://x#/see", "http://x/a/../b", "http://x/%00"};
+    struct reply r;
+    char bytes[300], want[200];
+    int fd = kit_dial();
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        snprintf(bytes, sizeof bytes, "GET %s HTTP/1.1\r\n" HOST "X-Color: red\r\n\r\n",
+                 good[i].target);
+        for (size_t at = 0, n = strlen(bytes); at < n; at += i == 1 ? 1 : n) // also byte by byte
+            kit_send_n(fd, bytes + at, i == 1 ? 1 : n);
+        CHECK_INT(kit_reply(fd, &r), 200);
+        snprintf(want, sizeof want, "method=GET %s body=0 color=red", good[i].seen);
+        CHECK_STR(r.body, want);
+    }
+    // one behind the other, in one piece
+    kit_send(fd, "POST http://y:9/echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc"
+                 "GET http://y?q HTTP/1.1\r\n" HOST "\r\n"
+                 "GET https://y/see HTTP/1.1\r\n" HOST "\r\n");
+    CHECK_INT(kit_reply(fd, &r), 200);
+    CHECK_STR(r.body, "abc");
+    CHECK_INT(kit_reply(fd, &r), 200);
+    CHECK_INT(kit_reply(fd, &r), 200);
+    CHECK_STR(r.body, "method=GET path=/see query=- body=0 color=-");
+    close(fd);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const char *code;
+        snprintf(bytes, sizeof bytes, "GET %s HTTP/1.1\r\n" HOST "\r\n", bad[i]);
+        int status = kit_ask(bytes, strlen(bytes), &code);
+        if (!CHECK(status == 400 && code[0]))
+            fprintf(stderr, "    %s: %d %s\n", bad[i], status, code);
+    }
 }
 
 static void test_refused_heads(void) {
@@ -440,6 +513,7 @@ int main(void) {
     test_lengths();
     test_heads();
     test_paths();
+    test_targets();
     test_refused_heads();
     test_slow_and_short();
     CHECK_INT(atomic_load(&kit_odd_times), 0);

@@ -1,8 +1,9 @@
 // What the HTTP tests share: a server in this process with a small handler whose answers come from
 // another thread, and a client that speaks raw bytes. Thread rule: client calls from the main
 // thread. Routes: /echo (the body back), /see (what the handler was given), /big?N (N bytes), /now
-// (answered before the handler returns), /hold (answered by kit_release), /gone (answered by its
-// on_gone). Heads for /secret are refused with 401, for /small with 413 when over 100 bytes.
+// and /probe (answered before the handler returns), /hold (answered by kit_release), /gone
+// (answered by its on_gone). Heads for /secret are refused with 401, for /small with 413 when over
+// 100 bytes.
 #ifndef TRINE_TESTS_TEST_HTTP_KIT_H
 #define TRINE_TESTS_TEST_HTTP_KIT_H
 
@@ -92,7 +93,7 @@ static void kit_handle(void *ctx, struct http_request *r) {
     int64_t age_us = clock_now_us() - r->arrived_us;
     if (age_us < 0 || age_us > 1000000)
         atomic_fetch_add(&kit_odd_times, 1);
-    if (strcmp(r->path, "/now") == 0) {
+    if (strcmp(r->path, "/now") == 0 || strcmp(r->path, "/probe") == 0) {
         kit_answer(r);
         return;
     }

@@ -18,6 +18,13 @@
         CHECK(cond);                                                                               \
     } while (0)
 
+enum { HTTP_SPARES = 8 }; // threads beyond the limit
+
+static bool kit_is_probe(void *ctx, const struct http_request *r) {
+    (void)ctx;
+    return strcmp(r->path, "/probe") == 0;
+}
+
 static struct http_stats stats(void) { return http_read_stats(kit_server); }
 
 static void reset(int fd) {
@@ -48,7 +55,7 @@ static void test_connection_limit(void) {
         close(fd);
     }
     CHECK_INT(stats().refused_connections, 40);
-    CHECK_INT(stats().open_connections, 3);
+    AWAIT(stats().open_connections == 3);
     kit_release();
     for (int i = 0; i < 3; i++)
         CHECK_INT(kit_reply(fds[i], &r), 200);
@@ -63,6 +70,77 @@ static void test_connection_limit(void) {
     close(fd);
     close(fds[1]);
     close(fds[2]);
+}
+
+// At the limit the connection that has been idle the longest goes for a new one, and no other.
+static void test_room(void) {
+    enum { LIMIT = 4, MORE = 3 };
+    struct http_options o = kit_options();
+    o.max_connections = LIMIT;
+    o.is_probe = kit_is_probe;
+    o.read_timeout_ms = 10000;
+    if (!kit_start(o))
+        return;
+    struct reply r;
+    int fds[LIMIT], more[MORE];
+    for (int i = 0; i < LIMIT; i++) {
+        fds[i] = kit_dial();
+        if (i != 1) // the second has not said a word
+            kit_send(fds[i], i == 2 ? GET("/hold") : GET("/now"));
+        if (i != 1 && i != 2)
+            CHECK_INT(kit_reply(fds[i], &r), 200);
+        AWAIT(stats().open_connections == (size_t)i + 1);
+    }
+    CHECK(kit_await_held(1));
+    kit_sleep_ms(150); // all three are idle long enough to go
+    for (int i = 0; i < MORE; i++) {
+        more[i] = kit_dial();
+        kit_send(more[i], GET("/hold"));
+        CHECK(kit_await_held((size_t)i + 2));
+        AWAIT(stats().open_connections == LIMIT);
+        CHECK_INT(stats().let_go_connections, i + 1);
+        int gone = fds[i == 2 ? 3 : i];
+        if (i != 1) // one that was used is told that no request is being answered
+            CHECK(kit_reply_to(gone, &r, false, 3000) == 408 &&
+                  strstr(r.body, "idle_connection_closed"));
+        kit_send(gone, GET("/now")); // and may be written to, without a reset
+        CHECK(kit_closed(gone, 3000));
+        close(gone);
+    }
+    // Now all are busy. Others are refused, but for probes, however many there are.
+    for (int i = 0; i < 3 * HTTP_SPARES; i++) {
+        int fd = kit_dial();
+        kit_send(fd, i % 3 ? GET("/now") : GET("/probe"));
+        CHECK_INT(kit_reply(fd, &r), i % 3 ? 503 : 200);
+        CHECK(!r.keep_alive && (i % 3 == 0 || strstr(r.body, "too_many_connections")));
+        close(fd);
+    }
+    // Nor can silence or half a head on the spare threads keep a probe out.
+    int idle[4 * HTTP_SPARES];
+    for (int i = 0; i < 4 * HTTP_SPARES; i++) {
+        idle[i] = kit_dial();
+        if (i % 2)
+            kit_send(idle[i], "GET /now HT");
+    }
+    int probes = 0;
+    for (int i = 0; i < 3; i++) {
+        int fd = kit_dial();
+        kit_send(fd, GET("/probe"));
+        probes += kit_reply(fd, &r) == 200;
+        close(fd);
+        kit_sleep_ms(500);
+    }
+    CHECK(probes >= 2); // within the first second the heads may still be coming
+    for (int i = 0; i < 4 * HTTP_SPARES; i++)
+        close(idle[i]);
+    kit_release();
+    CHECK_INT(kit_reply(fds[2], &r), 200);
+    for (int i = 0; i < MORE; i++) {
+        CHECK_INT(kit_reply(more[i], &r), 200);
+        close(more[i]);
+    }
+    close(fds[2]);
+    CHECK(kit_stop(1000000) < 1500000);
 }
 
 static void test_gone(void) {
@@ -146,33 +224,81 @@ static void test_write_deadline(void) {
     CHECK(kit_stop(1000000) < 1000000);
 }
 
-static void test_drain_and_stop(void) {
-    if (!kit_start(kit_options()))
+// http_drain, beside what the test does meanwhile.
+static atomic_int drained; // -1 while it runs
+static void *drain(void *arg) {
+    (void)arg;
+    atomic_store(&drained, http_drain(kit_server, clock_now_us() + 5000000));
+    return NULL;
+}
+
+static pthread_t begin_drain(void) {
+    pthread_t thread;
+    struct errmsg msg = {0};
+    struct thread_options t = {.name = "drain"};
+    atomic_store(&drained, -1);
+    CHECK_OK(thread_start(&thread, &t, drain, NULL, &msg), msg);
+    return thread;
+}
+
+// What is connected is answered: silent, idle, half read, in progress, not yet accepted.
+static void test_drain(void) {
+    struct http_options o = kit_options();
+    o.read_timeout_ms = 5000;
+    if (!kit_start(o))
         return;
     struct reply r;
-    int held = kit_dial(), idle = kit_dial(), half = kit_dial();
+    int held = kit_dial(), idle = kit_dial(), quiet = kit_dial(), half = kit_dial(),
+        silent = kit_dial(), fresh[8];
     kit_send(idle, GET("/now"));
     CHECK_INT(kit_reply(idle, &r), 200);
+    CHECK(r.keep_alive);
+    kit_send(quiet, GET("/now"));
+    CHECK_INT(kit_reply(quiet, &r), 200);
     kit_send(held, GET("/hold"));
     CHECK(kit_await_held(1));
     CHECK_INT(http_in_progress(kit_server), 1);
     kit_send(half, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nha");
-    kit_sleep_ms(30);
-    http_drain(kit_server);
+    AWAIT(stats().open_connections == 5);
+    for (int i = 0; i < 8; i++)
+        fresh[i] = kit_dial();
+    pthread_t thread = begin_drain();
+    for (int i = 0; i < 8; i++) {
+        kit_send(fresh[i], GET("/now"));
+        CHECK_INT(kit_reply(fresh[i], &r), 200);
+        CHECK(!r.keep_alive);
+    }
+    // new ones are refused, at the latest when they are tried again
+    int late = kit_dial();
+    CHECK(late < 0);
     kit_send(idle, GET("/now"));
-    CHECK_INT(kit_reply(idle, &r), 503);
-    CHECK(strstr(r.head, "Retry-After: 1\r\n") && strstr(r.body, "\"code\":\"draining\""));
-    CHECK(!r.keep_alive);
-    kit_send(half, "lf"); // its head came before the drain, the rest after
-    CHECK_INT(kit_reply(half, &r), 503);
+    CHECK_INT(kit_reply(idle, &r), 200);
+    CHECK(!r.keep_alive && kit_closed(idle, 2000));
+    kit_send(half, "lf");
+    CHECK_INT(kit_reply(half, &r), 200);
+    CHECK_STR(r.body, "half");
+    kit_send(silent, GET("/now"));
+    CHECK_INT(kit_reply(silent, &r), 200);
+    // what says nothing is told so: a request that is sent now finds an answer, and no reset
+    CHECK_INT(kit_reply_to(quiet, &r, false, 5000), 408);
+    CHECK(strstr(r.body, "idle_connection_closed") && !r.keep_alive);
+    kit_send(quiet, GET("/now"));
+    CHECK(kit_closed(quiet, 2000));
+    CHECK_INT(atomic_load(&drained), -1);
     kit_release();
     CHECK_INT(kit_reply(held, &r), 200); // what was accepted is finished
     CHECK(!r.keep_alive && kit_closed(held, 2000));
+    int fds[] = {held, idle, quiet, half, silent};
+    for (int i = 0; i < 5; i++)
+        close(fds[i]);
+    for (int i = 0; i < 8; i++)
+        close(fresh[i]);
+    pthread_join(thread, NULL);
+    CHECK_INT(atomic_load(&drained), true);
     CHECK(kit_stop(2000000) < 1000000);
-    close(held);
-    close(idle);
-    close(half);
+}
 
+static void test_stop_with_work(void) {
     // Unanswered at the time-out: the handler is told, answers, and the stop goes on.
     if (!kit_start(kit_options()))
         return;
@@ -398,7 +524,9 @@ int main(void) {
         CHECK(kit_stop(1000000) < 1000000);
     }
     test_write_deadline();
-    test_drain_and_stop();
+    test_room();
+    test_drain();
+    test_stop_with_work();
     test_stop_while_arriving();
     if (kit_start(kit_options())) {
         test_start_failures();
