@@ -13,6 +13,8 @@
 // For struct http_options, whose ctx is the struct service.
 void api_check_head(void *service, struct http_request *r, size_t content_length,
                     struct http_response *refusal);
+// /livez and its like, which are answered whatever else goes on.
+bool api_is_probe(void *service, const struct http_request *r);
 void api_handle(void *service, struct http_request *r);
 
 // Routes as metrics count them: api_route_count() names, the last one for all other paths.

@@ -68,7 +68,7 @@ enum err api_models(struct api_request *q, struct api_error *err) {
 }
 
 enum err api_model(struct api_request *q, struct api_error *err) {
-    const char *name = q->http->path + strlen(q->route->path);
+    const char *name = api_route_rest(q->route, q->http->path);
     const struct model *m = service_find_model(q->service, name, TASK_EMBED);
     if (!m)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
@@ -160,6 +160,13 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
                o->max_batch_tokens ? o->max_batch_tokens : (size_t)DEFAULT_BATCH_TOKENS,
                o->max_client_batch, front_read_stats(s->front).threads, version_number,
                version_commit);
+    return ERR_OK;
+}
+
+enum err api_root(struct api_request *q, struct api_error *err) {
+    (void)err;
+    q->response.content_type = "text/plain; charset=utf-8";
+    buf_puts(&q->response.body, "trine is running\n");
     return ERR_OK;
 }
 

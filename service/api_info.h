@@ -5,6 +5,6 @@
 
 #include "service/api_request.h"
 
-api_prepare_fn api_models, api_model, api_tei_info, api_livez, api_readyz, api_metrics;
+api_prepare_fn api_root, api_models, api_model, api_tei_info, api_livez, api_readyz, api_metrics;
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/api.h"
+#include "service/api_cors.h"
 #include "service/metrics.h"
 
 #include <stdarg.h>
@@ -25,8 +26,8 @@ static int retry_after(struct service *s) {
     return seconds < 1 ? 1 : seconds > 30 ? 30 : (int)(seconds + 0.5);
 }
 
-static void put_headers(const struct service *s, const struct api_request *q, int64_t total_us,
-                        struct buf *out) {
+static void put_headers(struct service *s, const struct http_request *r,
+                        const struct api_request *q, int64_t total_us, struct buf *out) {
     int64_t token_us = q ? q->tokenize_us : 0, queue_us = 0, compute_us = 0;
     if (q) {
         queue_us = q->queue_us;
@@ -41,9 +42,7 @@ static void put_headers(const struct service *s, const struct api_request *q, in
         buf_printf(out, "x-truncated: %zu\r\n", q->cut);
     if (q && q->warnings.len && !q->warnings.failed)
         buf_printf(out, "x-warning: %s\r\n", q->warnings.data);
-    if (s->options.cors_origin)
-        buf_printf(out, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: *\r\n",
-                   s->options.cors_origin);
+    api_put_cors(s, r, out);
 }
 
 enum { WARNINGS_MOST = 1000 }; // bytes of the header
@@ -92,7 +91,7 @@ void api_refuse(struct service *s, struct http_request *r, enum dialect d,
                 const struct api_error *err, struct http_response *out) {
     int64_t total_us = clock_now_us() - r->arrived_us;
     api_error_render(err, d, out);
-    put_headers(s, NULL, total_us, &out->headers);
+    put_headers(s, r, NULL, total_us, &out->headers);
     if (out->body.failed || out->headers.failed)
         out->status = 503; // http.c's own answer then
 }
@@ -130,20 +129,18 @@ void api_request_answer(struct api_request *q) {
     if (!q->response.content_type)
         q->response.content_type = "application/json";
     int64_t total_us = clock_now_us() - q->http->arrived_us;
-    put_headers(s, q, total_us, &q->response.headers);
+    put_headers(s, q->http, q, total_us, &q->response.headers);
     if (q->response.body.failed || q->response.headers.failed) {
         q->error = (struct api_error){0};
         api_fail(&q->error, ERR_NOMEM, NULL, NULL, "no memory for the answer");
         buf_free(&q->response.body);
         buf_free(&q->response.headers);
         api_error_render(&q->error, q->dialect, &q->response);
-        put_headers(s, q, total_us, &q->response.headers);
+        put_headers(s, q->http, q, total_us, &q->response.headers);
     }
     metrics_count_cut(s->metrics, q->cut);
     note(s, q->http, api_route_index(q->route), q->response.status, total_us,
          q->error.msg.code ? &q->error : NULL);
-    // in a drain every answer sends its client elsewhere for the next request
-    q->response.close = atomic_load(&s->state) == SERVICE_DRAINING;
     // on_gone reaches q until http_answer has returned
     http_answer(q->http, &q->response);
     request_free(q);
@@ -154,8 +151,7 @@ void api_request_stream(struct api_request *q, const char *content_type) {
     q->response.status = 200;
     q->response.content_type = content_type;
     buf_puts(&q->response.headers, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
-    put_headers(s, q, clock_now_us() - q->http->arrived_us, &q->response.headers);
-    q->response.close = atomic_load(&s->state) == SERVICE_DRAINING;
+    put_headers(s, q->http, q, clock_now_us() - q->http->arrived_us, &q->response.headers);
     http_stream_begin(q->http, &q->response);
 }
 
@@ -344,11 +340,10 @@ static enum err reserve(struct api_request *q, struct api_error *err) {
 static enum err check_state(const struct service *s, const struct api_route *route,
                             struct api_error *err) {
     int state = atomic_load(&s->state);
-    if (route->flags & API_LOADING || state == SERVICE_READY)
+    // a drain answers what still comes; the scheduler says when it takes no more
+    if (route->flags & API_LOADING || state != SERVICE_LOADING)
         return ERR_OK;
-    if (state == SERVICE_LOADING)
-        return api_fail(err, ERR_UNAVAILABLE, "loading", NULL, "the models are still loading");
-    return api_fail(err, ERR_UNAVAILABLE, "draining", NULL, "the service is shutting down");
+    return api_fail(err, ERR_UNAVAILABLE, "loading", NULL, "the models are still loading");
 }
 
 enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,

@@ -38,6 +38,7 @@ enum api_route_flags {
     API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
     API_LOADING = 4, // answers while models load
     API_TREE = 8,    // q->tree is read too
+    API_PROBE = 16,  // answered even where all connections are busy
 };
 
 struct api_route {
@@ -130,6 +131,8 @@ void api_request_end_stream(struct api_request *q);
 // --- for api_route.c ---
 
 int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
+// What a path has behind that of its route, with or without its /v1.
+const char *api_route_rest(const struct api_route *route, const char *path);
 
 // Before a large body is read: ERR_OVERLOADED when the queue has no room for it now,
 // ERR_UNAVAILABLE while loading or draining.

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "service/api_classify.h"
+#include "service/api_cors.h"
 #include "service/api_embed.h"
 #include "service/api_generate.h"
 #include "service/api_info.h"
@@ -13,6 +14,8 @@
 
 #include <string.h>
 #include <strings.h>
+
+enum { PROBE = API_INLINE | API_OPEN | API_LOADING | API_PROBE };
 
 static const struct api_route routes[] = {
     {"POST", "/v1/embeddings", DIALECT_OPENAI, 0, api_openai_embeddings},
@@ -32,13 +35,14 @@ static const struct api_route routes[] = {
     {"POST", "/decode", DIALECT_TEI, 0, api_tei_decode},
     {"POST", "/", DIALECT_TEI, 0, api_tei_any},
     {"POST", "/invocations", DIALECT_TEI, 0, api_tei_any},
+    {"GET", "/", DIALECT_OPENAI, PROBE, api_root},
     {"GET", "/v1/models", DIALECT_OPENAI, API_INLINE, api_models},
     {"GET", "/v1/models/", DIALECT_OPENAI, API_INLINE, api_model},
     {"GET", "/info", DIALECT_TEI, API_INLINE, api_tei_info},
-    {"GET", "/livez", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_livez},
-    {"GET", "/readyz", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
-    {"GET", "/health", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
-    {"GET", "/ping", DIALECT_OPENAI, API_INLINE | API_OPEN | API_LOADING, api_readyz},
+    {"GET", "/livez", DIALECT_OPENAI, PROBE, api_livez},
+    {"GET", "/readyz", DIALECT_OPENAI, PROBE, api_readyz},
+    {"GET", "/health", DIALECT_OPENAI, PROBE, api_readyz},
+    {"GET", "/ping", DIALECT_OPENAI, PROBE, api_readyz},
     {"GET", "/metrics", DIALECT_OPENAI, API_INLINE | API_LOADING, api_metrics},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
@@ -59,13 +63,35 @@ static bool path_matches(const struct api_route *route, const char *path) {
     return strcmp(path, route->path) == 0;
 }
 
+// A route's own path, or, where no route has it, that with /v1 before it:
+// text-embeddings-inference, Infinity, LocalAI and llama.cpp answer /embeddings and
+// /chat/completions.
+static bool answers(const struct api_route *route, const char *path, bool bare) {
+    if (!bare)
+        return path_matches(route, path);
+    return strncmp(route->path, "/v1/", 4) == 0 && strncmp(path, "/v1/", 4) != 0 &&
+           path_matches(&(struct api_route){.path = route->path + 3}, path);
+}
+
+const char *api_route_rest(const struct api_route *route, const char *path) {
+    return path + strlen(route->path) - (path_matches(route, path) ? 0 : 3);
+}
+
+static bool any_answers(const char *path) {
+    for (size_t i = 0; i < ROUTES; i++)
+        if (path_matches(&routes[i], path))
+            return true;
+    return false;
+}
+
 // NULL: no such path, or not with this method; then *other is the path's route for another one.
 static const struct api_route *find(const struct http_request *r, const struct api_route **other) {
     // http.c leaves the body of an answer to HEAD out
     const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
+    bool bare = !any_answers(r->path);
     *other = NULL;
     for (size_t i = 0; i < ROUTES; i++) {
-        if (!path_matches(&routes[i], r->path))
+        if (!answers(&routes[i], r->path, bare))
             continue;
         if (strcmp(routes[i].method, method) == 0)
             return &routes[i];
@@ -74,42 +100,63 @@ static const struct api_route *find(const struct http_request *r, const struct a
     return NULL;
 }
 
+bool api_is_probe(void *service, const struct http_request *r) {
+    (void)service;
+    const struct api_route *other, *route = find(r, &other);
+    return route && route->flags & API_PROBE;
+}
+
+// "GET, HEAD, POST": what the path takes.
+static void put_methods(const char *path, struct buf *out) {
+    bool bare = !any_answers(path), get = false, post = false;
+    for (size_t i = 0; i < ROUTES; i++) {
+        bool there = answers(&routes[i], path, bare);
+        get = get || (there && strcmp(routes[i].method, "GET") == 0);
+        post = post || (there && strcmp(routes[i].method, "POST") == 0);
+    }
+    buf_printf(out, "%s%s%s", get ? "GET, HEAD" : "", get && post ? ", " : "", post ? "POST" : "");
+}
+
 static enum err refuse_path(const struct http_request *r, const struct api_route *other,
                             struct api_error *err, struct http_response *out) {
     if (!other)
         return api_fail(err, ERR_NOT_FOUND, "unknown_path", NULL, "no such path");
-    buf_puts(&out->headers, "Allow: ");
-    bool first = true;
-    for (size_t i = 0; i < ROUTES; i++) {
-        if (!path_matches(&routes[i], r->path))
-            continue;
-        buf_printf(&out->headers, "%s%s", first ? "" : ", ",
-                   strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
-        first = false;
-    }
-    buf_puts(&out->headers, "\r\n");
+    struct buf methods = {0};
+    put_methods(r->path, &methods);
+    buf_printf(&out->headers, "Allow: %s\r\n", methods.failed ? "" : methods.data);
     err->status = 405;
-    return api_fail(err, ERR_INVALID, "method_not_allowed", NULL, "this path takes %s",
-                    other->method);
+    enum err e = api_fail(err, ERR_INVALID, "method_not_allowed", NULL, "this path takes %s",
+                          methods.failed ? other->method : methods.data);
+    buf_free(&methods);
+    return e;
+}
+
+// The key in an Authorization header: behind "Bearer", or bare.
+static const char *bare_key(const char *header) {
+    if (strncasecmp(header, "Bearer", 6) == 0 && strchr(" \t", header[6]))
+        header += 6; // the byte behind is a blank, or the end
+    return header + strspn(header, " \t");
 }
 
 static enum err check_key(const struct service *s, struct http_request *r, struct api_error *err,
                           struct http_response *out) {
-    const char *header = http_request_header(r, "Authorization");
-    if (header && strncasecmp(header, "Bearer ", 7) == 0) {
-        const char *key = header + 7;
-        while (*key == ' ')
-            key++;
-        const struct api_key *found = api_keys_match(s->keys, key, strlen(key));
-        r->ctx = (void *)found; // for api_request_begin
-        if (found)
+    static const char *const places[] = {"Authorization", "x-api-key", "api-key"};
+    bool given = false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *header = http_request_header(r, places[i]);
+        const char *key = header ? bare_key(header) : "";
+        const struct api_key *found = *key ? api_keys_match(s->keys, key, strlen(key)) : NULL;
+        given = given || *key;
+        if (found) {
+            r->ctx = (void *)found; // for api_request_begin
             return ERR_OK;
+        }
     }
     buf_puts(&out->headers, "WWW-Authenticate: Bearer\r\n");
     err->status = 401;
     return api_fail(err, ERR_INVALID, "invalid_api_key", NULL,
-                    header ? "the API key is not one of this service's"
-                           : "an API key is needed: send \"Authorization: Bearer KEY\"");
+                    given ? "the API key is not one of this service's"
+                          : "an API key is needed: send \"Authorization: Bearer KEY\"");
 }
 
 // No type at all counts as JSON.
@@ -126,15 +173,43 @@ static enum err check_content_type(const struct http_request *r, struct api_erro
                     "send \"Content-Type: application/json\"");
 }
 
-static void answer_preflight(const struct service *s, struct http_response *out) {
-    out->status = 204;
-    buf_printf(&out->headers,
-               "Access-Control-Allow-Origin: %s\r\n"
-               "Access-Control-Allow-Methods: GET, POST\r\n"
-               "Access-Control-Allow-Headers: Authorization, Content-Type, "
-               "X-Request-Id, X-Request-Timeout-Ms\r\n"
-               "Access-Control-Max-Age: 600\r\n",
-               s->options.cors_origin);
+// Bodies are taken as they are: what is packed would be read as broken JSON.
+static enum err check_content_encoding(const struct http_request *r, struct api_error *err,
+                                       struct http_response *out) {
+    const char *coding = http_request_header(r, "Content-Encoding");
+    while (coding && *coding) {
+        coding += strspn(coding, " \t,");
+        size_t n = strcspn(coding, " \t,");
+        if (n && !(n == 8 && strncasecmp(coding, "identity", 8) == 0)) {
+            buf_puts(&out->headers, "Accept-Encoding: identity\r\n");
+            err->status = 415;
+            return api_fail(err, ERR_INVALID, "unsupported_content_encoding", "Content-Encoding",
+                            "send the body without Content-Encoding: only identity is read");
+        }
+        coding += n;
+    }
+    return ERR_OK;
+}
+
+// OPTIONS for a path that is there, or for the server itself ("*", RFC 9110, 9.3.7). True:
+// answered.
+static bool answer_options(struct service *s, const struct http_request *r, bool known,
+                           struct http_response *out) {
+    if (strcmp(r->method, "OPTIONS") != 0)
+        return false;
+    if (strcmp(r->path, "*") == 0) {
+        out->status = 204;
+        buf_puts(&out->headers, "Allow: GET, HEAD, POST, OPTIONS\r\n");
+        api_put_cors(s, r, &out->headers);
+        return true;
+    }
+    if (!known || !s->options.cors_origin_count)
+        return false;
+    struct buf methods = {0};
+    put_methods(r->path, &methods);
+    api_answer_preflight(s, r, methods.failed ? "GET, HEAD, POST" : methods.data, out);
+    buf_free(&methods);
+    return true;
 }
 
 void api_check_head(void *service, struct http_request *r, size_t content_length,
@@ -143,16 +218,17 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
     struct api_error err = {0};
     const struct api_route *other, *route = find(r, &other);
     enum err e = ERR_OK;
-    if (!route && other && s->options.cors_origin && strcmp(r->method, "OPTIONS") == 0) {
-        answer_preflight(s, refusal);
+    if (!route && answer_options(s, r, other != NULL, refusal))
         return;
-    }
     if (!route)
         e = refuse_path(r, other, &err, refusal);
     else if (s->keys && !(route->flags & API_OPEN))
         e = check_key(s, r, &err, refusal);
-    if (!e && strcmp(r->method, "POST") == 0)
+    if (!e && strcmp(r->method, "POST") == 0) {
         e = check_content_type(r, &err);
+        if (!e)
+            e = check_content_encoding(r, &err, refusal);
+    }
     if (!e)
         e = api_request_admit(s, route, content_length, &err);
     if (!e)

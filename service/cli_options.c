@@ -2,6 +2,7 @@
 #include "service/cli_options.h"
 
 #include "base/mem.h"
+#include "service/api_cors.h"
 #include "service/cli.h"
 #include "service/cli_options_internal.h"
 
@@ -278,6 +279,20 @@ static enum err check_argument_count(const struct cli_command_info *info,
     return ERR_OK;
 }
 
+static enum err join_origins(struct cli_options *o, int *exit_code, struct errmsg *msg) {
+    const struct cli_list *list = &o->cors_origins;
+    for (size_t i = 0; i < list->count; i++) {
+        const char *wrong = api_cors_fault(list->items[i]);
+        if (wrong) {
+            *exit_code = list->from_flags ? CLI_EXIT_USAGE : CLI_EXIT_FAILED;
+            return err_set(msg, ERR_INVALID, "--cors-origin: '%.200s' %s", list->items[i], wrong);
+        }
+    }
+    o->service.cors_origins = list->items;
+    o->service.cors_origin_count = list->count;
+    return ERR_OK;
+}
+
 static enum err resolve_all(enum cli_command command, const struct scan *s, struct cli_options *o,
                             int *exit_code, struct errmsg *msg) {
     const struct cli_option *config = find_option("config", 6, command);
@@ -296,7 +311,7 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
         return e;
     *exit_code = CLI_EXIT_USAGE;
     o->log_json = o->log_format == 1;
-    if ((e = cli_check_together(command, o, msg)))
+    if ((e = cli_check_together(command, o, msg)) || (e = join_origins(o, exit_code, msg)))
         return e;
     if (find_option("model", 5, command))
         e = cli_join_models(command, o, exit_code, msg);
@@ -339,9 +354,9 @@ bool cli_set(const struct cli_options *o, const char *name) {
 }
 
 void cli_options_free(struct cli_options *o) {
-    struct cli_list *lists[] = {&o->model_specs, &o->aliases,  &o->tasks,
-                                &o->max_lengths, &o->poolings, &o->chat_templates,
-                                &o->stops,       &o->given,    &o->settings};
+    struct cli_list *lists[] = {&o->model_specs, &o->aliases,        &o->tasks, &o->max_lengths,
+                                &o->poolings,    &o->chat_templates, &o->stops, &o->given,
+                                &o->settings,    &o->cors_origins};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         mem_free(lists[i]->items);
     for (size_t i = 0; i < o->owned.count; i++)

@@ -107,7 +107,8 @@ struct cli_options {
     size_t arg_count;
 
     // The parser's own.
-    struct cli_list model_specs, aliases, tasks, max_lengths, poolings, chat_templates;
+    struct cli_list cors_origins, model_specs, aliases, tasks, max_lengths, poolings,
+        chat_templates;
     const char *served_name, *config_path;
     int log_format, device, dtype;
     cJSON *config;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/api.h"
+#include "service/api_cors.h"
 #include "service/front.h"
 #include "service/keys.h"
 #include "service/metrics.h"
@@ -90,6 +91,8 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         .max_body = s->options.max_body,
         .read_timeout_ms = read_timeout_ms(&s->options),
         .write_timeout_ms = s->options.request_timeout_s * 1000,
+        .is_probe = api_is_probe,
+        .put_headers = api_put_cors,
         .check_head = api_check_head,
         .handle = api_handle,
         .ctx = s,
@@ -219,18 +222,23 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
     return e;
 }
 
-bool service_drain(struct service *s, int64_t timeout_us) {
+// Probes say 503 while all else goes on, so that whoever looks at them sends nothing more here.
+static void wait_delay(int64_t delay_us, int64_t until_us) {
+    int64_t now = clock_now_us(), most = (until_us - now) / 2;
+    int64_t nap_us = delay_us < most ? delay_us : most;
+    struct timespec nap = {.tv_sec = nap_us / 1000000, .tv_nsec = nap_us % 1000000 * 1000};
+    while (nap_us > 0 && nanosleep(&nap, &nap) != 0)
+        ;
+}
+
+bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us) {
     int64_t until = clock_now_us() + timeout_us;
-    // from here on every route but the probes and metrics answers 503
     atomic_store(&s->state, SERVICE_DRAINING);
-    if (s->scheduler)
+    http_drain_begin(s->http);
+    wait_delay(delay_us, until);
+    bool drained = http_drain(s->http, until);
+    if (s->scheduler) // last: until here it took what came
         scheduler_drain(s->scheduler);
-    bool drained = false;
-    while (!(drained = http_in_progress(s->http) == 0) && clock_now_us() < until) {
-        struct timespec nap = {.tv_nsec = 5000000};
-        nanosleep(&nap, NULL);
-    }
-    http_drain(s->http);
     return drained;
 }
 

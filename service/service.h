@@ -21,11 +21,14 @@ struct service_options {
     size_t max_connections;   // 256; each has a thread, some 80 KiB
     size_t max_body;          // bytes, 32 MiB
     int request_timeout_s;    // 60
+    int drain_delay_s;        // 5
     int drain_timeout_s;      // 30
     bool auto_truncate;       // truncate on every route unless the request says otherwise
     bool accept_token_ids;    // on /v1/embeddings (FAULTS 66)
-    const char *cors_origin;  // NULL: none
     bool no_port;             // none is opened: for a start that is only tried
+    // Web pages that may call, as api_cors.h reads them; 0: none.
+    const char *const *cors_origins;
+    size_t cors_origin_count;
     // Generation, as in struct scheduler_options.
     size_t kv_cache_mib, max_sequences;
     int kv_dtype; // enum kv_dtype
@@ -67,9 +70,10 @@ enum err service_load_models(struct service *s, struct device *d,
 struct scheduler_options service_scheduler_options(const struct service *s);
 // Starts the scheduler, waits for its warm-up, and lets requests in.
 enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
-// readyz turns 503, new work is refused, accepted work is waited for. False: some was left when the
-// time was over.
-bool service_drain(struct service *s, int64_t timeout_us);
+// readyz turns 503 and all else goes on for delay_us (half of timeout_us at most); then new
+// connections are refused, and what comes on those that are there is answered. False: some was left
+// when the time, delay included, was over.
+bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us);
 // Ends everything, drained or not. The device is the caller's and may be freed afterwards.
 void service_close(struct service *s);
 
