@@ -237,6 +237,7 @@ static pthread_t begin_drain(void) {
     struct errmsg msg = {0};
     struct thread_options t = {.name = "drain"};
     atomic_store(&drained, -1);
+    http_drain_begin(kit_server); // as the thread will; here, so that it is so from now on
     CHECK_OK(thread_start(&thread, &t, drain, NULL, &msg), msg);
     return thread;
 }
