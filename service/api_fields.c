@@ -32,8 +32,9 @@ enum err api_get_string(const struct api_request *q, const char *key, const char
 
 enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
     const char *side;
-    enum err e = api_get_string(q, "truncation_direction", "right", &side, err);
-    if (e)
+    enum err e = api_get_string(q, "truncation_direction", NULL, &side, err);
+    *out = tokenizer_side(q->model->tokenizer);
+    if (e || !side)
         return e;
     bool left = strcmp(side, "left") == 0 || strcmp(side, "Left") == 0;
     if (!left && strcmp(side, "right") != 0 && strcmp(side, "Right") != 0)

@@ -209,7 +209,7 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
     r->encode = (struct encode_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,
-        .side = TRUNCATE_RIGHT,
+        .side = tokenizer_side(m->tokenizer),
         .max_length = m->max_length,
     };
     r->passed_texts = FINGERPRINT_START;

@@ -223,7 +223,7 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
     r->encode = (struct encode_options){
         .add_special_tokens = true,
         .truncate = r->by_cosine ? TRUNCATE_LONGEST_FIRST : TRUNCATE_ONLY_SECOND,
-        .side = TRUNCATE_RIGHT,
+        .side = tokenizer_side(m->tokenizer),
         .max_length = m->max_length,
     };
     if (r->by_cosine) {

@@ -294,7 +294,7 @@ static enum err run_all(struct run *r, struct errmsg *msg) {
     r->encode = (struct encode_options){
         .add_special_tokens = !r->o->no_special,
         .truncate = max_length ? (enum truncate_strategy)r->o->truncate : TRUNCATE_NONE,
-        .side = TRUNCATE_RIGHT,
+        .side = tokenizer_side(r->tokenizer),
         .max_length = max_length,
     };
     sink_init(&r->out, STDOUT_FILENO, "stdout");

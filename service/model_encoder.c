@@ -60,33 +60,6 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     return e;
 }
 
-// do_lower_case asks for lowering before the tokenizer's own normalizer, which changes nothing
-// where that lowers too, as every uncased model's does. A cased tokenizer under it is refused.
-static enum err check_lower_case(const struct model *m, struct errmsg *msg) {
-    if (!m->st.do_lower_case)
-        return ERR_OK;
-    struct tokenizer_scratch *scratch;
-    enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
-    if (e)
-        return err_set(msg, e, "%s: no memory", m->path);
-    static const char upper[] = "LOWER Case", lower[] = "lower case";
-    struct encoding a = {0}, b = {0};
-    struct encode_options plain = {.truncate = TRUNCATE_NONE};
-    e = tokenizer_encode(m->tokenizer, scratch, (struct text){upper, sizeof upper - 1}, NULL,
-                         &plain, &a, msg);
-    if (!e)
-        e = tokenizer_encode(m->tokenizer, scratch, (struct text){lower, sizeof lower - 1}, NULL,
-                             &plain, &b, msg);
-    if (!e && (a.len != b.len || memcmp(a.ids, b.ids, a.len * sizeof *a.ids) != 0))
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "%s/sentence_bert_config.json: do_lower_case with a tokenizer that keeps case",
-                    m->path);
-    encoding_free(&a);
-    encoding_free(&b);
-    tokenizer_scratch_free(scratch);
-    return e;
-}
-
 static int32_t highest_type(const struct encoding *e) {
     int32_t most = 0;
     for (size_t i = 0; i < e->len; i++)
@@ -134,8 +107,6 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
     choose_prompts(m);
     choose_length(m, o);
     e = model_load_tokenizer(m->path, m->config.vocab, &m->tokenizer, msg);
-    if (!e)
-        e = check_lower_case(m, msg);
     if (!e)
         e = check_types(m, msg);
     if (!e)

@@ -74,7 +74,7 @@ enum err added_tokens_split(const struct added_tokens *a, const struct matcher *
     enum err e = ERR_OK;
     out->count = 0;
     for (size_t at = 0; m->nodes && at < len && !e;) {
-        size_t end, begin = at;
+        size_t end = at, begin = at;
         int32_t index = m->first[(unsigned char)text[at]] ? match_at(m, text, at, len, &end) : -1;
         if (index < 0) {
             at++;
@@ -82,6 +82,8 @@ enum err added_tokens_split(const struct added_tokens *a, const struct matcher *
         }
         at = end; // the search goes on behind what was found, whatever becomes of it
         const struct added_token *token = &a->items[index];
+        if (token->special && a->split_special)
+            continue;
         if (token->single_word && !stands_alone(text, begin, end, len))
             continue;
         for (size_t p; token->lstrip && begin > done; begin = p)

@@ -36,6 +36,7 @@ struct added_tokens {
     struct added_token *items; // [count] ascending id
     size_t count;
     struct matcher raw, normalized;
+    bool split_special; // special tokens are not looked for: what spells one is text
 };
 
 struct added_split {

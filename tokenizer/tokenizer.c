@@ -85,10 +85,14 @@ static enum err check_parts(struct tokenizer *t, struct errmsg *msg) {
     return ERR_OK;
 }
 
-static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokenizer *t,
-                            struct errmsg *msg) {
+// files: NULL where the tree says all.
+static enum err parse_parts(cJSON *root, const struct tokenizer_files *files, size_t vocab_size,
+                            struct tokenizer *t, struct errmsg *msg) {
     const char *version;
-    enum err e = json_get_string(root, "version", "1.0", &version, msg);
+    bool left = false;
+    enum err e = files ? tokenizer_config_apply(root, files, msg) : ERR_OK;
+    if (!e)
+        e = json_get_string(root, "version", "1.0", &version, msg);
     if (!e && strcmp(version, "1.0") != 0)
         e = err_set(msg, ERR_UNSUPPORTED, "version '%s' is not supported (supported: 1.0)",
                     version);
@@ -98,9 +102,16 @@ static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokeniz
         e = pretokenizer_parse(json_get(root, "pre_tokenizer"), &t->pretokenizer, msg);
     if (!e)
         e = parse_model(json_get(root, "model"), t, msg);
+    if (!e && files)
+        e = tokenizer_config_tokens(root, t->vocab, files, vocab_size, msg);
     if (!e)
         e = added_tokens_parse(json_get(root, "added_tokens"), t->vocab, &t->normalizer, &t->added,
                                msg);
+    if (!e && files)
+        e = json_get_bool(root, "split_special_tokens", false, &t->added.split_special, msg);
+    if (!e && files)
+        e = json_get_bool(root, "cut_left", false, &left, msg);
+    t->side = left ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
     if (!e)
         e = postprocess_parse(json_get(root, "post_processor"), &t->postprocess, msg);
     if (!e)
@@ -116,12 +127,12 @@ static enum err parse_parts(const cJSON *root, size_t vocab_size, struct tokeniz
     return e;
 }
 
-enum err tokenizer_from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
-                             struct errmsg *msg) {
+enum err tokenizer_from_tree(cJSON *root, const struct tokenizer_files *files, size_t vocab_size,
+                             struct tokenizer **out, struct errmsg *msg) {
     struct tokenizer *t = mem_calloc(1, sizeof *t);
     if (!t)
         return err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
-    enum err e = cJSON_IsObject(root) ? parse_parts(root, vocab_size, t, msg)
+    enum err e = cJSON_IsObject(root) ? parse_parts(root, files, vocab_size, t, msg)
                                       : err_set(msg, ERR_INVALID, "not a JSON object");
     if (e) {
         tokenizer_free(t);
@@ -131,74 +142,68 @@ enum err tokenizer_from_tree(const cJSON *root, size_t vocab_size, struct tokeni
     return ERR_OK;
 }
 
-enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, size_t vocab_size,
+enum err tokenizer_load_json(const char *bytes, size_t len, const char *name,
+                             const struct tokenizer_files *files, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) {
     cJSON *root;
     *out = NULL;
     enum err e = json_parse(bytes, len, &json_limits_file, &root, NULL, msg);
     if (!e)
-        e = tokenizer_from_tree(root, vocab_size, out, msg);
+        e = key_rules_check(&tokenizer_json_keys, root, msg);
+    if (!e)
+        e = tokenizer_from_tree(root, files, vocab_size, out, msg);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s", name) : ERR_OK;
 }
 
-static enum err load_tokenizer_json(const char *path, size_t vocab_size, struct tokenizer **out,
-                                    struct errmsg *msg) {
+static enum err load_tokenizer_json(const char *path, const struct tokenizer_files *files,
+                                    size_t vocab_size, struct tokenizer **out, struct errmsg *msg) {
     char *bytes;
     size_t len;
     enum err e = file_read(path, FILE_BYTES_MAX, &bytes, &len, msg);
     if (e)
         return e;
-    e = tokenizer_load_json(bytes, len, path, vocab_size, out, msg);
+    e = tokenizer_load_json(bytes, len, path, files, vocab_size, out, msg);
     mem_free(bytes);
     return e;
 }
 
-static enum err load_vocab_txt(const char *path, const char *config_path, size_t vocab_size,
-                               struct tokenizer **out, struct errmsg *msg) {
+static enum err load_vocab_txt(const char *path, const struct tokenizer_files *files,
+                               size_t vocab_size, struct tokenizer **out, struct errmsg *msg) {
     char *bytes;
     size_t len;
-    cJSON *config = NULL, *root = NULL;
+    cJSON *root = NULL;
     enum err e = file_read(path, FILE_BYTES_MAX, &bytes, &len, msg);
     if (e)
         return e;
-    if (file_exists(config_path))
-        e = json_parse_file(config_path, FILE_BYTES_MAX, &config, msg);
-    if (!e) {
-        e = vocab_txt_to_json(bytes, len, config, &root, msg);
-        if (!e)
-            e = tokenizer_from_tree(root, vocab_size, out, msg);
-        if (e)
-            err_prefix(msg, e, "%s", path);
-    }
+    e = vocab_txt_to_json(bytes, len, files->config, &root, msg);
+    if (!e)
+        e = tokenizer_from_tree(root, files, vocab_size, out, msg);
+    if (e)
+        err_prefix(msg, e, "%s", path);
     cJSON_Delete(root);
-    cJSON_Delete(config);
     mem_free(bytes);
     return e;
 }
 
 static enum err load_vocab_merges(const char *vocab_path, const char *merges_path,
-                                  const char *config_path, size_t vocab_size,
+                                  const struct tokenizer_files *files, size_t vocab_size,
                                   struct tokenizer **out, struct errmsg *msg) {
     char *merges;
     size_t len;
-    cJSON *config = NULL, *vocab = NULL, *root = NULL;
+    cJSON *vocab = NULL, *root = NULL;
     enum err e = file_read(merges_path, FILE_BYTES_MAX, &merges, &len, msg);
     if (e)
         return e;
-    if (file_exists(config_path))
-        e = json_parse_file(config_path, FILE_BYTES_MAX, &config, msg);
-    if (!e)
-        e = json_parse_file(vocab_path, FILE_BYTES_MAX, &vocab, msg);
+    e = json_parse_file(vocab_path, FILE_BYTES_MAX, &vocab, msg);
     if (!e) {
-        e = vocab_merges_to_json(vocab, merges, len, config, &root, msg);
+        e = vocab_merges_to_json(vocab, merges, len, files->config, &root, msg);
         if (!e)
-            e = tokenizer_from_tree(root, vocab_size, out, msg);
+            e = tokenizer_from_tree(root, files, vocab_size, out, msg);
         if (e)
             err_prefix(msg, e, "%s", vocab_path);
     }
     cJSON_Delete(root);
-    cJSON_Delete(config);
     mem_free(merges);
     return e;
 }
@@ -207,29 +212,31 @@ enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer 
                         struct errmsg *msg) {
     *out = NULL;
     char *json = file_join(folder, "tokenizer.json"), *txt = file_join(folder, "vocab.txt");
-    char *config = file_join(folder, "tokenizer_config.json");
     char *vocab = file_join(folder, "vocab.json"), *merges = file_join(folder, "merges.txt");
-    enum err e;
-    if (!json || !txt || !config || !vocab || !merges)
+    struct tokenizer_files files;
+    enum err e = tokenizer_files_read(folder, &files, msg);
+    if (!e && (!json || !txt || !vocab || !merges))
         e = err_set(msg, ERR_NOMEM, "no memory for a path");
-    else if (file_exists(json))
-        e = load_tokenizer_json(json, vocab_size, out, msg);
-    else if (file_exists(txt))
-        e = load_vocab_txt(txt, config, vocab_size, out, msg);
-    else if (file_exists(vocab) && file_exists(merges))
-        e = load_vocab_merges(vocab, merges, config, vocab_size, out, msg);
-    else
+    else if (!e && file_exists(json))
+        e = load_tokenizer_json(json, &files, vocab_size, out, msg);
+    else if (!e && file_exists(txt))
+        e = load_vocab_txt(txt, &files, vocab_size, out, msg);
+    else if (!e && file_exists(vocab) && file_exists(merges))
+        e = load_vocab_merges(vocab, merges, &files, vocab_size, out, msg);
+    else if (!e)
         e = err_set(msg, ERR_NOT_FOUND,
                     "%s: neither tokenizer.json nor vocab.txt is there (nor vocab.json with "
                     "merges.txt)",
                     folder);
+    tokenizer_files_free(&files);
     mem_free(json);
     mem_free(txt);
-    mem_free(config);
     mem_free(vocab);
     mem_free(merges);
     return e;
 }
+
+enum truncate_side tokenizer_side(const struct tokenizer *t) { return t->side; }
 
 size_t tokenizer_special_count(const struct tokenizer *t, bool pair) {
     return pair ? t->postprocess.pair.special : t->postprocess.single.special;
@@ -273,5 +280,9 @@ void tokenizer_describe(const struct tokenizer *t, struct buf *out) {
     describe_template(t, &t->postprocess.pair, out);
     buf_puts(out, "\ndecoder: ");
     text_decoder_describe(&t->decoder, out);
+    if (t->side == TRUNCATE_LEFT)
+        buf_puts(out, "\ntexts are cut at their beginning");
+    if (t->added.split_special)
+        buf_puts(out, "\nwhat spells a special token in a text is text");
     buf_puts(out, "\n");
 }

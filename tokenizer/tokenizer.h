@@ -1,9 +1,9 @@
 // Text to token ids and back, exactly as Hugging Face tokenizers 0.2x does for the same files.
-// Role: the one door to tokenizer/. Reads tokenizer.json as written (normalizer, pre-tokenizer,
-// model, post-processor, added tokens; its truncation and padding sections are ignored), or
-// vocab.txt, or vocab.json and merges.txt, with tokenizer_config.json where tokenizer.json is
-// absent. A part that
-// is not known is refused by name. It does not batch, pad, or know about models.
+// Role: the one door to tokenizer/. Reads tokenizer.json (normalizer, pre-tokenizer, model,
+// post-processor, added tokens; of its truncation and padding sections only the side counts), or
+// vocab.txt, or vocab.json and merges.txt, and what tokenizer_config.json and its neighbours say
+// over it (tokenizer_config.h). A part that is not known is refused by name. It does not batch,
+// pad, or know about models.
 // Source followed: huggingface/tokenizers, tokenizers/src/tokenizer/mod.rs (TokenizerImpl::encode,
 // post_process), utils/truncation.rs.
 // Thread rule: a tokenizer is immutable after load and shared; a scratch belongs to one thread.
@@ -95,6 +95,9 @@ size_t tokenizer_special_count(const struct tokenizer *t, bool pair);
 // ERR_NOMEM.
 enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
                           bool skip_special_tokens, struct buf *out, struct errmsg *msg) MUST_CHECK;
+
+// Where the model's files have a text cut unless the caller says it (truncation_side).
+enum truncate_side tokenizer_side(const struct tokenizer *t);
 
 size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
 // The token's own spelling ("##ing"); NULL for an id without one. Borrowed.

@@ -286,7 +286,7 @@ enum err tokenizer_load_gguf(const struct gguf *g, size_t vocab_size, struct tok
     *out = NULL;
     enum err e = read_tree(&s, &root, msg);
     if (!e)
-        e = tokenizer_from_tree(root, vocab_size, out, msg);
+        e = tokenizer_from_tree(root, NULL, vocab_size, out, msg);
     cJSON_Delete(root);
     buf_free(&s.work);
     return e ? err_prefix(msg, e, "%s", gguf_path(g)) : ERR_OK;

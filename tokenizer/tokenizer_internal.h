@@ -12,6 +12,7 @@
 #include "tokenizer/postprocess.h"
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_config.h"
 #include "tokenizer/wordpiece.h"
 
 enum model_kind { MODEL_WORDPIECE, MODEL_BPE };
@@ -39,7 +40,8 @@ struct tokenizer {
     struct added_tokens added;
     struct postprocess postprocess;
     struct text_decoder decoder;
-    size_t vocab_size; // highest id + 1
+    size_t vocab_size;       // highest id + 1
+    enum truncate_side side; // where a text is cut unless a request says it
     struct token_bytes bytes;
     bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it
 
@@ -87,10 +89,12 @@ enum err token_bytes_fill(struct tokenizer *t) MUST_CHECK;
 void token_bytes_free(struct token_bytes *b);
 
 // A tokenizer from a tree in the form of tokenizer.json.
-enum err tokenizer_from_tree(const cJSON *root, size_t vocab_size, struct tokenizer **out,
-                             struct errmsg *msg) MUST_CHECK;
+// files: what the folder's other files say, written into it first; NULL: there are none.
+enum err tokenizer_from_tree(cJSON *root, const struct tokenizer_files *files, size_t vocab_size,
+                             struct tokenizer **out, struct errmsg *msg) MUST_CHECK;
 // The tokenizer.json in bytes; messages begin with `name`. As tokenizer_load otherwise.
-enum err tokenizer_load_json(const char *bytes, size_t len, const char *name, size_t vocab_size,
+enum err tokenizer_load_json(const char *bytes, size_t len, const char *name,
+                             const struct tokenizer_files *files, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) MUST_CHECK;
 // The tokenizer.json that BertTokenizerFast would build from vocab.txt and tokenizer_config.json
 // (NULL: none), as a tree. *root is the caller's.

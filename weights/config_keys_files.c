@@ -111,7 +111,7 @@ static const struct key_rules modality = {KEY_RULES(modality_list)};
 
 static const struct key_rule sentence_bert_list[] = {
     {.name = "max_seq_length", .fate = KEY_HONOURED},
-    {.name = "do_lower_case", .fate = KEY_HONOURED},
+    {.name = "do_lower_case", .fate = KEY_HONOURED}, // by tokenizer/tokenizer_config.c
     {.name = "transformer_task",
      .fate = KEY_REFUSED,
      .neutral = "\"feature-extraction\"|\"sequence-classification\"|\"text-generation\""},

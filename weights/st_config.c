@@ -57,8 +57,6 @@ static enum err read_sentence_config(const char *folder, struct st_config *c, st
     if (!e)
         e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
     if (!e)
-        e = json_get_bool(root, "do_lower_case", false, &c->do_lower_case, msg);
-    if (!e)
         lower_limit(c, (double)length);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s/%s", folder, used) : ERR_OK;

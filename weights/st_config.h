@@ -18,7 +18,6 @@ struct st_prompt {
 
 struct st_config {
     size_t max_length;         // tokens, special ones included; 0: nothing limits it
-    bool do_lower_case;        // lowercase before the tokenizer's own normalizer
     struct st_prompt *prompts; // [prompt_count], in the file's order
     size_t prompt_count;
     const char *default_prompt; // the text default_prompt_name stands for; NULL: none

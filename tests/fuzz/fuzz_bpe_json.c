@@ -62,7 +62,7 @@ static void from_merges(const char *bytes, size_t len) {
     cJSON *vocab = cJSON_Parse("{\"a\":0,\"b\":1,\"ab\":2,\"abab\":3}");
     struct tokenizer *t = NULL;
     if (vocab_merges_to_json(vocab, bytes, len, parsed, &root, NULL) == ERR_OK &&
-        tokenizer_from_tree(root, 0, &t, NULL) == ERR_OK)
+        tokenizer_from_tree(root, NULL, 0, &t, NULL) == ERR_OK)
         use(t, (struct text){"abab<x>bab", 10});
     tokenizer_free(t);
     cJSON_Delete(root);
@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size || bytes[0] != '{') {
         from_merges(bytes, size);
     } else {
-        enum err e = tokenizer_load_json(bytes, json, "fuzz", 100000, &t, &msg);
+        enum err e = tokenizer_load_json(bytes, json, "fuzz", NULL, 100000, &t, &msg);
         if (e == ERR_OK ? t == NULL : (t != NULL || strncmp(msg.text, "fuzz: ", 6) != 0))
             abort();
     }

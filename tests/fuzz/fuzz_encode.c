@@ -65,8 +65,8 @@ static void start(void) {
     for (size_t i = 0; i < SOURCES; i++) {
         struct twin *w = &twins[i];
         size_t len = strlen(sources[i]);
-        if (tokenizer_load_json(sources[i], len, "fuzz", 0, &w->fast, NULL) != ERR_OK ||
-            tokenizer_load_json(sources[i], len, "fuzz", 0, &w->general, NULL) != ERR_OK)
+        if (tokenizer_load_json(sources[i], len, "fuzz", NULL, 0, &w->fast, NULL) != ERR_OK ||
+            tokenizer_load_json(sources[i], len, "fuzz", NULL, 0, &w->general, NULL) != ERR_OK)
             abort();
         w->general->ascii_fast = false;
         if (tokenizer_scratch_new(w->fast, &w->fast_scratch) != ERR_OK ||

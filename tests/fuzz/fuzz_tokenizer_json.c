@@ -46,14 +46,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tokenizer *t = NULL;
     struct errmsg msg = {0};
     if (size && bytes[0] == '{') {
-        enum err e = tokenizer_load_json(bytes, size, "fuzz", 1000, &t, &msg);
+        enum err e = tokenizer_load_json(bytes, size, "fuzz", NULL, 1000, &t, &msg);
         if (e == ERR_OK ? t == NULL : (t != NULL || strncmp(msg.text, "fuzz: ", 6) != 0))
             abort();
     } else {
         cJSON *root = NULL;
         enum err e = vocab_txt_to_json(bytes, size, NULL, &root, &msg);
         char *json = e == ERR_OK ? cJSON_PrintUnformatted(root) : NULL;
-        if (json && tokenizer_load_json(json, strlen(json), "fuzz", 0, &t, &msg) != ERR_OK)
+        if (json && tokenizer_load_json(json, strlen(json), "fuzz", NULL, 0, &t, &msg) != ERR_OK)
             t = NULL;
         mem_free(json);
         cJSON_Delete(root);

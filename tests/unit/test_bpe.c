@@ -27,8 +27,8 @@ static enum err load(const char *pre, const char *model, size_t vocab_size, stru
     struct buf b = {0};
     buf_printf(&b, "{\"pre_tokenizer\":%s,\"decoder\":{\"type\":\"ByteLevel\"},\"model\":%s}", pre,
                model);
-    enum err e =
-        b.failed ? ERR_NOMEM : tokenizer_load_json(b.data, b.len, "t.json", vocab_size, t, msg);
+    enum err e = b.failed ? ERR_NOMEM
+                          : tokenizer_load_json(b.data, b.len, "t.json", NULL, vocab_size, t, msg);
     buf_free(&b);
     return e;
 }

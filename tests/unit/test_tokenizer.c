@@ -42,8 +42,8 @@ static enum err load(const struct parts *p, size_t vocab_size, struct tokenizer 
                p->pre ? p->pre : "{\"type\":\"BertPreTokenizer\"}", p->post ? p->post : "null",
                p->decoder ? p->decoder : "null", p->model ? p->model : MODEL("[UNK]", VOCAB),
                p->added ? p->added : "[]", p->more ? p->more : "");
-    enum err e =
-        b.failed ? ERR_NOMEM : tokenizer_load_json(b.data, b.len, "t.json", vocab_size, t, msg);
+    enum err e = b.failed ? ERR_NOMEM
+                          : tokenizer_load_json(b.data, b.len, "t.json", NULL, vocab_size, t, msg);
     buf_free(&b);
     return e;
 }

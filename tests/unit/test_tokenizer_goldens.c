@@ -1,7 +1,7 @@
-// Replays tests/golden/data/tokenizers and tokenizers_bpe: what Hugging Face made of the same texts
-// with the same tiny tokenizers (tools/make_tokenizer_goldens.py and make_bpe_goldens.py). Ids,
-// type ids, byte spans, special flags, lengths before truncation and decoded text must be equal.
-// One case is one count.
+// Replays tests/golden/data/tokenizers, tokenizers_bpe and tokenizers_config: what Hugging Face
+// made of the same texts with the same tiny tokenizers (tools/make_tokenizer_goldens.py and
+// make_bpe_goldens.py). Ids, type ids, byte spans, special flags, lengths before truncation and
+// decoded text must be equal. One case is one count.
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -174,5 +174,6 @@ int main(void) {
     json_init();
     CHECK(check_root("tests/golden/data/tokenizers") >= 22);
     CHECK(check_root("tests/golden/data/tokenizers_bpe") >= 18);
+    CHECK(check_root("tests/golden/data/tokenizers_config") >= 18);
     return check_done();
 }

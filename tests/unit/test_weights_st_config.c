@@ -67,7 +67,6 @@ static void test_prompts(void) {
     CHECK_STR(st_config_prompt(&c, "none"), "");
     CHECK(!st_config_prompt(&c, "QUERY"));
     CHECK_STR(c.similarity, "dot");
-    CHECK(c.do_lower_case);
     st_config_free(&c);
     temp_text(&t, st_file, "{\"prompts\":{},\"default_prompt_name\":null}");
     CHECK_OK(st_config_load(t.path, 64, &c, &msg), msg);

@@ -1,0 +1,62 @@
+// What the files beside a tokenizer's own say of it, written into the tree of tokenizer.json before
+// that is read: tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json
+// where the others leave the class open, and sentence_bert_config.json's do_lower_case, which puts
+// a Lowercase before the normalizer as sentence-transformers 5 and 6 do.
+// Role: the class decides what counts, as in transformers, whose classes build parts anew from
+// their arguments: BERT's its normalizer, GPT-2's its leading space, any class the tokens that it
+// names. Where releases 4 and 5 of transformers make different tokenizers of the same files,
+// nothing is guessed: the contradiction is refused by name. Sources followed: transformers 4
+// (tokenization_utils_base.py, tokenization_utils_fast.py, models/*/tokenization_*_fast.py) and 5
+// (tokenization_utils_tokenizers.py, models/auto). Thread rule: one thread.
+#ifndef TRINE_TOKENIZER_TOKENIZER_CONFIG_H
+#define TRINE_TOKENIZER_TOKENIZER_CONFIG_H
+
+#include "base/json.h"
+#include "tokenizer/vocab.h"
+#include "weights/key_rules.h"
+
+enum tokenizer_class { // what a class of transformers is, with or without "Fast" at its end
+    CLASS_PLAIN,       // takes tokenizer.json as it is; so does a class that is not known
+    CLASS_BERT,
+    CLASS_GPT2,
+    CLASS_QWEN2,
+    CLASS_LLAMA,
+    CLASS_OTHER, // of another kind of model than those that are read here
+};
+
+struct tokenizer_files {
+    // tokenizer_config.json; what special_tokens_map.json says is in it, unless it has an
+    // added_tokens_decoder, beside which that file counts for nothing. NULL: neither is there.
+    cJSON *config;
+    cJSON *added_tokens; // added_tokens.json
+    cJSON *model;        // config.json
+    const char *class;   // as a file names it, "" where none does; borrowed from the two
+    enum tokenizer_class kind;
+    bool lower; // sentence_bert_config.json says do_lower_case
+};
+
+// What there is of them, checked against their rules; free it in either case.
+enum err tokenizer_files_read(const char *folder, struct tokenizer_files *out,
+                              struct errmsg *msg) MUST_CHECK;
+void tokenizer_files_free(struct tokenizer_files *f);
+
+// Changes all but the tokens of `root`, an object in the form of tokenizer.json, and puts two
+// members of our own in: split_special_tokens (what spells a special token is text), cut_left.
+// ERR_UNSUPPORTED (a contradiction, a class that does not fit), ERR_INVALID, ERR_NOMEM.
+enum err tokenizer_config_apply(cJSON *root, const struct tokenizer_files *f,
+                                struct errmsg *msg) MUST_CHECK;
+
+// Adds the files' tokens to root's added_tokens. vocab: the model's; vocab_size: ids from there on
+// have no row (0: not known). ERR_INVALID, ERR_NOMEM.
+enum err tokenizer_config_tokens(cJSON *root, const struct vocab *vocab,
+                                 const struct tokenizer_files *f, size_t vocab_size,
+                                 struct errmsg *msg) MUST_CHECK;
+
+// The spelling of a token that is given as a string or as an object; NULL: neither, or null.
+const char *tokenizer_config_spelling(const cJSON *item);
+
+extern const struct key_rules tokenizer_config_keys;
+extern const struct key_rules special_tokens_map_keys;
+extern const struct key_rules tokenizer_json_keys;
+
+#endif
