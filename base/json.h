@@ -31,7 +31,8 @@ extern const struct json_limits json_limits_file;    // 64 deep, 8,000,000 value
 // Sends cJSON's allocations through base/mem.
 void json_init(void);
 
-// ERR_INVALID with issue filled and a message that gives the offset and never the text; ERR_NOMEM.
+// ERR_INVALID with issue filled and a message that gives the offset, and which value it is in
+// ("input[3]"), and never the text; ERR_NOMEM.
 // issue may be NULL.
 enum err json_check(const char *text, size_t len, const struct json_limits *limits,
                     struct json_issue *issue, struct errmsg *msg) MUST_CHECK;

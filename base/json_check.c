@@ -3,6 +3,7 @@
 // ("a" equals "\u0061"); the hash is seeded per process so that keys cannot be made to collide.
 #include "base/json.h"
 #include "base/json_escape.h"
+#include "base/json_path.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -413,7 +414,10 @@ static enum err check(const char *text, size_t len, const struct json_limits *li
         *issue = c.issue;
     if (c.err == ERR_NOMEM)
         return err_set(msg, ERR_NOMEM, "JSON: %s", c.what);
-    return err_set(msg, ERR_INVALID, "invalid JSON at byte %zu: %s", c.issue.offset, c.what);
+    char path[160];
+    json_path_at(text, c.issue.offset < len ? c.issue.offset : len, path, sizeof path);
+    return err_set(msg, ERR_INVALID, "invalid JSON at byte %zu%s%s%s: %s", c.issue.offset,
+                   *path ? " ('" : "", path, *path ? "')" : "", c.what);
 }
 
 enum err json_check(const char *text, size_t len, const struct json_limits *limits,

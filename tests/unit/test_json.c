@@ -33,6 +33,39 @@ static void refuses(const char *text, const char *code, size_t offset) {
     refuses_bytes(text, strlen(text), code, offset);
 }
 
+static void says(const char *text, const char *words) {
+    struct errmsg msg = {0};
+    CHECK(json_check(text, strlen(text), &json_limits_request, NULL, &msg) == ERR_INVALID);
+    CHECK_STR(msg.text, words);
+}
+
+// A fault in one of many values says in which.
+static void test_places(void) {
+    const char *nul = "\\u0000 cannot stand in a text; remove it";
+    const char *low = "a low surrogate without its high one";
+    char want[300];
+    const struct {
+        const char *text, *place, *why;
+    } rows[] = {
+        {"{\"input\":[\"a\",\"b\\u0000\"]}", "16 ('input[1]')", nul},
+        {"{\"input\":\"a\\u0000\"}", "11 ('input')", nul},
+        {"{\"a\":[1,2],\"input\":[\"x\",\"\\\"],{\",[\"y\",\"\\udc00\"]]}", "38 ('input[2][1]')",
+         low},
+        {"{\"m\":[{\"role\":\"u\"},{\"content\":[{\"text\":\"\\udc00\"}]}]}",
+         "40 ('m[1].content[0].text')", low},
+        {"{\"my secret\":[\"\\u0000\"]}", "15 ('?[0]')", nul},
+        {"{\"a\":1,\"\\u0000\":2}", "8", nul},
+        {"[\"\\u0000\"]", "2 ('[0]')", nul},
+        {"\"\\u0000\"", "1", nul},
+        {"{\"a\":[[],{},[{}]],\"b\":[\"\\u0000\"]}", "24 ('b[0]')", nul},
+        {"{\"input\":[\"a\" \"b\"]}", "14 ('input[0]')", "a comma or ] was expected"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(want, sizeof want, "invalid JSON at byte %s: %s", rows[i].place, rows[i].why);
+        says(rows[i].text, want);
+    }
+}
+
 static void test_grammar(void) {
     accepts("{}");
     accepts(" [ ] ");
@@ -87,7 +120,7 @@ static void test_numbers(void) {
         CHECK_INT(e, n < 64 ? ERR_OK : ERR_INVALID);
         if (n >= 64) {
             CHECK_STR(issue.code, "number_out_of_range");
-            CHECK_STR(msg.text, "invalid JSON at byte 1: a number of over 63 characters");
+            CHECK_STR(msg.text, "invalid JSON at byte 1 ('[0]'): a number of over 63 characters");
         }
         CHECK((root != NULL) == (n < 64));
         cJSON_Delete(root);
@@ -202,6 +235,7 @@ static void test_no_memory(void) {
 int main(void) {
     json_init();
     test_grammar();
+    test_places();
     test_numbers();
     test_strings();
     test_keys();
