@@ -6,6 +6,25 @@
 #include <math.h>
 #include <string.h>
 
+static const struct api_known embed[] = {
+    API_READ("normalize"),
+    API_READ("dimensions"),
+    API_READ("embedding_type"),
+    API_READ("embedding_types"),
+    API_READ("prompt"),
+    API_READ("input_type"),
+    API_READ("task"),
+    API_SAME("normalized", "normalize"),
+    API_SAME("normalize_embeddings", "normalize"),
+    API_SAME("output_dimension", "dimensions"),
+    API_SAME("output_dimensionality", "dimensions"),
+    API_SAME("dimension", "dimensions"),
+    API_SAME("truncate_dim", "dimensions"),
+    API_SAME("output_dtype", "embedding_type"),
+    API_SAME("encoding_type", "embedding_type"),
+};
+const struct api_known_table api_known_embed = API_TABLE(embed, &api_known_jobs);
+
 static enum err add_form(struct api_embed *e, const cJSON *word, const char *key,
                          struct api_error *err) {
     enum vector_form form;
@@ -22,20 +41,10 @@ static enum err add_form(struct api_embed *e, const cJSON *word, const char *key
     return ERR_OK;
 }
 
-static enum err read_forms(const struct api_request *q, struct api_embed *e,
-                           struct api_error *err) {
-    static const char *const keys[] = {"embedding_types", "embedding_type"};
-    const cJSON *value = NULL;
-    const char *key = keys[0];
-    for (size_t i = 0; i < 2 && !value; i++) {
-        key = keys[i];
-        value = json_get(q->body, key);
-    }
-    if (!value)
-        return ERR_OK;
+enum err api_embed_add_forms(struct api_embed *e, const cJSON *value, const char *key,
+                             struct api_error *err) {
     if (!cJSON_IsArray(value))
         return add_form(e, value, key, err);
-    e->by_type = true;
     enum err failed = ERR_OK;
     for (const cJSON *word = value->child; word && !failed; word = word->next)
         failed = add_form(e, word, key, err);
@@ -44,15 +53,24 @@ static enum err read_forms(const struct api_request *q, struct api_embed *e,
     return failed;
 }
 
-enum err api_embed_read(struct api_request *q, const char *dimensions_key, struct api_embed **out,
-                        struct api_error *err) {
+static enum err read_forms(const struct api_request *q, struct api_embed *e,
+                           struct api_error *err) {
+    const char *key;
+    const cJSON *value = api_sent(q, "embedding_types", &key);
+    if (!value)
+        value = api_sent(q, "embedding_type", &key);
+    e->by_type = cJSON_IsArray(value);
+    return value ? api_embed_add_forms(e, value, key, err) : ERR_OK;
+}
+
+enum err api_embed_read(struct api_request *q, struct api_embed **out, struct api_error *err) {
     struct api_embed *e = mem_calloc(1, sizeof *e);
     q->state = e;
     *out = e;
     if (!e)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
     int64_t dimensions, most = (int64_t)q->model->dim;
-    enum err failed = api_get_int(q, dimensions_key, 1, most, most, &dimensions, err);
+    enum err failed = api_get_int(q, "dimensions", 1, most, most, &dimensions, err);
     if (!failed)
         failed = api_get_bool(q, "normalize", true, &e->normalize, err);
     if (!failed)
@@ -61,22 +79,48 @@ enum err api_embed_read(struct api_request *q, const char *dimensions_key, struc
     return failed;
 }
 
+// The model's own prompt that the request names, or the request's own words.
+static enum err choose_prompt(const struct api_request *q, const char **prompt,
+                              struct api_error *err) {
+    const char *words;
+    enum err e = api_choose_prompt(q, prompt, err);
+    if (!e)
+        e = api_get_string(q, "prompt", NULL, &words, err);
+    if (e || !words)
+        return e;
+    if (api_sent(q, "prompt_name", NULL))
+        return api_fail(err, ERR_INVALID, "invalid_value", "prompt",
+                        "'prompt' and 'prompt_name' are both given; send one");
+    *prompt = words;
+    return ERR_OK;
+}
+
 enum err api_embed_submit(struct api_request *q, const struct text_inputs *inputs, bool truncate,
-                          api_render_fn *render, struct api_error *err) {
+                          size_t max_tokens, api_render_fn *render, struct api_error *err) {
     struct text_rules rules = {.model = q->model};
     enum err e = api_get_truncate(q, truncate, &rules.truncate, &rules.side, err);
+    if (max_tokens)
+        rules.max_length = max_tokens + tokenizer_special_count(q->model->tokenizer, false);
     if (!e)
-        e = api_choose_prompt(q, &rules.prompt, err);
+        e = choose_prompt(q, &rules.prompt, err);
     struct sequences s = {0};
     if (!e)
         e = texts_encode(q->worker, inputs, &rules, &s, err);
-    const struct api_embed *embed = q->state;
+    const struct api_embed *embed_state = q->state;
     // a slice is normalised after slicing, as sentence-transformers' truncate_dim does
-    bool whole = embed->dimensions == q->model->dim;
+    bool whole = embed_state->dimensions == q->model->dim;
     if (!e)
-        e = api_request_set_job(q, &s, embed->normalize && whole, render, err);
+        e = api_request_set_job(q, &s, embed_state->normalize && whole, render, err);
     sequences_free(&s);
     return e;
+}
+
+static void put_form(struct buf *out, const float *x, size_t n, const struct api_embed *e,
+                     enum vector_form form) {
+    if (e->packed)
+        render_packed(out, x, n, form);
+    else
+        render_vector(out, x, n, form);
 }
 
 static void normalize(float *x, size_t n) {
@@ -93,7 +137,7 @@ void api_embed_put(struct api_request *q, size_t i, enum vector_form form) {
     const struct api_embed *e = q->state;
     const float *row = q->job.out + i * q->model->dim;
     if (e->dimensions == q->model->dim || !e->normalize) {
-        render_vector(&q->response.body, row, e->dimensions, form);
+        put_form(&q->response.body, row, e->dimensions, e, form);
         return;
     }
     // the row is only read, as another form of it may be asked for
@@ -106,5 +150,5 @@ void api_embed_put(struct api_request *q, size_t i, enum vector_form form) {
     float *slice = (float *)(void *)scratch->data;
     memcpy(slice, row, e->dimensions * sizeof *row);
     normalize(slice, e->dimensions);
-    render_vector(&q->response.body, slice, e->dimensions, form);
+    put_form(&q->response.body, slice, e->dimensions, e, form);
 }

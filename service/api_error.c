@@ -130,7 +130,8 @@ static void put_openai(struct buf *out, const struct api_error *e, int status) {
     put_member(out, "param", e->param);
     buf_putc(out, ',');
     put_member(out, "code", slug_of(e));
-    buf_putc(out, '}');
+    buf_puts(out, "},");
+    put_member(out, "detail", e->msg.text);
 }
 
 void api_error_render(const struct api_error *e, enum dialect d, struct http_response *out) {

@@ -8,7 +8,9 @@
 #include "service/http.h"
 
 enum dialect {
-    DIALECT_OPENAI, // {"error":{"message","type","param","code"}}: OpenAI, Jina and our own
+    // {"error":{"message","type","param","code"},"detail"}: OpenAI, Jina and our own. Clients of
+    // Jina, Voyage and Xinference read `detail`, the message alone
+    DIALECT_OPENAI,
     DIALECT_TEI,    // {"error","error_type"}
     DIALECT_COHERE, // {"message"}
     DIALECT_UNION,  // /v1/rerank speaks Jina and Cohere v1: OpenAI's members and "message" in one

@@ -1,11 +1,17 @@
 // See api_request.h: what every dialect reads from a body in the same way.
 #include "service/api_request.h"
 
-#include "service/metrics.h"
 #include "service/prompt.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum { MOST_NAME = 64 };
+
+const char *api_shown_name(const char *name) {
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+    return n > 0 && n <= MOST_NAME && name[n] == '\0' ? name : "?";
+}
 
 static enum err named(enum err e, const char *key, struct api_error *err) {
     if (e) {
@@ -15,19 +21,37 @@ static enum err named(enum err e, const char *key, struct api_error *err) {
     return e;
 }
 
+// The object that json_get_* is to look into for *key, which becomes the name that was sent.
+static const cJSON *holder(const struct api_request *q, const char **key) {
+    const cJSON *item = api_sent(q, *key, key);
+    return item && q->parameters && json_get(q->body, *key) != item ? q->parameters : q->body;
+}
+
+static bool is_bool_word(const cJSON *item) {
+    return cJSON_IsString(item) &&
+           (strcmp(item->valuestring, "true") == 0 || strcmp(item->valuestring, "false") == 0);
+}
+
 enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
                       struct api_error *err) {
-    return named(json_get_bool(q->body, key, fallback, out, &err->msg), key, err);
+    const cJSON *object = holder(q, &key), *item = json_get(object, key);
+    if (q->known && item && is_bool_word(item)) {
+        *out = *item->valuestring == 't';
+        return ERR_OK;
+    }
+    return named(json_get_bool(object, key, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
                      int64_t fallback, int64_t *out, struct api_error *err) {
-    return named(json_get_int(q->body, key, min, max, fallback, out, &err->msg), key, err);
+    const cJSON *object = holder(q, &key);
+    return named(json_get_int(object, key, min, max, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
                         const char **out, struct api_error *err) {
-    return named(json_get_string(q->body, key, fallback, out, &err->msg), key, err);
+    const cJSON *object = holder(q, &key);
+    return named(json_get_string(object, key, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
@@ -47,14 +71,13 @@ enum err api_get_side(const struct api_request *q, enum truncate_side *out, stru
 enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
                           enum truncate_side *side, struct api_error *err) {
     enum err e = api_get_side(q, side, err);
-    const cJSON *value = json_get(q->body, "truncate");
+    const char *name;
+    const cJSON *value = api_sent(q, "truncate", &name);
     *truncate = fallback;
     if (e || !value)
         return e;
-    if (cJSON_IsBool(value)) {
-        *truncate = cJSON_IsTrue(value);
-        return ERR_OK;
-    }
+    if (cJSON_IsBool(value) || is_bool_word(value))
+        return api_get_bool(q, "truncate", fallback, truncate, err);
     const char *word = cJSON_IsString(value) ? value->valuestring : "";
     *truncate = strcmp(word, "NONE") != 0;
     if (strcmp(word, "START") == 0)
@@ -62,21 +85,18 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
     else if (strcmp(word, "END") == 0)
         *side = TRUNCATE_RIGHT;
     else if (*truncate)
-        return api_fail(err, ERR_INVALID, "invalid_value", "truncate",
-                        "'truncate' must be true, false, \"NONE\", \"START\" or \"END\"");
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' must be true, false, \"NONE\", \"START\" or \"END\"", name);
     return ERR_OK;
 }
 
-void api_count_unknown(const struct api_request *q, const char *const *known, size_t n) {
-    size_t unknown = 0;
-    for (const cJSON *item = q->body->child; item; item = item->next) {
-        size_t i = 0;
-        while (i < n && strcmp(known[i], item->string) != 0)
-            i++;
-        unknown += i == n;
-    }
-    if (unknown)
-        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unknown);
+enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+                        struct api_error *err) {
+    cJSON *value = cJSON_GetObjectItemCaseSensitive(q->body_owned, key);
+    enum err e = text_objects_flatten(value, key, &q->made, err);
+    return e ? e
+             : text_inputs_read(json_get(q->body, key), key, q->service->options.max_client_batch,
+                                out, err);
 }
 
 enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,

@@ -298,21 +298,24 @@ static enum err check_length(struct api_generate *g, size_t prompt, size_t *toke
     bool alone = prompt + least > whole;
     if (alone && !g->max_tokens_given)
         return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
-                        "the prompt has %zu tokens, which leaves no room for an answer; this "
-                        "model's context is %zu tokens",
-                        prompt, whole);
+                        "This model's maximum context length is %zu tokens, however you requested "
+                        "%zu tokens (%zu in the prompt, and at least one for an answer). Shorten "
+                        "the prompt",
+                        whole, prompt + 1, prompt);
     if (alone || (g->max_tokens_given && g->max_tokens > whole - prompt))
         return api_fail(err, ERR_INVALID, "context_length_exceeded",
                         alone ? g->shape->prompt_field : "max_tokens",
-                        "the prompt has %zu tokens and max_tokens is %zu, %zu together; this "
-                        "model's context is %zu tokens",
-                        prompt, g->max_tokens, prompt + g->max_tokens, whole);
+                        "This model's maximum context length is %zu tokens, however you requested "
+                        "%zu tokens (%zu in the prompt; %zu for the answer). Shorten the prompt or "
+                        "lower 'max_tokens'",
+                        whole, prompt + g->max_tokens, prompt, g->max_tokens);
     if (prompt + least > context)
         return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
-                        "the prompt has %zu tokens%s; this service's KV cache holds %zu, fewer "
-                        "than the model's context of %zu: --kv-cache-mib sets its size",
-                        prompt, least ? ", which leaves no room for an answer" : "", context,
-                        whole);
+                        "This model's maximum context length is %zu tokens, however you requested "
+                        "%zu tokens (%zu in the prompt%s): the KV cache holds no more, though the "
+                        "model's own context is %zu; --kv-cache-mib sets its size",
+                        context, prompt + least, prompt,
+                        least ? ", and at least one for an answer" : "", whole);
     *tokens = g->max_tokens < context - prompt ? g->max_tokens : context - prompt;
     return ERR_OK;
 }

@@ -96,8 +96,6 @@ enum err api_generate_prepare(struct api_generate *g, struct api_error *err) MUS
 // dialects have in common. Needs q->model.
 enum err api_generate_read(struct api_generate *g, const char *const *known, size_t n,
                            struct api_error *err) MUST_CHECK;
-// A name of the client's if it may stand in a message (short, plain ASCII), else "?".
-const char *api_shown_name(const char *name);
 enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
                         double fallback, double *out, struct api_error *err) MUST_CHECK;
 

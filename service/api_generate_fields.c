@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { MOST_CHOICES = 128, MOST_TOKENS = 1 << 30, MOST_BIASES = 4096, MOST_NAME = 64 };
+enum { MOST_CHOICES = 128, MOST_TOKENS = 1 << 30, MOST_BIASES = 4096 };
 
 // Accepted because clients send them; nothing here depends on them.
 static const char *const without_effect[] = {
@@ -53,11 +53,6 @@ static bool among(const char *name, const char *const *list, size_t n) {
         if (strcmp(list[i], name) == 0)
             return true;
     return false;
-}
-
-const char *api_shown_name(const char *name) {
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
-    return n > 0 && n <= MOST_NAME && name[n] == '\0' ? name : "?";
 }
 
 static enum err refuse(const char *name, struct api_error *err) {

@@ -4,15 +4,13 @@
 
 #include <string.h>
 
-static const char *const known[] = {
-    "input",     "model",           "encoding_format", "dimensions", "user",
-    "normalize", "embedding_types", "embedding_type",  "truncate",   "truncation_direction",
-    "task",      "prompt_name",     "input_type",      "priority",
-};
+static const struct api_known own[] = {API_READ("input"), API_READ("encoding_format")};
+static const struct api_known_table table = API_TABLE(own, &api_known_embed);
 
 static void put_embedding(struct api_request *q, size_t i, const struct api_embed *e) {
     struct buf *out = &q->response.body;
-    buf_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
+    buf_printf(out, "%s{\"object\":\"%s\",\"index\":%zu,\"embedding\":", i ? "," : "",
+               e->dict && e->form_count > 1 ? "embedding_dict" : "embedding", i);
     if (e->form_count == 1) {
         api_embed_put(q, i, e->forms[0]);
     } else {
@@ -39,31 +37,49 @@ static enum err render(struct api_request *q, struct api_error *err) {
     return ERR_OK;
 }
 
+// `encoding_format`: OpenAI's float or base64, or by Mixedbread's usage any form or a list of them.
+// Voyage's base64 is that of `output_dtype`. The official OpenAI client asks for base64 by itself,
+// so beside any other name for a vector's type that word says nothing.
 static enum err read_format(const struct api_request *q, struct api_embed *e,
                             struct api_error *err) {
-    const char *format;
-    enum err failed = api_get_string(q, "encoding_format", "float", &format, err);
+    static const char name[] = "encoding_format";
+    const cJSON *value = json_get(q->body, name);
+    struct api_embed asked = {0};
+    enum err failed = value ? api_embed_add_forms(&asked, value, name, err) : ERR_OK;
     if (failed)
         return failed;
-    bool base64 = strcmp(format, "base64") == 0;
-    if (!base64 && strcmp(format, "float") != 0)
-        return api_fail(err, ERR_INVALID, "invalid_value", "encoding_format",
-                        "'encoding_format' must be \"float\" or \"base64\"");
-    if (e->form_count == 0)
-        e->forms[e->form_count++] = base64 ? VECTOR_BASE64 : VECTOR_FLOAT;
+    if (asked.form_count == 0)
+        asked.forms[asked.form_count++] = VECTOR_FLOAT;
+    bool base64 = asked.form_count == 1 && asked.forms[0] == VECTOR_BASE64;
+    bool plain = base64 || (asked.form_count == 1 && asked.forms[0] == VECTOR_FLOAT);
+    if (e->form_count == 0) {
+        memcpy(e->forms, asked.forms, sizeof e->forms);
+        e->form_count = asked.form_count;
+        e->dict = true;
+        return ERR_OK;
+    }
+    if (!plain)
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' and 'embedding_type' both name a vector's type; send one", name);
+    e->packed = base64 && json_get(q->body, "output_dtype");
     return ERR_OK;
+}
+
+// Voyage cuts what is too long unless told not to.
+static bool is_voyage(const struct api_request *q) {
+    return json_get(q->body, "output_dtype") || json_get(q->body, "output_dimension");
 }
 
 enum err api_openai_embeddings(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    api_count_unknown(q, known, sizeof known / sizeof *known);
     const struct service_options *options = &q->service->options;
     struct text_inputs inputs;
     struct api_embed *e;
-    enum err failed = api_choose_model(q, order, 1, err);
+    enum err failed = api_know(q, &table, err);
     if (!failed)
-        failed = text_inputs_read(json_get(q->body, "input"), "input", options->max_client_batch,
-                                  &inputs, err);
+        failed = api_choose_model(q, order, 1, err);
+    if (!failed)
+        failed = api_read_texts(q, "input", &inputs, err);
     if (failed)
         return failed;
     if (inputs.has_ids && !options->accept_token_ids)
@@ -71,8 +87,9 @@ enum err api_openai_embeddings(struct api_request *q, struct api_error *err) {
                         "'input' holds token ids, which may be another tokenizer's; send texts "
                         "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)), or start "
                         "the service with --accept-token-ids for ids of its own model");
-    failed = api_embed_read(q, "dimensions", &e, err);
+    failed = api_embed_read(q, &e, err);
     if (!failed)
         failed = read_format(q, e, err);
-    return failed ? failed : api_embed_submit(q, &inputs, options->auto_truncate, render, err);
+    bool truncate = options->auto_truncate || is_voyage(q);
+    return failed ? failed : api_embed_submit(q, &inputs, truncate, 0, render, err);
 }

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/json_tree.h"
 #include "service/api_error.h"
+#include "service/api_known.h"
 #include "service/front.h"
 #include "service/keys.h"
 #include "service/service.h"
@@ -56,6 +57,9 @@ struct api_request {
     enum dialect dialect; // of errors; the route's until the body tells
     const cJSON *body;    // the parsed body, of a POST
     cJSON *body_owned;
+    const struct api_known_table
+        *known;                  // by api_know; NULL: the body's members speak for themselves
+    const cJSON *parameters;     // an object in the body that holds more of them, or NULL
     struct json_tree *tree;      // the same with numbers as they are spelled; kept
     bool keep_body;              // what render needs borrows from the body
     struct front_worker *worker; // while a pool thread has the request
@@ -81,7 +85,9 @@ struct api_request {
 
 // --- for dialects ---
 
-// Reads the typed member `key`; on a wrong type or value err names it (param = key).
+// Reads the typed member `key`, as api_sent finds it; on a wrong type or value err names it. On a
+// route with a table a boolean may be the string "true" or "false" too: there are clients that send
+// all their parameters so.
 enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
                       struct api_error *err) MUST_CHECK;
 enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
@@ -99,8 +105,8 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
 // warning never fails a request: where memory is out it is left away. Several are joined by "; ".
 void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-// Counts the members that are not among `known` (a list of n names).
-void api_count_unknown(const struct api_request *q, const char *const *known, size_t n);
+// A name of the client's if it may stand in a message (short, plain ASCII), else "?".
+const char *api_shown_name(const char *name);
 
 // q->model from the body's `model`; where it names none, the first loaded model of the first task
 // in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
@@ -116,6 +122,10 @@ enum err api_choose_prompt(const struct api_request *q, const char **prompt,
 // the first text's.
 enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
                                  struct api_error *err) MUST_CHECK;
+
+// The inputs under `key`, with objects that hold a text made strings. Errors as text_inputs_read's.
+enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+                        struct api_error *err) MUST_CHECK;
 
 // Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
 enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,

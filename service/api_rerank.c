@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "service/pair.h"
 #include "service/prompt.h"
 #include "service/render.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 enum { MAX_RANK_FIELDS = 16 };
-enum shape { SHAPE_UNION, SHAPE_COHERE_V2, SHAPE_TEI };
+enum shape { SHAPE_UNION, SHAPE_COHERE_V2, SHAPE_TEI, SHAPE_WEAVIATE };
 
 struct document {
     const cJSON *source;
@@ -44,7 +45,7 @@ static int by_rank(const void *a, const void *b) {
     return x->index < y->index ? -1 : 1;
 }
 
-static void sort_results(struct api_request *q, struct rerank *r) {
+static void read_results(struct api_request *q, struct rerank *r) {
     size_t dim = q->model->dim;
     for (size_t i = 0; i < r->n; i++) {
         float score = q->job.out[i * dim]; // a reranker's row is its one logit
@@ -57,7 +58,6 @@ static void sort_results(struct api_request *q, struct rerank *r) {
         }
         r->ranks[i] = (struct rank){score, i};
     }
-    qsort(r->ranks, r->n, sizeof *r->ranks, by_rank);
 }
 
 static void put_score(struct buf *out, const struct rerank *r, float logit) {
@@ -100,6 +100,20 @@ static void put_tei(struct api_request *q, const struct rerank *r) {
     buf_putc(out, ']');
 }
 
+// Weaviate joins its objects and these scores by their order, which is the request's.
+static void put_weaviate(struct api_request *q, const struct rerank *r) {
+    struct buf *out = &q->response.body;
+    buf_puts(out, "{\"scores\":[");
+    for (size_t i = 0; i < r->n; i++) {
+        buf_puts(out, i ? ",{\"document\":" : "{\"document\":");
+        json_quote(out, r->documents[i].text.bytes, r->documents[i].text.len);
+        buf_puts(out, ",\"score\":");
+        put_score(out, r, r->ranks[i].logit);
+        buf_putc(out, '}');
+    }
+    buf_puts(out, "]}");
+}
+
 static void put_meta(struct api_request *q, const struct rerank *r) {
     struct buf *out = &q->response.body;
     // Cohere bills a search unit for each 100 documents
@@ -109,8 +123,8 @@ static void put_meta(struct api_request *q, const struct rerank *r) {
                r->shape == SHAPE_COHERE_V2 ? "2" : "1", (r->n + 99) / 100, q->tokens);
     if (q->cut)
         buf_printf(out,
-                   ",\"warnings\":[\"%zu documents were longer than the model takes and were "
-                   "truncated\"]",
+                   ",\"warnings\":[\"documents that were longer than the model takes and were "
+                   "truncated: %zu\"]",
                    q->cut);
     buf_putc(out, '}');
 }
@@ -119,7 +133,12 @@ static enum err render(struct api_request *q, struct api_error *err) {
     (void)err;
     struct rerank *r = q->state;
     struct buf *out = &q->response.body;
-    sort_results(q, r);
+    read_results(q, r);
+    if (r->shape == SHAPE_WEAVIATE) {
+        put_weaviate(q, r);
+        return ERR_OK;
+    }
+    qsort(r->ranks, r->n, sizeof *r->ranks, by_rank);
     if (r->shape == SHAPE_TEI) {
         put_tei(q, r);
         return ERR_OK;
@@ -153,55 +172,52 @@ static enum err render(struct api_request *q, struct api_error *err) {
 
 // ---- requests
 
-// An object's text: its rank_fields (["text"] when absent) that are strings. One field stands
+// An object's text: as text_of_object has it, or its rank_fields that are strings. One field stands
 // alone, several as "name: value" lines, the form that Cohere's guides give structured documents.
 static enum err make_text(struct api_request *q, struct document *d, const cJSON *fields,
-                          struct api_error *err) {
-    size_t wanted = fields ? (size_t)cJSON_GetArraySize(fields) : 1, found = 0;
+                          struct text_place at, struct api_error *err) {
+    size_t wanted = fields ? (size_t)cJSON_GetArraySize(fields) : 0, found = 0;
     d->made_at = q->made.len;
+    if (!fields && !text_of_object(d->source, &q->made))
+        return api_fail(err, ERR_INVALID, "missing_field", "documents",
+                        "'%s' must be a string, or an object with a string 'text' or with "
+                        "'content' of text parts",
+                        at.text);
     for (size_t i = 0; i < wanted; i++) {
-        const cJSON *field = fields ? cJSON_GetArrayItem(fields, (int)i) : NULL;
-        const char *name = fields ? field->valuestring : "text";
+        const char *name = cJSON_GetArrayItem(fields, (int)i)->valuestring;
         const cJSON *value = json_get(d->source, name);
         if (!value)
             continue;
         if (!cJSON_IsString(value))
             return api_fail(err, ERR_INVALID, "wrong_type", "documents",
-                            "'documents' holds an object whose ranked field is not a string");
-        if (wanted == 1) {
-            d->made_at = SIZE_MAX;
-            d->text = (struct text){value->valuestring, strlen(value->valuestring)};
-            return ERR_OK;
-        }
-        buf_printf(&q->made, "%s%s: ", found++ ? "\n" : "", name);
+                            "'%s' has a ranked field that is not a string", at.text);
+        if (wanted > 1)
+            buf_printf(&q->made, "%s%s: ", found ? "\n" : "", name);
         buf_puts(&q->made, value->valuestring);
+        found++;
     }
-    if (!found)
+    if (fields && !found)
         return api_fail(err, ERR_INVALID, "missing_field", "documents",
-                        "'documents' holds an object without %s",
-                        fields ? "any of 'rank_fields'" : "'text'");
+                        "'%s' is an object without any of 'rank_fields'", at.text);
     if (q->made.failed)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents' texts");
     d->text.len = q->made.len - d->made_at;
     return ERR_OK;
 }
 
-static enum err read_document(struct api_request *q, struct document *d, const char *key,
+// An empty document is scored as any other: the row that it stands for is there.
+static enum err read_document(struct api_request *q, struct document *d, size_t at, const char *key,
                               bool objects, const cJSON *fields, struct api_error *err) {
     d->made_at = SIZE_MAX;
     if (cJSON_IsString(d->source)) {
         d->text = (struct text){d->source->valuestring, strlen(d->source->valuestring)};
-    } else if (objects && cJSON_IsObject(d->source)) {
-        enum err e = make_text(q, d, fields, err);
-        if (e)
-            return e;
-    } else {
-        return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a list of strings%s",
-                        key, objects ? " or of objects with a 'text'" : "");
+        return ERR_OK;
     }
-    if (d->text.len == 0)
-        return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' holds an empty text", key);
-    return ERR_OK;
+    struct text_place place = text_place(key, false, at);
+    if (objects && cJSON_IsObject(d->source))
+        return make_text(q, d, fields, place, err);
+    return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a string%s", place.text,
+                    objects ? " or an object with a 'text'" : "");
 }
 
 static enum err read_rank_fields(const struct api_request *q, const cJSON **fields,
@@ -232,7 +248,7 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
         return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a list", key);
     size_t n = (size_t)cJSON_GetArraySize(list), most = q->service->options.max_client_batch;
     if (n == 0)
-        return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' is empty", key);
+        return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' is an empty list", key);
     if (n > most)
         return api_fail(err, ERR_INVALID, "too_many_inputs", key,
                         "'%s' holds %zu texts, at most %zu are allowed in a request", key, n, most);
@@ -247,18 +263,19 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
     size_t i = 0;
     for (const cJSON *item = list->child; item && !e; item = item->next, i++) {
         r->documents[i].source = item;
-        e = read_document(q, &r->documents[i], key, objects, fields, err);
+        e = read_document(q, &r->documents[i], i, key, objects, fields, err);
     }
     for (i = 0; i < n && !e; i++) // only now does q->made stand still
         if (r->documents[i].made_at != SIZE_MAX)
-            r->documents[i].text.bytes = q->made.data + r->documents[i].made_at;
+            r->documents[i].text.bytes = q->made.data ? q->made.data + r->documents[i].made_at : "";
     return e;
 }
 
 static enum err encode_vectors(struct api_request *q, struct text query, const struct text *texts,
                                size_t n, const struct pair_rules *pair, struct sequences *s,
                                struct api_error *err) {
-    struct text_rules rules = {.model = q->model, .prompt = pair->prompt};
+    struct text_rules rules = {
+        .model = q->model, .prompt = pair->prompt, .field = "query", .alone = true};
     enum err e = sequences_reserve(s, n + 1, err);
     if (!e)
         e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
@@ -266,6 +283,8 @@ static enum err encode_vectors(struct api_request *q, struct text query, const s
         err->param = "query";
     if (e)
         return e;
+    rules.field = pair->field;
+    rules.alone = false;
     rules.prompt = prompt_for_document(q->model);
     rules.truncate = pair->truncate;
     rules.side = pair->side;
@@ -298,74 +317,126 @@ static enum err choose_prompt(const struct api_request *q, const char **prompt,
     return e;
 }
 
-static enum err submit(struct api_request *q, const char *key, struct api_error *err) {
-    struct rerank *r = q->state;
+// Whether scores are logits: `raw_scores`, or by other services' words the absence of what makes
+// them others.
+static enum err read_raw(const struct api_request *q, bool *raw, struct api_error *err) {
+    bool activation, normalize;
+    enum err e = api_get_bool(q, "raw_scores", false, raw, err);
+    if (!e)
+        e = api_get_bool(q, "use_activation", true, &activation, err);
+    if (!e)
+        e = api_get_bool(q, "normalize", true, &normalize, err);
+    *raw = !e && (*raw || !activation || !normalize);
+    return e;
+}
+
+static enum err read_numbers(const struct api_request *q, struct rerank *r,
+                             struct pair_rules *rules, struct api_error *err) {
+    int64_t top_n, max_document;
+    enum err e = api_get_truncate(q, true, &rules->truncate, &rules->side, err);
+    if (!e)
+        e = api_get_int(q, "top_n", 0, INT32_MAX, 0, &top_n, err);
+    if (!e)
+        e = api_get_int(q, "max_tokens_per_doc", 1, INT32_MAX, 4096, &max_document, err);
+    if (!e)
+        e = read_raw(q, &r->raw, err);
+    if (e)
+        return e;
+    rules->max_document = (size_t)max_document;
+    r->top_n = top_n && (size_t)top_n < r->n ? (size_t)top_n : r->n; // 0: all
+    return ERR_OK;
+}
+
+static enum err read_query(struct api_request *q, struct text *out, struct api_error *err) {
+    enum err e = text_objects_flatten(cJSON_GetObjectItemCaseSensitive(q->body_owned, "query"),
+                                      "query", &q->made, err);
+    if (e)
+        return e;
     const cJSON *query = json_get(q->body, "query");
     if (!query || !cJSON_IsString(query))
         return api_fail(err, ERR_INVALID, query ? "wrong_type" : "missing_field", "query",
                         query ? "'query' must be a string" : "'query' is missing");
     if (!*query->valuestring)
         return api_fail(err, ERR_INVALID, "empty_input", "query", "'query' is empty");
-    struct text text = {query->valuestring, strlen(query->valuestring)};
-    struct pair_rules rules = {.model = q->model};
-    int64_t top_n, max_document;
-    enum err e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
-    if (!e)
-        e = api_get_int(q, "top_n", 1, INT32_MAX, (int64_t)r->n, &top_n, err);
-    if (!e)
-        e = api_get_int(q, "max_tokens_per_doc", 1, INT32_MAX, 4096, &max_document, err);
-    if (!e)
-        e = api_get_bool(q, "raw_scores", false, &r->raw, err);
-    if (e)
-        return e;
-    rules.max_document = (size_t)max_document;
-    r->top_n = (size_t)top_n < r->n ? (size_t)top_n : r->n;
+    *out = (struct text){query->valuestring, strlen(query->valuestring)};
+    buf_reset(&q->made);
+    return ERR_OK;
+}
+
+static enum err submit(struct api_request *q, struct text query, const char *key,
+                       struct api_error *err) {
+    struct rerank *r = q->state;
+    struct pair_rules rules = {.model = q->model, .field = key};
     r->by_embedding = q->model->task == TASK_EMBED;
     struct sequences s = {0};
-    e = choose_prompt(q, &rules.prompt, err);
+    enum err e = read_numbers(q, r, &rules, err);
     if (!e)
-        e = encode(q, text, &rules, &s, err);
+        e = choose_prompt(q, &rules.prompt, err);
+    if (!e)
+        e = encode(q, query, &rules, &s, err);
     if (e == ERR_INVALID && !err->param)
         err->param = key;
+    if (!e && s.crowded)
+        api_warn(q, PAIR_CROWDED, q->model->max_length, s.crowded);
     if (!e)
         e = api_request_set_job(q, &s, r->by_embedding, render, err);
     sequences_free(&s);
-    q->keep_body = r->return_text;
+    q->keep_body = r->return_text || r->shape == SHAPE_WEAVIATE;
     return e;
 }
 
+static const struct api_known shared[] = {
+    API_READ("query"),
+    API_READ("top_n"),
+    API_READ("max_tokens_per_doc"),
+    API_READ("raw_scores"),
+    API_READ("use_activation"),
+    API_READ("normalize"),
+    API_SAME("top_k", "top_n"),
+    API_SAME("activation", "use_activation"),
+    API_IDLE("return_len"), // the answer always says how many tokens there were
+};
+static const struct api_known_table shared_table = API_TABLE(shared, &api_known_jobs);
+
+static const struct api_known documents[] = {
+    API_READ("documents"),
+    API_READ("rank_fields"),
+    API_READ("return_documents"),
+    API_READ("property"), // marks Weaviate's
+    API_SAME("return_text", "return_documents"),
+    API_SAME("return_input", "return_documents"),
+};
+static const struct api_known_table documents_table = API_TABLE(documents, &shared_table);
+
+static const struct api_known texts[] = {
+    API_READ("texts"),
+    API_READ("return_text"),
+    API_SAME("return_documents", "return_text"),
+    API_SAME("return_input", "return_text"),
+};
+static const struct api_known_table texts_table = API_TABLE(texts, &shared_table);
+
 static enum err prepare(struct api_request *q, enum shape shape, struct api_error *err) {
     static const enum task order[] = {TASK_RERANK, TASK_EMBED};
-    static const char *const known[] = {
-        "model",
-        "query",
-        "documents",
-        "texts",
-        "top_n",
-        "rank_fields",
-        "return_documents",
-        "max_chunks_per_doc",
-        "truncate",
-        "raw_scores",
-        "return_text",
-        "truncation_direction",
-        "priority",
-        "max_tokens_per_doc",
-        "prompt_name",
-    };
-    api_count_unknown(q, known, sizeof known / sizeof *known);
-    const char *key = shape == SHAPE_TEI ? "texts" : "documents";
-    enum err e = api_choose_model(q, order, 2, err);
+    bool tei = shape == SHAPE_TEI, show;
+    const char *key = tei ? "texts" : "documents";
+    struct text query = {0};
+    enum err e = api_know(q, tei ? &texts_table : &documents_table, err);
     if (!e)
-        e = read_documents(q, key, shape != SHAPE_TEI, err);
+        e = api_choose_model(q, order, 2, err);
+    if (!e)
+        e = read_query(q, &query, err);
+    if (!e)
+        e = api_get_bool(q, tei ? "return_text" : "return_documents", shape == SHAPE_UNION, &show,
+                         err);
+    if (!e)
+        e = read_documents(q, key, !tei, err);
     if (e)
         return e;
     struct rerank *r = q->state;
     r->shape = shape;
-    e = shape == SHAPE_TEI
-            ? api_get_bool(q, "return_text", false, &r->return_text, err)
-            : api_get_bool(q, "return_documents", shape == SHAPE_UNION, &r->return_text, err);
-    return e ? e : submit(q, key, err);
+    r->return_text = show;
+    return submit(q, query, key, err);
 }
 
 enum err api_rerank_v1(struct api_request *q, struct api_error *err) {
@@ -381,6 +452,13 @@ enum err api_rerank_tei(struct api_request *q, struct api_error *err) {
     return prepare(q, SHAPE_TEI, err);
 }
 
+static enum err rerank_weaviate(struct api_request *q, struct api_error *err) {
+    q->dialect = DIALECT_TEI; // an `error` that is a string
+    return prepare(q, SHAPE_WEAVIATE, err);
+}
+
 enum err api_rerank_either(struct api_request *q, struct api_error *err) {
-    return json_get(q->body, "texts") ? api_rerank_tei(q, err) : api_rerank_v1(q, err);
+    if (json_get(q->body, "texts"))
+        return api_rerank_tei(q, err);
+    return json_get(q->body, "property") ? rerank_weaviate(q, err) : api_rerank_v1(q, err);
 }

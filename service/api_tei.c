@@ -8,12 +8,21 @@
 
 #include <string.h>
 
-static const char *const known[] = {
-    "inputs",     "model",       "truncate",       "truncation_direction",
-    "dimensions", "prompt_name", "embedding_type", "embedding_types",
-    "normalize",  "parameters",  "input_type",     "priority",
-    "task",
+static const struct api_known embed_own[] = {
+    API_READ("inputs"),
+    API_READ("parameters"),
+    API_SAME("encoding_format", "embedding_type"),
+    API_REFUSE_GENERATING,
 };
+static const struct api_known_table embed_table = API_TABLE(embed_own, &api_known_embed);
+
+static const struct api_known similarity_own[] = {
+    API_READ("inputs"),
+    API_READ("parameters"),
+    API_READ("input_type"),
+    API_READ("task"),
+};
+static const struct api_known_table similarity_table = API_TABLE(similarity_own, &api_known_jobs);
 
 static enum err render_embed(struct api_request *q, struct api_error *err) {
     (void)err;
@@ -31,15 +40,15 @@ static enum err render_embed(struct api_request *q, struct api_error *err) {
 
 enum err api_tei_embed(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    api_count_unknown(q, known, sizeof known / sizeof *known);
     struct text_inputs inputs;
     struct api_embed *embed;
-    enum err e = api_choose_model(q, order, 1, err);
+    enum err e = api_know(q, &embed_table, err);
     if (!e)
-        e = text_inputs_read(json_get(q->body, "inputs"), "inputs",
-                             q->service->options.max_client_batch, &inputs, err);
+        e = api_choose_model(q, order, 1, err);
     if (!e)
-        e = api_embed_read(q, "dimensions", &embed, err);
+        e = api_read_texts(q, "inputs", &inputs, err);
+    if (!e)
+        e = api_embed_read(q, &embed, err);
     if (e)
         return e;
     if (embed->form_count > 1)
@@ -47,7 +56,7 @@ enum err api_tei_embed(struct api_request *q, struct api_error *err) {
                         "this route writes vectors in one type only");
     if (embed->form_count == 0)
         embed->forms[embed->form_count++] = VECTOR_FLOAT;
-    return api_embed_submit(q, &inputs, true, render_embed, err);
+    return api_embed_submit(q, &inputs, true, 0, render_embed, err);
 }
 
 enum err api_tei_embed_sparse(struct api_request *q, struct api_error *err) {
@@ -92,30 +101,26 @@ static enum err read_source(const cJSON *inputs, struct text *out, struct api_er
 
 enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    api_count_unknown(q, known, sizeof known / sizeof *known);
-    enum err e = api_choose_model(q, order, 1, err);
     const cJSON *inputs = json_get(q->body, "inputs");
     struct text source = {0};
     struct text_inputs sentences;
+    enum err e = api_know(q, &similarity_table, err);
+    if (!e)
+        e = api_choose_model(q, order, 1, err);
     if (!e)
         e = read_source(inputs, &source, err);
     if (!e)
         e = text_list_read(json_get(inputs, "sentences"), "sentences",
-                           q->service->options.max_client_batch, false, &sentences, err);
-    if (e)
-        return e;
-    // TEI puts what /embed has at the top level under `parameters` here
-    const cJSON *body = q->body, *parameters = json_get(q->body, "parameters");
-    struct text_rules rules = {.model = q->model};
-    if (parameters && !cJSON_IsObject(parameters))
-        return api_fail(err, ERR_INVALID, "wrong_type", "parameters",
-                        "'parameters' must be an object");
-    if (parameters)
-        q->body = parameters;
-    e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
+                           q->service->options.max_client_batch, &sentences, err);
+    struct text_rules rules = {
+        .model = q->model,
+        .field = "source_sentence",
+        .alone = true,
+    };
+    if (!e)
+        e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
     if (!e)
         e = api_choose_prompt(q, &rules.prompt, err);
-    q->body = body;
     struct sequences s = {0};
     if (!e)
         e = sequences_reserve(&s, sentences.count + 1, err);

@@ -52,8 +52,7 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
     enum err failed =
         prompt_encode(q->model, scratch, prompt, text, NULL, &options, joined, e, &err->msg);
     if (failed)
-        return api_fail(err, failed, failed == ERR_NOMEM ? NULL : "tokenizer", NULL, "%s",
-                        failed == ERR_NOMEM ? "no memory to tokenize" : "cannot tokenize a text");
+        return failed;
     q->tokens += e->len;
     if (q->tokens > MAX_TOKENS)
         return api_fail(err, ERR_TOO_LARGE, "too_many_tokens", "inputs",
@@ -66,65 +65,71 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
 }
 
 enum err api_tei_tokenize(struct api_request *q, struct api_error *err) {
-    static const char *const known[] = {"inputs", "model", "add_special_tokens", "prompt_name"};
-    api_count_unknown(q, known, sizeof known / sizeof *known);
+    static const struct api_known own[] = {
+        API_READ("inputs"),
+        API_READ("add_special_tokens"),
+        API_READ("prompt_name"),
+    };
+    static const struct api_known_table table = API_TABLE(own, &api_known_everywhere);
     struct text_inputs inputs;
     bool special;
     const char *prompt = NULL;
     struct tokenizer_scratch *scratch;
-    enum err e = choose_any(q, err);
-    const cJSON *value = json_get(q->body, "inputs");
-    if (!e && cJSON_IsString(value)) {
-        inputs = (struct text_inputs){.value = value, .count = 1, .single = true};
-        e = *value->valuestring ? ERR_OK
-                                : api_fail(err, ERR_INVALID, "empty_input", "inputs",
-                                           "'inputs' is an empty string");
-    } else if (!e) {
-        e = text_list_read(value, "inputs", q->service->options.max_client_batch, false, &inputs,
-                           err);
-    }
+    enum err e = api_know(q, &table, err);
+    if (!e)
+        e = choose_any(q, err);
+    if (!e)
+        e = api_read_texts(q, "inputs", &inputs, err);
+    if (!e && inputs.has_ids)
+        e = api_fail(err, ERR_INVALID, "wrong_type", "inputs",
+                     "'inputs' must be a string or a list of strings");
     if (!e)
         e = api_get_bool(q, "add_special_tokens", true, &special, err);
-    if (!e && json_get(q->body, "prompt_name"))
+    if (!e && api_sent(q, "prompt_name", NULL))
         e = api_choose_prompt(q, &prompt, err);
     if (!e && front_worker_scratch(q->worker, q->model, &scratch) != ERR_OK)
         e = api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to tokenize");
     if (e)
         return e;
     buf_putc(&q->response.body, '[');
-    const cJSON *item = inputs.single ? value : value->child;
-    for (size_t i = 0; i < inputs.count && !e; i++, item = item->next) {
+    const cJSON *item = inputs.single ? inputs.value : inputs.value->child;
+    for (size_t i = 0; i < inputs.count; i++, item = item->next) {
         if (i)
             buf_putc(&q->response.body, ',');
         e = tokenize_one(q, scratch, prompt, item->valuestring, special, err);
+        if (e && !err->slug) // the tokenizer's own words
+            return text_not_encoded(err, e, text_place("inputs", inputs.single, i).text);
+        if (e)
+            return e;
     }
     buf_putc(&q->response.body, ']');
-    return e;
+    return ERR_OK;
 }
 
 // ---- decode
 
-static enum err wrong_ids(struct api_error *err) {
-    return api_fail(err, ERR_INVALID, "wrong_type", "ids",
-                    "'ids' must be a list of token ids or a list of such lists");
+static enum err wrong_ids(struct text_place at, struct api_error *err) {
+    return api_fail(err, ERR_INVALID, "wrong_type", "ids", "'%s' must be a list of token ids%s",
+                    at.text, strchr(at.text, '[') ? "" : " or a list of such lists");
 }
 
 // The list's ids as an array in the worker's buffer.
-static enum err read_ids(struct api_request *q, const cJSON *list, int32_t **out, size_t *n,
-                         struct api_error *err) {
+static enum err read_ids(struct api_request *q, const cJSON *list, struct text_place at,
+                         int32_t **out, size_t *n, struct api_error *err) {
     struct buf *bytes = front_worker_text(q->worker);
     size_t vocab = model_vocab(q->model); // of its rows some may have no token, and so no text
     *n = (size_t)cJSON_GetArraySize(list);
     if (*n == 0)
-        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' holds an empty list");
+        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'%s' is an empty list", at.text);
     buf_reset(bytes);
     for (const cJSON *id = list->child; id; id = id->next) {
         double v = id->valuedouble;
         if (!cJSON_IsNumber(id))
-            return wrong_ids(err);
+            return wrong_ids(at, err);
         if (v < 0 || v != floor(v) || v >= (double)vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", "ids",
-                            "'ids' holds %.17g; this model's token ids lie below %zu", v, vocab);
+                            "'%s' holds %.17g; this model's token ids lie below %zu", at.text, v,
+                            vocab);
         int32_t value = (int32_t)v;
         buf_append(bytes, &value, sizeof value);
     }
@@ -134,11 +139,11 @@ static enum err read_ids(struct api_request *q, const cJSON *list, int32_t **out
     return ERR_OK;
 }
 
-static enum err decode_one(struct api_request *q, const cJSON *list, bool skip_special,
-                           struct api_error *err) {
+static enum err decode_one(struct api_request *q, const cJSON *list, struct text_place at,
+                           bool skip_special, struct api_error *err) {
     int32_t *ids = NULL;
     size_t n = 0;
-    enum err e = cJSON_IsArray(list) ? read_ids(q, list, &ids, &n, err) : wrong_ids(err);
+    enum err e = cJSON_IsArray(list) ? read_ids(q, list, at, &ids, &n, err) : wrong_ids(at, err);
     if (e)
         return e;
     buf_reset(&q->made);
@@ -146,16 +151,18 @@ static enum err decode_one(struct api_request *q, const cJSON *list, bool skip_s
     if (!e && q->made.failed)
         e = ERR_NOMEM;
     if (e)
-        return api_fail(err, e, NULL, "ids", "cannot decode the ids");
+        return api_fail(err, e, NULL, "ids", "cannot decode '%s'", at.text);
     json_quote(&q->response.body, q->made.len ? q->made.data : "", q->made.len);
     return ERR_OK;
 }
 
 enum err api_tei_decode(struct api_request *q, struct api_error *err) {
-    static const char *const known[] = {"ids", "model", "skip_special_tokens"};
-    api_count_unknown(q, known, sizeof known / sizeof *known);
+    static const struct api_known own[] = {API_READ("ids"), API_READ("skip_special_tokens")};
+    static const struct api_known_table table = API_TABLE(own, &api_known_everywhere);
     bool skip;
-    enum err e = choose_any(q, err);
+    enum err e = api_know(q, &table, err);
+    if (!e)
+        e = choose_any(q, err);
     if (!e)
         e = api_get_bool(q, "skip_special_tokens", true, &skip, err);
     if (e)
@@ -164,9 +171,9 @@ enum err api_tei_decode(struct api_request *q, struct api_error *err) {
     if (!ids)
         return api_fail(err, ERR_INVALID, "missing_field", "ids", "'ids' is missing");
     if (!cJSON_IsArray(ids))
-        return wrong_ids(err);
+        return wrong_ids(text_place("ids", true, 0), err);
     if (!ids->child)
-        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' is empty");
+        return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' is an empty list");
     size_t most = q->service->options.max_client_batch, count = 0;
     bool single = !cJSON_IsArray(ids->child);
     if (!single && (size_t)cJSON_GetArraySize(ids) > most)
@@ -174,9 +181,9 @@ enum err api_tei_decode(struct api_request *q, struct api_error *err) {
                         "'ids' holds more than %zu lists", most);
     buf_putc(&q->response.body, '[');
     for (const cJSON *list = single ? ids : ids->child; list && !e; list = list->next) {
-        if (count++)
+        if (count)
             buf_putc(&q->response.body, ',');
-        e = decode_one(q, list, skip, err);
+        e = decode_one(q, list, text_place("ids", single, count++), skip, err);
         if (single)
             break;
     }

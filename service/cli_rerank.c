@@ -49,6 +49,7 @@ struct run {
     struct encoding query, document; // without special tokens
     struct buf joined;               // prompt and text
     bool query_read, query_encoded;
+    size_t crowded; // documents that were cut for a long query
 
     float *query_row; // [dim] by_cosine; owned
     bool have_query_row;
@@ -100,7 +101,11 @@ static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct t
         return encode_single(r, s, text, out, skip, msg);
     const struct model *m = r->engine.model;
     enum err e = pair_encode_document(m, s, text, &r->joined, &r->document, msg);
-    return e ? e : pair_assemble(m, &r->query, &r->document, &r->encode, out, msg);
+    if (!e)
+        e = pair_assemble(m, &r->query, &r->document, &r->encode, out, msg);
+    if (!e && out->truncated && pair_query_crowds(m, r->query.len))
+        r->crowded++;
+    return e;
 }
 
 static enum err keep_document(struct run *r, struct text text, float score, struct errmsg *msg) {
@@ -313,6 +318,8 @@ static enum err rerank(struct run *r, struct errmsg *msg) {
     progress_end(&r->progress);
     if (e)
         return e;
+    if (r->crowded && !r->o->quiet)
+        fprintf(stderr, "warning: " PAIR_CROWDED "\n", r->engine.model->max_length, r->crowded);
     if (r->count)
         qsort(r->results, r->count, sizeof *r->results, by_score);
     return print_results(r, msg);

@@ -56,6 +56,11 @@ size_t pair_special_count(const struct model *m) {
                       : m->frame->prefix_len + m->frame->suffix_len;
 }
 
+bool pair_query_crowds(const struct model *m, size_t query_tokens) {
+    size_t special = pair_special_count(m);
+    return m->encoder && m->max_length > special && query_tokens > (m->max_length - special) / 2;
+}
+
 static enum err encode_between(const struct model *m, struct tokenizer_scratch *s,
                                const char *before, struct text text, const char *behind,
                                struct buf *work, struct encoding *out, struct errmsg *msg) {

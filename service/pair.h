@@ -18,6 +18,14 @@ enum err pair_frame_new(const struct tokenizer *t, struct pair_frame *out,
                         struct errmsg *msg) MUST_CHECK;
 void pair_frame_free(struct pair_frame *f);
 
+// True when a cross-encoder's query of this many tokens takes more than half of the room for both:
+// then a library that cuts the longer of the two would have cut the query, and where a document is
+// cut for it here the score is another. Source: tokenizers, TruncationStrategy::LongestFirst.
+bool pair_query_crowds(const struct model *m, size_t query_tokens);
+// What to say of it: the model's length, and how many documents were cut (both %zu).
+#define PAIR_CROWDED                                                                               \
+    "the query takes more than half of the model's %zu tokens and is never cut; documents that "   \
+    "were cut for it, and score otherwise where a library cuts the longer of the two: %zu"
 // Tokens beside the query's and the document's.
 size_t pair_special_count(const struct model *m);
 // The two alone, as pair_assemble wants them. prompt: what a cross-encoder's files put before the

@@ -85,7 +85,8 @@ enum err prompt_check_query(const struct model *m, size_t query_tokens, struct e
     if (taken + PROMPT_MIN_DOCUMENT <= m->max_length)
         return ERR_OK;
     return err_set(msg, ERR_INVALID,
-                   "the query has %zu tokens; this model takes at most %zu in all, %d of them for "
-                   "the document, and the query is never cut: shorten it",
-                   query_tokens, m->max_length, PROMPT_MIN_DOCUMENT);
+                   "This model's maximum context length is %zu tokens, however you requested %zu "
+                   "tokens ('query' has %zu, and is never cut; %d beside it are a document's at "
+                   "least, the rest special ones). Shorten it",
+                   m->max_length, taken + PROMPT_MIN_DOCUMENT, query_tokens, PROMPT_MIN_DOCUMENT);
 }

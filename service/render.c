@@ -242,6 +242,24 @@ static int pack8(const float *x, size_t n) {
     return byte;
 }
 
+// Components that one number of a quantised form stands for, and that number.
+static size_t components(enum vector_form form) {
+    return form == VECTOR_BINARY || form == VECTOR_UBINARY ? 8 : 1;
+}
+
+static int quantized(const float *x, size_t n, enum vector_form form) {
+    switch (form) {
+    case VECTOR_INT8:
+        return quantize8(*x);
+    case VECTOR_UINT8:
+        return quantize8(*x) + 128;
+    case VECTOR_BINARY:
+        return pack8(x, n) - 128;
+    default:
+        return pack8(x, n);
+    }
+}
+
 void render_vector(struct buf *out, const float *x, size_t n, enum vector_form form) {
     if (form == VECTOR_BASE64) {
         buf_putc(out, '"');
@@ -256,31 +274,35 @@ void render_vector(struct buf *out, const float *x, size_t n, enum vector_form f
     }
     char *p = out->data + out->len;
     *p++ = '[';
-    bool bits = form == VECTOR_BINARY || form == VECTOR_UBINARY;
-    for (size_t i = 0; i < n; i += bits ? 8 : 1) {
-        switch (form) {
-        case VECTOR_FLOAT:
+    size_t step = components(form);
+    for (size_t i = 0; i < n; i += step) {
+        if (form == VECTOR_FLOAT)
             p += render_float(x[i], p);
-            break;
-        case VECTOR_INT8:
-            p = put_small_int(p, quantize8(x[i]));
-            break;
-        case VECTOR_UINT8:
-            p = put_small_int(p, quantize8(x[i]) + 128);
-            break;
-        case VECTOR_BINARY:
-            p = put_small_int(p, pack8(x + i, n - i) - 128);
-            break;
-        case VECTOR_UBINARY:
-        case VECTOR_BASE64:
-        case VECTOR_FORMS:
-            p = put_small_int(p, pack8(x + i, n - i));
-            break;
-        }
+        else
+            p = put_small_int(p, quantized(x + i, n - i, form));
         *p++ = ',';
     }
     p[n ? -1 : 0] = ']'; // over the last comma
     p += n ? 0 : 1;
     out->len = (size_t)(p - out->data);
     *p = '\0';
+}
+
+void render_packed(struct buf *out, const float *x, size_t n, enum vector_form form) {
+    if (form == VECTOR_FLOAT || form == VECTOR_BASE64) {
+        render_vector(out, x, n, VECTOR_BASE64);
+        return;
+    }
+    unsigned char bytes[192]; // whole groups of three, so that only the last one is padded
+    size_t have = 0, step = components(form);
+    buf_putc(out, '"');
+    for (size_t i = 0; i < n; i += step) {
+        bytes[have++] = (unsigned char)quantized(x + i, n - i, form);
+        if (have == sizeof bytes) {
+            render_base64(out, bytes, have);
+            have = 0;
+        }
+    }
+    render_base64(out, bytes, have);
+    buf_putc(out, '"');
 }

@@ -41,5 +41,8 @@ bool vector_form_parse(const char *name, enum vector_form *form);
 
 // A JSON array of numbers, or a JSON string for VECTOR_BASE64.
 void render_vector(struct buf *out, const float *x, size_t n, enum vector_form form);
+// The form's numbers as bytes (f32, little-endian, for the two that are no quantised ones), as a
+// JSON string of base64.
+void render_packed(struct buf *out, const float *x, size_t n, enum vector_form form);
 
 #endif

@@ -320,10 +320,9 @@ def test_rerank(s, model):
     r = s.post("/v1/rerank", dict(body, documents=fields))
     check(r.status == 400 and r.param == "documents", "objects without text", r)
 
-    for bad, param in ((dict(body, top_n=0), "top_n"), (dict(body, query=""), "query"),
+    for bad, param in ((dict(body, top_n=-1), "top_n"), (dict(body, query=""), "query"),
                        (dict(body, query=["a"]), "query"), (dict(body, documents=[]), "documents"),
                        (dict(body, documents=["a", 1]), "documents"),
-                       (dict(body, documents=["a", ""]), "documents"),
                        ({"model": model, "documents": ["a"]}, "query"),
                        ({"model": model, "query": "a"}, "documents")):
         r = s.post("/v1/rerank", bad)
@@ -359,8 +358,6 @@ def test_rerank_lengths(s, model):
 def test_score_goldens(s):
     g = golden(RERANK)
     for (query, document), logits in zip(g["pairs"], g["logits"]):
-        if not document:
-            continue
         r = s.post("/rerank", {"model": RERANK, "query": query, "texts": [document],
                                "raw_scores": True})
         logit = logits[0] if isinstance(logits, list) else logits

@@ -161,7 +161,7 @@ def test_dialects(s):
     check([packed(v) for v in a.json] == query, "TEI's", a)
     refused(embed(s, "q3", ["x", ""]), "an empty text", "empty_input", "input")
     a = s.post(EMBED, {"input": "x"})
-    check(a.status == 400 and a.param == "model", "which of several", a)
+    check(a.status == 200 and a.json["model"] == "q3", "the first of several", a)
 
 
 def logit(results):
@@ -200,8 +200,8 @@ def test_rerank(s):
 
 def test_rerank_refusals(s):
     body = {"model": "judge", "query": "x", "documents": ["a", "b"]}
-    refused(s.post("/v1/rerank", {**body, "documents": ["a", ""]}), "an empty document",
-            "empty_input", "documents")
+    a = s.post("/v1/rerank", {**body, "documents": ["a", ""]})
+    check(a.status == 200 and len(a.json["results"]) == 2, "an empty document is scored", a)
     refused(s.post("/v1/rerank", {**body, "query": "gravity " * 200}), "a query without end",
             "query_too_long", "query", "never cut")
     long = {**body, "documents": ["gravity is a force " * 60]}

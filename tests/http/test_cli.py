@@ -525,6 +525,11 @@ def test_rerank():
     check(run("rerank", "--model", RERANK, "--query", "q", stdin="").stdout == b"", "no documents")
     many = run("rerank", "--model", RERANK, "--query", "water", "-q", stdin="\n".join(texts(1000)))
     check(many.stdout.count(b"\n") == 1000, "a thousand")
+    for words, warned in ((30, False), (31, True)):  # of the 61 tokens that the special ones leave
+        p = run("rerank", "--model", RERANK, "--query", "a " * words, stdin="a\n" + "a " * 60 + "\n")
+        check((b"more than half" in p.stderr and p.stderr.rstrip().endswith(b": 1")) == warned,
+              "a query that crowds", p.stderr)
+        check(p.stdout.count(b"\n") == 2, "and the scores", p.stdout)
     p = run("rerank", "--model", RERANK, "--query", "the water " * 100, stdin="x\n")
     check(p.returncode == 1 and one_line(p, "query", "never cut"), "a long query", p.stderr)
     p = run("rerank", "--model", RERANK, stdin="x\n")

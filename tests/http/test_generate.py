@@ -656,12 +656,12 @@ def test_short_cache(program):
         for field, value, param in (("max_tokens", 473, "max_tokens"), ("prompt", [5] * 513, "prompt")):
             a = text(s, **first, **{"prompt": [5] * 40, field: value})
             refused(a, "beyond the model's own context", code="context_length_exceeded", param=param,
-                    words="this model's context is 512")
+                    words="This model's maximum context length is 512 tokens, however you requested ")
             check("cache" not in a.json["error"]["message"], "the cache is not the reason", a)
         refused(chat(s, **first, max_tokens=600), "nor in chat", code="context_length_exceeded", param="max_tokens",
-                words="this model's context is 512")
+                words="This model's maximum context length is 512 tokens, however you requested ")
         refused(chat(s, [{"role": "user", "content": "x" * 3000}], **first, max_tokens=5), "a long chat",
-                code="context_length_exceeded", param="messages", words="this model's context is 512")
+                code="context_length_exceeded", param="messages", words="This model's maximum context length is 512 tokens, however you requested ")
 
 
 def main():

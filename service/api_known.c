@@ -1,0 +1,193 @@
+// See api_known.h.
+#include "service/api_known.h"
+
+#include "service/api_request.h"
+#include "service/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_ALONE "put it before your texts yourself, or send \"prompt_name\""
+
+static const struct api_known everywhere[] = {
+    API_READ("model"),
+    API_IDLE("user"),
+    API_IDLE("prompt_cache_key"),
+    // vectors of another kind
+    API_REFUSE("late_chunking", "false", NULL),
+    API_REFUSE("return_multivector", "false", NULL),
+    API_REFUSE("return_sparse", "false", NULL),
+    API_REFUSE("return_dense", "true", NULL),
+    API_REFUSE("return_colbert_vecs", "false", NULL),
+    API_REFUSE("output_value", "sentence_embedding", NULL),
+    API_REFUSE("precision", "float32", "send \"embedding_type\""),
+    API_REFUSE("normalize", "true", NULL),
+    API_REFUSE("normalized", "true", NULL),
+    // texts changed on their way
+    API_REFUSE("is_query", "", "send \"input_type\": \"query\" or \"document\""),
+    API_REFUSE("instruction", "", TEXT_ALONE),
+    API_REFUSE("query_instruction", "", TEXT_ALONE),
+    API_REFUSE("prompt", "", TEXT_ALONE),
+    API_REFUSE("add_special_tokens", "true", NULL),
+    API_REFUSE("max_chunks_per_doc", "1", "a document that is too long is cut, not divided"),
+    API_REFUSE("rewrite_query", "false", NULL),
+    API_REFUSE("relevant_spans", "[]|{}", NULL),
+    // scores of another kind
+    API_REFUSE("raw_scores", "false", NULL),
+    API_REFUSE("use_activation", "true", NULL),
+    API_REFUSE("activation", "true", NULL),
+    API_REFUSE("softmax_temp", "1", NULL),
+    API_REFUSE("return_logits", "false", NULL),
+    API_REFUSE("return_embeddings", "false", NULL),
+    // another job
+    API_REFUSE("stream", "false", NULL),
+    API_REFUSE("max_new_tokens", "", API_GENERATES),
+    API_REFUSE("messages", "[]", "POST /v1/chat/completions answers messages"),
+};
+const struct api_known_table api_known_everywhere = API_TABLE(everywhere, NULL);
+
+static const struct api_known jobs[] = {
+    API_READ("truncate"),    API_READ("truncation_direction"),   API_READ("priority"),
+    API_READ("prompt_name"), API_SAME("truncation", "truncate"),
+};
+const struct api_known_table api_known_jobs = API_TABLE(jobs, &api_known_everywhere);
+
+// Parts of names that tell of a changed answer, whatever service the name comes from. Compared
+// without case and without what joins the words of a name.
+static const char *const telling[] = {
+    "dimension",  "dtype",      "pooling",   "normaliz",  "truncat",     "chunk",
+    "overlap",    "instruct",   "prompt",    "quantiz",   "quantis",     "precision",
+    "activation", "softmax",    "sigmoid",   "sparse",    "colbert",     "multivector",
+    "threshold",  "minscore",   "maxlength", "doclength", "querylength", "specialtoken",
+    "textprefix", "textsuffix", "lowercase",
+};
+static const char telling_harmless[] = "false|0||[]|{}";
+
+static const struct api_known *find_row(const struct api_known_table *table, const char *name) {
+    for (; table; table = table->next)
+        for (size_t i = 0; i < table->count; i++)
+            if (strcmp(table->rows[i].name, name) == 0)
+                return &table->rows[i];
+    return NULL;
+}
+
+static bool has_telling_name(const char *name) {
+    char plain[64];
+    size_t n = 0;
+    for (; *name && n + 1 < sizeof plain; name++) {
+        if (*name >= 'A' && *name <= 'Z')
+            plain[n++] = (char)(*name - 'A' + 'a');
+        else if (*name != '_' && *name != '-' && *name != '.')
+            plain[n++] = *name;
+    }
+    plain[n] = '\0';
+    for (size_t i = 0; i < sizeof telling / sizeof *telling; i++)
+        if (strstr(plain, telling[i]))
+            return true;
+    return false;
+}
+
+static bool is_value(const cJSON *item, const char *word, size_t len) {
+    char text[64];
+    if (len >= sizeof text)
+        return false;
+    memcpy(text, word, len);
+    text[len] = '\0';
+    if (cJSON_IsBool(item))
+        return strcmp(text, cJSON_IsTrue(item) ? "true" : "false") == 0;
+    if (cJSON_IsNumber(item)) {
+        char *end;
+        double value = strtod(text, &end);
+        return end != text && !*end && item->valuedouble <= value && item->valuedouble >= value;
+    }
+    if (cJSON_IsString(item))
+        return strcmp(text, item->valuestring) == 0;
+    return !item->child && strcmp(text, cJSON_IsArray(item) ? "[]" : "{}") == 0;
+}
+
+static bool is_harmless(const cJSON *item, const char *words) {
+    for (;; words++) {
+        size_t n = strcspn(words, "|");
+        if (is_value(item, words, n))
+            return true;
+        words += n;
+        if (!*words)
+            return false;
+    }
+}
+
+static enum err refuse(const cJSON *item, const char *instead, struct api_error *err) {
+    bool shown = api_shown_name(item->string) == item->string;
+    err->status = 400;
+    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", shown ? item->string : NULL,
+                    "'%s' with this value would change the answer, and this route does not support "
+                    "it%s%s",
+                    api_shown_name(item->string), instead ? "; " : "", instead ? instead : "");
+}
+
+static enum err check_item(const struct api_request *q, const cJSON *item, size_t *unknown,
+                           struct api_error *err) {
+    const struct api_known *row = find_row(q->known, item->string);
+    if (cJSON_IsNull(item))
+        return ERR_OK;
+    if (!row && !has_telling_name(item->string)) {
+        ++*unknown;
+        return ERR_OK;
+    }
+    const char *harmless = row ? row->harmless : telling_harmless;
+    if (harmless && !is_harmless(item, harmless))
+        return refuse(item, row ? row->instead : NULL, err);
+    const char *name;
+    const cJSON *first = row && row->means ? api_sent(q, row->means, &name) : item;
+    if (first == item || cJSON_Compare(first, item, true))
+        return ERR_OK;
+    err->status = 400;
+    return api_fail(err, ERR_INVALID, "invalid_value", row->name,
+                    "'%s' and '%s' are two names of one field, with two values; send one", name,
+                    row->name);
+}
+
+enum err api_know(struct api_request *q, const struct api_known_table *table,
+                  struct api_error *err) {
+    size_t unknown = 0;
+    const cJSON *nested = find_row(table, "parameters") ? json_get(q->body, "parameters") : NULL;
+    if (nested && !cJSON_IsObject(nested))
+        return api_fail(err, ERR_INVALID, "wrong_type", "parameters",
+                        "'parameters' must be an object");
+    q->known = table;
+    q->parameters = nested;
+    enum err e = ERR_OK;
+    for (const cJSON *item = q->body->child; item && !e; item = item->next)
+        e = check_item(q, item, &unknown, err);
+    for (const cJSON *item = nested ? nested->child : NULL; item && !e; item = item->next)
+        e = check_item(q, item, &unknown, err);
+    if (!e && unknown)
+        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unknown);
+    return e;
+}
+
+// In one object: under its own name, else under another.
+static const cJSON *find_in(const struct api_request *q, const cJSON *object, const char *key,
+                            const char **name) {
+    const cJSON *item = json_get(object, key);
+    *name = key;
+    for (const struct api_known_table *t = q->known; t && !item; t = t->next) {
+        for (size_t i = 0; i < t->count && !item; i++) {
+            if (!t->rows[i].means || strcmp(t->rows[i].means, key) != 0)
+                continue;
+            item = json_get(object, t->rows[i].name);
+            *name = item ? t->rows[i].name : key;
+        }
+    }
+    return item;
+}
+
+const cJSON *api_sent(const struct api_request *q, const char *key, const char **name) {
+    const char *own;
+    const cJSON *item = find_in(q, q->body, key, &own);
+    if (!item && q->parameters)
+        item = find_in(q, q->parameters, key, &own);
+    if (name)
+        *name = own;
+    return item;
+}
