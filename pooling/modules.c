@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "weights/gguf.h"
+#include "pooling/module_keys.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -47,9 +47,7 @@ static enum err add_mode(struct pooling_config *c, const char *name, struct errm
 
 static enum err read_old_flags(const cJSON *root, struct pooling_config *c, struct errmsg *msg) {
     bool on;
-    enum err e = json_get_bool(root, "pooling_mode_weightedmean_tokens", false, &on, msg);
-    if (!e && on)
-        e = add_mode(c, "weightedmean", msg);
+    enum err e = ERR_OK;
     for (size_t i = 0; !e && i < MODES; i++) {
         e = json_get_bool(root, modes[i].old_flag, false, &on, msg);
         if (!e && on)
@@ -65,9 +63,11 @@ enum err modules_read_pooling(const cJSON *root, struct pooling_config *out, str
     if (!cJSON_IsObject(root))
         return err_set(msg, ERR_INVALID, "not a JSON object");
     bool renamed = json_get(root, "embedding_dimension") != NULL;
-    int64_t dim;
-    enum err e = json_get_int(root, renamed ? "embedding_dimension" : "word_embedding_dimension", 1,
-                              MAX_FEATURES, 0, &dim, msg);
+    int64_t dim = 0;
+    enum err e = key_rules_check(&pooling_keys, root, msg);
+    if (!e)
+        e = json_get_int(root, renamed ? "embedding_dimension" : "word_embedding_dimension", 1,
+                         MAX_FEATURES, 0, &dim, msg);
     if (!e)
         e = json_get_bool(root, "include_prompt", true, &out->include_prompt, msg);
     if (e)
@@ -118,41 +118,21 @@ static enum err read_dense_activation(const char *path, enum activation *out, st
         path);
 }
 
-// A module that reads or writes something else than the sentence's vector is another kind of model.
-static enum err check_names(const cJSON *root, struct errmsg *msg) {
-    static const char *const keys[] = {"module_input_name", "module_output_name"};
-    for (size_t i = 0; i < 2; i++) {
-        const char *name;
-        enum err e = json_get_string(root, keys[i], "sentence_embedding", &name, msg);
-        if (e)
-            return e;
-        if (strcmp(name, "sentence_embedding") != 0)
-            return err_set(msg, ERR_UNSUPPORTED,
-                           "%s '%.64s' is not supported (sentence_embedding is)", keys[i], name);
-    }
-    return ERR_OK;
-}
-
 enum err modules_read_dense(const cJSON *root, struct dense_config *out, struct errmsg *msg) {
     *out = (struct dense_config){0};
     if (!cJSON_IsObject(root))
         return err_set(msg, ERR_INVALID, "not a JSON object");
-    int64_t in, outs;
-    bool residual;
+    int64_t in = 0, outs = 0;
     const char *activation;
-    enum err e = json_get_int(root, "in_features", 1, MAX_FEATURES, 0, &in, msg);
+    enum err e = key_rules_check(&dense_keys, root, msg);
+    if (!e)
+        e = json_get_int(root, "in_features", 1, MAX_FEATURES, 0, &in, msg);
     if (!e)
         e = json_get_int(root, "out_features", 1, MAX_FEATURES, 0, &outs, msg);
     if (!e && (in == 0 || outs == 0))
         e = err_set(msg, ERR_INVALID, "'%s' is missing", in == 0 ? "in_features" : "out_features");
     if (!e)
         e = json_get_bool(root, "bias", true, &out->bias, msg);
-    if (!e)
-        e = json_get_bool(root, "use_residual", false, &residual, msg);
-    if (!e && residual)
-        e = err_set(msg, ERR_UNSUPPORTED, "'use_residual' is not supported");
-    if (!e)
-        e = check_names(root, msg);
     if (!e)
         e = json_get_string(root, "activation_function", "torch.nn.modules.activation.Tanh",
                             &activation, msg);
@@ -165,19 +145,32 @@ enum err modules_read_dense(const cJSON *root, struct dense_config *out, struct 
     return ERR_OK;
 }
 
-static enum err check_path(const char *path, struct errmsg *msg) {
+// "./1_Pooling/" is 1_Pooling, "." the model's folder itself.
+static enum err read_path(const cJSON *module, char out[128], struct errmsg *msg) {
+    const char *path;
+    enum err e = json_get_string(module, "path", "", &path, msg);
+    if (e)
+        return e;
     if (path[0] == '/' || strchr(path, '\\') || strstr(path, "..") || strlen(path) > 100)
         return err_set(msg, ERR_INVALID, "path '%.100s' must lead to a folder within the model's",
                        path);
+    while (path[0] == '.' && path[1] == '/')
+        for (path += 2; *path == '/';)
+            path++;
+    size_t n = strcmp(path, ".") == 0 ? 0 : strlen(path);
+    while (n > 0 && path[n - 1] == '/')
+        n--;
+    snprintf(out, 128, "%.*s", (int)n, path);
     return ERR_OK;
 }
 
-enum { TYPE_TRANSFORMER, TYPE_POOLING, TYPE_DENSE, TYPE_NORMALIZE, TYPES };
+enum { TYPE_TRANSFORMER, TYPE_POOLING, TYPE_DENSE, TYPE_NORMALIZE, TYPE_DROPOUT, TYPES };
 
 // "sentence_transformers.models.Pooling" up to version 5,
 // "sentence_transformers.sentence_transformer.modules.pooling.Pooling" from 6 on.
 static enum err read_type(const char *type, int *out, struct errmsg *msg) {
-    static const char *const names[TYPES] = {"Transformer", "Pooling", "Dense", "Normalize"};
+    static const char *const names[TYPES] = {"Transformer", "Pooling", "Dense", "Normalize",
+                                             "Dropout"};
     if (strncmp(type, "sentence_transformers.", 22) == 0) {
         for (int i = 0; i < TYPES; i++) {
             if (strcmp(names[i], last_part(type)) == 0) {
@@ -187,8 +180,8 @@ static enum err read_type(const char *type, int *out, struct errmsg *msg) {
         }
     }
     return err_set(msg, ERR_UNSUPPORTED,
-                   "module type '%.100s' is not supported (Transformer, Pooling, Dense, Normalize "
-                   "of sentence_transformers are)",
+                   "module type '%.100s' is not supported (Transformer, Pooling, Dense, Normalize, "
+                   "Dropout of sentence_transformers are)",
                    type);
 }
 
@@ -199,16 +192,14 @@ static enum err place_module(size_t at, int kind, const char *type, const char *
     if (!in_place)
         return err_set(
             msg, ERR_UNSUPPORTED,
-            "module %zu is %.100s: Transformer, Pooling, then Dense and Normalize is what "
-            "is supported",
+            "module %zu is %.100s: Transformer, Pooling, then Dense, Normalize and Dropout is "
+            "what is supported",
             at, type);
-    if (kind == TYPE_TRANSFORMER && path[0])
-        return err_set(msg, ERR_UNSUPPORTED,
-                       "the transformer lies in '%s'; it is read from the model's folder itself",
-                       path);
+    if (kind == TYPE_TRANSFORMER)
+        snprintf(out->transformer, sizeof out->transformer, "%s", path);
     if (kind == TYPE_POOLING)
         snprintf(pooling_path, 128, "%s", path);
-    if (kind < TYPE_DENSE)
+    if (kind < TYPE_DENSE || kind == TYPE_DROPOUT) // dropout is training's
         return ERR_OK;
     if (out->step_count == MODULES_MAX_STEPS)
         return err_set(msg, ERR_UNSUPPORTED, "more than %d modules after Pooling",
@@ -225,19 +216,21 @@ enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_
     const cJSON *item;
     if (!cJSON_IsArray(root))
         return err_set(msg, ERR_INVALID, "not a JSON array");
+    enum err failed = key_rules_check(&module_list_keys, root, msg);
+    if (failed)
+        return failed;
     size_t at = 0;
     cJSON_ArrayForEach(item, root) {
-        const char *type, *path;
+        const char *type;
+        char path[128];
         int kind = TYPES;
         if (!cJSON_IsObject(item))
             return err_set(msg, ERR_INVALID, "module %zu is not an object", at);
         enum err e = json_get_string(item, "type", "", &type, msg);
         if (!e)
-            e = json_get_string(item, "path", "", &path, msg);
-        if (!e)
             e = read_type(type, &kind, msg);
         if (!e)
-            e = check_path(path, msg);
+            e = read_path(item, path, msg);
         if (!e)
             e = place_module(at, kind, type, path, out, pooling_path, msg);
         if (e)
@@ -291,7 +284,7 @@ static enum err load_step(const char *folder, struct module_step *s, struct errm
     if (s->kind == MODULE_DENSE)
         e = modules_read_dense(root, &s->dense, msg);
     else if (root) // a config.json beside Normalize is new in version 6
-        e = cJSON_IsObject(root) ? check_names(root, msg)
+        e = cJSON_IsObject(root) ? key_rules_check(&normalize_keys, root, msg)
                                  : err_set(msg, ERR_INVALID, "not a JSON object");
     if (e)
         err_prefix(msg, e, "%s", name);
@@ -300,91 +293,101 @@ static enum err load_step(const char *folder, struct module_step *s, struct errm
     return e;
 }
 
-// As gguf-py's PoolingType numbers them; 0, none, counts as absent.
-static const enum pool_mode gguf_kinds[] = {POOL_MEAN, POOL_MEAN, POOL_CLS, POOL_LAST};
-enum { GGUF_KINDS = sizeof gguf_kinds / sizeof *gguf_kinds };
-
-static enum err read_gguf_kind(const struct gguf *g, char key[96], int64_t *kind,
-                               struct errmsg *msg) {
-    struct gguf_string arch;
-    enum err e = gguf_get_string(g, "general.architecture", &arch, msg);
-    if (e)
-        return e;
-    snprintf(key, 96, "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64),
-             arch.bytes ? arch.bytes : "");
-    return gguf_get_int(g, key, 0, INT32_MAX, 0, kind, msg);
+// modules.json; *root stays NULL where there is none. *name is its path, the caller's in any case.
+static enum err open_list(const char *path, cJSON **root, char **name, struct errmsg *msg) {
+    *root = NULL;
+    *name = file_join(path, "modules.json");
+    if (!*name)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", path);
+    return file_exists(*name) ? json_parse_file(*name, MAX_BYTES, root, msg) : ERR_OK;
 }
 
-static enum err load_gguf(const char *path, struct modules *out, struct errmsg *msg) {
-    struct gguf *g;
-    char key[96];
-    int64_t kind = 0;
-    enum err e = gguf_open(path, &g, msg);
-    if (!e)
-        e = read_gguf_kind(g, key, &kind, msg);
-    if (!e && kind >= GGUF_KINDS)
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "%s: key '%s': pooling type %lld is not supported (1 mean, 2 cls, 3 "
-                    "lasttoken are)",
-                    path, key, (long long)kind);
-    gguf_close(g);
-    if (e)
-        return e;
-    out->pooling.modes[0] = gguf_kinds[kind];
-    out->steps[out->step_count++].kind = MODULE_NORMALIZE;
-    return ERR_OK;
-}
-
-static enum err gguf_declares(const char *path, bool *declared, struct errmsg *msg) {
-    struct gguf *g;
-    char key[96];
-    int64_t kind = 0;
-    enum err e = gguf_open(path, &g, msg);
-    if (!e)
-        e = read_gguf_kind(g, key, &kind, msg);
-    gguf_close(g);
-    *declared = !e && kind > 0 && kind < GGUF_KINDS;
-    return e;
+// The first module of this kind, which its class's name says; NULL: none.
+static const cJSON *find_module(const cJSON *list, const char *kind) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        const cJSON *type = json_get(item, "type");
+        if (cJSON_IsString(type) && strcmp(last_part(type->valuestring), kind) == 0)
+            return item;
+    }
+    return NULL;
 }
 
 enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) {
     *declared = false;
     if (file_exists(path) && !file_is_dir(path))
-        return gguf_declares(path, declared, msg);
-    char *list = file_join(path, "modules.json");
-    if (!list)
-        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", path);
-    cJSON *root = NULL, *item;
-    enum err e = file_exists(list) ? json_parse_file(list, MAX_BYTES, &root, msg) : ERR_OK;
-    cJSON_ArrayForEach(item, root) {
-        const cJSON *type = json_get(item, "type");
-        if (cJSON_IsString(type) && strcmp(last_part(type->valuestring), "Pooling") == 0)
-            *declared = true;
-    }
+        return modules_declare_gguf(path, declared, msg);
+    cJSON *root;
+    char *name;
+    enum err e = open_list(path, &root, &name, msg);
+    *declared = find_module(root, "Pooling") != NULL;
     cJSON_Delete(root);
-    mem_free(list);
+    mem_free(name);
     return e;
+}
+
+enum err modules_find_transformer(const char *path, char out[128], struct errmsg *msg) {
+    cJSON *root;
+    char *name;
+    out[0] = '\0';
+    if (!file_is_dir(path))
+        return ERR_OK;
+    enum err e = open_list(path, &root, &name, msg);
+    const cJSON *module = find_module(root, "Transformer");
+    if (!e && module && (e = read_path(module, out, msg)))
+        err_prefix(msg, e, "%s", name);
+    cJSON_Delete(root);
+    mem_free(name);
+    return e;
+}
+
+void modules_each_file(const char *path,
+                       void (*see)(void *ctx, const char *name, const struct key_rules *rules,
+                                   const cJSON *root),
+                       void *ctx) {
+    static const struct key_rules *const rules[TYPES] = {[TYPE_POOLING] = &pooling_keys,
+                                                         [TYPE_DENSE] = &dense_keys,
+                                                         [TYPE_NORMALIZE] = &normalize_keys,
+                                                         [TYPE_DROPOUT] = &dropout_keys};
+    cJSON *list, *root;
+    char *name, *full, place[128], file[160];
+    const cJSON *item;
+    if (!file_is_dir(path))
+        return;
+    enum err e = open_list(path, &list, &name, NULL);
+    if (!e && list)
+        see(ctx, "modules.json", &module_list_keys, list);
+    cJSON_ArrayForEach(item, list) {
+        int kind = TYPES;
+        const cJSON *type = json_get(item, "type");
+        if (!cJSON_IsString(type) || read_type(type->valuestring, &kind, NULL) || !rules[kind] ||
+            read_path(item, place, NULL) || open_config(path, place, true, &root, &full, NULL))
+            continue;
+        snprintf(file, sizeof file, "%s/config.json", place);
+        if (root)
+            see(ctx, file, rules[kind], root);
+        cJSON_Delete(root);
+        mem_free(full);
+    }
+    cJSON_Delete(list);
+    mem_free(name);
 }
 
 enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) {
     *out = (struct modules){.pooling = {.modes = {POOL_MEAN}, .mode_count = 1}};
     out->pooling.include_prompt = true;
     if (file_exists(path) && !file_is_dir(path))
-        return load_gguf(path, out, msg);
-    char *list = file_join(path, "modules.json");
-    if (!list)
-        return err_set(msg, ERR_NOMEM, "%s: no memory to open modules.json", path);
-    if (!file_exists(list)) {
-        mem_free(list);
-        return ERR_OK;
-    }
+        return modules_load_gguf(path, out, msg);
     cJSON *root;
-    char pooling[128] = "";
-    enum err e = json_parse_file(list, MAX_BYTES, &root, msg);
-    if (!e && (e = modules_read_list(root, out, pooling, msg)))
-        err_prefix(msg, e, "%s", list);
+    char *name, pooling[128] = "";
+    enum err e = open_list(path, &root, &name, msg);
+    bool there = root != NULL;
+    if (there && (e = modules_read_list(root, out, pooling, msg)))
+        err_prefix(msg, e, "%s", name);
     cJSON_Delete(root);
-    mem_free(list);
+    mem_free(name);
+    if (!there)
+        return e;
     if (!e)
         e = load_pooling(path, pooling, &out->pooling, msg);
     for (size_t i = 0; !e && i < out->step_count; i++)

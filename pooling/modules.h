@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "compute/device.h"
+#include "weights/key_rules.h"
 
 #include <stdbool.h>
 
@@ -36,6 +37,7 @@ struct module_step {
 };
 
 struct modules {
+    char transformer[128]; // its folder within the model's; "": that one itself
     struct pooling_config pooling;
     struct module_step steps[MODULES_MAX_STEPS]; // after pooling, in order
     size_t step_count;
@@ -46,8 +48,19 @@ struct modules {
 // activation: named, with what is supported), ERR_NOT_FOUND (a module's config.json), ERR_NOMEM.
 enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
 
-// As pooler_is_declared.
+// As pooler_is_declared and pooler_find_transformer.
 enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
+enum err modules_find_transformer(const char *path, char out[128], struct errmsg *msg) MUST_CHECK;
+
+// The same of a GGUF file (modules_gguf.c).
+enum err modules_load_gguf(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
+enum err modules_declare_gguf(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
+
+// As pooler_each_file.
+void modules_each_file(const char *path,
+                       void (*see)(void *ctx, const char *name, const struct key_rules *rules,
+                                   const cJSON *root),
+                       void *ctx);
 
 // The parts of it, from parsed JSON (fuzzing).
 enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_path[128],

@@ -89,6 +89,14 @@ enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg
     return modules_declare_pooling(path, declared, msg);
 }
 
+enum err pooler_find_transformer(const char *path, char out[128], struct errmsg *msg) {
+    return modules_find_transformer(path, out, msg);
+}
+
+void pooler_each_file(const char *path, pooler_file_seen *see, void *ctx) {
+    modules_each_file(path, see, ctx);
+}
+
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) {
     *out = NULL;

@@ -10,6 +10,7 @@
 
 #include "compute/batch.h"
 #include "compute/device.h"
+#include "weights/key_rules.h"
 #include "weights/model_config.h"
 #include "weights/weights.h"
 
@@ -18,6 +19,15 @@ struct pooler;
 // Whether the files say how the model's hidden states are pooled: a Pooling module in modules.json,
 // a GGUF file's pooling_type (mean, cls, last). Such a model was made to embed.
 enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
+// Where in the folder `path` the transformer's own files lie (its config.json, tokenizer and
+// weights), as modules.json has it: "" for the folder itself, which is usual, or "0_Transformer".
+enum err pooler_find_transformer(const char *path, char out[128], struct errmsg *msg) MUST_CHECK;
+// Calls `see` for modules.json and each module's config.json that can be read, with the rules of
+// its keys; for those who list them. `name` is the file's, within the folder; all is valid in the
+// call.
+typedef void pooler_file_seen(void *ctx, const char *name, const struct key_rules *rules,
+                              const cJSON *root);
+void pooler_each_file(const char *path, pooler_file_seen *see, void *ctx);
 // What modules.json, 1_Pooling/config.json and friends say, before any weights are read.
 // A folder without modules.json is mean pooling without normalisation, as sentence-transformers
 // takes a plain transformers folder. A GGUF file normalises: it has no way to say so, and what

@@ -98,7 +98,7 @@ static enum err render(const struct cli_options *o, const struct json_node *root
 }
 
 enum err cli_chat_render(const struct cli_options *o, struct errmsg *msg) {
-    char *path = NULL;
+    char *path = NULL, *files = NULL;
     struct buf text = {0};
     struct json_tree *tree = NULL;
     struct sink out;
@@ -110,12 +110,15 @@ enum err cli_chat_render(const struct cli_options *o, struct errmsg *msg) {
     if (!e)
         e = store_resolve(o->models[0].spec, &path, msg);
     if (!e)
-        e = render(o, json_tree_root(tree), path, &out.buf, msg);
+        e = model_find_files(path, &files, msg);
+    if (!e)
+        e = render(o, json_tree_root(tree), files, &out.buf, msg);
     if (!e)
         e = sink_flush(&out, msg);
     sink_free(&out);
     json_tree_free(tree);
     buf_free(&text);
+    mem_free(files);
     mem_free(path);
     return e;
 }

@@ -9,6 +9,7 @@
 #include "service/cli.h"
 #include "service/cli_options.h"
 #include "service/model.h"
+#include "service/model_keys.h"
 #include "service/sink.h"
 #include "service/store.h"
 #include "weights/decoder_config.h"
@@ -24,6 +25,7 @@ enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512, LOGIT_ROWS = 32 };
 struct run {
     const struct cli_options *o;
     char *path;
+    char *files; // where the transformer's lie
     struct sink out;
     struct errmsg refusals[MAX_REFUSALS];
     size_t refusal_count;
@@ -85,7 +87,7 @@ static void show_rope(struct buf *b, const struct decoder_config *c) {
 static void show_decoder_config(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
-    r->config_ok = decoder_config_load(r->path, &r->decoder_config, &msg) == ERR_OK;
+    r->config_ok = decoder_config_load(r->files, &r->decoder_config, &msg) == ERR_OK;
     if (!r->config_ok) {
         refuse(r, &msg);
         return;
@@ -130,7 +132,7 @@ static void show_template(struct run *r, const struct generation_config *g) {
         buf_puts(b, "; --chat-template FILE|chatml gives one\n");
         return;
     }
-    if (chat_templates_load(r->path, g, choice, &t, &msg)) {
+    if (chat_templates_load(r->files, g, choice, &t, &msg)) {
         buf_printf(b, "; %s\n", msg.text);
         return;
     }
@@ -153,7 +155,7 @@ static void show_generation(struct run *r) {
     struct generation_config g;
     if (!r->is_decoder || !r->config_ok)
         return;
-    if (generation_config_load(r->path, vocab_of(r), &g, &msg)) {
+    if (generation_config_load(r->files, vocab_of(r), &g, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -175,10 +177,15 @@ static void show_generation(struct run *r) {
     generation_config_free(&g);
 }
 
+static bool pools(const struct run *r) {
+    bool declared;
+    return !pooler_is_declared(r->path, &declared, NULL) && declared;
+}
+
 static void show_encoder_config(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
-    r->config_ok = model_config_load(r->path, &r->config, &msg) == ERR_OK;
+    r->config_ok = model_config_load(r->files, &r->config, &msg) == ERR_OK;
     if (!r->config_ok) {
         refuse(r, &msg);
         return;
@@ -190,7 +197,10 @@ static void show_encoder_config(struct run *r) {
                c->architecture, c->layers, c->hidden, c->heads, c->ffn,
                activation_name(c->activation), (double)c->norm_eps, c->vocab, c->type_vocab,
                c->max_positions);
-    if (c->classification) {
+    if (pools(r) && c->classification) {
+        buf_printf(b, "task: embed; a head of %zu label%s is there too\n", c->labels,
+                   c->labels == 1 ? "" : "s");
+    } else if (c->classification) {
         buf_printf(b, "task: %s, %zu label%s:", c->labels == 1 ? "rerank" : "classify", c->labels,
                    c->labels == 1 ? "" : "s");
         for (size_t i = 0; i < c->labels; i++)
@@ -205,7 +215,7 @@ static void show_st_config(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     size_t positions = r->config_ok ? positions_of(r) : 1 << 20;
-    if (st_config_load(r->path, positions, &r->st, &msg)) {
+    if (st_config_load(r->path, r->files, positions, &r->st, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -227,7 +237,7 @@ static void show_st_config(struct run *r) {
 static void show_pooling(struct run *r, struct device *d) {
     struct errmsg msg = {0};
     struct pooler *p = NULL;
-    if (!r->config_ok || r->is_decoder || r->config.classification)
+    if (!r->config_ok || r->is_decoder || (r->config.classification && !pools(r)))
         return; // how a decoder embeds is for model_load to say
     if (pooler_load(r->path, r->config.hidden, r->o->models[0].pool_mode, d, &p, &msg)) {
         refuse(r, &msg);
@@ -242,7 +252,7 @@ static void show_pooling(struct run *r, struct device *d) {
 static void show_tokenizer(struct run *r) {
     struct errmsg msg = {0};
     struct tokenizer *t = NULL;
-    if (model_load_tokenizer(r->path, vocab_of(r), &t, &msg)) {
+    if (model_load_tokenizer(r->files, vocab_of(r), &t, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -305,7 +315,7 @@ static void show_tensors(struct run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     struct weights *w = NULL;
-    if (weights_open(r->path, &w, &msg)) {
+    if (weights_open(r->files, &w, &msg)) {
         refuse(r, &msg);
         return;
     }
@@ -367,8 +377,60 @@ static void try_load(struct run *r, struct device *d) {
     model_free(m);
 }
 
+// One line for each file and fate: "keys of config.json: honoured: hidden_size, ...".
+struct key_list {
+    char file[160];
+    struct buf of[KEY_UNKNOWN + 1];
+};
+
+static void print_keys(struct run *r, struct key_list *l) {
+    static const char *const names[] = {[KEY_HONOURED] = "honoured",
+                                        [KEY_NO_EFFECT] = "without effect",
+                                        [KEY_REFUSED] = "refused",
+                                        [KEY_UNKNOWN] = "unknown, ignored"};
+    for (size_t i = 0; i <= KEY_UNKNOWN; i++) {
+        if (l->of[i].len)
+            buf_printf(&r->out.buf, "keys of %s, %s: %s\n", l->file, names[i], l->of[i].data);
+        buf_reset(&l->of[i]);
+    }
+}
+
+struct key_lister {
+    struct run *r;
+    struct key_list list;
+};
+
+static bool is_listed(const struct buf *b, const char *key) {
+    size_t n = strlen(key);
+    for (const char *at = b->data; at && *at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
+        if (strncmp(at, key, n) == 0 && (at[n] == '\0' || at[n] == ','))
+            return true;
+    return false;
+}
+
+static void list_key(void *ctx, const char *file, const char *key, enum key_fate fate) {
+    struct key_lister *l = ctx;
+    if (strcmp(l->list.file, file) != 0) {
+        print_keys(l->r, &l->list);
+        snprintf(l->list.file, sizeof l->list.file, "%s", file);
+    }
+    struct buf *b = &l->list.of[fate];
+    if (!is_listed(b, key)) // the objects of a list have the same keys
+        buf_printf(b, "%s%s", b->len ? ", " : "", key);
+}
+
+static void show_keys(struct run *r) {
+    struct key_lister l = {.r = r};
+    model_keys_each(r->path, r->files, true, list_key, &l);
+    print_keys(r, &l.list);
+    for (size_t i = 0; i <= KEY_UNKNOWN; i++)
+        buf_free(&l.list.of[i]);
+}
+
 static enum err inspect(struct run *r, struct errmsg *msg) {
     enum err e = store_resolve(r->o->models[0].spec, &r->path, msg);
+    if (!e)
+        e = model_find_files(r->path, &r->files, msg);
     if (e)
         return e;
     sink_init(&r->out, STDOUT_FILENO, "stdout");
@@ -377,7 +439,7 @@ static enum err inspect(struct run *r, struct errmsg *msg) {
     struct cpu_options cpu = {.threads = 1};
     if ((e = cpu_device_new(&cpu, &d, msg)))
         return e;
-    r->is_decoder = decoder_config_is_decoder(r->path);
+    r->is_decoder = decoder_config_is_decoder(r->files);
     if (r->is_decoder)
         show_decoder_config(r);
     else
@@ -386,6 +448,7 @@ static enum err inspect(struct run *r, struct errmsg *msg) {
     show_st_config(r);
     show_pooling(r, d);
     show_tokenizer(r);
+    show_keys(r);
     show_tensors(r);
     try_load(r, d);
     cpu_device_free(d);
@@ -409,6 +472,7 @@ int cli_inspect(int argc, char **argv) {
     model_config_free(&r.config);
     st_config_free(&r.st);
     sink_free(&r.out);
+    mem_free(r.files);
     mem_free(r.path);
     cli_options_free(&o);
     return exit_code;

@@ -183,7 +183,7 @@ static enum err read_native_activation(struct run *r, struct errmsg *msg) {
     const char *name = NULL, *own = r->engine.model->st.activation;
     if (own)
         return set_activation(r, own, "config_sentence_transformers.json", msg);
-    char *path = file_join(r->engine.model->path, "config.json");
+    char *path = file_join(r->engine.model->files, "config.json");
     cJSON *root = NULL;
     if (!path)
         return err_set(msg, ERR_NOMEM, "no memory");

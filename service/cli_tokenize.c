@@ -281,10 +281,13 @@ static enum err run_argument(struct run *r, struct errmsg *msg) {
 // --- the command ---
 
 static enum err run_all(struct run *r, struct errmsg *msg) {
-    char *path = NULL;
+    char *path = NULL, *files = NULL;
     enum err e = store_resolve(r->o->models[0].spec, &path, msg);
     if (!e)
-        e = model_load_tokenizer(path, 0, &r->tokenizer, msg);
+        e = model_find_files(path, &files, msg);
+    if (!e)
+        e = model_load_tokenizer(files, 0, &r->tokenizer, msg);
+    mem_free(files);
     mem_free(path);
     if (e)
         return e;

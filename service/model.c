@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "service/memory_plan.h"
+#include "service/model_keys.h"
 #include "service/pair.h"
 #include "weights/gguf.h"
 #include "weights/weights.h"
@@ -52,6 +53,16 @@ static enum err set_names(struct model *m, const struct model_options *o, struct
     return ok ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a model's name");
 }
 
+enum err model_find_files(const char *path, char **out, struct errmsg *msg) {
+    char within[128];
+    *out = NULL;
+    enum err e = pooler_find_transformer(path, within, msg);
+    if (e)
+        return e;
+    *out = within[0] ? file_join(path, within) : mem_strndup(path, strlen(path));
+    return *out ? ERR_OK : err_set(msg, ERR_NOMEM, "%s: no memory for a path", path);
+}
+
 enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
                               struct errmsg *msg) {
     if (!gguf_is_file(path))
@@ -65,14 +76,31 @@ enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer *
     return e;
 }
 
+// Transformers puts an adapter that lies beside the weights on top of them.
+static enum err refuse_adapter(const char *files, struct errmsg *msg) {
+    char *path = file_join(files, "adapter_config.json");
+    if (!path)
+        return err_set(msg, ERR_NOMEM, "%s: no memory for a path", files);
+    enum err e = ERR_OK;
+    if (file_exists(path))
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "%s: adapters are not supported: merge it into the weights", path);
+    mem_free(path);
+    return e;
+}
+
 static enum err load(struct model *m, const struct model_options *o, struct errmsg *msg) {
     if (!file_is_dir(o->path) && !gguf_is_file(o->path))
         return err_set(msg, ERR_NOT_FOUND, "%s: neither a model folder nor a GGUF file", o->path);
     enum err e = set_names(m, o, msg);
+    if (!e)
+        e = model_find_files(m->path, &m->files, msg);
+    if (!e)
+        e = refuse_adapter(m->files, msg);
     if (e)
         return e;
-    return decoder_config_is_decoder(m->path) ? model_load_decoder(m, o, msg)
-                                              : model_load_encoder(m, o, msg);
+    return decoder_config_is_decoder(m->files) ? model_load_decoder(m, o, msg)
+                                               : model_load_encoder(m, o, msg);
 }
 
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
@@ -89,6 +117,7 @@ enum err model_load(const struct model_options *options, struct device *d, struc
         model_free(m);
         return e;
     }
+    model_keys_warn(m->path, m->files);
     *out = m;
     return ERR_OK;
 }
@@ -134,6 +163,7 @@ void model_free(struct model *m) {
         mem_free(m->aliases[i]);
     mem_free(m->aliases);
     mem_free(m->path);
+    mem_free(m->files);
     mem_free(m);
 }
 

@@ -39,6 +39,8 @@ struct model_options {
 };
 
 struct model {
+    // Where the transformer's own files lie: `path`, or a folder within it (modules.json). Owned.
+    char *files;
     char *name, *path;
     char **aliases; // [alias_count]
     size_t alias_count;
@@ -75,6 +77,10 @@ enum err model_load(const struct model_options *options, struct device *d, struc
                     struct errmsg *msg) MUST_CHECK;
 void model_free(struct model *m);   // NULL is fine
 const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
+
+// Where the transformer's files of a model folder lie; of a GGUF file that itself. *out is the
+// caller's. ERR_INVALID (modules.json), ERR_NOMEM.
+enum err model_find_files(const char *path, char **out, struct errmsg *msg) MUST_CHECK;
 
 // The tokenizer of a model folder or a GGUF file alone; vocab: as tokenizer_load.
 enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,

@@ -39,7 +39,7 @@ static enum err load_templates(struct model *m, const struct model_options *o, s
         err_set(&m->template_msg, ERR_NOT_FOUND, "it has no chat template");
         return ERR_OK;
     }
-    enum err e = chat_templates_load(m->path, &m->generation, o->chat_template, &t, msg);
+    enum err e = chat_templates_load(m->files, &m->generation, o->chat_template, &t, msg);
     if (e)
         return e;
     m->chat_template = t.chat;
@@ -64,7 +64,7 @@ static enum dtype usual_dtype(const struct weights *w) {
 
 static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
     struct weights *w;
-    enum err e = weights_open(m->path, &w, msg);
+    enum err e = weights_open(m->files, &w, msg);
     if (e)
         return e;
     m->dtype = usual_dtype(w);
@@ -82,7 +82,7 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     if (!e && m->task == TASK_RERANK)
         e = decoder_load_head_rows(w, &config, answers, 2, m->device, &m->answers, msg);
     if (!e)
-        e = weights_check_all_taken(w, msg);
+        e = weights_check_model(w, msg);
     weights_close(w);
     return e;
 }
@@ -127,17 +127,17 @@ static void choose_length(struct model *m, const struct model_options *o) {
 }
 
 enum err model_load_decoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    enum err e = decoder_config_load(m->path, &m->decoder_config, msg);
+    enum err e = decoder_config_load(m->files, &m->decoder_config, msg);
     if (!e)
-        e = generation_config_load(m->path, m->decoder_config.vocab, &m->generation, msg);
+        e = generation_config_load(m->files, m->decoder_config.vocab, &m->generation, msg);
     if (!e && file_is_dir(m->path))
-        e = st_config_load(m->path, m->decoder_config.max_positions, &m->st, msg);
+        e = st_config_load(m->path, m->files, m->decoder_config.max_positions, &m->st, msg);
     if (!e)
         e = choose_task(m, o, msg);
     if (e)
         return e;
     choose_length(m, o);
-    e = model_load_tokenizer(m->path, m->decoder_config.vocab, &m->tokenizer, msg);
+    e = model_load_tokenizer(m->files, m->decoder_config.vocab, &m->tokenizer, msg);
     if (!e && m->task == TASK_GENERATE)
         e = load_templates(m, o, msg);
     if (!e && m->task == TASK_RERANK)

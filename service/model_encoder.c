@@ -5,18 +5,24 @@
 
 #include <string.h>
 
-// What the model is for: what its head says, unless the options name something else it can do. A
-// classifier's hidden states can be pooled too, but its folder says nothing of how, so it may not
-// be asked to embed.
+// What the model is for: what its head says, but for a folder that says how to pool: that is an
+// embedder, whatever head its training left behind. The options may name the other where it can do
+// both. A classifier whose folder says nothing of pooling may not be asked to embed.
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    enum task own = TASK_EMBED;
-    if (m->config.classification)
-        own = m->config.labels == 1 ? TASK_RERANK : TASK_CLASSIFY;
+    bool pools, head = m->config.classification, one = m->config.labels == 1;
+    enum err e = pooler_is_declared(m->path, &pools, msg);
+    if (e)
+        return e;
+    enum task headed = one ? TASK_RERANK : TASK_CLASSIFY;
+    enum task own = head && (!pools || m->st.cross_encoder) ? headed : TASK_EMBED;
     m->task = o->task >= 0 ? (enum task)o->task : own;
-    bool both = own == TASK_RERANK && m->task == TASK_CLASSIFY; // one label can be classified
-    if (m->task != own && !both)
+    bool can = m->task == TASK_EMBED
+                   ? !head || pools
+                   : head && (m->task == headed || (one && m->task == TASK_CLASSIFY));
+    if (!can)
         return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
                        task_name(own), m->config.architecture, task_name(m->task));
+    m->config.classification = m->task != TASK_EMBED; // else the head stays in the file
     return ERR_OK;
 }
 
@@ -43,7 +49,7 @@ static void choose_length(struct model *m, const struct model_options *o) {
 // Binds weights to the device; the files are let go behind it.
 static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
     struct weights *w;
-    enum err e = weights_open(m->path, &w, msg);
+    enum err e = weights_open(m->files, &w, msg);
     if (e)
         return e;
     e = model_check_room(m, w, true, msg);
@@ -53,7 +59,7 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
         e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
                             msg);
     if (!e)
-        e = weights_check_all_taken(w, msg);
+        e = weights_check_model(w, msg);
     weights_close(w);
     if (!e && !m->config.classification)
         e = pooler_load(m->path, m->config.hidden, o->pool_mode, m->device, &m->pooler, msg);
@@ -97,16 +103,16 @@ static enum err check_types(const struct model *m, struct errmsg *msg) {
 }
 
 enum err model_load_encoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    enum err e = model_config_load(m->path, &m->config, msg);
+    enum err e = model_config_load(m->files, &m->config, msg);
     if (!e)
-        e = st_config_load(m->path, m->config.max_positions, &m->st, msg);
+        e = st_config_load(m->path, m->files, m->config.max_positions, &m->st, msg);
     if (!e)
         e = choose_task(m, o, msg);
     if (e)
         return e;
     choose_prompts(m);
     choose_length(m, o);
-    e = model_load_tokenizer(m->path, m->config.vocab, &m->tokenizer, msg);
+    e = model_load_tokenizer(m->files, m->config.vocab, &m->tokenizer, msg);
     if (!e)
         e = check_types(m, msg);
     if (!e)

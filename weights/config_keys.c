@@ -270,6 +270,14 @@ static const struct key_rule mistral_list[] = {
 };
 static const struct key_rules mistral = {KEY_RULES(mistral_list), &decoder};
 
+const struct key_rules *config_keys_of(const cJSON *root) {
+    enum model_arch encoder_arch;
+    enum decoder_arch decoder_arch;
+    if (model_config_arch(root, &encoder_arch))
+        return config_keys_encoder(encoder_arch);
+    return decoder_config_arch(root, &decoder_arch) ? config_keys_decoder(decoder_arch) : NULL;
+}
+
 const struct key_rules *config_keys_decoder(enum decoder_arch arch) {
     switch (arch) {
     case DECODER_ARCH_QWEN2:

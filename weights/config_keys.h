@@ -13,9 +13,12 @@
 // config.json, but for the keys of generation_config_keys.
 const struct key_rules *config_keys_encoder(enum model_arch arch);
 const struct key_rules *config_keys_decoder(enum decoder_arch arch);
+// By what the file itself names; NULL: an architecture that is not supported.
+const struct key_rules *config_keys_of(const cJSON *root);
 // generation_config.json; or, where a folder has none, what config.json says of generating.
 extern const struct key_rules generation_config_keys;
-// The same keys in a config.json where nothing is generated, or beside a generation_config.json.
+// The same keys (but for eos_token_id, which config.json has for itself) in a config.json where
+// nothing is generated, or beside a generation_config.json.
 extern const struct key_rules generation_config_keys_idle;
 extern const struct key_rules sentence_bert_config_keys;
 extern const struct key_rules

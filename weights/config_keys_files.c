@@ -5,7 +5,6 @@
 // n-gram bans and token lists would change the text; what is measured, printed or cached does not.
 // Lengths are the request's.
 #define GENERATION_KEYS(HONOURED, IDLE, REFUSED)                                                   \
-    HONOURED("eos_token_id")                                                                       \
     HONOURED("do_sample")                                                                          \
     HONOURED("temperature")                                                                        \
     HONOURED("top_k")                                                                              \
@@ -88,6 +87,7 @@
 #define REFUSED_IDLE(key, passes) ONE_IDLE(key)
 
 static const struct key_rule generation_list[] = {
+    {.name = "eos_token_id", .fate = KEY_HONOURED}, // of config.json too, in any case
     GENERATION_KEYS(ONE_HONOURED, ONE_IDLE, ONE_REFUSED)};
 static const struct key_rule generation_idle_list[] = {
     GENERATION_KEYS(ONE_IDLE, ONE_IDLE, REFUSED_IDLE)};
@@ -134,9 +134,6 @@ static const struct key_rule sentence_bert_list[] = {
 };
 const struct key_rules sentence_bert_config_keys = {KEY_RULES(sentence_bert_list)};
 
-static const struct key_rule versions_list[] = {{.name = "*", .fate = KEY_NO_EFFECT}};
-static const struct key_rules versions = {KEY_RULES(versions_list)};
-
 static const struct key_rule sentence_transformers_list[] = {
     {.name = "prompts", .fate = KEY_HONOURED},
     {.name = "default_prompt_name", .fate = KEY_HONOURED},
@@ -146,7 +143,7 @@ static const struct key_rule sentence_transformers_list[] = {
      .fate = KEY_REFUSED,
      .neutral = "\"SentenceTransformer\"|\"CrossEncoder\""},
     {.name = "requirements", .fate = KEY_NO_EFFECT}, // packages of Python
-    {.name = "__version__", .fate = KEY_NO_EFFECT, .inner = &versions},
+    {.name = "__version__", .fate = KEY_NO_EFFECT},
     {.name = "truncate_dim", .fate = KEY_REFUSED},
     {.name = "keep_in_fp32_modules", .fate = KEY_NO_EFFECT}, // everything is computed in f32
 };

@@ -73,6 +73,14 @@ static enum err read_architecture(const cJSON *root, struct decoder_config *c, s
                    name ? "architecture" : "model_type", name ? name : type);
 }
 
+bool decoder_config_arch(const cJSON *root, enum decoder_arch *out) {
+    struct decoder_config c = {0};
+    if (read_architecture(root, &c, NULL))
+        return false;
+    *out = c.arch;
+    return true;
+}
+
 static enum err read_count(const cJSON *root, const char *key, int64_t max, int64_t fallback,
                            size_t *out, struct errmsg *msg) {
     int64_t v;

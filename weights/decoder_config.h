@@ -6,6 +6,7 @@
 #define TRINE_WEIGHTS_DECODER_CONFIG_H
 
 #include "base/err.h"
+#include "base/json.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -66,6 +67,8 @@ enum err decoder_config_load(const char *path, struct decoder_config *out,
 enum err decoder_config_parse(const char *name, const char *text, size_t len,
                               struct decoder_config *out, struct errmsg *msg) MUST_CHECK;
 
+// The architecture that a parsed config.json names; false: none of these.
+bool decoder_config_arch(const cJSON *root, enum decoder_arch *out);
 // Whether the model at `path` is a decoder by its architecture's name. Anything unreadable is not.
 bool decoder_config_is_decoder(const char *path);
 

@@ -89,6 +89,14 @@ static enum err read_architecture(const cJSON *root, struct model_config *c, str
                    name);
 }
 
+bool model_config_arch(const cJSON *root, enum model_arch *out) {
+    struct model_config c = {0};
+    if (read_architecture(root, &c, NULL))
+        return false;
+    *out = c.arch;
+    return true;
+}
+
 // The first of the two spellings that is there, in [1, max].
 static enum err read_count(const cJSON *root, const char *key, const char *other, int64_t max,
                            int64_t fallback, size_t *out, struct errmsg *msg) {

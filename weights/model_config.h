@@ -6,6 +6,7 @@
 #define TRINE_WEIGHTS_MODEL_CONFIG_H
 
 #include "base/err.h"
+#include "base/json.h"
 #include "compute/device.h"
 
 #include <stdbool.h>
@@ -42,6 +43,8 @@ enum err model_config_load(const char *path, struct model_config *out,
 // The same from memory (fuzzing); `name` begins the messages.
 enum err model_config_parse(const char *name, const char *text, size_t len,
                             struct model_config *out, struct errmsg *msg) MUST_CHECK;
+// The architecture that a parsed config.json names; false: none of these.
+bool model_config_arch(const cJSON *root, enum model_arch *out);
 void model_config_free(struct model_config *c);
 
 #endif

@@ -164,14 +164,14 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
     return e ? err_prefix(msg, e, "%s/%s", folder, file) : ERR_OK;
 }
 
-enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
-                        struct errmsg *msg) {
+enum err st_config_load(const char *folder, const char *transformer, size_t max_positions,
+                        struct st_config *out, struct errmsg *msg) {
     *out = (struct st_config){.max_length = max_positions};
     if (file_exists(folder) && !file_is_dir(folder))
         return ERR_OK;
-    enum err e = read_sentence_config(folder, out, msg);
+    enum err e = read_sentence_config(transformer, out, msg);
     if (!e)
-        e = read_tokenizer_config(folder, out, msg);
+        e = read_tokenizer_config(transformer, out, msg);
     if (!e)
         e = read_model_config(folder, out, msg);
     if (e)

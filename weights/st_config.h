@@ -27,9 +27,10 @@ struct st_config {
 };
 
 // max_positions: the model's own limit (0: none). `folder` may be a .gguf file, which says nothing
-// of all this. ERR_INVALID names file and key.
-enum err st_config_load(const char *folder, size_t max_positions, struct st_config *out,
-                        struct errmsg *msg) MUST_CHECK;
+// of all this. `transformer` is where the first module's files lie, `folder` itself as a rule:
+// sentence_bert_config.json and tokenizer_config.json are its. ERR_INVALID names file and key.
+enum err st_config_load(const char *folder, const char *transformer, size_t max_positions,
+                        struct st_config *out, struct errmsg *msg) MUST_CHECK;
 void st_config_free(struct st_config *c);
 // Forgets the prompts: they are those of another kind of model.
 void st_config_drop_prompts(struct st_config *c);

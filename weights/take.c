@@ -1,4 +1,5 @@
 // See weights.h: looking tensors up, and the account of what was taken.
+#include "base/log.h"
 #include "base/mem.h"
 #include "weights/weights_internal.h"
 
@@ -142,13 +143,53 @@ static bool ignorable(const struct weights *w, const char *name) {
     return strcmp(name, "lm_head.weight") == 0 && weights_has(w, "embed_tokens.weight");
 }
 
+static enum err no_place(const struct entry *e, struct errmsg *msg) {
+    return err_set(msg, ERR_INVALID, "%s: tensor '%s' has no place in this architecture",
+                   e->shard->path, e->tensor.name);
+}
+
 enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) {
     for (size_t i = 0; i < w->count; i++) {
         const struct entry *e = &w->entries[i];
         if (!e->taken && !ignorable(w, e->tensor.name))
-            return err_set(msg, ERR_INVALID, "%s: tensor '%s' has no place in this architecture",
-                           e->shard->path, e->tensor.name);
+            return no_place(e, msg);
     }
+    return ERR_OK;
+}
+
+// What the names of an encoder's and of a decoder's own tensors begin with, behind the prefix.
+static bool is_own(const struct weights *w, const char *name) {
+    static const char *const starts[] = {"embeddings.", "encoder.",      "transformer.",
+                                         "layers.",     "embed_tokens.", "norm."};
+    size_t prefix = strlen(w->prefix);
+    const char *bare = strncmp(name, w->prefix, prefix) == 0 ? name + prefix : name;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(bare, starts[i], strlen(starts[i])) == 0)
+            return true;
+    return false;
+}
+
+enum err weights_check_model(const struct weights *w, struct errmsg *msg) {
+    char names[400] = "";
+    size_t count = 0, len = 0;
+    if (w->gguf)
+        return weights_check_all_taken(w, msg);
+    for (size_t i = 0; i < w->count; i++) {
+        const struct entry *e = &w->entries[i];
+        if (e->taken || ignorable(w, e->tensor.name))
+            continue;
+        if (is_own(w, e->tensor.name))
+            return no_place(e, msg);
+        int n =
+            snprintf(names + len, sizeof names - len, "%s%s", count++ ? ", " : "", e->tensor.name);
+        if (n > 0 && (size_t)n < sizeof names - len)
+            len += (size_t)n;
+        else
+            names[len] = '\0';
+    }
+    if (count)
+        log_info("%s: %zu tensor%s without a place in this architecture %s left out: %s", w->path,
+                 count, count == 1 ? "" : "s", count == 1 ? "is" : "are", names);
     return ERR_OK;
 }
 

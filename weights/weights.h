@@ -45,6 +45,12 @@ bool weights_rope_interleaved(const struct weights *w);
 // or prefixes; see take.c).
 enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) MUST_CHECK;
 
+// The same for a checkpoint, as transformers takes one: tensors beside the architecture's own
+// (heads of other tasks, what training kept) are left out and named in one line of the log. One
+// that lies among its own (an adapter in a layer, a layer too many) is ERR_INVALID, and so is any
+// of a GGUF file.
+enum err weights_check_model(const struct weights *w, struct errmsg *msg) MUST_CHECK;
+
 // For inspect: every tensor in file order.
 size_t weights_count(const struct weights *w);
 struct tensor weights_at(const struct weights *w, size_t i);

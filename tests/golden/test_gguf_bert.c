@@ -44,7 +44,7 @@ int main(void) {
     json_init();
     struct errmsg msg = {0};
     struct st_config st;
-    CHECK_OK(st_config_load(file, 40, &st, &msg), msg);
+    CHECK_OK(st_config_load(file, file, 40, &st, &msg), msg);
     CHECK(st.max_length == 40 && st.prompt_count == 0);
     st_config_free(&st);
     tiny_on_devices(check);

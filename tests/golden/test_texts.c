@@ -75,7 +75,7 @@ int main(void) {
         snprintf(folder, sizeof folder, "tests/golden/data/%s", models[i]);
         snprintf(golden, sizeof golden, "%s/golden.json", folder);
         CHECK_OK(model_config_load(folder, &c, &msg), msg);
-        CHECK_OK(st_config_load(folder, c.max_positions, &st, &msg), msg);
+        CHECK_OK(st_config_load(folder, folder, c.max_positions, &st, &msg), msg);
         CHECK_OK(tokenizer_load(folder, c.vocab, &t, &msg), msg);
         CHECK_OK(json_parse_file(golden, 1 << 20, &root, &msg), msg);
         if (t && root)

@@ -80,7 +80,8 @@ static void test_modes(void) {
         {"{\"pooling_mode\":\"weightedmean\"}", ERR_UNSUPPORTED,
          "1_Pooling/config.json: pooling mode 'weightedmean' is not supported (cls, max, mean, "
          "mean_sqrt_len_tokens, lasttoken are)"},
-        {"{\"pooling_mode_weightedmean_tokens\":true}", ERR_UNSUPPORTED, "'weightedmean'"},
+        {"{\"pooling_mode_weightedmean_tokens\":true}", ERR_UNSUPPORTED,
+         "'pooling_mode_weightedmean_tokens' is true"},
         {"{\"pooling_mode\":\"MEAN\"}", ERR_UNSUPPORTED, "'MEAN'"},
         {"{\"pooling_mode\":[]}", ERR_INVALID, "'pooling_mode' must be"},
         {"{\"pooling_mode\":[1]}", ERR_INVALID, "'pooling_mode' must be"},
@@ -101,6 +102,42 @@ static void test_modes(void) {
     temp_free(&t);
 }
 
+// The forms of a path, a transformer in a folder of its own, and dropout, which is training's.
+static void test_paths(void) {
+    static const char *const paths[][2] = {{"", ""},
+                                           {".", ""},
+                                           {"./", ""},
+                                           {"0_Transformer", "0_Transformer"},
+                                           {"./0_Transformer", "0_Transformer"},
+                                           {"././/0_Transformer//", "0_Transformer"},
+                                           {"a/b", "a/b"}};
+    struct temp_folder t = temp_new();
+    struct errmsg msg = {0};
+    char found[128] = "x", text[512];
+    CHECK_OK(pooler_find_transformer(t.path, found, &msg), msg); // no modules.json
+    CHECK_STR(found, "");
+    temp_text(&t, "1_Pooling/config.json", "{\"pooling_mode_cls_token\":true}");
+    temp_text(&t, "2_Dropout/config.json", "{\"dropout\":0.2}");
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        snprintf(text, sizeof text,
+                 "[{\"path\":\"%s\",\"type\":\"" OLD
+                 "Transformer\"}," MODULE("./1_Pooling/", OLD "Pooling") "," MODULE(
+                     "2_Dropout", OLD "Dropout") "," MODULE("3_Normalize", OLD "Normalize") "]",
+                 paths[i][0]);
+        temp_text(&t, "modules.json", text);
+        CHECK_OK(pooler_find_transformer(t.path, found, &msg), msg);
+        CHECK_STR(found, paths[i][1]);
+        struct pooler *p = load(&t, 2, -1);
+        CHECK_STR(pooler_mode_name(p), "cls");
+        CHECK(pooler_normalizes(p) && pooler_dim(p) == 2);
+        pooler_free(p);
+    }
+    temp_text(&t, "modules.json", "[" MODULE("../x", OLD "Transformer") "]");
+    CHECK_ERROR(pooler_find_transformer(t.path, found, &msg), ERR_INVALID, msg,
+                "modules.json: path '../x' must lead to a folder within");
+    temp_free(&t);
+}
+
 static void test_list(void) {
     static const struct {
         const char *modules;
@@ -113,15 +150,16 @@ static void test_list(void) {
         {"[" FIRST "]", ERR_UNSUPPORTED, "no Pooling module"},
         {"[" FIRST "," POOLING "," MODULE("2", OLD "LSTM") "]", ERR_UNSUPPORTED,
          "modules.json: module type 'sentence_transformers.models.LSTM' is not supported "
-         "(Transformer, Pooling, Dense, Normalize of sentence_transformers are)"},
+         "(Transformer, Pooling, Dense, Normalize, Dropout of sentence_transformers are)"},
         {"[" FIRST "," MODULE("1", "custom_st.Pooling") "]", ERR_UNSUPPORTED,
          "module type 'custom_st.Pooling'"},
         {"[" FIRST "," DENSE "]", ERR_UNSUPPORTED,
          "module 1 is sentence_transformers.models.Dense"},
         {"[" POOLING "]", ERR_UNSUPPORTED, "module 0 is"},
         {"[" FIRST "," POOLING "," POOLING "]", ERR_UNSUPPORTED, "module 2 is"},
-        {"[" MODULE("0_Transformer", OLD "Transformer") "," POOLING "]", ERR_UNSUPPORTED,
-         "the transformer lies in '0_Transformer'"},
+        {"[" FIRST "," POOLING ",{\"type\":\"" OLD "Normalize\",\"path\":7}]", ERR_INVALID,
+         "'path' must be a string"},
+        {"[" FIRST "," MODULE("1", OLD "Dropout") "]", ERR_UNSUPPORTED, "module 1 is"},
         {"[" FIRST "," MODULE("../1_Pooling", OLD "Pooling") "]", ERR_INVALID,
          "path '../1_Pooling' must lead to a folder within"},
         {"[" FIRST "," MODULE("/1_Pooling", OLD "Pooling") "]", ERR_INVALID, "path '/1_Pooling'"},
@@ -156,7 +194,8 @@ static void test_list(void) {
     CHECK(pooler_normalizes(p));
     pooler_free(p);
     temp_text(&t, "2_Normalize/config.json", "{\"module_input_name\":\"token_embeddings\"}");
-    refused(&t, ERR_UNSUPPORTED, "2_Normalize/config.json: module_input_name 'token_embeddings'");
+    refused(&t, ERR_UNSUPPORTED,
+            "2_Normalize/config.json: 'module_input_name' is 'token_embeddings'");
     temp_free(&t);
 }
 
@@ -182,7 +221,7 @@ static void test_dense_files(void) {
         {"{\"in_features\":2,\"out_features\":3,\"use_residual\":true}", ERR_UNSUPPORTED,
          "'use_residual'"},
         {"{\"in_features\":2,\"out_features\":3,\"module_output_name\":\"x\"}", ERR_UNSUPPORTED,
-         "module_output_name 'x'"},
+         "'module_output_name' is 'x'"},
         {"{\"in_features\":2,\"out_features\":3}", ERR_NOT_FOUND,
          "2_Dense/model.safetensors: tensor 'linear.bias' is missing"},
         {"{\"in_features\":2,\"out_features\":4,\"bias\":false}", ERR_INVALID,
@@ -282,6 +321,7 @@ int main(void) {
     CHECK_OK(cpu_device_new(&(struct cpu_options){.threads = 1}, &device, &msg), msg);
     if (device) {
         test_modes();
+        test_paths();
         test_list();
         test_dense_files();
         test_apply();

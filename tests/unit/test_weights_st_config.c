@@ -12,14 +12,14 @@ static const char st_file[] = "config_sentence_transformers.json";
 static void refused(const struct temp_folder *t, enum err want, const char *part) {
     struct st_config c;
     struct errmsg msg = {0};
-    CHECK_ERROR(st_config_load(t->path, 64, &c, &msg), want, msg, part);
+    CHECK_ERROR(st_config_load(t->path, t->path, 64, &c, &msg), want, msg, part);
     CHECK(!c.prompts && c.prompt_count == 0);
 }
 
 static size_t max_length(const struct temp_folder *t, size_t max_positions) {
     struct st_config c;
     struct errmsg msg = {0};
-    CHECK_OK(st_config_load(t->path, max_positions, &c, &msg), msg);
+    CHECK_OK(st_config_load(t->path, t->path, max_positions, &c, &msg), msg);
     size_t n = c.max_length;
     st_config_free(&c);
     return n;
@@ -59,7 +59,7 @@ static void test_prompts(void) {
               "{\"prompts\":{\"query\":\"find: \",\"document\":\"\",\"none\":null},"
               "\"default_prompt_name\":\"query\",\"similarity_fn_name\":\"dot_product\"}");
     temp_text(&t, bert_file, "{\"do_lower_case\":true}");
-    CHECK_OK(st_config_load(t.path, 64, &c, &msg), msg);
+    CHECK_OK(st_config_load(t.path, t.path, 64, &c, &msg), msg);
     CHECK_INT(c.prompt_count, 3);
     CHECK_STR(c.prompts[0].name, "query");
     CHECK_STR(c.default_prompt, "find: ");
@@ -69,7 +69,7 @@ static void test_prompts(void) {
     CHECK_STR(c.similarity, "dot");
     st_config_free(&c);
     temp_text(&t, st_file, "{\"prompts\":{},\"default_prompt_name\":null}");
-    CHECK_OK(st_config_load(t.path, 64, &c, &msg), msg);
+    CHECK_OK(st_config_load(t.path, t.path, 64, &c, &msg), msg);
     CHECK(!c.default_prompt && c.prompt_count == 0);
     CHECK_STR(c.similarity, "");
     st_config_free(&c);
@@ -93,7 +93,7 @@ static void test_no_memory(void) {
         struct st_config c;
         struct errmsg msg = {0};
         fault_arm(FAULT_ALLOC, ++n, false);
-        e = st_config_load(t.path, 64, &c, &msg);
+        e = st_config_load(t.path, t.path, 64, &c, &msg);
         fault_disarm();
         if (e)
             CHECK_ERROR(e, ERR_NOMEM, msg, "");
