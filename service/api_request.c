@@ -274,6 +274,9 @@ enum err api_request_set_job(struct api_request *q, struct sequences *s, bool no
                              api_render_fn *render, struct api_error *err) {
     q->tokens = s->tokens;
     q->cut = s->cut;
+    if (q->cut)
+        api_warn(q, "texts that were cut to the length that the model or the request allows: %zu",
+                 q->cut);
     q->job.model = q->model;
     q->job.ids = s->ids;
     q->job.type_ids = s->type_ids;

@@ -24,8 +24,8 @@ void pair_frame_free(struct pair_frame *f);
 bool pair_query_crowds(const struct model *m, size_t query_tokens);
 // What to say of it: the model's length, and how many documents were cut (both %zu).
 #define PAIR_CROWDED                                                                               \
-    "the query takes more than half of the model's %zu tokens and is never cut; documents that "   \
-    "were cut for it, and score otherwise where a library cuts the longer of the two: %zu"
+    "the query takes more than half of the model's %zu tokens and is never cut, so documents "     \
+    "were cut that score otherwise where a library cuts the longer of the two: %zu"
 // Tokens beside the query's and the document's.
 size_t pair_special_count(const struct model *m);
 // The two alone, as pair_assemble wants them. prompt: what a cross-encoder's files put before the
