@@ -166,7 +166,7 @@ static enum err compile(struct session *s, const char *what, struct errmsg *msg)
         }
         e = grammar_from_tools(tools, n,
                                what[1] == 'a' ? GRAMMAR_TOOLS_AUTO : GRAMMAR_TOOLS_REQUIRED, true,
-                               &s->g, msg);
+                               NULL, &s->g, msg);
     }
     json_tree_free(tree);
     return e;

@@ -55,9 +55,16 @@ enum grammar_tool_choice {
     GRAMMAR_TOOLS_REQUIRED, // at least one call, nothing else
 };
 
-// `parallel`: more than one call may follow. A single named tool is tools[1] with REQUIRED.
+// What a text that is no call must be.
+struct grammar_answer {
+    const struct json_node *schema; // NULL: any JSON object
+};
+
+// `parallel`: more than one call may follow. A single named tool is tools[1] with REQUIRED. With an
+// `answer` (NULL: none) AUTO has no free text: the text is calls, or it is the answer.
 enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
-                            enum grammar_tool_choice choice, bool parallel, struct grammar **out,
+                            enum grammar_tool_choice choice, bool parallel,
+                            const struct grammar_answer *answer, struct grammar **out,
                             struct errmsg *msg) MUST_CHECK;
 void grammar_free(struct grammar *g); // NULL is fine
 

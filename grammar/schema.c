@@ -1,9 +1,9 @@
 // JSON schemas as grammars. Keywords: type, properties, required, additionalProperties, items,
 // prefixItems, enum, const, anyOf, $ref (local: "#" and "#/..."), $defs and definitions,
 // min/maxItems, min/maxLength (code points), minimum and maximum of integers; format is accepted
-// with a warning; title, description, default, examples, $schema, $id are ignored; any other is
-// ERR_UNSUPPORTED. Beside $ref, anyOf, const and enum nothing but what is ignored may stand (`type`
-// may beside const and enum).
+// with a warning; annotations (title, $comment, deprecated, x-..., the list below) are ignored; any
+// other is ERR_UNSUPPORTED. Beside $ref, anyOf, const and enum nothing but what is ignored may
+// stand (`type` may beside const and enum).
 //
 // What is generated always validates; of what would validate, this is left out:
 // - properties come in the schema's order; a schema that names properties takes further ones only
@@ -41,14 +41,42 @@ static const struct {
     {"format", SCHEMA_KEY_FORMAT, 0},
     {"$defs", SCHEMA_KEY_DEFS, 0},
     {"definitions", SCHEMA_KEY_DEFS, 0},
-    {"title", SCHEMA_KEY_IGNORED, 0},
-    {"description", SCHEMA_KEY_IGNORED, 0},
-    {"default", SCHEMA_KEY_IGNORED, 0},
-    {"examples", SCHEMA_KEY_IGNORED, 0},
-    {"$schema", SCHEMA_KEY_IGNORED, 0},
-    {"$id", SCHEMA_KEY_IGNORED, 0},
 };
 enum { N_KEYWORDS = sizeof keywords / sizeof *keywords, ALL_TYPES = 127 };
+
+// What describes and does not constrain: JSON schema's annotations, OpenAPI's, and those of editors
+// and of other services that schemas are written for. So is whatever begins with "x-".
+static const char *const annotations[] = {
+    "title",
+    "description",
+    "default",
+    "example",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+    "id",
+    "$comment",
+    "$vocabulary",
+    "$anchor",
+    "$dynamicAnchor",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "nullable",
+    "discriminator",
+    "externalDocs",
+    "xml",
+    "enumNames",
+    "enumDescriptions",
+    "markdownDescription",
+    "markdownEnumDescriptions",
+    "deprecationMessage",
+    "errorMessage",
+    "propertyOrdering",
+};
 
 const char *schema_keyword_name(enum schema_keyword k) {
     for (size_t i = 0; i < N_KEYWORDS; i++)
@@ -110,12 +138,23 @@ bool schema_look(struct schema *s, size_t n) {
     return false;
 }
 
+static bool is_annotation(const struct json_node *m) {
+    if (m->key_len >= 2 && (m->key[0] == 'x' || m->key[0] == 'X') && m->key[1] == '-')
+        return true;
+    for (size_t i = 0; i < sizeof annotations / sizeof *annotations; i++)
+        if (strlen(annotations[i]) == m->key_len && memcmp(annotations[i], m->key, m->key_len) == 0)
+            return true;
+    return false;
+}
+
 static bool read_keywords(struct schema *s, struct schema_at *at) {
     for (const struct json_node *m = at->node->child; m; m = m->next) {
         size_t i = 0;
         while (i < N_KEYWORDS && (strlen(keywords[i].name) != m->key_len ||
                                   memcmp(keywords[i].name, m->key, m->key_len) != 0))
             i++;
+        if (i == N_KEYWORDS && is_annotation(m))
+            continue;
         if (i == N_KEYWORDS) {
             schema_wrong(s, ERR_UNSUPPORTED, at->path, "the keyword \"%.*s\" is not supported",
                          m->key_len > 100 ? 100 : (int)m->key_len, m->key);

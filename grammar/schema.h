@@ -42,9 +42,8 @@ enum schema_keyword {
     SCHEMA_KEY_MINIMUM,
     SCHEMA_KEY_MAXIMUM,
     SCHEMA_KEY_FORMAT,
-    SCHEMA_KEYWORDS, // how many there are; those behind are ignored
+    SCHEMA_KEYWORDS, // how many there are; the one behind is read by references only
     SCHEMA_KEY_DEFS,
-    SCHEMA_KEY_IGNORED,
 };
 
 struct schema_at { // one schema being compiled

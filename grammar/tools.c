@@ -1,6 +1,7 @@
 // Calls of functions as Qwen2.5's template has the model write them. With the choice left to the
 // model, text is free until the opening tag stands in it (as one token or as several), and the
-// grammar begins right behind the tag; else the text is calls and nothing else.
+// grammar begins right behind the tag; else the text is calls and nothing else, or (beside a form
+// for answers) an answer in that form and nothing else.
 #include "grammar/schema.h"
 
 #define OPEN_TAG "<tool_call>"
@@ -60,24 +61,39 @@ static uint32_t calls(struct schema *s, const struct grammar_tool *tools, size_t
     return start;
 }
 
+// Nodes for an answer in its form.
+static uint32_t answer_nodes(struct schema *s, const struct grammar_answer *answer) {
+    if (!answer->schema)
+        return json_rules_any(&s->j, JSON_ANY_OBJECT, 0, 1);
+    uint32_t node = schema_build(s, answer->schema, 0, 1);
+    schema_end(s);
+    return node;
+}
+
 enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
-                            enum grammar_tool_choice choice, bool parallel, struct grammar **out,
+                            enum grammar_tool_choice choice, bool parallel,
+                            const struct grammar_answer *answer, struct grammar **out,
                             struct errmsg *msg) {
     *out = NULL;
     struct schema s = {0};
     json_rules_begin(&s.j, msg);
     if (!s.j.g)
         return ERR_NOMEM;
+    struct grammar *g = s.j.g;
     uint32_t tagged = 0;
     uint32_t behind_tag = calls(&s, tools, n, parallel, &tagged, msg);
-    bool free_text = choice == GRAMMAR_TOOLS_AUTO;
+    bool free_text = choice == GRAMMAR_TOOLS_AUTO && !answer;
+    uint32_t root = free_text ? behind_tag : tagged;
+    if (choice == GRAMMAR_TOOLS_AUTO && answer && !g->err) {
+        uint32_t either[2] = {tagged, answer_nodes(&s, answer)};
+        root = g->err ? 0 : grammar_split(g, either, 2);
+    }
     if (free_text) {
-        s.j.g->marker = OPEN_TAG;
-        s.j.g->marker_len = sizeof OPEN_TAG - 1;
+        g->marker = OPEN_TAG;
+        g->marker_len = sizeof OPEN_TAG - 1;
     }
     json_rules_end(&s.j);
-    uint32_t root = free_text ? behind_tag : tagged;
-    enum err e = grammar_finish(s.j.g, root, out, msg);
+    enum err e = grammar_finish(g, root, out, msg);
     if (!e && (*out)->nodes[root].need > GRAMMAR_DEPTH) {
         grammar_free(*out);
         *out = NULL;

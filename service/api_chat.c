@@ -13,6 +13,9 @@ static const char *const known[] = {
     "tool_choice",
     "parallel_tool_calls",
     "enable_thinking",
+    "think",
+    "thinking",
+    "reasoning_effort",
     "continue_final_message",
     "add_generation_prompt",
     "chat_template_kwargs",
@@ -201,44 +204,57 @@ static const struct api_generate_shape shape = {
 
 // --- reading ---
 
+// Two names of one thing may both be there when they say the same.
+static enum err read_most(struct api_generate *g, struct api_error *err) {
+    bool given = g->max_tokens_given;
+    size_t before = g->max_tokens;
+    enum err e = api_get_tokens(g, "max_completion_tokens", 1, err);
+    if (e)
+        return e;
+    if (given && json_get(g->q->body, "max_completion_tokens") && g->max_tokens != before)
+        return api_fail(
+            err, ERR_INVALID, "invalid_value", "max_tokens",
+            "'max_tokens' and 'max_completion_tokens' mean the same and differ; send one "
+            "of them");
+    if (!g->max_tokens_given)
+        g->max_tokens = SIZE_MAX; // the rest of the context
+    else if (g->min_tokens > g->max_tokens)
+        return api_fail(err, ERR_INVALID, "invalid_value", "min_tokens",
+                        "'min_tokens' is %zu, more than 'max_completion_tokens' (%zu)",
+                        g->min_tokens, g->max_tokens);
+    return ERR_OK;
+}
+
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
-    int64_t top, tokens;
+    int64_t top;
     enum err e = api_get_bool(q, "logprobs", false, &g->logprobs, err);
     if (!e)
         e = api_get_int(q, "top_logprobs", 0, SAMPLING_MAX_TOP, 0, &top, err);
-    if (!e)
-        e = api_get_int(q, "max_completion_tokens", 1, 1 << 30, 0, &tokens, err);
     if (e)
         return e;
     if (top > 0 && !g->logprobs)
         return api_fail(err, ERR_INVALID, "invalid_value", "top_logprobs",
                         "'top_logprobs' needs 'logprobs': true");
     g->top_logprobs = (size_t)top;
-    if (tokens && g->max_tokens_given)
-        return api_fail(err, ERR_INVALID, "invalid_value", "max_tokens",
-                        "'max_tokens' and 'max_completion_tokens' mean the same; send one of them");
-    if (tokens) {
-        g->max_tokens_given = true;
-        g->max_tokens = (size_t)tokens;
-    } else if (!g->max_tokens_given) {
-        g->max_tokens = SIZE_MAX; // the rest of the context
-    }
-    return ERR_OK;
+    return read_most(g, err);
 }
 
-// The rendered text's special tokens are taken as such, and none is added: a template writes its
-// own.
+// The rendered text's special tokens are taken as such, and none is added, unless a request says
+// so: a template writes its own.
 static enum err encode(struct api_generate *g, const struct buf *text, struct api_error *err) {
-    static const struct encode_options as_is = {.truncate = TRUNCATE_NONE};
+    struct encode_options options = {.truncate = TRUNCATE_NONE};
     struct api_request *q = g->q;
     struct tokenizer_scratch *scratch;
     struct encoding *e = front_worker_encoding(q->worker, 0);
     if (front_worker_scratch(q->worker, q->model, &scratch) != ERR_OK)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory to tokenize");
-    enum err failed = tokenizer_encode(q->model->tokenizer, scratch,
-                                       (struct text){text->data ? text->data : "", text->len}, NULL,
-                                       &as_is, e, &err->msg);
+    enum err failed =
+        api_get_bool(q, "add_special_tokens", false, &options.add_special_tokens, err);
+    if (!failed)
+        failed = tokenizer_encode(q->model->tokenizer, scratch,
+                                  (struct text){text->data ? text->data : "", text->len}, NULL,
+                                  &options, e, &err->msg);
     if (failed)
         return failed;
     if (e->len == 0)

@@ -25,9 +25,39 @@ static void put_member(struct buf *out, const char *name, const struct json_node
     json_node_print(out, value);
 }
 
+// The text of a part: its own, or what an earlier answer's refusal says. NULL with no error: a part
+// that is no text and says nothing to a template (the thoughts of an earlier answer).
+static enum err part_text(struct api_generate *g, const struct json_node *part, size_t at,
+                          const struct json_node **text, struct api_error *err) {
+    static const char *const types[] = {"text", "input_text", "output_text"};
+    const struct json_node *type = json_node_get(part, "type");
+    *text = NULL;
+    if (is_string(part)) {
+        *text = part;
+        return ERR_OK;
+    }
+    if (!is_string(type))
+        return wrong(err, at, "each part of 'content' must be an object with a 'type'");
+    for (size_t i = 0; i < sizeof types / sizeof *types && !*text; i++)
+        if (strcmp(type->text, types[i]) == 0)
+            *text = json_node_get(part, "text");
+    if (strcmp(type->text, "refusal") == 0)
+        *text = json_node_get(part, "refusal");
+    if (is_string(*text))
+        return ERR_OK;
+    *text = NULL;
+    if (strcmp(type->text, "thinking") != 0 && strcmp(type->text, "reasoning") != 0 &&
+        strcmp(type->text, "redacted_thinking") != 0)
+        return api_fail(
+            err, ERR_UNSUPPORTED, "unsupported_content", "messages",
+            "message %zu: parts of 'content' may be {\"type\":\"text\",\"text\":...} only", at);
+    api_ignore(g, "messages[].content[].", type->text);
+    return ERR_OK;
+}
+
 // A string, or text parts, which are joined by line ends.
-static enum err put_content(const struct json_node *content, size_t at, struct buf *out,
-                            struct api_error *err) {
+static enum err put_content(struct api_generate *g, const struct json_node *content, size_t at,
+                            struct buf *out, struct api_error *err) {
     buf_puts(out, ",\"content\":");
     if (is_null(content)) {
         buf_puts(out, "\"\"");
@@ -40,21 +70,16 @@ static enum err put_content(const struct json_node *content, size_t at, struct b
     if (content->kind != JSON_ARRAY)
         return wrong(err, at, "'content' must be a string or a list of text parts");
     struct buf joined = {0};
+    bool first = true;
     enum err e = ERR_OK;
     for (const struct json_node *part = content->child; part && !e; part = part->next) {
-        const struct json_node *type = json_node_get(part, "type"),
-                               *text = json_node_get(part, "text");
-        if (!is_string(type))
-            e = wrong(err, at, "each part of 'content' must be an object with a 'type'");
-        else if (strcmp(type->text, "text") != 0 || !is_string(text))
-            e = api_fail(err, ERR_UNSUPPORTED, "unsupported_content", "messages",
-                         "message %zu: parts of 'content' may be {\"type\":\"text\",\"text\":...} "
-                         "only",
-                         at);
-        else if (part != content->child)
-            buf_putc(&joined, '\n');
-        if (!e)
-            buf_append(&joined, text->text, text->len);
+        const struct json_node *text;
+        e = part_text(g, part, at, &text, err);
+        if (e || !text)
+            continue;
+        buf_puts(&joined, first ? "" : "\n");
+        buf_append(&joined, text->text, text->len);
+        first = false;
     }
     json_quote(out, joined.data ? joined.data : "", joined.len);
     out->failed = out->failed || joined.failed;
@@ -71,7 +96,7 @@ static enum err put_arguments(const struct json_node *arguments, size_t at, stru
         json_node_print(out, arguments);
         return ERR_OK;
     }
-    if (is_string(arguments) && arguments->len == 0) {
+    if (is_null(arguments) || (is_string(arguments) && arguments->len == 0)) {
         buf_puts(out, "{}");
         return ERR_OK;
     }
@@ -113,29 +138,65 @@ static enum err put_calls(const struct json_node *calls, size_t at, struct buf *
     return ERR_OK;
 }
 
-static enum err check_members(const struct json_node *message, const char *role, size_t at,
-                              struct api_error *err) {
+// What an earlier answer thought, under any of the names in use.
+// Source followed: transformers' _alias_reasoning_fields.
+static const char *const thoughts[] = {"reasoning_content", "thinking", "reasoning"};
+enum { THOUGHTS = sizeof thoughts / sizeof *thoughts };
+
+static bool is_among(const char *name, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], name) == 0)
+            return true;
+    return false;
+}
+
+// Nothing is asked by null, false, "", [] and {}.
+static bool asks_nothing(const struct json_node *m) {
+    return m->kind == JSON_NULL || m->kind == JSON_FALSE || (is_string(m) && m->len == 0) ||
+           ((m->kind == JSON_ARRAY || m->kind == JSON_OBJECT) && !m->child);
+}
+
+// Clients send back what came with earlier answers. What no template sees has no effect; what
+// would change the text, were it there, is refused.
+static enum err check_members(struct api_generate *g, const struct json_node *message,
+                              const char *role, size_t at, struct api_error *err) {
+    static const char *const shown[] = {"role", "content", "name"};
+    static const char *const refused[] = {"images",      "audio",  "videos",       "files",
+                                          "input_audio", "prefix", "function_call"};
     bool assistant = strcmp(role, "assistant") == 0, tool = strcmp(role, "tool") == 0;
     for (const struct json_node *m = message->child; m; m = m->next) {
         const char *k = m->key;
-        bool known = strcmp(k, "role") == 0 || strcmp(k, "content") == 0 ||
-                     strcmp(k, "name") == 0 || (assistant && strcmp(k, "tool_calls") == 0) ||
-                     (tool && strcmp(k, "tool_call_id") == 0);
-        // an answer of OpenAI's that is sent back as it came
-        bool empty =
-            assistant && strcmp(k, "annotations") == 0 && m->kind == JSON_ARRAY && !m->child;
-        if (!known && !empty && m->kind != JSON_NULL)
-            return api_fail(err, ERR_INVALID, "invalid_message", "messages",
-                            "message %zu: '%s' is not supported; a message may hold 'role', "
-                            "'content' and 'name', an assistant's also 'tool_calls', a tool's "
-                            "'tool_call_id'",
-                            at, api_shown_name(k));
+        bool known = is_among(k, shown, 3) || (assistant && strcmp(k, "tool_calls") == 0) ||
+                     (tool && strcmp(k, "tool_call_id") == 0) ||
+                     (assistant && is_string(m) && is_among(k, thoughts, THOUGHTS));
+        if (known || asks_nothing(m))
+            continue;
+        if (is_among(k, refused, sizeof refused / sizeof *refused))
+            return api_fail(err, ERR_UNSUPPORTED, "invalid_message", "messages",
+                            "message %zu: '%s' is not supported%s", at, k,
+                            strcmp(k, "prefix") == 0 ? "; the body's 'continue_final_message' goes "
+                                                       "on with the last message"
+                                                     : "");
+        api_ignore(g, "messages[].", k);
     }
     return ERR_OK;
 }
 
-static enum err put_message(const struct json_node *message, size_t at, struct buf *out,
-                            struct api_error *err) {
+static void put_thoughts(const struct json_node *message, struct buf *out) {
+    const struct json_node *said = NULL;
+    for (size_t i = 0; i < THOUGHTS && !said; i++) {
+        const struct json_node *m = json_node_get(message, thoughts[i]);
+        said = is_string(m) ? m : NULL;
+    }
+    if (!said)
+        return;
+    const struct json_node *thinking = json_node_get(message, "thinking");
+    put_member(out, "thinking", is_string(thinking) ? thinking : said);
+    put_member(out, "reasoning_content", said);
+}
+
+static enum err put_message(struct api_generate *g, const struct json_node *message, size_t at,
+                            struct buf *out, struct api_error *err) {
     static const char *const roles[] = {"system", "user", "assistant", "tool"};
     const struct json_node *role = json_node_get(message, "role");
     const char *name = is_string(role) ? role->text : "";
@@ -146,16 +207,17 @@ static enum err put_message(const struct json_node *message, size_t at, struct b
         known = known || strcmp(name, roles[i]) == 0;
     if (!known)
         return wrong(err, at, "'role' must be system, developer, user, assistant or tool");
-    enum err e = check_members(message, name, at, err);
+    enum err e = check_members(g, message, name, at, err);
     if (e)
         return e;
     const struct json_node *calls = json_node_get(message, "tool_calls"),
                            *content = json_node_get(message, "content");
-    bool may_lack = strcmp(name, "assistant") == 0 && !is_null(calls);
-    if (is_null(content) && !may_lack)
+    bool assistant = strcmp(name, "assistant") == 0, tool = strcmp(name, "tool") == 0;
+    // an answer may have been a call, a refusal or thoughts alone, a function may return nothing
+    if (is_null(content) && !assistant && !tool)
         return wrong(err, at, "'content' is missing");
     buf_printf(out, "%s{\"role\":\"%s\"", at ? "," : "", name);
-    e = put_content(content, at, out, err);
+    e = put_content(g, content, at, out, err);
     static const char *const strings[] = {"name", "tool_call_id"};
     for (size_t i = 0; i < 2 && !e; i++) {
         const struct json_node *value = json_node_get(message, strings[i]);
@@ -164,15 +226,17 @@ static enum err put_message(const struct json_node *message, size_t at, struct b
         else if (is_string(value))
             put_member(out, strings[i], value);
     }
-    if (!e && !is_null(calls))
+    if (assistant)
+        put_thoughts(message, out);
+    if (!e && !is_null(calls) && !(calls->kind == JSON_ARRAY && !calls->child))
         e = put_calls(calls, at, out, err);
     buf_putc(out, '}');
     return e;
 }
 
 // The messages in the form for templates, as a tree of their own.
-static enum err make_messages(const struct json_node *list, struct json_tree **out,
-                              struct api_error *err) {
+static enum err make_messages(struct api_generate *g, const struct json_node *list,
+                              struct json_tree **out, struct api_error *err) {
     if (is_null(list))
         return api_fail(err, ERR_INVALID, "missing_field", "messages", "'messages' is missing");
     if (list->kind != JSON_ARRAY || !list->child)
@@ -183,7 +247,7 @@ static enum err make_messages(const struct json_node *list, struct json_tree **o
     enum err e = ERR_OK;
     buf_putc(&text, '[');
     for (const struct json_node *m = list->child; m && !e; m = m->next)
-        e = put_message(m, at++, &text, err);
+        e = put_message(g, m, at++, &text, err);
     buf_putc(&text, ']');
     if (!e && text.failed)
         e = api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the messages");
@@ -241,26 +305,66 @@ static enum err cut_behind(const struct json_node *messages, size_t begin, struc
     return ERR_OK;
 }
 
+// `enable_thinking`, Ollama's `think`, and {"type": "enabled"} or "disabled" of Anthropic's and
+// DeepSeek's `thinking`: -1 where none says it.
+static enum err read_thinking(const struct api_generate *g, int *out, struct api_error *err) {
+    static const char *const names[] = {"enable_thinking", "think"};
+    const char *name = api_present(g->q, names, 2);
+    const cJSON *thinking = json_get(g->q->body, "thinking"), *type = json_get(thinking, "type");
+    bool on = false;
+    enum err e = api_get_bool(g->q, name, false, &on, err);
+    *out = json_get(g->q->body, name) ? on : -1;
+    if (e || *out >= 0 || !thinking)
+        return e;
+    if (cJSON_IsBool(thinking))
+        *out = cJSON_IsTrue(thinking);
+    else if (cJSON_IsString(type))
+        *out = strcmp(type->valuestring, "disabled") != 0;
+    return ERR_OK;
+}
+
+// What a request says about thinking, for a template that asks.
+static enum err add_thinking(struct api_generate *g, const struct template *t,
+                             struct template_variable *v, size_t *n, struct api_error *err) {
+    int thinking;
+    enum err e = read_thinking(g, &thinking, err);
+    const cJSON *body = g->q->body, *effort = json_get(body, "reasoning_effort");
+    if (e)
+        return e;
+    bool uses_enable = template_uses(t, "enable_thinking"), uses_it = template_uses(t, "thinking");
+    if (thinking >= 0 && (uses_enable || json_get(body, "enable_thinking")))
+        v[(*n)++] = (struct template_variable){.name = "enable_thinking", .truth = thinking};
+    if (thinking >= 0 && uses_it)
+        v[(*n)++] = (struct template_variable){.name = "thinking", .truth = thinking};
+    if (cJSON_IsString(effort) && template_uses(t, "reasoning_effort")) {
+        const char *word = effort->valuestring;
+        v[(*n)++] = (struct template_variable){
+            .name = "reasoning_effort", .string = word, .string_len = strlen(word)};
+    } else if (effort) {
+        api_ignore(g, "", "reasoning_effort");
+    }
+    static const char *const names[] = {"enable_thinking", "think", "thinking"};
+    for (size_t i = 0; i < 3; i++)
+        if (json_get(body, names[i]) && (thinking < 0 || !(uses_enable || uses_it)))
+            api_ignore(g, "", names[i]);
+    return ERR_OK;
+}
+
 static enum err render(struct api_generate *g, const struct json_node *messages, bool prompt_turn,
                        struct buf *out, struct api_error *err) {
     const struct model *m = g->q->model;
-    struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST + 1];
+    struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST + 3];
     const struct json_node *tools = NULL;
     if (g->with_tools)
         tools = json_node_get(json_tree_root(g->q->tree), "tools");
+    const struct template *t =
+        g->with_tools && m->tool_template ? m->tool_template : m->chat_template;
     size_t n = chat_variables(&m->generation, messages, tools, prompt_turn, v);
-    enum err e = ERR_OK;
-    if (json_get(g->q->body, "enable_thinking")) {
-        bool thinking;
-        e = api_get_bool(g->q, "enable_thinking", false, &thinking, err);
-        v[n++] = (struct template_variable){.name = "enable_thinking", .truth = thinking};
-    }
+    enum err e = add_thinking(g, t, v, &n, err);
     if (!e)
         e = add_kwargs(g, v, &n, err);
     if (e)
         return e;
-    const struct template *t =
-        g->with_tools && m->tool_template ? m->tool_template : m->chat_template;
     e = template_render(t, v, n, NULL, out, &err->msg);
     if (e == ERR_INVALID || e == ERR_TOO_LARGE) {
         err->slug = "chat_template_error";
@@ -287,7 +391,7 @@ enum err api_chat_render(struct api_generate *g, struct buf *out, struct api_err
         return api_fail(err, ERR_INVALID, "invalid_value", "add_generation_prompt",
                         "'continue_final_message' and 'add_generation_prompt' exclude each other");
     struct json_tree *tree = NULL;
-    e = make_messages(json_node_get(json_tree_root(g->q->tree), "messages"), &tree, err);
+    e = make_messages(g, json_node_get(json_tree_root(g->q->tree), "messages"), &tree, err);
     size_t begin = out->len;
     if (!e)
         e = render(g, json_tree_root(tree), prompt_turn, out, err);

@@ -76,10 +76,14 @@ static const struct api_generate_shape shape = {
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t logprobs, best_of;
-    if (json_get(q->body, "suffix"))
+    const cJSON *suffix = json_get(q->body, "suffix"), *wanted = json_get(q->body, "logprobs");
+    if (suffix && !(cJSON_IsString(suffix) && !*suffix->valuestring))
         return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "suffix",
                         "'suffix' is not supported");
-    enum err e = api_get_int(q, "logprobs", 0, SAMPLING_MAX_TOP, -1, &logprobs, err);
+    logprobs = -1;
+    enum err e = ERR_OK;
+    if (!cJSON_IsFalse(wanted))
+        e = api_get_int(q, "logprobs", 0, SAMPLING_MAX_TOP, -1, &logprobs, err);
     if (!e)
         e = api_get_int(q, "best_of", 1, 128, (int64_t)g->n, &best_of, err);
     if (e)
@@ -87,8 +91,8 @@ static enum err read_own(struct api_generate *g, struct api_error *err) {
     if ((size_t)best_of != g->n)
         return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "best_of",
                         "'best_of' is supported where it equals 'n' only");
-    if (!g->max_tokens_given)
-        g->max_tokens = DEFAULT_TOKENS;
+    if (!g->max_tokens_given && g->max_tokens != SIZE_MAX)
+        g->max_tokens = g->min_tokens > DEFAULT_TOKENS ? g->min_tokens : DEFAULT_TOKENS;
     g->logprobs = logprobs >= 0;
     g->top_logprobs = logprobs > 0 ? (size_t)logprobs : 0;
     return ERR_OK;
@@ -142,7 +146,10 @@ enum err api_completions(struct api_request *q, struct api_error *err) {
     if (!e)
         e = text_inputs_read(json_get(q->body, "prompt"), "prompt",
                              q->service->options.max_client_batch, &inputs, err);
-    struct text_rules rules = {.model = q->model, .any_length = true};
+    bool special = true;
+    if (!e)
+        e = api_get_bool(q, "add_special_tokens", true, &special, err);
+    struct text_rules rules = {.model = q->model, .any_length = true, .plain = !special};
     if (!e)
         e = texts_encode(q->worker, &inputs, &rules, &g->prompts, err);
     if (!e && g->echo)

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "service/metrics.h"
 
+#include <math.h>
 #include <string.h>
 
 // Of `events`: notices that the task has not answered yet, and ended choices.
@@ -38,7 +39,9 @@ static void free_state(struct api_request *q) {
     mem_free(g->prompt_texts);
     buf_free(&g->prompt_bytes);
     buf_free(&g->warnings);
+    buf_free(&g->ignored);
     mem_free(g->bias);
+    mem_free(g->early_bias);
     stop_strings_free(&g->stops);
 }
 
@@ -97,6 +100,22 @@ static void count_tokens(struct api_choice *c, size_t before) {
     c->last_us = now;
 }
 
+static bool is_stop(const struct api_generate *g, int32_t id) {
+    for (size_t i = 0; i < g->stop_id_count; i++)
+        if (g->stop_ids[i] == id)
+            return true;
+    return false;
+}
+
+// A token of `stop_token_ids` ends the text as a stop string does, and is none of it.
+static enum err add_token(struct api_choice *c, int32_t id, struct errmsg *msg) {
+    if (!is_stop(c->owner, id))
+        return text_stream_add(&c->text, id, &c->fresh, msg);
+    enum err e = text_stream_end(&c->text, &c->fresh, msg);
+    c->text.stopped = true;
+    return e;
+}
+
 static void take_tokens(struct api_choice *c) {
     struct api_generate *g = c->owner;
     struct errmsg msg = {0};
@@ -109,7 +128,7 @@ static void take_tokens(struct api_choice *c) {
         if (c->starts)
             c->starts[c->taken] =
                 (struct api_token_start){(uint32_t)c->text.seen, (uint32_t)c->text.seen_chars};
-        e = text_stream_add(&c->text, c->g.ids[c->taken], &c->fresh, &msg);
+        e = add_token(c, c->g.ids[c->taken], &msg);
     }
     if (!e && over && !c->finished) {
         c->finished = true;
@@ -288,6 +307,11 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
     return ERR_OK;
 }
 
+// The words that OpenAI's clients know such an error by.
+#define REQUESTED                                                                                  \
+    "This model's maximum context length is %zu tokens, however you requested %zu tokens (%zu in " \
+    "the %s, %zu in the completion)"
+
 // What goes beyond the model's own context is refused. Where only the cache is shorter, the answer
 // ends with it (`length`), unless the prompt alone leaves no room.
 static enum err check_length(struct api_generate *g, size_t prompt, size_t *tokens,
@@ -296,26 +320,21 @@ static enum err check_length(struct api_generate *g, size_t prompt, size_t *toke
     size_t whole = q->model->max_length, least = g->max_tokens > 0;
     size_t context = scheduler_context(q->service->scheduler, q->model);
     bool alone = prompt + least > whole;
+    const char *field = g->shape->prompt_field;
     if (alone && !g->max_tokens_given)
-        return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
-                        "This model's maximum context length is %zu tokens, however you requested "
-                        "%zu tokens (%zu in the prompt, and at least one for an answer). Shorten "
-                        "the prompt",
-                        whole, prompt + 1, prompt);
+        return api_fail(err, ERR_INVALID, "context_length_exceeded", field,
+                        REQUESTED "; the completion has no room", whole, prompt + least, prompt,
+                        field, least);
     if (alone || (g->max_tokens_given && g->max_tokens > whole - prompt))
-        return api_fail(err, ERR_INVALID, "context_length_exceeded",
-                        alone ? g->shape->prompt_field : "max_tokens",
-                        "This model's maximum context length is %zu tokens, however you requested "
-                        "%zu tokens (%zu in the prompt; %zu for the answer). Shorten the prompt or "
-                        "lower 'max_tokens'",
-                        whole, prompt + g->max_tokens, prompt, g->max_tokens);
+        return api_fail(err, ERR_INVALID, "context_length_exceeded", alone ? field : "max_tokens",
+                        REQUESTED "; shorten the %s%s", whole, prompt + g->max_tokens, prompt,
+                        field, g->max_tokens, field, alone ? "" : " or lower max_tokens");
     if (prompt + least > context)
-        return api_fail(err, ERR_INVALID, "context_length_exceeded", g->shape->prompt_field,
-                        "This model's maximum context length is %zu tokens, however you requested "
-                        "%zu tokens (%zu in the prompt%s): the KV cache holds no more, though the "
-                        "model's own context is %zu; --kv-cache-mib sets its size",
-                        context, prompt + least, prompt,
-                        least ? ", and at least one for an answer" : "", whole);
+        return api_fail(err, ERR_INVALID, "context_length_exceeded", field,
+                        REQUESTED
+                        "; the model itself takes %zu, this service's KV cache holds fewer: "
+                        "--kv-cache-mib sets its size",
+                        context, prompt + least, prompt, field, least, whole);
     *tokens = g->max_tokens < context - prompt ? g->max_tokens : context - prompt;
     return ERR_OK;
 }
@@ -350,7 +369,7 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
     struct api_request *q = g->q;
     size_t prompt = i / g->n;
     const int32_t *ends = g->prompts.cu_seqlens;
-    bool watched = g->stream || g->stops.count;
+    bool watched = g->stream || g->stops.count || g->stop_id_count;
     c->owner = g;
     c->index = i;
     c->prompt = prompt;
@@ -371,8 +390,14 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         .ctx = c,
     };
     c->g.sampling.seed = derive_seed(g->sampling.seed, i % g->n);
-    text_stream_init(&c->text, q->model->tokenizer, true, &g->stops);
-    tool_parser_init(&c->tools);
+    if (g->early_bias) {
+        c->g.min_tokens = g->min_tokens;
+        c->g.early = c->g.sampling;
+        c->g.early.bias = g->early_bias;
+        c->g.early.bias_count = g->early_count;
+    }
+    text_stream_init(&c->text, q->model->tokenizer, !g->keep_special, &g->stops);
+    tool_parser_init(&c->tools, g->calls_or_form);
     enum err e = alloc_log(c, err);
     const struct grammar_vocab *vocab;
     if (!e && g->grammar) {
@@ -388,8 +413,31 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
     return e;
 }
 
+// Until min_tokens are there, what ends a text is as good as impossible. A grammar leads to an end
+// of its own, which may be sooner.
+static enum err forbid_early_ends(struct api_generate *g, struct api_error *err) {
+    const struct generation_config *config = &g->q->model->generation;
+    size_t bias = g->sampling.bias_count, ends = g->ignore_eos ? 0 : config->eos_count;
+    if (g->min_tokens && g->grammar)
+        api_ignore(g, "", "min_tokens");
+    if (g->min_tokens == 0 || g->grammar || ends + g->stop_id_count == 0)
+        return ERR_OK;
+    g->early_bias = mem_alloc(bias + ends + g->stop_id_count, sizeof *g->early_bias);
+    if (!g->early_bias)
+        return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
+    for (size_t i = 0; i < bias; i++)
+        g->early_bias[g->early_count++] = g->bias[i];
+    for (size_t i = 0; i < ends; i++)
+        g->early_bias[g->early_count++] = (struct logit_bias){config->eos_ids[i], -INFINITY};
+    for (size_t i = 0; i < g->stop_id_count; i++)
+        g->early_bias[g->early_count++] = (struct logit_bias){g->stop_ids[i], -INFINITY};
+    return ERR_OK;
+}
+
 // Each line of the grammar's warnings.
 static void put_warnings(struct api_generate *g) {
+    if (g->ignored.len && !g->ignored.failed)
+        api_warn(g->q, "without effect here: %s", g->ignored.data);
     const char *at = g->warnings.len && !g->warnings.failed ? g->warnings.data : "";
     for (size_t n; *at; at += n + (at[n] == '\n')) {
         n = strcspn(at, "\n");
@@ -409,6 +457,9 @@ enum err api_generate_prepare(struct api_generate *g, struct api_error *err) {
         return api_fail(err, ERR_INVALID, "too_many_inputs", "n",
                         "%zu prompts times 'n' are %zu choices, at most %zu are allowed",
                         g->prompts.seqs, count, q->service->options.max_client_batch);
+    enum err failed = forbid_early_ends(g, err);
+    if (failed)
+        return failed;
     g->choices = mem_calloc(count, sizeof *g->choices);
     if (!g->choices)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for %zu choices", count);

@@ -15,6 +15,7 @@
 #include "service/tool_calls.h"
 
 struct api_generate;
+enum { STOP_IDS_MAX = 64 };
 
 // Where a token's text begins, in the text of its choice (an echoed prompt not counted).
 struct api_token_start {
@@ -70,7 +71,13 @@ struct api_generate {
     struct sampling sampling;
     struct logit_bias *bias; // owned
     struct stop_strings stops;
+    int32_t stop_ids[STOP_IDS_MAX]; // tokens that stop it, too
+    size_t stop_id_count;
     size_t n, max_tokens; // max_tokens: SIZE_MAX where the rest of the context is asked for
+    size_t min_tokens;    // until there are so many, nothing that ends the text is drawn
+    struct logit_bias *early_bias; // [early_count] owned: what is added to the logits until then
+    size_t early_count;
+    bool keep_special; // special tokens are text as any other
     bool max_tokens_given, stream, include_usage, ignore_eos, echo, logprobs;
     size_t top_logprobs;
     uint64_t nonce; // random, for ids
@@ -78,7 +85,9 @@ struct api_generate {
     // Structured output (api_structured.c).
     struct grammar *grammar; // owned
     bool with_tools;         // `tools` is shown to the template, calls are parsed out of the text
+    bool calls_or_form;      // an answer is calls alone, or text in its form and no call
     struct buf warnings;     // owned
+    struct buf ignored;      // owned: names of what had no effect, ", " between them
     int64_t created_s;
 };
 
@@ -90,12 +99,24 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
 // With prompts and fields there: checks lengths and makes the choices.
 enum err api_generate_prepare(struct api_generate *g, struct api_error *err) MUST_CHECK;
 
+// --- api_generate_names.c ---
+
+// Refuses members that are not among `known` (nor common to both routes, nor without effect).
+enum err api_generate_check_names(struct api_generate *g, const char *const *known, size_t n,
+                                  struct api_error *err) MUST_CHECK;
+// Remembers for `x-warning` that `where` + name (a client's: shown if it may be) had no effect.
+void api_ignore(struct api_generate *g, const char *where, const char *name);
+// Of several names of one thing the first that the body has a value for; names[0] where none is.
+const char *api_present(const struct api_request *q, const char *const *names, size_t n);
+
 // --- api_generate_fields.c ---
 
-// Refuses members that are not among `known` (nor without effect), then reads all that the two
-// dialects have in common. Needs q->model.
+// Checks the names, then reads all that the two dialects have in common. Needs q->model.
 enum err api_generate_read(struct api_generate *g, const char *const *known, size_t n,
                            struct api_error *err) MUST_CHECK;
+// A number of tokens into g->max_tokens, left alone where it is absent; -1 is the context's rest.
+enum err api_get_tokens(struct api_generate *g, const char *name, int64_t least,
+                        struct api_error *err) MUST_CHECK;
 enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
                         double fallback, double *out, struct api_error *err) MUST_CHECK;
 

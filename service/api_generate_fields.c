@@ -1,11 +1,9 @@
-// See api_generate.h: what /v1/completions and /v1/chat/completions read in the same way. A member
-// that is not known is refused by name; null is absent; defaults are the model's
-// generation_config.json, then OpenAI's.
+// See api_generate.h: what /v1/completions and /v1/chat/completions read in the same way. Null is
+// absent; defaults are the model's generation_config.json, then OpenAI's. Where a value goes by
+// several names, the first of them that is there counts.
 #include "service/api_generate.h"
 
 #include "base/mem.h"
-#include "service/metrics.h"
-
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -14,71 +12,6 @@
 #include <sys/random.h>
 
 enum { MOST_CHOICES = 128, MOST_TOKENS = 1 << 30, MOST_BIASES = 4096 };
-
-// Accepted because clients send them; nothing here depends on them.
-static const char *const without_effect[] = {
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "parallel_tool_calls", // without effect where there are no tools: chat knows it itself
-};
-
-static const char *const common[] = {
-    "model",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "n",
-    "seed",
-    "stop",
-    "stream",
-    "stream_options",
-    "logprobs",
-    "logit_bias",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "ignore_eos",
-    "response_format",
-    "grammar",
-};
-
-static bool among(const char *name, const char *const *list, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i], name) == 0)
-            return true;
-    return false;
-}
-
-static enum err refuse(const char *name, struct api_error *err) {
-    if (api_shown_name(name) == name)
-        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", name,
-                        "'%s' is not a parameter that is supported here", name);
-    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", NULL,
-                    "the body has a parameter that is not supported here");
-}
-
-static enum err check_names(const struct api_generate *g, const char *const *known, size_t n,
-                            struct api_error *err) {
-    const struct api_request *q = g->q;
-    size_t ignored = 0;
-    for (const cJSON *item = q->body->child; item; item = item->next) {
-        if (cJSON_IsNull(item) || among(item->string, known, n) ||
-            among(item->string, common, sizeof common / sizeof *common))
-            continue;
-        if (!among(item->string, without_effect, sizeof without_effect / sizeof *without_effect))
-            return refuse(item->string, err);
-        ignored++;
-    }
-    if (ignored)
-        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), ignored);
-    return ERR_OK;
-}
 
 enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
                         double fallback, double *out, struct api_error *err) {
@@ -99,7 +32,19 @@ static enum err get_float(const struct api_request *q, const char *key, double m
     return e;
 }
 
+// llama.cpp penalises the last tokens only, and how many is its own business; here it is all.
+static enum err check_window(const struct api_generate *g, struct api_error *err) {
+    int64_t window;
+    enum err e = api_get_int(g->q, "repeat_last_n", -1, INT32_MAX, -1, &window, err);
+    if (!e && window >= 0 && g->sampling.repetition_penalty != 1)
+        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "repeat_last_n",
+                        "'repeat_last_n' is not supported beside a repetition penalty, which is of "
+                        "the whole text here: leave it out, or send -1");
+    return e;
+}
+
 static enum err read_sampling(struct api_generate *g, struct api_error *err) {
+    static const char *const penalty[] = {"repetition_penalty", "repeat_penalty"};
     const struct api_request *q = g->q;
     const struct generation_config *c = &q->model->generation;
     struct sampling *s = &g->sampling;
@@ -116,63 +61,101 @@ static enum err read_sampling(struct api_generate *g, struct api_error *err) {
     if (!e)
         e = get_float(q, "frequency_penalty", -2, 2, NAN, 0, &s->frequency_penalty, err);
     if (!e)
-        e = get_float(q, "repetition_penalty", 1e-3, 100, c->repetition_penalty, 1,
+        e = get_float(q, api_present(q, penalty, 2), 1e-3, 100, c->repetition_penalty, 1,
                       &s->repetition_penalty, err);
+    if (!e)
+        e = check_window(g, err);
     if (s->top_p <= 0) // as OpenAI takes it: the most likely token alone
         s->top_p = FLT_MIN;
     s->top_k = top_k > 0 ? (int32_t)top_k : 0;
     return e;
 }
 
-// Read from the number as it is spelled: a double would round beyond 2^53.
+// An integer as it is spelled: a double would round beyond 2^53. One that is written with a point
+// or an exponent is read as a double, which it then is.
+static bool read_integer(const struct json_node *n, uint64_t *out) {
+    if (n->kind != JSON_NUMBER)
+        return false;
+    bool negative = *n->text == '-';
+    errno = 0;
+    if (strspn(n->text + negative, "0123456789") + negative < n->len) {
+        double v = strtod(n->text, NULL);
+        if (v != floor(v) || fabs(v) > 9007199254740992.0)
+            return false;
+        *out = (uint64_t)(int64_t)v;
+        return true;
+    }
+    *out = negative ? (uint64_t)strtoll(n->text, NULL, 10) : strtoull(n->text, NULL, 10);
+    return errno == 0;
+}
+
 static enum err read_seed(struct api_generate *g, struct api_error *err) {
-    const struct json_node *seed = json_node_get(json_tree_root(g->q->tree), "seed");
+    static const char *const names[] = {"seed", "random_seed"};
+    const char *name = api_present(g->q, names, 2);
+    const struct json_node *seed = json_node_get(json_tree_root(g->q->tree), name);
     if (getrandom(&g->nonce, sizeof g->nonce, 0) != sizeof g->nonce)
         return api_fail(err, ERR_INTERNAL, NULL, NULL, "the system gives no random numbers");
     g->sampling.seed = g->nonce;
-    if (!seed || seed->kind == JSON_NULL)
+    if (!seed || seed->kind == JSON_NULL || read_integer(seed, &g->sampling.seed))
         return ERR_OK;
-    bool number = seed->kind == JSON_NUMBER, negative = number && *seed->text == '-';
-    size_t digits = number ? strspn(seed->text + negative, "0123456789") + negative : 0;
-    errno = 0;
-    uint64_t value = 0;
-    if (negative)
-        value = (uint64_t)strtoll(seed->text, NULL, 10);
-    else if (number)
-        value = strtoull(seed->text, NULL, 10);
-    if (!number || digits != seed->len || errno)
-        return api_fail(err, ERR_INVALID, "invalid_value", "seed",
-                        "'seed' must be an integer of 64 bits");
-    g->sampling.seed = value;
-    return ERR_OK;
+    return api_fail(err, ERR_INVALID, "invalid_value", name, "'%s' must be an integer of 64 bits",
+                    name);
 }
 
-static enum err bad_stop(struct api_error *err) {
-    return api_fail(err, ERR_INVALID, "invalid_value", "stop",
-                    "'stop' must be a string or a list of at most %d strings, none of them empty",
+static enum err bad_stop(const char *name, struct api_error *err) {
+    return api_fail(err, ERR_INVALID, "invalid_value", name,
+                    "'%s' must be a string or a list of at most %d strings", name,
                     STOP_STRINGS_MAX);
 }
 
+// An empty string stops nothing.
 static enum err read_stop(struct api_generate *g, struct api_error *err) {
+    static const char *const names[] = {"stop", "stop_sequences"};
     struct text strings[STOP_STRINGS_MAX];
     size_t n = 0;
-    const cJSON *stop = json_get(g->q->body, "stop");
+    const char *name = api_present(g->q, names, 2);
+    const cJSON *stop = json_get(g->q->body, name);
     if (!stop)
         return ERR_OK;
     if (!cJSON_IsString(stop) && !cJSON_IsArray(stop))
-        return bad_stop(err);
+        return bad_stop(name, err);
     const cJSON *item = cJSON_IsString(stop) ? stop : stop->child;
     for (; item; item = cJSON_IsString(stop) ? NULL : item->next) {
-        if (!cJSON_IsString(item) || !*item->valuestring || n == STOP_STRINGS_MAX)
-            return bad_stop(err);
+        if (cJSON_IsNull(item) || (cJSON_IsString(item) && !*item->valuestring))
+            continue;
+        if (!cJSON_IsString(item) || n == STOP_STRINGS_MAX)
+            return bad_stop(name, err);
         strings[n++] = (struct text){item->valuestring, strlen(item->valuestring)};
     }
-    return stop_strings_compile(strings, n, &g->stops, &err->msg);
+    return n ? stop_strings_compile(strings, n, &g->stops, &err->msg) : ERR_OK;
+}
+
+// Tokens that end the text as the model's own end tokens do, but that they count as drawn.
+static enum err read_stop_ids(struct api_generate *g, struct api_error *err) {
+    static const char name[] = "stop_token_ids";
+    const cJSON *list = json_get(g->q->body, name);
+    size_t vocab = model_vocab(g->q->model);
+    if (!list)
+        return ERR_OK;
+    if (!cJSON_IsArray(list))
+        return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a list of token ids",
+                        name);
+    for (const cJSON *item = list->child; item; item = item->next) {
+        double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
+        if (!(id >= 0) || id >= (double)vocab || id != floor(id))
+            return api_fail(err, ERR_INVALID, "invalid_token_id", name,
+                            "'%s' holds what is no token id below %zu", name, vocab);
+        if (g->stop_id_count == STOP_IDS_MAX)
+            return api_fail(err, ERR_INVALID, "invalid_value", name, "'%s' has more than %d ids",
+                            name, STOP_IDS_MAX);
+        g->stop_ids[g->stop_id_count++] = (int32_t)id;
+    }
+    return ERR_OK;
 }
 
 static enum err read_bias(struct api_generate *g, struct api_error *err) {
     const cJSON *object = json_get(g->q->body, "logit_bias");
-    if (!object)
+    if (!object || (cJSON_IsArray(object) && !object->child))
         return ERR_OK;
     if (!cJSON_IsObject(object))
         return api_fail(err, ERR_INVALID, "wrong_type", "logit_bias",
@@ -212,20 +195,61 @@ static enum err read_stream(struct api_generate *g, struct api_error *err) {
     if (!cJSON_IsObject(options))
         return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
                         "'stream_options' must be an object");
-    if (!g->stream)
+    if (!g->stream && options->child)
         return api_fail(err, ERR_INVALID, "invalid_value", "stream_options",
                         "'stream_options' goes with 'stream': true only");
     for (const cJSON *item = options->child; item; item = item->next) {
-        bool known = strcmp(item->string, "include_usage") == 0;
-        if (!known && !cJSON_IsNull(item))
+        bool usage = strcmp(item->string, "include_usage") == 0;
+        // padding against an eavesdropper; figures in every chunk
+        bool unused = strcmp(item->string, "include_obfuscation") == 0 ||
+                      strcmp(item->string, "continuous_usage_stats") == 0;
+        if (!usage && !unused && !cJSON_IsNull(item))
             return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "stream_options",
                             "'stream_options.%s' is not supported; 'include_usage' is",
                             api_shown_name(item->string));
-        if (known && !cJSON_IsNull(item) && !cJSON_IsBool(item))
+        if (!cJSON_IsNull(item) && !cJSON_IsBool(item))
             return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
-                            "'include_usage' must be true or false");
-        g->include_usage = g->include_usage || cJSON_IsTrue(item);
+                            "'stream_options.%s' must be true or false",
+                            api_shown_name(item->string));
+        if (unused && cJSON_IsTrue(item))
+            api_ignore(g, "stream_options.", item->string);
+        g->include_usage = g->include_usage || (usage && cJSON_IsTrue(item));
     }
+    return ERR_OK;
+}
+
+enum err api_get_tokens(struct api_generate *g, const char *name, int64_t least,
+                        struct api_error *err) {
+    const struct api_request *q = g->q;
+    const cJSON *item = json_get(q->body, name);
+    int64_t tokens;
+    // as llama.cpp has it: no bound but the context's
+    if (item && cJSON_IsNumber(item) && item->valuedouble == -1) {
+        g->max_tokens_given = false;
+        g->max_tokens = SIZE_MAX;
+        return ERR_OK;
+    }
+    enum err e = api_get_int(q, name, least, MOST_TOKENS, 0, &tokens, err);
+    if (!e && item) {
+        g->max_tokens_given = true;
+        g->max_tokens = (size_t)tokens;
+    }
+    return e;
+}
+
+static enum err read_lengths(struct api_generate *g, struct api_error *err) {
+    static const char *const names[] = {"max_tokens", "n_predict", "max_new_tokens", "num_predict"};
+    int64_t least;
+    enum err e = api_get_tokens(g, api_present(g->q, names, 4), g->echo ? 0 : 1, err);
+    if (!e)
+        e = api_get_int(g->q, "min_tokens", 0, MOST_TOKENS, 0, &least, err);
+    if (e)
+        return e;
+    g->min_tokens = (size_t)least;
+    if (g->max_tokens_given && g->min_tokens > g->max_tokens)
+        return api_fail(err, ERR_INVALID, "invalid_value", "min_tokens",
+                        "'min_tokens' is %zu, more than 'max_tokens' (%zu)", g->min_tokens,
+                        g->max_tokens);
     return ERR_OK;
 }
 
@@ -233,7 +257,8 @@ enum err api_generate_read(struct api_generate *g, const char *const *known, siz
                            struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t choices;
-    enum err e = check_names(g, known, n, err);
+    bool special = true;
+    enum err e = api_generate_check_names(g, known, n, err);
     if (!e)
         e = read_sampling(g, err);
     if (!e)
@@ -241,19 +266,20 @@ enum err api_generate_read(struct api_generate *g, const char *const *known, siz
     if (!e)
         e = read_stop(g, err);
     if (!e)
+        e = read_stop_ids(g, err);
+    if (!e)
         e = read_bias(g, err);
     if (!e)
         e = read_stream(g, err);
     if (!e)
         e = api_get_bool(q, "ignore_eos", false, &g->ignore_eos, err);
     if (!e)
+        e = api_get_bool(q, "skip_special_tokens", true, &special, err);
+    if (!e)
         e = api_get_int(q, "n", 1, MOST_CHOICES, 1, &choices, err);
     if (e)
         return e;
+    g->keep_special = !special;
     g->n = (size_t)choices;
-    g->max_tokens_given = json_get(q->body, "max_tokens") != NULL;
-    int64_t least = g->echo ? 0 : 1, most_tokens;
-    e = api_get_int(q, "max_tokens", least, MOST_TOKENS, 0, &most_tokens, err);
-    g->max_tokens = (size_t)most_tokens;
-    return e;
+    return read_lengths(g, err);
 }

@@ -27,6 +27,8 @@ struct generation {
     size_t prompt_len;
     size_t max_tokens; // 0: only the prompt is scored (prompt_logprobs)
     struct sampling sampling;
+    size_t min_tokens;             // as long as fewer are drawn, `early` samples in its place
+    struct sampling early;         // not read where min_tokens is 0
     bool ignore_eos;               // end tokens are tokens as any other
     bool want_logprobs;            // of every token
     size_t top_logprobs;           // alternatives a token, at most SAMPLING_MAX_TOP

@@ -17,6 +17,11 @@ static const double CHUNK_SHARE = 0.8;
 
 // ---- putting a step together
 
+// Too early for an end: nothing is guessed then, so that no step has rows on both sides.
+static bool is_early(const struct sequence *s) {
+    return s->known - s->g->prompt_len < s->g->min_tokens;
+}
+
 // Returns the tokens added: count, or 0 where scored prompts have taken all rows of logits.
 // Sequences that decode are added first and always fit.
 static size_t add_part(struct generator *g, struct sequence *s, size_t count, size_t wanted,
@@ -32,7 +37,7 @@ static size_t add_part(struct generator *g, struct sequence *s, size_t count, si
                              .want_logprob = n->want_logprobs,
                              .ctx = s};
     if (draws) {
-        part.sampling = &n->sampling;
+        part.sampling = is_early(s) ? &n->early : &n->sampling;
         part.history = s->history;
         part.grammar = n->grammar;
         part.position = s->known;
@@ -47,7 +52,7 @@ static size_t add_part(struct generator *g, struct sequence *s, size_t count, si
 // Guessed tokens are put behind the known ones, where the drawn ones will be.
 static size_t guess(struct generator *g, struct sequence *s, size_t *rows) {
     const struct generation *n = s->g;
-    if (!g->options.speculate || g->running_count > DRAFTING_SEQS)
+    if (!g->options.speculate || g->running_count > DRAFTING_SEQS || is_early(s))
         return 0;
     size_t left = n->max_tokens - (s->known - n->prompt_len) - 1; // one is drawn in any case
     size_t most = left < DRAFT_MAX ? left : DRAFT_MAX;

@@ -330,7 +330,7 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
                         rules_place(rules, at).text, m->name);
     size_t most = length_limit(rules);
     struct encode_options options = {
-        .add_special_tokens = true,
+        .add_special_tokens = !rules->plain,
         .truncate = rules->truncate ? TRUNCATE_LONGEST_FIRST : TRUNCATE_NONE,
         .side = rules->side,
         .max_length = most,

@@ -66,6 +66,7 @@ struct text_rules {
     bool any_length;   // whatever the length: the caller checks it
     const char *field; // what messages call the text; texts_encode takes the inputs' own name
     bool alone;        // it is the only one of its field: no number behind it
+    bool plain;        // without the special tokens that the tokenizer puts around a text
 };
 
 // Encodes every input. ERR_INVALID: context_length_exceeded (both counts), invalid_token_id;

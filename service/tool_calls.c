@@ -14,7 +14,9 @@ enum {
     HEAD_MOST = 4096, // bytes between the marker and the arguments; what is longer is no call
 };
 
-void tool_parser_init(struct tool_parser *p) { *p = (struct tool_parser){0}; }
+void tool_parser_init(struct tool_parser *p, bool calls_or_form) {
+    *p = (struct tool_parser){.state = calls_or_form ? TOOL_START : TOOL_TEXT};
+}
 
 void tool_parser_free(struct tool_parser *p) { buf_free(&p->held); }
 
@@ -105,13 +107,13 @@ static bool begin_call(struct tool_parser *p, size_t begin, size_t end,
 
 // True: there is more to do with what is held.
 static bool step_head(struct tool_parser *p, const struct tool_sink *sink) {
-    struct reader r = {.bytes = p->held.data, .len = p->held.len};
+    struct reader r = {.bytes = p->held.data, .len = p->held.len, .at = p->lead};
     size_t begin = 0, end = 0;
     enum reading got = read_head(&r, &begin, &end);
-    if (got == READ_SHORT && p->held.len <= HEAD_MOST)
+    if (got == READ_SHORT && p->held.len - p->lead <= HEAD_MOST)
         return false;
     if (got != READ_ON || !begin_call(p, begin, end, sink)) {
-        sink->text(sink->ctx, open_marker, OPEN);
+        give_text(p, p->lead, sink);
         p->state = TOOL_TEXT;
         return true;
     }
@@ -173,8 +175,17 @@ static bool step_text(struct tool_parser *p, const struct tool_sink *sink) {
     give_text(p, keep, sink);
     if (!whole)
         return false;
-    drop(p, at - keep + OPEN);
+    p->lead = at - keep + OPEN;
     p->state = TOOL_HEAD;
+    return true;
+}
+
+static bool step_start(struct tool_parser *p) {
+    struct reader r = {.bytes = p->held.data, .len = p->held.len};
+    enum reading got = expect(&r, open_marker);
+    if (got == READ_SHORT)
+        return false;
+    p->state = got == READ_ON ? TOOL_TEXT : TOOL_ANSWER;
     return true;
 }
 
@@ -197,17 +208,22 @@ void tool_parser_feed(struct tool_parser *p, const char *bytes, size_t n,
         case TOOL_TAIL:
             more = step_tail(p);
             break;
+        case TOOL_START:
+            more = step_start(p);
+            break;
+        case TOOL_ANSWER:
+            give_text(p, p->held.len, sink);
+            break;
         }
     }
 }
 
 void tool_parser_end(struct tool_parser *p, const struct tool_sink *sink) {
-    if (p->state == TOOL_HEAD)
-        sink->text(sink->ctx, open_marker, OPEN);
     bool blank = true;
     for (size_t i = 0; i < p->held.len; i++)
         blank = blank && is_blank(p->held.data[i]);
-    if (p->state == TOOL_HEAD || (p->state == TOOL_TEXT && !(blank && p->calls)))
+    if (p->state == TOOL_HEAD || p->state == TOOL_START ||
+        (p->state == TOOL_TEXT && !(blank && p->calls)))
         give_text(p, p->held.len, sink);
     buf_reset(&p->held);
 }

@@ -62,7 +62,8 @@ static enum err render(struct probe *p, const char *messages, bool *worked, stru
     if (e)
         return e;
     buf_reset(&p->text);
-    size_t n = chat_variables(p->config, json_tree_root(tree), json_tree_root(p->tools), true, v);
+    const struct json_node *tools = p->tools ? json_tree_root(p->tools) : NULL;
+    size_t n = chat_variables(p->config, json_tree_root(tree), tools, true, v);
     struct errmsg unused = {0};
     e = template_render(p->t, v, n, NULL, &p->text, &unused);
     buf_putc(&p->text, '\0'); // for strstr

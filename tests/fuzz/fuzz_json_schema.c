@@ -26,8 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     grammar_free(g);
     struct grammar_tool tool = {"f", 1, root};
+    struct grammar_answer answer = {size % 11 ? root : NULL};
     e = grammar_from_tools(&tool, 1, size % 2 ? GRAMMAR_TOOLS_AUTO : GRAMMAR_TOOLS_REQUIRED,
-                           size % 3 == 0, &g, &msg);
+                           size % 3 == 0, size % 7 < 3 ? &answer : NULL, &g, &msg);
     if (e ? g != NULL || !msg.text[0] : g == NULL)
         abort();
     if (!e) {

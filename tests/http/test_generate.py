@@ -225,7 +225,7 @@ def test_stops(s):
     tokens = "".join(a.json["choices"][0]["logprobs"]["tokens"])
     check(tokens.startswith(said(a)) and len(tokens) < len(said(a)) + 8, "logprobs end with the text",
           (tokens, said(a)))
-    for stop in ("", [""], [1], 5, {}, ["x"] * 17):
+    for stop in ([1], 5, {}, ["x"] * 17):
         refused(text(s, stop=stop), f"stop {stop!r}"[:40], param="stop")
 
 
@@ -288,7 +288,7 @@ def test_sampling(s):
 
 def test_refusals(s):
     for field, values in {
-        "max_tokens": [-1, 0, 2**63, 1.5, "5", True],
+        "max_tokens": [-2, 0, 2**63, 1.5, "5", True],
         "n": [0, 10**6, -1, 1.5], "temperature": [-1, 3, "hot", "NaN"], "top_p": [2, -0.1],
         "min_p": [-1, 2], "top_k": [-2, 1.5], "presence_penalty": [3], "frequency_penalty": [-3],
         "repetition_penalty": [0, -1], "seed": [1.5, "a", 2**70], "logprobs": [-1, 99, True],
@@ -323,13 +323,13 @@ def test_refusals(s):
                      [{"role": "user", "content": 5}], [{"role": "user", "content": None}],
                      [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
                      [{"role": "user", "content": [{"type": "text"}]}],
-                     [{"role": "user", "content": "a", "reasoning": "b"}],
+                     [{"role": "user", "content": "a", "images": ["b"]}],
                      [{"role": "assistant", "tool_calls": [{"function": {"name": "f",
                                                                          "arguments": "{"}}]}]):
         refused(chat(s, messages), f"messages {messages!r}"[:70], param="messages")
     refused(chat(s, [{"role": "tool", "content": "x"}]), "the template's own refusal",
             code="chat_template_error", words="cannot begin with a tool")
-    refused(chat(s, max_tokens=5, max_completion_tokens=5), "both names", param="max_tokens")
+    refused(chat(s, max_tokens=5, max_completion_tokens=6), "both names", param="max_tokens")
     refused(chat(s, top_logprobs=2), "top_logprobs alone", param="top_logprobs")
     refused(chat(s, logprobs=True, top_logprobs=21), "too many", param="top_logprobs")
     refused(chat(s, prompt="x"), "row 11: prompt in chat", param="prompt")
@@ -395,7 +395,7 @@ def test_structured(s):
         form["json_schema"]["schema"] = bad
         refused(chat(s, response_format=form), f"a keyword: {words}", code="unsupported_schema",
                 param="response_format", words=words)
-    for bad in (5, {}, {"type": "x"}, {"type": "json_schema"}, {"type": "text", "x": 1},
+    for bad in (5, {"type": "x"}, {"type": "json_schema"}, {"type": "text", "x": 1},
                 {"type": "json_schema", "json_schema": {"name": "p"}}):
         refused(chat(s, response_format=bad), f"response_format {bad!r}", param="response_format")
     refused(text(s, grammar="root ::= x"), "an undefined rule", param="grammar", words="x")
@@ -459,16 +459,15 @@ def test_tools(s):
                                                           '{"days": 9007199254740993, "x": 1.0}'}}]},
             {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
     check(chat(s, talk, tools=TOOLS).status == 200, "a conversation with calls")
-    for bad in ([], {}, [5], [{"type": "x"}], [{"type": "function", "function": {}}],
+    for bad in ({}, [5], [{"type": "x"}], [{"type": "function", "function": {}}],
                 [{"type": "function", "function": {"name": "a b"}}], TOOLS * 2,
                 [{"type": "function", "function": {"name": "f", "parameters": 5}}],
-                [{"type": "function", "function": {"name": "f", "parameters": {
+                [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
                     "type": "object", "patternProperties": {}}}}]):
         refused(chat(s, tools=bad), f"tools {bad!r}"[:70], param="tools")
     for bad in ("x", 5, {"type": "function", "function": {"name": "other"}}):
         refused(chat(s, tools=TOOLS, tool_choice=bad), f"tool_choice {bad!r}", param="tool_choice")
-    refused(chat(s, tool_choice="required"), "tool_choice alone", param="tool_choice")
-    refused(chat(s, tools=TOOLS, response_format={"type": "json_object"}), "both", param="tools")
+    refused(chat(s, tools=TOOLS, grammar='root ::= "a"'), "both", param="tools", words="'grammar'")
 
 
 def begin_stream(s, key="", **fields):
@@ -502,19 +501,19 @@ def test_names(s):
     user = {"role": "user", "content": "x"}
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}
     for what, body, param, words in (
-            ("a message's", {"messages": [dict(user, zzz=1)]}, "messages", "message 0: 'zzz'"),
-            ("stream_options'", {"messages": [user], "stream": True,
-                                 "stream_options": {"include_obfuscation": False}},
-             "stream_options", "'stream_options.include_obfuscation'"),
+            ("a message's", {"messages": [dict(user, audio={"id": "x"})]}, "messages",
+             "message 0: 'audio'"),
+            ("stream_options'", {"messages": [user], "stream": True, "stream_options": {"zzz": False}},
+             "stream_options", "'stream_options.zzz'"),
             ("options without a stream", {"messages": [user], "stream_options": {"include_usage": True}},
              "stream_options", "'stream': true"),
-            ("response_format's", {"messages": [user], "response_format": dict(form, schema={})},
-             "response_format", "'response_format.schema'"),
+            ("response_format's", {"messages": [user], "response_format": dict(form, zzz={})},
+             "response_format", "'response_format.zzz'"),
             ("json_schema's", {"messages": [user],
                                "response_format": dict(form, json_schema=dict(form["json_schema"], foo=1))},
              "response_format", "'response_format.json_schema.foo'"),
-            ("a name that is none of ours to print", {"messages": [dict(user, **{"\u00e9\n": 1})]},
-             "messages", "message 0: '?'"),
+            ("a name that is none of ours to print", {"messages": [user], "\u00e9\n": 1}, None,
+             "a parameter that is not"),
             ("one token, two names", {"messages": [user], "logit_bias": {"05": 1}}, "logit_bias", "token id"),
             ("tools without an end", {"messages": [user], "tools": TOOLS, "ignore_eos": True},
              "ignore_eos", "tools")):

@@ -64,7 +64,7 @@ static struct grammar *calls(bool parallel) {
     struct grammar_tool tools[] = {{"weather", 7, NULL}, {"now", 3, NULL}};
     struct grammar *g = NULL;
     struct errmsg msg = {0};
-    CHECK_OK(grammar_from_tools(tools, 2, GRAMMAR_TOOLS_REQUIRED, parallel, &g, &msg), msg);
+    CHECK_OK(grammar_from_tools(tools, 2, GRAMMAR_TOOLS_REQUIRED, parallel, NULL, &g, &msg), msg);
     return g;
 }
 
@@ -325,7 +325,7 @@ static void test_rule(void) {
     grammar_vocab_free(v);
     // free text is not led, a call in it is
     struct grammar_tool tool = {"f", 1, NULL};
-    CHECK_OK(grammar_from_tools(&tool, 1, GRAMMAR_TOOLS_AUTO, true, &g, &msg), msg);
+    CHECK_OK(grammar_from_tools(&tool, 1, GRAMMAR_TOOLS_AUTO, true, NULL, &g, &msg), msg);
     s = state(g, kit_vocab(), 40);
     CHECK(grammar_accept(s, 'I') && grammar_accept(s, ' '));
     uint32_t wide[KIT_WORDS];

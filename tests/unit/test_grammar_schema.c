@@ -376,7 +376,7 @@ static struct grammar *tools_grammar(enum grammar_tool_choice choice, bool paral
         msg);
     struct grammar_tool tools[] = {{"weather", 7, json_tree_root(*tree)}, {"now\"", 4, NULL}};
     struct grammar *g = NULL;
-    CHECK_OK(grammar_from_tools(tools, 2, choice, parallel, &g, &msg), msg);
+    CHECK_OK(grammar_from_tools(tools, 2, choice, parallel, NULL, &g, &msg), msg);
     return g;
 }
 
@@ -430,7 +430,8 @@ static void test_tools(void) {
     // a tool's own fault is told with its name
     CHECK_OK(json_tree_parse("{\"not\":{}}", 10, &json_limits_request, &tree, NULL, &msg), msg);
     struct grammar_tool bad = {"f", 1, json_tree_root(tree)};
-    CHECK_INT(grammar_from_tools(&bad, 1, GRAMMAR_TOOLS_REQUIRED, true, &g, &msg), ERR_UNSUPPORTED);
+    CHECK_INT(grammar_from_tools(&bad, 1, GRAMMAR_TOOLS_REQUIRED, true, NULL, &g, &msg),
+              ERR_UNSUPPORTED);
     CHECK(strstr(msg.text, "tools[0] (\"f\")") && strstr(msg.text, "\"not\""));
     json_tree_free(tree);
 }
@@ -533,7 +534,7 @@ static void test_faults(void) {
         struct buf warnings = {0};
         struct grammar_tool tool = {"t", 1, json_tree_root(tree)};
         fault_arm(FAULT_ALLOC, nth, false);
-        enum err e = grammar_from_tools(&tool, 1, GRAMMAR_TOOLS_AUTO, true, &g, &msg);
+        enum err e = grammar_from_tools(&tool, 1, GRAMMAR_TOOLS_AUTO, true, NULL, &g, &msg);
         grammar_free(g);
         g = NULL;
         if (!e)
