@@ -301,6 +301,8 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
     g->shape = shape;
     g->task.run = run;
     g->created_s = clock_wall_s();
+    static atomic_uint_fast64_t requests;
+    g->request = atomic_fetch_add(&requests, 1) + 1;
     q->state = g;
     q->work = &work;
     *out = g;
@@ -384,6 +386,8 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         .top_logprobs = g->top_logprobs,
         .prompt_logprobs = g->echo && (g->logprobs || max_tokens == 0),
         .owner = q->owner,
+        .weight = q->key ? q->key->weight : 1,
+        .request = g->request,
         .deadline_us = q->deadline_us,
         .progress = watched ? on_progress : on_quiet_progress,
         .done = on_done,

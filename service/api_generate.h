@@ -89,6 +89,7 @@ struct api_generate {
     struct buf warnings;     // owned
     struct buf ignored;      // owned: names of what had no effect, ", " between them
     int64_t created_s;
+    uint64_t request; // its number, for turns among requests
 };
 
 // --- api_generate.c ---

@@ -34,7 +34,11 @@ struct generation {
     size_t top_logprobs;           // alternatives a token, at most SAMPLING_MAX_TOP
     bool prompt_logprobs;          // of the prompt's tokens too, for `echo`
     struct grammar_state *grammar; // NULL: none; the engine's alone until done
-    uint64_t owner;                // whose prefixes it may share: one per API key
+    uint64_t owner;                // whose prefixes it may share: one per API key; 0: nobody's
+    // The device is shared between owners by their weights (0: 1), and within an owner between
+    // requests. What is nobody's counts as its request's.
+    int weight;
+    uint64_t request;
     int64_t deadline_us; // monotonic; passed before its first token: ERR_DEADLINE. 0: none
     size_t reserved;     // tokens held by scheduler_reserve
     void (*progress)(struct generation *g); // engine's thread, quick: `produced` has grown

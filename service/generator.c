@@ -84,7 +84,8 @@ enum err generator_new(const struct generator_options *options, struct generator
     e = step_engine_new(m, &steps, &g->steps, msg);
     if (!e)
         e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
-    if (!e && !(g->running = mem_calloc(seqs, sizeof(struct sequence *))))
+    if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||
+               turns_init(&g->turns, seqs)))
         e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
     if (e) {
         generator_free(g);
@@ -102,6 +103,7 @@ void generator_free(struct generator *g) {
     step_engine_free(g->steps);
     kv_blocks_free(g->blocks);
     pthread_mutex_destroy(&g->mutex);
+    turns_free(&g->turns);
     mem_free(g->running);
     mem_free(g);
 }
@@ -281,40 +283,135 @@ static void start(struct generator *g, struct sequence *s, int64_t now) {
     }
 }
 
-static void admit(struct generator *g, int64_t now) {
-    for (struct sequence **at = &g->waiting; *at && g->running_count < g->options.max_sequences;) {
-        struct sequence *s = *at;
-        if (better_later(g, s)) {
-            at = &s->next;
-            continue;
-        }
-        // each running sequence may want another block soon
-        if (!sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count))
-            return; // those behind it wait too: no prompt is passed by for ever
-        *at = s->next;
-        g->waiting_count--;
-        start(g, s, now);
-    }
-}
-
 void generator_leave(struct generator *g, size_t at) {
     g->running_count--;
     memmove(&g->running[at], &g->running[at + 1],
             (g->running_count - at) * sizeof(struct sequence *));
 }
 
-bool generator_preempt(struct generator *g) {
-    if (g->running_count < 2)
-        return false;
-    struct sequence *s = g->running[g->running_count - 1];
-    generator_leave(g, g->running_count - 1);
+void generator_count_turns(struct generator *g) {
+    turns_begin(&g->turns);
+    for (size_t i = 0; i < g->running_count; i++) {
+        const struct sequence *s = g->running[i];
+        turns_count(&g->turns, s->account, s->g->weight, !sequence_decodes(s));
+    }
+    turns_end(&g->turns);
+}
+
+static void set_aside(struct generator *g, struct sequence *s) {
+    size_t at = 0;
+    while (g->running[at] != s)
+        at++;
+    generator_leave(g, at);
     sequence_unplace(s, g->blocks);
     s->g->preemptions++;
     wait_in_line(g, s);
     pthread_mutex_lock(&g->mutex);
     g->stats.preemptions++;
     pthread_mutex_unlock(&g->mutex);
+}
+
+static size_t running_of(const struct generator *g, uint64_t account, uint64_t request) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->running_count; i++)
+        n += g->running[i]->account == account && g->running[i]->g->request == request;
+    return n;
+}
+
+// Of this account's sequences that may be set aside the youngest, of the request with most; least:
+// it must have as many. NULL: none.
+static struct sequence *youngest(const struct generator *g, uint64_t account, size_t least) {
+    struct sequence *found = NULL;
+    size_t most = 0;
+    for (size_t i = g->running_count; i-- > 0;) {
+        struct sequence *s = g->running[i];
+        if (s->account != account || s->stepped == g->step_number ||
+            (found && s->g->request == found->g->request))
+            continue;
+        size_t n = running_of(g, account, s->g->request);
+        if (n >= least && n > most) {
+            found = s;
+            most = n;
+        }
+    }
+    return found;
+}
+
+struct sequence *generator_preempt(struct generator *g, struct sequence *s) {
+    if (g->running_count < 2)
+        return NULL;
+    generator_count_turns(g);
+    const struct turn *greedy = turns_greedy(&g->turns, s->account, s->g->weight);
+    struct sequence *victim = greedy ? youngest(g, greedy->owner, 1) : NULL;
+    for (size_t i = g->running_count; i-- > 0 && !victim;) // else the youngest of all: s, at last
+        if (g->running[i]->stepped != g->step_number)
+            victim = g->running[i];
+    set_aside(g, victim);
+    return victim;
+}
+
+// ---- who joins: the owner with the least, by weight; of its requests that with the least; of
+// these the oldest
+
+static struct sequence **next_waiting(struct generator *g) {
+    struct sequence **best = NULL;
+    double best_load = 0;
+    size_t best_own = 0;
+    for (struct sequence **at = &g->waiting; *at; at = &(*at)->next) {
+        struct sequence *s = *at;
+        if (best && s->account == (*best)->account && s->g->request == (*best)->g->request)
+            continue; // it came later
+        double load = turns_load(&g->turns, s->account, s->g->weight);
+        if (best && (load > best_load || (load == best_load && best_own == 0)))
+            continue;
+        size_t own = running_of(g, s->account, s->g->request);
+        if (best && load == best_load && own >= best_own)
+            continue;
+        if (better_later(g, s))
+            continue;
+        best = at;
+        best_load = load;
+        best_own = own;
+    }
+    return best;
+}
+
+// Who gives way to `s`, which waits: a sequence of an owner, or of another request of its own, that
+// runs so many more that both are the closer for it. NULL: nobody.
+static struct sequence *gives_way(const struct generator *g, const struct sequence *s) {
+    const struct turn *greedy = turns_greedy(&g->turns, s->account, s->g->weight);
+    if (greedy)
+        return youngest(g, greedy->owner, 1);
+    return youngest(g, s->account, running_of(g, s->account, s->g->request) + 2);
+}
+
+// Brings `s` to run, if need be in the place of others. False: it goes on waiting.
+static bool bring_in(struct generator *g, struct sequence *s) {
+    // each running sequence may want another block soon
+    while (g->running_count >= g->options.max_sequences ||
+           !sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count)) {
+        struct sequence *victim = gives_way(g, s);
+        if (!victim)
+            return false;
+        set_aside(g, victim);
+        generator_count_turns(g);
+    }
     return true;
+}
+
+static void admit(struct generator *g, int64_t now) {
+    generator_count_turns(g);
+    for (struct sequence **at; (at = next_waiting(g));) {
+        struct sequence *s = *at;
+        *at = s->next;
+        g->waiting_count--;
+        if (!bring_in(g, s)) {
+            wait_in_line(g, s);
+            return; // those behind it wait too: no prompt is passed by for ever
+        }
+        start(g, s, now);
+        generator_count_turns(g);
+    }
 }
 
 void generator_join(struct generator *g, int64_t now) {

@@ -6,6 +6,7 @@
 #include "service/generator.h"
 #include "service/sequence.h"
 #include "service/step.h"
+#include "service/turns.h"
 
 #include <pthread.h>
 
@@ -26,6 +27,8 @@ struct generator {
     size_t running_count;
     struct sequence *waiting; // oldest first
     size_t waiting_count;
+    struct turns turns;
+    uint64_t step_number;
     double decode_us;  // of a step without prompts, lately; 0: not known
     double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
@@ -44,8 +47,11 @@ struct generator {
 
 // Takes the running sequence at this place out of the list.
 void generator_leave(struct generator *g, size_t at);
-// Sets the youngest sequence aside. False: there is only one.
-bool generator_preempt(struct generator *g);
+// Makes room for `s`, which is to decode in this step: sets a sequence aside that does not decode
+// in it yet, the youngest of the owner with most. Returns it (it may be s); NULL: s is alone.
+struct sequence *generator_preempt(struct generator *g, struct sequence *s);
+// Counts the owners of the running sequences anew.
+void generator_count_turns(struct generator *g);
 // Gives back what was reserved, once.
 void generator_release(struct generator *g, struct sequence *s);
 // Calls done and frees the sequence, which is in no list any more.

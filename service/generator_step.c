@@ -7,7 +7,11 @@
 #include <string.h>
 
 enum {
-    LEAST_CHUNK = 10,  // of a prompt, beside decoding sequences
+    LEAST_CHUNK = 10, // of a prompt, beside decoding sequences
+    // Far into a long text a chunk is shorter, for one layer's attention is not set aside: so many
+    // pairs of a query and a key at most, but for the least chunk there.
+    CHUNK_PAIRS = CHUNK_TOKENS * 8192,
+    CHUNK_FAR = 32,
     DRAFTING_SEQS = 4, // more sequences than these share the weights' reading well without
 };
 
@@ -50,14 +54,14 @@ static size_t add_part(struct generator *g, struct sequence *s, size_t count, si
 }
 
 // Guessed tokens are put behind the known ones, where the drawn ones will be.
-static size_t guess(struct generator *g, struct sequence *s, size_t *rows) {
+static size_t guess(struct generator *g, struct sequence *s, size_t rows) {
     const struct generation *n = s->g;
     if (!g->options.speculate || g->running_count > DRAFTING_SEQS || is_early(s))
         return 0;
     size_t left = n->max_tokens - (s->known - n->prompt_len) - 1; // one is drawn in any case
     size_t most = left < DRAFT_MAX ? left : DRAFT_MAX;
-    if (most > *rows)
-        most = *rows;
+    if (most > rows)
+        most = rows;
     if (s->known + most + 1 > g->context)
         most = g->context - s->known - 1;
     const int32_t *draft;
@@ -66,32 +70,58 @@ static size_t guess(struct generator *g, struct sequence *s, size_t *rows) {
         made = 0;
     if (made > 0)
         memmove(s->tokens + s->known, draft, made * sizeof *draft);
-    *rows -= made;
     return made;
 }
 
-// One token of every sequence that decodes, oldest first, with what can be guessed behind it.
-static size_t add_decoding(struct generator *g) {
-    size_t added = 0, draft_rows = DRAFT_ROWS;
+// Blocks for one more token of a sequence that decodes. False: it does not run any more.
+static bool make_room(struct generator *g, struct sequence *s) {
+    while (!sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known)) {
+        const struct sequence *victim = generator_preempt(g, s);
+        if (victim == s)
+            return false;
+        if (!victim) { // it fills the whole cache
+            generator_leave(g, 0);
+            generator_finish(g, s, GENERATION_LENGTH, ERR_OK, "");
+            return false;
+        }
+    }
+    return true;
+}
+
+// The next one to decode in this step: the oldest; where owners share it, of those whose owner may
+// add a row the one whose last step is longest ago. NULL: none.
+static struct sequence *next_decoding(const struct generator *g) {
+    struct sequence *next = NULL;
     for (size_t i = 0; i < g->running_count; i++) {
         struct sequence *s = g->running[i];
-        if (!sequence_decodes(s))
+        if (!sequence_decodes(s) || s->stepped == g->step_number)
             continue;
-        bool room = false, alone = false;
-        while (!(room = sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known)) && !alone) {
-            bool self = s == g->running[g->running_count - 1];
-            alone = !generator_preempt(g);
-            if (self)
-                break;
-        }
-        if (alone) {
-            generator_leave(g, i--);
-            generator_finish(g, s, GENERATION_LENGTH, ERR_OK, "");
-        }
-        if (!room)
+        if (!turns_share(&g->turns))
+            return s;
+        if ((!next || s->stepped < next->stepped) && turns_find(&g->turns, s->account)->rows >= 1)
+            next = s;
+    }
+    return next;
+}
+
+// One token of every sequence that decodes (of those whose turn it is), with what can be guessed
+// behind it.
+static size_t add_decoding(struct generator *g) {
+    size_t added = 0, draft_rows = DRAFT_ROWS;
+    turns_grant_rows(&g->turns);
+    for (struct sequence *s; (s = next_decoding(g));) {
+        if (!make_room(g, s))
             continue;
-        size_t made = guess(g, s, &draft_rows);
+        struct turn *turn = turns_share(&g->turns) ? turns_find(&g->turns, s->account) : NULL;
+        size_t most = draft_rows;
+        if (turn && turn->rows - 1 < (double)most)
+            most = (size_t)(turn->rows - 1);
+        size_t made = guess(g, s, most);
         (void)add_part(g, s, 1 + made, 1 + made, true, s->tokens + s->known - 1);
+        s->stepped = g->step_number;
+        draft_rows -= made;
+        if (turn)
+            turn->rows -= (double)(1 + made);
         added++;
     }
     return added;
@@ -113,6 +143,9 @@ static size_t chunk_budget(const struct generator *g, size_t decoding) {
 static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) {
     const struct generation *n = s->g;
     size_t pending = sequence_pending(s), count = pending < budget ? pending : budget;
+    size_t most_pairs = CHUNK_PAIRS / (s->computed + CHUNK_TOKENS);
+    if (count > most_pairs && count > CHUNK_FAR)
+        count = most_pairs > CHUNK_FAR ? most_pairs : CHUNK_FAR;
     bool ends = count == pending;
     bool scores = s->scored < n->prompt_len;
     if (scores && s->computed + 1 < s->scored) { // was set aside: these are scored already
@@ -132,25 +165,32 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
     return add_part(g, s, count, draws ? 1 : 0, draws, s->tokens + s->computed);
 }
 
-// The oldest prompt has at least half of the budget, the one with the least left to compute the
-// other: a short question does not wait for the long document before it, nor that one for ever.
+// The oldest prompt of the owner whose turn it is has at least half of the budget, the one with the
+// least left to compute the other: a short question does not wait for the long document before it,
+// nor that one for ever.
 static size_t add_prompts(struct generator *g, size_t budget) {
     struct sequence *oldest = NULL, *shortest = NULL;
+    generator_count_turns(g);
+    const struct turn *turn = turns_prompt_owner(&g->turns);
+    if (!turn)
+        return 0;
+    uint64_t owner = turn->owner;
     for (size_t i = 0; i < g->running_count; i++) {
         struct sequence *s = g->running[i];
         if (sequence_decodes(s))
             continue;
-        if (!oldest)
-            oldest = shortest = s;
-        else if (sequence_pending(s) < sequence_pending(shortest))
+        if (!oldest && s->account == owner)
+            oldest = s;
+        if (!shortest || sequence_pending(s) < sequence_pending(shortest))
             shortest = s;
     }
-    if (!oldest)
-        return 0;
     size_t added = 0;
     if (shortest != oldest)
         added = add_chunk(g, shortest, budget / 2);
-    added += add_chunk(g, oldest, budget - added);
+    size_t charged = shortest->account == owner ? added : 0,
+           more = add_chunk(g, oldest, budget - added);
+    added += more;
+    turns_charge_prompt(&g->turns, charged + more);
     for (size_t i = 0; i < g->running_count && added < budget; i++) {
         struct sequence *s = g->running[i];
         if (s != oldest && s != shortest && !sequence_decodes(s))
@@ -322,6 +362,7 @@ static double prompt_part(const struct generator *g, size_t decoding, size_t pro
 
 bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     int64_t begin = clock_now_us();
+    g->step_number++;
     generator_join(g, begin);
     step_clear(g->steps);
     size_t decoding = add_decoding(g);

@@ -16,6 +16,7 @@ enum err sequence_new(struct generation *g, size_t vocab, size_t block_tokens, u
     }
     s->g = g;
     s->owner = owner;
+    s->account = g->owner ? g->owner : g->request;
     s->tokens = mem_alloc(most, sizeof *s->tokens);
     s->blocks = mem_alloc(most / block_tokens + 2, sizeof *s->blocks);
     enum err e = s->tokens && s->blocks ? ERR_OK : ERR_NOMEM;

@@ -10,12 +10,14 @@
 
 struct sequence {
     struct generation *g;
-    uint64_t owner;  // of the prefixes it shares
-    int32_t *tokens; // [prompt_len + max_tokens] the prompt, then the output
-    size_t known;    // tokens there are
-    size_t computed; // of them, those whose keys and values lie in the cache
-    size_t scored;   // of the prompt, those whose logprobs are known (prompt_logprobs)
-    int32_t *blocks; // [room for known and one more] in the order of positions
+    uint64_t owner;   // of the prefixes it shares
+    uint64_t account; // whose turns it takes (turns.h)
+    uint64_t stepped; // number of the last step that it decoded in
+    int32_t *tokens;  // [prompt_len + max_tokens] the prompt, then the output
+    size_t known;     // tokens there are
+    size_t computed;  // of them, those whose keys and values lie in the cache
+    size_t scored;    // of the prompt, those whose logprobs are known (prompt_logprobs)
+    int32_t *blocks;  // [room for known and one more] in the order of positions
     size_t block_count, published;
     struct sampling_history *history;
     struct draft_policy draft;

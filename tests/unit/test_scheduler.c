@@ -116,7 +116,8 @@ static void test_bulk_not_starved(void) {
     struct scheduler_stats before = scheduler_read_stats(s), after = before;
     for (;;) { // the last look at which both had work
         struct scheduler_stats now = scheduler_read_stats(s);
-        if (now.jobs_done + 100 > SHORT || atomic_load(&bulk->ends))
+        if (now.jobs_done + 100 > SHORT || atomic_load(&bulk->ends) ||
+            now.busy_us - before.busy_us > 2000000)
             break;
         after = now;
         nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
@@ -127,10 +128,11 @@ static void test_bulk_not_starved(void) {
     CHECK(share * 20 > all);
     CHECK(after.used_us[SHARE_INTERACTIVE] - before.used_us[SHARE_INTERACTIVE] > share);
     atomic_store(&bulk->job.cancelled, true);
+    for (int i = 0; i < SHORT; i++)
+        atomic_store(&t[i]->job.cancelled, true);
     job_wait(bulk);
     for (int i = 0; i < SHORT; i++) {
         job_wait(t[i]);
-        CHECK(t[i]->job.err == ERR_OK);
         job_free(t[i]);
     }
     job_free(bulk);

@@ -92,7 +92,7 @@ static struct scheduler_stats flood(size_t prompt, size_t output) {
     for (;;) {
         now = scheduler_read_stats(s);
         if (atomic_load(&texts_ended) + 8 >= TEXTS || atomic_load(&short_ended) + 8 >= SHORT ||
-            atomic_load(&bulk->ends))
+            atomic_load(&bulk->ends) || now.busy_us - before.busy_us > 2000000)
             break;
         after = now;
         nap();
