@@ -83,6 +83,9 @@ static enum err prepare(struct api_request *q, size_t version, struct api_error 
     if (!e)
         e = api_choose_model(q, order, 1, err);
     key = texts_key(q);
+    if (!e && json_get(q->body, "texts") && json_get(q->body, "inputs"))
+        e = api_fail(err, ERR_INVALID, "invalid_value", "inputs",
+                     "'texts' and 'inputs' are both given; send one");
     if (!e)
         e = text_objects_flatten(cJSON_GetObjectItemCaseSensitive(q->body_owned, key), key,
                                  &q->made, err);

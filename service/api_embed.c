@@ -10,7 +10,6 @@ static const struct api_known embed[] = {
     API_READ("normalize"),
     API_READ("dimensions"),
     API_READ("embedding_type"),
-    API_READ("embedding_types"),
     API_READ("prompt"),
     API_READ("input_type"),
     API_READ("task"),
@@ -20,6 +19,7 @@ static const struct api_known embed[] = {
     API_SAME("output_dimensionality", "dimensions"),
     API_SAME("dimension", "dimensions"),
     API_SAME("truncate_dim", "dimensions"),
+    API_SAME("embedding_types", "embedding_type"),
     API_SAME("output_dtype", "embedding_type"),
     API_SAME("encoding_type", "embedding_type"),
 };
@@ -56,9 +56,7 @@ enum err api_embed_add_forms(struct api_embed *e, const cJSON *value, const char
 static enum err read_forms(const struct api_request *q, struct api_embed *e,
                            struct api_error *err) {
     const char *key;
-    const cJSON *value = api_sent(q, "embedding_types", &key);
-    if (!value)
-        value = api_sent(q, "embedding_type", &key);
+    const cJSON *value = api_sent(q, "embedding_type", &key);
     e->by_type = cJSON_IsArray(value);
     return value ? api_embed_add_forms(e, value, key, err) : ERR_OK;
 }

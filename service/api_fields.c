@@ -79,12 +79,15 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
     if (cJSON_IsBool(value) || is_bool_word(value))
         return api_get_bool(q, "truncate", fallback, truncate, err);
     const char *word = cJSON_IsString(value) ? value->valuestring : "";
+    bool start = strcmp(word, "START") == 0, end = strcmp(word, "END") == 0;
+    enum truncate_side told = *side;
     *truncate = strcmp(word, "NONE") != 0;
-    if (strcmp(word, "START") == 0)
-        *side = TRUNCATE_LEFT;
-    else if (strcmp(word, "END") == 0)
-        *side = TRUNCATE_RIGHT;
-    else if (*truncate)
+    if (start || end)
+        *side = start ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
+    if ((start || end) && told != *side && api_sent(q, "truncation_direction", NULL))
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' and 'truncation_direction' name two sides; send one", name);
+    if (*truncate && !start && !end)
         return api_fail(err, ERR_INVALID, "invalid_value", name,
                         "'%s' must be true, false, \"NONE\", \"START\" or \"END\"", name);
     return ERR_OK;
@@ -150,37 +153,54 @@ enum err api_choose_named_prompt(const struct api_request *q, const char **promp
     return *named && !*prompt ? unknown_prompt(m, "prompt_name", err) : e;
 }
 
-enum err api_choose_prompt(const struct api_request *q, const char **prompt,
-                           struct api_error *err) {
-    const struct model *m = q->model;
-    const char *name = NULL, *key = NULL;
-    bool named;
-    enum err e = api_choose_named_prompt(q, prompt, &named, err);
-    if (e || named)
-        return e;
-    static const char *const keys[] = {"input_type", "task"};
-    for (size_t i = 0; i < 2 && !name; i++) {
-        key = keys[i];
-        e = api_get_string(q, key, NULL, &name, err);
-        if (e)
-            return e;
-    }
-    if (!name)
-        return ERR_OK;
-    const char *own = st_config_prompt(&m->st, name);
-    // words of Cohere's and Jina's APIs that ask no prompt
+// The prompt for a purpose in Cohere's and Jina's words; some of those ask for none of their own.
+static enum err prompt_for_purpose(const struct model *m, const char *key, const char *name,
+                                   const char **prompt, struct api_error *err) {
     static const char *const other[] = {"classification", "clustering", "separation",
                                         "text-matching"};
-    bool asks_none = false;
-    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
-        asks_none = asks_none || strcmp(name, other[i]) == 0;
-    if (own)
+    const char *own = st_config_prompt(&m->st, name);
+    if (own) {
         *prompt = own;
-    else if (prompt_name_means_query(name))
+        return ERR_OK;
+    }
+    if (prompt_name_means_query(name)) {
         *prompt = prompt_for_query(m);
-    else if (prompt_name_means_document(name))
+        return ERR_OK;
+    }
+    if (prompt_name_means_document(name)) {
         *prompt = prompt_for_document(m);
-    else if (!asks_none)
-        return unknown_prompt(m, key, err);
-    return ERR_OK;
+        return ERR_OK;
+    }
+    *prompt = m->st.default_prompt;
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        if (strcmp(name, other[i]) == 0)
+            return ERR_OK;
+    return unknown_prompt(m, key, err);
+}
+
+static bool same_prompt(const char *a, const char *b) {
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+enum err api_choose_prompt(const struct api_request *q, const char **prompt,
+                           struct api_error *err) {
+    static const char *const keys[] = {"input_type", "task"};
+    const char *by = "prompt_name";
+    bool named;
+    enum err e = api_choose_named_prompt(q, prompt, &named, err);
+    for (size_t i = 0; i < 2 && !e; i++) {
+        const char *name, *asked;
+        e = api_get_string(q, keys[i], NULL, &name, err);
+        if (e || !name)
+            continue;
+        e = prompt_for_purpose(q->model, keys[i], name, &asked, err);
+        if (!e && named && !same_prompt(*prompt, asked))
+            return api_fail(err, ERR_INVALID, "invalid_value", keys[i],
+                            "'%s' and '%s' ask for two prompts; send one", by, keys[i]);
+        if (!e)
+            *prompt = asked;
+        by = named ? by : keys[i];
+        named = true;
+    }
+    return e;
 }

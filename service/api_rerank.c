@@ -410,6 +410,7 @@ static const struct api_known_table documents_table = API_TABLE(documents, &shar
 
 static const struct api_known texts[] = {
     API_READ("texts"),
+    API_REFUSE("documents", "[]", "send 'texts' or 'documents', not both"),
     API_READ("return_text"),
     API_SAME("return_documents", "return_text"),
     API_SAME("return_input", "return_text"),

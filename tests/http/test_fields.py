@@ -204,6 +204,28 @@ def test_cohere_lengths(s):
     check(r.status == 400 and "'texts[1]'" in message(r), "unless it may not cut", r)
 
 
+def test_contradictions(s):
+    """Two fields that cannot both be followed: neither is ignored."""
+    a = {"model": "prm", "input": TEXT}
+    for path, body in (("/v1/embeddings", {**a, "prompt_name": "query", "input_type": "document"}),
+                       ("/v1/embeddings", {**a, "input_type": "query", "task": "retrieval.passage"}),
+                       ("/v1/embeddings", {**a, "embedding_type": "int8", "embedding_types": ["float"]}),
+                       ("/v1/embeddings", {**a, "output_dtype": "int8", "embedding_type": "uint8"}),
+                       ("/v1/embeddings", {**a, "truncate": True, "truncation": False}),
+                       ("/v2/embed", {"texts": [TEXT], "inputs": [{"content": TEXT}]}),
+                       ("/v2/embed", {"texts": [TEXT], "truncate": "START", "truncation_direction": "right"}),
+                       ("/rerank", {"query": TEXT, "texts": [TEXT], "documents": [TEXT]}),
+                       ("/rerank", {"query": TEXT, "texts": [TEXT], "top_n": 1, "top_k": 2})):
+        r = s.post(path, body)
+        check(r.status in (400, 422), f"{path}: {body}", r)
+    for fields in ({"prompt_name": "query", "input_type": "search_query"},
+                   {"input_type": "query", "task": "retrieval.query"}):
+        r = s.post("/v1/embeddings", {**a, **fields})
+        check(told(r) == told(s.post("/v1/embeddings", {**a, "prompt_name": "query"})), f"{fields}", r)
+    r = s.post("/v2/embed", {"texts": [TEXT], "truncate": "START", "truncation_direction": "left"})
+    check(r.status == 200, "one side, twice", r)
+
+
 # ---- objects for texts
 
 def test_objects(s):
@@ -397,7 +419,7 @@ def main():
     program = served.start(sys.argv[1:])
     with Started(program, MODELS) as s:
         for test in (test_refused, test_generating_bodies, test_embed_names, test_voyage, test_formats,
-                     test_cohere_lengths, test_objects, test_named_by_index, test_empty_documents,
+                     test_cohere_lengths, test_contradictions, test_objects, test_named_by_index, test_empty_documents,
                      test_rerank_names, test_weaviate, test_long_query, test_pipeline, test_errors):
             test(s)
     return served.done()

@@ -39,6 +39,11 @@ static const struct {
     {"/v1/embeddings",
      "{\"model\":\"e\",\"input\":\"a\",\"embedding_types\":[\"float\",\"int8\"]}"},
     {"/v1/embeddings", "{\"model\":\"e\",\"input\":5}"},
+    {"/v1/embeddings", "{\"model\":\"e\",\"input\":[{\"text\":\"a\"},{\"content\":[\"b\",\"c\"]}],"
+                       "\"output_dtype\":\"int8\",\"encoding_format\":\"base64\"}"},
+    {"/v1/embeddings", "{\"model\":\"e\",\"input\":\"a\",\"late_chunking\":true}"},
+    {"/rerank", "{\"query\":{\"text\":\"the cat\"},\"documents\":[\"a cat\",\"\"],"
+                "\"property\":\"\"}"},
     {"/embed", "{\"model\":\"p\",\"inputs\":[\"the cat\",[5,6]],\"prompt_name\":\"query\"}"},
     {"/v1/rerank", "{\"query\":\"the cat\",\"documents\":[\"a cat\",{\"text\":\"a dog\"}]}"},
     {"/v1/rerank", "{\"query\":\"the cat\",\"documents\":[{\"a\":\"x\",\"b\":\"y\"}],"
