@@ -2,6 +2,7 @@
 #include "service/model_internal.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "service/chat_templates.h"
 #include "service/pair.h"
@@ -114,6 +115,16 @@ static enum err load_pooler(struct model *m, const struct model_options *o, stru
     return pooler_plain(hidden, mode, true, m->device, &m->pooler, msg);
 }
 
+// As an encoder's: those of the other kind of folder are not used. A judge's own prompt is fixed.
+static void choose_prompts(struct model *m) {
+    if (m->st.prompt_count == 0 || (m->task == TASK_EMBED && !m->st.cross_encoder))
+        return;
+    log_info(
+        "%s/config_sentence_transformers.json: its prompts are not used by a model that is to %s",
+        m->path, task_name(m->task));
+    st_config_drop_prompts(&m->st);
+}
+
 static void choose_length(struct model *m, const struct model_options *o) {
     m->max_length = m->decoder_config.max_positions;
     if (m->task != TASK_GENERATE) {
@@ -128,14 +139,15 @@ static void choose_length(struct model *m, const struct model_options *o) {
 
 enum err model_load_decoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
     enum err e = decoder_config_load(m->files, &m->decoder_config, msg);
-    if (!e)
-        e = generation_config_load(m->files, m->decoder_config.vocab, &m->generation, msg);
     if (!e && file_is_dir(m->path))
         e = st_config_load(m->path, m->files, m->decoder_config.max_positions, &m->st, msg);
     if (!e)
         e = choose_task(m, o, msg);
+    if (!e && m->task == TASK_GENERATE) // nothing of it concerns the others
+        e = generation_config_load(m->files, m->decoder_config.vocab, &m->generation, msg);
     if (e)
         return e;
+    choose_prompts(m);
     choose_length(m, o);
     e = model_load_tokenizer(m->files, m->decoder_config.vocab, &m->tokenizer, msg);
     if (!e && m->task == TASK_GENERATE)

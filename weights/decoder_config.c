@@ -248,14 +248,7 @@ static enum err read_yarn(const cJSON *dict, struct rope_config *r, struct errms
 static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decoder_config *c,
                              struct errmsg *msg) {
     struct rope_config *r = &c->rope;
-    double rotary;
     enum err e = read_rope_type(dict, &r->scaling, msg);
-    if (!e)
-        e = json_get_double(json_get(dict, "partial_rotary_factor") ? dict : root,
-                            "partial_rotary_factor", 0, 1, 1, &rotary, msg);
-    if (!e && rotary < 1)
-        e = err_set(msg, ERR_UNSUPPORTED, "partial_rotary_factor %g is not supported (1 is)",
-                    rotary);
     if (e || r->scaling == ROPE_SCALING_NONE)
         return e;
     if (r->scaling != ROPE_SCALING_LINEAR)
@@ -294,8 +287,15 @@ static enum err read_rope(const cJSON *root, struct decoder_config *c, struct er
                            "rope_parameters by layer type ('%.64s') are not supported",
                            item->string);
     }
+    double rotary;
     enum err e = json_get_double(json_get(dict, "rope_theta") ? dict : root, "rope_theta",
                                  DECODER_MIN_THETA, DECODER_MAX_THETA, 1e4, &c->rope.theta, msg);
+    if (!e)
+        e = json_get_double(json_get(dict, "partial_rotary_factor") ? dict : root,
+                            "partial_rotary_factor", 0, 1, 1, &rotary, msg);
+    if (!e && rotary < 1)
+        e = err_set(msg, ERR_UNSUPPORTED, "partial_rotary_factor %g is not supported (1 is)",
+                    rotary);
     if (e || !dict)
         return e;
     return read_scaling(root, dict, c, msg);
