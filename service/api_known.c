@@ -40,8 +40,15 @@ static const struct api_known everywhere[] = {
     API_REFUSE("return_logits", "false", NULL),
     API_REFUSE("return_embeddings", "false", NULL),
     // another job
-    API_REFUSE("stream", "false", NULL),
+    API_REFUSE("stream", "false", "POST /v1/completions and /v1/chat/completions stream"),
     API_REFUSE("max_new_tokens", "", API_GENERATES),
+    API_REFUSE("candidate_labels", "[]", NULL), // Hugging Face's tasks, on the same paths
+    API_REFUSE("hypothesis_template", "", NULL),
+    API_REFUSE("multi_label", "false", NULL),
+    API_REFUSE("aggregation_strategy", "none", NULL),
+    API_REFUSE("src_lang", "", NULL),
+    API_REFUSE("tgt_lang", "", NULL),
+    API_REFUSE("targets", "[]", NULL),
     API_REFUSE("messages", "[]", "POST /v1/chat/completions answers messages"),
 };
 const struct api_known_table api_known_everywhere = API_TABLE(everywhere, NULL);

@@ -35,7 +35,7 @@ struct api_known_table {
 #define API_REFUSE(name, harmless, instead) {name, NULL, harmless, instead}
 // clang-format on
 // Rows of what tells that a body on a path of several jobs asks for generated text.
-#define API_GENERATES "POST /v1/completions generates text"
+#define API_GENERATES "it is of TGI's generate: POST /v1/completions generates text"
 #define API_REFUSE_GENERATING                                                                      \
     API_REFUSE("return_full_text", "", API_GENERATES), API_REFUSE("do_sample", "", API_GENERATES), \
         API_REFUSE("temperature", "", API_GENERATES), API_REFUSE("top_p", "", API_GENERATES),      \
@@ -44,7 +44,12 @@ struct api_known_table {
         API_REFUSE("frequency_penalty", "", API_GENERATES),                                        \
         API_REFUSE("best_of", "", API_GENERATES), API_REFUSE("stop", "[]", API_GENERATES),         \
         API_REFUSE("seed", "", API_GENERATES), API_REFUSE("details", "false", API_GENERATES),      \
-        API_REFUSE("decoder_input_details", "false", API_GENERATES)
+        API_REFUSE("decoder_input_details", "false", API_GENERATES),                               \
+        API_REFUSE("top_n_tokens", "0", API_GENERATES),                                            \
+        API_REFUSE("watermark", "false", API_GENERATES), API_REFUSE("grammar", "", API_GENERATES), \
+        API_REFUSE("min_new_tokens", "0", API_GENERATES),                                          \
+        API_REFUSE("num_beams", "1", API_GENERATES),                                               \
+        API_REFUSE("num_return_sequences", "1", API_GENERATES)
 #define API_TABLE(rows, next)                                                                      \
     { rows, sizeof(rows) / sizeof *(rows), next }
 

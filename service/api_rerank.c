@@ -459,7 +459,13 @@ static enum err rerank_weaviate(struct api_request *q, struct api_error *err) {
 }
 
 enum err api_rerank_either(struct api_request *q, struct api_error *err) {
-    if (json_get(q->body, "texts"))
+    bool of_tei = json_get(q->body, "texts") != NULL;
+    if (of_tei && json_get(q->body, "documents"))
+        return api_fail(
+            err, ERR_INVALID, "invalid_value", "documents",
+            "'documents' (Cohere's and Jina's) and 'texts' (text-embeddings-inference's) "
+            "exclude each other");
+    if (of_tei)
         return api_rerank_tei(q, err);
     return json_get(q->body, "property") ? rerank_weaviate(q, err) : api_rerank_v1(q, err);
 }

@@ -142,6 +142,16 @@ static bool has_task(const struct service *s, enum task task) {
     return service_find_model(s, NULL, task) != NULL;
 }
 
+// The model that such a body can only be for; NULL: another's.
+static const struct model *generator(const struct service *s, const struct model *named) {
+    if (named)
+        return named->task == TASK_GENERATE ? named : NULL;
+    for (enum task t = 0; t < TASK_COUNT; t++)
+        if (t != TASK_GENERATE && has_task(s, t))
+            return NULL;
+    return service_find_model(s, NULL, TASK_GENERATE);
+}
+
 // Which of TEI's routes a body is for: its shape decides, then the model that it names, then what
 // is loaded (vectors first, as most are here for them).
 enum err api_tei_any(struct api_request *q, struct api_error *err) {
@@ -153,6 +163,12 @@ enum err api_tei_any(struct api_request *q, struct api_error *err) {
     const char *asked =
         service_model_name(q->service, cJSON_IsString(name) ? name->valuestring : NULL);
     const struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
+    const struct model *writes = generator(q->service, named);
+    if (writes)
+        return api_fail(err, ERR_UNSUPPORTED, "wrong_task", "model",
+                        "the model '%s' generates, and TGI's generate is not served on this path: "
+                        "POST /v1/completions or /v1/chat/completions",
+                        writes->name);
     bool embeds = named ? named->task == TASK_EMBED : has_task(q->service, TASK_EMBED);
     if (embeds)
         return api_tei_embed(q, err);
