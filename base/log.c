@@ -4,6 +4,7 @@
 
 #include "base/utf8.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,6 +12,13 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+    MESSAGE_BYTES = 1024,
+    STRING_BYTES = 512, // of one field's value, as it is written
+    LINE_BYTES = 8192,
+    TAIL_BYTES = 2 * MESSAGE_BYTES + 64, // kept behind the fields for the message
+};
 
 static atomic_int least_level = LOG_LEVEL_INFO;
 static atomic_bool as_json;
@@ -33,46 +41,152 @@ bool log_level_parse(const char *name, enum log_level *level) {
     return false;
 }
 
+bool log_is_on(enum log_level level) { return (int)level >= atomic_load(&least_level); }
 uint64_t log_dropped(void) { return atomic_load(&dropped); }
 
-// The text is tidy (utf8_tidy): no control character lets a logged name forge a line. JSON also
-// escapes quotes and backslashes.
-static void escape(char *out, size_t cap, const char *in, bool json) {
-    size_t n = 0;
-    for (; *in && n + 2 < cap; in++) {
-        if (json && (*in == '"' || *in == '\\'))
-            out[n++] = '\\';
-        out[n++] = *in;
+struct line {
+    char bytes[LINE_BYTES];
+    size_t len;
+};
+
+static void put(struct line *l, const char *s, size_t n) {
+    if (n <= sizeof l->bytes - l->len) {
+        memcpy(l->bytes + l->len, s, n);
+        l->len += n;
     }
-    out[n] = '\0';
 }
 
-void log_line(enum log_level level, const char *fmt, ...) {
-    if ((int)level < atomic_load(&least_level))
-        return;
-    char text[1024], clean[2048], line[2304];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    utf8_tidy(text);
-    bool json = atomic_load(&as_json);
-    escape(clean, sizeof clean, text, json);
+static void put_words(struct line *l, const char *s) { put(l, s, strlen(s)); }
 
+// One character of a JSON string: escaped, as it is, or U+FFFD for a byte that is no UTF-8. Returns
+// how many bytes of s it was; *n is the length of what stands for it.
+static size_t json_character(const char *s, size_t left, char out[8], size_t *n) {
+    static const char hex[] = "0123456789abcdef";
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') {
+        out[0] = '\\';
+        out[1] = (char)c;
+        *n = 2;
+        return 1;
+    }
+    if (c < 0x20 || c == 0x7f) {
+        memcpy(out, "\\u00", 4);
+        out[4] = hex[c >> 4];
+        out[5] = hex[c & 15];
+        *n = 6;
+        return 1;
+    }
+    uint32_t cp;
+    size_t taken = utf8_decode(s, left, &cp);
+    if (taken)
+        memcpy(out, s, taken);
+    else
+        memcpy(out, "\xef\xbf\xbd", 3);
+    *n = taken ? taken : 3;
+    return taken ? taken : 1;
+}
+
+// A quoted string of at most `most` bytes between its quotes.
+static void put_json_string(struct line *l, const char *s, size_t most) {
+    size_t left = strlen(s), written = 0;
+    put(l, "\"", 1);
+    while (left) {
+        char out[8];
+        size_t n, taken = json_character(s, left, out, &n);
+        if (written + n + (left > taken ? 3 : 0) > most) {
+            put(l, "...", 3);
+            break;
+        }
+        put(l, out, n);
+        written += n;
+        s += taken;
+        left -= taken;
+    }
+    put(l, "\"", 1);
+}
+
+static void put_field(struct line *l, const struct log_field *f) {
+    char number[40];
+    bool left_out = (f->type == LOG_STRING && !f->string) ||
+                    (f->type == LOG_REAL && !isfinite(f->real)) ||
+                    l->len + strlen(f->name) + STRING_BYTES + TAIL_BYTES > sizeof l->bytes;
+    if (left_out)
+        return;
+    put(l, ",\"", 2);
+    put_words(l, f->name);
+    put(l, "\":", 2);
+    switch (f->type) {
+    case LOG_STRING:
+        put_json_string(l, f->string, STRING_BYTES);
+        return;
+    case LOG_INTEGER:
+        snprintf(number, sizeof number, "%lld", (long long)f->integer);
+        break;
+    case LOG_REAL:
+        snprintf(number, sizeof number, "%.10g", f->real);
+        break;
+    case LOG_BOOL:
+        snprintf(number, sizeof number, "%s", f->integer ? "true" : "false");
+        break;
+    }
+    put_words(l, number);
+}
+
+static void put_stamp(struct line *l) {
     struct timespec now;
     struct tm tm;
-    char stamp[32];
+    char stamp[32], millis[8];
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    int n = snprintf(line, sizeof line,
-                     json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"%s\"}\n"
-                          : "%s.%03ldZ %-5s %s\n",
-                     stamp, now.tv_nsec / 1000000, level_names[level], clean);
-    if (n < 0)
+    snprintf(millis, sizeof millis, ".%03dZ", (int)(now.tv_nsec / 1000000));
+    put_words(l, stamp);
+    put_words(l, millis);
+}
+
+static void put_json(struct line *l, enum log_level level, const char *event,
+                     const struct log_field *fields, const char *message) {
+    put_words(l, "{\"time\":\"");
+    put_stamp(l);
+    put_words(l, "\",\"level\":\"");
+    put_words(l, level_names[level]);
+    put_words(l, "\",\"event\":\"");
+    put_words(l, event);
+    put(l, "\"", 1);
+    for (const struct log_field *f = fields; f && f->name; f++)
+        put_field(l, f);
+    put_words(l, ",\"message\":");
+    put_json_string(l, message, 2 * (size_t)MESSAGE_BYTES);
+    put(l, "}\n", 2);
+}
+
+static void put_text(struct line *l, enum log_level level, const char *message) {
+    put_stamp(l);
+    put(l, " ", 1);
+    put_words(l, level_names[level]);
+    put(l, "      ", 6 - strlen(level_names[level]));
+    put_words(l, message);
+    put(l, "\n", 1);
+}
+
+void log_event(enum log_level level, const char *event, const struct log_field *fields,
+               const char *fmt, ...) {
+    if (!log_is_on(level))
         return;
-    size_t len = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    char message[MESSAGE_BYTES];
+    struct line line;
+    line.len = 0;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    utf8_tidy(message); // no control character lets a logged name forge a line
+    if (atomic_load(&as_json))
+        put_json(&line, level, event, fields, message);
+    else
+        put_text(&line, level, message);
     struct pollfd sink = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&sink, 1, 0) != 1 || !(sink.revents & POLLOUT) || write(STDERR_FILENO, line, len) < 0)
+    if (poll(&sink, 1, 0) != 1 || !(sink.revents & POLLOUT) ||
+        write(STDERR_FILENO, line.bytes, line.len) < 0)
         atomic_fetch_add(&dropped, 1);
 }

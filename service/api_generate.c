@@ -246,6 +246,9 @@ static void finish(struct api_generate *g, struct buf *out) {
         q->queue_us = c->queue_us > q->queue_us ? c->queue_us : q->queue_us;
         q->compute_us = compute_us > q->compute_us ? compute_us : q->compute_us;
         q->tokens += g->choices[i].taken;
+        q->tokens_out += g->choices[i].taken;
+        if (i % g->n == 0) // as the usage has it: once a prompt
+            q->tokens_cached += c->cached_tokens;
     }
     if (g->streaming)
         end_stream(g, out);

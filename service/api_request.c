@@ -2,9 +2,9 @@
 #include "service/api_request.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "service/access_log.h"
 #include "service/api.h"
 #include "service/api_cors.h"
 #include "service/metrics.h"
@@ -76,15 +76,37 @@ void api_warn(struct api_request *q, const char *fmt, ...) {
     buf_puts(out, out->len < WARNINGS_MOST ? "" : "...");
 }
 
-static void note(struct service *s, const struct http_request *r, int route, int status,
-                 int64_t total_us, const struct api_error *err) {
-    metrics_count_request(s->metrics, route, status, total_us);
-    if (status >= 500 && status != 504 && err) // a deadline is the client's wish
-        log_warn("%s %s: %d %s [%s]", r->method, api_route_name(route), status, err->msg.text,
-                 r->id);
-    else
-        log_debug("%s %s: %d in %lld us [%s]", r->method, api_route_name(route), status,
-                  (long long)total_us, r->id);
+static void note(const struct api_request *q, int status, int64_t total_us) {
+    const struct access a = {
+        .http = q->http,
+        .route = api_route_index(q->route),
+        .probe = q->route->flags & API_INLINE,
+        .status = status,
+        .total_us = total_us,
+        .error = q->error.msg.code ? &q->error : NULL,
+        .key = q->key,
+        .model = q->model,
+        .stream = q->streamed,
+        .tokens_in = q->tokens - q->tokens_out,
+        .tokens_cached = q->tokens_cached,
+        .tokens_out = q->tokens_out,
+        .truncated = q->cut,
+        .tokenize_us = q->tokenize_us,
+        .queue_us = q->queue_us,
+        .compute_us = q->compute_us,
+    };
+    access_note(q->service, &a);
+}
+
+void api_note_refusal(const struct service *s, const struct http_request *r,
+                      const struct api_route *route, int status, const struct api_error *err) {
+    const struct access a = {.http = r,
+                             .route = api_route_index(route),
+                             .status = status,
+                             .total_us = clock_now_us() - r->arrived_us,
+                             .error = err,
+                             .key = r->ctx};
+    access_note(s, &a);
 }
 
 void api_refuse(struct service *s, struct http_request *r, enum dialect d,
@@ -139,8 +161,7 @@ void api_request_answer(struct api_request *q) {
         put_headers(s, q->http, q, total_us, &q->response.headers);
     }
     metrics_count_cut(s->metrics, q->cut);
-    note(s, q->http, api_route_index(q->route), q->response.status, total_us,
-         q->error.msg.code ? &q->error : NULL);
+    note(q, q->response.status, total_us);
     // on_gone reaches q until http_answer has returned
     http_answer(q->http, &q->response);
     request_free(q);
@@ -160,8 +181,8 @@ void api_request_end_stream(struct api_request *q) {
     struct http_response said = {.status = 200};
     if (err)
         api_error_render(err, q->dialect, &said);
-    note(q->service, q->http, api_route_index(q->route), said.status,
-         clock_now_us() - q->http->arrived_us, err);
+    q->streamed = true;
+    note(q, said.status, clock_now_us() - q->http->arrived_us);
     buf_free(&said.body);
     buf_free(&said.headers);
     http_stream_end(q->http);
@@ -372,7 +393,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
         struct http_response out = {0};
         api_fail(&err, ERR_NOMEM, NULL, NULL, "no memory for a request");
         api_refuse(s, r, route->dialect, &err, &out);
-        note(s, r, api_route_index(route), out.status, clock_now_us() - r->arrived_us, &err);
+        api_note_refusal(s, r, route, out.status, &err);
         http_answer(r, &out);
         return;
     }

@@ -70,6 +70,8 @@ struct api_request {
     bool has_job;
     size_t reserved;    // tokens held until the job takes them over, or the answer without one
     size_t tokens, cut; // of the job; inputs that were truncated
+    size_t tokens_cached, tokens_out; // of a generation, once it has ended; both are in tokens
+    bool streamed;
     int64_t queue_us, compute_us; // of the job or the generation, once it has ended
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing
@@ -151,6 +153,10 @@ enum err api_request_admit(struct service *s, const struct api_route *route, siz
 // Takes an accepted request over; answers it, now or later, exactly once. r->ctx is the API key
 // that it came with, or NULL.
 void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
+// Counts and logs a refusal that no struct api_request was made for; route NULL: an unknown path.
+// r->ctx as for api_request_begin.
+void api_note_refusal(const struct service *s, const struct http_request *r,
+                      const struct api_route *route, int status, const struct api_error *err);
 // An error answered on the socket thread, with the headers that every route has.
 void api_refuse(struct service *s, struct http_request *r, enum dialect d,
                 const struct api_error *err, struct http_response *out);

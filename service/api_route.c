@@ -235,8 +235,7 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
         return;
     const struct api_route *said = route ? route : other;
     api_refuse(s, r, said ? said->dialect : DIALECT_OPENAI, &err, refusal);
-    metrics_count_request(s->metrics, api_route_index(said), refusal->status,
-                          clock_now_us() - r->arrived_us);
+    api_note_refusal(s, r, said, refusal->status, &err);
 }
 
 void api_handle(void *service, struct http_request *r) {

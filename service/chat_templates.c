@@ -35,7 +35,11 @@ static enum err load_chosen(const char *choice, struct chat_templates *out, stru
     enum err e = file_read(choice, MAX_TEMPLATE_BYTES, &text, &len, msg);
     if (e)
         return e;
-    e = compile(label, text, len, &out->chat, &out->refusal, msg);
+    // an empty prompt for every conversation is a mistake: a file that was not written
+    if (strspn(text, " \t\r\n") == len)
+        e = err_set(msg, ERR_INVALID, "--chat-template %s: the file is empty", choice);
+    else
+        e = compile(label, text, len, &out->chat, &out->refusal, msg);
     mem_free(text);
     return e;
 }

@@ -204,8 +204,8 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
         return e;
     const struct model *m = r->engine.model;
     if (m->task != TASK_EMBED)
-        return err_set(msg, ERR_UNSUPPORTED, "%s is a %s model: it gives no embeddings%s", m->name,
-                       task_name(m->task), m->task == TASK_RERANK ? "; use trine rerank" : "");
+        return err_set(msg, ERR_UNSUPPORTED, "%s is %s model: it gives no embeddings%s", m->name,
+                       task_noun(m->task), m->task == TASK_RERANK ? "; use trine rerank" : "");
     r->encode = (struct encode_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
+#include "service/cli_advice.h"
 #include "service/store.h"
 
 enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, struct errmsg *msg) {
@@ -15,9 +16,8 @@ enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct
     const struct cli_model *m = &o->models[0];
     char *path = NULL;
     enum err err = store_resolve(m->spec, &path, msg);
-    struct cpu_options cpu = {.threads = o->threads};
     if (!err)
-        err = cpu_device_new(&cpu, &e->device, msg);
+        err = cli_device_new(o, &e->device, msg);
     struct model_options options = {
         .path = path,
         .name = m->name,

@@ -39,7 +39,8 @@ const struct cli_option cli_option_table[] = {
     {"port", 0, CLI_INT, CLI_SERVE, false, FIELD(service.port), 0, 65535, "N", "8080",
      "the port; 0 picks a free one", NULL},
     {"api-key-file", 0, CLI_STRING, CLI_SERVE, false, FIELD(service.api_key_file), 0, 0, "FILE",
-     NULL, "a line for each key; without it no key is asked for", NULL},
+     NULL, "a line for each key, NAME:SHA256[:ROLE[:WEIGHT]] (above); without it none is asked for",
+     NULL},
     {"cors-origin", 0, CLI_LIST, CLI_SERVE, false, FIELD(cors_origins), 0, 0, "ORIGIN", NULL,
      "let web pages of this origin call, as http://localhost:5173, or of any ('*'); may be "
      "repeated "
@@ -63,7 +64,9 @@ const struct cli_option cli_option_table[] = {
     {"drain-timeout-s", 0, CLI_INT, CLI_SERVE, false, FIELD(service.drain_timeout_s), 0, 86400, "S",
      "30", "how long all may take after SIGTERM; what is unfinished then ends with an error", NULL},
     {"auto-truncate", 0, CLI_FLAG, CLI_SERVE, false, FIELD(service.auto_truncate), 0, 0, NULL, NULL,
-     "cut texts that are too long, unless a request says otherwise", NULL},
+     "cut texts that are too long, and say so in x-truncated and x-warning, where a request does "
+     "not say otherwise; without it /v1/embeddings and /v1/classify refuse them",
+     NULL},
     {"accept-token-ids", 0, CLI_FLAG, CLI_SERVE, false, FIELD(service.accept_token_ids), 0, 0, NULL,
      NULL, "take token ids as input on /v1/embeddings", NULL},
     {"check", 0, CLI_FLAG, CLI_SERVE, true, FIELD(check), 0, 0, NULL, NULL,
@@ -197,7 +200,20 @@ const struct cli_command_info cli_command_table[] = {
     {CLI_SERVE, "serve", "--model M [--model NAME=M ...]", 0, 0,
      "Serves embeddings, reranking and text generation over HTTP. When ready it prints one line to "
      "stdout:\n"
-     "listening on http://HOST:PORT\n",
+     "listening on http://HOST:PORT\n"
+     "\n"
+     "--api-key-file: a line is NAME:SHA256[:ROLE[:WEIGHT]]. SHA256 is that of the key's bytes, "
+     "in\n"
+     "hex: printf %s \"$KEY\" | sha256sum. ROLE is user (the default) or admin, whose "
+     "\"priority\": 0\n"
+     "goes before other keys' work too. WEIGHT, 1 to 1000 (1), is its share beside other keys "
+     "that\n"
+     "have work. Empty lines and lines that begin with # are skipped. Clients send the key "
+     "itself:\n"
+     "Authorization: Bearer KEY.\n"
+     "\n"
+     "--log-level info has a line for each request, with model, key name and token counts; probes\n"
+     "are of debug. --log json makes each line one JSON object with a field for each of these.\n",
      "  trine serve --model sentence-transformers/all-MiniLM-L6-v2\n"
      "  trine serve --model e=./bge-small-en-v1.5 --model r=./ms-marco-MiniLM-L6-v2 --port 9000\n"},
     {CLI_EMBED, "embed", "--model M [FILE...]", 0, 1 << 20,

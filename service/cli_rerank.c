@@ -222,9 +222,13 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
         return e;
     const struct model *m = r->engine.model;
     if (m->task != TASK_EMBED && m->task != TASK_RERANK)
-        return err_set(msg, ERR_UNSUPPORTED, "%s is a %s model: it cannot rerank", m->name,
-                       task_name(m->task));
+        return err_set(msg, ERR_UNSUPPORTED, "%s is %s model: it cannot rerank", m->name,
+                       task_noun(m->task));
     r->by_cosine = m->task == TASK_EMBED;
+    if (r->by_cosine && (r->o->raw_scores || r->o->native))
+        return err_set(msg, ERR_INVALID,
+                       "--%s: %s is an embed model, whose scores are cosines; leave it out",
+                       r->o->native ? "native" : "raw-scores", m->name);
     r->encode = (struct encode_options){
         .add_special_tokens = true,
         .truncate = r->by_cosine ? TRUNCATE_LONGEST_FIRST : TRUNCATE_ONLY_SECOND,

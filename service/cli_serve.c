@@ -8,6 +8,7 @@
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
+#include "service/cli_advice.h"
 #include "service/cli_options_internal.h"
 #include "service/memory_plan.h"
 #include "service/service.h"
@@ -19,6 +20,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+// A start's failure has the form of the log around it.
+static int fail(const struct cli_options *o, const struct errmsg *msg) {
+    if (!o->log_json || !log_is_on(LOG_LEVEL_ERROR))
+        return cli_fail("serve", msg);
+    log_event(LOG_LEVEL_ERROR, "failed", LOG_FIELDS(log_string("error", msg->text)), "%s",
+              msg->text);
+    return CLI_EXIT_FAILED;
+}
 
 // The options of model_load for each --model, with its path looked up in the store.
 static enum err find_models(struct cli_options *o, struct model_options *models, char **paths,
@@ -71,12 +81,15 @@ static void *signal_thread(void *arg) {
         if (sigwait(&signals.set, &signal_number) != 0)
             continue;
         if (signal_number == SIGHUP) {
-            log_warn("SIGHUP: nothing to reload, serving on");
+            log_event(LOG_LEVEL_WARN, "signal", LOG_FIELDS(log_string("signal", "SIGHUP")),
+                      "SIGHUP: nothing to reload, serving on");
             continue;
         }
         int ready = SERVE_READY;
         if (atomic_compare_exchange_strong(&signals.state, &ready, SERVE_ENDING)) {
-            log_info("%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+            const char *name = signal_number == SIGTERM ? "SIGTERM" : "SIGINT";
+            log_event(LOG_LEVEL_INFO, "draining", LOG_FIELDS(log_string("signal", name)),
+                      "%s: draining", name);
             atomic_store(&signals.first, signal_number);
             sem_post(&signals.end);
         } else {
@@ -109,19 +122,33 @@ static void wait_for_end(void) {
         ;
 }
 
+static void tell_ready(const struct service *s, const struct device *d, int64_t ms) {
+    const struct memory_plan *p = scheduler_memory(s->scheduler);
+    log_event(LOG_LEVEL_INFO, "ready",
+              LOG_FIELDS(log_int("duration_ms", ms), log_string("device", d->describe),
+                         log_size("models", s->model_count), log_string("host", s->options.host),
+                         log_int("port", http_port(s->http)),
+                         log_size("memory_planned_bytes", memory_plan_sum(p)),
+                         log_size("memory_limit_bytes", p->limit.bytes),
+                         log_string("memory_limit_by", p->limit.source)),
+              "ready in %lld ms on %s", (long long)ms, d->describe);
+}
+
 static int serve(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
-    struct cpu_options cpu = {.threads = o->threads};
     int64_t start = clock_now_us();
-    enum err e = cpu_device_new(&cpu, &d, msg);
+    cli_advise_of_host(o);
+    enum err e = cli_device_new(o, &d, msg);
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
+    if (!e)
+        cli_advise_of_models(o, s->models, s->model_count);
     if (!e)
         e = service_make_ready(s, msg);
     bool drained = true;
     if (!e) {
-        log_info("ready in %lld ms on %s", (long long)(clock_now_us() - start) / 1000, d->describe);
+        tell_ready(s, d, (clock_now_us() - start) / 1000);
         atomic_store(&signals.state, SERVE_READY); // before anybody is told
         bool v6 = strchr(s->options.host, ':') != NULL;
         printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
@@ -133,13 +160,15 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
         drained = service_drain(s, at_once ? 0 : (int64_t)s->options.drain_delay_s * 1000000,
                                 (int64_t)s->options.drain_timeout_s * 1000000);
         if (!drained)
-            log_warn("drain timed out with requests in progress");
+            log_event(LOG_LEVEL_WARN, "drain_timeout",
+                      LOG_FIELDS(log_size("requests", http_in_progress(s->http))),
+                      "drain timed out with requests in progress");
     }
     service_close(s);
     cpu_device_free(d);
     if (e)
-        return cli_fail("serve", msg);
-    log_info("stopped");
+        return fail(o, msg);
+    log_event(LOG_LEVEL_INFO, "stopped", NULL, "stopped");
     return drained ? CLI_EXIT_DONE : CLI_EXIT_FAILED;
 }
 
@@ -183,10 +212,12 @@ static void show_memory(const struct memory_plan *p) {
 static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
     struct device *d = NULL;
-    struct cpu_options cpu = {.threads = o->threads};
-    enum err e = cpu_device_new(&cpu, &d, msg);
+    cli_advise_of_host(o);
+    enum err e = cli_device_new(o, &d, msg);
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
+    if (!e)
+        cli_advise_of_models(o, s->models, s->model_count);
     if (!e)
         e = service_make_ready(s, msg);
     if (!e) {
@@ -200,7 +231,7 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
     cpu_device_free(d);
     if (!e && fflush(stdout) != 0)
         e = err_set(msg, ERR_IO, "stdout: cannot write");
-    return e ? cli_fail("serve", msg) : CLI_EXIT_DONE;
+    return e ? fail(o, msg) : CLI_EXIT_DONE;
 }
 
 int cli_serve(int argc, char **argv) {
@@ -223,7 +254,7 @@ int cli_serve(int argc, char **argv) {
     if (!e)
         e = service_open(&s, &o.service, &msg);
     if (e)
-        exit_code = cli_fail("serve", &msg);
+        exit_code = fail(&o, &msg);
     else
         exit_code = o.check ? check(&s, &o, models, &msg) : serve(&s, &o, models, &msg);
     for (size_t i = 0; paths && i < o.model_count; i++)

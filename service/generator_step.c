@@ -379,7 +379,11 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     int64_t now = clock_now_us();
     if (e) {
         if (e != ERR_CANCELLED && e != ERR_UNAVAILABLE)
-            log_error("a step of %zu tokens failed: %s", step_tokens(g->steps), msg.text);
+            log_event(LOG_LEVEL_ERROR, "step_failed",
+                      LOG_FIELDS(log_string("model", g->model->name),
+                                 log_size("tokens", step_tokens(g->steps)),
+                                 log_string("error", msg.text)),
+                      "a step of %zu tokens failed: %s", step_tokens(g->steps), msg.text);
         else
             g->tally.ended++;
         fail_step(g, e, msg.text);

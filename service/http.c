@@ -464,8 +464,11 @@ static void await_threads(struct http_server *s) {
     size_t started = s->threads_started;
     pthread_mutex_unlock(&s->lock);
     if (started < s->thread_count) {
-        log_warn("http: only %zu of %zu connection threads could be started", started,
-                 s->thread_count);
+        log_event(LOG_LEVEL_WARN, "thread_limit",
+                  LOG_FIELDS(log_size("threads", started), log_size("wanted", s->thread_count)),
+                  "http: only %zu of %zu connection threads could be started; raise the limit of "
+                  "threads (ulimit -u, pids.max) or lower --max-connections",
+                  started, s->thread_count);
         atomic_store(&s->gate.threads, started);
         atomic_store(&s->gate.limit, started > 2 * HTTP_SPARE ? started - HTTP_SPARE
                                      : started > 1            ? started / 2
@@ -501,11 +504,8 @@ static enum err check_host(const char *host, struct errmsg *msg) {
     return ERR_OK;
 }
 
-enum err http_start(const struct http_options *options, struct http_server **out,
-                    struct errmsg *msg) {
-    *out = NULL;
-    const char *host = options->host;
-    enum err bad = check_host(host, msg);
+static enum err check_options(const struct http_options *options, struct errmsg *msg) {
+    enum err bad = check_host(options->host, msg);
     if (bad)
         return bad;
     if (options->port < 0 || options->port > 65535)
@@ -513,6 +513,25 @@ enum err http_start(const struct http_options *options, struct http_server **out
     if (options->max_connections < 1 || options->max_connections > 16384)
         return err_set(msg, ERR_INVALID, "max_connections must be 1 to 16384, not %zu",
                        options->max_connections);
+    return ERR_OK;
+}
+
+enum err http_try(const struct http_options *options, struct errmsg *msg) {
+    struct http_server *s = NULL;
+    enum err e = check_options(options, msg);
+    if (!e)
+        e = http_server_new(options, &s, msg);
+    if (!e)
+        http_server_free(s);
+    return e;
+}
+
+enum err http_start(const struct http_options *options, struct http_server **out,
+                    struct errmsg *msg) {
+    *out = NULL;
+    enum err bad = check_options(options, msg);
+    if (bad)
+        return bad;
     struct http_server *s = NULL;
     enum err e = http_server_new(options, &s, msg);
     if (e != ERR_OK)
@@ -527,7 +546,8 @@ enum err http_start(const struct http_options *options, struct http_server **out
         cause_of(s->complaint, cause, sizeof cause);
         mg_exit_library();
         http_server_free(s);
-        return err_set(msg, ERR_IO, "cannot listen on %s:%d: %s", host, options->port, cause);
+        return err_set(msg, ERR_IO, "cannot listen on %s:%d: %s", options->host, options->port,
+                       cause);
     }
     await_threads(s);
     struct mg_server_port port;
@@ -546,7 +566,9 @@ void http_stop(struct http_server *s, int64_t timeout_us) {
             http_exchange_wake(&s->threads[i].x);
         if (!http_server_await(s, CANCELLED_ANSWER_US)) {
             // A handler still holds a request: freeing it under its hands would be worse.
-            log_error("http: %zu requests were never answered; their memory is left behind",
+            log_event(LOG_LEVEL_ERROR, "unanswered",
+                      LOG_FIELDS(log_size("requests", http_in_progress(s))),
+                      "http: %zu requests were never answered; their memory is left behind",
                       http_in_progress(s));
             return;
         }

@@ -81,6 +81,9 @@ struct http_stats {
 // ERR_IO names the address ("cannot listen on 127.0.0.1:8080: Address already in use").
 enum err http_start(const struct http_options *options, struct http_server **out,
                     struct errmsg *msg) MUST_CHECK;
+// All that http_start does but for the port and the threads, undone again: whether the address is
+// one, and whether there are files for that many connections.
+enum err http_try(const struct http_options *options, struct errmsg *msg) MUST_CHECK;
 int http_port(const struct http_server *s);
 
 // Takes the response's buffers over. Never blocks on the socket.

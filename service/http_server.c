@@ -27,8 +27,13 @@ static enum err make_exchanges(struct http_server *s, struct errmsg *msg) {
                                  .fd = -1,
                                  .read_timeout_us = (int64_t)s->options.read_timeout_ms * 1000};
         enum err e = http_exchange_init(&t->x, msg);
-        if (e != ERR_OK)
-            return e;
+        if (e != ERR_OK) {
+            struct errmsg why = *msg;
+            return err_set(msg, e,
+                           "%s (number %zu of %zu); raise the limit of files (ulimit -n) or lower "
+                           "--max-connections",
+                           why.text, i + 1, s->thread_count);
+        }
         t->socket.hold.wake_fd = t->x.wake_fd;
         s->holds[i] = &t->socket.hold;
         s->exchanges_ready++;
@@ -59,8 +64,12 @@ static void raise_file_limit(size_t connections) {
     files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_cur < need)
-        log_warn("http: %zu connections need %llu files, the limit is %llu (ulimit -n)",
-                 connections, (unsigned long long)need, (unsigned long long)files.rlim_cur);
+        log_event(LOG_LEVEL_WARN, "file_limit",
+                  LOG_FIELDS(log_size("connections", connections), log_int("files", (int64_t)need),
+                             log_int("limit", (int64_t)files.rlim_cur)),
+                  "http: %zu connections need %llu files, the limit is %llu; raise it (ulimit -n) "
+                  "or lower --max-connections",
+                  connections, (unsigned long long)need, (unsigned long long)files.rlim_cur);
 }
 
 enum err http_server_new(const struct http_options *options, struct http_server **out,

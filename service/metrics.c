@@ -5,11 +5,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "service/api.h"
 #include "service/front.h"
 #include "service/service.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -36,7 +38,14 @@ struct histogram {
     atomic_uint_fast64_t total_us;
 };
 
+struct model_counts {
+    atomic_uint_fast64_t by_status[STATUSES];
+    atomic_uint_fast64_t total_us, tokens_in, tokens_cached, tokens_out;
+};
+
 struct metrics {
+    struct model_counts *models; // [model_count] owned
+    size_t model_count;
     struct route_counts routes[METRICS_MAX_ROUTES];
     struct histogram first_token, gap;
     atomic_uint_fast64_t cut;
@@ -50,7 +59,19 @@ struct metrics *metrics_new(void) {
     return m;
 }
 
-void metrics_free(struct metrics *m) { mem_free(m); }
+void metrics_free(struct metrics *m) {
+    if (m)
+        mem_free(m->models);
+    mem_free(m);
+}
+
+enum err metrics_set_models(struct metrics *m, size_t models, struct errmsg *msg) {
+    m->models = mem_calloc(models, sizeof *m->models);
+    if (!m->models)
+        return err_set(msg, ERR_NOMEM, "no memory for metrics");
+    m->model_count = models;
+    return ERR_OK;
+}
 
 static void add(atomic_uint_fast64_t *counter, uint64_t n) {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -60,13 +81,27 @@ static uint64_t get(atomic_uint_fast64_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us) {
-    struct route_counts *r = &m->routes[route];
-    int s = OTHER_STATUS;
+static int status_index(int status) {
     for (int i = 1; i < STATUSES; i++)
         if (statuses[i] == status)
-            s = i;
-    add(&r->by_status[s], 1);
+            return i;
+    return OTHER_STATUS;
+}
+
+void metrics_count_model(struct metrics *m, size_t model, const struct model_use *use) {
+    if (model >= m->model_count)
+        return;
+    struct model_counts *c = &m->models[model];
+    add(&c->by_status[status_index(use->status)], 1);
+    add(&c->total_us, use->total_us > 0 ? (uint64_t)use->total_us : 0);
+    add(&c->tokens_in, use->tokens_in);
+    add(&c->tokens_cached, use->tokens_cached);
+    add(&c->tokens_out, use->tokens_out);
+}
+
+void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us) {
+    struct route_counts *r = &m->routes[route];
+    add(&r->by_status[status_index(status)], 1);
     int b = 0;
     while (b < BOUNDS && total_us > bounds_us[b])
         b++;
@@ -107,15 +142,71 @@ static void one(struct buf *out, const char *name, const char *type, const char 
     buf_printf(out, "trine_%s %.17g\n", name, value);
 }
 
+static void status_label(int index, char out[12]) {
+    if (index == OTHER_STATUS)
+        snprintf(out, 12, "other");
+    else
+        snprintf(out, 12, "%d", statuses[index]);
+}
+
+// A label's value as the format has it; a name is the operator's and may hold anything.
+static void put_label(struct buf *out, const char *name) {
+    char tidy[256];
+    snprintf(tidy, sizeof tidy, "%s", name);
+    utf8_tidy(tidy);
+    for (const char *p = tidy; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            buf_putc(out, '\\');
+        buf_putc(out, *p);
+    }
+}
+
+// One sample for each model.
+static void print_by_model(struct metrics *m, const struct service *s, const char *name,
+                           const char *help, size_t field, double unit, struct buf *out) {
+    head(out, name, "counter", help);
+    for (size_t i = 0; i < m->model_count && i < s->model_count; i++) {
+        atomic_uint_fast64_t *counter = (void *)((char *)&m->models[i] + field);
+        buf_printf(out, "trine_%s{model=\"", name);
+        put_label(out, s->models[i]->name);
+        buf_printf(out, "\",task=\"%s\"} %.17g\n", task_name(s->models[i]->task),
+                   (double)get(counter) * unit);
+    }
+}
+
+static void print_models(struct metrics *m, const struct service *s, struct buf *out) {
+    head(out, "model_requests_total", "counter", "Answered requests that chose a model.");
+    for (size_t i = 0; i < m->model_count && i < s->model_count; i++) {
+        for (int k = 0; k < STATUSES; k++) {
+            uint64_t n = get(&m->models[i].by_status[k]);
+            char status[12];
+            status_label(k, status);
+            if (!n)
+                continue;
+            buf_puts(out, "trine_model_requests_total{model=\"");
+            put_label(out, s->models[i]->name);
+            buf_printf(out, "\",task=\"%s\",status=\"%s\"} %llu\n", task_name(s->models[i]->task),
+                       status, (unsigned long long)n);
+        }
+    }
+    print_by_model(m, s, "model_request_seconds_total", "Time of a model's requests, in all.",
+                   offsetof(struct model_counts, total_us), 1e-6, out);
+    print_by_model(m, s, "model_input_tokens_total", "Tokens of a model's inputs and prompts.",
+                   offsetof(struct model_counts, tokens_in), 1, out);
+    print_by_model(m, s, "model_cached_tokens_total", "Of these, the ones found computed.",
+                   offsetof(struct model_counts, tokens_cached), 1, out);
+    print_by_model(m, s, "model_output_tokens_total", "Tokens that a model generated.",
+                   offsetof(struct model_counts, tokens_out), 1, out);
+}
+
 static void print_requests(struct metrics *m, struct buf *out) {
     int routes = api_route_count();
     head(out, "requests_total", "counter", "Answered requests.");
     for (int r = 0; r < routes; r++) {
         for (int s = 0; s < STATUSES; s++) {
             uint64_t n = get(&m->routes[r].by_status[s]);
-            char status[12] = "other";
-            if (s != OTHER_STATUS)
-                snprintf(status, sizeof status, "%d", statuses[s]);
+            char status[12];
+            status_label(s, status);
             if (n)
                 buf_printf(out, "trine_requests_total{route=\"%s\",status=\"%s\"} %llu\n",
                            api_route_name(r), status, (unsigned long long)n);
@@ -265,6 +356,7 @@ void metrics_print(struct metrics *m, const struct service *s, struct buf *out) 
     // before that there is nothing to count; a service that never was ready has no scheduler
     if (atomic_load(&s->state) != SERVICE_LOADING && s->scheduler) {
         struct scheduler_stats st = scheduler_read_stats(s->scheduler);
+        print_models(m, s, out);
         print_scheduler(&st, out);
         print_generation(m, &st.generation, out);
         print_http(s->http, out);

@@ -17,8 +17,18 @@ enum { METRICS_MAX_ROUTES = 48 }; // api_route_count() is at most this
 struct metrics *metrics_new(void);    // NULL: memory is out
 void metrics_free(struct metrics *m); // NULL is fine
 
+// Makes room for the counts of this many models. Before requests come. ERR_NOMEM.
+enum err metrics_set_models(struct metrics *m, size_t models, struct errmsg *msg) MUST_CHECK;
+
 // One answered request. route is api_route_index's; total_us from its first byte to its answer.
 void metrics_count_request(struct metrics *m, int route, int status, int64_t total_us);
+// The same of one model: its place among the service's; metrics_set_models comes first.
+struct model_use {
+    int status;
+    int64_t total_us;
+    size_t tokens_in, tokens_cached, tokens_out; // cached ones are among those that came in
+};
+void metrics_count_model(struct metrics *m, size_t model, const struct model_use *use);
 void metrics_count_unknown_fields(struct metrics *m, int route, size_t fields);
 void metrics_count_cut(struct metrics *m, size_t inputs);      // inputs that were truncated
 void metrics_count_first_token(struct metrics *m, int64_t us); // from submission

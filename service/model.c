@@ -27,6 +27,22 @@ const char *task_name(enum task t) {
     return "?";
 }
 
+const char *task_noun(enum task t) {
+    switch (t) {
+    case TASK_EMBED:
+        return "an embed";
+    case TASK_RERANK:
+        return "a rerank";
+    case TASK_CLASSIFY:
+        return "a classify";
+    case TASK_GENERATE:
+        return "a generate";
+    case TASK_COUNT:
+        break;
+    }
+    return "a ?";
+}
+
 // The part of a path behind its last slash, trailing slashes apart, without ".gguf".
 static char *folder_name(const char *path) {
     size_t end = strlen(path);
@@ -89,6 +105,20 @@ static enum err refuse_adapter(const char *files, struct errmsg *msg) {
     return e;
 }
 
+// What was asked for this model and does nothing with it.
+static enum err check_effect(const struct model *m, const struct model_options *o,
+                             struct errmsg *msg) {
+    if (o->pool_mode >= 0 && m->task != TASK_EMBED)
+        return err_set(msg, ERR_INVALID,
+                       "--pooling: model '%s' is %s model, which pools nothing; leave it out",
+                       m->name, task_noun(m->task));
+    if (o->chat_template && m->task != TASK_GENERATE)
+        return err_set(msg, ERR_INVALID,
+                       "--chat-template: model '%s' is %s model, which does not chat; leave it out",
+                       m->name, task_noun(m->task));
+    return ERR_OK;
+}
+
 static enum err load(struct model *m, const struct model_options *o, struct errmsg *msg) {
     if (!file_is_dir(o->path) && !gguf_is_file(o->path))
         return err_set(msg, ERR_NOT_FOUND, "%s: neither a model folder nor a GGUF file", o->path);
@@ -99,8 +129,9 @@ static enum err load(struct model *m, const struct model_options *o, struct errm
         e = refuse_adapter(m->files, msg);
     if (e)
         return e;
-    return decoder_config_is_decoder(m->files) ? model_load_decoder(m, o, msg)
-                                               : model_load_encoder(m, o, msg);
+    e = decoder_config_is_decoder(m->files) ? model_load_decoder(m, o, msg)
+                                            : model_load_encoder(m, o, msg);
+    return e ? e : check_effect(m, o, msg);
 }
 
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,

@@ -77,6 +77,7 @@ enum err model_load(const struct model_options *options, struct device *d, struc
                     struct errmsg *msg) MUST_CHECK;
 void model_free(struct model *m);   // NULL is fine
 const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
+const char *task_noun(enum task t); // the same with its article, before "model": "an embed"
 
 // Where the transformer's files of a model folder lie; of a GGUF file that itself. *out is the
 // caller's. ERR_INVALID (modules.json), ERR_NOMEM.

@@ -28,8 +28,8 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
     bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
     if (can)
         return ERR_OK;
-    return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
-                   task_name(own), m->decoder_config.architecture, task_name(m->task));
+    return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
+                   task_noun(own), m->decoder_config.architecture, task_name(m->task));
 }
 
 // Without a template, or with one that does not compile, it completes texts and does not chat.

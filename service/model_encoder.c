@@ -20,8 +20,8 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
                    ? !head || pools
                    : head && (m->task == headed || (one && m->task == TASK_CLASSIFY));
     if (!can)
-        return err_set(msg, ERR_UNSUPPORTED, "%s: a %s model (%s) cannot be used to %s", m->path,
-                       task_name(own), m->config.architecture, task_name(m->task));
+        return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
+                       task_noun(own), m->config.architecture, task_name(m->task));
     m->config.classification = m->task != TASK_EMBED; // else the head stays in the file
     return ERR_OK;
 }
@@ -31,8 +31,10 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
 static void choose_prompts(struct model *m) {
     if (m->st.prompt_count == 0 || m->st.cross_encoder == m->config.classification)
         return;
-    log_info("%s/config_sentence_transformers.json: its prompts are %s, and not used here", m->path,
-             m->st.cross_encoder ? "a cross-encoder's" : "an embedder's");
+    log_event(LOG_LEVEL_INFO, "prompts_unused",
+              LOG_FIELDS(log_string("model", m->name), log_string("path", m->path)),
+              "%s/config_sentence_transformers.json: its prompts are %s, and not used here",
+              m->path, m->st.cross_encoder ? "a cross-encoder's" : "an embedder's");
     st_config_drop_prompts(&m->st);
 }
 

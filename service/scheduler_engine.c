@@ -256,7 +256,9 @@ static bool pause_forward(void *ctx) {
 
 static void count_end(struct scheduler *s, size_t tokens, enum err err, const char *why) {
     if (err != ERR_CANCELLED && err != ERR_UNAVAILABLE) {
-        log_error("a batch of %zu tokens failed: %s", tokens, why);
+        log_event(LOG_LEVEL_ERROR, "batch_failed",
+                  LOG_FIELDS(log_size("tokens", tokens), log_string("error", why)),
+                  "a batch of %zu tokens failed: %s", tokens, why);
         return;
     }
     log_debug("a batch of %zu tokens was ended: %s", tokens, why);

@@ -82,7 +82,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         return err_set(msg, ERR_NOMEM, "no memory for metrics");
     struct front_options front = {0};
     e = front_start(&front, &s->front, msg);
-    if (e || s->options.no_port)
+    if (e)
         return e;
     struct http_options http = {
         .host = s->options.host,
@@ -97,7 +97,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         .handle = api_handle,
         .ctx = s,
     };
-    return http_start(&http, &s->http, msg);
+    return s->options.no_port ? http_try(&http, msg) : http_start(&http, &s->http, msg);
 }
 
 enum err service_open(struct service *s, const struct service_options *options,
@@ -145,18 +145,27 @@ static void tell_of_chat(const struct model *m) {
     if (m->task != TASK_GENERATE)
         return;
     if (m->template_msg.code == ERR_NOT_FOUND)
-        log_info("model '%s' completes texts but cannot chat: %s", m->name, m->template_msg.text);
+        log_event(LOG_LEVEL_INFO, "no_chat",
+                  LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
+                  "model '%s' completes texts but cannot chat: %s", m->name, m->template_msg.text);
     else if (!m->chat_template)
-        log_warn(
+        log_event(
+            LOG_LEVEL_WARN, "no_chat",
+            LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
             "model '%s' completes texts but cannot chat: %s; --chat-template FILE|chatml gives "
             "another template",
             m->name, m->template_msg.text);
     else if (m->template_msg.code)
-        log_warn("model '%s' chats but takes no tools: %s", m->name, m->template_msg.text);
+        log_event(LOG_LEVEL_WARN, "no_tools",
+                  LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
+                  "model '%s' chats but takes no tools: %s", m->name, m->template_msg.text);
     if (!m->chat_template || m->template_msg.code)
         return;
     tool_form_describe(&m->tool_form, &tools);
-    log_info("model '%s': chat template: %s", m->name, tools.failed ? "" : tools.data);
+    const char *form = tools.failed ? "" : tools.data;
+    log_event(LOG_LEVEL_INFO, "chat_template",
+              LOG_FIELDS(log_string("model", m->name), log_string("tools", form)),
+              "model '%s': chat template: %s", m->name, form);
     buf_free(&tools);
 }
 
@@ -166,6 +175,9 @@ enum err service_load_models(struct service *s, struct device *d,
     s->models = mem_calloc(n, sizeof(struct model *));
     if (!s->models)
         return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
+    enum err err = metrics_set_models(s->metrics, n, msg);
+    if (err)
+        return err;
     for (size_t i = 0; i < n; i++) {
         int64_t start = clock_now_us();
         enum err e = model_load(&options[i], d, &s->models[i], msg);
@@ -173,9 +185,17 @@ enum err service_load_models(struct service *s, struct device *d,
             return e;
         s->model_count++;
         const struct model *m = s->models[i];
-        log_info("model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
-                 m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
-                 m->weight_bytes >> 20, (long long)(clock_now_us() - start) / 1000);
+        long long ms = (long long)(clock_now_us() - start) / 1000;
+        log_event(LOG_LEVEL_INFO, "model_loaded",
+                  LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
+                             log_string("architecture", model_architecture(m)),
+                             log_size("layers", model_layers(m)),
+                             log_size("max_tokens", m->max_length),
+                             log_size("weight_bytes", m->weight_bytes), log_int("duration_ms", ms),
+                             log_string("path", m->path)),
+                  "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
+                  m->name, task_name(m->task), model_architecture(m), model_layers(m),
+                  m->max_length, m->weight_bytes >> 20, ms);
     }
     for (size_t i = 0; i < n; i++)
         tell_of_chat(s->models[i]);
@@ -202,9 +222,12 @@ static void warn_of_short_caches(const struct service *s) {
         const struct model *m = s->models[i];
         size_t context = scheduler_context(s->scheduler, m);
         if (m->task == TASK_GENERATE && context < m->max_length)
-            log_warn("model '%s': the KV cache holds %zu tokens, so no text may be longer, though "
-                     "the model's context is %zu; raise --kv-cache-mib",
-                     m->name, context, m->max_length);
+            log_event(LOG_LEVEL_WARN, "short_cache",
+                      LOG_FIELDS(log_string("model", m->name), log_size("cache_tokens", context),
+                                 log_size("context", m->max_length)),
+                      "model '%s': the KV cache holds %zu tokens, so no text may be longer, though "
+                      "the model's context is %zu; raise --kv-cache-mib",
+                      m->name, context, m->max_length);
     }
 }
 

@@ -37,4 +37,6 @@ EOF
 }
 
 python3 tools/bring_models.py
-exec build/trine serve --port "${PORT:-8080}" --model "$embed" --model "$rerank" --model "$generate" "$@" > >(show)
+# --auto-truncate: MiniLM takes 256 tokens, fewer than a chunk of what retrieval programs send. A
+# cut answer says so (x-truncated, x-warning); left to itself the service refuses such a text.
+exec build/trine serve --port "${PORT:-8080}" --auto-truncate --model "$embed" --model "$rerank" --model "$generate" "$@" > >(show)

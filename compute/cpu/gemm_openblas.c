@@ -100,11 +100,14 @@ static void warn_of_core(void) {
     static const char *const avx2[] = {"Haswell", "Zen", "Excavator", NULL};
     bool wide = core_is(avx512);
     if (__builtin_cpu_supports("avx512f") && !wide)
-        log_warn("OpenBLAS runs its %s kernels though this CPU has AVX-512: products take about "
-                 "twice the time (is OPENBLAS_CORETYPE set?)",
-                 gemm_openblas_core());
+        log_event(LOG_LEVEL_WARN, "openblas_core",
+                  LOG_FIELDS(log_string("core", gemm_openblas_core())),
+                  "OpenBLAS runs its %s kernels though this CPU has AVX-512: products take about "
+                  "twice the time (is OPENBLAS_CORETYPE set?)",
+                  gemm_openblas_core());
     else if (__builtin_cpu_supports("avx2") && !wide && !core_is(avx2))
-        log_warn(
+        log_event(
+            LOG_LEVEL_WARN, "openblas_core", LOG_FIELDS(log_string("core", gemm_openblas_core())),
             "OpenBLAS runs its %s kernels though this CPU has AVX2 (is OPENBLAS_CORETYPE set?)",
             gemm_openblas_core());
 #endif

@@ -1,6 +1,7 @@
 // Options that contradict each other, and settings that no option has: every one is an error that
 // names it, and none is passed over.
 #include "base/file.h"
+#include "service/cli_advice.h"
 #include "service/cli_options.h"
 #include "tests/check.h"
 
@@ -181,7 +182,19 @@ static void test_pairs(void) {
     unsetenv("TRINE_MAX_LENGTH");
 }
 
+static void test_hosts(void) {
+    static const char *const local[] = {"127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1",
+                                        "localhost"};
+    static const char *const open[] = {"0.0.0.0",        "::",          "192.0.2.1", "128.0.0.1",
+                                       "::ffff:1.2.3.4", "2001:db8::1", "example"};
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        CHECK(cli_host_is_local(local[i]));
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        CHECK(!cli_host_is_local(open[i]));
+}
+
 int main(void) {
+    test_hosts();
     test_environment();
     test_pod_variables();
     test_config();
