@@ -15,6 +15,8 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
                     struct http_response *refusal);
 // /livez and its like, which are answered whatever else goes on.
 bool api_is_probe(void *service, const struct http_request *r);
+// An answer that was given, and logged, did not reach its reader whole: the log says why.
+void api_note_cut(void *service, const struct http_request *r, const char *why);
 void api_handle(void *service, struct http_request *r);
 
 // Routes as metrics count them: api_route_count() names, the last one for all other paths.

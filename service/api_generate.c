@@ -188,8 +188,31 @@ static void write_stream(struct api_generate *g, size_t ended, struct buf *out) 
     flush(g, out);
 }
 
+// What became of a stream that could not go on. Its handler knows no more than that it was
+// cancelled.
+static void take_cut(struct api_request *q) {
+    switch (http_stream_cut(q->http)) {
+    case HTTP_CUT_SLOW:
+        (void)api_fail(&q->error, ERR_CANCELLED, "slow_reader", NULL,
+                       "the answer was cut: too much of it waits for its reader");
+        break;
+    case HTTP_CUT_MEMORY:
+        (void)api_fail(&q->error, ERR_NOMEM, NULL, NULL,
+                       "the answer was cut: no memory for the rest of it");
+        break;
+    case HTTP_CUT_STOP:
+        (void)api_fail(&q->error, ERR_UNAVAILABLE, "draining", NULL,
+                       "the answer was cut: the service is shutting down");
+        break;
+    case HTTP_CUT_NOT:
+    case HTTP_CUT_STILL: // nobody reads it
+        break;
+    }
+}
+
 static void end_stream(struct api_generate *g, struct buf *out) {
     struct api_request *q = g->q;
+    take_cut(q);
     if (q->error.msg.code) {
         struct http_response said = {0};
         api_error_render(&q->error, q->dialect, &said);
@@ -213,8 +236,7 @@ static void end_stream(struct api_generate *g, struct buf *out) {
         buf_puts(out, "data: [DONE]\n\n");
     }
     // without memory for this last piece the client must not take what it has for the whole
-    if (!out->failed)
-        (void)http_stream_write(q->http, out->data, out->len);
+    http_stream_last(q->http, out->data, out->failed ? 0 : out->len);
     buf_reset(out);
     api_request_end_stream(q);
 }

@@ -354,6 +354,9 @@ static size_t tokens_of(size_t body_len) { return body_len / 4 + 1; }
 // wait for a pool thread are bounded too. Those still being read are not: each connection may have
 // one, which api_request_admit refuses when the queue is full as its head arrives.
 static enum err reserve(struct api_request *q, struct api_error *err) {
+    if (http_is_unread(q->service->http))
+        return api_fail(err, ERR_OVERLOADED, "answers_unread", NULL,
+                        "too many answers wait for their readers; try again later");
     size_t tokens = tokens_of(q->http->body_len);
     enum err e = scheduler_reserve(q->service->scheduler, tokens, &err->msg);
     if (!e)

@@ -2,6 +2,7 @@
 #include "service/api.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "service/api_classify.h"
 #include "service/api_cors.h"
 #include "service/api_embed.h"
@@ -104,6 +105,13 @@ bool api_is_probe(void *service, const struct http_request *r) {
     (void)service;
     const struct api_route *other, *route = find(r, &other);
     return route && route->flags & API_PROBE;
+}
+
+void api_note_cut(void *service, const struct http_request *r, const char *why) {
+    (void)service;
+    const struct api_route *other, *route = find(r, &other);
+    log_warn("%s %s: the answer was cut: %s [%s]", r->method,
+             api_route_name(api_route_index(route)), why, r->id);
 }
 
 // "GET, HEAD, POST": what the path takes.

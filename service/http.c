@@ -55,6 +55,8 @@ static const struct http_fault bad_version = {505, "http_version",
 static const struct http_fault asterisk = {400, "bad_path", "the target '*' is for OPTIONS only"};
 static const struct http_fault internal = {500, "internal", "internal error"};
 
+static const char stands_still[] = "its reader has stopped taking it";
+
 static void make_id(struct http_server *s, char id[40]) {
     // A bijection of a counter (splitmix64's finish), so ids are unique and tell nothing.
     uint64_t z = s->id_salt + 0x9e3779b97f4a7c15u * (atomic_fetch_add(&s->id_next, 1) + 1);
@@ -82,14 +84,23 @@ static bool write_fault(struct http_thread *t, const struct http_fault *f, bool 
     return written;
 }
 
+static void tell_cut(const struct http_thread *t, const char *why) {
+    const struct http_options *o = &t->server->options;
+    if (o->on_cut)
+        o->on_cut(o->ctx, &t->x.request, why);
+}
+
 // False when the connection is of no use any more.
 static bool write_response(struct http_thread *t, const struct http_response *p, bool keep_alive) {
-    bool written =
-        p->body.failed || p->headers.failed
-            ? write_fault(t, &no_memory, keep_alive)
-            : http_reply_write(&t->socket, &t->x.request, p, keep_alive, t->write_timeout_ms);
+    bool still = false;
+    bool written = p->body.failed || p->headers.failed
+                       ? write_fault(t, &no_memory, keep_alive)
+                       : http_reply_write(&t->socket, &t->x.request, p, keep_alive,
+                                          t->write_timeout_ms, &still);
     if (!written)
         atomic_fetch_add(&t->server->write_failed, 1);
+    if (still)
+        tell_cut(t, stands_still);
     return written;
 }
 
@@ -251,6 +262,22 @@ static bool may_stay(struct http_thread *t) {
     return !ends || http_socket_has_more(&t->socket, t->x.body.len);
 }
 
+static bool exchange_stream(struct http_thread *t, bool keep_alive) {
+    struct http_server *s = t->server;
+    enum http_stream_end end = http_stream_run(&t->x, &t->socket, &keep_alive,
+                                               s->options.write_timeout_ms, &s->abandoning);
+    if (end == HTTP_STREAM_GONE)
+        atomic_fetch_add(&s->client_gone, 1);
+    if (end == HTTP_STREAM_TORN || end == HTTP_STREAM_CUT)
+        atomic_fetch_add(&s->write_failed, 1);
+    if (end != HTTP_STREAM_WHOLE && t->x.cut)
+        tell_cut(t, t->x.cut == HTTP_CUT_SLOW     ? "its reader leaves too much of it waiting"
+                    : t->x.cut == HTTP_CUT_MEMORY ? "no memory for a piece of it"
+                    : t->x.cut == HTTP_CUT_STOP   ? "the service ends"
+                                                  : stands_still);
+    return end == HTTP_STREAM_WHOLE && keep_alive;
+}
+
 // Hands the request over and writes its answer; true when the connection can go on.
 static bool exchange(struct http_thread *t, bool keep_alive) {
     struct http_server *s = t->server;
@@ -260,15 +287,8 @@ static bool exchange(struct http_thread *t, bool keep_alive) {
         return false;
     }
     keep_alive = keep_alive && may_stay(t);
-    if (t->x.streaming) {
-        enum http_stream_end end = http_stream_run(&t->x, &t->socket, &keep_alive,
-                                                   s->options.write_timeout_ms, &s->abandoning);
-        if (end == HTTP_STREAM_GONE)
-            atomic_fetch_add(&s->client_gone, 1);
-        if (end == HTTP_STREAM_TORN)
-            atomic_fetch_add(&s->write_failed, 1);
-        return end == HTTP_STREAM_WHOLE && keep_alive;
-    }
+    if (t->x.streaming)
+        return exchange_stream(t, keep_alive);
     return write_response(t, &t->x.response, keep_alive) && keep_alive;
 }
 
@@ -309,7 +329,9 @@ static int serve_request(struct http_thread *t, struct mg_connection *conn,
     }
     if (framing->expects_continue && (framing->chunked || framing->content_length)) {
         struct iovec go_on = {(char *)"HTTP/1.1 100 Continue\r\n\r\n", 25};
-        if (!http_socket_write(&t->socket, &go_on, 1, t->socket.deadline_us)) {
+        bool still;
+        if (!http_socket_write(&t->socket, &go_on, 1, t->socket.deadline_us,
+                               s->options.write_timeout_ms, &still)) {
             finish_connection(t, conn, false);
             return 408;
         }
@@ -329,8 +351,9 @@ static int serve_request(struct http_thread *t, struct mg_connection *conn,
     end_progress(s);
     if (late)
         return refuse(t, conn, &draining);
+    bool reads = !atomic_load(&t->x.request.gone) || t->x.last; // it has last words to read
     if (!alive)
-        finish_connection(t, conn, !atomic_load(&t->x.request.gone));
+        finish_connection(t, conn, reads);
     return 200;
 }
 

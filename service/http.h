@@ -55,6 +55,7 @@ struct http_options {
     // where none is idle it is answered as far as it brings a probe, else with 503.
     size_t max_connections;
     size_t max_body;      // bytes; over it 413 before reading
+    size_t max_unread;    // bytes of answers waiting for readers; 0: 256 MiB (http_is_unread)
     int read_timeout_ms;  // head and body must be whole within it (408 or close)
     int write_timeout_ms; // for an answer; for each wait for a stream's reader
     // Called on a socket thread before the body is read: a refusal whose status is not 0 is the
@@ -69,13 +70,16 @@ struct http_options {
     // no method and no header fields. May be NULL.
     void (*put_headers)(void *ctx, const struct http_request *r, struct buf *out);
     void (*handle)(void *ctx, struct http_request *r);
+    // An answer that had been given was not delivered whole, for a reason of the server's: for the
+    // log. Called on a socket thread; may be NULL.
+    void (*on_cut)(void *ctx, const struct http_request *r, const char *why);
     void *ctx;
 };
 
 struct http_stats {
     uint64_t requests, refused_connections, let_go_connections, bad_framing, client_gone,
         write_failed;
-    size_t open_connections;
+    size_t open_connections, unread_bytes; // of answers that wait for their readers
 };
 
 // ERR_IO names the address ("cannot listen on 127.0.0.1:8080: Address already in use").
@@ -94,11 +98,22 @@ void http_answer(struct http_request *r, struct http_response *response);
 // the first piece. None of the three blocks on the socket.
 void http_stream_begin(struct http_request *r, struct http_response *head);
 // Returns how many bytes the client has yet to take. A client that has not taken any for
-// write_timeout_ms, or leaves more than HTTP_STREAM_PENDING waiting, counts as gone, and so does
-// one whose piece there was no memory for; what is written then is dropped, and its connection ends
-// without the last chunk.
+// write_timeout_ms counts as gone. When one leaves more than HTTP_STREAM_PENDING and the largest
+// piece waiting, or there is no memory for a piece, the stream is cut: the handler is told by
+// on_gone, what is written then is dropped, and what was taken before is still delivered.
 enum { HTTP_STREAM_PENDING = 1 << 20 };
 size_t http_stream_write(struct http_request *r, const void *bytes, size_t n);
+enum http_cut {
+    HTTP_CUT_NOT,
+    HTTP_CUT_SLOW,   // too much waits for its reader
+    HTTP_CUT_MEMORY, // there was none for a piece
+    HTTP_CUT_STILL,  // its reader stands still
+    HTTP_CUT_STOP,   // the server ends before it does
+};
+enum http_cut http_stream_cut(struct http_request *r);
+// A stream's last piece where it ends early: it is taken even when the stream was cut. A stream
+// that was cut without one ends without the last chunk.
+void http_stream_last(struct http_request *r, const void *bytes, size_t n);
 void http_stream_end(struct http_request *r);
 
 // Every answer from now on ends its connection; all else goes on.
@@ -113,6 +128,9 @@ size_t http_in_progress(const struct http_server *s);
 // two seconds of that, they and the server are left as they are, for the process is to end.
 void http_stop(struct http_server *s, int64_t timeout_us);
 
+// True when more than max_unread waits for its readers: no further work should be taken on. Readers
+// that stand still are waited for two seconds only then.
+bool http_is_unread(const struct http_server *s);
 struct http_stats http_read_stats(const struct http_server *s);
 
 #endif

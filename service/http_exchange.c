@@ -45,7 +45,8 @@ void http_exchange_clear(struct http_exchange *x) {
     buf_free(&x->response.body);
     buf_free(&x->pending);
     x->field_count = 0;
-    x->answered = x->streaming = x->ended = x->broken = false;
+    x->answered = x->streaming = x->ended = x->broken = x->last = false;
+    x->cut = HTTP_CUT_NOT;
 }
 
 const char *http_request_header(const struct http_request *r, const char *name) {

@@ -27,7 +27,10 @@ struct http_exchange {
     // A stream (http_stream.c). All but http10 is guarded by the lock.
     bool http10; // its client knows no chunks
     bool streaming, ended;
-    bool broken;        // it cannot go on: its reader is too slow, or memory is out
+    enum http_cut cut;  // why nothing more is taken
+    bool last;          // but for the words that say so, which are in `pending`
+    bool broken;        // it must not look whole
+    size_t largest;     // piece so far
     struct buf pending; // framed, not yet taken over by the socket thread
     size_t unsent;      // taken over and not yet written
 };
@@ -44,6 +47,7 @@ bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_boo
 // meanwhile, as above. *keep_alive is turned off where the connection must end.
 enum http_stream_end {
     HTTP_STREAM_WHOLE,
+    HTTP_STREAM_CUT,  // shorter than it was to be, which its last words say; the handler was told
     HTTP_STREAM_GONE, // and its handler was told so
     HTTP_STREAM_TORN, // it had ended, but not all of it could be written
 };
@@ -63,9 +67,10 @@ enum http_body { HTTP_BODY_WHOLE, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };
 bool http_reply_head(const struct http_request *r, const struct http_response *p, bool keep_alive,
                      enum http_body body, struct buf *out);
 // Writes head and body in one call where the socket takes them; false when the client is gone, or
-// has not taken them within timeout_ms and a time in proportion to their size.
+// has not taken them within timeout_ms and a time in proportion to their size, or no byte of them
+// for as long as http_gate_patience says; *still tells the last two.
 bool http_reply_write(struct http_socket *k, const struct http_request *r,
-                      const struct http_response *p, bool keep_alive, int timeout_ms);
+                      const struct http_response *p, bool keep_alive, int timeout_ms, bool *still);
 // The same for a refusal made of static text, as JSON, with further header lines.
 bool http_reply_fault(struct http_socket *k, const struct http_request *r,
                       const struct http_fault *f, struct buf *headers, bool keep_alive,

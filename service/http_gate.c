@@ -20,9 +20,11 @@ enum {
     PARK_US = 500000,
     LISTENERS_MAX = 8,
     FULL_NAP_US = 2000,
-    FULL_US = 150000,         // so long a full server looks for room before it refuses
-    QUIET_US = 200000,        // of the listeners before they close: a handshake's round trip
-    CLOSING_MOST_US = 2000000 // where nothing keeps new connections out
+    FULL_US = 150000,          // so long a full server looks for room before it refuses
+    QUIET_US = 200000,         // of the listeners before they close: a handshake's round trip
+    CLOSING_MOST_US = 2000000, // where nothing keeps new connections out
+    PATIENCE_STEP_US = 1000000,
+    UNREAD_PATIENCE_US = 2000000, // with a reader that stands still while memory is short
 };
 
 #define REFUSAL_BODY                                                                               \
@@ -187,6 +189,14 @@ static int64_t drop_due(struct http_gate *g, int64_t timeout_us) {
         timeout_us = g->parked[0].until_us - now;
     pthread_mutex_unlock(&g->lock);
     return timeout_us;
+}
+
+int64_t http_gate_patience(const struct http_gate *g, int timeout_ms, int64_t taken_us) {
+    int64_t most_us = (int64_t)timeout_ms * 1000;
+    if (atomic_load(&g->unread) > g->unread_max && most_us > UNREAD_PATIENCE_US)
+        most_us = UNREAD_PATIENCE_US;
+    int64_t left_us = taken_us + most_us - clock_now_us();
+    return left_us < PATIENCE_STEP_US ? left_us : PATIENCE_STEP_US;
 }
 
 // --- accepting ---

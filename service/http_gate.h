@@ -54,6 +54,8 @@ struct http_gate {
     atomic_size_t limit;   // of connections
     atomic_size_t threads; // that there are for them
     atomic_ullong refused, let_go;
+    atomic_size_t unread; // bytes of answers that wait for their readers
+    size_t unread_max;    // over it memory is short
     int stop_fd; // an eventfd; once readable, the server's threads wait for nothing any more
     struct http_hold **holds; // [hold_count], of the threads
     size_t hold_count;
@@ -87,6 +89,9 @@ void http_gate_stop(struct http_gate *g);
 // the listeners drop all that would begin a connection, are emptied until they have been quiet for
 // a while, and only then closed (closing one resets what waits in it). stage says how far it is.
 void http_gate_shut(struct http_gate *g);
+// How long from now, in microseconds, a reader is waited for that last took something at taken_us:
+// timeout_ms in all, less where much is unread; at most a second at a time. 0 or less: no longer.
+int64_t http_gate_patience(const struct http_gate *g, int timeout_ms, int64_t taken_us);
 // Connections on which nothing happens end at until_us.
 void http_gate_end_idle(struct http_gate *g, int64_t until_us);
 

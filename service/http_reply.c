@@ -82,7 +82,7 @@ bool http_reply_head(const struct http_request *r, const struct http_response *p
 }
 
 bool http_reply_write(struct http_socket *k, const struct http_request *r,
-                      const struct http_response *p, bool keep_alive, int timeout_ms) {
+                      const struct http_response *p, bool keep_alive, int timeout_ms, bool *still) {
     char head[512];
     bool bodiless = p->status == 204 || p->status == 304;
     int n = print_head(head, sizeof head, r, p, keep_alive, HTTP_BODY_WHOLE);
@@ -96,7 +96,7 @@ bool http_reply_write(struct http_socket *k, const struct http_request *r,
         {p->body.data, head_only ? 0 : p->body.len},
     };
     int64_t allowed_us = ((int64_t)timeout_ms + (int64_t)(p->body.len / LEAST_BYTES_PER_MS)) * 1000;
-    return http_socket_write(k, parts, 4, clock_now_us() + allowed_us);
+    return http_socket_write(k, parts, 4, clock_now_us() + allowed_us, timeout_ms, still);
 }
 
 bool http_reply_fault(struct http_socket *k, const struct http_request *r,
@@ -117,5 +117,6 @@ bool http_reply_fault(struct http_socket *k, const struct http_request *r,
     struct http_response p = {.status = f->status, .body = {.data = text, .len = (size_t)n}};
     if (!headers->failed) // without memory for them it goes without
         p.headers = *headers;
-    return http_reply_write(k, r, &p, keep_alive, timeout_ms);
+    bool still;
+    return http_reply_write(k, r, &p, keep_alive, timeout_ms, &still);
 }

@@ -11,7 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IDLE_DRAIN_US = 1000000 }; // so long a drain waits for a request on an idle connection
+enum {
+    IDLE_DRAIN_US = 1000000, // so long a drain waits for a request on an idle connection
+    UNREAD_MAX = 256 << 20
+};
 
 static enum err make_exchanges(struct http_server *s, struct errmsg *msg) {
     s->thread_count = s->options.max_connections + HTTP_SPARE;
@@ -90,6 +93,7 @@ enum err http_server_new(const struct http_options *options, struct http_server 
         return err_set(msg, e, "no memory for the HTTP server");
     }
     e = http_gate_open(&s->gate, options->max_connections, msg);
+    s->gate.unread_max = options->max_unread ? options->max_unread : UNREAD_MAX;
     if (e == ERR_OK)
         e = make_exchanges(s, msg);
     if (e != ERR_OK) {
@@ -138,6 +142,10 @@ bool http_server_await(struct http_server *s, int64_t timeout_us) {
     return atomic_load(&s->in_progress) == 0;
 }
 
+bool http_is_unread(const struct http_server *s) {
+    return atomic_load(&s->gate.unread) > s->gate.unread_max;
+}
+
 struct http_stats http_read_stats(const struct http_server *s) {
     return (struct http_stats){.requests = atomic_load(&s->requests),
                                .refused_connections = atomic_load(&s->gate.refused),
@@ -145,5 +153,6 @@ struct http_stats http_read_stats(const struct http_server *s) {
                                .let_go_connections = atomic_load(&s->gate.let_go),
                                .client_gone = atomic_load(&s->client_gone),
                                .write_failed = atomic_load(&s->write_failed),
-                               .open_connections = atomic_load(&s->gate.open)};
+                               .open_connections = atomic_load(&s->gate.open),
+                               .unread_bytes = atomic_load(&s->gate.unread)};
 }

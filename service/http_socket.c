@@ -234,33 +234,63 @@ ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len) {
     }
 }
 
-bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us) {
+// Leaves of the parts what is not among the first `sent` bytes; how many are left.
+static int skip_parts(struct iovec **parts, int count, size_t sent) {
+    while (count > 0 && sent >= (*parts)->iov_len) {
+        sent -= (*parts)->iov_len;
+        ++*parts;
+        count--;
+    }
+    if (count > 0) {
+        (*parts)->iov_base = (char *)(*parts)->iov_base + sent;
+        (*parts)->iov_len -= sent;
+    }
+    return count;
+}
+
+// Waits for room in the socket; false when it is not worth waiting any more.
+static bool await_room(struct http_socket *s, int64_t deadline_us, int timeout_ms,
+                       int64_t taken_us) {
+    int64_t left_us = http_gate_patience(s->gate, timeout_ms, taken_us);
+    int64_t to_deadline_us = deadline_us - clock_now_us();
+    left_us = to_deadline_us < left_us ? to_deadline_us : left_us;
+    struct pollfd fd = {.fd = s->fd, .events = POLLOUT};
+    return left_us > 0 && (wait_fds(&fd, 1, left_us) >= 0 || errno == EINTR);
+}
+
+bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us,
+                       int timeout_ms, bool *still) {
+    int64_t taken_us = clock_now_us();
+    size_t unread = 0; // of the gate's sum, from the first wait on
+    bool waited = false;
+    *still = false;
     while (count > 0) {
         struct msghdr m = {.msg_iov = parts, .msg_iovlen = (size_t)count};
         ssize_t n = sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
-            return false;
+            break;
         if (n < 0) {
-            int64_t left_us = deadline_us - clock_now_us();
-            struct pollfd fd = {.fd = s->fd, .events = POLLOUT};
-            if (left_us <= 0 || (wait_fds(&fd, 1, left_us) < 0 && errno != EINTR))
-                return false;
+            for (int i = 0; i < count && !waited; i++)
+                unread += parts[i].iov_len;
+            if (!waited)
+                atomic_fetch_add(&s->gate->unread, unread);
+            waited = true;
+            *still = !await_room(s, deadline_us, timeout_ms, taken_us);
+            if (*still)
+                break;
             continue;
         }
-        size_t sent = (size_t)n;
-        while (count > 0 && sent >= parts->iov_len) {
-            sent -= parts->iov_len;
-            parts++;
-            count--;
-        }
-        if (count > 0) {
-            parts->iov_base = (char *)parts->iov_base + sent;
-            parts->iov_len -= sent;
+        taken_us = clock_now_us();
+        count = skip_parts(&parts, count, (size_t)n);
+        if (waited) {
+            atomic_fetch_sub(&s->gate->unread, (size_t)n);
+            unread -= (size_t)n;
         }
     }
-    return true;
+    atomic_fetch_sub(&s->gate->unread, unread);
+    return count == 0;
 }
 
 void http_socket_linger(struct http_socket *s) {

@@ -71,9 +71,11 @@ void http_socket_begin(struct http_socket *s);
 // that civetweb is not to read, on a connection that ends with it.
 ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len);
 
-// Writes all parts in one call where the socket takes them; false when the client is gone or has
-// not taken them by deadline_us. Changes parts.
-bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us);
+// Writes all parts in one call where the socket takes them; false when the client is gone, has not
+// taken them by deadline_us, or nothing for timeout_ms (http_gate_patience); *still tells the last
+// two. Changes parts.
+bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us,
+                       int timeout_ms, bool *still);
 
 // Says that nothing more will be written, then reads and drops what the client still sends, for two
 // seconds at most, or half a second without a byte: closing over unread bytes would reset the

@@ -331,6 +331,10 @@ static void print_http(const struct http_server *server, struct buf *out) {
         (double)h.client_gone);
     one(out, "http_write_failed_total", "counter", "Answers that could not be written.",
         (double)h.write_failed);
+    one(out, "http_let_go_connections_total", "counter",
+        "Idle connections closed to make room for others.", (double)h.let_go_connections);
+    one(out, "http_unread_bytes", "gauge", "Bytes of answers that wait for their readers.",
+        (double)h.unread_bytes);
     one(out, "http_open_connections", "gauge", "Open connections.", (double)h.open_connections);
     one(out, "http_in_progress", "gauge", "Requests being answered.",
         (double)http_in_progress(server));

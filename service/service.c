@@ -95,6 +95,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         .put_headers = api_put_cors,
         .check_head = api_check_head,
         .handle = api_handle,
+        .on_cut = api_note_cut,
         .ctx = s,
     };
     return s->options.no_port ? http_try(&http, msg) : http_start(&http, &s->http, msg);

@@ -224,6 +224,36 @@ static void test_write_deadline(void) {
     CHECK(kit_stop(1000000) < 1000000);
 }
 
+// What waits for its readers is bounded: when it is too much, those that stand still are cut soon.
+static void test_unread(void) {
+    struct http_options o = kit_options();
+    o.write_timeout_ms = 60000;
+    o.max_unread = 30 << 20;
+    if (!kit_start(o))
+        return;
+    struct reply r;
+    int fds[2];
+    int64_t begin_us = clock_now_us();
+    for (int i = 0; i < 2; i++) {
+        fds[i] = dial_small();
+        kit_send(fds[i], GET("/big?20000000"));
+        AWAIT(stats().unread_bytes > 10000000 * ((size_t)i + 1));
+        CHECK_INT(http_is_unread(kit_server), i == 1);
+    }
+    for (int i = 0; i < 200 && stats().write_failed == 0; i++)
+        kit_sleep_ms(100);
+    CHECK(stats().write_failed >= 1 && clock_now_us() - begin_us < 20000000);
+    CHECK(!http_is_unread(kit_server));
+    for (int i = 0; i < 2; i++)
+        reset(fds[i]);
+    AWAIT(stats().unread_bytes == 0);
+    int fd = kit_dial();
+    kit_send(fd, GET("/now"));
+    CHECK_INT(kit_reply(fd, &r), 200);
+    close(fd);
+    CHECK(kit_stop(1000000) < 1500000);
+}
+
 // http_drain, beside what the test does meanwhile.
 static atomic_int drained; // -1 while it runs
 static void *drain(void *arg) {
@@ -270,7 +300,12 @@ static void test_drain(void) {
         CHECK(!r.keep_alive);
     }
     // new ones are refused, at the latest when they are tried again
-    int late = kit_dial();
+    int late;
+    for (int i = 0; (late = kit_dial()) >= 0 && i < 1000; i++) {
+        kit_send(late, GET("/now"));
+        CHECK_INT(kit_reply(late, &r), 200);
+        close(late);
+    }
     CHECK(late < 0);
     kit_send(idle, GET("/now"));
     CHECK_INT(kit_reply(idle, &r), 200);
@@ -525,6 +560,7 @@ int main(void) {
         CHECK(kit_stop(1000000) < 1000000);
     }
     test_write_deadline();
+    test_unread();
     test_room();
     test_drain();
     test_stop_with_work();

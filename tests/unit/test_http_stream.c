@@ -12,6 +12,18 @@
         CHECK(cond);                                                                               \
     } while (0)
 
+static atomic_int cuts; // that were told
+static void count_cut(void *ctx, const struct http_request *r, const char *why) {
+    (void)ctx;
+    atomic_fetch_add(&cuts, r->id[0] && why[0]);
+}
+
+static struct http_options options(void) {
+    struct http_options o = kit_options();
+    o.on_cut = count_cut;
+    return o;
+}
+
 static struct http_stats stats(void) { return http_read_stats(kit_server); }
 
 // A request that is held: its stream is written by the test itself.
@@ -188,15 +200,81 @@ static size_t flood(struct http_request *r, size_t piece, int pause_ms) {
     return most;
 }
 
+// What came to a slow reader: how many bytes, and the last of them.
+static size_t read_slowly(int fd, char *tail, size_t size, int pause_ms) {
+    static char bytes[1 << 16];
+    size_t n = 0, held = 0;
+    for (;;) {
+        ssize_t got = kit_read(fd, bytes, sizeof bytes, clock_now_us() + 3000000);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+        for (ssize_t i = 0; i < got; i++) {
+            if (held + 1 == size)
+                memmove(tail, tail + 1, --held);
+            tail[held++] = bytes[i];
+        }
+        tail[held] = '\0';
+        if (strstr(tail, "\r\n0\r\n\r\n"))
+            break;
+        kit_sleep_ms(pause_ms);
+    }
+    return n;
+}
+
+// One piece is as large as it must be: only what waits beside it is bounded.
+static void test_large_piece(const char *version) {
+    enum { LARGE = 5 << 20 };
+    char *bytes = calloc(LARGE, 1), tail[64] = "", request[200];
+    if (!CHECK(bytes != NULL))
+        return;
+    memset(bytes, 'l', LARGE);
+    snprintf(request, sizeof request, "POST /hold HTTP/%s\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+             version);
+    int fd, before = atomic_load(&kit_gone_calls);
+    struct http_request *r = ask(&fd, request);
+    begin(r, NULL);
+    put(r, "small");
+    http_stream_write(r, bytes, LARGE);
+    for (int i = 0; i < 50; i++)
+        put(r, "some more, while the reader is still at it");
+    http_stream_last(r, "end", 3);
+    http_stream_end(r);
+    size_t n = read_slowly(fd, tail, sizeof tail, 1);
+    CHECK(n > LARGE);
+    CHECK(strstr(tail, strcmp(version, "1.0") ? "3\r\nend\r\n0\r\n\r\n" : "end") != NULL);
+    CHECK_INT(atomic_load(&kit_gone_calls), before);
+    close(fd);
+    free(bytes);
+}
+
 static void test_slow_reader(void) {
     int fd;
-    uint64_t gone = stats().client_gone;
+    char tail[64] = "";
+    uint64_t failed = stats().write_failed;
+    int told = atomic_load(&cuts);
     struct http_request *r = ask(&fd, POST);
     begin(r, NULL);
     size_t most = flood(r, 65536, 0); // over the bound long before the write deadline
     CHECK(most > HTTP_STREAM_PENDING / 2 && most < HTTP_STREAM_PENDING + 3 * 65536);
+    CHECK_INT(http_stream_cut(r), HTTP_CUT_SLOW);
+    // what it was given is delivered, and its last words
+    put(r, "dropped");
+    http_stream_last(r, "cut", 3);
     http_stream_end(r);
-    AWAIT(stats().client_gone == gone + 1);
+    CHECK(read_slowly(fd, tail, sizeof tail, 1) >= HTTP_STREAM_PENDING);
+    CHECK(strstr(tail, "x\r\n3\r\ncut\r\n0\r\n\r\n") != NULL);
+    AWAIT(stats().write_failed == failed + 1);
+    AWAIT(atomic_load(&cuts) == told + 1);
+    close(fd);
+    // without last words it does not look whole
+    r = ask(&fd, POST);
+    begin(r, NULL);
+    flood(r, 65536, 0);
+    http_stream_end(r);
+    tail[0] = '\0';
+    CHECK(read_slowly(fd, tail, sizeof tail, 1) >= HTTP_STREAM_PENDING);
+    CHECK(strstr(tail, "x\r\n") != NULL && strstr(tail, "0\r\n\r\n") == NULL);
     close(fd);
 
     // stands still within the bound: the deadline. Its own receive buffer is kept small.
@@ -219,7 +297,9 @@ static void test_slow_reader(void) {
     AWAIT(atomic_load(&r->gone));
     int64_t took_us = clock_now_us() - full_us;
     CHECK(took_us > 100000 && took_us < 2000000); // write_timeout_ms is 400
+    CHECK(stats().unread_bytes > 0);
     http_stream_end(r);
+    AWAIT(stats().unread_bytes == 0);
     AWAIT(http_in_progress(kit_server) == 0);
     close(fd);
 
@@ -292,10 +372,14 @@ static void test_stop(void) {
 }
 
 static struct http_request *left;
+static const char *last_words;
 static void end_left(struct http_request *r) {
     atomic_fetch_add(&kit_gone_calls, 1);
-    if (r == left)
-        http_stream_end(r); // from on_gone, as the contract allows
+    if (r != left)
+        return;
+    if (last_words)
+        http_stream_last(r, last_words, strlen(last_words));
+    http_stream_end(r); // from on_gone, as the contract allows
 }
 
 // A stop does not wait for a stream beyond its time: the handler is told that its client is gone.
@@ -311,19 +395,33 @@ static void test_abandoned(void) {
     CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
     CHECK(!read_until(fd, got, sizeof got, "0\r\n\r\n"));
     close(fd);
+
+    // and may say so
+    if (!kit_start(options()))
+        return;
+    last_words = "the end";
+    left = ask(&fd, POST);
+    left->on_gone = end_left;
+    begin(left, "a");
+    CHECK(read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
+    kit_stop(100000);
+    CHECK(read_until(fd, got, sizeof got, "7\r\nthe end\r\n0\r\n\r\n"));
+    close(fd);
 }
 
 int main(void) {
-    if (!kit_start(kit_options()))
+    if (!kit_start(options()))
         return check_done();
     test_chunks();
     test_close();
     test_gone();
+    test_large_piece("1.1");
+    test_large_piece("1.0");
     test_slow_reader();
     test_memory();
     test_stop();
     kit_stop(1000000);
-    if (kit_start(kit_options()))
+    if (kit_start(options()))
         test_abandoned();
     return check_done();
 }
