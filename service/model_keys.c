@@ -8,6 +8,7 @@
 #include "pooling/pooling.h"
 #include "tokenizer/tokenizer_config.h"
 #include "weights/config_keys.h"
+#include "weights/gguf_rules.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -76,11 +77,22 @@ static void walk_named(struct walk *w, const char *folder, const char *name,
     cJSON_Delete(root);
 }
 
+static void walk_gguf(struct walk *w, const char *path) {
+    struct gguf *g;
+    if (gguf_open(path, &g, NULL))
+        return;
+    w->file = "metadata";
+    gguf_rules_walk(g, see_key, w);
+    gguf_close(g);
+}
+
 void model_keys_each(const char *path, const char *transformer, bool large, model_key_seen *see,
                      void *ctx) {
     struct walk w = {.see = see, .ctx = ctx};
-    if (!file_is_dir(path))
+    if (!file_is_dir(path)) {
+        walk_gguf(&w, path);
         return;
+    }
     walk_config(&w, transformer);
     pooler_each_file(path, walk_module, &w);
     walk_named(&w, transformer, "sentence_bert_config.json", &sentence_bert_config_keys);
@@ -102,7 +114,7 @@ struct unknown {
 
 static void flush(struct unknown *u) {
     if (u->count && !u->keys.failed)
-        log_warn("%s/%s: unknown keys, which are ignored: %s%s", u->path, u->file, u->keys.data,
+        log_warn("%s: %s: unknown keys, which are ignored: %s%s", u->path, u->file, u->keys.data,
                  u->count > MAX_NAMED ? ", ..." : "");
     buf_reset(&u->keys);
     u->count = 0;

@@ -7,8 +7,8 @@
 #include "weights/key_rules.h"
 
 // Calls `see` for every key of every file of the folder that can be read; `file` is the path within
-// the folder. transformer: as struct model's `files`. A GGUF file has none. large: tokenizer.json
-// too, which takes as long as the loading of it. Strings are valid during the call.
+// the folder, "metadata" of a GGUF file. transformer: as struct model's `files`. large:
+// tokenizer.json too, which takes as long as the loading of it. Strings are valid during the call.
 typedef void model_key_seen(void *ctx, const char *file, const char *key, enum key_fate fate);
 void model_keys_each(const char *path, const char *transformer, bool large, model_key_seen *see,
                      void *ctx);

@@ -3,6 +3,7 @@
 // keys that these architectures do not read (a sliding window).
 #include "weights/decoder_config_internal.h"
 #include "weights/gguf_keys.h"
+#include "weights/gguf_rules.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -132,6 +133,8 @@ enum err decoder_config_read_gguf(const struct gguf *g, struct decoder_config *o
                                   struct errmsg *msg) {
     struct gguf_keys k = {.g = g, .arch = "", .msg = msg};
     read_architecture(&k, out);
+    if (!k.failed)
+        k.failed = gguf_rules_check(g, msg);
     read_shapes(&k, out);
     refuse_variants(&k);
     read_rope(&k, out);

@@ -65,6 +65,8 @@ enum err gguf_get_string(const struct gguf *g, const char *key, struct gguf_stri
 enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type,
                         struct gguf_array *out, struct errmsg *msg) MUST_CHECK;
 bool gguf_has(const struct gguf *g, const char *key);
+size_t gguf_key_count(const struct gguf *g);
+struct gguf_string gguf_key_at(const struct gguf *g, size_t i); // in the order of their bytes
 
 // i < count; constant time. A token's string may be any bytes.
 struct gguf_string gguf_array_string(const struct gguf_array *a, size_t i);

@@ -41,6 +41,12 @@ const struct gguf_value *gguf_find(const struct gguf *g, const char *key) {
                           : NULL;
 }
 
+size_t gguf_key_count(const struct gguf *g) { return g->value_count; }
+
+struct gguf_string gguf_key_at(const struct gguf *g, size_t i) {
+    return (struct gguf_string){g->bytes + g->values[i].key_at, g->values[i].key_len};
+}
+
 bool gguf_has(const struct gguf *g, const char *key) { return gguf_find(g, key) != NULL; }
 
 static bool is_int(enum gguf_type t) {

@@ -49,6 +49,16 @@ static bool is_neutral(const struct key_rule *r, const cJSON *v) {
     return false;
 }
 
+bool key_rule_passes(const struct key_rule *r, const char *value) {
+    for (const char *at = r->neutral; at && *at;) {
+        size_t n = strcspn(at, "|");
+        if (strlen(value) == n && memcmp(value, at, n) == 0)
+            return true;
+        at += n + (at[n] == '|');
+    }
+    return false;
+}
+
 static void print_value(const cJSON *v, char out[80]) {
     if (cJSON_IsString(v))
         snprintf(out, 80, "'%.64s'", v->valuestring);

@@ -42,6 +42,9 @@ struct key_rules {
 // The rule for a key, NULL where it is unknown. t may be NULL: no rules.
 const struct key_rule *key_rules_find(const struct key_rules *t, const char *name);
 
+// Whether a value, written as in `neutral`, is one of those that a KEY_REFUSED lets pass.
+bool key_rule_passes(const struct key_rule *r, const char *value);
+
 // Refuses the first key whose value is not neutral: ERR_UNSUPPORTED naming key, value and what
 // would pass. `root` is an object, or a list of objects; anything else has no keys.
 enum err key_rules_check(const struct key_rules *t, const cJSON *root,

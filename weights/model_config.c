@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "weights/config_keys.h"
 #include "weights/gguf_keys.h"
+#include "weights/gguf_rules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,6 +272,8 @@ static enum err read_gguf(const struct gguf *g, struct model_config *c, struct e
     static const char *const name = "bert";
     struct gguf_keys k = {.g = g, .arch = "", .msg = msg};
     gguf_keys_choose(&k, &name, 1, "bert is, and qwen2, qwen3, llama as decoders");
+    if (!k.failed)
+        k.failed = gguf_rules_check(g, msg);
     gguf_keys_expect(&k, "attention.causal", false, "a causal encoder is not supported");
     c->arch = MODEL_ARCH_BERT;
     snprintf(c->architecture, sizeof c->architecture, "%s", name);
