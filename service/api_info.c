@@ -175,7 +175,7 @@ enum err api_livez(struct api_request *q, struct api_error *err) {
         int64_t seen = scheduler_read_stats(q->service->scheduler).heartbeat_us;
         if (clock_now_us() - seen > DEAD_US)
             return api_fail(err, ERR_UNAVAILABLE, "engine_hangs", NULL,
-                            "the engine has not looked at its queue for a minute");
+                            "the engine has come to no pause point for a minute");
     }
     buf_puts(&q->response.body, "{\"status\":\"alive\"}");
     return ERR_OK;

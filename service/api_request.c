@@ -8,6 +8,7 @@
 #include "service/api.h"
 #include "service/api_cors.h"
 #include "service/metrics.h"
+#include "service/retry_after.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,9 +22,7 @@ enum {
 
 static int retry_after(struct service *s) {
     struct scheduler_stats st = scheduler_read_stats(s->scheduler);
-    double rate = st.busy_us ? (double)st.tokens / (double)st.busy_us * 1e6 : 0; // tokens a second
-    double seconds = rate > 0 ? (double)st.queued_tokens / rate : 1;
-    return seconds < 1 ? 1 : seconds > 30 ? 30 : (int)(seconds + 0.5);
+    return retry_after_s(&st);
 }
 
 static void put_headers(struct service *s, const struct http_request *r,

@@ -473,6 +473,12 @@ void generator_end_all(struct generator *g, enum err err, const char *why) {
     generator_update_stats(g);
 }
 
+static void count_left(struct generator *g, const struct sequence *s) {
+    size_t pending = sequence_pending(s);
+    g->stats.prompt_left += pending > 1 ? pending : 0;
+    g->stats.output_left += s->g->prompt_len + s->g->max_tokens - s->known;
+}
+
 void generator_update_stats(struct generator *g) {
     pthread_mutex_lock(&g->mutex);
     g->stats.steps += g->tally.steps;
@@ -481,6 +487,11 @@ void generator_update_stats(struct generator *g) {
     g->stats.drafted += g->tally.drafted;
     g->stats.accepted += g->tally.accepted;
     memset(&g->tally, 0, sizeof g->tally);
+    g->stats.prompt_left = g->stats.output_left = 0;
+    for (size_t i = 0; i < g->running_count; i++)
+        count_left(g, g->running[i]);
+    for (const struct sequence *s = g->waiting; s; s = s->next)
+        count_left(g, s);
     g->stats.running = g->running_count;
     g->stats.waiting = g->waiting_count;
     g->stats.kv_blocks_used = kv_blocks_held(g->blocks);
@@ -503,6 +514,8 @@ void generator_add_stats(struct generator *g, struct generation_stats *sum) {
     sum->preemptions += a->preemptions;
     sum->drafted += a->drafted;
     sum->accepted += a->accepted;
+    sum->prompt_left += a->prompt_left;
+    sum->output_left += a->output_left;
     sum->running += a->running;
     sum->waiting += a->waiting;
     sum->kv_blocks += a->kv_blocks;

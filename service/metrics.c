@@ -262,6 +262,14 @@ static void print_scheduler(const struct scheduler_stats *s, struct buf *out) {
     one(out, "sequences_total", "counter", "Sequences computed.", (double)s->sequences);
     one(out, "yields_total", "counter", "Bulk forwards that let interactive work pass.",
         (double)s->yields);
+    one(out, "forwards_ended_total", "counter",
+        "Forward passes that ended early: nobody waited for them, or the service stopped.",
+        (double)(s->forwards_ended + s->generation.steps_ended));
+    head(out, "device_seconds_total", "counter", "Time the device computed, by kinds of work.");
+    static const char *const kinds[SHARE_COUNT] = {"interactive", "decode", "prefill", "bulk"};
+    for (int i = 0; i < SHARE_COUNT; i++)
+        buf_printf(out, "trine_device_seconds_total{work=\"%s\"} %.6f\n", kinds[i],
+                   (double)s->used_us[i] / 1e6);
     one(out, "device_busy_seconds_total", "counter", "Time the device computed.",
         (double)s->busy_us / 1e6);
     one(out, "queue_tokens", "gauge", "Tokens held by waiting requests.", (double)s->queued_tokens);

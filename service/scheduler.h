@@ -36,6 +36,7 @@ struct generation_stats {
     uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
     uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
     size_t running, waiting;                                     // sequences, now
+    size_t prompt_left, output_left; // their tokens to compute, and to draw at most
     size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
     size_t kv_bytes;
 };
