@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what is missing to build (or to test) on Debian 12, Ubuntu 22.04 and 24.04.
+# Installs what is missing to build (to test, to try the clients) on Debian 12, Ubuntu 22.04 and 24.04.
 #
-#     tools/deps.sh [build|test]
+#     tools/deps.sh [build|test|clients]
 #
 # Says first what it will install. When nothing is missing it prints nothing, asks no network and
 # ends at once. As root it uses apt-get directly, else through sudo. On a system without apt it
@@ -11,6 +11,7 @@ set -eu
 build_packages="gcc make pkg-config libcivetweb-dev libcjson-dev libopenblas-dev libutf8proc-dev
 libcurl4-openssl-dev libssl-dev python3 python3-pip python3-venv ca-certificates curl"
 test_packages="clang clang-format clang-tidy cppcheck"
+client_packages="nodejs npm"
 build_commands="cc make pkg-config python3 curl"
 test_commands="clang clang-format clang-tidy cppcheck"
 headers="civetweb.h cjson/cJSON.h cblas.h utf8proc.h curl/curl.h openssl/evp.h"
@@ -22,8 +23,13 @@ build)
 test)
     packages="$build_packages $test_packages" commands="$build_commands $test_commands" for_test=1
     ;;
+clients)
+    # whichever way node came to this machine, it will do
+    command -v node >/dev/null && command -v npm >/dev/null && client_packages=
+    packages="$build_packages $client_packages" commands="$build_commands node npm" for_test=
+    ;;
 *)
-    echo "usage: tools/deps.sh [build|test]" >&2
+    echo "usage: tools/deps.sh [build|test|clients]" >&2
     exit 2
     ;;
 esac

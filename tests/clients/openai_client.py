@@ -1,52 +1,13 @@
-#!/usr/bin/env python3
-"""The official Python clients against the service: openai, cohere and huggingface_hub.
+"""The official openai client for Python: embeddings, completions, chats, tools, structured output."""
 
-    tests/http/clients.py [PROGRAM]     starts PROGRAM (default: build/trine) with the default models of
-                                        the model store and a tiny classifier
-Closing line: "N passed, N failed"; the exit code tells the truth. Not named test_*: it needs the
-clients' packages (tools/clients.sh installs them).
-"""
-
-import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import traceback
 
-import cohere
-import huggingface_hub
 import numpy
 import openai
 import pydantic
-
-sys.dont_write_bytecode = True
-import served  # noqa: E402
-from served import ROOT, check  # noqa: E402
-
-EMBED = "sentence-transformers/all-MiniLM-L6-v2"
-RERANK = "cross-encoder/ms-marco-MiniLM-L-12-v2"
-GENERATE = "HuggingFaceTB/SmolLM2-135M-Instruct"
-CLASSIFY = "tests/golden/data/bert-classifier"
-TINY = "tests/golden/data/tiny_chat"  # has learned a few lines, calls of a tool among them
-DIM = 384
-KEY = "a-client-key"
-
-
-def raises(kind, call, what):
-    try:
-        result = call()
-    except kind as e:
-        check(True, what)
-        return e
-    except Exception as e:  # another kind: the mapping is wrong
-        check(False, what, repr(e))
-        return None
-    check(False, what, f"no error but {result!r}")
-    return None
+from kit import DIM, HELLO, KEY, ROOT, TINY, check, raises
 
 
 def test_openai(url):
@@ -104,9 +65,6 @@ def test_openai(url):
     check(extra.usage.total_tokens == 256, "truncate as an extra")
 
 
-HELLO = "Hello there, friend!"
-
-
 class Person(pydantic.BaseModel):
     name: str
     age: int
@@ -150,11 +108,14 @@ def test_openai_text(url):
         check("content.delta" in events and "content.done" in events, "its events", events)
     with client.chat.completions.create(model="tiny", messages=hi, stream=True) as stream:
         next(iter(stream))  # and go away
-    for what, fields in (("reasoning_effort", {"reasoning_effort": "low"}), ("audio", {"modalities": ["audio"]}),
-                         ("temperature", {"temperature": 3})):
+    for what, fields in (("audio", {"modalities": ["audio"]}), ("temperature", {"temperature": 3})):
         e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
             model="tiny", messages=hi, **fields), f"{what} is refused")
         check(e is not None and e.param in fields, "by its name", e)
+    raw = client.chat.completions.with_raw_response.create(model="tiny", messages=hi, temperature=0,
+                                                           reasoning_effort="low", verbosity="low")
+    check(raw.parse().choices[0].message.content == HELLO and "reasoning_effort" in raw.headers["x-warning"],
+          "what changes nothing here is taken, with a warning", raw.headers)
     e = raises(openai.BadRequestError, lambda: client.chat.completions.create(
         model="emb", messages=hi), "another model's task")
     check(e is not None and e.param == "model", "by its name", e)
@@ -242,114 +203,8 @@ def test_openai_structured(url):
     check(e is not None and e.param == "tools", "by their name", e)
 
 
-def test_cohere(url):
-    query = "What is a giant panda?"
-    documents = ["hi", "The giant panda is a bear species endemic to China.", "Paris is in France."]
-    v2 = cohere.ClientV2(api_key=KEY, base_url=url)
-    r = v2.rerank(model="rr", query=query, documents=documents, top_n=2)
-    check([x.index for x in r.results][0] == 1 and len(r.results) == 2, "ClientV2.rerank", r)
-    check(r.results[0].relevance_score > 0.9 > r.results[1].relevance_score, "scores", r)
-    check(bool(r.id) and r.meta.api_version.version == "2" and r.meta.billed_units.search_units == 1,
-          "meta", r)
-    v1 = cohere.Client(api_key=KEY, base_url=url)
-    r1 = v1.rerank(model="rr", query=query, documents=documents, return_documents=True)
-    check(r1.results[0].document.text == documents[1]
-          and r1.results[0].relevance_score == r.results[0].relevance_score, "Client.rerank", r1)
-    r1 = v1.rerank(model="rr", query=query, documents=[{"text": d} for d in documents])
-    check(r1.results[0].index == 1 and r1.meta.api_version.version == "1", "objects", r1)
-    r1 = v1.rerank(model="rr", query=query, rank_fields=["title", "body"],
-                   documents=[{"title": "hi", "body": "a"}, {"title": "panda", "body": "a bear"}])
-    check(r1.results[0].index == 1, "rank_fields", r1)
-
-    e = v2.embed(model="emb", texts=documents, input_type="search_document",
-                 embedding_types=["float", "int8", "ubinary", "base64"])
-    check(len(e.embeddings.float_) == 3 and len(e.embeddings.float_[0]) == DIM, "ClientV2.embed")
-    check(len(e.embeddings.ubinary[0]) == DIM // 8 and len(e.embeddings.base64) == 3
-          and all(-128 <= x <= 127 for x in e.embeddings.int8[0]), "its types")
-    check(e.meta.billed_units.input_tokens > 0 and e.texts == documents, "its meta and texts")
-    small = v2.embed(model="emb", texts=["a"], input_type="search_query", output_dimension=32,
-                     embedding_types=["float"])
-    check(len(small.embeddings.float_[0]) == 32, "output_dimension")
-    floats = v1.embed(model="emb", texts=documents, input_type="search_document")
-    check(floats.embeddings == e.embeddings.float_, "Client.embed gives the same floats")
-    typed = v1.embed(model="emb", texts=["a"], input_type="search_document",
-                     embedding_types=["binary"])
-    check(len(typed.embeddings.binary[0]) == DIM // 8, "Client.embed by type", typed)
-
-    e = raises(cohere.NotFoundError, lambda: v2.rerank(model="x", query="a", documents=["b"]),
-               "an unknown model is NotFoundError")
-    check(e is not None and "message" in e.body, "with a message", e)
-    raises(cohere.BadRequestError, lambda: v2.rerank(model="rr", query="a", documents=[]),
-           "no documents is BadRequestError")
-    raises(cohere.BadRequestError, lambda: v1.rerank(model="rr", query="", documents=["a"]),
-           "an empty query is BadRequestError")
-    raises(cohere.UnauthorizedError,
-           lambda: cohere.ClientV2(api_key="wrong", base_url=url).rerank(
-               model="rr", query="a", documents=["b"]), "a wrong key is UnauthorizedError")
-
-
-def test_huggingface(embed_url, classify_url):
-    client = huggingface_hub.InferenceClient(embed_url, token=KEY)
-    v = client.feature_extraction("The cat sits outside")
-    check(v.shape == (1, DIM) and v.dtype == numpy.float32, "feature_extraction", v.shape)
-    check(abs(numpy.linalg.norm(v) - 1) < 1e-5, "normalised")
-    long = client.feature_extraction("word " * 3000, truncate=True, truncation_direction="left")
-    check(long.shape == (1, DIM), "truncate")
-    raw = client.feature_extraction("The cat sits outside", normalize=False)
-    check(abs(numpy.linalg.norm(raw) - 1) > 1e-3, "normalize=False")
-    scores = client.sentence_similarity(
-        "The cat sits outside", other_sentences=["A cat is outdoors", "The stock market fell"])
-    check(len(scores) == 2 and scores[0] > 0.6 > scores[1], "sentence_similarity", scores)
-    raises(huggingface_hub.errors.HfHubHTTPError, lambda: client.feature_extraction(""),
-           "an empty text is an error")
-    wrong = huggingface_hub.InferenceClient(embed_url, token="wrong")
-    raises(huggingface_hub.errors.HfHubHTTPError, lambda: wrong.feature_extraction("a"),
-           "a wrong key")
-
-    r = client.chat_completion([{"role": "user", "content": "hi"}], model=embed_url, temperature=0,
-                               extra_body={"model": "tiny"})
-    check(r.choices[0].message.content == HELLO, "chat_completion", r)
-
-    client = huggingface_hub.InferenceClient(classify_url, token=KEY)
-    labels = client.text_classification("the cat sat")
-    check(isinstance(labels, list) and {x.label for x in labels} ==
-          {"entailment", "neutral", "contradiction"}, "text_classification", labels)
-    check(abs(sum(x.score for x in labels) - 1) < 1e-5
-          and labels[0].score >= labels[1].score >= labels[2].score, "its scores", labels)
-
-
-def start(program, keys, *models):
-    args = [program, "serve", "--port", "0", "--log-level", "warn", "--api-key-file", keys]
-    for m in models:
-        args += ["--model", m]
-    p = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    line = p.stdout.readline()
-    check(line.startswith("listening on "), "the server starts", repr(line))
-    return p, line.split()[-1] if line else ""
-
-
-def main():
-    program = os.path.abspath(sys.argv[1] if len(sys.argv) > 1
-                              else os.path.join(ROOT, "build", "trine"))
-    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
-        keys.write(f"client:{hashlib.sha256(KEY.encode()).hexdigest()}:user\n")
-        keys.flush()
-        all_models, url = start(program, keys.name, "emb=" + EMBED, "rr=" + RERANK,
-                                "cls=" + CLASSIFY, "gen=" + GENERATE, "tiny=" + TINY)
-        classifier, classify_url = start(program, keys.name, "cls=" + CLASSIFY)
-        try:
-            test_openai(url)
-            test_openai_text(url)
-            test_openai_tools(url)
-            test_openai_structured(url)
-            test_cohere(url)
-            test_huggingface(url, classify_url)
-        finally:
-            for p in (all_models, classifier):
-                p.send_signal(signal.SIGTERM)
-                check(p.wait(timeout=60) == 0, "the server ends with 0", p.returncode)
-    return served.done()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def test(services):
+    test_openai(services.all)
+    test_openai_text(services.all)
+    test_openai_tools(services.all)
+    test_openai_structured(services.all)
