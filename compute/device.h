@@ -170,6 +170,9 @@ struct device_ops {
                                                                         // silu(gate) * up
     void (*gather)(struct device *d, struct mat x, const int32_t *rows, struct mat y); // y[i] =
                                                                                        // x[rows[i]]
+    // Bytes of one block, what the device lays out behind a head's numbers included; the only place
+    // that says so. 0: the shape is refused by kv_new, or its blocks are more than a size counts.
+    size_t (*kv_block_bytes)(const struct device *d, const struct kv_shape *shape);
     enum err (*kv_new)(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
                        struct errmsg *msg);
     void (*kv_free)(struct device *d, struct kv_cache *kv); // NULL is fine

@@ -236,10 +236,8 @@ static enum err count_weights(struct run *r, struct errmsg *msg) {
 }
 
 static double kv_bytes_per_token(const struct run *r) {
-    const struct decoder_config *c = &r->engine.model->decoder_config;
-    enum kv_dtype kv = (enum kv_dtype)r->o->service.kv_dtype;
-    bool half = kv == KV_DTYPE_F16 || (kv == KV_DTYPE_AUTO && r->engine.model->dtype != DTYPE_F32);
-    return (double)(c->layers * 2 * c->kv_heads * c->head_dim * (half ? 2 : 4));
+    struct generation_stats g = scheduler_read_stats(r->engine.scheduler).generation;
+    return g.kv_tokens ? (double)g.kv_bytes / (double)g.kv_tokens : 0;
 }
 
 // Bytes a second while a round decodes: each step reads the weights once, and each text's past.

@@ -22,8 +22,8 @@ size_t generator_max_sequences(const struct generator *g) { return g->options.ma
 // ---- making
 
 static size_t block_bytes(const struct model *m, enum dtype dtype) {
-    const struct decoder_config *c = &m->decoder_config;
-    return c->layers * 2 * c->kv_heads * c->head_dim * dtype_size(dtype) * BLOCK_TOKENS;
+    struct kv_shape one = decoder_kv_shape(m->decoder, BLOCK_TOKENS, 1, dtype);
+    return m->device->ops->kv_block_bytes(m->device, &one);
 }
 
 static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
@@ -33,7 +33,11 @@ enum err generator_choose_size(const struct generator_options *options, struct g
                                struct errmsg *msg) {
     const struct model *m = options->model;
     size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    size_t block = block_bytes(m, options->kv_dtype), blocks = options->kv_bytes / block, most;
+    size_t block = block_bytes(m, options->kv_dtype), most;
+    if (block == 0) // a shape that kv_new would refuse in its own words
+        return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
+                       m->decoder_config.head_dim);
+    size_t blocks = options->kv_bytes / block;
     size_t least = each < LEAST_BLOCKS ? each : LEAST_BLOCKS;
     if (blocks < least)
         return err_set(msg, ERR_TOO_LARGE,
@@ -92,7 +96,8 @@ enum err generator_new(const struct generator_options *options, struct generator
         return e;
     }
     g->stats.kv_blocks = size.blocks;
-    g->stats.kv_bytes = step_engine_kv_bytes(g->steps);
+    g->stats.kv_bytes = size.cache_bytes;
+    g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
     *out = g;
     return ERR_OK;
 }
@@ -522,5 +527,6 @@ void generator_add_stats(struct generator *g, struct generation_stats *sum) {
     sum->kv_blocks_used += a->kv_blocks_used;
     sum->kv_blocks_kept += a->kv_blocks_kept;
     sum->kv_bytes += a->kv_bytes;
+    sum->kv_tokens += a->kv_tokens;
     pthread_mutex_unlock(&g->mutex);
 }

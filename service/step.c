@@ -11,7 +11,7 @@ struct step_engine {
     struct device *device;
     struct step_options options;
     struct kv_cache *kv;
-    size_t kv_bytes, vocab, table_stride, mask_words;
+    size_t vocab, table_stride, mask_words;
     struct arena ws;
     // The step being put together.
     int32_t *ids, *positions, *slots;   // [max_tokens]
@@ -93,8 +93,6 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
     e->table_stride = (options->max_context + options->block_tokens - 1) / options->block_tokens;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, options->block_tokens, options->blocks, options->kv_dtype);
-    e->kv_bytes = shape.layers * 2 * shape.kv_heads * shape.head_dim * dtype_size(shape.dtype) *
-                  shape.block_tokens * shape.blocks;
     size_t bytes = decoder_workspace_bytes(m->decoder, options->max_tokens, options->max_logits);
     enum err err = m->device->ops->kv_new(m->device, &shape, &e->kv, msg);
     if (!err && (m->device->ops->workspace_new(m->device, bytes, &e->ws) || !make_arrays(e)))
@@ -107,8 +105,6 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
     *out = e;
     return ERR_OK;
 }
-
-size_t step_engine_kv_bytes(const struct step_engine *e) { return e->kv_bytes; }
 
 size_t step_engine_bytes(const struct step_engine *e) {
     const struct step_options *o = &e->options;

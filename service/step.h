@@ -25,7 +25,6 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
                          struct step_engine **out, struct errmsg *msg) MUST_CHECK;
 void step_engine_free(struct step_engine *e);          // NULL is fine
 size_t step_engine_bytes(const struct step_engine *e); // workspace and host arrays, KV apart
-size_t step_engine_kv_bytes(const struct step_engine *e);
 
 // A sequence's part of a step: `count` tokens that follow the `context` which the cache holds.
 struct step_part {

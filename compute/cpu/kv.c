@@ -36,6 +36,12 @@ static bool sizes(struct kv_cache *kv, size_t *bytes) {
            !mem_mul_overflows(s->blocks, s->block_tokens, &slots) && slots <= INT32_MAX;
 }
 
+size_t kv_block_bytes(const struct kv_shape *shape) {
+    struct kv_cache kv = {.shape = *shape};
+    size_t bytes;
+    return check_shape(shape, NULL) == ERR_OK && sizes(&kv, &bytes) ? kv.block_bytes : 0;
+}
+
 enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errmsg *msg) {
     *out = NULL;
     enum err e = check_shape(shape, msg);

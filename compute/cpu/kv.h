@@ -18,6 +18,8 @@ struct kv_cache {
     size_t block_bytes; // of one block with all its layers
 };
 
+// Of one block with all its layers; 0 where kv_new refuses the shape.
+size_t kv_block_bytes(const struct kv_shape *shape);
 // ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM.
 enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errmsg *msg) MUST_CHECK;
 void kv_free(struct kv_cache *kv); // NULL is fine

@@ -391,6 +391,7 @@ const struct device_ops cpu_ops = {
     .rope = cpu_rope,
     .swiglu = cpu_swiglu,
     .gather = cpu_gather,
+    .kv_block_bytes = cpu_kv_block_bytes,
     .kv_new = cpu_kv_new,
     .kv_free = cpu_kv_free,
     .kv_store = cpu_kv_store,

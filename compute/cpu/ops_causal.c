@@ -120,6 +120,11 @@ void cpu_gather(struct device *d, struct mat x, const int32_t *rows, struct mat 
 
 // ---- the cache ----
 
+size_t cpu_kv_block_bytes(const struct device *d, const struct kv_shape *shape) {
+    (void)d;
+    return kv_block_bytes(shape);
+}
+
 enum err cpu_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
                     struct errmsg *msg) {
     (void)d;

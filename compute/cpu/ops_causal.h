@@ -10,6 +10,7 @@ void cpu_rms_norm(struct device *d, const struct weight *gamma, float eps, struc
 void cpu_rope(struct device *d, const struct rope_args *a);
 void cpu_swiglu(struct device *d, struct mat gate_up, struct mat y);
 void cpu_gather(struct device *d, struct mat x, const int32_t *rows, struct mat y);
+size_t cpu_kv_block_bytes(const struct device *d, const struct kv_shape *shape);
 enum err cpu_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
                     struct errmsg *msg);
 void cpu_kv_free(struct device *d, struct kv_cache *kv);

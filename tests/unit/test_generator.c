@@ -77,8 +77,8 @@ static void on_release(void *ctx, size_t tokens) {
 }
 
 static size_t bytes_per_token(void) {
-    const struct decoder_config *c = &model.decoder_config;
-    return c->layers * 2 * c->kv_heads * c->head_dim * sizeof(float);
+    struct kv_shape one = decoder_kv_shape(model.decoder, 32, 1, DTYPE_F32);
+    return device->ops->kv_block_bytes(device, &one) / 32;
 }
 
 // kv_tokens: what the cache holds.

@@ -1,0 +1,118 @@
+// The bytes of a KV cache are counted in one place: what a generator sizes its cache by, what it
+// says it has and what the device takes are one number, for heads that fill whole vectors and for
+// those that do not.
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/kv.h"
+#include "service/generators.h"
+#include "tests/check.h"
+
+#include <stdlib.h>
+
+enum { BLOCKS = 7, TOKENS = 32 };
+
+static struct device *device;
+static struct model model;
+
+static void release(void *ctx, size_t tokens) {
+    (void)ctx;
+    (void)tokens;
+}
+
+static void load(const char *path) {
+    struct errmsg msg = {0};
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
+    struct weights *w = NULL;
+    CHECK_OK(weights_open(path, &w, &msg), msg);
+    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
+             msg);
+    weights_close(w);
+    model.max_length = 4096;
+}
+
+// What the device takes for so many blocks.
+static size_t taken(enum dtype dtype) {
+    struct kv_shape shape = decoder_kv_shape(model.decoder, TOKENS, BLOCKS, dtype);
+    struct kv_cache *kv = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(device->ops->kv_new(device, &shape, &kv, &msg), msg);
+    size_t bytes = kv ? kv->block_bytes * BLOCKS : 0;
+    device->ops->kv_free(device, kv);
+    return bytes;
+}
+
+static void one_number(const char *path, size_t head_dim, size_t padded) {
+    load(path);
+    const struct decoder_config *c = &model.decoder_config;
+    CHECK_INT(c->head_dim, head_dim);
+    for (int half = 0; half < 2; half++) {
+        enum dtype dtype = half ? DTYPE_F16 : DTYPE_F32;
+        size_t bytes = taken(dtype);
+        // keys lie close, a value begins a vector
+        CHECK_INT(bytes, BLOCKS * TOKENS * c->layers * c->kv_heads * (head_dim + padded) *
+                             dtype_size(dtype));
+        for (int short_of = 0; short_of < 2; short_of++) { // one byte less holds one block less
+            struct generator_options o = {.model = &model,
+                                          .kv_bytes = bytes - (size_t)short_of,
+                                          .kv_dtype = dtype,
+                                          .max_sequences = 2,
+                                          .release = release};
+            size_t blocks = BLOCKS - (size_t)short_of;
+            struct generator_size size = {0};
+            struct generator *g = NULL;
+            struct errmsg msg = {0};
+            CHECK_OK(generator_choose_size(&o, &size, &msg), msg);
+            CHECK_INT(size.blocks, blocks);
+            CHECK_INT(size.cache_bytes, bytes / BLOCKS * blocks);
+            CHECK_OK(generator_new(&o, &g, &msg), msg);
+            struct generation_stats s = {0};
+            generator_add_stats(g, &s);
+            CHECK_INT(s.kv_blocks, blocks);
+            CHECK_INT(s.kv_bytes, size.cache_bytes);
+            CHECK_INT(s.kv_tokens, blocks * TOKENS);
+            generator_free(g);
+        }
+    }
+    decoder_free(model.decoder);
+}
+
+// The options that `serve --check` and serving give come to the same cache.
+static void options(void) {
+    load("tests/golden/data/decoders/llama-linear-biases");
+    model.dtype = DTYPE_F32;
+    struct model *models[] = {&model};
+    size_t bytes = taken(DTYPE_F32);
+    struct scheduler_options o = {
+        .device = device, .models = models, .model_count = 1, .kv_cache_bytes = bytes};
+    struct generator_size size = {0};
+    struct generators g;
+    struct errmsg msg = {0};
+    CHECK_OK(generators_choose_size(&o, &model, &size, &msg), msg);
+    CHECK_OK(generators_init(&g, &o, release, NULL, &msg), msg);
+    struct generation_stats s = {0};
+    generators_add_stats(&g, &s);
+    CHECK_INT(size.cache_bytes, bytes);
+    CHECK_INT(s.kv_bytes, bytes);
+    generators_free(&g);
+    decoder_free(model.decoder);
+}
+
+static void refused(void) {
+    struct kv_shape bad = {2, 2, CAUSAL_MAX_HEAD_DIM + 2, TOKENS, 1, DTYPE_F32};
+    CHECK_INT(device->ops->kv_block_bytes(device, &bad), 0);
+    bad = (struct kv_shape){SIZE_MAX / 8, 16, 128, TOKENS, 1, DTYPE_F32};
+    CHECK_INT(device->ops->kv_block_bytes(device, &bad), 0);
+}
+
+int main(void) {
+    struct errmsg msg = {0};
+    struct cpu_options cpu = {.threads = 1};
+    CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    one_number("tests/golden/data/decoders/llama-linear-biases", 18, 32);
+    one_number("tests/golden/data/decoders/qwen2-tied", 10, 16);
+    one_number("tests/golden/data/decoders/qwen3-embedder", 16, 16);
+    options();
+    refused();
+    cpu_device_free(device);
+    return check_done();
+}
