@@ -1,7 +1,8 @@
 // What a step under a grammar costs: texts drawn at random under the masks, the CPU time of each
 // mask and of each token taken; then the same with texts that must end within LED tokens. The first
 // step of a grammar may make tables; a process makes those of JSON strings once.
-//   grammar_mask VOCABULARY [TEXTS]
+// Of how many masks come within the work that a step gives one, and what giving up costs:
+//   grammar_mask VOCABULARY [TEXTS [WORK]]
 #include "base/buf.h"
 #include "base/clock.h"
 #include "bench/vocab_file.h"
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { STEPS = 200, LED = 100 };
+enum { STEPS = 200, LED = 100, WORK = 8192 };
 
 static const struct {
     const char *name, *schema, *gbnf; // neither: any object
@@ -71,7 +72,8 @@ static int32_t pick(const struct vocab_file *f, const uint32_t *mask, bool const
 struct costs {
     double *us; // [n] of each mask
     size_t n, tokens, ended;
-    double accept_us, limit_us, first;
+    size_t within, beyond;
+    double accept_us, limit_us, first, vain_us, vain_worst;
 };
 
 static double now_us(void) {
@@ -80,8 +82,23 @@ static double now_us(void) {
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+// Whether the mask comes within the work.
+static void try_within(struct grammar_state *s, size_t most, uint32_t *mask, struct costs *k) {
+    struct grammar_work work = {.most = most};
+    bool constrained;
+    double begin = now_us();
+    enum err e = grammar_mask_within(s, &work, mask, &constrained);
+    double us = now_us() - begin;
+    k->within += e == ERR_OK;
+    if (e == ERR_OK)
+        return;
+    k->beyond++;
+    k->vain_us += us;
+    k->vain_worst = us > k->vain_worst ? us : k->vain_worst;
+}
+
 static bool measure(const struct grammar *g, const struct vocab_file *f, size_t texts, bool led,
-                    uint32_t *mask, struct costs *k) {
+                    size_t most, uint32_t *mask, struct costs *k) {
     struct errmsg msg;
     for (size_t t = 0; t < texts; t++) {
         struct grammar_state *s = NULL;
@@ -93,6 +110,7 @@ static bool measure(const struct grammar *g, const struct vocab_file *f, size_t 
         k->limit_us += now_us() - begin;
         for (size_t i = 0; i < STEPS && !grammar_must_end(s); i++) {
             bool constrained = false;
+            try_within(s, most, mask, k);
             begin = now_us();
             if (grammar_mask(s, mask, &constrained))
                 return false;
@@ -120,6 +138,10 @@ static void report(const char *name, struct costs *k) {
     printf("%-12s %6zu steps  mean %7.1f  median %7.1f  p99 %7.1f  worst %8.1f us  (first %.1f)\n",
            name, k->n, sum / (double)k->n, k->us[k->n / 2], k->us[k->n * 99 / 100], k->us[k->n - 1],
            k->first);
+    printf("%12s %zu of %zu within the work of a step", "", k->within, k->n);
+    if (k->beyond)
+        printf(", giving up %.1f us, %.1f at worst", k->vain_us / (double)k->beyond, k->vain_worst);
+    printf("\n");
 }
 
 int main(int argc, char **argv) {
@@ -127,6 +149,7 @@ int main(int argc, char **argv) {
         return 2;
     json_init();
     size_t texts = argc > 2 ? (size_t)atoi(argv[2]) : 20;
+    size_t most = argc > 3 ? (size_t)atoi(argv[3]) : WORK;
     int64_t begin = clock_now_us();
     struct vocab_file f = vocab_file_open(argv[1]);
     printf("%u tokens, vocabulary made in %.1f ms\n", f.n, (double)(clock_now_us() - begin) / 1000);
@@ -156,7 +179,7 @@ int main(int argc, char **argv) {
         }
         for (int led = 0; led < 2; led++) {
             struct costs k = {.us = us};
-            if (!measure(g, &f, texts, led, mask, &k))
+            if (!measure(g, &f, texts, led, most, mask, &k))
                 return 1;
             report(led ? "  led" : cases[c].name, &k);
             if (!led)

@@ -223,13 +223,14 @@ static void note_logprobs(const float *logits, size_t n, float most, int32_t id,
 void sampling_score(const float *logits, size_t vocab, int32_t id, size_t top,
                     struct sampling_scratch *scratch, struct sampling_result *out) {
     bool finite;
-    *out = (struct sampling_result){.id = -1};
+    *out = (struct sampling_result){.id = -1, .end = SAMPLING_NONFINITE};
     if (vocab == 0 || vocab > scratch->vocab || id < 0 || (size_t)id >= vocab)
         return;
     float most = logit_max(logits, vocab, scratch->raw_blocks, &finite);
     if (!finite)
         return;
     out->id = id;
+    out->end = SAMPLING_DRAWN;
     note_logprobs(logits, vocab, most, id, top, scratch, out);
 }
 
@@ -267,7 +268,7 @@ static const float *adjust(const struct sampling_row *row, struct sampling_scrat
 void sampling_draw(const struct sampling_row *row, struct sampling_scratch *scratch,
                    struct sampling_result *out) {
     bool finite;
-    *out = (struct sampling_result){.id = -1};
+    *out = (struct sampling_result){.id = -1, .end = SAMPLING_NONFINITE};
     if (row->vocab == 0 || row->vocab > scratch->vocab)
         return;
     float raw_most = logit_max(row->logits, row->vocab, scratch->raw_blocks, &finite);
@@ -275,12 +276,15 @@ void sampling_draw(const struct sampling_row *row, struct sampling_scratch *scra
         return;
     float most = raw_most;
     const float *logits = adjust(row, scratch, &most);
-    if (!(most > -INFINITY) || most == INFINITY) // all forbidden; or a bias that is infinite
+    out->end = most == -INFINITY && row->mask ? SAMPLING_NONE : SAMPLING_OVERFLOW;
+    if (!(most > -INFINITY) || most == INFINITY)
         return;
     if (row->sampling->temperature > 0)
         out->id = draw(scratch, logits, row->vocab, most, row->sampling, row->position);
     else
         out->id = (int32_t)logit_find(logits, row->vocab, most, scratch->blocks);
+    if (out->id >= 0)
+        out->end = SAMPLING_DRAWN;
     if (out->id >= 0 && (row->want_logprob || row->top > 0))
         note_logprobs(row->logits, row->vocab, raw_most, out->id, row->top, scratch, out);
 }

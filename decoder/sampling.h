@@ -62,9 +62,16 @@ struct sampling_row {
     bool want_logprob;                      // implied by top
 };
 
+enum sampling_end {
+    SAMPLING_DRAWN,
+    SAMPLING_NONFINITE, // a raw logit is NaN or infinite
+    SAMPLING_OVERFLOW,  // they are finite, with bias and penalties one is not
+    SAMPLING_NONE,      // the mask allows no token
+};
+
 struct sampling_result {
-    int32_t id; // -1: a logit was NaN or infinite (ERR_NONFINITE is the caller's to say), or the
-                // mask allows no token
+    int32_t id; // -1: none, and `end` says why
+    enum sampling_end end;
     float logprob;
     struct token_logprob top[SAMPLING_MAX_TOP]; // most likely first
     size_t top_count;

@@ -415,8 +415,10 @@ static void compile_rules(struct parser *p, uint32_t *root) {
     }
     if (start == GRAMMAR_NONE)
         grammar_fail(g, ERR_INVALID, "grammar: there is no rule \"root\"");
-    for (uint32_t r = 0; p->bodies && r < g->n_rules && !g->err; r++)
+    for (uint32_t r = 0; p->bodies && r < g->n_rules && !g->err; r++) {
         g->rules[r].start = grammar_compile(g, &p->arena, p->bodies[r], 1);
+        g->rules[r].end = (uint32_t)g->n_nodes;
+    }
     *root = g->err ? 0 : grammar_call(g, start, 0, 1);
 }
 

@@ -81,6 +81,25 @@ void grammar_state_free(struct grammar_state *s); // NULL is fine
 // of GRAMMAR_TOOLS_AUTO counts and is not led. ERR_NOMEM.
 enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
 
+// How much may go into a token or a mask at once. Work is counted, never timed, and what comes out
+// does not depend on it: where it runs out nothing is done, and it may be tried again with more.
+struct grammar_work {
+    uint64_t most; // 0: as much as it takes. Else tables are not made either: what is made once
+                   // takes as long as it takes
+    // Asked now and then, `done` so far; false: gives up. May be NULL.
+    bool (*go_on)(void *ctx, uint64_t done);
+    void *ctx;
+    uint64_t done; // is set: what went in
+};
+#define GRAMMAR_WORK_SLICE 4096 // between two calls of go_on, some tens of microseconds
+
+// grammar_accept and grammar_mask with bounded work. ERR_CANCELLED: given up, the state is as it
+// was. Accepting: ERR_INVALID when the grammar does not allow the token.
+enum err grammar_accept_within(struct grammar_state *s, int32_t id,
+                               struct grammar_work *work) MUST_CHECK;
+enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work, uint32_t *mask,
+                             bool *constrained) MUST_CHECK;
+
 // Takes a token; false (and the state as it was) when the grammar does not allow it. An end token
 // is accepted where the grammar may end.
 bool grammar_accept(struct grammar_state *s, int32_t id);
@@ -89,6 +108,9 @@ bool grammar_accept(struct grammar_state *s, int32_t id);
 // GRAMMAR_TOOLS_AUTO): the mask is then left alone. ERR_NOMEM; ERR_UNSUPPORTED when the vocabulary
 // has no token that goes on.
 enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) MUST_CHECK;
+// Where the text stands, for a message: `its rule "name" asks for the byte 0xC3`. One line.
+void grammar_state_describe(const struct grammar_state *s, char *out, size_t size);
+size_t grammar_state_mask_words(const struct grammar_state *s); // of its vocab
 bool grammar_may_end(const struct grammar_state *s);
 bool grammar_must_end(const struct grammar_state *s); // nothing but an end token can follow
 

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+// What takes about as long as a step of the machine.
+enum { KEY_BYTES_A_STEP = 8, NAMES_A_STEP = 4 };
+
 // From a closed key's end: its last byte, its length and what lies below it. False when there is
 // no further key.
 static bool next_key(const struct run *r, uint32_t *at, uint32_t *last, size_t *len) {
@@ -30,11 +33,13 @@ static void copy_key(const struct run *r, uint32_t at, size_t len, char *out) {
         out[--len] = (char)(r->frames[at].pc - RUN_DATA);
 }
 
-bool run_key_is_fresh(const struct run *r, uint32_t set, uint32_t top) {
+bool run_key_is_fresh(struct run *r, uint32_t set, uint32_t top) {
     const struct grammar *g = r->g;
     uint32_t below, last;
     size_t len = open_key(r, top, &below), other;
+    r->extra += len / KEY_BYTES_A_STEP;
     while (next_key(r, &below, &last, &other)) {
+        r->extra += 1 + other / KEY_BYTES_A_STEP;
         uint32_t a = top, b = last;
         size_t same = 0;
         for (; other == len && same < len && r->frames[a].pc == r->frames[b].pc; same++) {
@@ -48,6 +53,7 @@ bool run_key_is_fresh(const struct run *r, uint32_t set, uint32_t top) {
     if (set == GRAMMAR_NONE || len > sizeof key)
         return true;
     copy_key(r, top, len, key);
+    r->extra += g->name_sets[set][1] / NAMES_A_STEP;
     for (uint32_t k = 0; k < g->name_sets[set][1]; k++) {
         struct grammar_name name = g->names[g->name_sets[set][0] + k];
         if (name.len == len && memcmp(key, g->name_bytes + name.at, len) == 0)
@@ -69,6 +75,7 @@ bool run_keys_ahead(struct run *r, struct run_item item, struct run_keys *out) {
     for (at = below; next_key(r, &at, &last, &n); keys++)
         bytes += n;
     size_t names = set == GRAMMAR_NONE ? 0 : g->name_sets[set][1];
+    r->extra += bytes / KEY_BYTES_A_STEP + names / NAMES_A_STEP;
     *out = (struct run_keys){.list = mem_alloc(keys + names, sizeof *out->list),
                              .bytes = mem_alloc(bytes, 1)};
     if (!out->list || !out->bytes) {

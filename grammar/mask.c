@@ -2,6 +2,8 @@
 // it stands in a repeated leaf, by that leaf's table and a walk from where tokens leave the leaf;
 // else by a walk over the trie that goes only where the grammar lets it. A budget of steps bounds
 // what a hostile grammar can cost: when it is spent, the tokens of one byte still get their bits.
+// Apart from that budget, which decides what a mask holds, a caller bounds what it gives at once
+// (struct grammar_work): where that ends the mask is given up, never cut.
 #include "grammar/state.h"
 
 #include <string.h>
@@ -10,6 +12,9 @@ enum {
     STEPS_MAX = 4000000, // of a mask, some tens of milliseconds
     WIDE = 16,           // a leaf that as many bytes can begin is worth a table,
     WORTH = 4096,        // for as many nodes of the trie
+    WORDS_A_STEP = 32,   // of a mask, that are copied while the machine makes a step
+    IDS_A_STEP = 8,
+    NAMES_A_STEP = 4,
 };
 
 struct walk {
@@ -19,9 +24,31 @@ struct walk {
     uint32_t *mask;
     struct run_config at[GRAMMAR_TOKEN_MAX + 1];
     struct run_mark marks[GRAMMAR_TOKEN_MAX + 1];
-    uint64_t steps_end;
+    uint64_t steps_end; // of the budget
+    struct grammar_work *work;
+    uint64_t begun, look_at; // of run_work: where this began, and where to look next
+    bool given_up;
     uint32_t below; // a token leaves fewer tokens to come; without a budget it is not looked at
 };
+
+// False, for good: what the caller gives is used up, or it wants no more.
+static bool look(struct walk *w) {
+    struct grammar_work *work = w->work;
+    work->done = run_work(w->r) - w->begun;
+    w->given_up |= work->most && work->done >= work->most;
+    if (!w->given_up && work->go_on)
+        w->given_up = !work->go_on(work->ctx, work->done);
+    w->look_at = run_work(w->r) + GRAMMAR_WORK_SLICE;
+    if (work->most && w->begun + work->most < w->look_at)
+        w->look_at = w->begun + work->most;
+    return !w->given_up;
+}
+
+static inline bool goes_further(struct walk *w) {
+    return !w->given_up && (run_work(w->r) < w->look_at || look(w));
+}
+
+static inline bool spent(const struct walk *w) { return run_work(w->r) > w->steps_end; }
 
 static bool fits(const struct walk *w, struct run_config c) {
     return !w->r->budget || run_tokens_left(w->r, c) < w->below;
@@ -43,10 +70,11 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
     struct run *r = w->r;
     w->at[part.depth] = c;
     w->marks[part.depth] = run_here(r);
-    for (uint32_t i = part.from; i < part.to;) {
+    for (uint32_t i = part.from; i < part.to && goes_further(w);) {
         const struct vocab_node *n = &w->v->nodes[i];
         uint32_t bit = i - part.from;
         if (only && !(only[bit / 32] >> (bit % 32) & 1)) {
+            r->extra++;
             i = n->skip;
             continue;
         }
@@ -64,15 +92,42 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
             w->marks[n->depth + 1] = run_here(r);
             i++;
         }
-        if (r->steps > w->steps_end && !shallow)
+        if (spent(w) && !shallow)
             break;
     }
     run_back(r, w->marks[part.depth]);
 }
 
+static struct loop_table *make_table(struct walk *w, struct trie_part part, uint32_t start,
+                                     uint32_t q) {
+    struct loop_table *t;
+    w->r->nomem |= loop_table_make(w->s->g, w->v, part, start, q, &t) == ERR_NOMEM;
+    return t;
+}
+
+// One of the vocabulary's own, made when first needed; a cache does not change what a vocab is.
+static const struct loop_table *json_table(struct walk *w, struct trie_part part, uint32_t start,
+                                           uint32_t q) {
+    struct grammar_vocab *v = (struct grammar_vocab *)w->v;
+    struct loop_table *t = atomic_load(&v->json[q]);
+    if (t || w->work->most) {
+        w->given_up |= !t;
+        return t;
+    }
+    pthread_mutex_lock(&v->lock);
+    t = atomic_load(&v->json[q]);
+    if (!t) {
+        t = make_table(w, part, start, q);
+        atomic_store(&v->json[q], t);
+    }
+    pthread_mutex_unlock(&v->lock);
+    return t;
+}
+
 // The table of an item's leaf, NULL when it has none.
-static const struct loop_table *table_of(struct grammar_state *s, struct run_item item,
+static const struct loop_table *table_of(struct walk *w, struct run_item item,
                                          struct trie_part part) {
+    struct grammar_state *s = w->s;
     const struct grammar_node *n = &s->g->nodes[item.pc];
     const struct grammar_dfa_state *start = &s->g->states[n->at];
     unsigned width = 0;
@@ -80,16 +135,8 @@ static const struct loop_table *table_of(struct grammar_state *s, struct run_ite
         width += s->g->edges[start->first + k].hi - s->g->edges[start->first + k].lo + 1u;
     if (!(n->flags & GRAMMAR_PREFIX_FREE) || width < WIDE)
         return NULL;
-    if (item.q < s->g->json_states && part.depth == 0) {
-        // made when first needed; a cache does not change what a vocab is
-        struct grammar_vocab *v = (struct grammar_vocab *)s->v;
-        pthread_mutex_lock(&v->lock);
-        if (!v->json[item.q])
-            v->json[item.q] = loop_table_make(s->g, v, part, n->at, item.q);
-        const struct loop_table *t = v->json[item.q];
-        pthread_mutex_unlock(&v->lock);
-        return t;
-    }
+    if (item.q < s->g->json_states && part.depth == 0)
+        return json_table(w, part, n->at, item.q);
     if (item.q != n->at)
         return NULL;
     for (size_t i = 0; i < s->n_tables; i++)
@@ -97,8 +144,12 @@ static const struct loop_table *table_of(struct grammar_state *s, struct run_ite
             return s->tables[i].table;
     if (s->n_tables == STATE_TABLES_MAX)
         return NULL;
-    struct loop_table *t = loop_table_make(s->g, s->v, part, n->at, n->at);
-    if (t) {
+    if (w->work->most) {
+        w->given_up = true;
+        return NULL;
+    }
+    struct loop_table *t = make_table(w, part, n->at, n->at);
+    if (!w->r->nomem) { // that it has none is kept as well
         s->tables[s->n_tables].start = n->at;
         s->tables[s->n_tables].from = part.from;
         s->tables[s->n_tables++].table = t;
@@ -122,10 +173,12 @@ static void set_inside(struct walk *w, const struct loop_table *t, struct run_it
     if (spare <= 0)
         return;
     if (room >= t->most) {
+        w->r->extra += t->words / WORDS_A_STEP;
         for (size_t i = 0; i < t->words; i++)
             w->mask[i] |= inside[i];
         return;
     }
+    w->r->extra += t->begun[room + 1] / IDS_A_STEP;
     for (uint32_t k = 0; k < t->begun[room + 1]; k++) {
         uint32_t id = (uint32_t)t->ids[k];
         w->mask[id / 32] |= inside[id / 32] & 1u << (id % 32);
@@ -181,10 +234,11 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
     uint32_t first[8];
     run_first(r, c, first);
     bool in_budget = fits(w, c);
-    for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1]; k++) {
+    for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1] && goes_further(w); k++) {
         const struct loop_exit *e = &t->exits[k];
         uint32_t count = item.count + e->count;
-        if (count < n->min || count > n->max || r->steps > w->steps_end)
+        r->extra += 1 + keys.n / NAMES_A_STEP;
+        if (count < n->min || count > n->max || spent(w))
             continue;
         if (n->kind == GRAMMAR_KEY && is_blocked(&keys, exit_bytes(w, e, base), e->depth - base))
             continue;
@@ -236,9 +290,9 @@ static bool by_table(struct walk *w, struct run_item item, struct trie_part part
     // A key must not reach its longest form unless it is fresh then: the walk sees to that.
     if (n->kind == GRAMMAR_KEY && --room < 1)
         return false;
-    const struct loop_table *t = table_of(w->s, item, part);
+    const struct loop_table *t = table_of(w, item, part);
     if (!t)
-        return false;
+        return w->given_up;
     struct run_mark mark = run_here(r);
     struct run_config after = run_leave(r, item, n->min, false);
     uint32_t first[8];
@@ -288,7 +342,7 @@ static bool is_empty(const struct walk *w) {
 static void constrained_mask(struct walk *w) {
     struct trie_part all = {0, w->v->n_nodes, 0};
     spread(w, w->s->now, all);
-    if (w->r->steps > w->steps_end)
+    if (spent(w) && !w->given_up)
         walk_nodes(w, w->s->now, all, true, NULL);
 }
 
@@ -301,9 +355,9 @@ static void limited_mask(struct walk *w) {
     if (room >= BUDGET_NEVER || left == BUDGET_NEVER)
         w->below = BUDGET_NEVER + 1;
     constrained_mask(w);
-    if (is_empty(w) && !w->s->now.may_end) {
+    if (!w->given_up && is_empty(w) && !w->s->now.may_end) {
         w->below = BUDGET_NEVER + 1;
-        w->steps_end = w->r->steps + STEPS_MAX;
+        w->steps_end = run_work(w->r) + STEPS_MAX;
         constrained_mask(w);
     }
 }
@@ -327,9 +381,11 @@ static void free_mask(struct walk *w) {
         w->mask[i / 32] |= 1u << (i % 32);
     matched[0] = s->matched;
     w->marks[0] = run_here(r);
-    for (uint32_t i = 0; i < v->n_nodes;) {
+    r->extra += v->n_tokens / WORDS_A_STEP;
+    for (uint32_t i = 0; i < v->n_nodes && goes_further(w);) {
         const struct vocab_node *n = &v->nodes[i];
         size_t d = n->depth;
+        r->extra++;
         run_back(r, w->marks[d]);
         struct run_config c = {0};
         matched[d + 1] = whole;
@@ -351,9 +407,11 @@ static void free_mask(struct walk *w) {
     run_back(r, w->marks[0]);
 }
 
-enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) {
+enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work, uint32_t *mask,
+                             bool *constrained) {
     const struct grammar_vocab *v = s->v;
     *constrained = true;
+    work->done = 0;
     if (s->free_text && !s->ended && s->matched == 0 && !s->token_hides) {
         *constrained = false;
         return ERR_OK;
@@ -362,11 +420,15 @@ enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained
     memset(mask, 0, words * sizeof *mask);
     if (s->ended)
         return ERR_OK;
+    uint64_t begun = run_work(&s->run);
     struct walk w = {.s = s,
                      .r = &s->run,
                      .v = v,
                      .mask = mask,
-                     .steps_end = s->run.steps + STEPS_MAX,
+                     .steps_end = begun + STEPS_MAX,
+                     .work = work,
+                     .begun = begun,
+                     .look_at = begun,
                      .below = BUDGET_NEVER + 1};
     s->run.nomem = false;
     if (s->free_text)
@@ -375,9 +437,17 @@ enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained
         limited_mask(&w);
     else
         constrained_mask(&w);
-    for (size_t i = 0; i < v->n_ends && grammar_may_end(s); i++)
-        mask[v->ends[i] / 32] |= 1u << (v->ends[i] % 32);
+    work->done = run_work(&s->run) - begun;
     if (s->run.nomem)
         return ERR_NOMEM;
+    if (w.given_up)
+        return ERR_CANCELLED;
+    for (size_t i = 0; i < v->n_ends && grammar_may_end(s); i++)
+        mask[v->ends[i] / 32] |= 1u << (v->ends[i] % 32);
     return is_empty(&w) ? ERR_UNSUPPORTED : ERR_OK;
+}
+
+enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) {
+    struct grammar_work all = {0};
+    return grammar_mask_within(s, &all, mask, constrained);
 }

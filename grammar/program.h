@@ -73,6 +73,7 @@ struct grammar_name {
 struct grammar_rule {
     uint32_t start; // node; GRAMMAR_FAIL until defined
     uint32_t line;  // of its definition, 0: none
+    uint32_t end;   // its nodes lie below, above those of the rule before; 0: not known
     char *name;     // owned; NULL: made by us
 };
 

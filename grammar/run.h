@@ -52,19 +52,21 @@ struct run {
     struct run_item *items;
     uint32_t n_frames, n_items, cap_frames, cap_items;
     bool nomem;            // something was dropped for want of memory since it was last cleared
-    uint64_t steps;        // work done, for budgets
+    uint64_t steps;        // work done, for budgets: every closure's nodes and every byte's items,
+    uint64_t extra;        // and what else costs as much: comparing keys, copying tables
     struct run_seen *seen; // of the closure at hand
     uint32_t *slots, epoch, n_seen, cap_seen; // slots: NULL until a closure is a large one
     struct run_item *pending;
     uint32_t n_pending, cap_pending;
 };
 
+static inline uint64_t run_work(const struct run *r) { return r->steps + r->extra; }
 static inline bool run_is_data(const struct run *r, uint32_t top) {
     return top != GRAMMAR_NONE && r->frames[top].pc >= RUN_DATA;
 }
 // keys.c: whether the key whose bytes end at `top` may end there: it is no name of the set, and its
 // object has no such key yet.
-bool run_key_is_fresh(const struct run *r, uint32_t set, uint32_t top);
+bool run_key_is_fresh(struct run *r, uint32_t set, uint32_t top);
 
 enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) MUST_CHECK;
 void run_free(struct run *r);

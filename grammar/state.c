@@ -80,6 +80,8 @@ void grammar_state_free(struct grammar_state *s) {
     mem_free(s);
 }
 
+size_t grammar_state_mask_words(const struct grammar_state *s) { return grammar_mask_words(s->v); }
+
 bool grammar_may_end(const struct grammar_state *s) {
     return s->ended || s->free_text || s->now.may_end;
 }
@@ -88,20 +90,36 @@ bool grammar_must_end(const struct grammar_state *s) {
     return s->ended || (!s->free_text && s->now.n == 0);
 }
 
-bool grammar_accept(struct grammar_state *s, int32_t id) {
+// Whether the machine may take one more byte of a token.
+static bool goes_further(const struct run *r, uint64_t begun, uint64_t *look_at,
+                         struct grammar_work *work) {
+    if (run_work(r) < *look_at)
+        return true;
+    work->done = run_work(r) - begun;
+    *look_at = run_work(r) + GRAMMAR_WORK_SLICE;
+    if (work->most && begun + work->most < *look_at)
+        *look_at = begun + work->most;
+    return (!work->most || work->done < work->most) &&
+           (!work->go_on || work->go_on(work->ctx, work->done));
+}
+
+enum err grammar_accept_within(struct grammar_state *s, int32_t id, struct grammar_work *work) {
     const struct grammar_vocab *v = s->v;
+    work->done = 0;
     if (s->ended || id < 0 || (size_t)id >= v->n_tokens)
-        return false;
+        return ERR_INVALID;
     if (v->is_end[id]) {
         s->ended = grammar_may_end(s);
-        return s->ended;
+        return s->ended ? ERR_OK : ERR_INVALID;
     }
     const uint8_t *bytes = (const uint8_t *)v->bytes + v->at[id];
     size_t len = v->at[id + 1] - v->at[id], i = 0;
     if (len == 0 && !s->free_text)
-        return false;
-    struct run_mark mark = run_here(&s->run);
+        return ERR_INVALID;
+    struct run *r = &s->run;
+    struct run_mark mark = run_here(r);
     struct run_config c = s->now;
+    uint64_t begun = run_work(r), look_at = begun;
     size_t matched = s->matched;
     bool free_text = s->free_text;
     if (free_text && len == 0)
@@ -110,20 +128,36 @@ bool grammar_accept(struct grammar_state *s, int32_t id) {
         matched = state_match(s->g, matched, bytes[i]);
         if (matched == s->g->marker_len) {
             free_text = false;
-            c = run_start(&s->run, s->g->root);
+            c = run_start(r, s->g->root);
         }
     }
-    for (; i < len; i++) {
-        c = run_step(&s->run, c, bytes[i]);
-        if (c.n == 0 && (!c.may_end || i + 1 < len)) {
-            run_back(&s->run, mark);
-            return false;
+    r->nomem = false;
+    enum err e = ERR_OK;
+    for (; i < len && !e; i++) {
+        if (!goes_further(r, begun, &look_at, work)) {
+            e = ERR_CANCELLED;
+            break;
         }
+        c = run_step(r, c, bytes[i]);
+        if (c.n == 0 && (!c.may_end || i + 1 < len))
+            e = r->nomem ? ERR_NOMEM : ERR_INVALID;
+    }
+    if (!e && r->nomem) // a way of reading the text was lost
+        e = ERR_NOMEM;
+    work->done = run_work(r) - begun;
+    if (e) {
+        run_back(r, mark);
+        return e;
     }
     s->left -= s->left > 0 && s->left < SIZE_MAX;
     s->matched = matched;
     s->free_text = free_text;
     if (!free_text)
-        s->now = run_compact(&s->run, c);
-    return true;
+        s->now = run_compact(r, c);
+    return ERR_OK;
+}
+
+bool grammar_accept(struct grammar_state *s, int32_t id) {
+    struct grammar_work all = {0};
+    return grammar_accept_within(s, id, &all) == ERR_OK;
 }

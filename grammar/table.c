@@ -14,12 +14,13 @@ struct rows {
     uint32_t n;
 };
 
-static bool gather(const struct grammar *g, uint32_t start, uint32_t q, struct rows *rows,
-                   uint8_t *start_at, uint8_t *q_at) {
+// *fits: it has a table.
+static enum err gather(const struct grammar *g, uint32_t start, uint32_t q, struct rows *rows,
+                       uint8_t *start_at, uint8_t *q_at, bool *fits) {
     uint32_t *ids = mem_alloc(DEAD, sizeof *ids);
     rows->to = mem_alloc(DEAD, sizeof *rows->to);
     rows->ends = mem_calloc(DEAD, sizeof *rows->ends);
-    bool ok = ids && rows->to && rows->ends;
+    bool made = ids && rows->to && rows->ends, ok = made;
     if (ok) {
         ids[rows->n++] = start;
         if (q != start)
@@ -44,7 +45,8 @@ static bool gather(const struct grammar *g, uint32_t start, uint32_t q, struct r
         }
     }
     mem_free(ids);
-    return ok;
+    *fits = ok;
+    return made ? ERR_OK : ERR_NOMEM;
 }
 
 struct walk {
@@ -145,7 +147,7 @@ static uint32_t farthest(const struct rows *rows) {
     return far;
 }
 
-static bool make(struct walk *w) {
+static enum err make(struct walk *w) {
     struct loop_table *t = w->t;
     const struct grammar_vocab *v = w->v;
     uint32_t *inside = w->inside_count, *exits = w->exit_count;
@@ -160,25 +162,29 @@ static bool make(struct walk *w) {
     t->exits = mem_alloc(exits[256] + 1, sizeof *t->exits);
     t->beyond = mem_calloc((w->part.to - w->part.from) / 32 + 1, sizeof *t->beyond);
     if (!t->inside || !t->whole || !t->ids || !t->begun || !t->exits || !t->beyond)
-        return false;
+        return ERR_NOMEM;
     memcpy(t->begun, inside, ((size_t)t->most + 2) * sizeof *t->begun);
     memcpy(t->exit_at, exits, sizeof t->exit_at);
     t->far = farthest(&w->rows);
     walk(w, true, &t->most);
-    return true;
+    return ERR_OK;
 }
 
-struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                                   struct trie_part part, uint32_t start, uint32_t q) {
+enum err loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
+                         struct trie_part part, uint32_t start, uint32_t q,
+                         struct loop_table **out) {
     struct walk w = {.v = v, .part = part, .t = mem_calloc(1, sizeof *w.t)};
-    bool ok = w.t && gather(g, start, q, &w.rows, &w.start, &w.q) && make(&w);
+    bool fits = false;
+    enum err e = w.t ? gather(g, start, q, &w.rows, &w.start, &w.q, &fits) : ERR_NOMEM;
+    if (!e && fits)
+        e = make(&w);
     mem_free(w.rows.to);
     mem_free(w.rows.ends);
-    if (!ok) {
+    bool made = !e && fits;
+    if (!made)
         loop_table_free(w.t);
-        return NULL;
-    }
-    return w.t;
+    *out = made ? w.t : NULL;
+    return e;
 }
 
 void loop_table_free(struct loop_table *t) {

@@ -40,10 +40,11 @@ struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole
     size_t depth;
 };
 
-// For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free. NULL:
-// it has over 255 states, or memory is out.
-struct loop_table *loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                                   struct trie_part part, uint32_t start, uint32_t q);
+// For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free.
+// *out NULL: it has over 255 states. ERR_NOMEM.
+enum err loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
+                         struct trie_part part, uint32_t start, uint32_t q,
+                         struct loop_table **out) MUST_CHECK;
 void loop_table_free(struct loop_table *t); // NULL is fine
 
 #endif

@@ -117,7 +117,7 @@ void grammar_vocab_free(struct grammar_vocab *v) {
     if (!v)
         return;
     for (size_t i = 0; i < GRAMMAR_JSON_STATES; i++)
-        loop_table_free(v->json[i]);
+        loop_table_free(atomic_load(&v->json[i]));
     pthread_mutex_destroy(&v->lock);
     mem_free(v->nodes);
     mem_free(v->order);

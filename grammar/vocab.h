@@ -7,6 +7,7 @@
 #include "grammar/table.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { GRAMMAR_TOKEN_MAX = 256 }; // bytes; a longer token is never allowed
 
@@ -30,9 +31,10 @@ struct grammar_vocab {
     size_t n_ends;
     bool *is_end; // [n_tokens]
     size_t longest;
-    // tables of the automata that every schema grammar has, made when first asked for and kept
+    // tables of the automata that every schema grammar has, made when first asked for (under the
+    // lock) and kept
     pthread_mutex_t lock;
-    struct loop_table *json[GRAMMAR_JSON_STATES];
+    _Atomic(struct loop_table *) json[GRAMMAR_JSON_STATES];
 };
 
 #endif

@@ -33,7 +33,8 @@ struct generation {
     bool want_logprobs;            // of every token
     size_t top_logprobs;           // alternatives a token, at most SAMPLING_MAX_TOP
     bool prompt_logprobs;          // of the prompt's tokens too, for `echo`
-    struct grammar_state *grammar; // NULL: none; the engine's alone until done
+    struct grammar_state *grammar; // NULL: none; the scheduler's alone until done
+    const char *grammar_of;        // what the client calls it, for messages; NULL: "the grammar"
     uint64_t owner;                // whose prefixes it may share: one per API key; 0: nobody's
     // The device is shared between owners by their weights (0: 1), and within an owner between
     // requests. What is nobody's counts as its request's.

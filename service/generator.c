@@ -16,7 +16,7 @@ const struct model *generator_model(const struct generator *g) { return g->model
 size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
 size_t generator_workspace_bytes(const struct generator *g) { return step_engine_bytes(g->steps); }
-size_t generator_cache_bytes(const struct generator *g) { return step_engine_kv_bytes(g->steps); }
+size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
 size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
 
 // ---- making
@@ -75,6 +75,7 @@ enum err generator_new(const struct generator_options *options, struct generator
     g->model = m;
     g->block_count = size.blocks;
     g->context = size.context;
+    g->cache_bytes = size.cache_bytes;
     g->inbox_tail = &g->inbox;
     pthread_mutex_init(&g->mutex, NULL);
     size_t seqs = options->max_sequences;
@@ -124,11 +125,10 @@ void generator_release(struct generator *g, struct sequence *s) {
     g->options.release(g->options.ctx, tokens);
 }
 
-void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
-                      enum err err, const char *why) {
+static void finish(struct generator *g, struct sequence *s, enum generation_end end, enum err err,
+                   const char *why) {
     struct generation *n = s->g;
     int64_t now = clock_now_us();
-    sequence_unplace(s, g->blocks);
     generator_release(g, s);
     n->end = end;
     n->err = err;
@@ -150,6 +150,40 @@ void generator_finish(struct generator *g, struct sequence *s, enum generation_e
     sequence_free(s);
     atomic_fetch_sub(&g->count, 1);
     n->done(n);
+}
+
+void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
+                      enum err err, const char *why) {
+    sequence_unplace(s, g->blocks);
+    if (!s->mask || masks_withdraw(g->options.masks, s->mask)) {
+        finish(g, s, end, err, why);
+        return;
+    }
+    s->end = end;
+    s->err = err;
+    s->why = why;
+    s->next = g->ended;
+    g->ended = s;
+    g->ended_count++;
+}
+
+// Those whose masks have come back.
+static void finish_ended(struct generator *g) {
+    for (struct sequence **at = &g->ended; *at;) {
+        struct sequence *s = *at;
+        if (!masks_withdraw(g->options.masks, s->mask)) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->ended_count--;
+        finish(g, s, s->end, s->err, s->why);
+    }
+}
+
+void generator_ask_mask(struct generator *g, struct sequence *s) {
+    if (s->mask && atomic_load(&s->mask->at) == MASK_DUE)
+        masks_submit(g->options.masks, s->mask);
 }
 
 // What ends a sequence between steps.
@@ -191,10 +225,12 @@ void generator_submit(struct generator *g, struct generation *n) {
     if (e == ERR_NOMEM)
         err_set(&n->msg, e, "no memory for a sequence of %zu tokens",
                 n->prompt_len + n->max_tokens);
+    if (!e && s->mask)
+        mask_job_try(s->mask, MASKS_WORK_MOST);
     pthread_mutex_lock(&g->mutex);
-    if (!e && g->ended) {
-        e = g->ended;
-        n->msg = g->ended_msg;
+    if (!e && g->closed) {
+        e = g->closed;
+        n->msg = g->closed_msg;
     }
     if (!e) {
         atomic_fetch_add(&g->count, 1);
@@ -233,6 +269,7 @@ static void empty_inbox(struct generator *g) {
     pthread_mutex_unlock(&g->mutex);
     for (struct sequence *next; s; s = next) {
         next = s->next;
+        generator_ask_mask(g, s);
         wait_in_line(g, s);
     }
 }
@@ -298,7 +335,8 @@ void generator_count_turns(struct generator *g) {
     turns_begin(&g->turns);
     for (size_t i = 0; i < g->running_count; i++) {
         const struct sequence *s = g->running[i];
-        turns_count(&g->turns, s->account, s->g->weight, !sequence_decodes(s));
+        turns_count(&g->turns, s->account, s->g->weight,
+                    !sequence_decodes(s) && !sequence_sits_out(s));
     }
     turns_end(&g->turns);
 }
@@ -420,6 +458,7 @@ static void admit(struct generator *g, int64_t now) {
 }
 
 void generator_join(struct generator *g, int64_t now) {
+    finish_ended(g);
     empty_inbox(g);
     sweep_waiting(g, now);
     struct ending e;
@@ -433,6 +472,13 @@ void generator_join(struct generator *g, int64_t now) {
         }
     }
     admit(g, now);
+}
+
+void generator_tend(struct generator *g) {
+    if (g->stepping)
+        return;
+    generator_join(g, clock_now_us());
+    generator_update_stats(g);
 }
 
 enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
@@ -455,26 +501,34 @@ enum err generator_warm_up(struct generator *g, const struct forward_hooks *hook
     struct step_part *added = step_add(g->steps, &part);
     enum err e = step_run(g->steps, hooks, msg);
     if (!e && added->err)
-        e = err_set(msg, added->err, "model '%s' gives logits that are not finite", g->model->name);
+        e = err_set(msg, added->err, "model '%s': %s", g->model->name, added->why);
     kv_blocks_release(g->blocks, blocks, count);
     return e;
 }
 
+// Of a sequence in no list, waiting for its mask.
+static void end_now(struct generator *g, struct sequence *s, enum err err, const char *why) {
+    if (s->mask)
+        masks_recall(g->options.masks, s->mask);
+    generator_finish(g, s, GENERATION_FAILED, err, why);
+}
+
 void generator_end_all(struct generator *g, enum err err, const char *why) {
     pthread_mutex_lock(&g->mutex);
-    g->ended = err_set(&g->ended_msg, err, "%s", why);
+    g->closed = err_set(&g->closed_msg, err, "%s", why);
     pthread_mutex_unlock(&g->mutex);
     empty_inbox(g);
-    while (g->running_count > 0) {
-        struct sequence *s = g->running[--g->running_count];
-        generator_finish(g, s, GENERATION_FAILED, err, why);
-    }
+    while (g->running_count > 0)
+        end_now(g, g->running[--g->running_count], err, why);
     while (g->waiting) {
         struct sequence *s = g->waiting;
         g->waiting = s->next;
         g->waiting_count--;
-        generator_finish(g, s, GENERATION_FAILED, err, why);
+        end_now(g, s, err, why);
     }
+    for (struct sequence *s = g->ended; s; s = s->next)
+        masks_recall(g->options.masks, s->mask);
+    finish_ended(g);
     generator_update_stats(g);
 }
 

@@ -10,6 +10,7 @@
 #define TRINE_SERVICE_GENERATOR_H
 
 #include "service/generation.h"
+#include "service/masks.h"
 #include "service/scheduler.h"
 #include "service/shares.h"
 
@@ -21,6 +22,7 @@ struct generator_options {
     enum dtype kv_dtype;
     size_t max_sequences;
     bool speculate, share_prefixes;
+    struct masks *masks; // where masks of grammars are made that take long
     // A generation has its first token, or has ended without: gives back what was reserved for it.
     void (*release)(void *ctx, size_t tokens);
     void *ctx;
@@ -52,8 +54,11 @@ void generator_submit(struct generator *g, struct generation *generation);
 size_t generator_count(const struct generator *g); // generations it has
 static inline bool generator_busy(const struct generator *g) { return generator_count(g) > 0; }
 
-// What it has to compute: SHARE_BITs of decoding and prompts; none while it is in a step.
+// What it has to compute: SHARE_BITs of decoding and prompts; none while it is in a step, nor for
+// sequences that wait for a mask.
 unsigned generator_ready(const struct generator *g);
+// Ends what is over. A step does so as well.
+void generator_tend(struct generator *g);
 // Computes one step. False: there was nothing to compute. Where a pause ends it, the generations in
 // it end with what the device says.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);

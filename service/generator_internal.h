@@ -22,13 +22,15 @@ struct generator {
     const struct model *model;
     struct step_engine *steps;
     struct kv_blocks *blocks;
-    size_t block_count, context;
+    size_t block_count, context, cache_bytes;
     struct sequence **running; // [max_sequences] oldest first
     size_t running_count;
     struct sequence *waiting; // oldest first
     size_t waiting_count;
     struct turns turns;
     uint64_t step_number;
+    struct sequence *ended; // but a thread has their mask still
+    size_t ended_count;
     double decode_us;  // of a step without prompts, lately; 0: not known
     double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
@@ -40,8 +42,8 @@ struct generator {
 
     pthread_mutex_t mutex; // guards what is below
     struct sequence *inbox, **inbox_tail;
-    enum err ended; // ERR_OK: submissions are taken
-    struct errmsg ended_msg;
+    enum err closed; // ERR_OK: submissions are taken
+    struct errmsg closed_msg;
     struct generation_stats stats;
 };
 
@@ -54,9 +56,12 @@ struct sequence *generator_preempt(struct generator *g, struct sequence *s);
 void generator_count_turns(struct generator *g);
 // Gives back what was reserved, once.
 void generator_release(struct generator *g, struct sequence *s);
-// Calls done and frees the sequence, which is in no list any more.
+// Calls done and frees the sequence, which is in no list any more; later, where a thread has its
+// mask still: `why` must last until then.
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why);
+// Gives its mask to the threads where it is DUE.
+void generator_ask_mask(struct generator *g, struct sequence *s);
 // Brings stats up to date.
 void generator_update_stats(struct generator *g);
 // Ends running and waiting sequences that are over, and lets waiting ones join.

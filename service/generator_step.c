@@ -43,7 +43,7 @@ static size_t add_part(struct generator *g, struct sequence *s, size_t count, si
     if (draws) {
         part.sampling = is_early(s) ? &n->early : &n->sampling;
         part.history = s->history;
-        part.grammar = n->grammar;
+        part.mask = s->mask;
         part.position = s->known;
         part.end_ids = g->model->generation.eos_ids;
         part.end_count = n->ignore_eos ? 0 : g->model->generation.eos_count;
@@ -88,13 +88,13 @@ static bool make_room(struct generator *g, struct sequence *s) {
     return true;
 }
 
-// The next one to decode in this step: the oldest; where owners share it, of those whose owner may
-// add a row the one whose last step is longest ago. NULL: none.
+// The next one to decode in this step, of those that have their masks: the oldest; where owners
+// share it, of those whose owner may add a row the one whose last step is longest ago. NULL: none.
 static struct sequence *next_decoding(const struct generator *g) {
     struct sequence *next = NULL;
     for (size_t i = 0; i < g->running_count; i++) {
         struct sequence *s = g->running[i];
-        if (!sequence_decodes(s) || s->stepped == g->step_number)
+        if (!sequence_decodes(s) || sequence_lacks_mask(s) || s->stepped == g->step_number)
             continue;
         if (!turns_share(&g->turns))
             return s;
@@ -162,6 +162,12 @@ static size_t add_chunk(struct generator *g, struct sequence *s, size_t budget) 
         return count > 0 ? add_part(g, s, count, count, false, s->tokens + s->computed) : 0;
     }
     bool draws = ends && n->max_tokens > 0;
+    if (draws && sequence_lacks_mask(s)) { // the last token waits
+        draws = false;
+        count--;
+    }
+    if (count == 0)
+        return 0;
     return add_part(g, s, count, draws ? 1 : 0, draws, s->tokens + s->computed);
 }
 
@@ -177,7 +183,7 @@ static size_t add_prompts(struct generator *g, size_t budget) {
     uint64_t owner = turn->owner;
     for (size_t i = 0; i < g->running_count; i++) {
         struct sequence *s = g->running[i];
-        if (sequence_decodes(s))
+        if (sequence_decodes(s) || sequence_sits_out(s))
             continue;
         if (!oldest && s->account == owner)
             oldest = s;
@@ -242,6 +248,8 @@ static enum after take_draws(struct generator *g, struct sequence *s, const stru
     if (n->first_us == 0) // before the log tells of the token
         n->first_us = now - n->submitted_us;
     size_t made = p->count - p->wanted == 0 && s->prefilled ? p->wanted - 1 : 0;
+    if (p->waits) // the others were not tried
+        made = p->drawn - 1;
     s->computed += p->count - p->wanted + p->drawn;
     if (made > 0) {
         draft_learn(&s->draft, made, p->drawn - 1);
@@ -266,10 +274,7 @@ static void take_part(struct generator *g, size_t running, const struct step_par
     struct generation *n = s->g;
     if (p->err) {
         generator_leave(g, running);
-        generator_finish(g, s, GENERATION_FAILED, p->err,
-                         p->err == ERR_NONFINITE ? "the model gave logits that are not finite"
-                         : p->err == ERR_NOMEM   ? "no memory for a grammar's mask"
-                                                 : "a grammar refused the token that it allowed");
+        generator_finish(g, s, GENERATION_FAILED, p->err, p->why);
         return;
     }
     size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed);
@@ -293,6 +298,8 @@ static void take_part(struct generator *g, size_t running, const struct step_par
         generator_leave(g, running);
         generator_finish(g, s, after == ENDS_STOP ? GENERATION_STOP : GENERATION_LENGTH, ERR_OK,
                          "");
+    } else {
+        generator_ask_mask(g, s);
     }
 }
 
@@ -333,10 +340,12 @@ unsigned generator_ready(const struct generator *g) {
         return 0;
     // what has just come, or waits where nothing runs, is a prompt; what waits for room is not
     // ready
-    bool decodes = false, prompts = g->running_count == 0 ||
-                                    generator_count(g) > g->running_count + g->waiting_count;
+    size_t known = g->running_count + g->waiting_count + g->ended_count;
+    bool decodes = false,
+         prompts = (g->running_count == 0 && g->waiting_count > 0) || generator_count(g) > known;
     for (size_t i = 0; i < g->running_count; i++)
-        *(sequence_decodes(g->running[i]) ? &decodes : &prompts) = true;
+        if (!sequence_sits_out(g->running[i]))
+            *(sequence_decodes(g->running[i]) ? &decodes : &prompts) = true;
     return (decodes ? SHARE_BIT(SHARE_DECODE) : 0) | (prompts ? SHARE_BIT(SHARE_PREFILL) : 0);
 }
 

@@ -64,7 +64,7 @@ static enum err add_to_plan(const struct scheduler_options *o, struct memory_pla
 
 enum err generators_init(struct generators *g, const struct scheduler_options *options,
                          struct memory_plan *plan, void (*release)(void *ctx, size_t tokens),
-                         void *ctx, struct errmsg *msg) {
+                         void (*wake)(void *ctx), void *ctx, struct errmsg *msg) {
     *g = (struct generators){0};
     size_t n = count_models(options), caches;
     enum err e = add_to_plan(options, plan, &caches, msg);
@@ -75,6 +75,11 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
     g->items = mem_calloc(n, sizeof(struct generator *));
     if (!g->items)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
+    e = masks_new(0, wake, ctx, &g->masks, msg);
+    if (e) {
+        generators_free(g);
+        return e;
+    }
     for (size_t i = 0; i < options->model_count; i++) {
         struct model *m = options->models[i];
         if (m->task != TASK_GENERATE)
@@ -82,6 +87,7 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
         struct generator_options each = options_for(options, m, caches);
         each.release = release;
         each.ctx = ctx;
+        each.masks = g->masks;
         e = generator_new(&each, &g->items[g->count], msg);
         if (e) {
             generators_free(g);
@@ -95,6 +101,7 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
 void generators_free(struct generators *g) {
     for (size_t i = 0; i < g->count; i++)
         generator_free(g->items[i]);
+    masks_free(g->masks);
     mem_free(g->items);
     *g = (struct generators){0};
 }
@@ -121,6 +128,12 @@ unsigned generators_ready(const struct generators *g) {
         if (generator_busy(g->items[i]))
             shares |= generator_ready(g->items[i]);
     return shares;
+}
+
+void generators_tend(struct generators *g) {
+    for (size_t i = 0; i < g->count; i++)
+        if (generator_busy(g->items[i]) && !generator_ready(g->items[i]))
+            generator_tend(g->items[i]);
 }
 
 struct generator *generators_next(struct generators *g, unsigned shares) {

@@ -52,6 +52,13 @@ void scheduler_free(struct scheduler *s) {
     mem_free(s);
 }
 
+static void wake_engine(void *ctx) {
+    struct scheduler *s = ctx;
+    pthread_mutex_lock(&s->mutex);
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->mutex);
+}
+
 static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx, tokens); }
 
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
@@ -71,7 +78,8 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
                              s->options.max_batch_tokens, msg);
     s->memory.workspaces = engine_workspace_bytes(&s->engine);
     if (!e)
-        e = generators_init(&s->generators, &s->options, &s->memory, release_generation, s, msg);
+        e = generators_init(&s->generators, &s->options, &s->memory, release_generation,
+                            wake_engine, s, msg);
     if (e) {
         engine_free(&s->engine);
         mem_free(s);
@@ -163,9 +171,7 @@ void scheduler_generate(struct scheduler *s, struct generation *g) {
         return;
     }
     generator_submit(one, g);
-    pthread_mutex_lock(&s->mutex);
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->mutex);
+    wake_engine(s);
 }
 
 size_t scheduler_context(const struct scheduler *s, const struct model *m) {

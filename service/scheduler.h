@@ -38,7 +38,7 @@ struct generation_stats {
     size_t running, waiting;                                     // sequences, now
     size_t prompt_left, output_left; // their tokens to compute, and to draw at most
     size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
-    size_t kv_bytes, kv_tokens; // of the caches; positions that they hold
+    size_t kv_bytes, kv_tokens;                       // of the caches; positions that they hold
 };
 
 struct scheduler_stats {

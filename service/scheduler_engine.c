@@ -17,6 +17,7 @@ enum {
     WARM_UP_TOKENS = 64,
     SWEEP_US = 5000,       // how often queued jobs are looked over for gone or late ones
     HEARTBEAT_US = 500000, // an idle engine thread shows its life this often
+    TEND_US = 20000,       // what waits for masks alone is looked over for gone ones this often
 };
 
 // ---- jobs
@@ -295,6 +296,22 @@ static bool run_batch(struct scheduler *s, enum lane lane, enum share share) {
     return true;
 }
 
+static void say_if_idle(struct scheduler *s) {
+    if (generators_busy(&s->generators))
+        return;
+    pthread_mutex_lock(&s->mutex); // scheduler_end may wait for that
+    scheduler_give_back(s, 0, false);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+// Ends the generations that are over and wait for masks alone.
+static void tend(struct scheduler *s) {
+    if (!generators_busy(&s->generators))
+        return;
+    generators_tend(&s->generators);
+    say_if_idle(s);
+}
+
 // One step of a generator that has such work. False: there was none to compute.
 static bool run_step(struct scheduler *s, enum share share) {
     unsigned before = s->under_way;
@@ -311,11 +328,7 @@ static bool run_step(struct scheduler *s, enum share share) {
         if (!(step_shares(g) & SHARE_BIT(share))) // it had been due for what was not there
             shares_waive(&s->shares, share);
     }
-    if (!generators_busy(&s->generators)) { // scheduler_end may wait for that
-        pthread_mutex_lock(&s->mutex);
-        scheduler_give_back(s, 0, false);
-        pthread_mutex_unlock(&s->mutex);
-    }
+    say_if_idle(s);
     return any;
 }
 
@@ -356,12 +369,17 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
 // Waits until there is work; false when the thread must end.
 static bool wait_for_work(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
-    while (!s->stopping && lane_queue_count(&s->lanes[LANE_INTERACTIVE]) == 0 &&
-           lane_queue_count(&s->lanes[LANE_BULK]) == 0 && !generators_busy(&s->generators)) {
+    while (!s->stopping && !ready_shares(s)) {
+        bool waits = generators_busy(&s->generators); // for masks
         int64_t now = clock_now_us();
         shares_forget(&s->shares);
         atomic_store(&s->heartbeat_us, now);
-        thread_cond_wait_until(&s->wake, &s->mutex, now + HEARTBEAT_US);
+        thread_cond_wait_until(&s->wake, &s->mutex, now + (waits ? TEND_US : HEARTBEAT_US));
+        if (!waits)
+            continue;
+        pthread_mutex_unlock(&s->mutex);
+        tend(s);
+        pthread_mutex_lock(&s->mutex);
     }
     bool go_on = !s->stopping;
     pthread_mutex_unlock(&s->mutex);
@@ -369,6 +387,7 @@ static bool wait_for_work(struct scheduler *s) {
 }
 
 static void run_next(struct scheduler *s) {
+    tend(s);
     unsigned waiting = ready_shares(s);
     enum share next;
     s->lap_us = clock_now_us();

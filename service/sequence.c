@@ -22,6 +22,8 @@ enum err sequence_new(struct generation *g, size_t vocab, size_t block_tokens, u
     enum err e = s->tokens && s->blocks ? ERR_OK : ERR_NOMEM;
     if (!e)
         e = sampling_history_new(&g->sampling, vocab, g->prompt, g->prompt_len, &s->history);
+    if (!e && g->grammar)
+        e = mask_job_new(g->grammar, vocab, g->grammar_of, &s->mask);
     if (e) {
         sequence_free(s);
         return e;
@@ -38,6 +40,7 @@ void sequence_free(struct sequence *s) {
     if (!s)
         return;
     sampling_history_free(s->history);
+    mask_job_free(s->mask);
     mem_free(s->tokens);
     mem_free(s->blocks);
     mem_free(s);

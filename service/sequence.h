@@ -7,6 +7,7 @@
 #include "service/draft.h"
 #include "service/generation.h"
 #include "service/kv_blocks.h"
+#include "service/masks.h"
 
 struct sequence {
     struct generation *g;
@@ -20,10 +21,15 @@ struct sequence {
     int32_t *blocks;  // [room for known and one more] in the order of positions
     size_t block_count, published;
     struct sampling_history *history;
+    struct mask_job *mask; // of the next token; NULL: no grammar
     struct draft_policy draft;
-    bool prefilled;        // the prompt has been computed once
-    bool released;         // its reservation has been given back
-    struct sequence *next; // in the waiting list
+    bool prefilled; // the prompt has been computed once
+    bool released;  // its reservation has been given back
+    // Of one that has ended while its mask is away: how, until it comes back.
+    enum generation_end end;
+    enum err err;
+    const char *why;
+    struct sequence *next; // in the waiting list, or among those that have ended
 };
 
 // Copies the prompt. ERR_NOMEM.
@@ -34,6 +40,13 @@ void sequence_free(struct sequence *s); // holds no blocks any more
 // Tokens that are still to be computed, and whether these are one drawn token (and not a prompt).
 static inline size_t sequence_pending(const struct sequence *s) { return s->known - s->computed; }
 bool sequence_decodes(const struct sequence *s);
+// Its next token cannot be drawn yet; and nothing else of it is left to compute: it sits out.
+static inline bool sequence_lacks_mask(const struct sequence *s) {
+    return s->mask && !mask_job_ready(s->mask);
+}
+static inline bool sequence_sits_out(const struct sequence *s) {
+    return sequence_pending(s) == 1 && s->scored >= s->g->prompt_len && sequence_lacks_mask(s);
+}
 
 // Blocks for `tokens` positions in all; false, with what there was, when the cache has no room.
 bool sequence_grow(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t tokens);

@@ -11,7 +11,7 @@ struct step_engine {
     struct device *device;
     struct step_options options;
     struct kv_cache *kv;
-    size_t vocab, table_stride, mask_words;
+    size_t vocab, table_stride;
     struct arena ws;
     // The step being put together.
     int32_t *ids, *positions, *slots;   // [max_tokens]
@@ -24,7 +24,7 @@ struct step_engine {
     struct sampling_result *results; // [max_logits]
     // Of each thread that draws.
     struct sampling_scratch **scratches; // [workers]
-    uint32_t *masks;                     // [workers, mask_words]
+    uint64_t mask_work;                  // that this step has for each mask
     struct mat drawn_from;               // logits of the step that is drawn
 };
 
@@ -37,7 +37,6 @@ void step_engine_free(struct step_engine *e) {
     for (size_t i = 0; e->scratches && i < e->device->workers; i++)
         sampling_scratch_free(e->scratches[i]);
     mem_free(e->scratches);
-    mem_free(e->masks);
     mem_free(e->ids);
     mem_free(e->positions);
     mem_free(e->slots);
@@ -53,9 +52,8 @@ void step_engine_free(struct step_engine *e) {
 
 static bool make_arrays(struct step_engine *e) {
     const struct step_options *o = &e->options;
-    size_t table, masks, workers = e->device->workers;
-    if (mem_mul_overflows(o->max_seqs, e->table_stride, &table) ||
-        mem_mul_overflows(workers, e->mask_words, &masks))
+    size_t table, workers = e->device->workers;
+    if (mem_mul_overflows(o->max_seqs, e->table_stride, &table))
         return false;
     e->ids = mem_calloc(o->max_tokens, sizeof *e->ids);
     e->positions = mem_calloc(o->max_tokens, sizeof *e->positions);
@@ -68,10 +66,9 @@ static bool make_arrays(struct step_engine *e) {
     e->first_logit = mem_calloc(o->max_seqs, sizeof *e->first_logit);
     e->results = mem_calloc(o->max_logits, sizeof *e->results);
     e->scratches = mem_calloc(workers, sizeof(struct sampling_scratch *));
-    e->masks = mem_calloc(masks, sizeof *e->masks);
     if (!e->ids || !e->positions || !e->slots || !e->cu_seqlens || !e->context_lens ||
         !e->block_tables || !e->logit_rows || !e->parts || !e->first_logit || !e->results ||
-        !e->scratches || !e->masks)
+        !e->scratches)
         return false;
     for (size_t i = 0; i < workers; i++)
         if (sampling_scratch_new(e->vocab, &e->scratches[i]) != ERR_OK)
@@ -85,11 +82,8 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
     struct step_engine *e = mem_calloc(1, sizeof *e);
     if (!e)
         return err_set(msg, ERR_NOMEM, "no memory for the steps of model '%s'", m->name);
-    *e = (struct step_engine){.model = m,
-                              .device = m->device,
-                              .options = *options,
-                              .vocab = m->decoder_config.vocab,
-                              .mask_words = (m->decoder_config.vocab + 31) / 32};
+    *e = (struct step_engine){
+        .model = m, .device = m->device, .options = *options, .vocab = m->decoder_config.vocab};
     e->table_stride = (options->max_context + options->block_tokens - 1) / options->block_tokens;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, options->block_tokens, options->blocks, options->kv_dtype);
@@ -148,7 +142,9 @@ struct step_part *step_add(struct step_engine *e, const struct step_part *part) 
     e->parts[s] = *part;
     e->parts[s].results = &e->results[e->first_logit[s]];
     e->parts[s].drawn = 0;
+    e->parts[s].waits = false;
     e->parts[s].err = ERR_OK;
+    e->parts[s].why = "";
     e->seqs++;
     return &e->parts[s];
 }
@@ -160,10 +156,40 @@ static bool ends(const struct step_part *p, int32_t id) {
     return false;
 }
 
+static bool fail(struct step_part *p, enum err err, const char *why) {
+    p->err = err;
+    p->why = why;
+    return false;
+}
+
+static bool allows_any(const struct mask_job *mask, size_t vocab) {
+    for (size_t i = 0; mask && mask->constrained && i < (vocab + 31) / 32; i++)
+        if (mask->mask[i])
+            return true;
+    return false;
+}
+
+// What a row without a token is called.
+static bool fail_draw(const struct step_engine *e, struct step_part *p, enum sampling_end end) {
+    switch (end) {
+    case SAMPLING_NONFINITE:
+        return fail(p, ERR_NONFINITE, "the model gave logits that are not finite");
+    case SAMPLING_OVERFLOW:
+        return fail(p, ERR_INVALID, "'logit_bias' and penalties leave no logit that is finite");
+    case SAMPLING_DRAWN:
+    case SAMPLING_NONE:
+        break;
+    }
+    if (allows_any(p->mask, e->vocab))
+        return fail(p, ERR_INVALID,
+                    "'min_tokens' or 'logit_bias' forbid every token that the grammar allows");
+    return fail(p, ERR_INTERNAL, "the text has ended where another token was to come");
+}
+
 // Draws one row; false when the rows behind it do not count.
 static bool draw_row(struct step_engine *e, struct step_part *p, size_t row, const float *logits,
-                     struct sampling_scratch *scratch, uint32_t *mask,
-                     struct sampling_result *out) {
+                     struct sampling_scratch *scratch, struct sampling_result *out) {
+    struct mask_job *mask = p->mask;
     struct sampling_row r = {.logits = logits,
                              .vocab = e->vocab,
                              .sampling = p->sampling,
@@ -171,46 +197,42 @@ static bool draw_row(struct step_engine *e, struct step_part *p, size_t row, con
                              .position = p->position + row,
                              .top = p->top,
                              .want_logprob = p->want_logprob};
-    if (p->grammar) {
-        bool constrained = false;
-        p->err = grammar_mask(p->grammar, mask, &constrained);
-        if (p->err)
-            return false;
-        if (constrained)
-            r.mask = mask;
+    if (mask) {
+        if (mask->err)
+            return fail(p, mask->err, mask->msg.text);
+        r.mask = mask->constrained ? mask->mask : NULL;
     }
     sampling_draw(&r, scratch, out);
-    if (out->id < 0) {
-        p->err = ERR_NONFINITE;
-        return false;
-    }
+    if (out->id < 0)
+        return fail_draw(e, p, out->end);
     p->drawn++;
     sampling_history_add(p->history, out->id);
-    if (p->grammar && !grammar_accept(p->grammar, out->id)) {
-        p->err = ERR_INTERNAL;
-        return false;
-    }
+    bool over = ends(p, out->id);
+    if (mask && !over)
+        mask_job_advance(mask, out->id, e->mask_work);
     // the row behind computes the token at this index, if there is one
     size_t next = p->count - p->wanted + row + 1;
-    return next < p->count && p->ids[next] == out->id && !ends(p, out->id);
+    if (next >= p->count || p->ids[next] != out->id || over)
+        return false;
+    p->waits = mask && !mask_job_ready(mask);
+    return !p->waits;
 }
 
 static void draw_part(void *ctx, size_t task, int worker) {
     struct step_engine *e = ctx;
     struct step_part *p = &e->parts[task];
     struct sampling_scratch *scratch = e->scratches[worker];
-    uint32_t *mask = e->masks + (size_t)worker * e->mask_words;
     for (size_t row = 0; row < p->wanted; row++) {
         size_t at = e->first_logit[task] + row;
         const float *logits = e->drawn_from.data + at * e->drawn_from.ld;
         struct sampling_result *out = &e->results[at];
         if (p->sampling) {
-            if (!draw_row(e, p, row, logits, scratch, mask, out))
+            if (!draw_row(e, p, row, logits, scratch, out))
                 break;
         } else {
             sampling_score(logits, e->vocab, p->next[row], p->top, scratch, out);
             if (out->id < 0) {
-                p->err = ERR_NONFINITE;
+                (void)fail_draw(e, p, out->end);
                 break;
             }
             p->drawn++;
@@ -233,6 +255,10 @@ enum err step_run(struct step_engine *e, const struct forward_hooks *hooks, stru
     arena_reset(&e->ws);
     e->drawn_from = decoder_forward(e->model->decoder, &s, e->kv, &e->ws, hooks);
     enum err err = device_sync(e->device, msg);
+    size_t masks = 0;
+    for (size_t i = 0; i < e->seqs; i++)
+        masks += e->parts[i].mask != NULL;
+    e->mask_work = masks_work_of_step(masks);
     if (!err && e->logits > 0)
         device_each(e->device, e->seqs, draw_part, e);
     return err;

@@ -6,7 +6,7 @@
 #define TRINE_SERVICE_STEP_H
 
 #include "decoder/sampling.h"
-#include "grammar/grammar.h"
+#include "service/masks.h"
 #include "service/model.h"
 
 struct step_engine;
@@ -39,7 +39,7 @@ struct step_part {
     // Otherwise (scores) the rows' next tokens are known and are scored: next[wanted].
     const struct sampling *sampling;  // NULL: scores
     struct sampling_history *history; // is told of what is drawn; or NULL
-    struct grammar_state *grammar;    // the same; or NULL
+    struct mask_job *mask;            // READY; goes on behind what is drawn; or NULL
     const int32_t *end_ids;           // a drawn end token ends the drawing
     size_t end_count;
     uint64_t position;
@@ -51,7 +51,9 @@ struct step_part {
     // Results of step_run.
     const struct sampling_result *results; // [drawn]; until the next step
     size_t drawn;
-    enum err err; // ERR_NONFINITE, ERR_NOMEM (a grammar's)
+    bool waits;      // drafts were left alone because the mask behind them takes more work
+    enum err err;    // ERR_NONFINITE, or the mask's
+    const char *why; // in words; as long as the mask's job
 };
 
 void step_clear(struct step_engine *e);

@@ -30,6 +30,8 @@ static void load(const char *path) {
     model.max_length = 4096;
 }
 
+static void wake(void *ctx) { (void)ctx; }
+
 // What the device takes for so many blocks.
 static size_t taken(enum dtype dtype) {
     struct kv_shape shape = decoder_kv_shape(model.decoder, TOKENS, BLOCKS, dtype);
@@ -76,7 +78,7 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
     decoder_free(model.decoder);
 }
 
-// The options that `serve --check` and serving give come to the same cache.
+// The options that are served with come to the same cache, and to the same sum in the plan.
 static void options(void) {
     load("tests/golden/data/decoders/llama-linear-biases");
     model.dtype = DTYPE_F32;
@@ -84,15 +86,16 @@ static void options(void) {
     size_t bytes = taken(DTYPE_F32);
     struct scheduler_options o = {
         .device = device, .models = models, .model_count = 1, .kv_cache_bytes = bytes};
-    struct generator_size size = {0};
+    struct memory_plan plan;
     struct generators g;
     struct errmsg msg = {0};
-    CHECK_OK(generators_choose_size(&o, &model, &size, &msg), msg);
-    CHECK_OK(generators_init(&g, &o, release, NULL, &msg), msg);
+    memory_plan_begin(&plan);
+    CHECK_OK(generators_init(&g, &o, &plan, release, wake, NULL, &msg), msg);
     struct generation_stats s = {0};
     generators_add_stats(&g, &s);
-    CHECK_INT(size.cache_bytes, bytes);
+    CHECK_INT(plan.caches, bytes);
     CHECK_INT(s.kv_bytes, bytes);
+    CHECK_INT(generator_cache_bytes(g.items[0]), bytes);
     generators_free(&g);
     decoder_free(model.decoder);
 }
