@@ -311,6 +311,7 @@ static void ended_while_away(void) {
 
 // What went wrong is said as what it is.
 static void words(void) {
+    struct errmsg msg = {0};
     struct generator *g = generator(4, false);
     struct test_gen *t = gen_new(3, dead), *bias = gen_new(4, NULL);
     struct logit_bias infinite = {.id = 3, .bias = INFINITY};
@@ -327,9 +328,22 @@ static void words(void) {
     CHECK_STR(bias->g.msg.text, "'logit_bias' and penalties leave no logit that is finite");
     free(t);
     free(bias);
+    // all that the grammar allows is biased away
+    struct test_gen *none = gen_new(2, NULL);
+    struct logit_bias never = {.id = 0, .bias = -INFINITY};
+    struct grammar *a = gbnf("root ::= \"a\"");
+    CHECK_OK(grammar_state_new(a, vocab, &none->g.grammar, &msg), msg);
+    none->g.sampling.bias = &never;
+    none->g.sampling.bias_count = 1;
+    generator_submit(g, &none->g);
+    run(g);
+    CHECK_INT(none->g.err, ERR_INVALID);
+    CHECK_STR(none->g.msg.text,
+              "'min_tokens' or 'logit_bias' forbid every token that the grammar allows");
+    free(none);
+    grammar_free(a);
     // its end is a token like any other to the generator: nothing can follow it
     struct test_gen *over = gen_new(2, easy);
-    struct errmsg msg = {0};
     grammar_state_free(over->g.grammar);
     struct grammar *one = gbnf("root ::= \"a\"");
     CHECK_OK(grammar_state_new(one, vocab, &over->g.grammar, &msg), msg);
