@@ -70,3 +70,8 @@ void buf_free(struct buf *b) {
     mem_free(b->data);
     *b = (struct buf){0};
 }
+
+void buf_trim(struct buf *b, size_t bytes) {
+    if (b->cap > bytes)
+        buf_free(b);
+}

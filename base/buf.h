@@ -21,5 +21,6 @@ void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_reset(struct buf *b); // keeps the memory, clears len and failed
 void buf_free(struct buf *b);
+void buf_trim(struct buf *b, size_t bytes); // buf_free where it holds more than `bytes`
 
 #endif

@@ -5,10 +5,18 @@
 #include "base/fault.h"
 #include "base/poison.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+void mem_init(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 4 << 20); // of a heap's end; far above what a request takes
+}
+
+void mem_give_back(void) { (void)malloc_trim(0); }
 
 bool mem_mul_overflows(size_t count, size_t size, size_t *product) {
     return __builtin_mul_overflow(count, size, product);

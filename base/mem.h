@@ -7,6 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+// Has large blocks go back to the system when they are freed. From main, before other threads.
+// Without it the C library raises its bar to 32 MiB with the first large block that is freed, and
+// what lies below stays the process's.
+void mem_init(void);
+// Has what was freed in small blocks go back too: it takes milliseconds, so after large work only.
+void mem_give_back(void);
+
 // True when count * size does not fit in size_t.
 bool mem_mul_overflows(size_t count, size_t size, size_t *product);
 

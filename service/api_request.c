@@ -17,6 +17,7 @@
 
 enum {
     BIG_BODY = 64 << 10,   // bytes; over it a body is parsed behind all quick work
+    HUGE_BODY = 256 << 10, // over it what its values took goes back to the system
     BIG_RESULT = 64 << 10, // floats; over it so is a result's rendering
 };
 
@@ -132,7 +133,10 @@ static void request_free(struct api_request *q) {
     mem_free(q->state);
     buf_free(&q->made);
     buf_free(&q->warnings);
+    bool huge = q->huge;
     mem_free(q);
+    if (huge)
+        mem_give_back();
 }
 
 void api_request_answer(struct api_request *q) {
@@ -418,6 +422,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     }
     r->ctx = q;
     r->on_gone = on_gone;
+    q->huge = r->body_len > HUGE_BODY;
     q->task.run = run_prepare;
     front_post(s->front, &q->task, r->body_len > BIG_BODY ? FRONT_BIG_PARSE : FRONT_QUICK);
 }

@@ -62,6 +62,7 @@ struct api_request {
     const cJSON *parameters;     // an object in the body that holds more of them, or NULL
     struct json_tree *tree;      // the same with numbers as they are spelled; kept
     bool keep_body;              // what render needs borrows from the body
+    bool huge;                   // its body made a tree of many megabytes
     struct front_worker *worker; // while a pool thread has the request
     struct http_response response;
 

@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+enum { KEPT = 1 << 20 }; // bytes of each of a worker's buffers, from one task to the next
+
 struct scratch_entry {
     const struct tokenizer *tokenizer;
     struct tokenizer_scratch *scratch;
@@ -56,6 +58,13 @@ static struct front_task *take(struct front *f, bool quick_only) {
     return NULL;
 }
 
+// What a large text made large goes back with its task; a scratch sees to itself.
+static void trim(struct front_worker *w) {
+    for (size_t i = 0; i < FRONT_ENCODINGS; i++)
+        encoding_trim(&w->encodings[i], KEPT);
+    buf_trim(&w->text, KEPT);
+}
+
 static void *work(void *arg) {
     struct front_worker *w = arg;
     struct front *f = w->front;
@@ -67,6 +76,7 @@ static void *work(void *arg) {
         if (task) {
             pthread_mutex_unlock(&f->mutex);
             task->run(task, w);
+            trim(w);
             pthread_mutex_lock(&f->mutex);
             continue;
         }

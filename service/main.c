@@ -2,6 +2,7 @@
 // the dispatch; nothing else. Thread rule: main thread.
 #include "base/fault.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "compute/cpu/cpu.h"
 #include "service/cli.h"
 #include "service/version.h"
@@ -77,6 +78,7 @@ int main(int argc, char **argv) {
         return CLI_EXIT_FAILED;
     if (!arm_faults())
         return CLI_EXIT_USAGE;
+    mem_init();
     json_init();
     if (argc < 2) {
         print_help(stderr);

@@ -9,36 +9,6 @@
 
 #include <string.h>
 
-enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scratch **out) {
-    *out = NULL;
-    struct tokenizer_scratch *s = mem_calloc(1, sizeof *s);
-    if (!s)
-        return ERR_NOMEM;
-    s->tokenizer = t;
-    if (t->kind == MODEL_BPE ? bpe_work_init(&s->bpe) : word_work_init(&s->words, &t->wordpiece)) {
-        tokenizer_scratch_free(s);
-        return ERR_NOMEM;
-    }
-    *out = s;
-    return ERR_OK;
-}
-
-void tokenizer_scratch_free(struct tokenizer_scratch *s) {
-    if (!s)
-        return;
-    word_work_free(&s->words);
-    bpe_work_free(&s->bpe);
-    normal_free(&s->normal);
-    normal_free(&s->prefixed);
-    normalizer_work_free(&s->normalizer);
-    mem_free(s->raw.items);
-    mem_free(s->normalized.items);
-    encoding_free(&s->first);
-    encoding_free(&s->second);
-    mem_free(s->lower);
-    mem_free(s);
-}
-
 enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token, size_t len,
                              struct token_span span) {
     const struct postprocess *p = &j->t->postprocess;
@@ -190,8 +160,11 @@ enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s
     if (!e && pair)
         e = encode_text(t, s, *pair, &s->second);
     if (e)
-        return err_set(msg, e, "no memory to encode %zu bytes", text.len + (pair ? pair->len : 0));
-    return tokenizer_assemble(t, &s->first, pair ? &s->second : NULL, options, out, msg);
+        err_set(msg, e, "no memory to encode %zu bytes", text.len + (pair ? pair->len : 0));
+    else
+        e = tokenizer_assemble(t, &s->first, pair ? &s->second : NULL, options, out, msg);
+    scratch_trim(s);
+    return e;
 }
 
 static void copy_text(const struct encoding *from, size_t keep, enum truncate_side side,

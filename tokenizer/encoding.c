@@ -28,6 +28,12 @@ enum err encoding_reserve(struct encoding *e, size_t more) {
     return ERR_OK;
 }
 
+void encoding_trim(struct encoding *e, size_t bytes) {
+    size_t each = sizeof *e->ids + sizeof *e->type_ids + sizeof *e->spans + sizeof *e->special;
+    if (e->cap > bytes / each)
+        encoding_free(e);
+}
+
 void encoding_free(struct encoding *e) {
     if (!e)
         return;

@@ -19,7 +19,9 @@
 
 struct gguf;
 struct tokenizer;
-struct tokenizer_scratch; // per-thread buffers and word -> ids cache
+// Per-thread buffers and a cache of words. Its size is bounded, by some megabytes, whatever the
+// texts were: what a large one took it gives back.
+struct tokenizer_scratch;
 
 struct token_span {
     uint32_t begin, end; // bytes of the original text; [0,0) for tokens a template put in
@@ -114,5 +116,7 @@ int32_t tokenizer_token_id(const struct tokenizer *t, const char *piece, size_t 
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);
 
 void encoding_free(struct encoding *e);
+// As encoding_free where it holds more than `bytes`, whatever of them is in use.
+void encoding_trim(struct encoding *e, size_t bytes);
 
 #endif

@@ -71,6 +71,9 @@ struct encode_job {
     struct encoding *out;
 };
 
+// Gives back what a large text made large. scratch.c.
+void scratch_trim(struct tokenizer_scratch *s);
+
 static inline enum err encode_push(struct encoding *out, int32_t id, struct token_span span) {
     if (out->len == out->cap && encoding_reserve(out, 1))
         return ERR_NOMEM;

@@ -48,6 +48,30 @@ static struct front *start(int threads) {
     return f;
 }
 
+// What a large text leaves in a worker's own buffers.
+static void run_large(struct front_task *task, struct front_worker *w) {
+    struct counted *c = (struct counted *)(void *)task;
+    struct encoding *e = front_worker_encoding(w, 1);
+    struct buf *text = front_worker_text(w);
+    CHECK(e->cap == 0 && text->cap == 0);
+    e->ids = mem_alloc(1 << 20, sizeof *e->ids);
+    e->cap = e->ids ? 1 << 20 : 0;
+    CHECK(buf_reserve(text, 4 << 20));
+    atomic_fetch_add(c->runs, 1);
+}
+
+// Every task finds the buffers as small as if none had been before it.
+static void test_memory(void) {
+    struct front *f = start(2);
+    atomic_int runs = 0;
+    for (int i = 0; f && i < 8; i++) {
+        struct counted c = {.task.run = run_large, .runs = &runs};
+        front_post(f, &c.task, FRONT_QUICK);
+        CHECK(wait_for(&runs, i + 1));
+    }
+    front_stop(f);
+}
+
 struct poster {
     struct front *front;
     struct counted *tasks;
@@ -177,5 +201,6 @@ int main(void) {
     test_stop_runs_the_rest();
     test_faults();
     print_wake();
+    test_memory();
     return check_done();
 }
