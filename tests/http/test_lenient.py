@@ -266,6 +266,20 @@ def test_variables(program):
                 check(tokens(**fields) == (spelled(want), ""), f"{fields}", (tokens(**fields), spelled(want)))
 
 
+def test_drafts(program):
+    """The least length and guessed tokens do not know of each other: the same text without guesses."""
+    again = " ".join([COUNT + REST] * 4)
+    bodies = [{"prompt": again, "max_tokens": 90, "min_tokens": n, "seed": n} for n in (0, 5, 14, 15, 16, 40, 90)]
+    with Started(program, {"tiny": "tiny_chat"}) as s, Started(program, {"tiny": "tiny_chat"}, "--no-speculation") as t:
+        drafted = 0
+        for body in bodies:
+            a, b = text(s, **body), text(t, **body)
+            check(said(a) == said(b) and a.json["usage"] == b.json["usage"], f"with guesses: {body['min_tokens']}", (a, b))
+            check(a.json["usage"]["completion_tokens"] >= body["min_tokens"], "the least length", a)
+            drafted += a.json["timings"]["draft_n"]
+        check(drafted > 0, "something was guessed", drafted)
+
+
 def main():
     program = served.start(sys.argv[1:])
     with Started(program, {"tiny": "tiny_chat"}) as s:
@@ -273,6 +287,7 @@ def main():
                      test_messages):
             test(s)
     test_variables(program)
+    test_drafts(program)
     return served.done()
 
 
