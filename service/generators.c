@@ -55,11 +55,8 @@ static enum err add_to_plan(const struct scheduler_options *o, struct memory_pla
         if (!(e = generator_choose_size(&sized, &size, msg)))
             plan->caches += size.cache_bytes;
     }
-    if (e != ERR_TOO_LARGE || o->kv_cache_bytes)
-        return e;
-    struct errmsg why = *msg;
-    return err_set(msg, e, "%s, and %zu MiB are all there is (%s)", why.text,
-                   plan->limit.bytes >> 20, plan->limit.source);
+    // what nobody asked for cannot be raised
+    return e == ERR_TOO_LARGE && !o->kv_cache_bytes ? memory_plan_no_room(plan, *caches, msg) : e;
 }
 
 enum err generators_init(struct generators *g, const struct scheduler_options *options,

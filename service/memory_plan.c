@@ -34,21 +34,34 @@ size_t memory_plan_caches(const struct memory_plan *p) {
 
 static size_t mib(size_t bytes) { return (bytes >> 20) + ((bytes & ((1 << 20) - 1)) != 0); }
 
+// Where no smaller cache would do.
+static const char *remedy(const struct memory_plan *p) {
+    return p->workspaces > p->resident
+               ? "lower --max-length, --max-sequences or the batch (--max-batch-tokens)"
+               : "serve fewer models, or smaller ones";
+}
+
 enum err memory_plan_check(const struct memory_plan *p, struct errmsg *msg) {
     size_t sum = memory_plan_sum(p);
     if (sum <= p->limit.bytes)
         return ERR_OK;
-    size_t without = sum - p->caches;
-    const char *lower = without < p->limit.bytes ? "--kv-cache-mib"
-                        : p->workspaces > p->resident
-                            ? "--max-length or the batch's tokens"
-                            : "the number of models, or take smaller ones";
+    const char *lower = sum - p->caches < p->limit.bytes ? "lower --kv-cache-mib" : remedy(p);
     return err_set(msg, ERR_TOO_LARGE,
                    "%zu MiB of memory are needed (%zu for program and weights, %zu for workspaces, "
                    "%zu for keys and values, %zu kept for requests), and %zu MiB are all there is "
-                   "(%s); lower %s",
+                   "(%s); %s",
                    mib(sum), mib(p->resident), mib(p->workspaces), mib(p->caches), mib(p->reserve),
                    p->limit.bytes >> 20, p->limit.source, lower);
+}
+
+enum err memory_plan_no_room(const struct memory_plan *p, size_t caches, struct errmsg *msg) {
+    return err_set(
+        msg, ERR_TOO_LARGE,
+        "%zu MiB of memory are left for keys and values, too little for one text: of the "
+        "%zu MiB that there are (%s), %zu are for program and weights, %zu for workspaces "
+        "and %zu kept for requests; %s",
+        caches >> 20, p->limit.bytes >> 20, p->limit.source, mib(p->resident), mib(p->workspaces),
+        mib(p->reserve), remedy(p));
 }
 
 enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,

@@ -28,6 +28,10 @@ size_t memory_plan_caches(const struct memory_plan *p);
 // word, and the option to lower.
 enum err memory_plan_check(const struct memory_plan *p, struct errmsg *msg) MUST_CHECK;
 
+// ERR_TOO_LARGE, for caches that may have no more than this and can hold no text.
+enum err memory_plan_no_room(const struct memory_plan *p, size_t caches,
+                             struct errmsg *msg) MUST_CHECK;
+
 // The same for a model's weights, before they are read: `bytes` of them beside what is there.
 enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,
                                    struct errmsg *msg) MUST_CHECK;

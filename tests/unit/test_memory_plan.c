@@ -44,11 +44,11 @@ static void test_check(void) {
                "for keys and values, 30 kept for requests), and 450 MiB are all there is "
                "(memory.max of /a); lower --kv-cache-mib");
     p = plan_of(450, 100, 400);
-    expect(&p, "lower --max-length or the batch's tokens");
+    expect(&p, "; lower --max-length, --max-sequences or the batch (--max-batch-tokens)");
     p = plan_of(450, 440, 20);
-    expect(&p, "lower the number of models");
+    expect(&p, "; serve fewer models, or smaller ones");
     p.workspaces = SIZE_MAX;
-    expect(&p, "lower");
+    expect(&p, "lower --max-length");
 
     struct errmsg msg = {0};
     p = plan_of(450, 100, 0);
@@ -57,6 +57,14 @@ static void test_check(void) {
     CHECK_STR(msg.text, "/m: its weights take 351 MiB of memory beside the 100 that are taken, and "
                         "450 MiB are all there is (memory.max of /a)");
     CHECK(memory_plan_check_weights(&p, "/m", SIZE_MAX, &msg) == ERR_TOO_LARGE);
+
+    p = plan_of(400, 350, 38);
+    CHECK(memory_plan_no_room(&p, memory_plan_caches(&p), &msg) == ERR_TOO_LARGE);
+    CHECK_STR(
+        msg.text,
+        "0 MiB of memory are left for keys and values, too little for one text: of the 400 MiB "
+        "that there are (memory.max of /a), 350 are for program and weights, 38 for workspaces "
+        "and 30 kept for requests; serve fewer models, or smaller ones");
 }
 
 int main(void) {
