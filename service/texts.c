@@ -54,16 +54,18 @@ static enum err check_input(const cJSON *item, size_t at, struct text_inputs *ou
                             struct api_error *err) {
     if (cJSON_IsString(item) && *item->valuestring)
         return ERR_OK;
+    if (cJSON_IsArray(item)) {
+        out->has_ids = true;
+        return check_ids(item, at, out, err);
+    }
     struct text_place place = text_place(out->name, out->single, at);
     if (cJSON_IsString(item))
         return empty(err, out->name, place, "is an empty string");
-    if (!cJSON_IsArray(item))
-        return api_fail(err, ERR_INVALID, "wrong_type", out->name,
-                        "'%s' must be a string, an object with a 'text'%s", place.text,
-                        out->single ? ", or a list of them or of token ids"
-                                    : ", or a list of token ids");
-    out->has_ids = true;
-    return check_ids(item, at, out, err);
+    return api_fail(err, ERR_INVALID, "wrong_type", out->name, "'%s' must be a string%s",
+                    place.text,
+                    out->single ? ", a list of strings, a list of token ids or a list of lists of "
+                                  "token ids"
+                                : " or a list of token ids");
 }
 
 // ---- objects that hold a text
