@@ -132,7 +132,7 @@ static enum err refuse(const cJSON *item, const char *instead, struct api_error 
                     api_shown_name(item->string), instead ? "; " : "", instead ? instead : "");
 }
 
-static enum err check_item(const struct api_request *q, const cJSON *item, size_t *unknown,
+static enum err check_item(struct api_request *q, const cJSON *item, size_t *unknown,
                            struct api_error *err) {
     const struct api_known *row = find_row(q->known, item->string);
     if (cJSON_IsNull(item))
@@ -145,6 +145,7 @@ static enum err check_item(const struct api_request *q, const cJSON *item, size_
     if (harmless && !is_harmless(item, harmless))
         return refuse(item, row ? row->instead : NULL, err);
     const char *name;
+    q->renamed = q->renamed || (row && row->means);
     const cJSON *first = row && row->means ? api_sent(q, row->means, &name) : item;
     if (first == item || cJSON_Compare(first, item, true))
         return ERR_OK;
@@ -178,7 +179,8 @@ static const cJSON *find_in(const struct api_request *q, const cJSON *object, co
                             const char **name) {
     const cJSON *item = json_get(object, key);
     *name = key;
-    for (const struct api_known_table *t = q->known; t && !item; t = t->next) {
+    const struct api_known_table *t = q->renamed ? q->known : NULL;
+    for (; t && !item; t = t->next) {
         for (size_t i = 0; i < t->count && !item; i++) {
             if (!t->rows[i].means || strcmp(t->rows[i].means, key) != 0)
                 continue;

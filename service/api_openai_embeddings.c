@@ -9,8 +9,9 @@ static const struct api_known_table table = API_TABLE(own, &api_known_embed);
 
 static void put_embedding(struct api_request *q, size_t i, const struct api_embed *e) {
     struct buf *out = &q->response.body;
-    buf_printf(out, "%s{\"object\":\"%s\",\"index\":%zu,\"embedding\":", i ? "," : "",
-               e->dict && e->form_count > 1 ? "embedding_dict" : "embedding", i);
+    buf_puts(out, i ? ",{\"object\":\"embedding" : "{\"object\":\"embedding");
+    buf_puts(out, e->dict && e->form_count > 1 ? "_dict\",\"index\":" : "\",\"index\":");
+    buf_printf(out, "%zu,\"embedding\":", i);
     if (e->form_count == 1) {
         api_embed_put(q, i, e->forms[0]);
     } else {

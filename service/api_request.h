@@ -57,9 +57,11 @@ struct api_request {
     enum dialect dialect; // of errors; the route's until the body tells
     const cJSON *body;    // the parsed body, of a POST
     cJSON *body_owned;
-    const struct api_known_table
-        *known;                  // by api_know; NULL: the body's members speak for themselves
-    const cJSON *parameters;     // an object in the body that holds more of them, or NULL
+    // By api_know, of routes with a table: that, whether a member stands under another name that it
+    // has, and an object in the body that holds more members (or NULL).
+    const struct api_known_table *known;
+    bool renamed;
+    const cJSON *parameters;
     struct json_tree *tree;      // the same with numbers as they are spelled; kept
     bool keep_body;              // what render needs borrows from the body
     bool huge;                   // its body made a tree of many megabytes
