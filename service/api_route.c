@@ -110,8 +110,11 @@ bool api_is_probe(void *service, const struct http_request *r) {
 void api_note_cut(void *service, const struct http_request *r, const char *why) {
     (void)service;
     const struct api_route *other, *route = find(r, &other);
-    log_warn("%s %s: the answer was cut: %s [%s]", r->method,
-             api_route_name(api_route_index(route)), why, r->id);
+    const char *name = api_route_name(api_route_index(route));
+    log_event(LOG_LEVEL_WARN, "answer_cut",
+              LOG_FIELDS(log_string("id", r->id), log_string("method", r->method),
+                         log_string("route", name), log_string("cut", why)),
+              "%s %s: the answer was cut: %s [%s]", r->method, name, why, r->id);
 }
 
 // "GET, HEAD, POST": what the path takes.

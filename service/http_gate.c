@@ -20,7 +20,7 @@ enum {
     PARK_US = 500000,
     LISTENERS_MAX = 8,
     FULL_NAP_US = 2000,
-    FULL_US = 150000,          // so long a full server looks for room before it refuses
+    FULL_US = 300000,          // so long a full server looks for room before it refuses
     QUIET_US = 200000,         // of the listeners before they close: a handshake's round trip
     CLOSING_MOST_US = 2000000, // where nothing keeps new connections out
     PATIENCE_STEP_US = 1000000,
@@ -43,7 +43,7 @@ static const int64_t least_us[] = {
     [HTTP_HOLD_SILENT] = 100000,
     [HTTP_HOLD_IDLE] = 50000,
     [HTTP_HOLD_LINGER] = 0,
-    [HTTP_HOLD_HEAD] = 1000000,
+    [HTTP_HOLD_HEAD] = 200000,
 };
 
 void http_hold_loosen(struct http_hold *h, enum http_hold_kind kind, int64_t since_us) {

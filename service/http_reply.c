@@ -102,14 +102,15 @@ bool http_reply_write(struct http_socket *k, const struct http_request *r,
 bool http_reply_fault(struct http_socket *k, const struct http_request *r,
                       const struct http_fault *f, struct buf *headers, bool keep_alive,
                       int timeout_ms) {
-    char text[320];
+    char text[480];
     const char *type = f->status == 503   ? "unavailable"
                        : f->status == 500 ? "internal"
                                           : "invalid_request_error";
     int n =
         snprintf(text, sizeof text,
-                 "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
-                 f->message, type, f->code);
+                 "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},"
+                 "\"detail\":\"%s\"}",
+                 f->message, type, f->code, f->message);
     if (f->status == 503)
         buf_puts(headers, "Retry-After: 1\r\n");
     if (n < 0 || (size_t)n >= sizeof text)
