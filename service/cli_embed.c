@@ -111,22 +111,14 @@ static void tick(void *ctx) {
 static enum err choose_prompt(struct run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     r->prompt = m->st.default_prompt;
-    if (r->o->prompt_name) {
-        r->prompt = st_config_prompt(&m->st, r->o->prompt_name);
-        struct buf names = {0};
-        for (size_t i = 0; i < m->st.prompt_count; i++)
-            buf_printf(&names, "%s%s", i ? ", " : "", m->st.prompts[i].name);
-        enum err e = ERR_OK;
-        if (!r->prompt)
-            e = err_set(msg, ERR_INVALID, "--prompt-name %s: the model has %s%s", r->o->prompt_name,
-                        names.len ? "these prompts: " : "no prompts", names.len ? names.data : "");
-        buf_free(&names);
-        if (e)
-            return e;
-    }
+    enum err err = ERR_OK;
+    if (r->o->prompt_name)
+        err = prompt_by_name(m, "--prompt-name", r->o->prompt_name, &r->prompt, msg);
+    if (err)
+        return err;
     struct tokenizer_scratch *s;
     struct encoding work = {0};
-    enum err err = tokenizer_scratch_new(m->tokenizer, &s);
+    err = tokenizer_scratch_new(m->tokenizer, &s);
     if (err)
         return err_set(msg, err, "no memory for the tokenizer");
     err = prompt_tokens_left_out(m, s, r->prompt, &work, &r->left_out, msg);

@@ -104,8 +104,11 @@ const struct cli_option cli_option_table[] = {
      "what an empty text does: stop with its line, give no vector, or be embedded as it is", NULL},
     {"normalize", 0, CLI_CHOICE, CLI_EMBED, true, FIELD(normalize), 0, 0, "auto|yes|no", "auto",
      "vectors of length 1; auto: as the model's modules.json says", NULL},
-    {"prompt-name", 0, CLI_STRING, CLI_EMBED, true, FIELD(prompt_name), 0, 0, "NAME", NULL,
-     "put this prompt of the model before each text (default: its default_prompt_name)", NULL},
+    {"prompt-name", 0, CLI_STRING, CLI_EMBED | CLI_RERANK, true, FIELD(prompt_name), 0, 0, "NAME",
+     NULL,
+     "put this prompt of the model before each text, or before the query of a reranking (default: "
+     "its default_prompt_name)",
+     NULL},
     {"resume", 0, CLI_FLAG, CLI_EMBED, true, FIELD(resume), 0, 0, NULL, NULL,
      "go on where an interrupted run with the same -o FILE stopped", NULL},
 

@@ -53,6 +53,7 @@ struct run {
 
     float *query_row; // [dim] by_cosine; owned
     bool have_query_row;
+    const char *query_prompt; // the model's; NULL: none
 };
 
 // --- bulk callbacks ---
@@ -78,7 +79,7 @@ static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct
     const struct model *m = r->engine.model;
     bool is_query = !r->query_encoded; // one producer encodes in input order: it comes first
     r->query_encoded = true;
-    const char *prompt = is_query ? prompt_for_query(m) : prompt_for_document(m);
+    const char *prompt = is_query ? r->query_prompt : prompt_for_document(m);
     struct encode_options options = r->encode;
     if (is_query) // never cut
         options.truncate = TRUNCATE_NONE;
@@ -207,7 +208,7 @@ static enum err tokenize_query(struct run *r, struct errmsg *msg) {
     if (e)
         return err_set(msg, e, "no memory for the tokenizer");
     struct text query = {r->o->query, strlen(r->o->query)};
-    e = pair_encode_query(m, s, m->st.default_prompt, query, &r->joined, &r->query, msg);
+    e = pair_encode_query(m, s, r->query_prompt, query, &r->joined, &r->query, msg);
     tokenizer_scratch_free(s);
     return e ? e : prompt_check_query(m, r->query.len, msg);
 }
@@ -235,6 +236,10 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
         .side = tokenizer_side(m->tokenizer),
         .max_length = m->max_length,
     };
+    r->query_prompt = r->by_cosine ? prompt_for_query(m) : m->st.default_prompt;
+    if (r->o->prompt_name &&
+        (e = prompt_by_name(m, "--prompt-name", r->o->prompt_name, &r->query_prompt, msg)))
+        return e;
     if (r->by_cosine) {
         r->query_row = mem_calloc(m->dim, sizeof *r->query_row);
         return r->query_row ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory");

@@ -1,6 +1,7 @@
 // See prompt.h.
 #include "service/prompt.h"
 
+#include "base/buf.h"
 #include "service/pair.h"
 
 #include <string.h>
@@ -41,6 +42,20 @@ const char *prompt_for_query(const struct model *m) {
 
 const char *prompt_for_document(const struct model *m) {
     return first_prompt(m, document_names, DOCUMENT_NAMES);
+}
+
+enum err prompt_by_name(const struct model *m, const char *option, const char *name,
+                        const char **out, struct errmsg *msg) {
+    struct buf names = {0};
+    *out = st_config_prompt(&m->st, name);
+    if (*out)
+        return ERR_OK;
+    for (size_t i = 0; i < m->st.prompt_count; i++)
+        buf_printf(&names, "%s%s", i ? ", " : "", m->st.prompts[i].name);
+    enum err e = err_set(msg, ERR_INVALID, "%s %s: the model has %s%s", option, name,
+                         names.len ? "these prompts: " : "no prompts", names.len ? names.data : "");
+    buf_free(&names);
+    return e;
 }
 
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,

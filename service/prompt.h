@@ -17,6 +17,11 @@ const char *prompt_for_document(const struct model *m);
 bool prompt_name_means_query(const char *name);
 bool prompt_name_means_document(const char *name);
 
+// The prompt of that name, in *out. ERR_INVALID: the model has none, with the names that it has;
+// `option` begins the message.
+enum err prompt_by_name(const struct model *m, const char *option, const char *name,
+                        const char **out, struct errmsg *msg) MUST_CHECK;
+
 // Encodes prompt + text (prompt may be NULL or empty), or the pair of that and a second text
 // (NULL: none), into out; `joined` is scratch space.
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,

@@ -171,6 +171,9 @@ def test_cross_encoder_prompt():
         check(plain != right and right != other, "a prompt changes scores", (plain, right, other))
         m.write("config_sentence_transformers.json", own)
         check(ranked(m.path, "water") == right, "the default prompt", right)
+        check(ranked(m.path, "water", "--prompt-name", "other") == other, "another by an option")
+        got = ranked(m.path, "water", "--prompt-name", "no")
+        check(isinstance(got, str) and "these prompts: web, other" in got, "an unknown one", got)
         with serving(m.path) as s:
             def scores(body):
                 a = s.post("/v1/rerank", {"query": "water", "documents": TEXTS, **body})
