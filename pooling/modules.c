@@ -326,14 +326,17 @@ enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg
     return e;
 }
 
-enum err modules_find_transformer(const char *path, char out[128], struct errmsg *msg) {
+enum err modules_find(const char *path, const char *kind, bool *found, char out[128],
+                      struct errmsg *msg) {
     cJSON *root;
     char *name;
     out[0] = '\0';
+    *found = false;
     if (!file_is_dir(path))
         return ERR_OK;
     enum err e = open_list(path, &root, &name, msg);
-    const cJSON *module = find_module(root, "Transformer");
+    const cJSON *module = find_module(root, kind);
+    *found = module != NULL;
     if (!e && module && (e = read_path(module, out, msg)))
         err_prefix(msg, e, "%s", name);
     cJSON_Delete(root);

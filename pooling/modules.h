@@ -48,9 +48,10 @@ struct modules {
 // activation: named, with what is supported), ERR_NOT_FOUND (a module's config.json), ERR_NOMEM.
 enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
 
-// As pooler_is_declared and pooler_find_transformer.
+// As pooler_is_declared and pooler_find_module.
 enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
-enum err modules_find_transformer(const char *path, char out[128], struct errmsg *msg) MUST_CHECK;
+enum err modules_find(const char *path, const char *kind, bool *found, char out[128],
+                      struct errmsg *msg) MUST_CHECK;
 
 // The same of a GGUF file (modules_gguf.c).
 enum err modules_load_gguf(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;

@@ -90,7 +90,13 @@ enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg
 }
 
 enum err pooler_find_transformer(const char *path, char out[128], struct errmsg *msg) {
-    return modules_find_transformer(path, out, msg);
+    bool found;
+    return modules_find(path, "Transformer", &found, out, msg);
+}
+
+enum err pooler_find_module(const char *path, const char *kind, bool *found, char out[128],
+                            struct errmsg *msg) {
+    return modules_find(path, kind, found, out, msg);
 }
 
 void pooler_each_file(const char *path, pooler_file_seen *see, void *ctx) {

@@ -22,6 +22,9 @@ enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg
 // Where in the folder `path` the transformer's own files lie (its config.json, tokenizer and
 // weights), as modules.json has it: "" for the folder itself, which is usual, or "0_Transformer".
 enum err pooler_find_transformer(const char *path, char out[128], struct errmsg *msg) MUST_CHECK;
+// The same for the first module of another class ("LogitScore"), if there is one.
+enum err pooler_find_module(const char *path, const char *kind, bool *found, char out[128],
+                            struct errmsg *msg) MUST_CHECK;
 // Calls `see` for modules.json and each module's config.json that can be read, with the rules of
 // its keys; for those who list them. `name` is the file's, within the folder; all is valid in the
 // call.

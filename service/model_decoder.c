@@ -2,6 +2,7 @@
 #include "service/model_internal.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/chat_templates.h"
@@ -14,6 +15,7 @@ enum {
     // What an embedder or reranker takes unless --max-length says more: its workspace holds all
     // tokens of a text at once.
     ENCODE_LENGTH = 8192,
+    LOGIT_SCORE_BYTES = 1 << 16,
 };
 
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
@@ -88,6 +90,33 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     return e;
 }
 
+// The tokens that sentence-transformers compares, where its folder says so, must be these two.
+static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
+    char place[128];
+    bool found;
+    enum err e = pooler_find_module(m->path, "LogitScore", &found, place, msg);
+    if (e || !found)
+        return e;
+    cJSON *root = NULL;
+    char *dir = file_join(m->path, place), *path = dir ? file_join(dir, "config.json") : NULL;
+    int64_t yes = -1, no = -1;
+    e = path ? json_parse_file(path, LOGIT_SCORE_BYTES, &root, msg)
+             : err_set(msg, ERR_NOMEM, "%s: no memory for a path", m->path);
+    if (!e)
+        e = json_get_int(root, "true_token_id", 0, INT32_MAX, -1, &yes, msg);
+    if (!e)
+        e = json_get_int(root, "false_token_id", 0, INT32_MAX, -1, &no, msg);
+    if (!e && (yes != m->yes_id || no != m->no_id))
+        e = err_set(
+            msg, ERR_UNSUPPORTED,
+            "%s: it compares the tokens %lld and %lld; 'yes' (%d) with 'no' (%d) is supported",
+            path, (long long)yes, (long long)no, (int)m->yes_id, (int)m->no_id);
+    cJSON_Delete(root);
+    mem_free(path);
+    mem_free(dir);
+    return e;
+}
+
 // Reranking by the causal model itself: how much likelier "yes" is than "no" behind the prompt.
 // Source followed: the model card of Qwen/Qwen3-Reranker-0.6B.
 static enum err prepare_judging(struct model *m, struct errmsg *msg) {
@@ -96,6 +125,9 @@ static enum err prepare_judging(struct model *m, struct errmsg *msg) {
     if (m->yes_id < 0 || m->no_id < 0)
         return err_set(msg, ERR_UNSUPPORTED,
                        "%s: reranking with a generator needs the tokens 'yes' and 'no'", m->path);
+    enum err e = check_logit_score(m, msg);
+    if (e)
+        return e;
     m->frame = mem_calloc(1, sizeof *m->frame);
     if (!m->frame)
         return err_set(msg, ERR_NOMEM, "no memory for a prompt");

@@ -5,6 +5,23 @@
 
 #include <string.h>
 
+// A cross-encoder's head is its last module here.
+static enum err refuse_modules(const struct model *m, struct errmsg *msg) {
+    static const char *const kinds[] = {"Pooling", "Dense", "LogitScore"};
+    char place[128];
+    bool found;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        enum err e = pooler_find_module(m->path, kinds[i], &found, place, msg);
+        if (e)
+            return e;
+        if (found)
+            return err_set(msg, ERR_UNSUPPORTED,
+                           "%s/modules.json: %s behind a cross-encoder's head is not supported",
+                           m->path, kinds[i]);
+    }
+    return ERR_OK;
+}
+
 // What the model is for: what its head says, but for a folder that says how to pool: that is an
 // embedder, whatever head its training left behind. The options may name the other where it can do
 // both. A classifier whose folder says nothing of pooling may not be asked to embed.
@@ -22,6 +39,8 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
     if (!can)
         return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
                        task_noun(own), m->config.architecture, task_name(m->task));
+    if (m->task != TASK_EMBED && m->st.cross_encoder && (e = refuse_modules(m, msg)))
+        return e;
     m->config.classification = m->task != TASK_EMBED; // else the head stays in the file
     return ERR_OK;
 }

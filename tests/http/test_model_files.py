@@ -197,6 +197,30 @@ def test_cross_encoder_prompt():
         check(isinstance(got, str) and "'gone'" in got, "a default that is not there", got)
 
 
+def test_modules_of_cross_encoders():
+    score = {"idx": 1, "name": "1", "path": "1_LogitScore",
+             "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"}
+    first = {"idx": 0, "name": "0", "path": "",
+             "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    with Folder("causal/qwen3-reranker") as m:
+        want = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
+        check(want.returncode == 0 and want.stdout, "a causal reranker", want.stderr)
+        ids = [int(run("tokenize", "--model", m.path, "--ids", "--no-special", word).stdout)
+               for word in ("yes", "no")]
+        m.write("modules.json", [first, score])
+        m.write("1_LogitScore/config.json", {"true_token_id": ids[0], "false_token_id": ids[1]})
+        p = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
+        check(p.stdout == want.stdout, "its own words", p)
+        m.write("1_LogitScore/config.json", {"true_token_id": ids[1], "false_token_id": ids[0]})
+        p = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
+        check(p.returncode == 1 and b"it compares the tokens" in p.stderr, "other words", p.stderr)
+    with Folder("bert-cross-encoder") as m:
+        m.write("modules.json", [first, dict(score, path="1_Dense",
+                                             type="sentence_transformers.base.modules.dense.Dense")])
+        got = ranked(m.path, "water")
+        check(isinstance(got, str) and "Dense behind a cross-encoder's head" in got, "refused", got)
+
+
 def test_keys():
     with Folder("bert-mean-st6") as m:
         m.edit("config.json", position_embedding_type="absolute", chunk_size_feed_forward=0,
