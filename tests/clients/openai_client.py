@@ -155,6 +155,22 @@ def test_openai_tools(url):
     r = client.chat.completions.create(**dict(ask, messages=[{"role": "user", "content": "hi"}]),
                                        tool_choice="none")
     check(r.choices[0].message.content == HELLO, "tool_choice none", r)
+    # a form for the answer beside tools: the parsed one, or parsed arguments
+    both = {"model": "tiny", "messages": ask["messages"], "temperature": 0, "max_tokens": 200,
+            "response_format": Person, "tools": [openai.pydantic_function_tool(Person, name="person")]}
+    r = client.chat.completions.parse(**both)
+    with client.chat.completions.stream(**both) as stream:
+        for _ in stream:
+            pass
+        for m in (r.choices[0].message, stream.get_final_completion().choices[0].message):
+            check(isinstance(m.parsed, Person) if not m.tool_calls else
+                  isinstance(m.tool_calls[0].function.parsed_arguments, Person), "tools beside a response_format", m)
+    said = client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hi"}],
+                                          temperature=0).choices[0].message
+    for back in (said, said.model_dump(), dict(said.model_dump(), reasoning_content="t", audio=None)):
+        r = client.chat.completions.create(model="tiny", temperature=0, messages=[
+            {"role": "user", "content": "hi"}, back, {"role": "user", "content": "bye"}])
+        check(r.choices[0].message.content == "Farewell, friend.", "an answer is sent back as it came", r)
 
 
 def test_openai_structured(url):
