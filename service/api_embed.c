@@ -13,6 +13,8 @@ static const struct api_known embed[] = {
     API_READ("prompt"),
     API_READ("input_type"),
     API_READ("task"),
+    API_SAME("task_type", "input_type"),
+    API_SAME("text_type", "input_type"),
     API_SAME("normalized", "normalize"),
     API_SAME("normalize_embeddings", "normalize"),
     API_SAME("output_dimension", "dimensions"),

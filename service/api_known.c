@@ -23,7 +23,13 @@ static const struct api_known everywhere[] = {
     API_REFUSE("precision", "float32", "send \"embedding_type\""),
     API_REFUSE("normalize", "true", NULL),
     API_REFUSE("normalized", "true", NULL),
+    API_REFUSE("dim", "", "send \"dimensions\""),
+    API_REFUSE("dims", "", "send \"dimensions\""),
+    API_REFUSE("images", "[]", "only text is taken"),
+    API_REFUSE("image", "", "only text is taken"),
+    API_REFUSE("modality", "text", "only text is taken"),
     // texts changed on their way
+    API_REFUSE("max_tokens", "", "send \"truncate\"; the length is the model's"),
     API_REFUSE("is_query", "", "send \"input_type\": \"query\" or \"document\""),
     API_REFUSE("instruction", "", TEXT_ALONE),
     API_REFUSE("query_instruction", "", TEXT_ALONE),
@@ -62,13 +68,16 @@ const struct api_known_table api_known_jobs = API_TABLE(jobs, &api_known_everywh
 // Parts of names that tell of a changed answer, whatever service the name comes from. Compared
 // without case and without what joins the words of a name.
 static const char *const telling[] = {
-    "dimension",  "dtype",      "pooling",   "normaliz",  "truncat",     "chunk",
-    "overlap",    "instruct",   "prompt",    "quantiz",   "quantis",     "precision",
-    "activation", "softmax",    "sigmoid",   "sparse",    "colbert",     "multivector",
-    "threshold",  "minscore",   "maxlength", "doclength", "querylength", "specialtoken",
-    "textprefix", "textsuffix", "lowercase",
+    "dimension",  "dtype",           "pooling",      "normaliz",     "truncat",
+    "chunk",      "overlap",         "instruct",     "prompt",       "quantiz",
+    "quantis",    "precision",       "activation",   "softmax",      "sigmoid",
+    "sparse",     "colbert",         "multivector",  "threshold",    "minscore",
+    "maxlength",  "doclength",       "querylength",  "specialtoken", "interaction",
+    "matryoshka", "embeddim",        "embeddingdim", "outputdim",    "embeddingsize",
+    "vectorsize", "embeddingformat", "outputformat", "kwargs",       "extrabody",
+    "textprefix", "textsuffix",      "lowercase",
 };
-static const char telling_harmless[] = "false|0||[]|{}";
+static const char telling_harmless[] = "false|0||[]|{}|float";
 
 static const struct api_known *find_row(const struct api_known_table *table, const char *name) {
     for (; table; table = table->next)

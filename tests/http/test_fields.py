@@ -16,7 +16,7 @@ import served  # noqa: E402
 from served import Started, check  # noqa: E402
 
 MODELS = {"emb": "bert-mean-st6", "prm": "distilbert-prompt-st6", "rr": "bert-cross-encoder",
-          "cls": "bert-classifier"}
+          "cls": "bert-classifier", "gen": "tiny_chat"}
 TEXT = "how many people live near the water"
 LONG = "word " * 400
 EMBED = [("/v1/embeddings", {"input": TEXT}), ("/embed", {"inputs": TEXT}), ("/", {"inputs": TEXT}),
@@ -61,7 +61,10 @@ ELSEWHERE = [("late_chunking", True, False), ("return_multivector", True, False)
              ("chunking", {"size": 3}, {}), ("chunkSize", 100, None), ("score_threshold", 0.5, 0),
              ("rewrite_query", True, False), ("return_embeddings", True, False),
              ("text_prefix", "query: ", ""), ("max_query_length", 12, None), ("stream", True, False),
-             ("quantization", "int4", None), ("is_query", True, None)]
+             ("quantization", "int4", None), ("embedding_dim", 8, None), ("dims", 8, None),
+             ("matryoshka_dim", 8, 0), ("outputFormat", "hex", "float"), ("images", ["x"], []),
+             ("encode_kwargs", {"normalize_embeddings": False}, {}), ("extra_body", {"a": 1}, {}),
+             ("is_query", True, None)]
 # Of these each is read by some route.
 READ = {"dimensions": EMBED, "truncate_dim": EMBED, "output_dimension": EMBED, "dimension": EMBED,
         "prompt": EMBED, "add_special_tokens": TOKENS[:1],
@@ -219,7 +222,8 @@ def test_contradictions(s):
         r = s.post(path, body)
         check(r.status in (400, 422), f"{path}: {body}", r)
     for fields in ({"prompt_name": "query", "input_type": "search_query"},
-                   {"input_type": "query", "task": "retrieval.query"}):
+                   {"input_type": "query", "task": "retrieval.query"}, {"text_type": "query"},
+                   {"task_type": "query"}):
         r = s.post("/v1/embeddings", {**a, **fields})
         check(told(r) == told(s.post("/v1/embeddings", {**a, "prompt_name": "query"})), f"{fields}", r)
     r = s.post("/v2/embed", {"texts": [TEXT], "truncate": "START", "truncation_direction": "left"})
@@ -415,12 +419,38 @@ def test_errors(s):
     check(set(r.json) == {"message"}, "Cohere's as they were", r)
 
 
+def test_whole_characters(s):
+    """What a request's own words can reach is valid UTF-8 in a body, printable ASCII in a header."""
+    def schema(**members):
+        return {"type": "json_schema", "json_schema": {"name": "x", "schema": {
+            "type": "object", "properties": {"a": {"type": "string", **members}}}}}
+
+    for shift in range(4):
+        long = "x" * shift + "\U0001f600" * 300
+        r = s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1,
+                                            "response_format": schema(format=long + "\r\nx-evil: 1")})
+        said = r.headers["x-warning"] or ""
+        check(r.status == 200 and r.headers["x-evil"] is None, "a header is one header", r)
+        check("\\ud83d\\ude00" in said and all(" " <= c <= "~" for c in said) and len(said) < 1100,
+              "a warning is printable ASCII", said[:80])
+        for body in ({"response_format": schema(**{long: 1})}, {long: 1},
+                     {"response_format": {"type": long}}, {"tool_choice": long}):
+            r = s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}],
+                                                "max_tokens": 1, **body})
+            try:
+                r.body.decode("utf-8")
+                whole = True
+            except UnicodeDecodeError:
+                whole = False
+            check(whole, "a body is whole characters", r)
+
+
 def main():
     program = served.start(sys.argv[1:])
     with Started(program, MODELS) as s:
         for test in (test_refused, test_generating_bodies, test_embed_names, test_voyage, test_formats,
                      test_cohere_lengths, test_contradictions, test_objects, test_named_by_index, test_empty_documents,
-                     test_rerank_names, test_weaviate, test_long_query, test_pipeline, test_errors):
+                     test_rerank_names, test_weaviate, test_long_query, test_pipeline, test_errors, test_whole_characters):
             test(s)
     return served.done()
 
