@@ -8,6 +8,7 @@
 #include "service/chat_templates.h"
 #include "service/cli.h"
 #include "service/cli_options.h"
+#include "service/generator.h"
 #include "service/model.h"
 #include "service/model_keys.h"
 #include "service/sink.h"
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512, LOGIT_ROWS = 32 };
+enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512, LOGIT_ROWS = 32, TOKENS_SHOWN = 1024 };
 
 struct run {
     const struct cli_options *o;
@@ -337,18 +338,18 @@ static void show_tensors(struct run *r) {
     weights_close(w);
 }
 
-// A step's workspace, and what the cache holds of each token.
+// A step's workspace, and what the cache takes for a text.
 static void show_generator_memory(struct run *r, const struct model *m) {
-    const struct decoder_config *c = &m->decoder_config;
-    size_t values = c->layers * 2 * c->kv_heads * c->head_dim;
+    enum dtype kv = m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
+    size_t bytes = generator_bytes_of(m, kv, m->max_length);
     const double mib = 1 << 20;
-    buf_printf(
-        &r->out.buf,
-        "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
-        "in %s, %.1f MiB for a context of %zu\n",
-        BATCH_TOKENS, (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
-        values * (m->dtype == DTYPE_F32 ? 4 : 2), m->dtype == DTYPE_F32 ? "f32" : "f16",
-        (double)(values * (m->dtype == DTYPE_F32 ? 4 : 2) * m->max_length) / mib, m->max_length);
+    buf_printf(&r->out.buf,
+               "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
+               "in %s, %.1f MiB for a context of %zu\n",
+               BATCH_TOKENS,
+               (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
+               generator_bytes_of(m, kv, TOKENS_SHOWN) / TOKENS_SHOWN,
+               kv == DTYPE_F32 ? "f32" : "f16", (double)bytes / mib, m->max_length);
 }
 
 static void try_load(struct run *r, struct device *d) {

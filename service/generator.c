@@ -26,6 +26,10 @@ static size_t block_bytes(const struct model *m, enum dtype dtype) {
     return m->device->ops->kv_block_bytes(m->device, &one);
 }
 
+size_t generator_bytes_of(const struct model *m, enum dtype kv_dtype, size_t tokens) {
+    return (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS * block_bytes(m, kv_dtype);
+}
+
 static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
 static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
 

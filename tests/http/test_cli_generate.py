@@ -491,7 +491,8 @@ def test_parts():
     for words in ("Qwen2ForCausalLM", "task: generate", "compiles, shows tools", "loads: yes"):
         check(words in text, words)
     check(re.search(r"workspace for 512 tokens: (?!0\.0)[0-9.]+ MiB", text), "workspace", text[-200:])
-    check(re.search(r"keys and values: \d+ bytes a token in f16, [0-9.]+ MiB for a context of 512", text),
+    # 2 layers of 2 heads, 12 numbers of a key and 16 of a value, which begins a vector
+    check(re.search(r"keys and values: 224 bytes a token in f16, [0-9.]+ MiB for a context of 512", text),
           "what the cache takes", text[-200:])
     p = run("inspect", GGUF)
     check(p.returncode == 0 and b"gguf" not in p.stderr and b"loads: yes" in p.stdout, "a GGUF file", p)
@@ -531,7 +532,7 @@ def test_bench():
           "more than the context", "493", "20", "512 of the context")
     with tempfile.TemporaryDirectory() as d:
         fails(run("bench", "generate", "--model", endless(d), "--kv-cache-mib", "1", "--prompt-tokens", "6000"),
-              1, "more than the cache", "6000", "5440 of the KV cache", "--kv-cache-mib")
+              1, "more than the cache", "6000", "4672 of the KV cache", "--kv-cache-mib")
     fails(run("bench", "drawing", "--model", MODEL), 2, "what cannot be measured", "drawing", "generate")
 
 
@@ -566,7 +567,7 @@ def test_serve_options():
               "--no-speculation", drafted(s))
         check(s.metric("kv_blocks") == 2 * 512 / 32, "--max-sequences", s.metric("kv_blocks"))
         each = s.metric("kv_bytes") / s.metric("kv_blocks")
-        check(each == 2 * 192 * 32, "--kv-dtype f32", each)  # 192 bytes a token in f16
+        check(each == 2 * 224 * 32, "--kv-dtype f32", each)  # 224 bytes a token in f16
         check(before > 0 and before != s.metric("kv_bytes"), "which is not the default", before)
         check(ask(s).json["choices"][0]["text"] == REST, "the same text")
     with tempfile.TemporaryDirectory() as d:
@@ -598,7 +599,7 @@ def test_short_cache():
     with tempfile.TemporaryDirectory() as d:
         short = ["--kv-cache-mib", "1"]
         p = check_only(endless(d), *short, "--max-sequences", "3")
-        check(p.returncode == 0 and b"a KV cache of 1.0 MiB, texts of 5440 tokens at most, 3 at once; the "
+        check(p.returncode == 0 and b"a KV cache of 1.0 MiB, texts of 4672 tokens at most, 3 at once; the "
               b"model's context is 1048576 (--kv-cache-mib)\n" in p.stdout, "and where it is short", p)
         # as many models share the cache as leave none of them two blocks
         many = [x for i in range(100) for x in ("--model", f"m{i}={d}")]
@@ -614,7 +615,7 @@ def test_short_cache():
         with open(log, encoding="utf-8") as f:
             said_at_start = f.read()
         check(said_at_start.count("\n") == 1 and all(w in said_at_start for w in (
-            "warn", os.path.basename(d), "5440", "1048576", "--kv-cache-mib")), "the log's warning", said_at_start)
+            "warn", os.path.basename(d), "4672", "1048576", "--kv-cache-mib")), "the log's warning", said_at_start)
 
 
 def test_shared_prefixes():

@@ -62,10 +62,10 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
 }
 
 static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
-    const struct decoder_config *c = &model.decoder_config;
+    struct kv_shape one = decoder_kv_shape(model.decoder, 32, 1, DTYPE_F32);
     struct generator_options o = {.model = &model,
-                                  .kv_bytes = kv_tokens * c->layers * 2 * c->kv_heads *
-                                              c->head_dim * sizeof(float),
+                                  .kv_bytes =
+                                      kv_tokens / 32 * device->ops->kv_block_bytes(device, &one),
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
                                   .speculate = true,
