@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "weights/gguf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -85,7 +86,18 @@ static enum err add_folder(const char *folder, int depth, uint64_t *h, struct er
     return e;
 }
 
+// A file, and the other parts of a split one.
+static enum err add_files(const char *path, uint64_t *h, struct errmsg *msg) {
+    enum err e = add_file(path, "", h, msg);
+    char *part;
+    for (size_t i = 2; !e && gguf_part_path(path, i, &part); i++) {
+        e = part ? add_file(part, "", h, msg) : err_set(msg, ERR_NOMEM, "%s: no memory", path);
+        mem_free(part);
+    }
+    return e;
+}
+
 enum err fingerprint_model(const char *path, uint64_t *out, struct errmsg *msg) {
     *out = FINGERPRINT_START;
-    return file_is_dir(path) ? add_folder(path, 0, out, msg) : add_file(path, "", out, msg);
+    return file_is_dir(path) ? add_folder(path, 0, out, msg) : add_files(path, out, msg);
 }

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "weights/gguf.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -115,7 +116,8 @@ enum err store_model_folder(const char *name, char **path, struct errmsg *msg) {
     return *path ? ERR_OK : no_memory(msg);
 }
 
-// The .gguf files in a folder: their number, and the path of the last seen (mem_free).
+// The .gguf files in a folder, of a split one the first part: their number, and the path of the
+// last seen (mem_free).
 static size_t count_gguf(const char *folder, char **path) {
     size_t n = 0;
     *path = NULL;
@@ -123,7 +125,8 @@ static size_t count_gguf(const char *folder, char **path) {
     if (!dir)
         return 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
-        if (entry->d_name[0] == '.' || !ends_with(entry->d_name, ".gguf"))
+        if (entry->d_name[0] == '.' || !ends_with(entry->d_name, ".gguf") ||
+            gguf_is_later_part(entry->d_name))
             continue;
         n++;
         mem_free(*path);

@@ -13,7 +13,6 @@ enum {
     FIRST_READ = 64 << 10,
     MAX_HEADER = 256 << 20, // offsets of strings are 32 bits
     MAX_VALUES = 1 << 16,
-    MAX_TENSORS = 1 << 17,
     MAX_KEY = 256,
     LEAST_VALUE = 8 + 1 + 4 + 1,          // a key's length, the key, a type, a value
     LEAST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8, // a name, a rank, one dimension, a type, an offset
@@ -277,9 +276,9 @@ static enum err read_header(struct gguf *g, struct errmsg *msg) {
         e = read_values(&c, values);
     if (!e)
         e = gguf_check_count(&c, tensors, LEAST_TENSOR, "tensors");
-    if (!e && tensors > MAX_TENSORS)
+    if (!e && tensors > GGUF_MAX_TENSORS)
         e = err_set(msg, ERR_INVALID, "%s: %llu tensors, at most %d are taken", g->path,
-                    (unsigned long long)tensors, MAX_TENSORS);
+                    (unsigned long long)tensors, GGUF_MAX_TENSORS);
     if (!e)
         e = gguf_read_tensors(&c, (size_t)tensors);
     return e;
@@ -305,7 +304,7 @@ static enum err finish(struct gguf *g, enum err e, struct gguf **out) {
     return e;
 }
 
-enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg) {
+enum err gguf_open_one(const char *path, struct gguf **out, struct errmsg *msg) {
     *out = NULL;
     struct gguf *g = new_gguf(path, msg);
     if (!g)
@@ -316,6 +315,13 @@ enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg) {
         e = read_header(g, msg);
     }
     return finish(g, e, out);
+}
+
+enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg) {
+    struct gguf *g;
+    *out = NULL;
+    enum err e = gguf_open_one(path, &g, msg);
+    return e ? e : finish(g, gguf_open_parts(g, msg), out);
 }
 
 enum err gguf_parse(const char *label, const char *bytes, size_t len, size_t size,
@@ -349,6 +355,9 @@ void gguf_close(struct gguf *g) {
     mem_free(g->names);
     mem_free(g->bytes);
     file_close(&g->file);
+    for (size_t i = 0; g->parts && i < g->part_count; i++)
+        gguf_close(g->parts[i]);
+    mem_free(g->parts);
     mem_free(g->path);
     mem_free(g);
 }

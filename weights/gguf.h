@@ -40,7 +40,9 @@ struct gguf_array {
     const void *data; // read with the functions below
 };
 
-// Reads the header and keeps the file open for the tensors. ERR_NOT_FOUND, ERR_INVALID,
+// Reads the header and keeps the file open for the tensors. The first of several files that a model
+// was cut into (split.count; X-00001-of-00003.gguf) stands for them all: the others are opened
+// beside it, checked against it, and their tensors joined. ERR_NOT_FOUND, ERR_INVALID,
 // ERR_UNSUPPORTED (version, big-endian, a tensor type: by name and number), ERR_NOMEM, ERR_IO.
 enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg) MUST_CHECK;
 // The same from memory (fuzzing): of a file of `size` bytes the first `len`, which hold the header.
@@ -48,7 +50,11 @@ enum err gguf_parse(const char *label, const char *bytes, size_t len, size_t siz
                     struct gguf **out, struct errmsg *msg) MUST_CHECK;
 void gguf_close(struct gguf *g); // NULL is fine
 const char *gguf_path(const struct gguf *g);
-bool gguf_is_file(const char *path); // a regular file that begins with the magic
+bool gguf_is_file(const char *path);       // a regular file that begins with the magic
+bool gguf_is_later_part(const char *path); // by its name: of a split file, and not the first part
+// The path of part i, from 1 on, where `first` is by its name the first part of a split file; false
+// where it is not, or has no such part. *out is the caller's (mem_free), NULL when memory is out.
+bool gguf_part_path(const char *first, size_t i, char **out);
 
 // Typed metadata. Absent: `fallback` and ERR_OK. Another type or out of range: ERR_INVALID naming
 // file and key. Integers of every width are read as one.

@@ -26,8 +26,18 @@ struct gguf {
     size_t value_count;
     struct tensor *tensors; // [tensor_count]
     size_t tensor_count;
-    char *names; // what the tensors' names point into
+    char *names;         // what the tensors' names point into; a part's are the part's own
+    struct gguf **parts; // [part_count] of a split file, but for the first, which is this one
+    size_t part_count;
 };
+
+enum { GGUF_MAX_TENSORS = 1 << 17 };
+
+// As gguf_open, of this file alone.
+enum err gguf_open_one(const char *path, struct gguf **out, struct errmsg *msg) MUST_CHECK;
+// Where the file is the first of several: opens the others and joins their tensors to its own.
+// ERR_INVALID (another part was named, or what the parts say does not fit), ERR_NOT_FOUND.
+enum err gguf_open_parts(struct gguf *g, struct errmsg *msg) MUST_CHECK;
 
 // Reads on through the header; every step is checked against the bytes that the file has left.
 struct gguf_cursor {

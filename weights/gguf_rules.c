@@ -19,7 +19,7 @@ static const struct key_rule file_list[] = {
     {.name = "general.sampling.*", .fate = KEY_NO_EFFECT}, // the order and knobs of the above
     {.name = "general.type", .fate = KEY_REFUSED, .neutral = "\"model\""},
     {.name = "general.*", .fate = KEY_NO_EFFECT},
-    {.name = "split.*", .fate = KEY_NO_EFFECT}, // a split file is refused when it is opened
+    {.name = "split.*", .fate = KEY_HONOURED}, // gguf_split.c
     {.name = "quantize.*", .fate = KEY_NO_EFFECT},
     {.name = "imatrix.*", .fate = KEY_NO_EFFECT},
     {.name = "adapter.*", .fate = KEY_REFUSED},
@@ -44,7 +44,9 @@ static const struct key_rule file_list[] = {
     {.name = "tokenizer.ggml.mask_token_id", .fate = KEY_HONOURED},
     {.name = "tokenizer.ggml.add_bos_token", .fate = KEY_HONOURED},
     {.name = "tokenizer.ggml.add_eos_token", .fate = KEY_HONOURED},
-    {.name = "tokenizer.ggml.add_sep_token", .fate = KEY_REFUSED, .neutral = "true"},
+    // of pairs: BERT's always have it, a causal model's are framed by their task
+    {.name = "tokenizer.ggml.add_sep_token", .fate = KEY_NO_EFFECT},
+    {.name = "tokenizer.ggml.suppress_tokens", .fate = KEY_REFUSED},
     {.name = "tokenizer.ggml.normalizer.lowercase", .fate = KEY_HONOURED},
     {.name = "tokenizer.ggml.normalizer.strip_accents", .fate = KEY_HONOURED},
     {.name = "tokenizer.ggml.scores", .fate = KEY_NO_EFFECT}, // of Unigram, which is refused
