@@ -103,7 +103,7 @@ enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
     const cJSON *inputs = json_get(q->body, "inputs");
     struct text source = {0};
-    struct text_inputs sentences;
+    struct text_inputs sentences = {0};
     enum err e = api_know(q, &similarity_table, err);
     if (!e)
         e = api_choose_model(q, order, 1, err);
