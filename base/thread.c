@@ -50,7 +50,8 @@ enum err thread_start(pthread_t *thread, const struct thread_options *options, v
     pthread_attr_destroy(&attr);
     if (rc != 0) {
         mem_free(s);
-        return err_set(msg, ERR_IO, "thread '%s': cannot start: %s", options->name, strerror(rc));
+        return err_set(msg, ERR_IO, "thread '%s': cannot start: %s%s", options->name, strerror(rc),
+                       rc == EAGAIN ? " (the limit of threads: ulimit -u, pids.max)" : "");
     }
     return ERR_OK;
 }

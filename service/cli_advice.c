@@ -20,8 +20,11 @@ enum err cli_device_new(const struct cli_options *o, struct device **out, struct
                   "wait for each other",
                   o->threads, cpus);
     enum err e = cpu_device_new(&cpu, out, msg);
+    if (e != ERR_IO)
+        return e;
     struct errmsg why = *msg;
-    return e == ERR_IO ? err_set(msg, e, "%s; lower --threads", why.text) : e;
+    return err_set(msg, e, "%s; raise it or lower --threads%s", why.text,
+                   o->service.max_connections ? " or --max-connections" : "");
 }
 
 bool cli_host_is_local(const char *host) {

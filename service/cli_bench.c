@@ -134,7 +134,7 @@ double bench_percentile(const double *sorted, size_t n, double p) {
 static enum err check_flags(const char *what, const struct cli_options *o, struct errmsg *msg) {
     static const char *const of_generate[] = {"streams",  "prompt-tokens", "max-tokens",
                                               "kv-dtype", "kv-cache-mib",  NULL};
-    static const char *const of_encode[] = {"texts", "pooling", NULL};
+    static const char *const of_encode[] = {"texts", "pooling", "batch-tokens", NULL};
     static const char *const of_compute[] = {"threads", "batch-tokens", "dtype",
                                              "pooling", "max-length",   NULL};
     bool generates = strcmp(what, "generate") == 0, tokenizes = strcmp(what, "tokenize") == 0;

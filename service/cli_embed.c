@@ -1,6 +1,7 @@
 // trine embed: texts in bulk to vectors. Role: joins input, model and output; what they do is
 // theirs. Thread rule: main thread; read and encode run on bulk.h's producers.
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "service/bulk.h"
 #include "service/cli.h"
@@ -15,6 +16,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct run {
     const struct cli_options *o;
@@ -205,6 +207,8 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
         .max_length = m->max_length,
     };
     r->passed_texts = FINGERPRINT_START;
+    if (cli_given(r->o, "id") && embed_output_format(r->o) != CLI_OUTPUT_JSONL)
+        log_warn("--id: only JSONL holds ids; the rows are in the order of the input");
     e = choose_prompt(r, msg);
     return e ? e : open_output(r, msg);
 }
@@ -286,10 +290,14 @@ static enum err check_usage(const struct cli_options *o, struct errmsg *msg) {
     if (o->resume && o->arg_count == 0)
         return err_set(msg, ERR_INVALID,
                        "--resume reads the input again, which stdin cannot: name the FILE");
-    enum err e = embed_input_check_flags(o, msg);
+    struct stat st;
+    if (o->resume && stat(o->output, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(msg, ERR_INVALID,
+                       "--resume: -o %s is no file that a run could be resumed in", o->output);
+    enum err e = check_output(o, msg);
     if (!e)
-        e = embed_output_check_name(o, msg);
-    return e ? e : check_output(o, msg);
+        e = embed_input_check_flags(o, msg);
+    return e ? e : embed_output_check_name(o, msg);
 }
 
 int cli_embed(int argc, char **argv) {

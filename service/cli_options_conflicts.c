@@ -4,6 +4,8 @@
 // the environment or of the file is shared by all commands. See cli_options_internal.h.
 #include "service/cli_options_internal.h"
 
+#include "tokenizer/tokenizer.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -34,10 +36,11 @@ static const struct need {
 
 // What chat --render reads none of: it only prints a prompt.
 static const char *const unused_by_render[] = {
-    "system",      "max-tokens",         "temperature", "top-p",          "top-k",
-    "min-p",       "repetition-penalty", "seed",        "stop",           "grammar",
-    "json-schema", "kv-cache-mib",       "kv-dtype",    "no-speculation", "max-length",
-    "threads",     "batch-tokens",       "dtype",
+    "system",   "max-tokens",     "temperature",        "top-p",
+    "top-k",    "min-p",          "repetition-penalty", "seed",
+    "stop",     "grammar",        "json-schema",        "kv-cache-mib",
+    "kv-dtype", "no-speculation", "max-length",         "threads",
+    "dtype",
 };
 
 static enum err check_render(const struct cli_options *o, struct errmsg *msg) {
@@ -59,6 +62,10 @@ enum err cli_check_together(enum cli_command command, const struct cli_options *
             !cli_set(o, needs[i].needed))
             return err_set(msg, ERR_INVALID, "--%s does nothing without --%s", needs[i].option,
                            needs[i].needed);
+    if (command == CLI_TOKENIZE && o->truncate == TRUNCATE_NONE && cli_given(o, "truncate") &&
+        cli_given(o, "max-length"))
+        return err_set(msg, ERR_INVALID,
+                       "--truncate none and --max-length: one cuts, one does not");
     if (command == CLI_INSPECT && o->arg_count && cli_given(o, "model"))
         return err_set(msg, ERR_INVALID, "--model and '%.80s': one model only", o->args[0]);
     return command == CLI_CHAT && o->render ? check_render(o, msg) : ERR_OK;

@@ -185,11 +185,11 @@ const struct cli_option cli_option_table[] = {
     {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32", "auto",
      "auto: quantised weights meet 8-bit activations and a generator's bf16 ones bf16; f32: f32",
      "other precisions are not in this version"},
-    {"threads", 0, CLI_INT, COMPUTES, false, FIELD(threads), 0, 1024, "N", "0",
+    {"threads", 0, CLI_INT, COMPUTES & ~CLI_INSPECT, false, FIELD(threads), 0, 1024, "N", "0",
      "compute threads; 0: one for each CPU this process may use", NULL},
     {"max-batch-tokens", 0, CLI_SIZE, CLI_SERVE, false, FIELD(service.max_batch_tokens), 0, 1 << 20,
      "N", "0", "tokens computed at once; 0 takes the built-in 512", NULL},
-    {"batch-tokens", 0, CLI_SIZE, CLI_EMBED | CLI_RERANK | CLI_BENCH | GENERATES, false,
+    {"batch-tokens", 0, CLI_SIZE, CLI_EMBED | CLI_RERANK | CLI_BENCH, false,
      FIELD(service.max_batch_tokens), 0, 1 << 20, "N", "0",
      "tokens computed at once; 0 takes the built-in 512", NULL},
     {"file", 0, CLI_STRING, CLI_PULL, true, FIELD(file), 0, 0, "NAME", NULL,
@@ -230,7 +230,7 @@ const struct cli_command_info cli_command_table[] = {
      "texts done so far, the model or the options differ. Without --resume a run starts anew, and\n"
      "Ctrl-C removes the partial file; with it, Ctrl-C keeps it.\n",
      "  trine embed --model sentence-transformers/all-MiniLM-L6-v2 texts.txt > vectors.jsonl\n"
-     "  trine embed --model ./m docs.jsonl --field body --id key -o vectors.npy --resume\n"},
+     "  trine embed --model ./m docs.jsonl --field body --id key -o vectors.jsonl --resume\n"},
     {CLI_RERANK, "rerank", "--model M --query Q [FILE]", 0, 1,
      "Ranks the documents of FILE (or stdin), one a line, for a query. Prints\n"
      "score<TAB>index<TAB>text, best first; indexes count lines from 0. Only documents are cut\n"

@@ -2,6 +2,7 @@
 #include "service/model_internal.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "service/memory_plan.h"
 #include "service/model_keys.h"
@@ -116,6 +117,12 @@ static enum err check_effect(const struct model *m, const struct model_options *
         return err_set(msg, ERR_INVALID,
                        "--chat-template: model '%s' is %s model, which does not chat; leave it out",
                        m->name, task_noun(m->task));
+    if (o->max_length > m->max_length)
+        log_event(LOG_LEVEL_WARN, "no_effect",
+                  LOG_FIELDS(log_string("option", "max-length"), log_string("model", m->name),
+                             log_size("value", o->max_length), log_size("most", m->max_length)),
+                  "--max-length %zu: model '%s' takes %zu tokens at most", o->max_length, m->name,
+                  m->max_length);
     return ERR_OK;
 }
 

@@ -235,6 +235,10 @@ static void warn_of_short_caches(const struct service *s) {
 enum err service_make_ready(struct service *s, struct errmsg *msg) {
     struct scheduler_options options = service_scheduler_options(s);
     enum err e = scheduler_start(&options, &s->scheduler, msg);
+    if (e == ERR_IO) { // its thread; connections have taken theirs before
+        struct errmsg why = *msg;
+        return err_set(msg, e, "%s; raise it or lower --max-connections", why.text);
+    }
     if (!e)
         e = scheduler_wait_ready(s->scheduler, msg);
     // loading parsed megabytes of JSON; what that took goes back before requests come

@@ -64,6 +64,7 @@ def test_output_is_an_input():
         os.symlink(at("b.txt"), at("soft"))
         os.link(at("b.txt"), at("hard"))
         how = ["--format", "jsonl"]
+        refused(run("embed", "--model", EMBED, "-o", "b.txt", "b.txt", cwd=d), "-o b.txt, no format", "the same file")
         for output in ("b.txt", "./b.txt", "sub/../b.txt", at("b.txt"), "soft", "hard"):
             p = run("embed", "--model", EMBED, "-o", output, "b.txt", *how, cwd=d)
             refused(p, f"-o {output}", f"-o {output}", "the same file as the input b.txt")
@@ -162,6 +163,9 @@ def test_flags():
                         (["bench", "generate", "--texts", "2"], "--texts"),
                         (["bench", "tokenize", "--threads", "2"], "--threads"),
                         (["bench", "tokenize", "x", "--texts", "2"], "choose one"),
+                        (["bench", "generate", "--batch-tokens", "64"], "--batch-tokens"),
+                        (["tokenize", "--truncate", "none", "--max-length", "4", "x"], "--truncate"),
+                        (["embed", "x", "--resume", "-o", "/dev/null"], "--resume"),
                         (["tokenize", "--decode", "--truncate", "none", "1"], "--truncate"),
                         (["tokenize", "--pair", "x"], "--pair"),
                         (["rerank", "--query", "q", "--raw-scores", "--native"], "choose one")):
@@ -171,6 +175,8 @@ def test_flags():
                 if command[0] != "inspect" else run(*command, env={"TRINE_API_KEYFILE": "/k"}),
                 f"{command[0]} and a variable that is misspelled", "TRINE_API_KEYFILE",
                 "TRINE_API_KEY_FILE", code=1)
+    p = run("embed", "--model", EMBED, "-q", "--max-length", "4000", input=b"x\n")
+    check(p.returncode == 0 and b"--max-length 4000" in p.stderr, "a length that the model has not", p.stderr)
     # as long as the engine takes, not longer: this wrote over the batch's end
     p = run("bench", "encode", "--model", EMBED, "--texts", "20", "--batch-tokens", "16", "--json", "-q")
     check(p.returncode == 0 and json.loads(p.stdout), "small batches", p.stderr)

@@ -18,7 +18,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
-from served import DATA, ROOT, Server, check  # noqa: E402
+from served import DATA, ROOT, Server, check, skip  # noqa: E402
 
 EMBED, RERANK, CHAT, CLASSIFY = (os.path.join(ROOT, DATA, name) for name in (
     "bert-mean-st6", "bert-cross-encoder", "tiny_chat", "bert-classifier"))
@@ -228,6 +228,44 @@ def test_limits():
               f"{how} with 64 files", p)
 
 
+def few_threads(most):
+    """A control group with so many threads at most, of either version; None: none can be made."""
+    for line in open("/proc/self/cgroup"):
+        _, controllers, path = line.rstrip("\n").split(":", 2)
+        if controllers not in ("", "pids"):
+            continue
+        folder = f"/sys/fs/cgroup/{controllers}{path.rstrip('/')}/trine-threads-{os.getpid()}"
+        try:
+            os.mkdir(folder)
+            with open(folder + "/pids.max", "w") as f:
+                f.write(str(most))
+            return folder
+        except OSError:
+            if os.path.isdir(folder):
+                os.rmdir(folder)
+    return None
+
+
+def test_thread_limit():
+    group = few_threads(40)
+    if not group:
+        skip("no control group can be made here")
+        return
+
+    def enter():
+        with open(group + "/cgroup.procs", "w") as f:
+            f.write(str(os.getpid()))
+
+    try:
+        p = run("serve", "--model", EMBED, "--port", "0", preexec_fn=enter)
+        check(p.returncode == 1 and all("--max-connections" in x for x in p.stderr.splitlines() if "thread" in x) and
+              "cannot start" in p.stderr, "connections take all threads", p)
+        p = run("serve", "--model", EMBED, "--port", "0", "--max-connections", "4", "--threads", "100", preexec_fn=enter)
+        check(p.returncode == 1 and "lower --threads" in p.stderr, "compute takes all threads", p)
+    finally:
+        os.rmdir(group)
+
+
 def main():
     global program
     program = served.start(sys.argv[1:])
@@ -237,6 +275,7 @@ def main():
     test_truncation()
     test_advice()
     test_limits()
+    test_thread_limit()
     return served.done()
 
 

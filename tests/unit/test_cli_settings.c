@@ -161,8 +161,15 @@ static void test_pairs(void) {
                    ARGS("tokenize", "--model", "m", "--decode", "--max-length", "4"));
     expect_failure(CLI_TOKENIZE, 2, "--truncate does nothing without --max-length",
                    ARGS("tokenize", "--model", "m", "--truncate", "none"));
-    expect_success(CLI_TOKENIZE, ARGS("tokenize", "--model", "m", "--truncate", "none",
+    expect_failure(CLI_TOKENIZE, 2, "--truncate none and --max-length",
+                   ARGS("tokenize", "--model", "m", "--truncate", "none", "--max-length", "4"));
+    expect_success(CLI_TOKENIZE, ARGS("tokenize", "--model", "m", "--truncate", "only_first",
                                       "--max-length", "4", "--ids", "--jsonl"));
+    // steps have a size of their own, and looking at a model computes nothing
+    expect_failure(CLI_GENERATE, 2, "unknown option '--batch-tokens'",
+                   ARGS("generate", "--model", "m", "--batch-tokens", "64"));
+    expect_failure(CLI_INSPECT, 2, "unknown option '--threads'",
+                   ARGS("inspect", "m", "--threads", "2"));
     expect_failure(CLI_GENERATE, 2, "--grammar and --json-schema: choose one",
                    ARGS("generate", "--model", "m", "--grammar", "g", "--json-schema", "s"));
     expect_failure(CLI_GENERATE, 2, "--ignore-eos and --grammar",
