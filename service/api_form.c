@@ -156,7 +156,7 @@ static enum err read_response_format(struct api_form *f, const struct json_node 
         return invalid(name, "'response_format' has several schemas", err);
     if (wrapper)
         return take_wrapped(f, wrapper, "response_format.json_schema", err);
-    if (schema)
+    if (schema && !(object && schema->kind == JSON_OBJECT && !schema->child)) // {} of an object
         return take_schema(f, schema, err);
     if (value)
         return take_value(f, value, err);

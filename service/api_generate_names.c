@@ -135,7 +135,8 @@ static const struct {
     {"typical_p", NULL, 1},
     {"typ_p", NULL, 1},
     {"tfs_z", NULL, 1},
-    {"function_call", "none", 0},
+    {"function_call", "none", 0}, // of no functions
+    {"function_call", "auto", 0},
 };
 
 static bool among(const char *name, const char *const *list, size_t n) {
@@ -164,10 +165,10 @@ static bool is_neutral(const cJSON *item) {
         if (strcmp(item->string, neutral[i].name) != 0)
             continue;
         const char *word = neutral[i].word;
-        if (word)
-            return cJSON_IsString(item) && strcmp(item->valuestring, word) == 0;
-        return (cJSON_IsNumber(item) && item->valuedouble == neutral[i].number) ||
-               (cJSON_IsFalse(item) && neutral[i].number == 0);
+        bool same = word ? cJSON_IsString(item) && strcmp(item->valuestring, word) == 0
+                         : cJSON_IsNumber(item) && item->valuedouble == neutral[i].number;
+        if (same || (!word && cJSON_IsFalse(item) && neutral[i].number == 0))
+            return true;
     }
     // "modalities": ["text"], and the order of nothing
     return strcmp(item->string, "modalities") == 0 && cJSON_IsArray(item) && item->child &&

@@ -49,8 +49,9 @@ static enum err read_tool(const struct json_node *tool, struct grammar_tool *out
                           struct api_error *err) {
     const struct json_node *function = json_node_get(tool, "function");
     const struct json_node *says = json_node_get(function, "strict");
-    if (!is_word(json_node_get(tool, "type"), "function") || !function ||
-        function->kind != JSON_OBJECT)
+    const struct json_node *type = json_node_get(tool, "type"); // what there is but functions: none
+    bool typed = !type || type->kind == JSON_NULL || is_word(type, "function");
+    if (!typed || !function || function->kind != JSON_OBJECT)
         return invalid("tools",
                        "each of 'tools' must be {\"type\":\"function\",\"function\":{...}}", err);
     const struct json_node *name = json_node_get(function, "name");

@@ -80,7 +80,8 @@ def test_empty_forms(s):
             check(a.status == 200 and said(a) == want, f"empty: {fields}", a)
     for fields in ({"tools": []}, {"tools": [], "tool_choice": "auto"}, {"tool_choice": "auto"},
                    {"tool_choice": "none"}, {"max_completion_tokens": -1}, {"parallel_tool_calls": True},
-                   {"max_tokens": 50, "max_completion_tokens": 50}, {"functions": [], "function_call": "none"}):
+                   {"max_tokens": 50, "max_completion_tokens": 50}, {"functions": [], "function_call": "none"},
+                   {"function_call": "auto"}):
         a = chat(s, **fields)
         check(a.status == 200 and said(a) == HELLO, f"empty: {fields}", a)
     a = chat(s, tool_choice="required")
@@ -159,7 +160,8 @@ def test_forms(s):
         a = chat(s, max_tokens=40, **fields)
         check(a.status == 200 and list(json.loads(said(a))) == ["a"], f"{fields}"[:60], a)
     for fields in ({"response_format": {"type": "json_object"}}, {"response_format": {"type": "json"}},
-                   {"structured_outputs": {"json_object": True}}, {"guided_json": {"type": "object"}}):
+                   {"structured_outputs": {"json_object": True}}, {"guided_json": {"type": "object"}},
+                   {"response_format": {"type": "json_object", "schema": {}}}):
         a = chat(s, max_tokens=40, **fields)
         check(a.status == 200 and isinstance(json.loads(said(a)), dict), f"{fields}", a)
     odd = ['say "no"\\', "\u00e9\n\t", "plain"]
@@ -190,7 +192,7 @@ def test_still_refused(s):
                    {"bad_words": ["x"]}, {"truncate_prompt_tokens": 5}, {"foo": 0}, {"foo": False}):
         refused(text(s, **fields), f"would change the text: {fields}", next(iter(fields)))
     for fields in ({"modalities": ["text", "audio"]}, {"audio": {"voice": "x"}}, {"functions": [{"name": "f"}]},
-                   {"function_call": "auto"}, {"web_search_options": {"a": 1}}, {"documents": [{"t": "x"}]},
+                   {"function_call": {"name": "f"}}, {"web_search_options": {"a": 1}}, {"documents": [{"t": "x"}]},
                    {"chat_template": "x"}, {"echo": True}):
         refused(chat(s, **fields), f"would change the text: {fields}", next(iter(fields)))
     refused(text(s, messages=HI), "another route's", "messages", CHAT)

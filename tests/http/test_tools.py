@@ -102,6 +102,9 @@ def test_hints(s):
                                            seed=seed, max_tokens=200, parallel_tool_calls=False))
             check(reason == "length" or isinstance(json.loads(calls[0][1]), dict),
                   f"arguments are an object: {schema}", calls)
+    plain = [{"function": t["function"]} for t in TOOLS]
+    a = chat(s, tools=plain, tool_choice="required", max_tokens=100)
+    check(answer(a)[1][0][0] == "weather", "a tool without a type", a)
     a = chat(s, tools=tool({"type": "object"}, "yes"))
     check(a.status == 400 and a.param == "tools", "strict is true or false", a)
 
