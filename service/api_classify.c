@@ -258,7 +258,7 @@ static enum err read_pipeline(const struct api_request *q, struct classify *c,
         {"sigmoid", LABEL_SCORES_SIGMOID},
         {"none", LABEL_SCORES_LOGITS},
     };
-    const char *function;
+    const char *function = NULL;
     int64_t top_k;
     enum err e = api_get_int(q, "top_k", 1, INT32_MAX, INT32_MAX, &top_k, err);
     if (!e)

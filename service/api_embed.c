@@ -82,7 +82,7 @@ enum err api_embed_read(struct api_request *q, struct api_embed **out, struct ap
 // The model's own prompt that the request names, or the request's own words.
 static enum err choose_prompt(const struct api_request *q, const char **prompt,
                               struct api_error *err) {
-    const char *words;
+    const char *words = NULL;
     enum err e = api_choose_prompt(q, prompt, err);
     if (!e)
         e = api_get_string(q, "prompt", NULL, &words, err);

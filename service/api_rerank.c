@@ -320,7 +320,7 @@ static enum err choose_prompt(const struct api_request *q, const char **prompt,
 // Whether scores are logits: `raw_scores`, or by other services' words the absence of what makes
 // them others.
 static enum err read_raw(const struct api_request *q, bool *raw, struct api_error *err) {
-    bool activation, normalize;
+    bool activation = true, normalize = true;
     enum err e = api_get_bool(q, "raw_scores", false, raw, err);
     if (!e)
         e = api_get_bool(q, "use_activation", true, &activation, err);
