@@ -10,8 +10,10 @@ const int share_percent[SHARE_COUNT] = {
     [SHARE_BULK] = 10,
 };
 
-// More than this is never owed, either way: two seconds of the device.
-static const int64_t MOST = (int64_t)100 * 2000000;
+// More than this is never owed: two seconds of the device. Whoever had too much, because a piece of
+// its work took long (or the machine stood still), is not made to pay for more than a short while:
+// a stream would stop for it.
+static const int64_t MOST = (int64_t)100 * 2000000, LEAST = (int64_t)-100 * 100000;
 
 enum share shares_next(const struct shares *s, unsigned waiting) {
     enum share first = SHARE_COUNT;
@@ -42,7 +44,7 @@ void shares_book(struct shares *s, enum share ran, unsigned waiting, int64_t us)
             due += part;
         else // what it has had too much of it pays back while it has no work
             due = due + all < 0 ? due + all : 0;
-        s->due[i] = due > MOST ? MOST : due < -MOST ? -MOST : due;
+        s->due[i] = due > MOST ? MOST : due < LEAST ? LEAST : due;
     }
 }
 

@@ -102,7 +102,7 @@ static void test_urgent_first(void) {
 }
 
 // Bulk's tenth of the device's time, as the scheduler books it, while short jobs never run out. The
-// bar is at half of it: the window is short.
+// bar is at a third of it: the window is short.
 static void test_bulk_not_starved(void) {
     enum { SHORT = 6000 };
     static struct test_job *t[SHORT];
@@ -125,7 +125,7 @@ static void test_bulk_not_starved(void) {
     CHECK_INT(atomic_load(&bulk->ends), 0);
     int64_t share = after.used_us[SHARE_BULK] - before.used_us[SHARE_BULK];
     int64_t all = (int64_t)(after.busy_us - before.busy_us);
-    CHECK(share * 20 > all);
+    CHECK(share * 30 > all);
     CHECK(after.used_us[SHARE_INTERACTIVE] - before.used_us[SHARE_INTERACTIVE] > share);
     atomic_store(&bulk->job.cancelled, true);
     for (int i = 0; i < SHORT; i++)

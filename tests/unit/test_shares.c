@@ -128,10 +128,24 @@ static void test_idle_saves_nothing(void) {
     CHECK(s.used_us[SHARE_BULK] > 0);
 }
 
+// One long piece does not cost a stream seconds afterwards.
+static void test_long_piece(void) {
+    struct shares s = {0};
+    unsigned both = SHARE_BIT(SHARE_INTERACTIVE) | SHARE_BIT(SHARE_DECODE);
+    shares_book(&s, SHARE_INTERACTIVE, both, 1000);
+    CHECK_INT(shares_next(&s, both), SHARE_DECODE);
+    shares_book(&s, SHARE_DECODE, both, 10000000);
+    int64_t waited = 0;
+    for (; shares_next(&s, both) == SHARE_INTERACTIVE; waited += 1000)
+        shares_book(&s, SHARE_INTERACTIVE, both, 1000);
+    CHECK(waited > 100000 && waited < 500000);
+}
+
 int main(void) {
     test_parts();
     test_gaps();
     test_order();
     test_idle_saves_nothing();
+    test_long_piece();
     return check_done();
 }
