@@ -135,7 +135,9 @@ static int wait_readable(struct http_socket *s, struct pollfd *fd) {
         bool over = clock_now_us() >= until_us && until_us == end_of_wait(s);
         if (!taken && !over)
             continue;
-        bool parts = is_idle(s) && (taken || until_us < s->deadline_us);
+        // a silent connection that has had its time just ends
+        bool parts =
+            s->phase == HTTP_PHASE_IDLE || (is_idle(s) && (taken || until_us < s->deadline_us));
         if (parts && !say_farewell(s, taken)) {
             if (taken)
                 (void)http_gate_make_room(s->gate, false);
