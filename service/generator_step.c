@@ -190,6 +190,8 @@ static size_t add_prompts(struct generator *g, size_t budget) {
         if (!shortest || sequence_pending(s) < sequence_pending(shortest))
             shortest = s;
     }
+    if (!oldest || !shortest)
+        return 0; // the turn's owner has one: it was counted so
     size_t added = 0;
     if (shortest != oldest)
         added = add_chunk(g, shortest, budget / 2);

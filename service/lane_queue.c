@@ -95,7 +95,9 @@ struct job *lane_queue_next(struct lane_queue *q) {
 }
 
 void lane_queue_took(struct lane_queue *q, struct job *job, size_t tokens, enum lane_after after) {
-    struct lane_owner *o = find(q, job->lane_owner); // there is one while it has jobs
+    struct lane_owner *o = find(q, job->lane_owner);
+    if (!o)
+        return; // an owner is there for as long as it has jobs
     o->given += (double)tokens / (double)(job->weight ? job->weight : 1);
     if (after == LANE_STAYS) {
         o->before = job;

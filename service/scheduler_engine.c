@@ -396,8 +396,8 @@ static void run_next(struct scheduler *s) {
         waiting &= ~SHARE_BIT(next); // all of it was gone, or waits for something else
 }
 
-void *scheduler_engine_thread(void *arg) {
-    struct scheduler *s = arg;
+void *scheduler_engine_thread(void *scheduler) {
+    struct scheduler *s = scheduler;
     struct errmsg msg = {0};
     enum err err = warm_up(s, &msg);
     pthread_mutex_lock(&s->mutex);
