@@ -11,11 +11,12 @@
 #include "tokenizer/tokenizer_internal.h"
 #include "weights/gguf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define KEY(name) "tokenizer.ggml." name
 
-enum { TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4 }; // tokenizer.ggml.token_type
+enum { TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4, TOKEN_UNUSED = 5 }; // tokenizer.ggml.token_type
 
 struct source {
     const struct gguf *g;
@@ -65,10 +66,19 @@ static bool add_found(cJSON *list, const char *content, size_t id, bool special)
     return false;
 }
 
+// What llama.cpp's converters write for a row of the model that has no token: it is none here.
+static bool is_padding(const struct source *s, size_t i) {
+    char name[32];
+    snprintf(name, sizeof name, "[PAD%zu]", i);
+    return type_of(s, i) == TOKEN_UNUSED && strcmp(name, s->work.data) == 0;
+}
+
 static enum err add_tokens(struct source *s, cJSON *vocab, cJSON *added, struct errmsg *msg) {
     enum err e = ERR_OK;
     for (size_t i = 0; i < s->tokens.count && !e; i++) {
         e = read_token(s, i, msg);
+        if (!e && is_padding(s, i))
+            continue;
         int64_t type = type_of(s, i);
         bool found = type == TOKEN_CONTROL || type == TOKEN_USER_DEFINED;
         if (!e && (!cJSON_AddNumberToObject(vocab, s->work.data, (double)i) ||

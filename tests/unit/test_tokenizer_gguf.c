@@ -102,6 +102,30 @@ static void check_names(void) {
     CHECK_INT(n, 56);
 }
 
+// Rows without a token, as converters pad a vocabulary.
+static void check_padding(void) {
+    static const char *const tokens[] = {"a", "b", "ab", "[PAD3]", "[PAD4]", "[PAD9]"};
+    static const char *const merges[] = {"a b"};
+    static const int32_t types[] = {1, 1, 1, 5, 1, 5}, ids[] = {2, 3, 0};
+    struct kit k = {0};
+    struct tokenizer *t = NULL;
+    struct errmsg msg = {0};
+    struct buf out = {0};
+    kit_text(&k, KEY("model"), "gpt2");
+    kit_texts(&k, KEY("tokens"), tokens, 6);
+    kit_i32s(&k, KEY("token_type"), types, 6);
+    kit_texts(&k, KEY("merges"), merges, 1);
+    CHECK_OK(load(&k, &t, &msg), msg);
+    if (!t)
+        return;
+    CHECK(!tokenizer_piece(t, 3) && tokenizer_piece(t, 4) && tokenizer_piece(t, 5));
+    CHECK_INT(tokenizer_token_bytes(t, 3).len, 0);
+    CHECK_OK(tokenizer_decode(t, ids, 3, false, &out, &msg), msg);
+    CHECK_STR(out.data, "aba");
+    buf_free(&out);
+    tokenizer_free(t);
+}
+
 static const char *const words[] = {
     "[PAD]",         "[UNK]",    "[CLS]", "[SEP]",    "[MASK]", "\xE2\x96\x81M",
     "\xE2\x96\x81m", "\xC3\xBC", "u",     "\xC3\x9C", "U"};
@@ -128,6 +152,7 @@ static void check_bert(int lower, int strip, const char *want) {
 int main(void) {
     json_init();
     check_names();
+    check_padding();
     check_bert(-1, -1, "[CLS] m ##u m ##u [SEP]");
     check_bert(1, -1, "[CLS] m ##u m ##u [SEP]");
     check_bert(1, 0, "[CLS] m ##\xC3\xBC m ##\xC3\xBC [SEP]");
