@@ -273,9 +273,7 @@ static size_t length_limit(const struct text_rules *rules) {
 
 static enum err add_ids(const cJSON *list, size_t at, const struct text_rules *rules,
                         struct sequences *out, struct api_error *err) {
-    size_t n = 0, vocab = tokenizer_vocab_size(rules->model->tokenizer);
-    if (model_vocab(rules->model) < vocab)
-        vocab = model_vocab(rules->model);
+    size_t n = 0, vocab = model_vocab(rules->model); // its rows: some may have no token
     for (const cJSON *id = list->child; id; id = id->next, n++)
         if (id->valuedouble >= (double)vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", rules->field,

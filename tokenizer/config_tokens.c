@@ -165,16 +165,18 @@ static enum err read_decoder(const cJSON *json, struct entry *out, size_t *n, st
     const cJSON *item;
     cJSON_ArrayForEach(item, json) {
         char *end;
-        out[*n] = (struct entry){strtol(item->string, &end, 10), NULL, item};
-        enum err e = json_get_string(item, "content", NULL, &out[*n].content, msg);
-        if (!e && (!out[*n].content || *end || !*item->string || out[*n].id < 0))
-            e = err_set(msg, ERR_INVALID,
-                        "'added_tokens_decoder': '%s' must be an id, with an object that has a "
-                        "'content'",
-                        item->string);
+        long id = strtol(item->string, &end, 10);
+        const char *content = NULL;
+        enum err e = json_get_string(item, "content", NULL, &content, msg);
         if (e)
             return e;
-        *n += *out[*n].content != '\0';
+        if (!content || *end || !*item->string || id < 0)
+            return err_set(msg, ERR_INVALID,
+                           "'added_tokens_decoder': '%s' must be an id, with an object that has a "
+                           "'content'",
+                           item->string);
+        if (*content)
+            out[(*n)++] = (struct entry){id, content, item};
     }
     return ERR_OK;
 }

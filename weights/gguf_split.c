@@ -110,22 +110,23 @@ static enum err join(struct gguf *g, const struct split *first, struct errmsg *m
                        g->path, (long long)first->count, all, (long long)first->tensors);
     struct tensor *tensors = mem_realloc(g->tensors, all, sizeof *tensors);
     const char **names = mem_calloc(all, sizeof(const char *));
+    enum err e = ERR_OK;
     if (tensors)
         g->tensors = tensors;
-    enum err e = tensors && names
-                     ? ERR_OK
-                     : err_set(msg, ERR_NOMEM, "%s: no memory for %zu tensors", g->path, all);
-    for (size_t i = 0; i < g->part_count && !e; i++) {
+    if (!tensors || !names) {
+        mem_free(names);
+        return err_set(msg, ERR_NOMEM, "%s: no memory for %zu tensors", g->path, all);
+    }
+    for (size_t i = 0; i < g->part_count; i++) {
         const struct gguf *part = g->parts[i];
         if (part->tensor_count)
             memcpy(g->tensors + g->tensor_count, part->tensors,
                    part->tensor_count * sizeof *g->tensors);
         g->tensor_count += part->tensor_count;
     }
-    for (size_t i = 0; i < all && !e; i++)
+    for (size_t i = 0; i < all; i++)
         names[i] = g->tensors[i].name;
-    if (!e)
-        qsort(names, all, sizeof *names, by_name);
+    qsort(names, all, sizeof *names, by_name);
     for (size_t i = 1; i < all && !e; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
             e = err_set(msg, ERR_INVALID, "%s: tensor '%s' stands in two parts", g->path, names[i]);
