@@ -30,6 +30,12 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
     enum err e = pooler_is_declared(m->path, &pools, msg);
     if (e)
         return e;
+    if (m->config.head_is_other && !pools)
+        return err_set(
+            msg, ERR_UNSUPPORTED,
+            "%s: architecture '%s' is supported as an embedder only, and no modules.json "
+            "with a Pooling module makes it one",
+            m->path, m->config.architecture);
     enum task headed = one ? TASK_RERANK : TASK_CLASSIFY;
     enum task own = head && (!pools || m->st.cross_encoder) ? headed : TASK_EMBED;
     m->task = o->task >= 0 ? (enum task)o->task : own;

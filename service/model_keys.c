@@ -9,6 +9,7 @@
 #include "tokenizer/tokenizer_config.h"
 #include "weights/config_keys.h"
 #include "weights/gguf_rules.h"
+#include "weights/st_config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,7 +96,8 @@ void model_keys_each(const char *path, const char *transformer, bool large, mode
     }
     walk_config(&w, transformer);
     pooler_each_file(path, walk_module, &w);
-    walk_named(&w, transformer, "sentence_bert_config.json", &sentence_bert_config_keys);
+    for (size_t i = 0; i < ST_CONFIG_NAMES; i++)
+        walk_named(&w, transformer, st_config_names[i], &sentence_bert_config_keys);
     walk_named(&w, path, "config_sentence_transformers.json", &sentence_transformers_config_keys);
     walk_named(&w, transformer, "tokenizer_config.json", &tokenizer_config_keys);
     walk_named(&w, transformer, "special_tokens_map.json", &special_tokens_map_keys);

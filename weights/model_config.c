@@ -25,17 +25,28 @@ enum {
     MAX_LABELS = 1 << 16,
 };
 
+// Those of pretraining count as none.
+enum model_head { MODEL_HEAD_NONE, MODEL_HEAD_LABELS, MODEL_HEAD_OTHER };
+
 static const struct {
     const char *name;
     enum model_arch arch;
-    bool classification;
+    enum model_head head;
 } architectures[] = {
-    {"BertModel", MODEL_ARCH_BERT, false},
-    {"BertForMaskedLM", MODEL_ARCH_BERT, false},
-    {"BertForSequenceClassification", MODEL_ARCH_BERT, true},
-    {"DistilBertModel", MODEL_ARCH_DISTILBERT, false},
-    {"DistilBertForMaskedLM", MODEL_ARCH_DISTILBERT, false},
-    {"DistilBertForSequenceClassification", MODEL_ARCH_DISTILBERT, true},
+    {"BertModel", MODEL_ARCH_BERT, MODEL_HEAD_NONE},
+    {"BertForMaskedLM", MODEL_ARCH_BERT, MODEL_HEAD_NONE},
+    {"BertForPreTraining", MODEL_ARCH_BERT, MODEL_HEAD_NONE},
+    {"BertForSequenceClassification", MODEL_ARCH_BERT, MODEL_HEAD_LABELS},
+    {"BertForNextSentencePrediction", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
+    {"BertForTokenClassification", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
+    {"BertForQuestionAnswering", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
+    {"BertForMultipleChoice", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
+    {"DistilBertModel", MODEL_ARCH_DISTILBERT, MODEL_HEAD_NONE},
+    {"DistilBertForMaskedLM", MODEL_ARCH_DISTILBERT, MODEL_HEAD_NONE},
+    {"DistilBertForSequenceClassification", MODEL_ARCH_DISTILBERT, MODEL_HEAD_LABELS},
+    {"DistilBertForTokenClassification", MODEL_ARCH_DISTILBERT, MODEL_HEAD_OTHER},
+    {"DistilBertForQuestionAnswering", MODEL_ARCH_DISTILBERT, MODEL_HEAD_OTHER},
+    {"DistilBertForMultipleChoice", MODEL_ARCH_DISTILBERT, MODEL_HEAD_OTHER},
 };
 #define SUPPORTED                                                                                  \
     "BertModel, BertForMaskedLM, BertForSequenceClassification, DistilBertModel, "                 \
@@ -82,7 +93,8 @@ static enum err read_architecture(const cJSON *root, struct model_config *c, str
         if (strcmp(architectures[i].name, name) != 0)
             continue;
         c->arch = architectures[i].arch;
-        c->classification = architectures[i].classification;
+        c->classification = architectures[i].head == MODEL_HEAD_LABELS;
+        c->head_is_other = architectures[i].head == MODEL_HEAD_OTHER;
         snprintf(c->architecture, sizeof c->architecture, "%s", name);
         return ERR_OK;
     }

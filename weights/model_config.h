@@ -21,6 +21,7 @@ struct model_config {
     enum model_arch arch;
     char architecture[64]; // "BertModel", as the file names it
     bool classification;   // the architecture ends in ForSequenceClassification
+    bool head_is_other;    // it has a head that is not served: of use only as an embedder
     size_t hidden;         // D
     size_t layers;         // L
     size_t heads;          // H

@@ -40,16 +40,15 @@ static void lower_limit(struct st_config *c, double length) {
         c->max_length = (size_t)length;
 }
 
-// Older releases named the file after the architecture.
+const char *const st_config_names[ST_CONFIG_NAMES] = {
+    "sentence_bert_config.json", "sentence_distilbert_config.json", "sentence_roberta_config.json"};
+
 static enum err read_sentence_config(const char *folder, struct st_config *c, struct errmsg *msg) {
-    static const char *const names[] = {"sentence_bert_config.json",
-                                        "sentence_distilbert_config.json",
-                                        "sentence_roberta_config.json"};
     cJSON *root = NULL;
-    const char *used = names[0];
+    const char *used = NULL;
     enum err e = ERR_OK;
-    for (size_t i = 0; !e && !root && i < sizeof names / sizeof *names; i++)
-        e = read_optional(folder, used = names[i], &root, msg);
+    for (size_t i = 0; !e && !root && i < ST_CONFIG_NAMES; i++)
+        e = read_optional(folder, used = st_config_names[i], &root, msg);
     if (e || !root)
         return e;
     int64_t length = 0;

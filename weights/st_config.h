@@ -12,6 +12,11 @@
 
 #include <stdbool.h>
 
+// The first module's own file; older releases named it after the architecture. The first that is
+// there counts.
+enum { ST_CONFIG_NAMES = 3 };
+extern const char *const st_config_names[ST_CONFIG_NAMES];
+
 struct st_prompt {
     char *name, *text; // owned; text may be ""
 };

@@ -347,6 +347,10 @@ def test_stray_tensors():
         # its architecture may be that of the head: modules.json says what the folder is for
         m.edit("config.json", architectures=["BertForSequenceClassification"])
         check(vectors(m.path) == want, "an embedder by its Pooling module")
+        for other in ("BertForTokenClassification", "BertForPreTraining"):
+            m.edit("config.json", architectures=[other])
+            check(vectors(m.path) == want, other)
+        m.edit("config.json", architectures=["BertForSequenceClassification"])
         p = run("serve", "--check", "--log-level", "info", "--model", m.path)
         check(p.returncode == 0 and b"left out: " in p.stderr and b"classifier.weight" in p.stderr
               and b"criterion.temperature" in p.stderr and b"embed," in p.stderr,
@@ -354,6 +358,11 @@ def test_stray_tensors():
 
         def adapter(held):
             held["bert.encoder.layer.0.attention.self.query.lora_A.weight"] = ["F32", [1], b"\0" * 4]
+        m.edit("config.json", architectures=["BertForQuestionAnswering"])
+        os.rename(os.path.join(m.path, "modules.json"), os.path.join(m.path, "gone"))
+        got = vectors(m.path)
+        check(isinstance(got, str) and "as an embedder only" in got, "nothing says how to pool", got)
+        os.rename(os.path.join(m.path, "gone"), os.path.join(m.path, "modules.json"))
         m.tensors(adapter)
         got = vectors(m.path)
         check(isinstance(got, str) and "lora_A" in got and "no place" in got, "not among its own", got)

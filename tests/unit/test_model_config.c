@@ -105,6 +105,18 @@ static void test_labels(void) {
     refused(CLASSIFIER "\"num_labels\":0}", ERR_INVALID, "'num_labels' is 0");
 }
 
+// Other tasks' heads: the body is BERT's, and what becomes of it is for the folder to say.
+static void test_other_heads(void) {
+    struct model_config c;
+    struct errmsg msg;
+    CHECK_OK(parse("{\"architectures\":[\"BertForPreTraining\"]}", &c, &msg), msg);
+    CHECK(!c.classification && !c.head_is_other);
+    CHECK_OK(parse("{\"architectures\":[\"BertForQuestionAnswering\"]}", &c, &msg), msg);
+    CHECK(!c.classification && c.head_is_other && c.arch == MODEL_ARCH_BERT && c.labels == 0);
+    CHECK_OK(parse("{\"architectures\":[\"DistilBertForTokenClassification\"]}", &c, &msg), msg);
+    CHECK(!c.classification && c.head_is_other && c.arch == MODEL_ARCH_DISTILBERT);
+}
+
 static void scores_are(const char *text, enum label_scores want) {
     struct model_config c;
     struct errmsg msg;
@@ -193,6 +205,7 @@ int main(void) {
     test_bert();
     test_distilbert();
     test_labels();
+    test_other_heads();
     test_scores();
     test_refused();
     test_folder();
