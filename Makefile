@@ -94,8 +94,8 @@ test:
 	@tests/run.sh
 
 # Threads are what TSan is for: the pools, the scheduler and HTTP.
-TSAN_UNIT := test_device test_device_pool test_scheduler test_scheduler_generate test_generator test_front test_http \
-             test_http_stream test_http_life test_tokenizer
+TSAN_UNIT := test_device test_device_pool test_scheduler test_scheduler_generate test_scheduler_shares test_scheduler_ends \
+             test_generator test_generator_turns test_front test_http test_http_stream test_http_life test_tokenizer
 test-programs:
 	@$(MAKE) --no-print-directory all units goldens benches
 	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers
