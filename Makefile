@@ -93,9 +93,11 @@ test:
 	@$(MAKE) --no-print-directory -j2 test-programs
 	@tests/run.sh
 
-# Threads are what TSan is for: the pools, the scheduler and HTTP.
-TSAN_UNIT := test_device test_device_pool test_scheduler test_scheduler_generate test_scheduler_shares test_scheduler_ends \
-             test_generator test_generator_turns test_front test_http test_http_stream test_http_life test_tokenizer
+# Threads are what TSan is for. The sources say which programs: those that start threads, or what
+# runs on some, and those whose comments name the thread sanitizer, but for "no thread sanitizer".
+TSAN_UNIT := $(basename $(notdir $(shell grep -lE \
+    'thread_start|pthread_create|scheduler_start|generator_new|masks_new|front_new|test_http_kit.h|thread sanitizer' \
+    tests/unit/test_*.c | xargs grep -L 'no thread sanitizer')))
 test-programs:
 	@$(MAKE) --no-print-directory all units goldens benches
 	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers

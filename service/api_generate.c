@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "service/api_structured.h"
 #include "service/metrics.h"
 
 #include <math.h>
@@ -85,6 +86,8 @@ static void fail(struct api_generate *g, const struct errmsg *msg, enum err code
     err->msg.code = code;
     if (code == ERR_DEADLINE)
         (void)api_fail(err, code, "deadline_exceeded", NULL, "%s", msg->text);
+    if (g->grammar && code == ERR_UNSUPPORTED) // its words and this model's tokens do not meet
+        err->msg.code = api_blame_grammar(code, g->grammar_param, err);
     cancel(g->q);
 }
 
@@ -438,6 +441,7 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         if (!e)
             e = grammar_state_limit(c->grammar, max_tokens, &err->msg);
         c->g.grammar = c->grammar;
+        c->g.grammar_of = g->grammar_of;
     }
     return e;
 }

@@ -84,6 +84,8 @@ struct api_generate {
 
     // Structured output (api_structured.c).
     struct grammar *grammar; // owned
+    const char *grammar_param; // the parameter that it is of, and that in quotes
+    char grammar_of[48];
     bool with_tools;         // `tools` is shown to the template, calls are parsed out of the text
     bool calls_or_form;      // an answer is calls alone, or text in its form and no call
     struct buf warnings;     // owned

@@ -1,4 +1,5 @@
 // base/: arenas, buffers, checked sizes, UTF-8, files.
+// no thread sanitizer: its own memory is counted as the process's.
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fault.h"

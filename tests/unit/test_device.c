@@ -1,5 +1,5 @@
 // Every operation of every kernel set against double precision, at sizes that divide nothing, and
-// what a device refuses.
+// what a device refuses. Its threads share out every operation: the thread sanitizer looks on.
 #include "tests/unit/device_rig.h"
 
 enum { WORKSPACE = 8 << 20 };

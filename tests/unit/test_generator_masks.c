@@ -339,7 +339,7 @@ static void words(void) {
     run(g);
     CHECK_INT(none->g.err, ERR_INVALID);
     CHECK_STR(none->g.msg.text,
-              "'min_tokens' or 'logit_bias' forbid every token that the grammar allows");
+              "'logit_bias' forbids every token that the grammar allows");
     free(none);
     grammar_free(a);
     // its end is a token like any other to the generator: nothing can follow it
