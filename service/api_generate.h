@@ -83,13 +83,13 @@ struct api_generate {
     uint64_t nonce; // random, for ids
 
     // Structured output (api_structured.c).
-    struct grammar *grammar; // owned
+    struct grammar *grammar;   // owned
     const char *grammar_param; // the parameter that it is of, and that in quotes
     char grammar_of[48];
-    bool with_tools;         // `tools` is shown to the template, calls are parsed out of the text
-    bool calls_or_form;      // an answer is calls alone, or text in its form and no call
-    struct buf warnings;     // owned
-    struct buf ignored;      // owned: names of what had no effect, ", " between them
+    bool with_tools;     // `tools` is shown to the template, calls are parsed out of the text
+    bool calls_or_form;  // an answer is calls alone, or text in its form and no call
+    struct buf warnings; // owned
+    struct buf ignored;  // owned: names of what had no effect, ", " between them
     int64_t created_s;
     uint64_t request; // its number, for turns among requests
 };

@@ -181,8 +181,7 @@ static bool fail_draw(const struct step_engine *e, struct step_part *p, enum sam
         break;
     }
     if (allows_any(p->mask, e->vocab))
-        return fail(p, ERR_INVALID,
-                    "'logit_bias' forbids every token that the grammar allows");
+        return fail(p, ERR_INVALID, "'logit_bias' forbids every token that the grammar allows");
     return fail(p, ERR_INTERNAL, "the text has ended where another token was to come");
 }
 

@@ -338,8 +338,7 @@ static void words(void) {
     generator_submit(g, &none->g);
     run(g);
     CHECK_INT(none->g.err, ERR_INVALID);
-    CHECK_STR(none->g.msg.text,
-              "'logit_bias' forbids every token that the grammar allows");
+    CHECK_STR(none->g.msg.text, "'logit_bias' forbids every token that the grammar allows");
     free(none);
     grammar_free(a);
     // its end is a token like any other to the generator: nothing can follow it
