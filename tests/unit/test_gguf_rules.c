@@ -47,8 +47,8 @@ static void test_values(void) {
     kit_u32(&k, "llama.nextn_predict_layers", 0);
     kit_bool(&k, "llama.use_parallel_residual", 0);
     kit_text(&k, "general.type", "model");
-    kit_bool(&k, "tokenizer.ggml.add_sep_token", 1);
-    kit_f32(&k, "qwen2.logit_scale", 3); // another architecture's: nobody's
+    kit_bool(&k, "tokenizer.ggml.add_sep_token", 0); // llama.cpp puts the separator all the same
+    kit_f32(&k, "qwen2.logit_scale", 3);             // another architecture's: nobody's
     passes(&k);
     k = of("llama");
     kit_f32(&k, "llama.logit_scale", 0.5f);
@@ -65,9 +65,6 @@ static void test_values(void) {
     k = of("llama");
     kit_text(&k, "general.type", "adapter");
     refused(&k, "general.type");
-    k = of("bert");
-    kit_bool(&k, "tokenizer.ggml.add_sep_token", 0);
-    refused(&k, "tokenizer.ggml.add_sep_token");
     k = of("bert");
     kit_f32(&k, "bert.attention.max_alibi_bias", 8);
     refused(&k, "bert.attention.max_alibi_bias");
