@@ -19,7 +19,7 @@ enum err arena_init(struct arena *a, size_t size) {
 }
 
 void arena_free(struct arena *a) {
-    unpoison(a->base, a->used); // the addresses may be another's next
+    unpoison(a->base, a->size); // the addresses may be another's next
     if (a->size < MAPPED)
         mem_free(a->base);
     else

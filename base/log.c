@@ -124,6 +124,8 @@ static void put_field(struct line *l, const struct log_field *f) {
         break;
     case LOG_REAL:
         snprintf(number, sizeof number, "%.10g", f->real);
+        if (!strpbrk(number, ".e")) // a whole one is a real too: who reads it sees one type always
+            strcat(number, ".0");
         break;
     case LOG_BOOL:
         snprintf(number, sizeof number, "%s", f->integer ? "true" : "false");

@@ -53,7 +53,8 @@ def test_check_opens_no_port():
 def test_resource_limit():
     """Both fail alike, before the memory is touched, with what is needed and what there is."""
     if "asan" in program or "tsan" in program:
-        return  # a sanitizer's own memory counts as data
+        skip("a sanitizer's own memory counts as data")
+        return
     limit = 300 << 20
     low = lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     words = ("MiB of memory are needed", "300 MiB are all there is (RLIMIT_DATA (ulimit -d))",
@@ -98,7 +99,7 @@ class Group:
             with open(os.path.join(self.path, "memory.peak" if self.v2 else "memory.max_usage_in_bytes")) as f:
                 return int(f.read())
         except OSError:
-            return 0
+            return None  # version 2 has it from Linux 5.19 on
 
     def close(self):
         os.rmdir(self.path)
@@ -139,7 +140,11 @@ def test_control_group():
         check(statuses == [200] * 64, "it works under the limit", statuses)
         process.send_signal(signal.SIGTERM)
         check(process.wait(WAIT_S) == 0, "and is not killed", process.returncode)
-        check(group.peak() < limit, "the limit was not reached", group.peak())
+        peak = group.peak()
+        if peak is None:
+            skip("this kernel counts no peak of a control group")
+        else:
+            check(0 < peak < limit, "the limit was not reached", peak)
     finally:
         group.close()
 

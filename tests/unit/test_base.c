@@ -78,6 +78,22 @@ static void test_large_arena(void) {
     fault_disarm();
 }
 
+#ifdef POISON_KNOWN
+// The addresses of a mapped arena are another mapping's next, and nobody owns less of it then: what
+// an earlier and larger batch had used is given back too.
+static void test_addresses_given_back(void) {
+    enum { SIZE = 16 << 20, LARGE = 4 << 20 };
+    struct arena a;
+    CHECK(arena_init(&a, SIZE) == ERR_OK);
+    char *p = arena_alloc(&a, LARGE, 1);
+    arena_reset(&a);
+    CHECK(p && poisoned(p) && poisoned(p + LARGE - 1));
+    CHECK(arena_alloc(&a, 100, 1) == p && !poisoned(p) && poisoned(p + LARGE - 1));
+    arena_free(&a);
+    CHECK(!poisoned(p) && !poisoned(p + LARGE / 2) && !poisoned(p + LARGE - 1));
+}
+#endif
+
 static void test_buf(void) {
     struct buf b = {0};
     for (int i = 0; i < 1000; i++)
@@ -229,6 +245,9 @@ int main(void) {
     test_mem();
     test_arena();
     test_large_arena();
+#ifdef POISON_KNOWN
+    test_addresses_given_back();
+#endif
     test_buf();
     test_utf8();
     test_tidy();

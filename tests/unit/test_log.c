@@ -52,6 +52,7 @@ static void test_types(void) {
     log_event(LOG_LEVEL_WARN, "something",
               LOG_FIELDS(log_string("name", "a"), log_string("absent", NULL), log_int("n", -5),
                          log_size("bytes", (size_t)1 << 40), log_real("ms", 1.25),
+                         log_real("whole", 3), log_real("none", -0.0), log_real("most", 1e15),
                          log_real("nan", NAN), log_bool("yes", true), log_bool("no", false)),
               "said %d", 7);
     end(kept);
@@ -65,6 +66,9 @@ static void test_types(void) {
     CHECK(cJSON_IsNumber(json_get(o, "n")) && json_get(o, "n")->valuedouble == -5);
     CHECK(cJSON_IsNumber(json_get(o, "bytes")) && json_get(o, "bytes")->valuedouble == 0x1p40);
     CHECK(cJSON_IsNumber(json_get(o, "ms")) && json_get(o, "ms")->valuedouble == 1.25);
+    CHECK(strstr(text, "\"whole\":3.0,") && strstr(text, "\"none\":-0.0,"));
+    CHECK(json_get(o, "most") && json_get(o, "most")->valuedouble == 1e15);
+    CHECK(strstr(text, "\"n\":-5,"));
     CHECK(cJSON_IsTrue(json_get(o, "yes")) && cJSON_IsFalse(json_get(o, "no")));
     cJSON_Delete(o);
 
