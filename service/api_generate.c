@@ -329,8 +329,7 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
     g->shape = shape;
     g->task.run = run;
     g->created_s = clock_wall_s();
-    static atomic_uint_fast64_t requests;
-    g->request = atomic_fetch_add(&requests, 1) + 1;
+    g->request = atomic_fetch_add(&q->service->generations, 1) + 1;
     q->state = g;
     q->work = &work;
     *out = g;

@@ -184,12 +184,11 @@ static enum err compile(struct api_generate *g, struct tools *t, const struct ap
     if (e != ERR_INVALID && e != ERR_UNSUPPORTED && e != ERR_TOO_LARGE)
         return e;
     bool loosened;
-    struct api_error unused = {0};
-    e = loosen(g, t, &loosened, &unused);
-    if (!e && loosened)
+    enum err memory = loosen(g, t, &loosened, err);
+    if (memory)
+        return memory;
+    if (loosened)
         e = grammar_from_tools(t->list, t->n, t->how, t->parallel, form, &g->grammar, &err->msg);
-    else if (!e)
-        e = err->msg.code;
     return api_blame_grammar(e, "tools", err);
 }
 

@@ -2,10 +2,10 @@
 // sequences' tokens the next step computes, and keeps the account of blocks, drafts and logs; the
 // step itself is step.h's, when it runs is the scheduler's.
 // A step holds one token (and its drafts) of every sequence that decodes, and, in what time is left
-// beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence is
-// set aside: its blocks are freed and its tokens computed again later; its log stands.
-// Thread rule: generator_submit, generator_busy, generator_count and the readers from any thread;
-// the rest from the engine's thread.
+// beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence
+// of the owner with most is set aside: its blocks are freed and its tokens computed again later;
+// its log stands. Thread rule: generator_submit, generator_busy, generator_count and the readers
+// from any thread; the rest from the engine's thread.
 #ifndef TRINE_SERVICE_GENERATOR_H
 #define TRINE_SERVICE_GENERATOR_H
 

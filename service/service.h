@@ -46,6 +46,8 @@ struct service {
     struct metrics *metrics;
     struct api_keys *keys; // NULL: none asked
     atomic_int state;      // enum service_state
+    // Requests for generated text so far: their numbers, for turns among those without a key.
+    atomic_uint_fast64_t generations;
 };
 
 enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING };

@@ -5,6 +5,7 @@
 #include "service/tool_form.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "service/chat_variables.h"
 
 #include <stdio.h>
@@ -99,6 +100,10 @@ static const char *last_before(const char *text, const char *end, const char *wo
 static void take_example(const char *text, const char *value, char *out, size_t cap) {
     enum { BEFORE = 48 };
     static const char *const others[] = {SAID, "Hello."};
+    static const struct {
+        const char *ours, *shown;
+    } words[] = {{CALLED, "NAME"}, {ARGUMENT, "KEY"}};
+    enum { WORDS = sizeof words / sizeof *words };
     const char *name = last_before(text, value, CALLED);
     if (!name)
         name = value;
@@ -117,12 +122,13 @@ static void take_example(const char *text, const char *value, char *out, size_t 
     size_t n = 0;
     bool blank = true; // none at the beginning
     for (const char *s = begin; s < value && n + 8 < cap; s++) {
-        size_t probe = strncmp(s, CALLED, strlen(CALLED)) == 0       ? strlen(CALLED)
-                       : strncmp(s, ARGUMENT, strlen(ARGUMENT)) == 0 ? strlen(ARGUMENT)
-                                                                     : 0;
+        size_t word = 0;
+        while (word < WORDS && strncmp(s, words[word].ours, strlen(words[word].ours)) != 0)
+            word++;
+        size_t probe = word < WORDS ? strlen(words[word].ours) : 0;
         bool is_blank = (unsigned char)*s <= ' ' || *s == 0x7f;
         if (probe)
-            n += (size_t)snprintf(out + n, cap - n, "%s", *(s + 2) == 'c' ? "NAME" : "KEY");
+            n += (size_t)snprintf(out + n, cap - n, "%s", words[word].shown);
         else if (!is_blank)
             out[n++] = *s;
         else if (!blank)
@@ -130,9 +136,8 @@ static void take_example(const char *text, const char *value, char *out, size_t 
         blank = is_blank;
         s += probe ? probe - 1 : 0;
     }
-    while (n > 0 && ((unsigned char)out[n - 1] & 0xC0) == 0x80 && n + 8 >= cap)
-        n--; // a character that may have been cut
     out[n] = '\0';
+    (void)utf8_tidy(out); // the last character may be cut
 }
 
 // What a rendered call says.
@@ -165,6 +170,7 @@ static void read_words(const char *text, struct tool_form *out) {
             other = true;
             size_t n = strcspn(s, "\r\n");
             snprintf(out->example, sizeof out->example, "%s%.*s", open, n > 40 ? 40 : (int)n, s);
+            (void)utf8_tidy(out->example);
         }
     }
     out->kind = json && !other ? TOOL_FORM_JSON : TOOL_FORM_OTHER;

@@ -75,6 +75,10 @@ static const struct {
                              "\"temperature\":0," TINY_TOOL "}"},
     {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"weather\"}],"
                              "\"temperature\":0,\"stream\":true," TINY_TOOL "}"},
+    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"weather\"}],"
+                             "\"temperature\":0,\"tools\":[{\"type\":\"function\",\"function\":{"
+                             "\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{"
+                             "\"a\":{\"patternProperties\":{\"x\":{}}}},\"required\":[\"a\"]}}}]}"},
     {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a person\"}],"
                              "\"temperature\":0,\"response_format\":{\"type\":\"json_schema\","
                              "\"json_schema\":{\"name\":\"p\",\"schema\":{\"type\":\"object\","
@@ -208,6 +212,8 @@ static void test_route(struct service *s, const char *path, const char *body) {
         bool right =
             asked && (got.status == 503 || got.status == 0 || told(&got) || same(&got, &want));
         failed += got.status == 503;
+        // what memory did is not told in the words of a schema that was looked at before
+        right = right && !(got.status == 503 && strstr(got.body, "patternProperties"));
         right =
             right && is_idle(s->scheduler) && ask(port, path, body, &after) && same(&after, &want);
         if (!right)

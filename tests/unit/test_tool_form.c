@@ -2,14 +2,21 @@
 // forms. None of them is a model's; each writes what that family's write.
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/utf8.h"
 #include "service/tool_form.h"
 #include "tests/check.h"
 
 #define TURNS "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
 #define LIST "{% for t in tools or [] %}{{ t.function | tojson }}\n{% endfor %}"
-#define CALLS(form)                                                                                \
+#define CALLS_BEGIN                                                                                \
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}"                                        \
-    "{% for c in m.tool_calls or [] %}{% set f = c.function %}" form "{% endfor %}\n{% endfor %}"
+    "{% for c in m.tool_calls or [] %}{% set f = c.function %}"
+#define CALLS_END "{% endfor %}\n{% endfor %}"
+#define CALLS(form) CALLS_BEGIN form CALLS_END
+#define EUROS_8                                                                                    \
+    "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82" \
+    "\xac"
+#define EUROS EUROS_8 EUROS_8 EUROS_8 EUROS_8
 #define JSON_CALL                                                                                  \
     "\n<tool_call>\n{\"name\": \"{{ f.name }}\", \"arguments\": {{ f.arguments | tojson }}}\n"     \
     "</tool_call>"
@@ -31,6 +38,7 @@ static void is(const char *source, enum tool_form_kind want, const char *example
     struct tool_form f = form_of(source);
     if (!CHECK(f.kind == want && (!example || strstr(f.example, example))))
         fprintf(stderr, "    %s\n    gives %d, \"%s\"\n", source, (int)f.kind, f.example);
+    CHECK(utf8_valid(f.example, strlen(f.example), NULL));
 }
 
 static void test_none(void) {
@@ -121,6 +129,19 @@ static void test_other(void) {
            "Action: [{\"tool_name\": \"{{ f.name }}\", \"parameters\": {{ f.arguments|tojson "
            "}}}]"),
        TOOL_FORM_OTHER, "tool_name");
+    // a character that the example's end or its beginning cuts goes as a whole
+    for (int pad = 0; pad < 6; pad++) {
+        static const char words[] = "{% if tools %}Call as <tool_call><", call[] = LIST CALLS_BEGIN;
+        char t[1024];
+        snprintf(t, sizeof t, "%s%.*s%s", words, pad, "aaaaaa", EUROS "{% endif %}" LIST TURNS);
+        is(t, TOOL_FORM_OTHER, "\xe2\x82\xac");
+        snprintf(t, sizeof t, "%s%.*s%s", call, pad, "aaaaaa",
+                 "{{ f.name }}" EUROS "{{ f.arguments | tojson }}" CALLS_END);
+        is(t, TOOL_FORM_OTHER, "NAME\xe2\x82\xac");
+        snprintf(t, sizeof t, "%s%.*s%s", call, pad, "aaaaaa",
+                 EUROS "{{ f.name }}{{ f.arguments | tojson }}" CALLS_END);
+        is(t, TOOL_FORM_OTHER, "\xe2\x82\xacNAME");
+    }
     // the tools are shown, and nothing says how they are called
     is(LIST TURNS, TOOL_FORM_OTHER, "");
     is("{% if tools %}Functions, between <tool_call> and its end.{% endif %}" LIST TURNS,
