@@ -235,13 +235,12 @@ static void refuse_without_file(struct http_gate *g, int listener) {
 enum room { ROOM, ROOM_SOON, ROOM_NONE };
 
 // At the limit another must go, or a spare thread be free. Some thread is free within a moment, for
-// those that are busy are no more than the limit: so it is worth a short wait.
+// those that are busy are no more than the limit: so it is worth a short wait. Only looks: who
+// comes may be gone again before it is accepted, and then nobody has to go for it.
 static enum room look_for_room(struct http_gate *g) {
-    size_t open = atomic_load(&g->open), limit = atomic_load(&g->limit);
-    if (open > limit) // spare threads are held by silence: back to the limit
-        (void)http_gate_make_room(g, true);
-    if (open < limit || http_gate_make_room(g, true) || open < atomic_load(&g->threads) ||
-        http_gate_make_room(g, false)) {
+    size_t open = atomic_load(&g->open);
+    if (open < atomic_load(&g->limit) || open < atomic_load(&g->threads) ||
+        find_least_used(g, false)) {
         g->full_since_us = 0;
         return ROOM;
     }
@@ -249,6 +248,26 @@ static enum room look_for_room(struct http_gate *g) {
     if (!g->full_since_us)
         g->full_since_us = now;
     return now - g->full_since_us < FULL_US ? ROOM_SOON : ROOM_NONE;
+}
+
+// For a connection that has been accepted.
+static bool take_room(struct http_gate *g) {
+    size_t open = atomic_load(&g->open), limit = atomic_load(&g->limit);
+    if (open > limit) // spare threads are held by silence: back to the limit
+        (void)http_gate_make_room(g, true);
+    return open < limit || http_gate_make_room(g, true) || open < atomic_load(&g->threads) ||
+           http_gate_make_room(g, false);
+}
+
+// What was seen to have room may find it taken: the one that was to go has become busy meanwhile.
+static bool enter(struct http_gate *g, int64_t patience_us) {
+    int64_t until_us = clock_now_us() + patience_us;
+    while (!take_room(g)) {
+        if (clock_now_us() >= until_us)
+            return false;
+        nap(FULL_NAP_US);
+    }
+    return true;
 }
 
 int http_gate_accept(struct http_gate *g, int listener, struct sockaddr *addr, unsigned *addr_len) {
@@ -268,7 +287,7 @@ int http_gate_accept(struct http_gate *g, int listener, struct sockaddr *addr, u
             refuse_without_file(g, listener);
         return -1;
     }
-    if (room == ROOM_NONE) {
+    if (!enter(g, room == ROOM ? FULL_US : 0)) {
         refuse(g, fd, true);
         errno = ECONNABORTED;
         return -1;
