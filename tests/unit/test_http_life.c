@@ -10,14 +10,6 @@
 #define HOST "Host: x\r\n"
 #define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
 
-// Waits until the condition holds.
-#define AWAIT(cond)                                                                                \
-    do {                                                                                           \
-        for (int ms_ = 0; ms_ < 3000 && !(cond); ms_++)                                            \
-            kit_sleep_ms(1);                                                                       \
-        CHECK(cond);                                                                               \
-    } while (0)
-
 enum { HTTP_SPARES = 8 }; // threads beyond the limit
 
 static bool kit_is_probe(void *ctx, const struct http_request *r) {
@@ -46,12 +38,12 @@ static void test_connection_limit(void) {
     }
     CHECK(kit_await_held(3));
     for (int i = 0; i < 40; i++) { // more than are parked
-        int64_t begin_us = clock_now_us();
+        int64_t begin_us = kit_time_us();
         int fd = kit_dial();
         kit_send(fd, GET("/now"));
         CHECK_INT(kit_reply(fd, &r), 503);
         CHECK(strstr(r.head, "Retry-After: 1\r\n") && strstr(r.body, "too_many_connections"));
-        CHECK(clock_now_us() - begin_us < 500000);
+        CHECK(kit_within(begin_us, 500000));
         close(fd);
     }
     CHECK_INT(stats().refused_connections, 40);
@@ -70,6 +62,15 @@ static void test_connection_limit(void) {
     close(fd);
     close(fds[1]);
     close(fds[2]);
+}
+
+static bool probe(void) {
+    struct reply r;
+    int fd = kit_dial();
+    kit_send(fd, GET("/probe"));
+    int status = kit_reply(fd, &r);
+    close(fd);
+    return status == 200;
 }
 
 // At the limit an idle connection goes for a new one, and no other.
@@ -125,15 +126,12 @@ static void test_room(void) {
         if (i % 2)
             kit_send(idle[i], "GET /now HT");
     }
-    int probes = 0;
-    for (int i = 0; i < 3; i++) {
-        int fd = kit_dial();
-        kit_send(fd, GET("/probe"));
-        probes += kit_reply(fd, &r) == 200;
-        close(fd);
-        kit_sleep_ms(500);
-    }
-    CHECK(probes >= 2); // within the first second the heads may still be coming
+    int64_t begin_us = kit_time_us();
+    while (!probe() && kit_within(begin_us, 3000000)) // at first the heads may still be coming
+        kit_sleep_ms(50);
+    CHECK(kit_within(begin_us, 2000000));
+    for (int i = 0; i < 3; i++)
+        CHECK(probe());
     for (int i = 0; i < 4 * HTTP_SPARES; i++)
         close(idle[i]);
     kit_release();
@@ -201,7 +199,7 @@ static int dial_small(void) {
 
 static void test_gone_while_writing(void) {
     int fd = dial_small();
-    int64_t begin_us = clock_now_us();
+    int64_t begin_us = kit_time_us();
     kit_send(fd, GET("/big?20000000")); // its size allows it 80 s
     AWAIT(http_in_progress(kit_server) == 1);
     AWAIT(stats().unread_bytes > 0); // it is being written
@@ -210,7 +208,7 @@ static void test_gone_while_writing(void) {
     reset(fd);
     AWAIT(stats().write_failed == 1);
     AWAIT(http_in_progress(kit_server) == 0);
-    CHECK(clock_now_us() - begin_us < 3000000);
+    CHECK(kit_within(begin_us, 3000000));
 }
 
 static void test_write_deadline(void) {
@@ -237,16 +235,15 @@ static void test_unread(void) {
         return;
     struct reply r;
     int fds[2];
-    int64_t begin_us = clock_now_us();
+    int64_t begin_us = kit_time_us();
     for (int i = 0; i < 2; i++) {
         fds[i] = dial_small();
         kit_send(fds[i], GET("/big?20000000"));
         AWAIT(stats().unread_bytes > 10000000 * ((size_t)i + 1));
         CHECK_INT(http_is_unread(kit_server), i == 1);
     }
-    for (int i = 0; i < 200 && stats().write_failed == 0; i++)
-        kit_sleep_ms(100);
-    CHECK(stats().write_failed >= 1 && clock_now_us() - begin_us < 20000000);
+    AWAIT(stats().write_failed >= 1);
+    CHECK(kit_within(begin_us, 20000000)); // it is 60 s otherwise
     CHECK(!http_is_unread(kit_server));
     for (int i = 0; i < 2; i++)
         reset(fds[i]);
@@ -262,7 +259,7 @@ static void test_unread(void) {
 static atomic_int drained; // -1 while it runs
 static void *drain(void *arg) {
     (void)arg;
-    atomic_store(&drained, http_drain(kit_server, clock_now_us() + 5000000));
+    atomic_store(&drained, http_drain(kit_server, clock_now_us() + KIT_AWAIT_US));
     return NULL;
 }
 
@@ -346,8 +343,8 @@ static void test_stop_with_work(void) {
     int fd = kit_dial();
     kit_send(fd, GET("/gone"));
     AWAIT(http_in_progress(kit_server) == 1);
-    int64_t took_us = kit_stop(200000);
-    CHECK(took_us >= 200000 && took_us < 1000000);
+    int64_t begin_us = clock_now_us(), took_us = kit_stop(200000);
+    CHECK(clock_now_us() - begin_us >= 200000 && took_us < 1000000);
     CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
     CHECK(kit_closed(fd, 1000));
     close(fd);
@@ -484,24 +481,21 @@ static void test_no_files(void) {
     int fill[64], filled = 0;
     while (filled < 64 && (fill[filled] = dup(0)) >= 0)
         filled++;
-    struct rusage begin, end;
-    getrusage(RUSAGE_SELF, &begin);
     int refused = 0;
     for (int i = 0; i < 8; i++)
         if (connect(clients[i], (struct sockaddr *)&a, sizeof a) == 0)
-            refused += kit_reply_to(clients[i], &r, false, 1000) == 503;
-    kit_sleep_ms(300);
-    getrusage(RUSAGE_SELF, &end);
+            refused += kit_reply_to(clients[i], &r, false, 10000) == 503;
+    // It does not spin: then this would be a processor's half of a second, were it free. (What the
+    // refusals cost is no matter: that goes with the machine and the build.)
+    int64_t cpu_us = kit_cpu_us(CLOCK_PROCESS_CPUTIME_ID);
+    kit_sleep_ms(500);
+    cpu_us = kit_cpu_us(CLOCK_PROCESS_CPUTIME_ID) - cpu_us;
     setrlimit(RLIMIT_NOFILE, &old);
     while (filled > 0)
         close(fill[--filled]);
     CHECK_INT(refused, 8);
     CHECK_INT(stats().refused_connections, before + 8);
-    long cpu_ms = (end.ru_utime.tv_sec - begin.ru_utime.tv_sec) * 1000 +
-                  (end.ru_stime.tv_sec - begin.ru_stime.tv_sec) * 1000 +
-                  (end.ru_utime.tv_usec - begin.ru_utime.tv_usec) / 1000 +
-                  (end.ru_stime.tv_usec - begin.ru_stime.tv_usec) / 1000;
-    CHECK(cpu_ms < 200); // it does not spin
+    CHECK(cpu_us < 200000);
     for (int i = 0; i < 8; i++)
         close(clients[i]);
     int fd = kit_dial();
