@@ -80,9 +80,11 @@ class Load:
         return s
 
     def begin(self):
+        """Counts one more request, if it may be sent."""
         with self.lock:
-            self.sent += self.sent < self.most
-            return self.sent < self.most
+            go_on = self.sent < self.most
+            self.sent += go_on
+            return go_on
 
     def send(self, s, kind, rng):
         data = request(kind in ("new", "pieces"))

@@ -69,11 +69,13 @@ static struct {
     atomic_int state; // enum serve_state
     atomic_int first; // the signal that ended a ready service
     sem_t end;        // posted once, by it
+    int early_exit;   // what a signal before SERVE_READY ends the process with
 } signals;
 
 // Takes the process's signals, blocked everywhere, one at a time: so none is lost between two waits
 // and no handler ever runs. Nothing was accepted before the service is ready: the first signal ends
-// it at once then. Later the first one begins the drain and the second ends the process.
+// it at once then, which is no failure of a service, but is one of a check that has found nothing
+// out. Later the first one begins the drain and the second ends the process.
 static void *signal_thread(void *arg) {
     (void)arg;
     for (;;) {
@@ -93,7 +95,7 @@ static void *signal_thread(void *arg) {
             atomic_store(&signals.first, signal_number);
             sem_post(&signals.end);
         } else {
-            _exit(ready == SERVE_LOADING ? CLI_EXIT_DONE : CLI_EXIT_FAILED);
+            _exit(ready == SERVE_LOADING ? signals.early_exit : CLI_EXIT_FAILED);
         }
     }
 }
@@ -241,6 +243,7 @@ int cli_serve(int argc, char **argv) {
         return exit_code;
     log_init((enum log_level)o.log_level, o.log_json);
 
+    signals.early_exit = o.check ? CLI_EXIT_INTERRUPTED : CLI_EXIT_DONE;
     struct errmsg msg = {0};
     struct model_options *models = mem_calloc(o.model_count, sizeof *models);
     char **paths = mem_calloc(o.model_count, sizeof *paths);

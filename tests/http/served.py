@@ -110,6 +110,8 @@ class Server:
 class Started(Server):
     """A server of this test's own, with models of tests/golden/data by name: {name: folder}."""
 
+    code = 0  # what it must end with
+
     def __init__(self, program, models, *options):
         args = [program, "serve", "--port", "0", "--log-level", "warn", *options]
         for name, folder in models.items():
@@ -127,7 +129,7 @@ class Started(Server):
     def __exit__(self, *exc):
         self.process.send_signal(signal.SIGTERM)
         try:
-            check(self.process.wait(timeout=60) == 0, "the server ends with 0",
+            check(self.process.wait(timeout=60) == self.code, f"the server ends with {self.code}",
                   self.process.returncode)
         except subprocess.TimeoutExpired:
             check(False, "the server ends when told")
