@@ -36,6 +36,8 @@ size_t arena_cost(size_t count, size_t size) {
     size_t bytes;
     if (mem_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - ALIGN - POISON_GAP)
         return SIZE_MAX;
+    if (bytes == 0) // what a model does without: no block, no border
+        return 0;
     return (bytes + ALIGN - 1) / ALIGN * ALIGN + POISON_GAP;
 }
 

@@ -210,7 +210,7 @@ static enum err check_other(const cJSON *config, const cJSON *normalizer,
 
 static enum err apply_bert(cJSON *root, const cJSON *config, struct errmsg *msg) {
     cJSON *n = cJSON_GetObjectItemCaseSensitive(root, "normalizer");
-    bool lower, chinese, accents;
+    bool lower = true, chinese = true, accents = false; // for cppcheck, which cannot follow e
     enum err e = json_get_bool(config, "do_lower_case", true, &lower, msg);
     if (!e)
         e = json_get_bool(config, "tokenize_chinese_chars", true, &chinese, msg);
@@ -379,7 +379,7 @@ static enum err put_lowercase(cJSON *root, struct errmsg *msg) {
 
 // The end that a text is cut at: tokenizer.json's is only what the configuration leaves open.
 static enum err apply_side(cJSON *root, const cJSON *config, struct errmsg *msg) {
-    const char *direction, *side;
+    const char *direction, *side = "right"; // for cppcheck, which cannot follow e
     enum err e =
         json_get_string(json_get(root, "truncation"), "direction", "Right", &direction, msg);
     if (!e)
