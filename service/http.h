@@ -1,4 +1,4 @@
-// HTTP on civetweb: framing, limits and sockets. Role: http.c is the only file that knows civetweb.
+// HTTP on civetweb: framing, limits and sockets. Role: http.c and http_start.c alone know civetweb.
 // Its threads read a request whole, check its framing (FAULTS 14-26), hand it over, sleep until it
 // is answered or its client is gone, and write the answer: head and body in one write, or a
 // stream's pieces as they come. They never parse JSON, tokenize or compute. Thread rule: the

@@ -1,5 +1,6 @@
-// What an HTTP server is made of, as http.c and http_server.c share it. Role: its memory, its
-// exchanges, its draining; no civetweb and no requests. Thread rule: threads belong each to itself,
+// What an HTTP server is made of, as http.c (requests), http_start.c (start and stop) and
+// http_server.c share it. Role of the latter: its memory, its exchanges, its draining; no civetweb
+// and no requests. Thread rule: threads belong each to itself,
 // counters are atomic, what the lock guards says so.
 #ifndef TRINE_SERVICE_HTTP_SERVER_H
 #define TRINE_SERVICE_HTTP_SERVER_H
@@ -17,7 +18,7 @@ struct http_thread {
 
 struct http_server {
     struct http_options options;
-    struct mg_context *civetweb; // http.c's
+    struct mg_context *civetweb; // http_start.c's
     struct http_gate gate;
     int port;
     uint64_t id_salt;
@@ -48,5 +49,9 @@ void http_server_free(struct http_server *s);
 bool http_server_await(struct http_server *s, int64_t timeout_us);
 // A few milliseconds, for what is waited for by looking.
 void http_server_nap(void);
+
+// What civetweb calls for connections and requests: http.c's.
+struct mg_callbacks;
+void http_callbacks(struct mg_callbacks *out);
 
 #endif

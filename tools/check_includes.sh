@@ -21,7 +21,7 @@ complain "$(room 'tokenizer|template|grammar|encoder|service')" 'decoder include
 complain "$(room 'tokenizer|template|grammar|encoder|decoder|service')" 'pooling includes upward or across' pooling
 complain '#include "compute/cpu/' 'only service (which makes devices), tests and bench may name a device' weights tokenizer template grammar encoder decoder pooling base
 rooms='base compute weights tokenizer template grammar encoder decoder pooling service'
-for door in 'civetweb.h:service/http.c' 'cblas.h:compute/cpu/' 'cuda_runtime.h:compute/cuda/' 'utf8proc.h:tokenizer/' 'curl/curl.h:service/hub'; do
+for door in 'civetweb.h:service/http\(_start\)*[.]c$' 'cblas.h:compute/cpu/' 'cuda_runtime.h:compute/cuda/' 'utf8proc.h:tokenizer/' 'curl/curl.h:service/hub'; do
     # shellcheck disable=SC2086 # the rooms are a list of words
     hits=$(grep -rlE --include='*.[ch]' "#include <${door%%:*}>" $rooms 2>/dev/null | grep -v "^${door#*:}")
     if [ -n "$hits" ]; then
