@@ -5,21 +5,22 @@
 
 #include <string.h>
 
-static const char *const known[] = {
-    "messages",
-    "max_completion_tokens",
-    "top_logprobs",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "enable_thinking",
-    "think",
-    "thinking",
-    "reasoning_effort",
-    "continue_final_message",
-    "add_generation_prompt",
-    "chat_template_kwargs",
+static const struct api_known own[] = {
+    API_READ("messages"),
+    API_SAME("max_completion_tokens", "max_tokens"),
+    API_READ("top_logprobs"),
+    API_READ("tools"),
+    API_READ("tool_choice"),
+    API_READ("parallel_tool_calls"),
+    API_READ("enable_thinking"),
+    API_SAME("think", "enable_thinking"),
+    API_READ("thinking"),
+    API_READ("reasoning_effort"),
+    API_READ("continue_final_message"),
+    API_READ("add_generation_prompt"),
+    API_READ("chat_template_kwargs"),
 };
+static const struct api_known_table table = API_TABLE_CLOSED(own, &api_known_generate);
 
 // An id that no other call of this service has.
 static void put_call_id(const struct api_choice *c, struct buf *out) {
@@ -204,27 +205,6 @@ static const struct api_generate_shape shape = {
 
 // --- reading ---
 
-// Two names of one thing may both be there when they say the same.
-static enum err read_most(struct api_generate *g, struct api_error *err) {
-    bool given = g->max_tokens_given;
-    size_t before = g->max_tokens;
-    enum err e = api_get_tokens(g, "max_completion_tokens", 1, err);
-    if (e)
-        return e;
-    if (given && json_get(g->q->body, "max_completion_tokens") && g->max_tokens != before)
-        return api_fail(
-            err, ERR_INVALID, "invalid_value", "max_tokens",
-            "'max_tokens' and 'max_completion_tokens' mean the same and differ; send one "
-            "of them");
-    if (!g->max_tokens_given)
-        g->max_tokens = SIZE_MAX; // the rest of the context
-    else if (g->min_tokens > g->max_tokens)
-        return api_fail(err, ERR_INVALID, "invalid_value", "min_tokens",
-                        "'min_tokens' is %zu, more than 'max_completion_tokens' (%zu)",
-                        g->min_tokens, g->max_tokens);
-    return ERR_OK;
-}
-
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t top;
@@ -237,7 +217,9 @@ static enum err read_own(struct api_generate *g, struct api_error *err) {
         return api_fail(err, ERR_INVALID, "invalid_value", "top_logprobs",
                         "'top_logprobs' needs 'logprobs': true");
     g->top_logprobs = (size_t)top;
-    return read_most(g, err);
+    if (!g->max_tokens_given)
+        g->max_tokens = SIZE_MAX; // the rest of the context
+    return ERR_OK;
 }
 
 // The rendered text's special tokens are taken as such, and none is added, unless a request says
@@ -285,7 +267,9 @@ enum err api_chat_completions(struct api_request *q, struct api_error *err) {
     e = api_generate_new(q, &shape, &g, err);
     if (e)
         return e;
-    e = api_generate_read(g, known, sizeof known / sizeof *known, err);
+    e = api_know(q, &table, err);
+    if (!e)
+        e = api_generate_read(g, err);
     if (!e)
         e = read_own(g, err);
     if (!e)

@@ -51,7 +51,7 @@ static enum err part_text(struct api_generate *g, const struct json_node *part, 
         return api_fail(
             err, ERR_UNSUPPORTED, "unsupported_content", "messages",
             "message %zu: parts of 'content' may be {\"type\":\"text\",\"text\":...} only", at);
-    api_ignore(g, "messages[].content[].", type->text);
+    api_ignore(g->q, "messages[].content[].", type->text);
     return ERR_OK;
 }
 
@@ -177,7 +177,7 @@ static enum err check_members(struct api_generate *g, const struct json_node *me
                             strcmp(k, "prefix") == 0 ? "; the body's 'continue_final_message' goes "
                                                        "on with the last message"
                                                      : "");
-        api_ignore(g, "messages[].", k);
+        api_ignore(g->q, "messages[].", k);
     }
     return ERR_OK;
 }
@@ -308,25 +308,24 @@ static enum err cut_behind(const struct json_node *messages, size_t begin, struc
 // `enable_thinking`, Ollama's `think`, and {"type": "enabled"} or "disabled" of Anthropic's and
 // DeepSeek's `thinking`: -1 where none says it.
 static enum err read_thinking(const struct api_generate *g, int *out, struct api_error *err) {
-    static const char *const names[] = {"enable_thinking", "think"};
-    const char *name = api_present(g->q, names, 2);
     const cJSON *thinking = json_get(g->q->body, "thinking"), *type = json_get(thinking, "type");
-    bool on = false;
-    enum err e = api_get_bool(g->q, name, false, &on, err);
-    *out = json_get(g->q->body, name) ? on : -1;
-    if (e || *out >= 0 || !thinking)
-        return e;
-    if (cJSON_IsBool(thinking))
-        *out = cJSON_IsTrue(thinking);
-    else if (cJSON_IsString(type))
-        *out = strcmp(type->valuestring, "disabled") != 0;
-    return ERR_OK;
+    const char *name;
+    bool on = false, sent = api_sent(g->q, "enable_thinking", &name);
+    enum err e = api_get_bool(g->q, "enable_thinking", false, &on, err);
+    int said = cJSON_IsBool(thinking) ? cJSON_IsTrue(thinking)
+               : cJSON_IsString(type) ? strcmp(type->valuestring, "disabled") != 0
+                                      : -1;
+    if (!e && sent && said >= 0 && said != on)
+        return api_fail(err, ERR_INVALID, "invalid_value", "thinking",
+                        "'%s' and 'thinking' say two things; send one", name);
+    *out = sent ? on : said;
+    return e;
 }
 
 // What a request says about thinking, for a template that asks.
 static enum err add_thinking(struct api_generate *g, const struct template *t,
                              struct template_variable *v, size_t *n, struct api_error *err) {
-    int thinking;
+    int thinking = -1;
     enum err e = read_thinking(g, &thinking, err);
     const cJSON *body = g->q->body, *effort = json_get(body, "reasoning_effort");
     if (e)
@@ -341,12 +340,12 @@ static enum err add_thinking(struct api_generate *g, const struct template *t,
         v[(*n)++] = (struct template_variable){
             .name = "reasoning_effort", .string = word, .string_len = strlen(word)};
     } else if (effort) {
-        api_ignore(g, "", "reasoning_effort");
+        api_ignore(g->q, "", "reasoning_effort");
     }
     static const char *const names[] = {"enable_thinking", "think", "thinking"};
     for (size_t i = 0; i < 3; i++)
         if (json_get(body, names[i]) && (thinking < 0 || !(uses_enable || uses_it)))
-            api_ignore(g, "", names[i]);
+            api_ignore(g->q, "", names[i]);
     return ERR_OK;
 }
 

@@ -5,7 +5,13 @@
 
 #include <string.h>
 
-static const char *const known[] = {"prompt", "echo", "suffix", "best_of"};
+static const struct api_known own[] = {
+    API_READ("prompt"),
+    API_READ("echo"),
+    API_READ("best_of"),
+    API_REFUSE("suffix", "", NULL),
+};
+static const struct api_known_table table = API_TABLE_CLOSED(own, &api_known_generate);
 
 enum { DEFAULT_TOKENS = 16 };
 
@@ -76,10 +82,7 @@ static const struct api_generate_shape shape = {
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t logprobs, best_of;
-    const cJSON *suffix = json_get(q->body, "suffix"), *wanted = json_get(q->body, "logprobs");
-    if (suffix && !(cJSON_IsString(suffix) && !*suffix->valuestring))
-        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "suffix",
-                        "'suffix' is not supported");
+    const cJSON *wanted = json_get(q->body, "logprobs");
     logprobs = -1;
     enum err e = ERR_OK;
     if (!cJSON_IsFalse(wanted))
@@ -136,9 +139,11 @@ enum err api_completions(struct api_request *q, struct api_error *err) {
     e = api_generate_new(q, &shape, &g, err);
     if (e)
         return e;
-    e = api_get_bool(q, "echo", false, &g->echo, err);
+    e = api_know(q, &table, err);
     if (!e)
-        e = api_generate_read(g, known, sizeof known / sizeof *known, err);
+        e = api_get_bool(q, "echo", false, &g->echo, err);
+    if (!e)
+        e = api_generate_read(g, err);
     if (!e)
         e = read_own(g, err);
     if (!e)

@@ -48,6 +48,12 @@ enum err api_get_int(const struct api_request *q, const char *key, int64_t min, 
     return named(json_get_int(object, key, min, max, fallback, out, &err->msg), key, err);
 }
 
+enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
+                        double fallback, double *out, struct api_error *err) {
+    const cJSON *object = holder(q, &key);
+    return named(json_get_double(object, key, min, max, fallback, out, &err->msg), key, err);
+}
+
 enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
                         const char **out, struct api_error *err) {
     const cJSON *object = holder(q, &key);

@@ -40,7 +40,6 @@ static void free_state(struct api_request *q) {
     mem_free(g->prompt_texts);
     buf_free(&g->prompt_bytes);
     buf_free(&g->warnings);
-    buf_free(&g->ignored);
     mem_free(g->bias);
     mem_free(g->early_bias);
     stop_strings_free(&g->stops);
@@ -451,7 +450,7 @@ static enum err forbid_early_ends(struct api_generate *g, struct api_error *err)
     const struct generation_config *config = &g->q->model->generation;
     size_t bias = g->sampling.bias_count, ends = g->ignore_eos ? 0 : config->eos_count;
     if (g->min_tokens && g->grammar)
-        api_ignore(g, "", "min_tokens");
+        api_ignore(g->q, "", "min_tokens");
     if (g->min_tokens == 0 || g->grammar || ends + g->stop_id_count == 0)
         return ERR_OK;
     g->early_bias = mem_alloc(bias + ends + g->stop_id_count, sizeof *g->early_bias);
@@ -468,8 +467,9 @@ static enum err forbid_early_ends(struct api_generate *g, struct api_error *err)
 
 // Each line of the grammar's warnings.
 static void put_warnings(struct api_generate *g) {
-    if (g->ignored.len && !g->ignored.failed)
-        api_warn(g->q, "without effect here: %s", g->ignored.data);
+    const struct buf *ignored = &g->q->ignored;
+    if (ignored->len && !ignored->failed)
+        api_warn(g->q, "without effect here: %s", ignored->data);
     const char *at = g->warnings.len && !g->warnings.failed ? g->warnings.data : "";
     for (size_t n; *at; at += n + (at[n] == '\n')) {
         n = strcspn(at, "\n");

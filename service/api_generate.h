@@ -89,7 +89,6 @@ struct api_generate {
     bool with_tools;     // `tools` is shown to the template, calls are parsed out of the text
     bool calls_or_form;  // an answer is calls alone, or text in its form and no call
     struct buf warnings; // owned
-    struct buf ignored;  // owned: names of what had no effect, ", " between them
     int64_t created_s;
     uint64_t request; // its number, for turns among requests
 };
@@ -102,26 +101,10 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
 // With prompts and fields there: checks lengths and makes the choices.
 enum err api_generate_prepare(struct api_generate *g, struct api_error *err) MUST_CHECK;
 
-// --- api_generate_names.c ---
-
-// Refuses members that are not among `known` (nor common to both routes, nor without effect).
-enum err api_generate_check_names(struct api_generate *g, const char *const *known, size_t n,
-                                  struct api_error *err) MUST_CHECK;
-// Remembers for `x-warning` that `where` + name (a client's: shown if it may be) had no effect.
-void api_ignore(struct api_generate *g, const char *where, const char *name);
-// Of several names of one thing the first that the body has a value for; names[0] where none is.
-const char *api_present(const struct api_request *q, const char *const *names, size_t n);
-
 // --- api_generate_fields.c ---
 
-// Checks the names, then reads all that the two dialects have in common. Needs q->model.
-enum err api_generate_read(struct api_generate *g, const char *const *known, size_t n,
-                           struct api_error *err) MUST_CHECK;
-// A number of tokens into g->max_tokens, left alone where it is absent; -1 is the context's rest.
-enum err api_get_tokens(struct api_generate *g, const char *name, int64_t least,
-                        struct api_error *err) MUST_CHECK;
-enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
-                        double fallback, double *out, struct api_error *err) MUST_CHECK;
+// Reads all that the two dialects have in common. After api_know; needs q->model.
+enum err api_generate_read(struct api_generate *g, struct api_error *err) MUST_CHECK;
 
 // --- api_structured.c ---
 

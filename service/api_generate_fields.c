@@ -1,6 +1,6 @@
 // See api_generate.h: what /v1/completions and /v1/chat/completions read in the same way. Null is
-// absent; defaults are the model's generation_config.json, then OpenAI's. Where a value goes by
-// several names, the first of them that is there counts.
+// absent; defaults are the model's generation_config.json, then OpenAI's. Other names of a member
+// are api_sent's business.
 #include "service/api_generate.h"
 
 #include "base/mem.h"
@@ -12,16 +12,6 @@
 #include <sys/random.h>
 
 enum { MOST_CHOICES = 128, MOST_TOKENS = 1 << 30, MOST_BIASES = 4096 };
-
-enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
-                        double fallback, double *out, struct api_error *err) {
-    enum err e = json_get_double(q->body, key, min, max, fallback, out, &err->msg);
-    if (e) {
-        err->slug = "invalid_value";
-        err->param = key;
-    }
-    return e;
-}
 
 static enum err get_float(const struct api_request *q, const char *key, double min, double max,
                           float model, double fallback, float *out, struct api_error *err) {
@@ -44,7 +34,6 @@ static enum err check_window(const struct api_generate *g, struct api_error *err
 }
 
 static enum err read_sampling(struct api_generate *g, struct api_error *err) {
-    static const char *const penalty[] = {"repetition_penalty", "repeat_penalty"};
     const struct api_request *q = g->q;
     const struct generation_config *c = &q->model->generation;
     struct sampling *s = &g->sampling;
@@ -61,7 +50,7 @@ static enum err read_sampling(struct api_generate *g, struct api_error *err) {
     if (!e)
         e = get_float(q, "frequency_penalty", -2, 2, NAN, 0, &s->frequency_penalty, err);
     if (!e)
-        e = get_float(q, api_present(q, penalty, 2), 1e-3, 100, c->repetition_penalty, 1,
+        e = get_float(q, "repetition_penalty", 1e-3, 100, c->repetition_penalty, 1,
                       &s->repetition_penalty, err);
     if (!e)
         e = check_window(g, err);
@@ -90,13 +79,13 @@ static bool read_integer(const struct json_node *n, uint64_t *out) {
 }
 
 static enum err read_seed(struct api_generate *g, struct api_error *err) {
-    static const char *const names[] = {"seed", "random_seed"};
-    const char *name = api_present(g->q, names, 2);
-    const struct json_node *seed = json_node_get(json_tree_root(g->q->tree), name);
+    const char *name;
+    const cJSON *sent = api_sent(g->q, "seed", &name);
+    const struct json_node *seed = sent ? json_node_get(json_tree_root(g->q->tree), name) : NULL;
     if (getrandom(&g->nonce, sizeof g->nonce, 0) != sizeof g->nonce)
         return api_fail(err, ERR_INTERNAL, NULL, NULL, "the system gives no random numbers");
     g->sampling.seed = g->nonce;
-    if (!seed || seed->kind == JSON_NULL || read_integer(seed, &g->sampling.seed))
+    if (!seed || read_integer(seed, &g->sampling.seed))
         return ERR_OK;
     return api_fail(err, ERR_INVALID, "invalid_value", name, "'%s' must be an integer of 64 bits",
                     name);
@@ -110,11 +99,10 @@ static enum err bad_stop(const char *name, struct api_error *err) {
 
 // An empty string stops nothing.
 static enum err read_stop(struct api_generate *g, struct api_error *err) {
-    static const char *const names[] = {"stop", "stop_sequences"};
     struct text strings[STOP_STRINGS_MAX];
     size_t n = 0;
-    const char *name = api_present(g->q, names, 2);
-    const cJSON *stop = json_get(g->q->body, name);
+    const char *name;
+    const cJSON *stop = api_sent(g->q, "stop", &name);
     if (!stop)
         return ERR_OK;
     if (!cJSON_IsString(stop) && !cJSON_IsArray(stop))
@@ -212,24 +200,24 @@ static enum err read_stream(struct api_generate *g, struct api_error *err) {
                             "'stream_options.%s' must be true or false",
                             api_shown_name(item->string));
         if (unused && cJSON_IsTrue(item))
-            api_ignore(g, "stream_options.", item->string);
+            api_ignore(g->q, "stream_options.", item->string);
         g->include_usage = g->include_usage || (usage && cJSON_IsTrue(item));
     }
     return ERR_OK;
 }
 
-enum err api_get_tokens(struct api_generate *g, const char *name, int64_t least,
-                        struct api_error *err) {
+// A number of tokens into g->max_tokens, left alone where it is absent.
+static enum err read_most(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
-    const cJSON *item = json_get(q->body, name);
-    int64_t tokens;
+    const cJSON *item = api_sent(q, "max_tokens", NULL);
+    int64_t tokens, least = g->echo ? 0 : 1;
     // as llama.cpp has it: no bound but the context's
     if (item && cJSON_IsNumber(item) && item->valuedouble == -1) {
         g->max_tokens_given = false;
         g->max_tokens = SIZE_MAX;
         return ERR_OK;
     }
-    enum err e = api_get_int(q, name, least, MOST_TOKENS, 0, &tokens, err);
+    enum err e = api_get_int(q, "max_tokens", least, MOST_TOKENS, 0, &tokens, err);
     if (!e && item) {
         g->max_tokens_given = true;
         g->max_tokens = (size_t)tokens;
@@ -238,29 +226,27 @@ enum err api_get_tokens(struct api_generate *g, const char *name, int64_t least,
 }
 
 static enum err read_lengths(struct api_generate *g, struct api_error *err) {
-    static const char *const names[] = {"max_tokens", "n_predict", "max_new_tokens", "num_predict"};
+    const char *name;
     int64_t least;
-    enum err e = api_get_tokens(g, api_present(g->q, names, 4), g->echo ? 0 : 1, err);
+    enum err e = read_most(g, err);
     if (!e)
         e = api_get_int(g->q, "min_tokens", 0, MOST_TOKENS, 0, &least, err);
     if (e)
         return e;
     g->min_tokens = (size_t)least;
+    (void)api_sent(g->q, "max_tokens", &name);
     if (g->max_tokens_given && g->min_tokens > g->max_tokens)
         return api_fail(err, ERR_INVALID, "invalid_value", "min_tokens",
-                        "'min_tokens' is %zu, more than 'max_tokens' (%zu)", g->min_tokens,
+                        "'min_tokens' is %zu, more than '%s' (%zu)", g->min_tokens, name,
                         g->max_tokens);
     return ERR_OK;
 }
 
-enum err api_generate_read(struct api_generate *g, const char *const *known, size_t n,
-                           struct api_error *err) {
+enum err api_generate_read(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t choices;
     bool special = true;
-    enum err e = api_generate_check_names(g, known, n, err);
-    if (!e)
-        e = read_sampling(g, err);
+    enum err e = read_sampling(g, err);
     if (!e)
         e = read_seed(g, err);
     if (!e)

@@ -4,6 +4,7 @@
 #include "service/api_request.h"
 #include "service/metrics.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,13 @@ static bool is_value(const cJSON *item, const char *word, size_t len) {
     }
     if (cJSON_IsString(item))
         return strcmp(text, item->valuestring) == 0;
+    const cJSON *only =
+        cJSON_IsArray(item) && item->child && !item->child->next ? item->child : NULL;
+    if (only && cJSON_IsString(only)) { // a list of one word
+        size_t n = strlen(only->valuestring);
+        return len == n + 2 && *text == '[' && text[n + 1] == ']' &&
+               memcmp(text + 1, only->valuestring, n) == 0;
+    }
     return !item->child && strcmp(text, cJSON_IsArray(item) ? "[]" : "{}") == 0;
 }
 
@@ -132,41 +140,75 @@ static bool is_harmless(const cJSON *item, const char *words) {
     }
 }
 
-static enum err refuse(const cJSON *item, const char *instead, struct api_error *err) {
-    bool shown = api_shown_name(item->string) == item->string;
-    err->status = 400;
-    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", shown ? item->string : NULL,
-                    "'%s' with this value would change the answer, and this route does not support "
-                    "it%s%s",
-                    api_shown_name(item->string), instead ? "; " : "", instead ? instead : "");
+// "", [] and {} ask for nothing, whatever the name.
+static bool is_empty(const cJSON *item) {
+    return (cJSON_IsString(item) && !*item->valuestring) ||
+           ((cJSON_IsArray(item) || cJSON_IsObject(item)) && !item->child);
 }
 
-static enum err check_item(struct api_request *q, const cJSON *item, size_t *unknown,
+static enum err refuse(const char *name, const char *harmless, const char *instead,
+                       struct api_error *err) {
+    err->status = 400;
+    const char *shown = api_shown_name(name);
+    if (shown != name && !harmless)
+        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", NULL,
+                        "the body has a parameter that is not supported here");
+    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", shown == name ? name : NULL,
+                    "'%s' %s%s%s", shown,
+                    harmless ? "with this value would change the answer, and this route does not "
+                               "support it"
+                             : "is not a parameter that is supported here",
+                    instead ? "; " : "", instead ? instead : "");
+}
+
+// Of integers that doubles would round what is spelled counts.
+static bool is_same(const struct api_request *q, const cJSON *a, const cJSON *b) {
+    if (!cJSON_Compare(a, b, true))
+        return false;
+    if (!cJSON_IsNumber(a) || !q->tree || fabs(a->valuedouble) < 9007199254740992.0)
+        return true;
+    const struct json_node *root = json_tree_root(q->tree), *x = json_node_get(root, a->string),
+                           *y = json_node_get(root, b->string);
+    return !x || !y || (x->len == y->len && memcmp(x->text, y->text, x->len) == 0);
+}
+
+static enum err check_twin(struct api_request *q, const struct api_known *row, const cJSON *item,
                            struct api_error *err) {
-    const struct api_known *row = find_row(q->known, item->string);
-    if (cJSON_IsNull(item))
-        return ERR_OK;
-    if (!row && !has_telling_name(item->string)) {
-        ++*unknown;
-        return ERR_OK;
-    }
-    const char *harmless = row ? row->harmless : telling_harmless;
-    if (harmless && !is_harmless(item, harmless))
-        return refuse(item, row ? row->instead : NULL, err);
     const char *name;
-    q->renamed = q->renamed || (row && row->means);
-    const cJSON *first = row && row->means ? api_sent(q, row->means, &name) : item;
-    if (first == item || cJSON_Compare(first, item, true))
+    q->renamed = true;
+    const cJSON *first = api_sent(q, row->means, &name);
+    if (first == item || is_same(q, first, item))
         return ERR_OK;
     err->status = 400;
-    return api_fail(err, ERR_INVALID, "invalid_value", row->name,
-                    "'%s' and '%s' are two names of one field, with two values; send one", name,
-                    row->name);
+    return api_fail(err, ERR_INVALID, "invalid_value", name,
+                    "'%s' and '%s' mean the same and have two values; send one", name, row->name);
+}
+
+// unused: how many are taken and change nothing.
+static enum err check_item(struct api_request *q, const cJSON *item, size_t *unused,
+                           struct api_error *err) {
+    const struct api_known *row = find_row(q->known, item->string);
+    if (cJSON_IsNull(item) || (row && row->fate == API_TAKEN))
+        return ERR_OK;
+    if (row && row->means)
+        return check_twin(q, row, item, err);
+    bool closed = q->known->closed, told = row && row->fate == API_NO_EFFECT;
+    const char *harmless = row ? row->harmless : closed ? NULL : telling_harmless;
+    bool refused = row ? row->fate == API_REFUSED : closed || has_telling_name(item->string);
+    if (refused && !(harmless && is_harmless(item, harmless))) {
+        if (!closed || !is_empty(item))
+            return refuse(item->string, harmless, row ? row->instead : NULL, err);
+        told = true;
+    }
+    if (told)
+        api_ignore(q, "", item->string);
+    ++*unused;
+    return ERR_OK;
 }
 
 enum err api_know(struct api_request *q, const struct api_known_table *table,
                   struct api_error *err) {
-    size_t unknown = 0;
+    size_t unused = 0;
     const cJSON *nested = find_row(table, "parameters") ? json_get(q->body, "parameters") : NULL;
     if (nested && !cJSON_IsObject(nested))
         return api_fail(err, ERR_INVALID, "wrong_type", "parameters",
@@ -175,12 +217,30 @@ enum err api_know(struct api_request *q, const struct api_known_table *table,
     q->parameters = nested;
     enum err e = ERR_OK;
     for (const cJSON *item = q->body->child; item && !e; item = item->next)
-        e = check_item(q, item, &unknown, err);
+        e = check_item(q, item, &unused, err);
     for (const cJSON *item = nested ? nested->child : NULL; item && !e; item = item->next)
-        e = check_item(q, item, &unknown, err);
-    if (!e && unknown)
-        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unknown);
+        e = check_item(q, item, &unused, err);
+    if (!e && unused)
+        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unused);
     return e;
+}
+
+void api_ignore(struct api_request *q, const char *where, const char *name) {
+    struct buf *b = &q->ignored;
+    size_t begin = b->len;
+    buf_printf(b, "%s%s%s", begin ? ", " : "", where, api_shown_name(name));
+    // each once, and no more of them than a header shows
+    if (b->failed || !begin)
+        return;
+    const char *added = b->data + begin + 2, *seen = b->data;
+    size_t n = b->len - begin - 2;
+    bool again = begin > 400;
+    for (; !again && seen < b->data + begin; seen += strcspn(seen, ",") + 2)
+        again = strncmp(seen, added, n) == 0 && seen[n] == ',';
+    if (again) {
+        b->len = begin;
+        b->data[begin] = '\0';
+    }
 }
 
 // In one object: under its own name, else under another.

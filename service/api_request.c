@@ -133,6 +133,7 @@ static void request_free(struct api_request *q) {
     mem_free(q->state);
     buf_free(&q->made);
     buf_free(&q->warnings);
+    buf_free(&q->ignored);
     bool huge = q->huge;
     mem_free(q);
     if (huge)

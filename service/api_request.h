@@ -84,6 +84,7 @@ struct api_request {
     void *state;               // the dialect's own: one block, freed by mem_free
     struct buf made;           // the dialect's own texts, freed with the request
     struct buf warnings;       // by api_warn
+    struct buf ignored;        // by api_ignore: names, ", " between them
     int64_t deadline_us, tokenize_us;
     struct api_error error;
 };
@@ -97,6 +98,8 @@ enum err api_get_bool(const struct api_request *q, const char *key, bool fallbac
                       struct api_error *err) MUST_CHECK;
 enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
                      int64_t fallback, int64_t *out, struct api_error *err) MUST_CHECK;
+enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
+                        double fallback, double *out, struct api_error *err) MUST_CHECK;
 enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
                         const char **out, struct api_error *err) MUST_CHECK;
 enum err api_get_side(const struct api_request *q, enum truncate_side *out,

@@ -402,7 +402,7 @@ static const struct api_known documents[] = {
     API_READ("documents"),
     API_READ("rank_fields"),
     API_READ("return_documents"),
-    API_READ("property"), // marks Weaviate's
+    API_IDLE("property"), // that it is there marks Weaviate's
     API_SAME("return_text", "return_documents"),
     API_SAME("return_input", "return_documents"),
 };

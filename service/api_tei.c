@@ -143,7 +143,7 @@ static bool has_task(const struct service *s, enum task task) {
 }
 
 // The model that such a body can only be for; NULL: another's.
-static const struct model *generator(const struct service *s, const struct model *named) {
+static const struct model *model_that_writes(const struct service *s, const struct model *named) {
     if (named)
         return named->task == TASK_GENERATE ? named : NULL;
     for (enum task t = 0; t < TASK_COUNT; t++)
@@ -163,7 +163,7 @@ enum err api_tei_any(struct api_request *q, struct api_error *err) {
     const char *asked =
         service_model_name(q->service, cJSON_IsString(name) ? name->valuestring : NULL);
     const struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
-    const struct model *writes = generator(q->service, named);
+    const struct model *writes = model_that_writes(q->service, named);
     if (writes)
         return api_fail(err, ERR_UNSUPPORTED, "wrong_task", "model",
                         "the model '%s' generates, and TGI's generate is not served on this path: "

@@ -211,8 +211,6 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list, 
     enum err e = read_tools(list, t, err);
     if (!e)
         e = choose(member(g, "tool_choice"), t, err);
-    if (!e)
-        e = api_get_bool(g->q, "parallel_tool_calls", true, &t->parallel, err);
     if (e || t->n == 0)
         return e;
     if (g->q->model->chat_template && (e = check_form(g->q->model, err)) != ERR_OK)
@@ -226,16 +224,21 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list, 
 
 enum err api_tools_read(struct api_generate *g, const struct api_form *f, struct api_error *err) {
     const struct json_node *list = member(g, "tools"), *choice = member(g, "tool_choice");
+    bool parallel;
+    enum err e = api_get_bool(g->q, "parallel_tool_calls", true, &parallel, err);
+    if (e)
+        return e;
     if (!list || (list->kind == JSON_ARRAY && !list->child)) {
         const struct json_node *word = choice ? word_of(choice) : NULL;
         if (choice && !is_word(word, "none") && !is_word(word, "auto"))
-            api_ignore(g, "", "tool_choice"); // there is nothing to be called
+            api_ignore(g->q, "", "tool_choice"); // there is nothing to be called
         return ERR_OK;
     }
     struct tools *t = mem_calloc(1, sizeof *t);
     if (!t)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
-    enum err e = use_tools(g, list, t, f, err);
+    t->parallel = parallel;
+    e = use_tools(g, list, t, f, err);
     mem_free(t);
     return e;
 }

@@ -4,8 +4,9 @@
 // A step holds one token (and its drafts) of every sequence that decodes, and, in what time is left
 // beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence
 // of the owner with most is set aside: its blocks are freed and its tokens computed again later;
-// its log stands. Thread rule: generator_submit, generator_busy, generator_count and the readers
-// from any thread; the rest from the engine's thread.
+// its log stands.
+// Thread rule: generator_submit, generator_busy, generator_count and the readers from any thread;
+// the rest from the engine's thread.
 #ifndef TRINE_SERVICE_GENERATOR_H
 #define TRINE_SERVICE_GENERATOR_H
 

@@ -233,7 +233,7 @@ static void print_requests(struct metrics *m, struct buf *out) {
                    (double)get(&m->routes[r].total_us) / 1e6, api_route_name(r),
                    (unsigned long long)all);
     }
-    head(out, "unknown_fields_total", "counter", "Request fields that no dialect here knows.");
+    head(out, "unknown_fields_total", "counter", "Request fields that were taken without effect.");
     for (int r = 0; r < routes; r++) {
         uint64_t n = get(&m->routes[r].unknown_fields);
         if (n)

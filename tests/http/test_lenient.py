@@ -107,7 +107,8 @@ def test_other_names(s):
             b.setdefault("temperature", 0)
         a, b = (s.post(TEXT, b) for b in bodies)
         check(a.status == b.status == 200 and said(a) == said(b), f"{other}", (a, b))
-    check(said(text(s, max_tokens=3, n_predict=9)) == said(text(s, max_tokens=3)), "the first name counts")
+    a = text(s, max_tokens=3, n_predict=3)
+    check(a.status == 200 and said(a) == said(text(s, max_tokens=3)), "one value by two names", a)
     refused(text(s, max_tokens=None, n_predict="x"), "named as it was sent", "n_predict")
     refused(text(s, repeat_penalty=0), "named as it was sent", "repeat_penalty")
     refused(text(s, repeat_penalty=1.1, repeat_last_n=64), "another window", "repeat_last_n")
@@ -144,6 +145,35 @@ def test_other_names(s):
             a = s.post(path, {"model": "tiny", "max_tokens": 1, "add_special_tokens": on, **body})
             check(a.status == 200, "add_special_tokens", a)
     refused(text(s, add_special_tokens=1), "its type", "add_special_tokens")
+
+
+def test_two_values(s):
+    """Of two names of one thing with two values neither is dropped in silence."""
+    for names, one, other in ((("max_tokens", "n_predict", "max_new_tokens", "num_predict"), 3, 9),
+                              (("max_tokens", "n_predict"), -1, 9), (("max_tokens", "num_predict"), 9, -1),
+                              (("seed", "random_seed"), 7, 8), (("seed", "random_seed"), 2**60, 2**60 + 1),
+                              (("stop", "stop_sequences"), [" six"], [" nine"]),
+                              (("repetition_penalty", "repeat_penalty"), 1.5, 1.1)):
+        for post in (text, chat):
+            for first in names:
+                for second in names:
+                    if first == second:
+                        continue
+                    base = {"max_tokens": None} if "n_predict" in names else {}
+                    a = post(s, **{**base, first: one, second: other})
+                    check(a.status == 400 and a.param in (first, second) and
+                          all(f"'{n}'" in a.json["error"]["message"] for n in (first, second)),
+                          f"{first}: {one}, {second}: {other}", a)
+                    a = post(s, **{**base, first: one, second: one})
+                    check(a.status == 200, f"{first} and {second}: {one}", a)
+    for name in ("max_tokens", "n_predict", "max_new_tokens", "num_predict"):
+        for one, other in ((3, 9), (-1, 9), (9, -1)):
+            refused(chat(s, max_completion_tokens=one, **{name: other}), "chat's own name for it",
+                    name if name == "max_tokens" else "max_completion_tokens", "'max_completion_tokens'")
+    refused(chat(s, enable_thinking=True, think=False), "of thinking", "enable_thinking", "'think'")
+    for name in ("enable_thinking", "think"):
+        refused(chat(s, thinking={"type": "enabled"}, **{name: False}), "of thinking", "thinking", f"'{name}'")
+        check(chat(s, thinking={"type": "enabled"}, **{name: True}).status == 200, "and the same")
 
 
 def test_forms(s):
@@ -285,7 +315,7 @@ def test_drafts(program):
 def main():
     program = served.start(sys.argv[1:])
     with Started(program, {"tiny": "tiny_chat"}) as s:
-        for test in (test_without_effect, test_empty_forms, test_other_names, test_forms, test_still_refused,
+        for test in (test_without_effect, test_empty_forms, test_other_names, test_two_values, test_forms, test_still_refused,
                      test_messages):
             test(s)
     test_variables(program)
