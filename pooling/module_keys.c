@@ -42,3 +42,10 @@ const struct key_rules dense_keys = {KEY_RULES(dense_list), &normalize_keys};
 
 static const struct key_rule dropout_list[] = {{.name = "dropout", .fate = KEY_NO_EFFECT}};
 const struct key_rules dropout_keys = {KEY_RULES(dropout_list)};
+
+static const struct key_rule logit_score_list[] = {
+    {.name = "true_token_id", .fate = KEY_HONOURED},
+    {.name = "false_token_id", .fate = KEY_HONOURED},
+    {.name = "module_input_name", .fate = KEY_REFUSED, .neutral = "\"causal_logits\""},
+};
+const struct key_rules logit_score_keys = {KEY_RULES(logit_score_list)};

@@ -344,14 +344,22 @@ enum err modules_find(const char *path, const char *kind, bool *found, char out[
     return e;
 }
 
-void modules_each_file(const char *path,
-                       void (*see)(void *ctx, const char *name, const struct key_rules *rules,
-                                   const cJSON *root),
-                       void *ctx) {
+// NULL: a module whose config.json nobody reads.
+static const struct key_rules *rules_of(const char *type) {
     static const struct key_rules *const rules[TYPES] = {[TYPE_POOLING] = &pooling_keys,
                                                          [TYPE_DENSE] = &dense_keys,
                                                          [TYPE_NORMALIZE] = &normalize_keys,
                                                          [TYPE_DROPOUT] = &dropout_keys};
+    int kind;
+    if (strcmp(last_part(type), "LogitScore") == 0) // a judge's, which pools nothing
+        return &logit_score_keys;
+    return read_type(type, &kind, NULL) ? NULL : rules[kind];
+}
+
+void modules_each_file(const char *path,
+                       void (*see)(void *ctx, const char *name, const struct key_rules *rules,
+                                   const cJSON *root),
+                       void *ctx) {
     cJSON *list, *root;
     char *name, *full, place[128], file[160];
     const cJSON *item;
@@ -361,14 +369,14 @@ void modules_each_file(const char *path,
     if (!e && list)
         see(ctx, "modules.json", &module_list_keys, list);
     cJSON_ArrayForEach(item, list) {
-        int kind = TYPES;
         const cJSON *type = json_get(item, "type");
-        if (!cJSON_IsString(type) || read_type(type->valuestring, &kind, NULL) || !rules[kind] ||
-            read_path(item, place, NULL) || open_config(path, place, true, &root, &full, NULL))
+        const struct key_rules *rules = cJSON_IsString(type) ? rules_of(type->valuestring) : NULL;
+        if (!rules || read_path(item, place, NULL) ||
+            open_config(path, place, true, &root, &full, NULL))
             continue;
         snprintf(file, sizeof file, "%s/config.json", place);
         if (root)
-            see(ctx, file, rules[kind], root);
+            see(ctx, file, rules, root);
         cJSON_Delete(root);
         mem_free(full);
     }

@@ -401,14 +401,6 @@ struct key_lister {
     struct key_list list;
 };
 
-static bool is_listed(const struct buf *b, const char *key) {
-    size_t n = strlen(key);
-    for (const char *at = b->data; at && *at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
-        if (strncmp(at, key, n) == 0 && (at[n] == '\0' || at[n] == ','))
-            return true;
-    return false;
-}
-
 static void list_key(void *ctx, const char *file, const char *key, enum key_fate fate) {
     struct key_lister *l = ctx;
     if (strcmp(l->list.file, file) != 0) {
@@ -416,7 +408,7 @@ static void list_key(void *ctx, const char *file, const char *key, enum key_fate
         snprintf(l->list.file, sizeof l->list.file, "%s", file);
     }
     struct buf *b = &l->list.of[fate];
-    if (!is_listed(b, key)) // the objects of a list have the same keys
+    if (!key_is_listed(b->data, key)) // the objects of a list have the same keys
         buf_printf(b, "%s%s", b->len ? ", " : "", key);
 }
 

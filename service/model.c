@@ -155,7 +155,7 @@ enum err model_load(const struct model_options *options, struct device *d, struc
         model_free(m);
         return e;
     }
-    model_keys_warn(m->path, m->files);
+    model_keys_warn(m->path, m->files, m->tokenizer);
     *out = m;
     return ERR_OK;
 }

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pooling/module_keys.h"
 #include "service/chat_templates.h"
 #include "service/pair.h"
 
@@ -102,6 +103,8 @@ static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
     int64_t yes = -1, no = -1;
     e = path ? json_parse_file(path, LOGIT_SCORE_BYTES, &root, msg)
              : err_set(msg, ERR_NOMEM, "%s: no memory for a path", m->path);
+    if (!e && (e = key_rules_check(&logit_score_keys, root, msg)))
+        err_prefix(msg, e, "%s", path);
     if (!e)
         e = json_get_int(root, "true_token_id", 0, INT32_MAX, -1, &yes, msg);
     if (!e)

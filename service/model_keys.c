@@ -1,9 +1,7 @@
 // See model_keys.h.
 #include "service/model_keys.h"
 
-#include "base/buf.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "pooling/pooling.h"
 #include "tokenizer/tokenizer_config.h"
@@ -14,10 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    MAX_FILE_BYTES = 64 << 20,
-    MAX_NAMED = 12, // unknown keys in a warning
-};
+enum { MAX_FILE_BYTES = 64 << 20 };
 
 struct walk {
     model_key_seen *see;
@@ -101,6 +96,8 @@ void model_keys_each(const char *path, const char *transformer, bool large, mode
     walk_named(&w, path, "config_sentence_transformers.json", &sentence_transformers_config_keys);
     walk_named(&w, transformer, "tokenizer_config.json", &tokenizer_config_keys);
     walk_named(&w, transformer, "special_tokens_map.json", &special_tokens_map_keys);
+    walk_named(&w, transformer, "added_tokens.json", &added_tokens_json_keys);
+    walk_named(&w, transformer, "chat_template.json", &chat_template_json_keys);
     if (large)
         walk_named(&w, transformer, "tokenizer.json", &tokenizer_json_keys);
 }
@@ -110,33 +107,34 @@ void model_keys_each(const char *path, const char *transformer, bool large, mode
 struct unknown {
     const char *path;
     char file[160]; // the keys below are its
-    struct buf keys;
-    size_t count;
+    struct key_unknown keys;
 };
 
+static void warn(const struct key_unknown *keys, const char *folder, const char *file) {
+    char *name = keys->count ? file_join(folder, file) : NULL;
+    key_unknown_warn(keys, name ? name : file);
+    mem_free(name);
+}
+
 static void flush(struct unknown *u) {
-    if (u->count && !u->keys.failed)
-        log_warn("%s: %s: unknown keys, which are ignored: %s%s", u->path, u->file, u->keys.data,
-                 u->count > MAX_NAMED ? ", ..." : "");
-    buf_reset(&u->keys);
-    u->count = 0;
+    warn(&u->keys, u->path, u->file);
+    buf_reset(&u->keys.names);
+    u->keys.count = 0;
 }
 
 static void note(void *ctx, const char *file, const char *key, enum key_fate fate) {
     struct unknown *u = ctx;
-    if (fate != KEY_UNKNOWN)
-        return;
     if (strcmp(u->file, file) != 0) {
         flush(u);
         snprintf(u->file, sizeof u->file, "%s", file);
     }
-    if (u->count++ < MAX_NAMED)
-        buf_printf(&u->keys, "%s%s", u->count > 1 ? ", " : "", key);
+    key_unknown_see(&u->keys, key, fate);
 }
 
-void model_keys_warn(const char *path, const char *transformer) {
+void model_keys_warn(const char *path, const char *transformer, const struct tokenizer *t) {
     struct unknown u = {.path = path};
     model_keys_each(path, transformer, false, note, &u);
     flush(&u);
-    buf_free(&u.keys);
+    buf_free(&u.keys.names);
+    warn(tokenizer_unknown_keys(t), transformer, "tokenizer.json");
 }

@@ -4,6 +4,7 @@
 #ifndef TRINE_SERVICE_MODEL_KEYS_H
 #define TRINE_SERVICE_MODEL_KEYS_H
 
+#include "tokenizer/tokenizer.h"
 #include "weights/key_rules.h"
 
 // Calls `see` for every key of every file of the folder that can be read; `file` is the path within
@@ -13,7 +14,8 @@ typedef void model_key_seen(void *ctx, const char *file, const char *key, enum k
 void model_keys_each(const char *path, const char *transformer, bool large, model_key_seen *see,
                      void *ctx);
 
-// One warning a file (tokenizer.json apart) that has unknown keys, naming them.
-void model_keys_warn(const char *path, const char *transformer);
+// One warning a file that has unknown keys, naming them. t: the folder's, which knows those of
+// tokenizer.json.
+void model_keys_warn(const char *path, const char *transformer, const struct tokenizer *t);
 
 #endif

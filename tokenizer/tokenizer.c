@@ -17,6 +17,7 @@ void tokenizer_free(struct tokenizer *t) {
     added_tokens_free(&t->added);
     postprocess_free(&t->postprocess);
     text_decoder_free(&t->decoder);
+    buf_free(&t->unknown.names);
     mem_free(t);
 }
 
@@ -146,12 +147,20 @@ enum err tokenizer_load_json(const char *bytes, size_t len, const char *name,
                              const struct tokenizer_files *files, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) {
     cJSON *root;
+    struct key_unknown unknown = {0};
     *out = NULL;
     enum err e = json_parse(bytes, len, &json_limits_file, &root, NULL, msg);
     if (!e)
         e = key_rules_check(&tokenizer_json_keys, root, msg);
     if (!e)
+        // before members of our own are put in
+        key_rules_walk(&tokenizer_json_keys, root, key_unknown_see, &unknown);
+    if (!e)
         e = tokenizer_from_tree(root, files, vocab_size, out, msg);
+    if (!e)
+        (*out)->unknown = unknown;
+    else
+        buf_free(&unknown.names);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s", name) : ERR_OK;
 }
@@ -236,6 +245,7 @@ enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer 
     return e;
 }
 
+const struct key_unknown *tokenizer_unknown_keys(const struct tokenizer *t) { return &t->unknown; }
 enum truncate_side tokenizer_side(const struct tokenizer *t) { return t->side; }
 
 size_t tokenizer_special_count(const struct tokenizer *t, bool pair) {

@@ -19,6 +19,7 @@
 
 struct gguf;
 struct tokenizer;
+struct key_unknown;
 // Per-thread buffers and a cache of words. Its size is bounded, by some megabytes, whatever the
 // texts were: what a large one took it gives back.
 struct tokenizer_scratch;
@@ -112,6 +113,10 @@ struct text tokenizer_token_bytes(const struct tokenizer *t, int32_t id);
 bool tokenizer_token_is_special(const struct tokenizer *t, int32_t id);
 // The id of an added token or a vocabulary's piece by its exact spelling; -1: none.
 int32_t tokenizer_token_id(const struct tokenizer *t, const char *piece, size_t len);
+// The keys of tokenizer.json that are in no table (tokenizer_config.h), for a warning. Gathered
+// while the file is parsed: to read it again would be a good part of a small model's start.
+// Borrowed.
+const struct key_unknown *tokenizer_unknown_keys(const struct tokenizer *t);
 // One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);
 

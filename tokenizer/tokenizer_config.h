@@ -58,5 +58,6 @@ const char *tokenizer_config_spelling(const cJSON *item);
 extern const struct key_rules tokenizer_config_keys;
 extern const struct key_rules special_tokens_map_keys;
 extern const struct key_rules tokenizer_json_keys;
+extern const struct key_rules added_tokens_json_keys; // each is a token
 
 #endif

@@ -43,6 +43,7 @@ struct tokenizer {
     size_t vocab_size;       // highest id + 1
     enum truncate_side side; // where a text is cut unless a request says it
     struct token_bytes bytes;
+    struct key_unknown unknown; // of tokenizer.json
     bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it
 
     // What the normalizer and pre-tokenizer do to each byte, when ASCII words can skip both.

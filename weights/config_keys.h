@@ -20,6 +20,7 @@ extern const struct key_rules generation_config_keys;
 // The same keys (but for eos_token_id, which config.json has for itself) in a config.json where
 // nothing is generated, or beside a generation_config.json.
 extern const struct key_rules generation_config_keys_idle;
+extern const struct key_rules chat_template_json_keys;
 extern const struct key_rules sentence_bert_config_keys;
 extern const struct key_rules
     sentence_transformers_config_keys; // config_sentence_transformers.json

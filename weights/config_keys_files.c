@@ -109,6 +109,11 @@ static const struct key_rule modality_list[] = {
 };
 static const struct key_rules modality = {KEY_RULES(modality_list)};
 
+static const struct key_rule chat_template_list[] = {
+    {.name = "chat_template", .fate = KEY_HONOURED},
+};
+const struct key_rules chat_template_json_keys = {KEY_RULES(chat_template_list)};
+
 static const struct key_rule sentence_bert_list[] = {
     {.name = "max_seq_length", .fate = KEY_HONOURED},
     {.name = "do_lower_case", .fate = KEY_HONOURED}, // by tokenizer/tokenizer_config.c

@@ -1,11 +1,17 @@
 // See key_rules.h.
 #include "weights/key_rules.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NAME = 200 };
+enum {
+    MAX_NAME = 200,
+    MAX_VALUE = 160, // longer than any neutral one
+    MAX_NAMED = 12,  // unknown keys in a warning
+};
 
 static bool fits(const char *rule, const char *name) {
     size_t n = strlen(rule);
@@ -20,43 +26,42 @@ const struct key_rule *key_rules_find(const struct key_rules *t, const char *nam
     return NULL;
 }
 
-// Whether a value is the one that text[0..n) writes.
-static bool is_literal(const cJSON *v, const char *text, size_t n) {
-    if (cJSON_IsBool(v)) {
-        const char *word = cJSON_IsTrue(v) ? "true" : "false";
-        return strlen(word) == n && memcmp(word, text, n) == 0;
-    }
-    if (cJSON_IsNumber(v)) {
-        char *end;
-        double want = strtod(text, &end);
-        return end == text + n && want == v->valuedouble;
-    }
-    if (cJSON_IsString(v))
-        return n >= 2 && text[0] == '"' && strlen(v->valuestring) == n - 2 &&
-               memcmp(text + 1, v->valuestring, n - 2) == 0;
-    return !v->child && n == 2 && memcmp(text, cJSON_IsArray(v) ? "[]" : "{}", 2) == 0;
+// As `neutral` writes it; "" where it writes no such value.
+static void spell(const cJSON *v, char out[MAX_VALUE]) {
+    out[0] = '\0';
+    if (cJSON_IsBool(v))
+        snprintf(out, MAX_VALUE, "%s", cJSON_IsTrue(v) ? "true" : "false");
+    else if (cJSON_IsNumber(v))
+        snprintf(out, MAX_VALUE, "%.17g", v->valuedouble);
+    else if (cJSON_IsString(v) && strlen(v->valuestring) < MAX_VALUE - 2)
+        snprintf(out, MAX_VALUE, "\"%s\"", v->valuestring);
+    else if (!cJSON_IsString(v) && !v->child)
+        snprintf(out, MAX_VALUE, "%s", cJSON_IsArray(v) ? "[]" : "{}");
 }
 
-static bool is_neutral(const struct key_rule *r, const cJSON *v) {
-    if (cJSON_IsNull(v))
+// Whether text[0..n) writes the value: 0, 0.0 and -0 are one number.
+static bool is_same(const char *text, size_t n, const char *value) {
+    if (strlen(value) == n && memcmp(value, text, n) == 0)
         return true;
-    for (const char *at = r->neutral; at && *at;) {
-        size_t n = strcspn(at, "|");
-        if (is_literal(v, at, n))
-            return true;
-        at += n + (at[n] == '|');
-    }
-    return false;
+    char *text_end, *value_end;
+    double a = strtod(text, &text_end), b = strtod(value, &value_end);
+    return *value && !*value_end && text_end == text + n && a == b;
 }
 
 bool key_rule_passes(const struct key_rule *r, const char *value) {
     for (const char *at = r->neutral; at && *at;) {
         size_t n = strcspn(at, "|");
-        if (strlen(value) == n && memcmp(value, at, n) == 0)
+        if (is_same(at, n, value))
             return true;
         at += n + (at[n] == '|');
     }
     return false;
+}
+
+static bool is_neutral(const struct key_rule *r, const cJSON *v) {
+    char value[MAX_VALUE];
+    spell(v, value);
+    return cJSON_IsNull(v) || key_rule_passes(r, value);
 }
 
 static void print_value(const cJSON *v, char out[80]) {
@@ -156,4 +161,28 @@ void key_rules_walk(const struct key_rules *t, const cJSON *root, key_seen *see,
     const struct walk w = {.see = see, .ctx = ctx};
     enum err e = visit(&w, t, "", root);
     (void)e; // nothing is refused in this walk
+}
+
+// ---- unknown ones ----
+
+bool key_is_listed(const char *names, const char *key) {
+    size_t n = strlen(key);
+    for (const char *at = names; at && *at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
+        if (strncmp(at, key, n) == 0 && (at[n] == '\0' || at[n] == ','))
+            return true;
+    return false;
+}
+
+void key_unknown_see(void *ctx, const char *key, enum key_fate fate) {
+    struct key_unknown *u = ctx;
+    if (fate != KEY_UNKNOWN || u->count > MAX_NAMED || key_is_listed(u->names.data, key))
+        return;
+    if (u->count++ < MAX_NAMED)
+        buf_printf(&u->names, "%s%s", u->names.len ? ", " : "", key);
+}
+
+void key_unknown_warn(const struct key_unknown *u, const char *file) {
+    if (u->count && !u->names.failed)
+        log_warn("%s: unknown keys, which are ignored: %s%s", file, u->names.data,
+                 u->count > MAX_NAMED ? ", ..." : "");
 }

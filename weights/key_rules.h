@@ -8,6 +8,7 @@
 #ifndef TRINE_WEIGHTS_KEY_RULES_H
 #define TRINE_WEIGHTS_KEY_RULES_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -55,5 +56,17 @@ enum err key_rules_check(const struct key_rules *t, const cJSON *root,
 // effect.
 typedef void key_seen(void *ctx, const char *key, enum key_fate fate);
 void key_rules_walk(const struct key_rules *t, const cJSON *root, key_seen *see, void *ctx);
+
+// Gathers the unknown keys of one file for a warning; {0} at first. key_unknown_see is a key_seen
+// whose ctx this is; key_unknown_warn logs one warning if there were any, naming `file` and the
+// first of them. What is held is freed by buf_free(&names).
+struct key_unknown {
+    struct buf names; // ", " between them, each once
+    size_t count;
+};
+void key_unknown_see(void *ctx, const char *key, enum key_fate fate);
+void key_unknown_warn(const struct key_unknown *u, const char *file);
+// Whether `key` is in a list of names with ", " between them; `names` may be NULL.
+bool key_is_listed(const char *names, const char *key);
 
 #endif

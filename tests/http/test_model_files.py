@@ -211,6 +211,16 @@ def test_modules_of_cross_encoders():
         m.write("1_LogitScore/config.json", {"true_token_id": ids[0], "false_token_id": ids[1]})
         p = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
         check(p.stdout == want.stdout, "its own words", p)
+        m.edit("1_LogitScore/config.json", module_input_name="causal_logits", hue=1)
+        p = run("inspect", m.path)
+        text = p.stdout.decode()
+        check("1_LogitScore/config.json, honoured: true_token_id, false_token_id\n" in text
+              and "1_LogitScore/config.json, unknown, ignored: hue\n" in text, "its keys are listed", text)
+        check(b"1_LogitScore/config.json: unknown keys, which are ignored: hue" in p.stderr, "and told", p.stderr)
+        m.edit("1_LogitScore/config.json", module_input_name="scores")
+        p = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
+        check(p.returncode == 1 and b"1_LogitScore/config.json: 'module_input_name' is 'scores'" in p.stderr,
+              "other logits", p)
         m.write("1_LogitScore/config.json", {"true_token_id": ids[1], "false_token_id": ids[0]})
         p = run("rerank", "--model", m.path, "--query", "water", stdin=TEXTS[0])
         check(p.returncode == 1 and b"it compares the tokens" in p.stderr, "other words", p.stderr)
@@ -226,6 +236,14 @@ def test_keys():
         m.edit("config.json", position_embedding_type="absolute", chunk_size_feed_forward=0,
                is_decoder=False, pruned_heads={}, house_number=7)
         m.edit("1_Pooling/config.json", colour="red")
+        with open(os.path.join(m.path, "tokenizer.json"), encoding="utf-8") as f:
+            tokenizer = json.load(f)
+        for token in tokenizer["added_tokens"]:
+            token["font"] = "serif"
+        m.edit("tokenizer.json", shade=1, model=dict(tokenizer["model"], depth=2),
+               added_tokens=tokenizer["added_tokens"])
+        m.write("added_tokens.json", {"[MASK]": next(t["id"] for t in tokenizer["added_tokens"]
+                                                     if t["content"] == "[MASK]")})
         p = run("inspect", m.path)
         text = p.stdout.decode()
         check(p.returncode == 0, "inspect", p.stderr)
@@ -236,6 +254,12 @@ def test_keys():
         check("vocab_size" in lines["keys of config.json, honoured"], "each once")
         check("chunk_size_feed_forward" in lines["keys of config.json, without effect"], "without effect")
         check("colour" in lines["keys of 1_Pooling/config.json, unknown, ignored"], "a module's")
+        check("[MASK]" in lines["keys of added_tokens.json, honoured"], "each is a token", lines)
+        check(set(lines["keys of tokenizer.json, unknown, ignored"])
+              == {"shade", "model.depth", "added_tokens.font"}, "the tokenizer's", lines)
+        told = [line for line in p.stderr.decode().splitlines() if "tokenizer.json: unknown keys" in line]
+        check(len(told) == 1 and all(told[0].count(k) == 1 for k in ("shade", "model.depth", "added_tokens.font")),
+              "one warning, each once", p.stderr)
         check(b"config.json: unknown keys, which are ignored: house_number" in p.stderr
               and b"1_Pooling/config.json: unknown keys, which are ignored: colour" in p.stderr,
               "and a warning", p.stderr)

@@ -105,10 +105,46 @@ static void test_walk(void) {
     buf_free(&seen);
 }
 
+// A value as others write it (GGUF metadata): as text, by the same rule.
+static void test_passes(void) {
+    const struct key_rule *flag = &list[2], *never = key_rules_find(&rules, "never");
+    CHECK(key_rule_passes(flag, "false") && key_rule_passes(flag, "0"));
+    CHECK(key_rule_passes(flag, "0.0") && key_rule_passes(flag, "-0") &&
+          key_rule_passes(flag, "[]"));
+    CHECK(key_rule_passes(flag, "\"off\"") && !key_rule_passes(flag, "off"));
+    CHECK(!key_rule_passes(flag, "") && !key_rule_passes(flag, "0|") &&
+          !key_rule_passes(flag, "1"));
+    CHECK(!key_rule_passes(flag, "\"0\"") && !key_rule_passes(flag, "false|0"));
+    CHECK(never && !key_rule_passes(never, "false") && !key_rule_passes(never, ""));
+}
+
+static void test_unknown(void) {
+    struct key_unknown u = {0};
+    cJSON *root = parse("{\"size\":1,\"never\":2,\"b\":1,\"deep\":[{\"c\":1},{\"c\":2}],\"bc\":3}");
+    key_rules_walk(&rules, root, key_unknown_see, &u);
+    CHECK_STR(u.names.data, "b, deep.c, bc");
+    CHECK(u.count == 3 && key_is_listed(u.names.data, "bc") && !key_is_listed(u.names.data, "c"));
+    CHECK(!key_is_listed(NULL, "b"));
+    buf_reset(&u.names);
+    u.count = 0;
+    for (int i = 0; i < 40; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "k%d", i);
+        key_unknown_see(&u, name, KEY_UNKNOWN);
+        key_unknown_see(&u, "known", KEY_HONOURED);
+    }
+    CHECK(key_is_listed(u.names.data, "k11") && !key_is_listed(u.names.data, "k12"));
+    CHECK(u.count == 13 && !key_is_listed(u.names.data, "known"));
+    cJSON_Delete(root);
+    buf_free(&u.names);
+}
+
 int main(void) {
     json_init();
     test_find();
     test_check();
     test_walk();
+    test_passes();
+    test_unknown();
     return check_done();
 }
