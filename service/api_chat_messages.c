@@ -182,11 +182,17 @@ static enum err check_members(struct api_generate *g, const struct json_node *me
     return ERR_OK;
 }
 
-static void put_thoughts(const struct json_node *message, struct buf *out) {
+// Of its names the first that says something counts; another that says something else is named in
+// x-warning.
+static void put_thoughts(struct api_generate *g, const struct json_node *message, struct buf *out) {
     const struct json_node *said = NULL;
-    for (size_t i = 0; i < THOUGHTS && !said; i++) {
+    for (size_t i = 0; i < THOUGHTS; i++) {
         const struct json_node *m = json_node_get(message, thoughts[i]);
-        said = is_string(m) ? m : NULL;
+        if (is_string(m) && (!said || said->len == 0))
+            said = m;
+        else if (is_string(m) && m->len && strcmp(m->key, "thinking") != 0 &&
+                 strcmp(m->text, said->text) != 0)
+            api_ignore(g->q, "messages[].", m->key);
     }
     if (!said)
         return;
@@ -227,7 +233,7 @@ static enum err put_message(struct api_generate *g, const struct json_node *mess
             put_member(out, strings[i], value);
     }
     if (assistant)
-        put_thoughts(message, out);
+        put_thoughts(g, message, out);
     if (!e && !is_null(calls) && !(calls->kind == JSON_ARRAY && !calls->child))
         e = put_calls(calls, at, out, err);
     buf_putc(out, '}');

@@ -172,26 +172,29 @@ static bool is_same(const struct api_request *q, const cJSON *a, const cJSON *b)
     return !x || !y || (x->len == y->len && memcmp(x->text, y->text, x->len) == 0);
 }
 
+// A member that is read: what is sent for it elsewhere, under another name or outside of
+// `parameters`, has no other value.
 static enum err check_twin(struct api_request *q, const struct api_known *row, const cJSON *item,
-                           struct api_error *err) {
+                           bool nested, struct api_error *err) {
     const char *name;
-    q->renamed = true;
-    const cJSON *first = api_sent(q, row->means, &name);
-    if (first == item || is_same(q, first, item))
+    q->renamed = q->renamed || row->means;
+    const cJSON *first = api_sent(q, row->means ? row->means : row->name, &name);
+    if (!first || first == item || is_same(q, first, item))
         return ERR_OK;
     err->status = 400;
     return api_fail(err, ERR_INVALID, "invalid_value", name,
-                    "'%s' and '%s' mean the same and have two values; send one", name, row->name);
+                    "'%s' and '%s%s' mean the same and have two values; send one", name,
+                    nested ? "parameters." : "", row->name);
 }
 
 // unused: how many are taken and change nothing.
-static enum err check_item(struct api_request *q, const cJSON *item, size_t *unused,
+static enum err check_item(struct api_request *q, const cJSON *item, bool nested, size_t *unused,
                            struct api_error *err) {
     const struct api_known *row = find_row(q->known, item->string);
-    if (cJSON_IsNull(item) || (row && row->fate == API_TAKEN))
+    if (cJSON_IsNull(item) || (row && row->fate == API_TAKEN && !nested))
         return ERR_OK;
-    if (row && row->means)
-        return check_twin(q, row, item, err);
+    if (row && (row->means || row->fate == API_TAKEN))
+        return check_twin(q, row, item, nested, err);
     bool closed = q->known->closed, told = row && row->fate == API_NO_EFFECT;
     const char *harmless = row ? row->harmless : closed ? NULL : telling_harmless;
     bool refused = row ? row->fate == API_REFUSED : closed || has_telling_name(item->string);
@@ -217,9 +220,9 @@ enum err api_know(struct api_request *q, const struct api_known_table *table,
     q->parameters = nested;
     enum err e = ERR_OK;
     for (const cJSON *item = q->body->child; item && !e; item = item->next)
-        e = check_item(q, item, &unused, err);
+        e = check_item(q, item, false, &unused, err);
     for (const cJSON *item = nested ? nested->child : NULL; item && !e; item = item->next)
-        e = check_item(q, item, &unused, err);
+        e = check_item(q, item, true, &unused, err);
     if (!e && unused)
         metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unused);
     return e;

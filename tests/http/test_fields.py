@@ -106,6 +106,12 @@ def test_generating_bodies(s):
             r = s.post(path, {"inputs": TEXT, **fields})
             check(r.status == 400, f"{path}: a body that asks for text, {fields}", r)
     check(s.post("/", {"inputs": TEXT, "parameters": {}}).status == 200, "no parameters")
+    for name, one, other in (("normalize", True, False), ("dimensions", 8, 4), ("truncate_dim", 8, 4)):
+        refused(s.post("/", {"inputs": TEXT, name: one, "parameters": {name: other}}), f"parameters.{name}",
+                "two values, one of them in parameters")
+        check(s.post("/", {"inputs": TEXT, name: one, "parameters": {name: one}}).status == 200, "one value")
+    refused(s.post("/", {"inputs": TEXT, "dimensions": 8, "parameters": {"truncate_dim": 4}}), "dimensions",
+            "two values by two names, one of them in parameters")
 
 
 # ---- vectors

@@ -254,6 +254,10 @@ def test_messages(s):
                        ({"\u00e9\n": 1}, "?")):
         a = after({**plain, **more})
         check(said(a) == want and "messages[]." + name in warned(a), f"and named: {more}", a)
+    a = after({**plain, "reasoning_content": "t", "reasoning": "u"})
+    check(warned(a) == "without effect here: messages[].reasoning", "of two thoughts one", warned(a))
+    a = after({**plain, "reasoning_content": "t", "reasoning": "t"})
+    check(a.status == 200 and not warned(a), "of one thought twice", warned(a))
     a = after({**plain, "id": 1}, verbosity="low")
     check(warned(a) == "without effect here: verbosity, messages[].id", "both kinds, in one header", warned(a))
     many = [dict(m, id=i) for i, m in enumerate([{"role": "user", "content": "hi"}, plain] * 4)]
@@ -292,6 +296,8 @@ def test_variables(program):
                 return len(ids(s, t))
             thought = [{"role": "assistant", "content": "hi", "reasoning": "seven nine"}]
             check(tokens(thought)[0] == spelled("hiseven nine-"), "what an earlier answer thought", tokens(thought))
+            thought[0]["reasoning_content"] = ""
+            check(tokens(thought)[0] == spelled("hiseven nine-"), "and an empty one beside it", tokens(thought))
             for fields, want in (({}, "hi-"), ({"enable_thinking": True}, "hi+"), ({"think": True}, "hi+"),
                                  ({"thinking": {"type": "enabled"}}, "hi+"), ({"thinking": {"type": "disabled"}}, "hi-"),
                                  ({"reasoning_effort": "seven nine ten"}, "hi-seven nine ten")):
