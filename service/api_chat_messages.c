@@ -101,8 +101,12 @@ static enum err put_arguments(const struct json_node *arguments, size_t at, stru
         return ERR_OK;
     }
     size_t blanks = is_string(arguments) ? strspn(arguments->text, " \t\r\n") : 0;
-    if (!is_string(arguments) || arguments->text[blanks] != '{' ||
-        json_check(arguments->text, arguments->len, &json_limits_request, NULL, &unused))
+    enum err e = ERR_INVALID;
+    if (is_string(arguments) && arguments->text[blanks] == '{')
+        e = json_check(arguments->text, arguments->len, &json_limits_request, NULL, &unused);
+    if (e == ERR_NOMEM)
+        return api_fail(err, e, NULL, NULL, "no memory for the messages");
+    if (e)
         return wrong(err, at,
                      "a tool call's 'arguments' must be a string that holds a JSON object");
     buf_append(out, arguments->text, arguments->len);

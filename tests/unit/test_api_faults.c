@@ -71,6 +71,12 @@ static const struct {
     {"/v1/chat/completions",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"temperature\":0,\"stream\":true,"
      "\"stream_options\":{\"include_usage\":true}}"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"tool_calls\":"
+     "[{"
+     "\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]},"
+     "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"x\"}],\"max_tokens\":2,"
+     "\"temperature\":0}"},
     {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"weather\"}],"
                              "\"temperature\":0," TINY_TOOL "}"},
     {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"weather\"}],"
