@@ -26,6 +26,7 @@ static inline size_t admission_held(const struct admission *a) { return a->small
 enum err admission_take(struct admission *a, size_t tokens, struct errmsg *msg) MUST_CHECK;
 // Without a question: a request's true size, which is known later.
 void admission_add(struct admission *a, size_t tokens, bool large);
+// As many, and on the side, as were taken or added.
 void admission_give(struct admission *a, size_t tokens, bool large);
 
 #endif

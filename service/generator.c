@@ -129,15 +129,11 @@ void generator_release(struct generator *g, struct sequence *s) {
     g->options.release(g->options.ctx, tokens);
 }
 
-static void finish(struct generator *g, struct sequence *s, enum generation_end end, enum err err,
-                   const char *why) {
+static void finish(struct generator *g, struct sequence *s) {
     struct generation *n = s->g;
+    enum err err = n->err;
     int64_t now = clock_now_us();
     generator_release(g, s);
-    n->end = end;
-    n->err = err;
-    if (err)
-        err_set(&n->msg, err, "%s", why);
     n->total_us = now - n->submitted_us;
     if (n->started_us == 0)
         n->queue_us = n->total_us;
@@ -159,13 +155,14 @@ static void finish(struct generator *g, struct sequence *s, enum generation_end 
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why) {
     sequence_unplace(s, g->blocks);
+    s->g->end = end;
+    s->g->err = err;
+    if (err)
+        err_set(&s->g->msg, err, "%s", why);
     if (!s->mask || masks_withdraw(g->options.masks, s->mask)) {
-        finish(g, s, end, err, why);
+        finish(g, s);
         return;
     }
-    s->end = end;
-    s->err = err;
-    s->why = why;
     s->next = g->ended;
     g->ended = s;
     g->ended_count++;
@@ -181,7 +178,7 @@ static void finish_ended(struct generator *g) {
         }
         *at = s->next;
         g->ended_count--;
-        finish(g, s, s->end, s->err, s->why);
+        finish(g, s);
     }
 }
 
@@ -510,6 +507,11 @@ enum err generator_warm_up(struct generator *g, const struct forward_hooks *hook
     return e;
 }
 
+static void withdraw(struct generator *g, const struct sequence *s) {
+    if (s->mask)
+        (void)masks_withdraw(g->options.masks, s->mask);
+}
+
 // Of a sequence in no list, waiting for its mask.
 static void end_now(struct generator *g, struct sequence *s, enum err err, const char *why) {
     if (s->mask)
@@ -522,6 +524,11 @@ void generator_end_all(struct generator *g, enum err err, const char *why) {
     g->closed = err_set(&g->closed_msg, err, "%s", why);
     pthread_mutex_unlock(&g->mutex);
     empty_inbox(g);
+    // nobody's mask is waited for while another's is made that nobody wants
+    for (size_t i = 0; i < g->running_count; i++)
+        withdraw(g, g->running[i]);
+    for (const struct sequence *s = g->waiting; s; s = s->next)
+        withdraw(g, s);
     while (g->running_count > 0)
         end_now(g, g->running[--g->running_count], err, why);
     while (g->waiting) {

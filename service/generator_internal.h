@@ -56,8 +56,8 @@ struct sequence *generator_preempt(struct generator *g, struct sequence *s);
 void generator_count_turns(struct generator *g);
 // Gives back what was reserved, once.
 void generator_release(struct generator *g, struct sequence *s);
-// Calls done and frees the sequence, which is in no list any more; later, where a thread has its
-// mask still: `why` must last until then.
+// Says how it ended, calls done and frees the sequence, which is in no list any more; the last two
+// later, where a thread has its mask still.
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why);
 // Gives its mask to the threads where it is DUE.

@@ -2,14 +2,15 @@
 // the least is next. Owners are few: they are looked through.
 #include "service/lane_queue.h"
 
-// Of jobs that come before all others' (JOB_BEFORE_ALL), whosever they are.
-#define OWNER_FIRST UINT64_MAX
-
 static struct lane_owner *find(struct lane_queue *q, uint64_t id) {
     for (size_t i = 0; i < q->owner_count; i++)
         if (q->owners[i].id == id)
             return &q->owners[i];
     return NULL;
+}
+
+static struct lane_owner *list_of(struct lane_queue *q, const struct job *job) {
+    return job->urgent == JOB_BEFORE_ALL ? &q->first : find(q, job->lane_owner);
 }
 
 static struct lane_owner *join(struct lane_queue *q, uint64_t id) {
@@ -24,7 +25,7 @@ static struct lane_owner *join(struct lane_queue *q, uint64_t id) {
 }
 
 static void leave_if_empty(struct lane_queue *q, struct lane_owner *o) {
-    if (o->jobs.head)
+    if (o->jobs.head || o == &q->first)
         return;
     struct lane_owner *last = &q->owners[--q->owner_count];
     if (o != last) {
@@ -47,7 +48,7 @@ static void put(struct lane_owner *o, struct job *job) {
 }
 
 void lane_queue_push(struct lane_queue *q, struct job *job) {
-    struct lane_owner *o = join(q, job->urgent == JOB_BEFORE_ALL ? OWNER_FIRST : job->owner);
+    struct lane_owner *o = job->urgent == JOB_BEFORE_ALL ? &q->first : join(q, job->owner);
     job->lane_owner = o->id;
     put(o, job);
     atomic_fetch_add_explicit(&q->count, 1, memory_order_relaxed);
@@ -55,6 +56,7 @@ void lane_queue_push(struct lane_queue *q, struct job *job) {
 
 void lane_queue_begin(struct lane_queue *q) {
     q->cut++;
+    q->first.before = NULL;
     for (size_t i = 0; i < q->owner_count; i++)
         q->owners[i].before = NULL;
     q->model = NULL;
@@ -73,12 +75,10 @@ static struct job *candidate(const struct lane_queue *q, struct lane_owner *o) {
 
 struct job *lane_queue_next(struct lane_queue *q) {
     struct lane_owner *next = NULL;
-    struct job *found = NULL;
-    for (size_t i = 0; i < q->owner_count; i++) {
+    struct job *found = candidate(q, &q->first);
+    for (size_t i = 0; i < q->owner_count && (next || !found); i++) {
         struct lane_owner *o = &q->owners[i];
-        bool sooner =
-            !next || (next->id != OWNER_FIRST && (o->id == OWNER_FIRST || o->given < next->given));
-        struct job *job = sooner ? candidate(q, o) : NULL;
+        struct job *job = !next || o->given < next->given ? candidate(q, o) : NULL;
         if (job) {
             next = o;
             found = job;
@@ -89,13 +89,13 @@ struct job *lane_queue_next(struct lane_queue *q) {
     found->cut = q->cut;
     q->model = found->model;
     q->normalize = found->normalize;
-    if (next->given > q->now)
+    if (next && next->given > q->now) // what comes before all is nobody's turn
         q->now = next->given;
     return found;
 }
 
 void lane_queue_took(struct lane_queue *q, struct job *job, size_t tokens, enum lane_after after) {
-    struct lane_owner *o = find(q, job->lane_owner);
+    struct lane_owner *o = list_of(q, job);
     if (!o)
         return; // an owner is there for as long as it has jobs
     o->given += (double)tokens / (double)(job->weight ? job->weight : 1);
@@ -112,21 +112,25 @@ void lane_queue_took(struct lane_queue *q, struct job *job, size_t tokens, enum 
     leave_if_empty(q, o);
 }
 
+static void sweep(struct lane_queue *q, struct lane_owner *o, bool (*over)(void *, struct job *),
+                  void *ctx, struct job_list *out) {
+    struct job *before = NULL;
+    for (struct job *job = o->jobs.head, *next; job; job = next) {
+        next = job->next;
+        if (!over(ctx, job)) {
+            before = job;
+            continue;
+        }
+        job_list_remove_after(&o->jobs, before, job);
+        job_list_push(out, job);
+        atomic_fetch_sub_explicit(&q->count, 1, memory_order_relaxed);
+    }
+    leave_if_empty(q, o);
+}
+
 void lane_queue_sweep(struct lane_queue *q, bool (*over)(void *ctx, struct job *job), void *ctx,
                       struct job_list *out) {
-    for (size_t i = q->owner_count; i-- > 0;) {
-        struct lane_owner *o = &q->owners[i];
-        struct job *before = NULL;
-        for (struct job *job = o->jobs.head, *next; job; job = next) {
-            next = job->next;
-            if (!over(ctx, job)) {
-                before = job;
-                continue;
-            }
-            job_list_remove_after(&o->jobs, before, job);
-            job_list_push(out, job);
-            atomic_fetch_sub_explicit(&q->count, 1, memory_order_relaxed);
-        }
-        leave_if_empty(q, o);
-    }
+    sweep(q, &q->first, over, ctx, out);
+    for (size_t i = q->owner_count; i-- > 0;)
+        sweep(q, &q->owners[i], over, ctx, out);
 }

@@ -1,15 +1,16 @@
 // A lane of encoding jobs, with a list for each owner (API key). Role: whose job comes next. Owners
 // take turns by the tokens that they were given, in proportion to their weights; one that comes
 // begins where the others are, so who had nothing to do saved up nothing. Within an owner jobs come
-// in order, urgent ones first. Without keys there is one owner.
-// Thread rule: the scheduler's mutex; lane_queue_count from any thread at any time.
+// in order, urgent ones first. Jobs that come before everybody's (JOB_BEFORE_ALL) are nobody's
+// turn: they cost no owner anything. Without keys there is one owner. Thread rule: the scheduler's
+// mutex; lane_queue_count from any thread at any time.
 #ifndef TRINE_SERVICE_LANE_QUEUE_H
 #define TRINE_SERVICE_LANE_QUEUE_H
 
 #include "service/job_list.h"
 
-// Owners with jobs at once. More share the lists, and so their turns; a service has as many
-// connections at most, by default.
+// Owners with jobs at once. One more joins the list of another: they share its turns, of which each
+// job still counts by its own weight. A service has as many connections at most, by default.
 enum { LANE_OWNERS = 256 };
 
 struct lane_owner {
@@ -21,8 +22,9 @@ struct lane_owner {
 
 struct lane_queue { // zero: empty
     struct lane_owner owners[LANE_OWNERS];
-    size_t owner_count; // those with jobs are the first ones
-    double now;         // what the owner whose turn it is has been given
+    struct lane_owner first; // the jobs that come before all others', whosever they are
+    size_t owner_count;      // those with jobs are the first ones
+    double now;              // what the owner whose turn it is has been given
     // Of the cut: its number, and what all of its jobs share.
     uint64_t cut;
     const struct model *model;

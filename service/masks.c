@@ -1,6 +1,8 @@
 // See masks.h. One list of jobs under a mutex, a few threads. Between two slices of work a thread
 // that is at a mask takes another one in between whose sequence has had less than half as much: so
-// masks that need little are there soon, and a costly one goes on where it was.
+// masks that need little are there soon, and a costly one goes on where it was. One that turns out
+// to need more than the one that stands for it has had is given up and queued again: what is lost
+// by that is less than what the other has had.
 #include "service/masks.h"
 
 #include "base/limits.h"
@@ -100,6 +102,7 @@ void mask_job_try(struct mask_job *job, uint64_t work) {
 
 void mask_job_advance(struct mask_job *job, int32_t token, uint64_t work) {
     job->token = token;
+    job->spent /= 2; // what it took long ago is forgotten
     atomic_store(&job->at, MASK_DUE);
     mask_job_try(job, work);
 }
@@ -125,32 +128,46 @@ static struct mask_job *take(struct masks *m, uint64_t limit) {
 struct turn {
     struct masks *m;
     struct mask_job *job;
+    uint64_t limit; // of its work, before it goes behind the one that stands for it
     int depth;
 };
 
-static void run(struct masks *m, struct mask_job *job, int depth);
+static void run(struct masks *m, struct mask_job *job, uint64_t limit, int depth);
 
 static bool between_slices(void *ctx, uint64_t done) {
     struct turn *t = ctx;
     struct masks *m = t->m;
     struct mask_job *other;
     if (t->depth < DEEPEST && atomic_load(&m->count) > 0) {
-        uint64_t limit = (t->job->spent + done) / 2;
+        uint64_t own = t->job->spent + done;
         pthread_mutex_lock(&m->mutex);
-        while ((other = take(m, limit)))
-            run(m, other, t->depth + 1);
+        while (!atomic_load(&t->job->unwanted) && (other = take(m, own / 2)))
+            run(m, other, own, t->depth + 1);
         pthread_mutex_unlock(&m->mutex);
     }
-    return !atomic_load(&t->job->unwanted);
+    return !atomic_load(&t->job->unwanted) && t->job->spent + done <= t->limit;
+}
+
+// Mutex held.
+static void queue(struct masks *m, struct mask_job *job) {
+    job->next = m->queued;
+    job->queued = true;
+    m->queued = job;
+    atomic_fetch_add(&m->count, 1);
+    pthread_cond_signal(&m->work);
 }
 
 // Mutex held, and let go while the mask is made.
-static void run(struct masks *m, struct mask_job *job, int depth) {
+static void run(struct masks *m, struct mask_job *job, uint64_t limit, int depth) {
     pthread_mutex_unlock(&m->mutex);
-    struct turn t = {.m = m, .job = job, .depth = depth};
+    struct turn t = {.m = m, .job = job, .limit = limit, .depth = depth};
     struct grammar_work work = {.go_on = between_slices, .ctx = &t};
     bool made = make(job, &work);
     pthread_mutex_lock(&m->mutex);
+    if (!made && !atomic_load(&job->unwanted)) {
+        queue(m, job);
+        return;
+    }
     atomic_store(&job->at, made ? MASK_READY : MASK_DUE); // from here on it is its owner's
     pthread_cond_broadcast(&m->let_go);
     pthread_mutex_unlock(&m->mutex);
@@ -164,7 +181,7 @@ static void *thread(void *arg) {
     pthread_mutex_lock(&m->mutex);
     while (!m->stopping) {
         if ((job = take(m, UINT64_MAX)))
-            run(m, job, 0);
+            run(m, job, UINT64_MAX, 0);
         else
             pthread_cond_wait(&m->work, &m->mutex);
     }
@@ -217,11 +234,7 @@ void masks_free(struct masks *m) {
 void masks_submit(struct masks *m, struct mask_job *job) {
     pthread_mutex_lock(&m->mutex);
     atomic_store(&job->at, MASK_AWAY);
-    job->next = m->queued;
-    job->queued = true;
-    m->queued = job;
-    atomic_fetch_add(&m->count, 1);
-    pthread_cond_signal(&m->work);
+    queue(m, job);
     pthread_mutex_unlock(&m->mutex);
 }
 

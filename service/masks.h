@@ -2,7 +2,7 @@
 // little work that a step has for it; what takes more is done by threads of their own, below
 // compute's priority, and the sequence sits steps out until its mask is there. Role: nobody but the
 // sequence waits for a costly grammar, and among those of several sequences the one with the least
-// work so far goes first, in the middle of another's mask if need be.
+// work lately goes first, in the middle of another's mask if need be.
 // What a mask holds depends on the grammar and the tokens alone, not on who made it or when.
 // Thread rule: a job belongs to its owner (the engine's thread) but while it is AWAY; masks_* from
 // the owner's thread.
@@ -28,7 +28,7 @@ struct mask_job {
     enum err err;                  // ERR_NOMEM, ERR_UNSUPPORTED, ERR_INTERNAL
     struct errmsg msg;             // in words, naming `of`
     int32_t token;                 // to be taken before the mask is made; -1: none
-    uint64_t spent;                // work so far
+    uint64_t spent;                // work lately: what went before a token counts half behind it
     atomic_int at;                 // enum mask_at
     // The threads' own.
     atomic_bool unwanted;
@@ -66,8 +66,11 @@ enum err masks_new(int threads, void (*wake)(void *ctx), void *ctx, struct masks
 void masks_free(struct masks *m); // has no job any more; NULL is fine
 // Gives a DUE job to the threads: it is AWAY, and READY when it comes back.
 void masks_submit(struct masks *m, struct mask_job *job);
-// Asks a job back whose sequence has ended. False: a thread has it still, and lets go within a
-// slice of work; wake tells.
+// Asks a job back whose sequence has ended. False: a thread has it still, and lets go at the end of
+// a slice of work; wake tells. A slice is short, but for the one that makes the table of a
+// grammar's strings (once a process, some milliseconds), and one that stands while others are taken
+// in goes on behind them: these take as much as it has had itself at most, each. So who asks
+// several back withdraws all of them before it recalls the first.
 bool masks_withdraw(struct masks *m, struct mask_job *job);
 void masks_recall(struct masks *m, struct mask_job *job); // the same, waiting for it
 

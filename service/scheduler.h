@@ -67,7 +67,8 @@ enum err scheduler_wait_ready(struct scheduler *s, struct errmsg *msg) MUST_CHEC
 // small and large requests each have for themselves (admission.h). ERR_OVERLOADED when they do not
 // fit, ERR_UNAVAILABLE when draining.
 enum err scheduler_reserve(struct scheduler *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
-// A reservation not used after all, whole.
+// A reservation not used after all: `tokens` exactly as they were reserved, for what is large and
+// what is small is booked apart.
 void scheduler_release(struct scheduler *s, size_t tokens);
 
 // Hands a job over (job->reserved is corrected to its real token count first, which never fails).

@@ -23,13 +23,9 @@ struct sequence {
     struct sampling_history *history;
     struct mask_job *mask; // of the next token; NULL: no grammar
     struct draft_policy draft;
-    bool prefilled; // the prompt has been computed once
-    bool released;  // its reservation has been given back
-    // Of one that has ended while its mask is away: how, until it comes back.
-    enum generation_end end;
-    enum err err;
-    const char *why;
-    struct sequence *next; // in the waiting list, or among those that have ended
+    bool prefilled;        // the prompt has been computed once
+    bool released;         // its reservation has been given back
+    struct sequence *next; // in the waiting list, or among those whose masks come back
 };
 
 // Copies the prompt. ERR_NOMEM.

@@ -3,9 +3,13 @@
 // Work comes in the order of enum share: interactive encoding first, bulk last. Beside that each
 // kind has a least part of the time for as long as it has work. While one that waits has had less
 // than its part it is due, and comes before all that are not; of several, the one whose part is
-// longest in coming. What nobody is due goes by the order; so a kind that is alone has the whole
-// device, and interactive work meets others only as much as they are due. A kind without work saves
-// up nothing. Thread rule: one owner.
+// longest in coming. The first in order of those that wait is never due: it has what the others are
+// not due, which is its part at least. So a kind that is alone has the whole device, and
+// interactive work meets others only as much as they are due. A kind without work saves up nothing.
+// What is owed is bounded: two seconds of the device to one that waits; and one that had too much
+// at once, as by a piece of twenty seconds, pays for a tenth of a second of it. So the parts hold
+// over windows that are long beside the pieces, and of pieces that are longer than a tenth of a
+// second a kind may have more. Thread rule: one owner.
 #ifndef TRINE_SERVICE_SHARES_H
 #define TRINE_SERVICE_SHARES_H
 

@@ -309,6 +309,55 @@ static void ended_while_away(void) {
     generator_free(g);
 }
 
+// The thread comes into the middle of the mask that waits: it makes a small one in between that
+// seems to have had more, and stands there.
+static bool into_the_middle(void *ctx) {
+    struct mask_job *small = ctx;
+    small->spent = 2 * MASKS_WORK_MOST;
+    masks_submit(masks, small);
+    atomic_store(&holding, true);
+    let_go();
+    while (atomic_load(&holding))
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    CHECK(mask_job_ready(small));
+    device_fail(device, ERR_INTERNAL, "a device that broke");
+    return false;
+}
+
+// A step fails that computes the prompt of a sequence whose mask is being made: what is said of it
+// when the mask is back is what would have been said at once.
+static void failed_while_away(void) {
+    struct errmsg msg = {0};
+    masks_free(masks); // with it a wake of the test before that may be under way
+    CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
+    struct generator *g = generator(8, false);
+    struct grammar_state *state = NULL;
+    struct mask_job *small = NULL;
+    CHECK_OK(grammar_state_new(easy, vocab, &state, &msg), msg);
+    CHECK_INT(mask_job_new(state, model.decoder_config.vocab, NULL, &small), ERR_OK);
+    struct test_gen *first = hold(g), *t = gen_new(10, costly), *after = gen_new(1, NULL);
+    generator_submit(g, &t->g);
+    struct forward_hooks breaks = {.pause = into_the_middle, .ctx = small};
+    CHECK(generator_step(g, &breaks));
+    CHECK_INT(t->ended, 0); // its mask is away
+    generator_submit(g, &after->g);
+    while (!after->ended)
+        step(g);
+    CHECK_INT(t->ended, 0);
+    let_go();
+    run(g);
+    CHECK_INT(first->ended, 1);
+    CHECK_INT(t->ended, 1);
+    CHECK_INT(t->g.err, ERR_INTERNAL);
+    CHECK_STR(t->g.msg.text, "a device that broke");
+    mask_job_free(small);
+    grammar_state_free(state);
+    free(first);
+    free(t);
+    free(after);
+    generator_free(g);
+}
+
 // What went wrong is said as what it is.
 static void words(void) {
     struct errmsg msg = {0};
@@ -370,6 +419,7 @@ int main(void) {
         same_bits();
         others_go_on();
         ended_while_away();
+        failed_while_away();
         words();
     }
     grammar_free(easy);

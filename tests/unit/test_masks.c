@@ -243,6 +243,65 @@ static void least_first(void) {
     masks_free(m);
 }
 
+// A mask that stands for another one is not kept by it for longer than it has had itself: of two
+// that are as costly the one that came first is there first.
+static void as_costly(void) {
+    struct masks *m = start(1);
+    struct grammar *g = costly(), *small = compile(0);
+    struct grammar_state *s[3] = {begin(small, 0), begin(g, 0), begin(g, 0)};
+    struct mask_job *job[3];
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(mask_job_new(s[i], VOCAB, NULL, &job[i]), ERR_OK);
+    while (sem_trywait(&woken) == 0)
+        ;
+    atomic_store(&held, 1);
+    masks_submit(m, job[0]);
+    while (sem_wait(&woken)) // the thread is in wake(), until both others are queued
+        ;
+    masks_submit(m, job[1]);
+    masks_submit(m, job[2]);
+    atomic_store(&held, 1); // and is held again by the first that is there
+    sem_post(&gate);
+    while (sem_wait(&woken))
+        ;
+    CHECK(mask_job_ready(job[1]));
+    CHECK_INT(atomic_load(&job[2]->at), MASK_AWAY);
+    sem_post(&gate);
+    wait_for(job[2]);
+    CHECK(mask_job_ready(job[2]) && job[2]->err == ERR_OK);
+    CHECK(job[2]->spent <= 3 * job[1]->spent); // little was made in vain
+    for (int i = 0; i < 3; i++) {
+        mask_job_free(job[i]);
+        grammar_state_free(s[i]);
+    }
+    grammar_free(g);
+    grammar_free(small);
+    masks_free(m);
+}
+
+// An old text's work is that of its last masks, not of all that it ever had.
+static void old_text(void) {
+    enum { TOKENS = 200 };
+    struct grammar *g = NULL;
+    struct errmsg msg = {0};
+    const char *text = "root ::= [a-z 0-9]+ \"!\""; // each mask as the first
+    CHECK_OK(grammar_from_gbnf(text, strlen(text), &g, &msg), msg);
+    struct grammar_state *s = begin(g, 0);
+    struct mask_job *job;
+    CHECK_INT(mask_job_new(s, VOCAB, NULL, &job), ERR_OK);
+    mask_job_try(job, 0);
+    uint64_t first = 0;
+    for (int i = 0; i < TOKENS; i++) {
+        mask_job_advance(job, 'a', 0);
+        CHECK(mask_job_ready(job) && job->err == ERR_OK);
+        first = first ? first : job->spent;
+    }
+    CHECK(job->spent > first / 2 && job->spent < 10 * first);
+    mask_job_free(job);
+    grammar_state_free(s);
+    grammar_free(g);
+}
+
 // Jobs that are asked back while they wait and while a thread is at them.
 static void unwanted(void) {
     enum { JOBS = 4 };
@@ -365,6 +424,8 @@ int main(void) {
     together(1);
     together(3);
     least_first();
+    as_costly();
+    old_text();
     unwanted();
     queued();
     words();

@@ -1,6 +1,6 @@
 // Generations and encoding jobs on one device at once, from many threads: each has the bits that it
 // has alone, urgent encoding passes, bulk is not starved, what is cancelled leaves no block, and
-// every end is told once.
+// every end is told once. What each kind of work is given under a flood is test_scheduler_shares's.
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/thread.h"
