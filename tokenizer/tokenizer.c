@@ -157,7 +157,7 @@ enum err tokenizer_load_json(const char *bytes, size_t len, const char *name,
         key_rules_walk(&tokenizer_json_keys, root, key_unknown_see, &unknown);
     if (!e)
         e = tokenizer_from_tree(root, files, vocab_size, out, msg);
-    if (!e)
+    if (*out)
         (*out)->unknown = unknown;
     else
         buf_free(&unknown.names);
