@@ -105,7 +105,7 @@ static bool measure(const struct grammar *g, const struct vocab_file *f, size_t 
         if (grammar_state_new(g, f->vocab, &s, &msg))
             return false;
         double begin = now_us();
-        if (led && grammar_state_limit(s, LED, &msg))
+        if (led && grammar_state_limit(s, LED, NULL, &msg))
             return false;
         k->limit_us += now_us() - begin;
         for (size_t i = 0; i < STEPS && !grammar_must_end(s); i++) {

@@ -69,7 +69,7 @@ static void walk(struct session *s, size_t limit, bool led) {
     struct buf text = {0}, line = {0};
     const char *how = "cut";
     if (grammar_state_new(s->g, s->f->vocab, &st, &msg) ||
-        (led && grammar_state_limit(st, limit, &msg)))
+        (led && grammar_state_limit(st, limit, NULL, &msg)))
         exit(1);
     if (led && !st->free_text && run_tokens_left(&st->run, st->now) >= limit)
         how = "far";

@@ -78,8 +78,11 @@ void grammar_state_free(struct grammar_state *s); // NULL is fine
 // masks leave out what could then not come to an end. Where the shortest text is longer (by an
 // upper bound of its tokens), or a limit of the grammar closes the short way, each token shortens
 // what is left or, if none does, is as free as without a limit: the text may then be cut. Free text
-// of GRAMMAR_TOOLS_AUTO counts and is not led. ERR_NOMEM.
-enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
+// of GRAMMAR_TOOLS_AUTO counts and is not led. Once a state.
+// like: NULL, or a limited state of the same grammar and vocabulary, with which what is worked out
+// here (some milliseconds for a large grammar) is shared; either may be freed first. ERR_NOMEM.
+enum err grammar_state_limit(struct grammar_state *s, size_t tokens,
+                             const struct grammar_state *like, struct errmsg *msg) MUST_CHECK;
 
 // How much may go into a token or a mask at once. Work is counted, never timed, and what comes out
 // does not depend on it: where it runs out nothing is done, and it may be tried again with more.

@@ -1,6 +1,7 @@
 // See state.h and grammar.h.
 #include "grammar/state.h"
 
+#include <assert.h>
 #include <string.h>
 
 size_t state_match(const struct grammar *g, size_t matched, uint8_t byte) {
@@ -61,11 +62,38 @@ enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *
     return e;
 }
 
-enum err grammar_state_limit(struct grammar_state *s, size_t tokens, struct errmsg *msg) {
-    enum err e = budget_make(s->g, s->v, &s->budget, msg);
+static enum err make_shared(struct grammar_state *s, struct errmsg *msg) {
+    struct shared_budget *b = mem_calloc(1, sizeof *b);
+    if (!b)
+        return err_set(msg, ERR_NOMEM, "out of memory");
+    enum err e = budget_make(s->g, s->v, &b->budget, msg);
+    if (e) {
+        mem_free(b);
+        return e;
+    }
+    s->budget = b;
+    return ERR_OK;
+}
+
+static void drop_shared(struct shared_budget *b) {
+    if (!b || atomic_fetch_sub(&b->users, 1) > 1)
+        return;
+    budget_free(&b->budget);
+    mem_free(b);
+}
+
+enum err grammar_state_limit(struct grammar_state *s, size_t tokens,
+                             const struct grammar_state *like, struct errmsg *msg) {
+    assert(!s->budget && (!like || (like->g == s->g && like->v == s->v)));
+    enum err e = ERR_OK;
+    if (like && like->budget)
+        s->budget = like->budget;
+    else
+        e = make_shared(s, msg);
     if (e)
         return e;
-    s->run.budget = &s->budget;
+    atomic_fetch_add(&s->budget->users, 1);
+    s->run.budget = &s->budget->budget;
     s->left = tokens;
     return begin(s, msg);
 }
@@ -76,7 +104,7 @@ void grammar_state_free(struct grammar_state *s) {
     for (size_t i = 0; i < s->n_tables; i++)
         loop_table_free(s->tables[i].table);
     run_free(&s->run);
-    budget_free(&s->budget);
+    drop_shared(s->budget);
     mem_free(s);
 }
 

@@ -5,13 +5,21 @@
 #include "grammar/run.h"
 #include "grammar/vocab.h"
 
+#include <stdatomic.h>
+
 enum { STATE_TABLES_MAX = 12 };
+
+// One budget of the states of one grammar: it depends on grammar and vocabulary alone.
+struct shared_budget {
+    struct budget budget;
+    atomic_uint users; // states; the last one frees it, on whichever thread that is
+};
 
 struct grammar_state {
     const struct grammar *g;
     const struct grammar_vocab *v;
     struct run run;
-    struct budget budget;  // of grammar_state_limit
+    struct shared_budget *budget; // of grammar_state_limit; NULL: no limit
     size_t left;           // tokens that may still come, the end's among them; SIZE_MAX: no limit
     struct run_config now; // at the bottom of run's arrays
     bool ended;

@@ -437,7 +437,8 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         if (!e)
             e = grammar_state_new(g->grammar, vocab, &c->grammar, &err->msg);
         if (!e)
-            e = grammar_state_limit(c->grammar, max_tokens, &err->msg);
+            e = grammar_state_limit(c->grammar, max_tokens, i ? g->choices[0].grammar : NULL,
+                                    &err->msg);
         c->g.grammar = c->grammar;
         c->g.grammar_of = g->grammar_of;
     }

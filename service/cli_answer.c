@@ -277,7 +277,7 @@ enum err cli_answer_give(struct cli_answers *a, const int32_t *prompt, size_t pr
         if (!e)
             e = grammar_state_new(a->grammar, vocab, &w.g.grammar, msg);
         if (!e)
-            e = grammar_state_limit(w.g.grammar, w.g.max_tokens, msg);
+            e = grammar_state_limit(w.g.grammar, w.g.max_tokens, NULL, msg);
         w.g.grammar_of = a->o->grammar ? "--grammar" : "--json-schema";
     }
     if (!e && !(w.g.ids = mem_alloc(w.g.max_tokens, sizeof *w.g.ids)))

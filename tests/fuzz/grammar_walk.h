@@ -67,7 +67,8 @@ static inline struct buf grammar_walk(const struct grammar *g, const uint8_t *ch
     uint32_t mask[(WALK_BYTES + 32) / 32 + 1];
     int32_t taken[WALK_STEPS];
     bool ended = false;
-    if (grammar_state_new(g, v, &s, NULL) || (led && grammar_state_limit(s, WALK_STEPS, NULL)))
+    if (grammar_state_new(g, v, &s, NULL) ||
+        (led && grammar_state_limit(s, WALK_STEPS, NULL, NULL)))
         exit(1);
     for (size_t i = 0; i < WALK_STEPS && !ended; i++) {
         bool constrained = false;

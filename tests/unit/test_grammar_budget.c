@@ -81,7 +81,7 @@ static struct grammar_state *state(const struct grammar *g, const struct grammar
     struct errmsg msg = {0};
     CHECK_OK(grammar_state_new(g, v, &s, &msg), msg);
     if (limit)
-        CHECK_OK(grammar_state_limit(s, limit, &msg), msg);
+        CHECK_OK(grammar_state_limit(s, limit, NULL, &msg), msg);
     return s;
 }
 
@@ -375,7 +375,7 @@ static void test_faults(void) {
         fault_arm(FAULT_ALLOC, nth, false);
         enum err e = grammar_state_new(g, kit_vocab(), &s, &msg);
         if (!e)
-            e = grammar_state_limit(s, 30, &msg);
+            e = grammar_state_limit(s, 30, NULL, &msg);
         if (!e)
             e = grammar_mask(s, mask, &constrained);
         whole = fault_calls(FAULT_ALLOC) < nth;
@@ -387,8 +387,31 @@ static void test_faults(void) {
     grammar_free(g);
 }
 
+// What is worked out for a limit once serves every state of the grammar, whichever goes first.
+static void test_shared(void) {
+    struct grammar *g = schema(Q({"items" : {"type" : "string"}}));
+    struct errmsg msg = {0};
+    uint32_t alone_mask[KIT_WORDS], shared_mask[KIT_WORDS];
+    bool constrained;
+    struct grammar_state *alone = state(g, kit_vocab(), 7), *first = state(g, kit_vocab(), 30);
+    struct grammar_state *second = state(g, kit_vocab(), 0);
+    fault_arm(FAULT_ALLOC, 1L << 30, false);
+    CHECK_OK(grammar_state_limit(second, 7, first, &msg), msg);
+    long sharing = fault_calls(FAULT_ALLOC);
+    fault_disarm();
+    CHECK(sharing == 0); // nothing is made again
+    grammar_state_free(first);
+    CHECK_OK(grammar_mask(alone, alone_mask, &constrained), msg);
+    CHECK_OK(grammar_mask(second, shared_mask, &constrained), msg);
+    CHECK(memcmp(alone_mask, shared_mask, sizeof alone_mask) == 0);
+    grammar_state_free(second);
+    grammar_state_free(alone);
+    grammar_free(g);
+}
+
 int main(void) {
     test_tables();
+    test_shared();
     test_cut_short();
     test_led();
     test_count();

@@ -200,7 +200,7 @@ static void hostile(const char *name, const char *text, size_t len) {
     enum err e = grammar_from_gbnf(text, len, &g, &msg);
     CHECK(e == ERR_OK || e == ERR_INVALID);
     if (!e && grammar_state_new(g, kit_vocab(), &s, &msg) == ERR_OK) {
-        CHECK_OK(grammar_state_limit(s, 100, &msg), msg);
+        CHECK_OK(grammar_state_limit(s, 100, NULL, &msg), msg);
         for (int i = 0; i < 40; i++) {
             uint32_t mask[KIT_WORDS];
             bool constrained = false;

@@ -80,7 +80,7 @@ static struct grammar_state *begin(const struct grammar *g, size_t limit) {
     struct errmsg msg = {0};
     CHECK_OK(grammar_state_new(g, vocab, &s, &msg), msg);
     if (limit)
-        CHECK_OK(grammar_state_limit(s, limit, &msg), msg);
+        CHECK_OK(grammar_state_limit(s, limit, NULL, &msg), msg);
     return s;
 }
 
