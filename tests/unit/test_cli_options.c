@@ -185,7 +185,9 @@ static void test_generation(void) {
     CHECK_INT(o.prompt_tokens, 0);
     CHECK_INT(o.max_tokens, 9);
     cli_options_free(&o);
+}
 
+static void test_generation_faults(void) {
     static const struct {
         const char *flag, *value, *words;
     } bad[] = {
@@ -429,6 +431,7 @@ int main(void) {
     test_models();
     test_wrong_flags();
     test_generation();
+    test_generation_faults();
     test_precedence();
     test_inspect_argument();
     test_help();
