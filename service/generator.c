@@ -336,6 +336,8 @@ void generator_count_turns(struct generator *g) {
     turns_begin(&g->turns);
     for (size_t i = 0; i < g->running_count; i++) {
         const struct sequence *s = g->running[i];
+        if (s->leaving)
+            continue;
         turns_count(&g->turns, s->account, s->g->weight,
                     !sequence_decodes(s) && !sequence_sits_out(s));
     }
@@ -348,6 +350,7 @@ static void set_aside(struct generator *g, struct sequence *s) {
         at++;
     generator_leave(g, at);
     sequence_unplace(s, g->blocks);
+    s->passing = s->leaving = false;
     s->g->preemptions++;
     wait_in_line(g, s);
     pthread_mutex_lock(&g->mutex);
@@ -358,7 +361,8 @@ static void set_aside(struct generator *g, struct sequence *s) {
 static size_t running_of(const struct generator *g, uint64_t account, uint64_t request) {
     size_t n = 0;
     for (size_t i = 0; i < g->running_count; i++)
-        n += g->running[i]->account == account && g->running[i]->g->request == request;
+        n += !g->running[i]->leaving && g->running[i]->account == account &&
+             g->running[i]->g->request == request;
     return n;
 }
 
@@ -369,7 +373,7 @@ static struct sequence *youngest(const struct generator *g, uint64_t account, si
     size_t most = 0;
     for (size_t i = g->running_count; i-- > 0;) {
         struct sequence *s = g->running[i];
-        if (s->account != account || s->stepped == g->step_number ||
+        if (s->account != account || s->leaving || s->stepped == g->step_number ||
             (found && s->g->request == found->g->request))
             continue;
         size_t n = running_of(g, account, s->g->request);
@@ -420,27 +424,66 @@ static struct sequence **next_waiting(struct generator *g) {
     return best;
 }
 
-// Who gives way to `s`, which waits: a sequence of an owner, or of another request of its own, that
-// runs so many more that both are the closer for it. NULL: nobody.
+// Who gives way to `s`, which waits: one that went before it, or a sequence of an owner, or of
+// another request of its own, that runs so many more that both are the closer for it. NULL: nobody.
 static struct sequence *gives_way(const struct generator *g, const struct sequence *s) {
+    for (size_t i = g->running_count; i-- > 0 && s->passed_by;)
+        if (g->running[i]->passing && !g->running[i]->leaving)
+            return g->running[i];
     const struct turn *greedy = turns_greedy(&g->turns, s->account, s->g->weight);
     if (greedy)
         return youngest(g, greedy->owner, 1);
     return youngest(g, s->account, running_of(g, s->account, s->g->request) + 2);
 }
 
-// Brings `s` to run, if need be in the place of others. False: it goes on waiting.
+// Brings `s` to run, if need be in the place of others. False: it goes on waiting, and so that
+// nobody makes room in vain it is looked first whether enough of them give way.
 static bool bring_in(struct generator *g, struct sequence *s) {
+    size_t lacks = 0, leaving = 0;
     // each running sequence may want another block soon
-    while (g->running_count >= g->options.max_sequences ||
-           !sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count)) {
+    if (g->running_count < g->options.max_sequences &&
+        sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count, &lacks))
+        return true;
+    while (g->running_count - leaving >= g->options.max_sequences || lacks > 0) {
         struct sequence *victim = gives_way(g, s);
         if (!victim)
-            return false;
-        set_aside(g, victim);
+            break;
+        victim->leaving = true;
+        leaving++;
+        size_t frees = victim->block_count + 1;
+        lacks = lacks > frees ? lacks - frees : 0;
         generator_count_turns(g);
     }
-    return true;
+    bool enough = g->running_count - leaving < g->options.max_sequences && lacks == 0;
+    for (size_t i = g->running_count; i-- > 0;) {
+        if (enough && g->running[i]->leaving)
+            set_aside(g, g->running[i]);
+        else
+            g->running[i]->leaving = false;
+    }
+    generator_count_turns(g);
+    return enough && sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count, &lacks);
+}
+
+// While `s` waits for room, one of another request that needs no more than there is goes before it;
+// it gives way when `s` can run without it, so `s` waits no longer than it would have.
+static struct sequence *pass(struct generator *g, struct sequence *s) {
+    if (g->running_count >= g->options.max_sequences)
+        return NULL;
+    size_t lacks;
+    for (struct sequence **at = &g->waiting; *at; at = &(*at)->next) {
+        struct sequence *one = *at;
+        size_t blocks = one->known / BLOCK_TOKENS + 1;
+        if (one == s || (one->account == s->account && one->g->request == s->g->request) ||
+            blocks + g->running_count > kv_blocks_room(g->blocks) || better_later(g, one) ||
+            !sequence_place(one, g->blocks, BLOCK_TOKENS, g->running_count, &lacks))
+            continue;
+        *at = one->next;
+        g->waiting_count--;
+        one->passing = s->passed_by = true;
+        return one;
+    }
+    return NULL;
 }
 
 static void admit(struct generator *g, int64_t now) {
@@ -451,8 +494,11 @@ static void admit(struct generator *g, int64_t now) {
         g->waiting_count--;
         if (!bring_in(g, s)) {
             wait_in_line(g, s);
+            for (struct sequence *one; (one = pass(g, s));)
+                start(g, one, now);
             return; // those behind it wait too: no prompt is passed by for ever
         }
+        s->passed_by = false;
         start(g, s, now);
         generator_count_turns(g);
     }

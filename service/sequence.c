@@ -59,7 +59,8 @@ bool sequence_grow(struct sequence *s, struct kv_blocks *b, size_t block_tokens,
     return true;
 }
 
-bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t spare) {
+bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t spare,
+                    size_t *lacks) {
     bool search = s->scored >= s->g->prompt_len; // a prompt that is scored is computed in full
     if (search)
         s->block_count = kv_blocks_match(b, s->owner, s->tokens, s->known - 1, s->blocks);
@@ -68,7 +69,8 @@ bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens
     // a prompt that is only scored needs no room behind it: it may be as long as the whole cache
     size_t positions = s->known + (s->g->max_tokens > 0);
     size_t want = (positions + block_tokens - 1) / block_tokens - s->block_count;
-    if (want + spare > kv_blocks_room(b) || !sequence_grow(s, b, block_tokens, positions)) {
+    *lacks = want + spare > kv_blocks_room(b) ? want + spare - kv_blocks_room(b) : 0;
+    if (*lacks > 0 || !sequence_grow(s, b, block_tokens, positions)) {
         sequence_unplace(s, b);
         return false;
     }

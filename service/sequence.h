@@ -23,6 +23,9 @@ struct sequence {
     struct sampling_history *history;
     struct mask_job *mask; // of the next token; NULL: no grammar
     struct draft_policy draft;
+    bool passed_by;        // it waits for room, and others went before it meanwhile
+    bool passing;          // it runs before one that waits for room, and gives way to it
+    bool leaving;          // it is to be set aside
     bool prefilled;        // the prompt has been computed once
     bool released;         // its reservation has been given back
     struct sequence *next; // in the waiting list, or among those whose masks come back
@@ -48,8 +51,9 @@ static inline bool sequence_sits_out(const struct sequence *s) {
 bool sequence_grow(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t tokens);
 // Finds what the cache holds of its tokens already (the last one is computed in any case), then
 // takes the blocks for all of them and, where tokens are drawn, one more. False, holding none, when
-// there is no room beside `spare` blocks.
-bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t spare);
+// there is no room beside `spare` blocks: `lacks` says how many it would take.
+bool sequence_place(struct sequence *s, struct kv_blocks *b, size_t block_tokens, size_t spare,
+                    size_t *lacks);
 // Lets later prompts find the blocks that are full.
 void sequence_publish(struct sequence *s, struct kv_blocks *b, size_t block_tokens);
 // Gives all blocks back; what it has said is kept, to be computed again.

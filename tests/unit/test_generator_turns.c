@@ -136,6 +136,47 @@ static void newcomer(size_t kv_tokens, size_t slots, bool keys) {
     cancel(g, many, MANY + 1);
 }
 
+// A prompt that the cache cannot hold beside a text that may stay: nobody is set aside for it in
+// vain, a small question of another owner goes before it, and it comes when the text has ended,
+// whoever went before it.
+static void no_room(void) {
+    struct generator *g = generator(1024, 8);
+    struct test_gen *t[8];
+    size_t n = 0;
+    t[n++] = gen_new(1, 600, 100); // may stay: its owner has no other
+    t[n++] = gen_new(2, 10, 300);
+    t[n++] = gen_new(3, 10, 300); // one of these could give way
+    t[n++] = gen_new(4, 900, 1);  // has no room
+    t[n++] = gen_new(5, 10, 1);
+    t[n++] = gen_new(6, 10, 400);
+    for (size_t i = 0; i < n; i++) {
+        t[i]->g.owner = i < 2 ? i + 1 : i;
+        if (i < 3)
+            generator_submit(g, &t[i]->g);
+    }
+    for (int i = 0; i < 20; i++)
+        step(g);
+    CHECK_INT(stats_of(g).preemptions, 0);
+    for (size_t i = 3; i < n; i++)
+        generator_submit(g, &t[i]->g);
+    for (int i = 0; i < 10; i++)
+        step(g);
+    CHECK_INT(stats_of(g).preemptions, 0);
+    CHECK_INT(t[4]->ended, 1);
+    CHECK_INT(t[3]->ended, 0);
+    CHECK(t[5]->g.produced > 0);
+    while (!t[0]->ended)
+        step(g);
+    // the others of owner 2 end, the one that went before it has not: it gives way
+    while (!t[1]->ended || !t[2]->ended)
+        step(g);
+    for (int i = 0; i < 20 && !t[3]->ended; i++)
+        step(g);
+    CHECK_INT(t[3]->ended, 1);
+    CHECK_INT(t[5]->ended, 0);
+    cancel(g, t, n);
+}
+
 // Within one owner a request with nothing running has a place beside one of many choices.
 static void newcomer_of_one_key(void) {
     struct generator *g = generator(32768, 8);
@@ -267,6 +308,7 @@ int main(void) {
     newcomer(32768, 8, false);
     newcomer(1024, 32, true); // the cache is what is full
     newcomer_of_one_key();
+    no_room();
     rows();
     prompts();
     same_bits();
