@@ -128,24 +128,37 @@ static double part(const struct scheduler_stats *s, enum share share) {
     return (double)s->used_us[share] / (double)s->busy_us;
 }
 
+// A window that is too short shows nothing.
+static void check_window(const struct scheduler_stats *s) { CHECK(s->busy_us > 100000); }
+
 // The bars are at a third of what each is promised: the window is short where the machine is fast.
 static void test_shares(void) {
     struct scheduler_stats s = flood(4, LONGEST);
     printf("decoding: interactive %.3f, decoding %.3f, bulk %.3f of %.2f s\n",
            part(&s, SHARE_INTERACTIVE), part(&s, SHARE_DECODE), part(&s, SHARE_BULK),
            (double)s.busy_us / 1e6);
+    check_window(&s);
     CHECK(part(&s, SHARE_INTERACTIVE) > share_percent[SHARE_INTERACTIVE] / 300.0);
     CHECK(part(&s, SHARE_DECODE) > share_percent[SHARE_DECODE] / 300.0);
     CHECK(part(&s, SHARE_BULK) > share_percent[SHARE_BULK] / 300.0);
-    CHECK(s.generation.output_tokens > 0);
+    CHECK(s.generation.output_tokens > 8); // more than had begun
 
     s = flood(LONGEST, 1);
     printf("prompts: interactive %.3f, prompts %.3f, bulk %.3f of %.2f s\n",
            part(&s, SHARE_INTERACTIVE), part(&s, SHARE_PREFILL), part(&s, SHARE_BULK),
            (double)s.busy_us / 1e6);
+    check_window(&s);
     CHECK(part(&s, SHARE_INTERACTIVE) > share_percent[SHARE_INTERACTIVE] / 300.0);
     CHECK(part(&s, SHARE_PREFILL) > share_percent[SHARE_PREFILL] / 300.0);
     CHECK(part(&s, SHARE_BULK) > share_percent[SHARE_BULK] / 300.0);
+
+    s = flood(LONGEST, 100); // all four in one window
+    printf("all: interactive %.3f, decoding %.3f, prompts %.3f, bulk %.3f of %.2f s\n",
+           part(&s, SHARE_INTERACTIVE), part(&s, SHARE_DECODE), part(&s, SHARE_PREFILL),
+           part(&s, SHARE_BULK), (double)s.busy_us / 1e6);
+    check_window(&s);
+    for (int i = 0; i < SHARE_COUNT; i++)
+        CHECK(part(&s, (enum share)i) > share_percent[i] / 200.0);
 }
 
 // In both lanes: owner 2's one job comes behind one batch or two of owner 1's many, not all of
