@@ -1,5 +1,6 @@
-// What a struct generator is made of. Role: shared by generator.c (who runs: submission, joining,
-// leaving, ends) and generator_step.c (what a step computes, and what becomes of its results).
+// What a struct generator is made of. Role: shared by generator.c (submission, ends, numbers),
+// generator_admit.c (who runs, and who waits) and generator_step.c (what a step computes, and what
+// becomes of its results).
 #ifndef TRINE_SERVICE_GENERATOR_INTERNAL_H
 #define TRINE_SERVICE_GENERATOR_INTERNAL_H
 
@@ -62,6 +63,10 @@ void generator_finish(struct generator *g, struct sequence *s, enum generation_e
                       enum err err, const char *why);
 // Gives its mask to the threads where it is DUE.
 void generator_ask_mask(struct generator *g, struct sequence *s);
+// Into the waiting list by age; one that was set aside goes before those that came later.
+void generator_wait(struct generator *g, struct sequence *s);
+// Lets waiting sequences join, if need be in the place of others.
+void generator_admit(struct generator *g, int64_t now);
 // Brings stats up to date.
 void generator_update_stats(struct generator *g);
 // Ends running and waiting sequences that are over, and lets waiting ones join.
