@@ -110,7 +110,7 @@ def ask(data, fin=False):
                 if a is None:
                     return answers, stream.closed()
                 answers.append(a)
-                s.settimeout(1)
+                s.settimeout(3)
         except TimeoutError:
             return answers, False
 
@@ -168,9 +168,9 @@ def test_good():
 
 def test_lengths():
     for n in (b"33554433", b"99999999999", b"4611686018427387904"):
-        begin = time.monotonic()
+        begin = served.now()
         refused(f"row 14, {n}", POST + b"Content-Length: " + n + b"\r\n\r\n", 413)
-        check(time.monotonic() - begin < 5, "row 14: at once")
+        check(served.now() - begin < 5 * served.slow, "row 14: at once")
     for n in (b"", b" ", b"+17", b"-1", b"17abc", b"abc", b"0x11", b"1 7", b"17,17", b"17, 17",
               b"1e1", b"17.0", b'"17"', b"9223372036854775808", b"18446744073709551633",
               b"340282366920938463463374607431768211473"):
@@ -325,7 +325,6 @@ def test_content_types():
 
 def test_expect():
     with dial() as s:
-        s.settimeout(1)
         stream = Stream(s)
         send(s, POST + b"Content-Length: 17\r\nExpect: 100-continue\r\n\r\n")
         a = stream.answer()
@@ -339,15 +338,16 @@ def test_expect():
             ("another type", b"POST /v1/embeddings HTTP/1.1\r\n" + HOST
              + b"Content-Type: text/plain\r\nContent-Length: 17\r\n", 415)):
         with dial() as s:
-            s.settimeout(1)
+            begin = served.now()
             send(s, data + b"Expect: 100-continue\r\n\r\n")
             a = Stream(s).answer()
-            check(a and a.status == status, f"row 23: {name} is said at once", a and a.status)
+            check(a and a.status == status and served.now() - begin < 1 * served.slow,
+                  f"row 23: {name} is said at once", a and a.status)
 
 
 def drip(begin, count):
     """A byte each 100 ms; (seconds until the end, the answers' statuses)."""
-    start = time.monotonic()
+    start = served.now()
     with dial() as s:
         send(s, begin)
         s.settimeout(.1)
@@ -358,9 +358,9 @@ def drip(begin, count):
                 break
             except TimeoutError:
                 send(s, b"a")
-        s.settimeout(timeout_s + 5)
+        s.settimeout(timeout_s + 30)
         a = stream.answer()
-        return time.monotonic() - start, a and a.status
+        return served.now() - start, a and a.status
 
 
 def test_slow():
@@ -371,21 +371,23 @@ def test_slow():
                         ("body", POST + b"Content-Length: 1000\r\n\r\n"),
                         ("chunk", POST + b"Transfer-Encoding: chunked\r\n\r\n500\r\n")):
         seconds, status = drip(begin, 100 * timeout_s)
-        check(status in (408, None) and seconds < timeout_s + 1.5, f"row 21: {name} drip",
+        check(status in (408, None) and seconds < timeout_s + 1.5 * served.slow, f"row 21: {name} drip",
               f"{status} after {seconds:.1f} s")
     with dial() as s:
-        s.settimeout(timeout_s + 3)
-        check(Stream(s).answer() is None, "a silent connection is closed")
+        s.settimeout(timeout_s + 30)
+        begin = served.now()
+        check(Stream(s).answer() is None and served.now() - begin < timeout_s + 3 * served.slow,
+              "a silent connection is closed")
 
 
 def test_short():
     for name, data in (("length", POST + b"Content-Length: 18\r\n\r\n" + BODY),
                        ("chunk", POST + b"Transfer-Encoding: chunked\r\n\r\n12\r\n" + BODY),
                        ("end", POST + b"Transfer-Encoding: chunked\r\n\r\n11\r\n" + BODY + b"\r\n")):
-        begin = time.monotonic()
+        begin = served.now()
         answers, closed = ask(data, fin=True)
         check(not [a for a in answers if a.status == 200] and closed
-              and time.monotonic() - begin < 1.5, f"row 22: {name}",
+              and served.now() - begin < 1.5 * served.slow, f"row 22: {name}",
               [a.status for a in answers])
 
 
@@ -397,10 +399,10 @@ def test_connection_limit():
     idle = [dial() for _ in range(3 * CONNECTIONS)]
     time.sleep(.3)
     for _ in range(5):
-        begin = time.monotonic()
+        begin = served.now()
         answers, _ = ask(GOOD + NEXT)
-        took = time.monotonic() - begin
-        check([a.status for a in answers] == [200, 200] and took < 2,
+        took = served.now() - begin
+        check([a.status for a in answers] == [200, 200] and took < 2 * served.slow,
               "silent connections keep nobody out", f"{[a.status for a in answers]} in {took:.1f} s")
     for s in idle:
         s.close()
@@ -411,9 +413,9 @@ def test_connection_limit():
         for s in busy:
             send(s, half)
         time.sleep(.3)
-        begin = time.monotonic()
+        begin = served.now()
         answers, closed = ask(GOOD)
-        took = time.monotonic() - begin
+        took = served.now() - begin
         probes = [ask(NEXT.replace(b"/livez", path))[0] for path in (b"/livez", b"/readyz", b"/health", b"/ping") * 3]
         for s in busy:
             s.close()
@@ -421,7 +423,7 @@ def test_connection_limit():
             break
     check(len(answers) == 1 and answers[0].status == 503 and "retry-after" in answers[0].headers,
           "row 29", [a.status for a in answers])
-    check(closed and took < 2, "row 29: at once", f"{took:.1f} s")
+    check(closed and took < 2 * served.slow, "row 29: at once", f"{took:.1f} s")
     check([a[0].status for a in probes if a] == [200] * 12, "probes get through", probes)
     for _ in range(100):
         try:
@@ -487,7 +489,7 @@ def main():
         timeout_s = float(args[2]) if len(args) > 2 else None
         run_all()
     else:
-        program = os.path.abspath(args[0] if args else os.path.join(ROOT, "build", "trine"))
+        program = served.start(args)
         timeout_s = TIMEOUT_S
         server = subprocess.Popen(
             [program, "serve", "--model", MODEL, "--port", "0", "--request-timeout-s",
@@ -499,7 +501,7 @@ def main():
                 address = ("127.0.0.1", int(line.rsplit(":", 1)[1]))
                 run_all()
                 server.send_signal(signal.SIGTERM)
-                check(server.wait(timeout=20) == 0, "row 59: SIGTERM ends it with 0",
+                check(server.wait(timeout=60) == 0, "row 59: SIGTERM ends it with 0",
                       server.returncode)
         finally:
             if server.poll() is None:
