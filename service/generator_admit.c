@@ -113,6 +113,9 @@ struct sequence *generator_preempt(struct generator *g, struct sequence *s) {
     generator_count_turns(g);
     const struct turn *greedy = turns_greedy(&g->turns, s->account, s->g->weight);
     struct sequence *victim = greedy ? youngest(g, greedy->owner, 1) : NULL;
+    for (size_t i = g->running_count; i-- > 0 && !victim;) // else one that went before another
+        if (g->running[i]->passing && g->running[i]->stepped != g->step_number)
+            victim = g->running[i];
     for (size_t i = g->running_count; i-- > 0 && !victim;) // else the youngest of all: s, at last
         if (g->running[i]->stepped != g->step_number)
             victim = g->running[i];
