@@ -218,7 +218,9 @@ void generator_admit(struct generator *g, int64_t now) {
         *at = s->next;
         g->waiting_count--;
         if (!bring_in(g, s)) {
-            generator_wait(g, s);
+            s->next = *at; // where it was, before those that came in the same microsecond too
+            *at = s;
+            g->waiting_count++;
             for (struct sequence *one; (one = pass(g, s));)
                 start(g, one, now);
             return; // those behind it wait too: no prompt is passed by for ever
