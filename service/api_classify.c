@@ -23,6 +23,7 @@ static const struct api_known shared[] = {
     API_READ("use_activation"),
     API_SAME("activation", "use_activation"),
     API_REFUSE("return_all_scores", "true", NULL),
+    API_REFUSE("top_n", "", "'top_k' of POST /predict bounds the labels"),
     API_REFUSE("labels", "[]", "the labels are the model's own"),
     API_REFUSE("examples", "[]", "the labels are the model's own"),
     API_REFUSE("classifier_id", "", "'model' names the classifier"),

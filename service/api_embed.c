@@ -17,6 +17,8 @@ static const struct api_known embed[] = {
     API_SAME("text_type", "input_type"),
     API_SAME("normalized", "normalize"),
     API_SAME("normalize_embeddings", "normalize"),
+    API_SAME("l2_normalize", "normalize"),
+    API_SAME("normalise", "normalize"),
     API_SAME("output_dimension", "dimensions"),
     API_SAME("output_dimensionality", "dimensions"),
     API_SAME("dimension", "dimensions"),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TEXTS_ELSEWHERE "it holds no texts on this route"
 #define TEXT_ALONE "put it before your texts yourself, or send \"prompt_name\""
 
 static const struct api_known everywhere[] = {
@@ -46,6 +47,9 @@ static const struct api_known everywhere[] = {
     API_REFUSE("softmax_temp", "1", NULL),
     API_REFUSE("return_logits", "false", NULL),
     API_REFUSE("return_embeddings", "false", NULL),
+    API_REFUSE("return_scores", "true", NULL),
+    API_REFUSE("include_scores", "true", NULL),
+    API_REFUSE("include_prompt", "true", NULL),
     // another job
     API_REFUSE("stream", "false", "POST /v1/completions and /v1/chat/completions stream"),
     API_REFUSE("max_new_tokens", "", API_GENERATES),
@@ -57,6 +61,17 @@ static const struct api_known everywhere[] = {
     API_REFUSE("tgt_lang", "", NULL),
     API_REFUSE("targets", "[]", NULL),
     API_REFUSE("messages", "[]", "POST /v1/chat/completions answers messages"),
+    // texts that another route reads by this name, and this one does not
+    API_REFUSE("input", "|[]|{}", TEXTS_ELSEWHERE),
+    API_REFUSE("inputs", "|[]|{}", TEXTS_ELSEWHERE),
+    API_REFUSE("input_texts", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("texts", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("text", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("sentences", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("documents", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("passages", "|[]", TEXTS_ELSEWHERE),
+    API_REFUSE("query", "|[]|{}", TEXTS_ELSEWHERE),
+    API_REFUSE("queries", "|[]", TEXTS_ELSEWHERE),
 };
 const struct api_known_table api_known_everywhere = API_TABLE(everywhere, NULL);
 
@@ -66,19 +81,95 @@ static const struct api_known jobs[] = {
 };
 const struct api_known_table api_known_jobs = API_TABLE(jobs, &api_known_everywhere);
 
-// Parts of names that tell of a changed answer, whatever service the name comes from. Compared
-// without case and without what joins the words of a name.
-static const char *const telling[] = {
-    "dimension",  "dtype",           "pooling",      "normaliz",     "truncat",
-    "chunk",      "overlap",         "instruct",     "prompt",       "quantiz",
-    "quantis",    "precision",       "activation",   "softmax",      "sigmoid",
-    "sparse",     "colbert",         "multivector",  "threshold",    "minscore",
-    "maxlength",  "doclength",       "querylength",  "specialtoken", "interaction",
-    "matryoshka", "embeddim",        "embeddingdim", "outputdim",    "embeddingsize",
-    "vectorsize", "embeddingformat", "outputformat", "kwargs",       "extrabody",
-    "textprefix", "textsuffix",      "lowercase",
+// Parts of names that tell of a changed answer, whatever service the name comes from, with the
+// values that ask for what is done anyway; "", [] and {} do of all. Compared without case and
+// without what joins the words of a name.
+#define NOT_ASKED "false|0|float"
+static const struct telling {
+    const char *part, *harmless;
+    bool word; // whole words of the name only: a "model" is no "mode"
+} telling[] = {
+    // done in any case, so that false asks for another answer; first, as the first part that is
+    // found counts
+    {"normaliz", "true", false},
+    {"normalis", "true", false},
+    {"sort", "true|desc", true},
+    {"sorted", "true", true},
+    // the form of a vector
+    {"dimension", NOT_ASKED, false},
+    {"dtype", NOT_ASKED, false},
+    {"pooling", NOT_ASKED, false},
+    {"quantiz", NOT_ASKED, false},
+    {"quantis", NOT_ASKED, false},
+    {"precision", NOT_ASKED, false},
+    {"endian", "little|native", false},
+    {"sparse", NOT_ASKED, false},
+    {"dense", "true", true},
+    {"colbert", NOT_ASKED, false},
+    {"multivector", NOT_ASKED, false},
+    {"tokenembedding", NOT_ASKED, false},
+    {"interaction", NOT_ASKED, false},
+    {"matryoshka", NOT_ASKED, false},
+    {"embeddim", NOT_ASKED, false},
+    {"embeddingdim", NOT_ASKED, false},
+    {"outputdim", NOT_ASKED, false},
+    {"embeddingsize", NOT_ASKED, false},
+    {"vectorsize", NOT_ASKED, false},
+    {"embeddingformat", NOT_ASKED, false},
+    {"outputformat", NOT_ASKED, false},
+    {"outputtype", "float|dense", false},
+    {"layer", "", true},
+    {"layers", "", true},
+    // texts
+    {"truncat", NOT_ASKED, false},
+    {"chunk", NOT_ASKED, false},
+    {"overlap", NOT_ASKED, false},
+    {"instruct", NOT_ASKED, false},
+    {"prompt", NOT_ASKED, false},
+    {"prefix", "", false},
+    {"suffix", "", false},
+    {"template", "", false},
+    {"maxlength", NOT_ASKED, false},
+    {"doclength", NOT_ASKED, false},
+    {"querylength", NOT_ASKED, false},
+    {"seqlen", NOT_ASKED, false},
+    {"maxtokens", NOT_ASKED, false},
+    {"inputtokens", NOT_ASKED, false},
+    {"specialtoken", NOT_ASKED, false},
+    {"lowercase", "", false},
+    {"image", "", true},
+    {"images", "", true},
+    {"video", "", true},
+    {"videos", "", true},
+    {"audio", "", true},
+    // scores, and which of them are answered
+    {"activation", "", false},
+    {"softmax", "", false},
+    {"sigmoid", "", false},
+    {"function", "", true},
+    {"problemtype", "", false},
+    {"threshold", NOT_ASKED, false},
+    {"cutoff", NOT_ASKED, false},
+    {"minscore", NOT_ASKED, false},
+    {"score", NOT_ASKED, true},
+    {"scores", NOT_ASKED, true},
+    {"logits", NOT_ASKED, true},
+    {"raw", NOT_ASKED, true},
+    {"metric", "cosine|cos", true},
+    {"similarity", "cosine|cos", true},
+    {"filter", "", true},
+    {"filters", "", true},
+    // another model, or whatever
+    {"lora", "", true},
+    {"adapter", "", true},
+    {"downstream", "", false},
+    {"mode", "", true},
+    {"kwargs", NOT_ASKED, false},
+    {"extrabody", NOT_ASKED, false},
 };
-static const char telling_harmless[] = "false|0||[]|{}|float";
+enum { MOST_TELLING = 64 }; // bytes of a name that are looked at
+// What holds parameters in the bodies of other services, as a word of its name.
+static const char *const holders[] = {"parameters", "params", "options", "config", "settings"};
 
 static const struct api_known *find_row(const struct api_known_table *table, const char *name) {
     for (; table; table = table->next)
@@ -88,18 +179,75 @@ static const struct api_known *find_row(const struct api_known_table *table, con
     return NULL;
 }
 
-static bool has_telling_name(const char *name) {
-    char plain[64];
-    size_t n = 0;
-    for (; *name && n + 1 < sizeof plain; name++) {
-        if (*name >= 'A' && *name <= 'Z')
-            plain[n++] = (char)(*name - 'A' + 'a');
-        else if (*name != '_' && *name != '-' && *name != '.')
-            plain[n++] = *name;
+static bool is_joint(char c) { return c == '_' || c == '-' || c == '.' || c == ' '; }
+
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+// Whether two names differ in case and in what joins their words at most.
+static bool is_spelling_of(const char *a, const char *b) {
+    for (;; a++, b++) {
+        while (is_joint(*a))
+            a++;
+        while (is_joint(*b))
+            b++;
+        if (lower(*a) != lower(*b))
+            return false;
+        if (!*a)
+            return true;
     }
-    plain[n] = '\0';
+}
+
+// The row of a name that is another spelling (camelCase, dashes) of the row's.
+static const struct api_known *find_spelling(const struct api_known_table *table,
+                                             const char *name) {
+    for (; table; table = table->next)
+        for (size_t i = 0; i < table->count; i++)
+            if (is_spelling_of(table->rows[i].name, name))
+                return &table->rows[i];
+    return NULL;
+}
+
+// A word begins behind what joins, and with a capital behind a small letter or a digit.
+static bool begins_word(const char *name, size_t i) {
+    bool capital = name[i] >= 'A' && name[i] <= 'Z';
+    return i == 0 || is_joint(name[i - 1]) ||
+           (capital && !(name[i - 1] >= 'A' && name[i - 1] <= 'Z'));
+}
+
+// Whether the name's part from `at` on is `part`, and where that ends.
+static bool part_at(const char *name, size_t at, const char *part, size_t *end) {
+    for (; *part; at++) {
+        if (is_joint(name[at]))
+            continue;
+        if (lower(name[at]) != *part++)
+            return false;
+    }
+    *end = at;
+    return true;
+}
+
+static bool has_part(const char *name, const char *part, bool word) {
+    for (size_t i = 0, end; i < MOST_TELLING && name[i]; i++) {
+        if (is_joint(name[i]) || (word && !begins_word(name, i)))
+            continue;
+        if (part_at(name, i, part, &end) &&
+            (!word || !name[end] || is_joint(name[end]) || begins_word(name, end)))
+            return true;
+    }
+    return false;
+}
+
+// What the name tells of; NULL: nothing.
+static const struct telling *find_telling(const char *name) {
     for (size_t i = 0; i < sizeof telling / sizeof *telling; i++)
-        if (strstr(plain, telling[i]))
+        if (has_part(name, telling[i].part, telling[i].word))
+            return &telling[i];
+    return NULL;
+}
+
+static bool is_holder(const char *name) {
+    for (size_t i = 0; i < sizeof holders / sizeof *holders; i++)
+        if (has_part(name, holders[i], true))
             return true;
     return false;
 }
@@ -187,6 +335,62 @@ static enum err check_twin(struct api_request *q, const struct api_known *row, c
                     nested ? "parameters." : "", row->name);
 }
 
+// Whether a route has nothing to do without it.
+static bool is_subject(const char *name) {
+    static const char *const names[] = {"input", "inputs", "texts", "query", "documents", "ids"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+// A known member by another spelling of its name, which is not read so: by which it is.
+static enum err refuse_spelling(const struct api_request *q, const char *name,
+                                const struct api_known *row, struct api_error *err) {
+    const char *shown = api_shown_name(name);
+    if (is_subject(row->name) && !api_sent(q, row->name, NULL))
+        return api_fail(err, ERR_INVALID, "missing_field", row->name,
+                        "'%s' is missing; '%s' is not read here", row->name, shown);
+    err->status = 400;
+    return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", shown == name ? name : NULL,
+                    "'%s' is not read here; send \"%s\"", shown, row->name);
+}
+
+// An object that no route reads is looked into for what would be read, or refused, outside of it.
+static enum err check_holder(const struct api_request *q, const cJSON *holder,
+                             struct api_error *err) {
+    for (const cJSON *item = holder->child; item; item = item->next) {
+        const struct api_known *row = find_row(q->known, item->string);
+        row = row ? row : find_spelling(q->known, item->string);
+        const struct telling *t = row ? NULL : find_telling(item->string);
+        bool read = row && (row->means || row->fate == API_TAKEN);
+        bool counts = read || t || (row && row->fate == API_REFUSED);
+        const char *harmless = row ? row->harmless : t ? t->harmless : NULL;
+        if (!counts || cJSON_IsNull(item) || is_empty(item) ||
+            (harmless && is_harmless(item, harmless)))
+            continue;
+        err->status = 400;
+        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter",
+                        api_shown_name(holder->string) == holder->string ? holder->string : NULL,
+                        "'%s' has '%s', which is not read there; %s",
+                        api_shown_name(holder->string), api_shown_name(item->string),
+                        read ? "send it beside your texts" : "it would change the answer");
+    }
+    return ERR_OK;
+}
+
+// A member that no table of an open route has: by what its name tells.
+static enum err check_unknown(const struct api_request *q, const cJSON *item, bool nested,
+                              struct api_error *err) {
+    const struct telling *t = find_telling(item->string);
+    if (is_empty(item))
+        return ERR_OK;
+    if (t && !is_harmless(item, t->harmless))
+        return refuse(item->string, t->harmless, NULL, err);
+    return cJSON_IsObject(item) && !nested && is_holder(item->string) ? check_holder(q, item, err)
+                                                                      : ERR_OK;
+}
+
 // unused: how many are taken and change nothing.
 static enum err check_item(struct api_request *q, const cJSON *item, bool nested, size_t *unused,
                            struct api_error *err) {
@@ -195,12 +399,25 @@ static enum err check_item(struct api_request *q, const cJSON *item, bool nested
         return ERR_OK;
     if (row && (row->means || row->fate == API_TAKEN))
         return check_twin(q, row, item, nested, err);
-    bool closed = q->known->closed, told = row && row->fate == API_NO_EFFECT;
-    const char *harmless = row ? row->harmless : closed ? NULL : telling_harmless;
-    bool refused = row ? row->fate == API_REFUSED : closed || has_telling_name(item->string);
-    if (refused && !(harmless && is_harmless(item, harmless))) {
+    bool closed = q->known->closed;
+    if (!row && !closed) {
+        row = find_spelling(q->known, item->string);
+        if (row && (row->means || row->fate == API_TAKEN)) {
+            if (!is_empty(item))
+                return refuse_spelling(q, item->string, row, err);
+            row = NULL;
+        }
+    }
+    bool told = row && row->fate == API_NO_EFFECT;
+    bool refused = row ? row->fate == API_REFUSED : closed;
+    if (!row && !closed) {
+        enum err e = check_unknown(q, item, nested, err);
+        if (e)
+            return e;
+    }
+    if (refused && !(row && row->harmless && is_harmless(item, row->harmless))) {
         if (!closed || !is_empty(item))
-            return refuse(item->string, harmless, row ? row->instead : NULL, err);
+            return refuse(item->string, row ? row->harmless : NULL, row ? row->instead : NULL, err);
         told = true;
     }
     if (told)

@@ -363,6 +363,22 @@ static enum err read_query(struct api_request *q, struct text *out, struct api_e
     return ERR_OK;
 }
 
+// Weaviate's answer has every document, with its text: what asks for another has no place in it.
+static enum err check_weaviate(const struct api_request *q, const struct rerank *r,
+                               struct api_error *err) {
+    const char *name;
+    if (r->top_n < r->n) {
+        (void)api_sent(q, "top_n", &name);
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' does not go with 'property', whose answer has every document's score",
+                        name);
+    }
+    if (api_sent(q, "return_documents", &name) && !r->return_text)
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' does not go with 'property', whose answer has the documents", name);
+    return ERR_OK;
+}
+
 static enum err submit(struct api_request *q, struct text query, const char *key,
                        struct api_error *err) {
     struct rerank *r = q->state;
@@ -370,6 +386,8 @@ static enum err submit(struct api_request *q, struct text query, const char *key
     r->by_embedding = q->model->task == TASK_EMBED;
     struct sequences s = {0};
     enum err e = read_numbers(q, r, &rules, err);
+    if (!e && r->shape == SHAPE_WEAVIATE)
+        e = check_weaviate(q, r, err);
     if (!e)
         e = choose_prompt(q, &rules.prompt, err);
     if (!e)
@@ -394,6 +412,10 @@ static const struct api_known shared[] = {
     API_READ("normalize"),
     API_SAME("top_k", "top_n"),
     API_SAME("activation", "use_activation"),
+    API_REFUSE("limit", "0", "send \"top_n\""),
+    API_REFUSE("num_results", "0", "send \"top_n\""),
+    API_REFUSE("max_results", "0", "send \"top_n\""),
+    API_REFUSE("top_results", "0", "send \"top_n\""),
     API_IDLE("return_len"), // the answer always says how many tokens there were
 };
 static const struct api_known_table shared_table = API_TABLE(shared, &api_known_jobs);
@@ -410,6 +432,7 @@ static const struct api_known_table documents_table = API_TABLE(documents, &shar
 
 static const struct api_known texts[] = {
     API_READ("texts"),
+    API_READ("parameters"),
     API_REFUSE("documents", "[]", "send 'texts' or 'documents', not both"),
     API_READ("return_text"),
     API_SAME("return_documents", "return_text"),
@@ -440,10 +463,6 @@ static enum err prepare(struct api_request *q, enum shape shape, struct api_erro
     return submit(q, query, key, err);
 }
 
-enum err api_rerank_v1(struct api_request *q, struct api_error *err) {
-    return prepare(q, SHAPE_UNION, err);
-}
-
 enum err api_rerank_v2(struct api_request *q, struct api_error *err) {
     return prepare(q, SHAPE_COHERE_V2, err);
 }
@@ -458,6 +477,10 @@ static enum err rerank_weaviate(struct api_request *q, struct api_error *err) {
     return prepare(q, SHAPE_WEAVIATE, err);
 }
 
+enum err api_rerank_v1(struct api_request *q, struct api_error *err) {
+    return json_get(q->body, "property") ? rerank_weaviate(q, err) : prepare(q, SHAPE_UNION, err);
+}
+
 enum err api_rerank_either(struct api_request *q, struct api_error *err) {
     bool of_tei = json_get(q->body, "texts") != NULL;
     if (of_tei && json_get(q->body, "documents"))
@@ -465,7 +488,5 @@ enum err api_rerank_either(struct api_request *q, struct api_error *err) {
             err, ERR_INVALID, "invalid_value", "documents",
             "'documents' (Cohere's and Jina's) and 'texts' (text-embeddings-inference's) "
             "exclude each other");
-    if (of_tei)
-        return api_rerank_tei(q, err);
-    return json_get(q->body, "property") ? rerank_weaviate(q, err) : api_rerank_v1(q, err);
+    return of_tei ? api_rerank_tei(q, err) : api_rerank_v1(q, err);
 }
