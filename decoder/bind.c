@@ -101,6 +101,49 @@ static void bind_layer(struct binder *b, struct layer *l) {
     l->down = bind_linear(b, &(struct linear_name){"mlp.down_proj", D, 0}, 1, F, c->mlp_bias);
 }
 
+// Whether two tensors of one shape hold the same bytes.
+static enum err compare(const struct tensor *a, const struct tensor *b, bool *same,
+                        struct errmsg *msg) {
+    char own[2][8192];
+    size_t left = a->shape[0] * (a->shape[1] / dtype_block(a->dtype)) * dtype_block_bytes(a->dtype);
+    *same = a->dtype == b->dtype;
+    for (size_t at = 0; *same && at < left; at += sizeof own[0]) {
+        size_t n = left - at < sizeof own[0] ? left - at : sizeof own[0];
+        const struct tensor *each[] = {a, b};
+        const char *bytes[2];
+        for (int i = 0; i < 2; i++) {
+            const struct tensor *t = each[i];
+            bytes[i] = t->data ? (const char *)t->data + at : own[i];
+            enum err e = t->data ? ERR_OK : file_read_at(t->file, t->offset + at, own[i], n, msg);
+            if (e)
+                return e;
+        }
+        *same = memcmp(bytes[0], bytes[1], n) == 0;
+    }
+    return ERR_OK;
+}
+
+// Release 4 of transformers multiplies with the embeddings where they are tied, 5 with a head that
+// stands in the file beside them.
+static enum err check_tied(struct weights *w, const struct decoder_config *c,
+                           const struct tensor *embed, struct errmsg *msg) {
+    static const char name[] = "lm_head.weight";
+    struct tensor head;
+    bool same;
+    if (!weights_has(w, name))
+        return ERR_OK;
+    enum err e = weights_take_bare(w, name, 2, (size_t[]){c->vocab, c->hidden}, &head, msg);
+    if (!e)
+        e = compare(embed, &head, &same, msg);
+    if (!e && !same)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "tensor '%s' is not that of the embeddings, '%s', but 'tie_word_embeddings' is "
+                    "true: which of them counts differs between releases of transformers; set it "
+                    "to false, or leave the tensor out",
+                    name, embed->name);
+    return e;
+}
+
 static void bind_embeddings(struct binder *b) {
     const struct decoder_config *c = &b->m->config;
     struct weight_part part = {0};
@@ -108,6 +151,8 @@ static void bind_embeddings(struct binder *b) {
     bool one = c->causal_lm && c->tied; // multiplied with, and looked up in: one copy
     if (!b->failed)
         b->failed = weights_take(b->w, "embed_tokens.weight", 2, shape, &part.w, b->msg);
+    if (!b->failed && one)
+        b->failed = check_tied(b->w, c, &part.w, b->msg);
     if (!b->failed)
         b->m->embed = prepare(b, one ? WEIGHT_LINEAR : WEIGHT_TABLE, &part, 1);
     if (one)
@@ -218,6 +263,8 @@ enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *
         return err_set(msg, ERR_INTERNAL, "%zu rows of a head, at most %d", n, DECODER_HEAD_ROWS);
     enum err e = config->tied ? weights_take(w, "embed_tokens.weight", 2, shape, &head, msg)
                               : weights_take_bare(w, "lm_head.weight", 2, shape, &head, msg);
+    if (!e && config->tied)
+        e = check_tied(w, config, &head, msg);
     if (e)
         return e;
     for (size_t i = 0; i < n; i++) {

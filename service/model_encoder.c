@@ -121,6 +121,11 @@ static enum err check_types(const struct model *m, struct errmsg *msg) {
         most = highest_type(&out);
     encoding_free(&out);
     tokenizer_scratch_free(scratch);
+    if (!e && most > 0 && tokenizer_types_unclear(m->tokenizer))
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s/tokenizer_config.json: whether its tokenizer_class gives token types "
+                       "differs between releases of transformers; say it in 'model_input_names'",
+                       m->files);
     if (!e && (size_t)most >= m->config.type_vocab)
         e = err_set(
             msg, ERR_INVALID,
@@ -140,6 +145,8 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
     choose_prompts(m);
     choose_length(m, o);
     e = model_load_tokenizer(m->files, m->config.vocab, &m->tokenizer, msg);
+    if (!e)
+        tokenizer_use_model_types(m->tokenizer);
     if (!e)
         e = check_types(m, msg);
     if (!e)

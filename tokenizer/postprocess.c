@@ -174,6 +174,13 @@ enum err postprocess_parse(const cJSON *json, struct postprocess *out, struct er
     return e ? e : fill(&out->pair, plain, 2, msg);
 }
 
+void postprocess_drop_types(struct postprocess *p) {
+    for (size_t i = 0; i < p->single.count; i++)
+        p->single.pieces[i].type_id = 0;
+    for (size_t i = 0; i < p->pair.count; i++)
+        p->pair.pieces[i].type_id = 0;
+}
+
 void postprocess_free(struct postprocess *p) {
     mem_free(p->single.pieces);
     mem_free(p->pair.pieces);

@@ -35,6 +35,8 @@ struct postprocess {
 // json is NULL for `null`. ERR_UNSUPPORTED, ERR_INVALID, ERR_NOMEM; free it in either case.
 enum err postprocess_parse(const cJSON *json, struct postprocess *out,
                            struct errmsg *msg) MUST_CHECK;
+// Every token type is 0 from here on.
+void postprocess_drop_types(struct postprocess *p);
 void postprocess_free(struct postprocess *p);
 
 #endif

@@ -115,6 +115,10 @@ static enum err parse_parts(cJSON *root, const struct tokenizer_files *files, si
     t->side = left ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
     if (!e)
         e = postprocess_parse(json_get(root, "post_processor"), &t->postprocess, msg);
+    if (!e && files)
+        e = json_get_bool(root, "no_token_types", false, &t->types_unread, msg);
+    if (!e && files)
+        e = json_get_bool(root, "unclear_token_types", false, &t->types_unclear, msg);
     if (!e)
         e = text_decoder_parse(json_get(root, "decoder"), &t->decoder, msg);
     if (!e)
@@ -246,6 +250,13 @@ enum err tokenizer_load(const char *folder, size_t vocab_size, struct tokenizer 
 }
 
 const struct key_unknown *tokenizer_unknown_keys(const struct tokenizer *t) { return &t->unknown; }
+void tokenizer_use_model_types(struct tokenizer *t) {
+    if (t->types_unread)
+        postprocess_drop_types(&t->postprocess);
+}
+
+bool tokenizer_types_unclear(const struct tokenizer *t) { return t->types_unclear; }
+
 enum truncate_side tokenizer_side(const struct tokenizer *t) { return t->side; }
 
 size_t tokenizer_special_count(const struct tokenizer *t, bool pair) {

@@ -101,6 +101,12 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
 
 // Where the model's files have a text cut unless the caller says it (truncation_side).
 enum truncate_side tokenizer_side(const struct tokenizer *t);
+// From here on the token types are those that the model is to read, not those of the templates: 0
+// where model_input_names or the class leaves them out. Before the tokenizer is shared.
+void tokenizer_use_model_types(struct tokenizer *t);
+// Whether releases of transformers differ on the token types that the templates give: 4 gives them
+// to the model, 5 gives none (the class PreTrainedTokenizer[Fast] without model_input_names).
+bool tokenizer_types_unclear(const struct tokenizer *t);
 
 size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
 // The token's own spelling ("##ing"); NULL for an id without one. Borrowed.

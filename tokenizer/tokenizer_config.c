@@ -4,28 +4,45 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "tokenizer/normalizer.h"
+#include "tokenizer/split.h"
 
 #include <string.h>
 
 #define FILE_BYTES_MAX (64u << 20)
 
+// MPNet's class puts two separators between a pair in release 5, one in 4.
 static const struct {
     const char *name; // without "Fast"
     enum tokenizer_class kind;
+    enum class_types types;
 } classes[] = {
-    {"BertTokenizer", CLASS_BERT},        {"ConvBertTokenizer", CLASS_BERT},
-    {"DistilBertTokenizer", CLASS_BERT},  {"ElectraTokenizer", CLASS_BERT},
-    {"LayoutLMTokenizer", CLASS_BERT},    {"LxmertTokenizer", CLASS_BERT},
-    {"MPNetTokenizer", CLASS_BERT},       {"MobileBertTokenizer", CLASS_BERT},
-    {"RetriBertTokenizer", CLASS_BERT},   {"SqueezeBertTokenizer", CLASS_BERT},
-    {"GPT2Tokenizer", CLASS_GPT2},        {"RobertaTokenizer", CLASS_GPT2},
-    {"Qwen2Tokenizer", CLASS_QWEN2},      {"LlamaTokenizer", CLASS_LLAMA},
-    {"AlbertTokenizer", CLASS_OTHER},     {"BarthezTokenizer", CLASS_OTHER},
-    {"BigBirdTokenizer", CLASS_OTHER},    {"CamembertTokenizer", CLASS_OTHER},
-    {"DebertaV2Tokenizer", CLASS_OTHER},  {"GemmaTokenizer", CLASS_OTHER},
-    {"MBartTokenizer", CLASS_OTHER},      {"NllbTokenizer", CLASS_OTHER},
-    {"PegasusTokenizer", CLASS_OTHER},    {"T5Tokenizer", CLASS_OTHER},
-    {"XLMRobertaTokenizer", CLASS_OTHER}, {"XLNetTokenizer", CLASS_OTHER},
+    {"BertTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"ConvBertTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"ElectraTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"LayoutLMTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"LxmertTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"MobileBertTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"SqueezeBertTokenizer", CLASS_BERT, TYPES_GIVEN},
+    {"DistilBertTokenizer", CLASS_BERT, TYPES_NONE},
+    {"RetriBertTokenizer", CLASS_BERT, TYPES_NONE},
+    {"GPT2Tokenizer", CLASS_GPT2, TYPES_NONE},
+    {"RobertaTokenizer", CLASS_ROBERTA, TYPES_NONE},
+    {"Qwen2Tokenizer", CLASS_QWEN2, TYPES_NONE},
+    {"LlamaTokenizer", CLASS_LLAMA, TYPES_NONE},
+    {"PreTrainedTokenizer", CLASS_PLAIN, TYPES_UNCLEAR},
+    {"AlbertTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"BarthezTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"BigBirdTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"CamembertTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"DebertaV2Tokenizer", CLASS_OTHER, TYPES_NONE},
+    {"GemmaTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"MBartTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"MPNetTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"NllbTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"PegasusTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"T5Tokenizer", CLASS_OTHER, TYPES_NONE},
+    {"XLMRobertaTokenizer", CLASS_OTHER, TYPES_NONE},
+    {"XLNetTokenizer", CLASS_OTHER, TYPES_NONE},
 };
 
 // The class that transformers takes for a model where no file names one.
@@ -46,18 +63,23 @@ static enum err find_class(struct tokenizer_files *f, struct errmsg *msg) {
     enum err e = json_get_string(f->config, "tokenizer_class", NULL, &f->class, msg);
     if (!e && !f->class && cJSON_IsString(json_get(f->model, "tokenizer_class")))
         f->class = json_get(f->model, "tokenizer_class")->valuestring;
+    f->named = f->class != NULL;
     if (!e && !f->class && cJSON_IsString(json_get(f->model, "model_type")))
         type = json_get(f->model, "model_type")->valuestring;
     for (size_t i = 0; type && i < sizeof models / sizeof *models; i++)
         if (strcmp(models[i].model_type, type) == 0)
             f->class = models[i].class;
     f->class = f->class ? f->class : "";
+    // a class that is not known is release 5's plain one, and release 4 has none such
+    f->types = f->named ? TYPES_NONE : TYPES_GIVEN;
     size_t n = strlen(f->class);
     if (n > 4 && strcmp(f->class + n - 4, "Fast") == 0)
         n -= 4;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strlen(classes[i].name) == n && strncmp(classes[i].name, f->class, n) == 0)
+        if (strlen(classes[i].name) == n && strncmp(classes[i].name, f->class, n) == 0) {
             f->kind = classes[i].kind;
+            f->types = classes[i].types;
+        }
     return e;
 }
 
@@ -325,7 +347,7 @@ static enum err apply_space(cJSON *root, const struct tokenizer_files *f, struct
         e = json_get_bool(level, "add_prefix_space", true, &has, msg);
     if (e || !level)
         return e;
-    if (alone && f->kind == CLASS_GPT2)
+    if (alone && (f->kind == CLASS_GPT2 || f->kind == CLASS_ROBERTA))
         return put_bool(pre, "add_prefix_space", says, msg);
     // of the others release 4 changes a ByteLevel that stands alone, 5 one of Qwen2's class
     if (given && says != has && (alone || f->kind == CLASS_QWEN2))
@@ -335,6 +357,45 @@ static enum err apply_space(cJSON *root, const struct tokenizer_files *f, struct
             "of them counts differs between releases of transformers; make them agree",
             says ? "true" : "false", has ? "true" : "false");
     return ERR_OK;
+}
+
+// Qwen3.5's pattern too: files that have it are of this class in both releases.
+static bool splits_as_qwen2(const cJSON *pre) {
+    const cJSON *item;
+    bool splits = false;
+    cJSON_ArrayForEach(item, json_get(pre, "pretokenizers")) {
+        const cJSON *regex = json_get(json_get(item, "pattern"), "Regex");
+        enum split_kind kind =
+            cJSON_IsString(regex) ? split_by_regex(regex->valuestring) : SPLIT_KINDS;
+        splits |= kind == SPLIT_QWEN2 || kind == SPLIT_QWEN35;
+    }
+    return splits;
+}
+
+// Qwen2's class composes and splits in a way of its own in release 5, Roberta's frames; 4 leaves
+// tokenizer.json's. Of GPT-2's, which many a file names that splits otherwise, 4's way is taken.
+static enum err check_bpe_class(const cJSON *root, const struct tokenizer_files *f,
+                                struct errmsg *msg) {
+    const cJSON *pre = json_get(root, "pre_tokenizer"), *frame = framer(root);
+    const char *cls = named(f, "cls_token"), *sep = named(f, "sep_token"), *what = NULL;
+    if (f->kind == CLASS_QWEN2 && !splits_as_qwen2(pre))
+        what = "splits a text otherwise";
+    else if (f->kind == CLASS_QWEN2 && !has_type(json_get(root, "normalizer"), "NFC"))
+        what = "does not compose a text (NFC) first";
+    else if (f->kind == CLASS_ROBERTA && !has_type(pre, "ByteLevel"))
+        what = "splits a text otherwise";
+    else if (f->kind == CLASS_ROBERTA && (!same(frame_token(root, false), cls ? cls : "<s>") ||
+                                          !same(frame_token(root, true), sep ? sep : "</s>") ||
+                                          !(has_type(frame, "RobertaProcessing") ||
+                                            cJSON_GetArraySize(json_get(frame, "pair")) == 6)))
+        what = "does not frame texts and pairs as that class does";
+    if (!what)
+        return ERR_OK;
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "tokenizer_class '%s' does not fit tokenizer.json, which %s: which of them "
+                   "counts differs between releases of transformers; PreTrainedTokenizerFast "
+                   "takes the file as it is",
+                   f->class, what);
 }
 
 static enum err check_class(const cJSON *root, const struct tokenizer_files *f,
@@ -349,7 +410,7 @@ static enum err check_class(const cJSON *root, const struct tokenizer_files *f,
         return err_set(msg, ERR_UNSUPPORTED,
                        "tokenizer_class '%s' does not fit tokenizer.json, whose model is %s",
                        f->class, words ? "WordPiece" : "BPE");
-    return ERR_OK;
+    return pairs && f->named ? check_bpe_class(root, f, msg) : ERR_OK;
 }
 
 static bool has_lowercase(const cJSON *normalizer) {
@@ -391,6 +452,25 @@ static enum err apply_side(cJSON *root, const cJSON *config, struct errmsg *msg)
     return e ? e : put_bool(root, "cut_left", *side == 'l', msg);
 }
 
+// Token types: model_input_names says whether a model gets any, else the class does.
+static enum err apply_types(cJSON *root, const struct tokenizer_files *f, struct errmsg *msg) {
+    static const char key[] = "model_input_names";
+    const cJSON *names = json_get(f->config, key), *item;
+    enum class_types types = f->types;
+    if (names && !cJSON_IsArray(names))
+        return err_set(msg, ERR_INVALID, "'%s' must be an array of strings", key);
+    if (names)
+        types = TYPES_NONE;
+    cJSON_ArrayForEach(item, names) {
+        if (!cJSON_IsString(item))
+            return err_set(msg, ERR_INVALID, "'%s' must be an array of strings", key);
+        if (strcmp(item->valuestring, "token_type_ids") == 0)
+            types = TYPES_GIVEN;
+    }
+    enum err e = put_bool(root, "no_token_types", types == TYPES_NONE, msg);
+    return e ? e : put_bool(root, "unclear_token_types", types == TYPES_UNCLEAR, msg);
+}
+
 enum err tokenizer_config_apply(cJSON *root, const struct tokenizer_files *f, struct errmsg *msg) {
     bool split = false;
     enum err e = check_class(root, f, msg);
@@ -406,6 +486,8 @@ enum err tokenizer_config_apply(cJSON *root, const struct tokenizer_files *f, st
         e = apply_space(root, f, msg);
     if (!e)
         e = apply_side(root, f->config, msg);
+    if (!e)
+        e = apply_types(root, f, msg);
     if (!e)
         e = json_get_bool(f->config, "split_special_tokens", false, &split, msg);
     if (!e)

@@ -19,9 +19,17 @@ enum tokenizer_class { // what a class of transformers is, with or without "Fast
     CLASS_PLAIN,       // takes tokenizer.json as it is; so does a class that is not known
     CLASS_BERT,
     CLASS_GPT2,
+    CLASS_ROBERTA,
     CLASS_QWEN2,
     CLASS_LLAMA,
     CLASS_OTHER, // of another kind of model than those that are read here
+};
+
+// Whether a class gives token types where no model_input_names says it.
+enum class_types {
+    TYPES_GIVEN,
+    TYPES_NONE,
+    TYPES_UNCLEAR, // given by release 4 of transformers, not by 5
 };
 
 struct tokenizer_files {
@@ -32,6 +40,8 @@ struct tokenizer_files {
     cJSON *model;        // config.json
     const char *class;   // as a file names it, "" where none does; borrowed from the two
     enum tokenizer_class kind;
+    enum class_types types;
+    bool named; // a file names the class; else it is that of the model_type, if any
     bool lower; // sentence_bert_config.json says do_lower_case
 };
 
@@ -40,8 +50,9 @@ enum err tokenizer_files_read(const char *folder, struct tokenizer_files *out,
                               struct errmsg *msg) MUST_CHECK;
 void tokenizer_files_free(struct tokenizer_files *f);
 
-// Changes all but the tokens of `root`, an object in the form of tokenizer.json, and puts two
-// members of our own in: split_special_tokens (what spells a special token is text), cut_left.
+// Changes all but the tokens of `root`, an object in the form of tokenizer.json, and puts members
+// of our own in: split_special_tokens (what spells a special token is text), cut_left,
+// no_token_types (a model reads none), unclear_token_types (tokenizer_types_unclear).
 // ERR_UNSUPPORTED (a contradiction, a class that does not fit), ERR_INVALID, ERR_NOMEM.
 enum err tokenizer_config_apply(cJSON *root, const struct tokenizer_files *f,
                                 struct errmsg *msg) MUST_CHECK;

@@ -42,6 +42,8 @@ struct tokenizer {
     struct text_decoder decoder;
     size_t vocab_size;       // highest id + 1
     enum truncate_side side; // where a text is cut unless a request says it
+    bool types_unread;       // see tokenizer_use_model_types
+    bool types_unclear;      // see tokenizer_types_unclear
     struct token_bytes bytes;
     struct key_unknown unknown; // of tokenizer.json
     bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it

@@ -262,7 +262,7 @@ static const struct key_rules llama = {KEY_RULES(llama_list), &decoder};
 
 static const struct key_rule mistral_list[] = {
     {.name = "sliding_window", .fate = KEY_HONOURED},
-    {.name = "layer_types", .fate = KEY_NO_EFFECT}, // transformers' Mistral reads none
+    {.name = "layer_types", .fate = KEY_HONOURED},
     {.name = "use_sliding_window", .fate = KEY_NO_EFFECT},
     {.name = "max_window_layers", .fate = KEY_NO_EFFECT},
     {.name = "attention_bias", .fate = KEY_REFUSED, .neutral = "false"},

@@ -81,6 +81,20 @@ bool decoder_config_arch(const cJSON *root, enum decoder_arch *out) {
     return true;
 }
 
+// transformers goes by model_type, and would make another model of such a file.
+static enum err check_type(const cJSON *root, const struct decoder_config *c, struct errmsg *msg) {
+    const char *own = "", *type;
+    for (size_t i = 0; i < ARCHITECTURES; i++)
+        if (architectures[i].arch == c->arch && architectures[i].model_type)
+            own = architectures[i].model_type;
+    enum err e = json_get_string(root, "model_type", own, &type, msg);
+    if (!e && strcmp(type, own) != 0)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "model_type '%.64s' contradicts the architecture '%s', which is of '%s'", type,
+                    c->architecture, own);
+    return e;
+}
+
 static enum err read_count(const cJSON *root, const char *key, int64_t max, int64_t fallback,
                            size_t *out, struct errmsg *msg) {
     int64_t v;
@@ -188,7 +202,7 @@ static enum err read_window(const cJSON *root, struct decoder_config *c, struct 
         e = json_get_int(root, "max_window_layers", 0, DECODER_MAX_LAYERS, 28, &from, msg);
     const cJSON *types = json_get(root, "layer_types");
     size_t first = window > 0 && (size_t)from < c->layers ? (size_t)from : c->layers;
-    if (!e && types && qwen) // transformers' Mistral reads no layer_types
+    if (!e && types) // a Mistral that has them is a Ministral to transformers, which reads them
         e = read_layer_types(types, c, &first, msg);
     if (e)
         return e;
@@ -328,6 +342,8 @@ static enum err read_config(const char *name, const cJSON *root, struct decoder_
     enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
     if (!e)
         e = read_architecture(root, out, msg);
+    if (!e)
+        e = check_type(root, out, msg);
     if (!e)
         e = key_rules_check(config_keys_decoder(out->arch), root, msg);
     if (!e)

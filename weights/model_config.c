@@ -39,6 +39,7 @@ static const struct {
     {"BertForSequenceClassification", MODEL_ARCH_BERT, MODEL_HEAD_LABELS},
     {"BertForNextSentencePrediction", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
     {"BertForTokenClassification", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
+    {"BertLMHeadModel", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
     {"BertForQuestionAnswering", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
     {"BertForMultipleChoice", MODEL_ARCH_BERT, MODEL_HEAD_OTHER},
     {"DistilBertModel", MODEL_ARCH_DISTILBERT, MODEL_HEAD_NONE},
@@ -108,6 +109,17 @@ bool model_config_arch(const cJSON *root, enum model_arch *out) {
         return false;
     *out = c.arch;
     return true;
+}
+
+// transformers goes by model_type, and would make another model of such a file.
+static enum err check_type(const cJSON *root, const struct model_config *c, struct errmsg *msg) {
+    const char *own = c->arch == MODEL_ARCH_BERT ? "bert" : "distilbert", *type;
+    enum err e = json_get_string(root, "model_type", own, &type, msg);
+    if (!e && strcmp(type, own) != 0)
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "model_type '%.64s' contradicts the architecture '%s', which is of '%s'", type,
+                    c->architecture, own);
+    return e;
 }
 
 // The first of the two spellings that is there, in [1, max].
@@ -262,6 +274,8 @@ static enum err read_config(const char *name, const cJSON *root, struct model_co
     enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
     if (!e)
         e = read_architecture(root, out, msg);
+    if (!e)
+        e = check_type(root, out, msg);
     if (!e)
         e = key_rules_check(config_keys_encoder(out->arch), root, msg);
     if (!e)

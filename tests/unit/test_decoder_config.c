@@ -55,6 +55,13 @@ static void test_shapes(void) {
 
     refused("{\"architectures\":[\"Phi3ForCausalLM\"]}", ERR_UNSUPPORTED,
             "architecture 'Phi3ForCausalLM' is not supported (Qwen2ForCausalLM,");
+    refused(LL "\"model_type\":\"gemma\"}", ERR_UNSUPPORTED,
+            "model_type 'gemma' contradicts the architecture 'LlamaForCausalLM', which is of");
+    refused(Q3 "\"model_type\":\"llama\"}", ERR_UNSUPPORTED, "which is of 'qwen3'");
+    refused("{\"architectures\":[\"Qwen2Model\"],\"model_type\":\"qwen3\"}", ERR_UNSUPPORTED,
+            "contradicts the architecture 'Qwen2Model', which is of 'qwen2'");
+    c = good(MI "\"model_type\":\"mistral\"}");
+    CHECK_INT(c.arch, DECODER_ARCH_MISTRAL);
     refused("{\"model_type\":\"phi3\"}", ERR_UNSUPPORTED, "model_type 'phi3' is not supported");
     refused("{}", ERR_INVALID, "neither 'architectures' nor 'model_type'");
     refused("[]", ERR_INVALID, "not a JSON object");
@@ -89,6 +96,18 @@ static void test_windows(void) {
     CHECK_INT(c.window, 0);
     c = good(MI "\"sliding_window\":19}");
     CHECK(c.window == 19 && c.window_from == 0);
+    c = good(MI "\"num_hidden_layers\":2,\"sliding_window\":19,\"layer_types\":[\"full_attention\","
+                "\"full_attention\"]}");
+    CHECK_INT(c.window, 0);
+    c = good(MI "\"num_hidden_layers\":2,\"sliding_window\":19,\"layer_types\":[\"full_attention\","
+                "\"sliding_attention\"]}");
+    CHECK(c.window == 19 && c.window_from == 1);
+    refused(MI
+            "\"num_hidden_layers\":2,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}",
+            ERR_UNSUPPORTED, "full_attention behind sliding_attention");
+    refused(MI "\"num_hidden_layers\":1,\"sliding_window\":null,\"layer_types\":"
+               "[\"sliding_attention\"]}",
+            ERR_INVALID, "no 'sliding_window' is used");
     c = good("{\"architectures\":[\"MistralModel\"]}");
     CHECK(c.window == 4096 && !c.causal_lm);
     c = good(LL "\"sliding_window\":5}");

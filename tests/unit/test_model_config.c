@@ -152,6 +152,10 @@ static void test_refused(void) {
             "architecture 'RobertaModel' is not supported (BertModel, BertForMaskedLM, "
             "BertForSequenceClassification, DistilBertModel, ");
     refused("{\"architectures\":[\"bertmodel\"]}", ERR_UNSUPPORTED, "'bertmodel'");
+    refused("{\"architectures\":[\"BertModel\"],\"model_type\":\"roberta\"}", ERR_UNSUPPORTED,
+            "model_type 'roberta' contradicts the architecture 'BertModel', which is of 'bert'");
+    refused("{\"architectures\":[\"DistilBertModel\"],\"model_type\":\"bert\"}", ERR_UNSUPPORTED,
+            "model_type 'bert' contradicts the architecture 'DistilBertModel'");
     refused("{\"model_type\":\"t5\"}", ERR_UNSUPPORTED,
             "model_type 't5' is not supported (bert, distilbert are)");
     refused(BERT "\"position_embedding_type\":\"relative_key\"}", ERR_UNSUPPORTED,

@@ -11,6 +11,8 @@
 #define WORDS "tests/golden/data/tokenizers/uncased/tokenizer.json"
 #define PAIRS "tests/golden/data/tokenizers_bpe/gpt2/tokenizer.json"
 #define SPLIT "tests/golden/data/tokenizers_bpe/qwen2/tokenizer.json"
+#define SMOLLM "tests/golden/data/tokenizers_bpe/smollm/tokenizer.json"
+#define QWEN35 "tests/golden/data/tokenizers_bpe/qwen35/tokenizer.json"
 #define FRAMED "tests/golden/data/tokenizers_bpe/llama3/tokenizer.json"
 
 static const struct {
@@ -39,6 +41,18 @@ static const struct {
     {PAIRS, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"add_prefix_space\":true}",
      "'add_prefix_space' is true, but tokenizer.json's pre_tokenizer says false"},
     {PAIRS, "{\"tokenizer_class\":\"BertTokenizer\"}", "whose model is BPE"},
+    {PAIRS, "{\"tokenizer_class\":\"Qwen2Tokenizer\"}",
+     "'Qwen2Tokenizer' does not fit tokenizer.json, which splits a text otherwise"},
+    {FRAMED, "{\"tokenizer_class\":\"Qwen2TokenizerFast\"}", "splits a text otherwise"},
+    {SMOLLM, "{\"tokenizer_class\":\"Qwen2Tokenizer\"}", "splits a text otherwise"},
+    {SMOLLM, "{\"tokenizer_class\":\"GPT2Tokenizer\"}", NULL},
+    {QWEN35, "{\"tokenizer_class\":\"Qwen2Tokenizer\"}", NULL},
+    {PAIRS, "{\"tokenizer_class\":\"RobertaTokenizer\"}",
+     "'RobertaTokenizer' does not fit tokenizer.json, which does not frame texts and pairs"},
+    {SPLIT, "{\"tokenizer_class\":\"RobertaTokenizerFast\"}", "splits a text otherwise"},
+    {WORDS, "{\"tokenizer_class\":\"MPNetTokenizer\"}", "'MPNetTokenizer' does not fit"},
+    {WORDS, "{\"model_input_names\":[\"input_ids\"]}", NULL},
+    {WORDS, "{\"model_input_names\":[1]}", "'model_input_names' must be an array of strings"},
     {SPLIT, "{\"tokenizer_class\":\"Qwen2Tokenizer\",\"add_prefix_space\":true}",
      "'add_prefix_space' is true"},
     {SPLIT, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"add_prefix_space\":true}", NULL},
