@@ -46,7 +46,7 @@ enum err grammar_json_object(struct grammar **out, struct errmsg *msg) MUST_CHEC
 struct grammar_tool {
     const char *name;
     size_t name_len;
-    const struct json_node *parameters; // a schema; NULL: any object
+    const struct json_node *parameters; // a schema of objects; NULL: any object
 };
 
 enum grammar_tool_choice {
@@ -66,6 +66,11 @@ enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
                             enum grammar_tool_choice choice, bool parallel,
                             const struct grammar_answer *answer, struct grammar **out,
                             struct errmsg *msg) MUST_CHECK;
+// Whether a schema can be a tool's parameters by itself: the grammar can hold it, and nothing but
+// objects satisfies it. Else the error that grammar_from_tools gives.
+enum err grammar_check_parameters(const struct json_node *schema, struct errmsg *msg) MUST_CHECK;
+// Of a schema that is an object: nothing in it constrains a value.
+bool grammar_schema_says_nothing(const struct json_node *schema);
 void grammar_free(struct grammar *g); // NULL is fine
 
 // Where a text stands in a grammar. Both outlive the state.

@@ -2,8 +2,9 @@
 // prefixItems, enum, const, anyOf, $ref (local: "#" and "#/..."), $defs and definitions,
 // min/maxItems, min/maxLength (code points), minimum and maximum of integers; format is accepted
 // with a warning; annotations (title, $comment, deprecated, x-..., the list below) are ignored; any
-// other is ERR_UNSUPPORTED. Beside $ref, anyOf, const and enum nothing but what is ignored may
-// stand (`type` may beside const and enum).
+// other is ERR_UNSUPPORTED, but with a value that asks for nothing (uniqueItems: false). Beside
+// $ref, anyOf, const and enum nothing but what is ignored may stand (`type` may beside const and
+// enum).
 //
 // What is generated always validates; of what would validate, this is left out:
 // - properties come in the schema's order; a schema that names properties takes further ones only
@@ -78,6 +79,28 @@ static const char *const annotations[] = {
     "propertyOrdering",
 };
 
+// Keywords that are not supported, with the value that asks for nothing.
+static const struct {
+    const char *name;
+    const char *values; // "false", "true", "0", "{}", and "\"\"" for the empty text
+} neutral[] = {
+    {"uniqueItems", "false"},
+    {"minProperties", "0"},
+    {"minContains", "0"},
+    {"exclusiveMinimum", "false"}, // of drafts that had it as a word beside minimum
+    {"exclusiveMaximum", "false"},
+    {"pattern", "\"\""},
+    {"not", "false"},
+    {"dependencies", "{}"},
+    {"dependentRequired", "{}"},
+    {"dependentSchemas", "{}"},
+    {"propertyNames", "true {}"},
+    {"unevaluatedProperties", "true {}"},
+    {"unevaluatedItems", "true {}"},
+    {"additionalItems", "true {}"},
+    {"$recursiveAnchor", "false"},
+};
+
 const char *schema_keyword_name(enum schema_keyword k) {
     for (size_t i = 0; i < N_KEYWORDS; i++)
         if (keywords[i].keyword == k)
@@ -147,13 +170,44 @@ static bool is_annotation(const struct json_node *m) {
     return false;
 }
 
+static bool is_neutral(const struct json_node *m) {
+    const char *value = NULL;
+    if (m->kind == JSON_FALSE || m->kind == JSON_TRUE)
+        value = m->kind == JSON_TRUE ? "true" : "false";
+    else if (m->kind == JSON_NUMBER && m->len == 1 && *m->text == '0')
+        value = "0";
+    else if (m->kind == JSON_STRING && m->len == 0)
+        value = "\"\"";
+    else if (m->kind == JSON_OBJECT && !m->child)
+        value = "{}";
+    for (size_t i = 0; value && i < sizeof neutral / sizeof *neutral; i++)
+        if (strlen(neutral[i].name) == m->key_len &&
+            memcmp(neutral[i].name, m->key, m->key_len) == 0)
+            return strstr(neutral[i].values, value) != NULL;
+    return false;
+}
+
+bool grammar_schema_says_nothing(const struct json_node *schema) {
+    for (const struct json_node *m = schema->child; m; m = m->next) {
+        bool says = !is_annotation(m) && !is_neutral(m);
+        for (size_t i = 0; says && i < N_KEYWORDS; i++)
+            if (strlen(keywords[i].name) == m->key_len &&
+                memcmp(keywords[i].name, m->key, m->key_len) == 0)
+                says = keywords[i].keyword != SCHEMA_KEY_FORMAT &&
+                       keywords[i].keyword != SCHEMA_KEY_DEFS;
+        if (says)
+            return false;
+    }
+    return true;
+}
+
 static bool read_keywords(struct schema *s, struct schema_at *at) {
     for (const struct json_node *m = at->node->child; m; m = m->next) {
         size_t i = 0;
         while (i < N_KEYWORDS && (strlen(keywords[i].name) != m->key_len ||
                                   memcmp(keywords[i].name, m->key, m->key_len) != 0))
             i++;
-        if (i == N_KEYWORDS && is_annotation(m))
+        if (i == N_KEYWORDS && (is_annotation(m) || is_neutral(m)))
             continue;
         if (i == N_KEYWORDS) {
             schema_wrong(s, ERR_UNSUPPORTED, at->path, "the keyword \"%.*s\" is not supported",

@@ -6,14 +6,96 @@
 
 #define OPEN_TAG "<tool_call>"
 
+// Whether a text from the node on begins with a brace, whatever it is: of JSON, an object.
+// seen: [n_nodes] false; stack: [n_nodes].
+static bool begins_objects(const struct grammar *g, uint32_t node, bool *seen, uint32_t *stack) {
+    size_t n = 0;
+    stack[n++] = node;
+    seen[node] = true;
+    while (n > 0) {
+        const struct grammar_node *at = &g->nodes[stack[--n]];
+        const uint32_t *to = &at->at;
+        uint32_t count = 1;
+        switch ((enum grammar_kind)at->kind) {
+        case GRAMMAR_FAIL:
+            continue;
+        case GRAMMAR_LEAF: {
+            const struct grammar_dfa_state *first = &g->states[at->at];
+            for (uint16_t i = 0; i < first->n; i++)
+                if (g->edges[first->first + i].lo != '{' || g->edges[first->first + i].hi != '{')
+                    return false;
+            if (at->min == 0 || first->accept)
+                return false; // no value begins so
+            continue;
+        }
+        case GRAMMAR_CALL:
+            to = &g->rules[at->at].start;
+            break;
+        case GRAMMAR_SPLIT:
+            to = g->alts + at->at;
+            count = at->min;
+            break;
+        case GRAMMAR_REPEAT:
+            if (at->min == 0)
+                return false;
+            break;
+        case GRAMMAR_RET:
+        case GRAMMAR_KEY:
+        case GRAMMAR_MORE:
+            return false;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            if (!seen[to[i]]) {
+                seen[to[i]] = true;
+                stack[n++] = to[i];
+            }
+    }
+    return true;
+}
+
+// The nodes of a call's arguments. What the grammar takes for a call is to be read as one, and
+// there a call's arguments are an object.
+static uint32_t arguments(struct schema *s, const struct json_node *parameters, uint32_t next) {
+    struct grammar *g = s->j.g;
+    uint32_t node = schema_build(s, parameters, 1, next);
+    schema_end(s);
+    if (g->err)
+        return 0;
+    uint32_t *stack = mem_alloc(g->n_nodes, sizeof *stack);
+    bool *seen = mem_calloc(g->n_nodes, sizeof *seen);
+    if (!stack || !seen)
+        grammar_fail(g, ERR_NOMEM, "out of memory");
+    else if (!begins_objects(g, node, seen, stack))
+        grammar_fail(g, ERR_INVALID,
+                     "a function's parameters must be a schema of objects (\"type\": \"object\"), "
+                     "and this one allows other values");
+    mem_free(stack);
+    mem_free(seen);
+    return g->err ? 0 : node;
+}
+
+enum err grammar_check_parameters(const struct json_node *schema, struct errmsg *msg) {
+    struct schema s = {0};
+    struct grammar *out = NULL;
+    json_rules_begin(&s.j, msg);
+    if (!s.j.g)
+        return ERR_NOMEM;
+    uint32_t root = arguments(&s, schema, 1);
+    json_rules_end(&s.j);
+    enum err e = grammar_finish(s.j.g, root, &out, msg);
+    if (!e && out->nodes[root].need > GRAMMAR_DEPTH)
+        e = err_set(msg, ERR_INVALID, "JSON schema: no value satisfies it");
+    grammar_free(out);
+    return e;
+}
+
 static uint32_t one_call(struct schema *s, const struct grammar_tool *tool, size_t index,
                          uint32_t next, struct errmsg *msg) {
     struct json_rules *j = &s->j;
     struct grammar *g = j->g;
     next = grammar_leaf_node(g, j->close_object, 1, 1, next);
     if (tool->parameters) {
-        next = schema_build(s, tool->parameters, 1, next);
-        schema_end(s);
+        next = arguments(s, tool->parameters, next);
         if (g->err) {
             g->err = err_prefix(msg, g->err, "tools[%zu] (\"%.*s\")", index,
                                 tool->name_len > 64 ? 64 : (int)tool->name_len, tool->name);

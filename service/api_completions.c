@@ -8,7 +8,6 @@
 static const struct api_known own[] = {
     API_READ("prompt"),
     API_READ("echo"),
-    API_READ("best_of"),
     API_REFUSE("suffix", "", NULL),
 };
 static const struct api_known_table table = API_TABLE_CLOSED(own, &api_known_generate);
@@ -81,19 +80,14 @@ static const struct api_generate_shape shape = {
 
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
-    int64_t logprobs, best_of;
+    int64_t logprobs;
     const cJSON *wanted = json_get(q->body, "logprobs");
     logprobs = -1;
     enum err e = ERR_OK;
     if (!cJSON_IsFalse(wanted))
         e = api_get_int(q, "logprobs", 0, SAMPLING_MAX_TOP, -1, &logprobs, err);
-    if (!e)
-        e = api_get_int(q, "best_of", 1, 128, (int64_t)g->n, &best_of, err);
     if (e)
         return e;
-    if ((size_t)best_of != g->n)
-        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "best_of",
-                        "'best_of' is supported where it equals 'n' only");
     if (!g->max_tokens_given && g->max_tokens != SIZE_MAX)
         g->max_tokens = g->min_tokens > DEFAULT_TOKENS ? g->min_tokens : DEFAULT_TOKENS;
     g->logprobs = logprobs >= 0;

@@ -109,9 +109,10 @@ static bool is_stop(const struct api_generate *g, int32_t id) {
     return false;
 }
 
-// A token of `stop_token_ids` ends the text as a stop string does, and is none of it.
+// A token of `stop_token_ids` ends the text as a stop string does, and is none of it. Calls go to
+// their end.
 static enum err add_token(struct api_choice *c, int32_t id, struct errmsg *msg) {
-    if (!is_stop(c->owner, id))
+    if (c->owner->calls_only || c->text.in_call || !is_stop(c->owner, id))
         return text_stream_add(&c->text, id, &c->fresh, msg);
     enum err e = text_stream_end(&c->text, &c->fresh, msg);
     c->text.stopped = true;
@@ -426,7 +427,10 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         c->g.early.bias = g->early_bias;
         c->g.early.bias_count = g->early_count;
     }
-    text_stream_init(&c->text, q->model->tokenizer, !g->keep_special, &g->stops);
+    text_stream_init(&c->text, q->model->tokenizer, !g->keep_special,
+                     g->calls_only ? NULL : &g->stops);
+    if (g->with_tools && !g->calls_only)
+        text_stream_spare_calls(&c->text, tool_open_marker, g->calls_or_form);
     tool_parser_init(&c->tools, g->calls_or_form);
     enum err e = alloc_log(c, err);
     const struct grammar_vocab *vocab;

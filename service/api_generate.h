@@ -88,6 +88,7 @@ struct api_generate {
     char grammar_of[48];
     bool with_tools;     // `tools` is shown to the template, calls are parsed out of the text
     bool calls_or_form;  // an answer is calls alone, or text in its form and no call
+    bool calls_only;     // an answer is calls
     struct buf warnings; // owned
     int64_t created_s;
     uint64_t request; // its number, for turns among requests

@@ -244,7 +244,7 @@ static enum err read_lengths(struct api_generate *g, struct api_error *err) {
 
 enum err api_generate_read(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
-    int64_t choices;
+    int64_t choices, best_of;
     bool special = true;
     enum err e = read_sampling(g, err);
     if (!e)
@@ -263,8 +263,13 @@ enum err api_generate_read(struct api_generate *g, struct api_error *err) {
         e = api_get_bool(q, "skip_special_tokens", true, &special, err);
     if (!e)
         e = api_get_int(q, "n", 1, MOST_CHOICES, 1, &choices, err);
+    if (!e)
+        e = api_get_int(q, "best_of", 1, MOST_CHOICES, choices, &best_of, err);
     if (e)
         return e;
+    if (best_of != choices)
+        return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "best_of",
+                        "'best_of' is supported where it equals 'n' only");
     g->keep_special = !special;
     g->n = (size_t)choices;
     return read_lengths(g, err);

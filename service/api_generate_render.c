@@ -60,7 +60,7 @@ void api_put_finish(const struct api_choice *c, struct buf *out) {
     const char *reason = "stop";
     if (c->g.end == GENERATION_LENGTH && !c->text.stopped)
         reason = "length";
-    else if (c->tools.calls > 0 && c->tools.state != TOOL_ARGUMENTS) // a stop string may cut a call
+    else if (c->tools.calls > 0)
         reason = "tool_calls";
     buf_printf(out, "\"finish_reason\":\"%s\"", reason);
 }

@@ -34,17 +34,6 @@ static bool is_function_name(const struct json_node *n) {
                n->len;
 }
 
-// A schema that says nothing of its type lets anything be, and arguments are an object.
-static bool says_nothing(const struct json_node *schema) {
-    static const char *const says[] = {"type",  "properties", "required", "additionalProperties",
-                                       "$ref",  "anyOf",      "enum",     "const",
-                                       "oneOf", "allOf",      "not",      "patternProperties"};
-    for (size_t i = 0; i < sizeof says / sizeof *says; i++)
-        if (json_node_get(schema, says[i]))
-            return false;
-    return true;
-}
-
 static enum err read_tool(const struct json_node *tool, struct grammar_tool *out, bool *strict,
                           struct api_error *err) {
     const struct json_node *function = json_node_get(tool, "function");
@@ -66,7 +55,8 @@ static enum err read_tool(const struct json_node *tool, struct grammar_tool *out
     if (says && says->kind != JSON_NULL && says->kind != JSON_TRUE && says->kind != JSON_FALSE)
         return invalid("tools", "a function's 'strict' must be true or false", err);
     *strict = says && says->kind == JSON_TRUE;
-    if (parameters && says_nothing(parameters))
+    // without a word of its type anything could be, and arguments are an object
+    if (parameters && grammar_schema_says_nothing(parameters))
         parameters = NULL;
     *out =
         (struct grammar_tool){.name = name->text, .name_len = name->len, .parameters = parameters};
@@ -157,12 +147,10 @@ static enum err loosen(struct api_generate *g, struct tools *t, bool *loosened,
                        struct api_error *err) {
     *loosened = false;
     for (size_t i = 0; i < t->n; i++) {
-        struct grammar *alone = NULL;
         struct errmsg why = {0};
         if (t->strict[i] || !t->list[i].parameters)
             continue;
-        enum err e = grammar_from_schema(t->list[i].parameters, NULL, &alone, &why);
-        grammar_free(alone);
+        enum err e = grammar_check_parameters(t->list[i].parameters, &why);
         if (e == ERR_NOMEM)
             return api_fail(err, e, NULL, NULL, "no memory for a request");
         if (!e)
@@ -219,6 +207,7 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list, 
         return e;
     g->with_tools = true;
     g->calls_or_form = f->param && t->how == GRAMMAR_TOOLS_AUTO;
+    g->calls_only = t->how == GRAMMAR_TOOLS_REQUIRED;
     return compile(g, t, f, err);
 }
 

@@ -48,6 +48,11 @@ void text_stream_init(struct text_stream *s, const struct tokenizer *t, bool ski
     token_stream_init(&s->tokens, t, skip_special_tokens);
 }
 
+void text_stream_spare_calls(struct text_stream *s, const char *marker, bool first) {
+    s->marker = marker;
+    s->marker_first = first;
+}
+
 void text_stream_free(struct text_stream *s) {
     buf_free(&s->held);
     buf_free(&s->fresh);
@@ -70,16 +75,43 @@ static size_t step(struct text_stream *s, char c) {
     return longest;
 }
 
+// Takes a byte into the marker's state; true when it is complete.
+static bool step_marker(struct text_stream *s, char c) {
+    if (!s->marker)
+        return false;
+    if (c == s->marker[s->marker_at])
+        s->marker_at++;
+    else if (s->marker_first)
+        s->marker = NULL, s->marker_at = 0;
+    else
+        s->marker_at = c == s->marker[0];
+    s->in_call = s->marker && !s->marker[s->marker_at];
+    if (!s->in_call)
+        return false;
+    s->marker = NULL;
+    s->stops = NULL;
+    return true;
+}
+
 static void count(struct text_stream *s) {
     s->seen += s->fresh.len;
     for (size_t i = 0; i < s->fresh.len; i++)
         s->seen_chars += ((unsigned char)s->fresh.data[i] & 0xC0) != 0x80;
 }
 
+// Ends the text before the stop string that was found.
+static void stop(struct text_stream *s, struct buf *out) {
+    s->stopped = true;
+    buf_append(out, s->held.data, s->found_begin);
+    buf_reset(&s->held);
+}
+
 // Lets out of held + fresh all that no stop string can begin in.
 static void release(struct text_stream *s, struct buf *out) {
     struct buf *held = &s->held, *fresh = &s->fresh;
     if (!s->stops) {
+        for (size_t i = 0; s->marker && i < fresh->len; i++)
+            (void)step_marker(s, fresh->data[i]);
         buf_append(out, fresh->data, fresh->len);
         return;
     }
@@ -88,18 +120,29 @@ static void release(struct text_stream *s, struct buf *out) {
     if (held->failed)
         return;
     for (size_t i = before; i < held->len; i++) {
-        size_t len = step(s, held->data[i]);
+        size_t len = s->found ? 0 : step(s, held->data[i]);
         if (len) {
-            s->stopped = true;
-            buf_append(out, held->data, i + 1 - len);
+            s->found = true;
+            s->found_begin = i + 1 - len;
+            s->found_end = i + 1;
+        }
+        if (step_marker(s, held->data[i])) {
+            buf_append(out, held->data, held->len);
             buf_reset(held);
             return;
         }
+        // what may still be the marker begins behind it
+        if (s->found && i + 1 - s->marker_at >= s->found_end) {
+            stop(s, out);
+            return;
+        }
     }
-    size_t keep = 0;
-    for (size_t i = 0; i < s->stops->count; i++)
+    size_t keep = s->found ? held->len - s->found_begin : 0;
+    for (size_t i = 0; !s->found && i < s->stops->count; i++)
         keep = s->matched[i] > keep ? s->matched[i] : keep;
     size_t free_now = held->len - keep;
+    if (s->found)
+        s->found_begin -= free_now, s->found_end -= free_now;
     buf_append(out, held->data, free_now);
     if (keep)
         memmove(held->data, held->data + free_now, keep);
@@ -131,7 +174,9 @@ enum err text_stream_end(struct text_stream *s, struct buf *out, struct errmsg *
     token_stream_end(&s->tokens, &s->fresh);
     count(s);
     release(s, out);
-    if (!s->stopped)
+    if (s->found && !s->stopped && !s->in_call)
+        stop(s, out);
+    else if (!s->stopped)
         buf_append(out, s->held.data, s->held.len);
     buf_reset(&s->held);
     return check(s, out, msg);

@@ -32,12 +32,24 @@ struct text_stream {
     struct buf fresh;                   // owned; scratch
     size_t seen, seen_chars;            // text that the tokens gave, held text included
     bool stopped;                       // a stop string is complete: nothing more comes
+    // A stop string that is complete in held, [found_begin, found_end), but that may reach into
+    // what marks a call.
+    bool found;
+    size_t found_begin, found_end;
+    const char *marker; // NULL: none
+    size_t marker_at;   // how much of it is the end of the text so far
+    bool marker_first;  // it counts at the text's beginning only
+    bool in_call;       // it has been seen: nothing stops the text any more
 };
 
 // Everything is borrowed.
 void text_stream_init(struct text_stream *s, const struct tokenizer *t, bool skip_special_tokens,
                       const struct stop_strings *stops);
 void text_stream_free(struct text_stream *s);
+// Before the first token: from `marker` on (borrowed; its first byte stands in it once) the text is
+// calls, in which, and in the marker, no stop string is looked for. first: only where the text
+// begins with it.
+void text_stream_spare_calls(struct text_stream *s, const char *marker, bool first);
 
 // Appends what the token lets out. After s->stopped nothing is appended any more.
 // ERR_INVALID: an id outside the vocabulary; ERR_NOMEM.

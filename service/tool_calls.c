@@ -7,9 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
-static const char open_marker[] = "<tool_call>", close_marker[] = "</tool_call>";
+const char tool_open_marker[] = "<tool_call>";
+static const char close_marker[] = "</tool_call>";
 enum {
-    OPEN = sizeof open_marker - 1,
+    OPEN = sizeof tool_open_marker - 1,
     CLOSE = sizeof close_marker - 1,
     HEAD_MOST = 4096, // bytes between the marker and the arguments; what is longer is no call
 };
@@ -166,7 +167,7 @@ static bool step_text(struct tool_parser *p, const struct tool_sink *sink) {
     // the marker, or a beginning of it at the end
     for (; at < len; at++) {
         size_t n = len - at < OPEN ? len - at : OPEN;
-        if (bytes[at] == '<' && memcmp(bytes + at, open_marker, n) == 0)
+        if (bytes[at] == '<' && memcmp(bytes + at, tool_open_marker, n) == 0)
             break;
     }
     for (keep = at; keep > 0 && is_blank(bytes[keep - 1]); keep--)
@@ -182,7 +183,7 @@ static bool step_text(struct tool_parser *p, const struct tool_sink *sink) {
 
 static bool step_start(struct tool_parser *p) {
     struct reader r = {.bytes = p->held.data, .len = p->held.len};
-    enum reading got = expect(&r, open_marker);
+    enum reading got = expect(&r, tool_open_marker);
     if (got == READ_SHORT)
         return false;
     p->state = got == READ_ON ? TOOL_TEXT : TOOL_ANSWER;

@@ -11,6 +11,8 @@
 
 #include "base/buf.h"
 
+extern const char tool_open_marker[]; // what a call begins with
+
 // Where the parts go, in order.
 struct tool_sink {
     void (*text)(void *ctx, const char *bytes, size_t n);
