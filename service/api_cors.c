@@ -30,6 +30,18 @@ const char *api_cors_fault(const char *item) {
     return any ? NULL : "names no origin";
 }
 
+bool api_cors_contradicts(const char *const *items, size_t n) {
+    bool all = false, one = false;
+    size_t len;
+    for (size_t i = 0; i < n; i++)
+        for (const char *p = items[i]; (len = next_origin(&p)) > 0; p += len) {
+            bool any = len == 1 && *p == '*';
+            all = all || any;
+            one = one || !any;
+        }
+    return all && one;
+}
+
 // The option's spelling of the origin that an answer allows; its length, 0: none. One that is the
 // only one, or '*', is said to everybody, so that a cache may keep it.
 static size_t find_origin(const struct service_options *o, const char *origin, const char **found) {

@@ -15,5 +15,7 @@ void api_answer_preflight(struct service *s, const struct http_request *r, const
 // What is wrong with an item of --cors-origin ("*", an origin, or several with commas between);
 // NULL: nothing.
 const char *api_cors_fault(const char *item);
+// True when the items name '*', and an origin beside it that it makes pointless.
+bool api_cors_contradicts(const char *const *items, size_t n);
 
 #endif

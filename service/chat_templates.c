@@ -26,6 +26,8 @@ static enum err compile(const char *label, const char *text, size_t len, struct 
     return ERR_OK;
 }
 
+static bool is_blank(const char *text, size_t len) { return strspn(text, " \t\r\n\v\f") == len; }
+
 static enum err load_chosen(const char *choice, struct chat_templates *out, struct errmsg *msg) {
     static const char label[] = "chat template";
     if (strcmp(choice, "chatml") == 0)
@@ -36,12 +38,21 @@ static enum err load_chosen(const char *choice, struct chat_templates *out, stru
     if (e)
         return e;
     // an empty prompt for every conversation is a mistake: a file that was not written
-    if (strspn(text, " \t\r\n") == len)
+    if (is_blank(text, len))
         e = err_set(msg, ERR_INVALID, "--chat-template %s: the file is empty", choice);
     else
         e = compile(label, text, len, &out->chat, &out->refusal, msg);
     mem_free(text);
     return e;
+}
+
+// A model's own. An empty prompt for every conversation is no chat: a blank one is as good as none.
+static enum err compile_own(const char *label, const char *text, size_t len, struct template **out,
+                            struct errmsg *refusal, struct errmsg *msg) {
+    if (!is_blank(text, len))
+        return compile(label, text, len, out, refusal, msg);
+    err_set(refusal, ERR_INVALID, "the %s of the model is empty", label);
+    return ERR_OK;
 }
 
 enum err chat_templates_load(const char *path, const struct generation_config *config,
@@ -52,11 +63,11 @@ enum err chat_templates_load(const char *path, const struct generation_config *c
     if (!config->chat_template)
         return err_set(msg, ERR_NOT_FOUND,
                        "%s: has no chat template; --chat-template FILE|chatml gives one", path);
-    enum err e = compile("chat template", config->chat_template, config->chat_template_len,
-                         &out->chat, &out->refusal, msg);
+    enum err e = compile_own("chat template", config->chat_template, config->chat_template_len,
+                             &out->chat, &out->refusal, msg);
     if (!e && out->chat && config->tool_template)
-        e = compile("chat template for tools", config->tool_template, config->tool_template_len,
-                    &out->tools, &out->refusal, msg);
+        e = compile_own("chat template for tools", config->tool_template, config->tool_template_len,
+                        &out->tools, &out->refusal, msg);
     if (e)
         chat_templates_free(out);
     return e;

@@ -9,8 +9,8 @@
 
 struct chat_templates {
     struct template *chat, *tools; // owned; tools NULL: the same for requests with tools
-    // Why one that is there does not compile, in words for clients too (no path). chat NULL: the
-    // model cannot chat; else the one for tools is meant. ERR_OK: both compile.
+    // Why one that is there does not compile or is blank, in words for clients too (no path). chat
+    // NULL: the model cannot chat; else the one for tools is meant. ERR_OK: both compile.
     struct errmsg refusal;
 };
 

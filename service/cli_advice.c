@@ -39,6 +39,19 @@ bool cli_host_is_local(const char *host) {
     return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
 }
 
+void cli_advise_of_drain(const struct cli_options *o) {
+    int most = o->service.drain_timeout_s / 2;
+    if (!cli_set(o, "drain-delay-s") || o->service.drain_delay_s <= most)
+        return;
+    log_event(LOG_LEVEL_WARN, "drain_delay",
+              LOG_FIELDS(log_int("drain_delay_s", o->service.drain_delay_s),
+                         log_int("drain_timeout_s", o->service.drain_timeout_s)),
+              "--drain-delay-s %d will be %d.%d s: half of --drain-timeout-s %d at most, for what "
+              "comes meanwhile must be answered too",
+              o->service.drain_delay_s, most, o->service.drain_timeout_s % 2 ? 5 : 0,
+              o->service.drain_timeout_s);
+}
+
 void cli_advise_of_host(const struct cli_options *o) {
     if (o->service.api_key_file || cli_host_is_local(o->service.host))
         return;

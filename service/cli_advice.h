@@ -14,6 +14,8 @@ enum err cli_device_new(const struct cli_options *o, struct device **out,
 
 // Warns when the service listens beyond this machine and asks for no key.
 void cli_advise_of_host(const struct cli_options *o);
+// Warns of a --drain-delay-s that --drain-timeout-s cuts short.
+void cli_advise_of_drain(const struct cli_options *o);
 // Warns of each option that has no effect with these models.
 void cli_advise_of_models(const struct cli_options *o, struct model *const *models, size_t n);
 // True for an address that only this machine reaches: 127.0.0.0/8, ::1, their IPv6 form, localhost.

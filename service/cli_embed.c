@@ -8,6 +8,7 @@
 #include "service/cli_embed_input.h"
 #include "service/cli_embed_output.h"
 #include "service/cli_engine.h"
+#include "service/cli_model_files.h"
 #include "service/cli_parts.h"
 #include "service/fingerprint.h"
 #include "service/progress.h"
@@ -274,7 +275,7 @@ static enum err check_output(const struct cli_options *o, struct errmsg *msg) {
         else if (!(e = embed_input_check_output(o, path.data, what.data, msg)) && o->config_path)
             e = cli_check_not_input(path.data, what.data, o->config_path, msg);
         if (!e)
-            e = cli_check_not_input(path.data, what.data, o->models[0].spec, msg);
+            e = cli_check_not_model(path.data, what.data, o->models[0].spec, msg);
     }
     buf_free(&path);
     buf_free(&what);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "service/api_cors.h"
 #include "service/cli.h"
+#include "service/cli_model_files.h"
 #include "service/cli_options_internal.h"
 
 #include <ctype.h>
@@ -288,6 +289,12 @@ static enum err join_origins(struct cli_options *o, int *exit_code, struct errms
             return err_set(msg, ERR_INVALID, "--cors-origin: '%.200s' %s", list->items[i], wrong);
         }
     }
+    if (api_cors_contradicts((const char *const *)list->items, list->count)) {
+        *exit_code = list->from_flags ? CLI_EXIT_USAGE : CLI_EXIT_FAILED;
+        return err_set(msg, ERR_INVALID,
+                       "--cors-origin: '*' allows every origin: give it alone, or origins without "
+                       "it");
+    }
     o->service.cors_origins = list->items;
     o->service.cors_origin_count = list->count;
     return ERR_OK;
@@ -315,6 +322,10 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
         return e;
     if (find_option("model", 5, command))
         e = cli_join_models(command, o, exit_code, msg);
+    for (size_t i = 0; i < o->model_count && !e; i++) {
+        *exit_code = CLI_EXIT_USAGE;
+        e = cli_check_not_model(NULL, "stdout", o->models[i].spec, msg);
+    }
     return e;
 }
 

@@ -141,6 +141,7 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     struct device *d = NULL;
     int64_t start = clock_now_us();
     cli_advise_of_host(o);
+    cli_advise_of_drain(o);
     enum err e = cli_device_new(o, &d, msg);
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
@@ -215,6 +216,7 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
                  struct errmsg *msg) {
     struct device *d = NULL;
     cli_advise_of_host(o);
+    cli_advise_of_drain(o);
     enum err e = cli_device_new(o, &d, msg);
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);

@@ -78,6 +78,33 @@ static const char *read_line(const char *s, const char *end, struct api_key *key
     return s ? "at most four fields" : NULL;
 }
 
+// The earlier key of the same hash: of its name and of this one's, which is meant is a guess.
+static const struct api_key *find_same(const struct api_keys *k, const struct api_key *key) {
+    for (size_t i = 0; i < k->count; i++)
+        if (memcmp(k->keys[i].hash, key->hash, sizeof key->hash) == 0)
+            return &k->keys[i];
+    return NULL;
+}
+
+// Adds the key of one line.
+static enum err take_line(struct api_keys *k, const char *path, size_t line, const char *s,
+                          const char *end, struct errmsg *msg) {
+    struct api_key key = {.line = line};
+    const char *wrong = read_line(s, end, &key);
+    if (wrong)
+        return err_set(msg, ERR_INVALID, "%s: line %zu: %s", path, line, wrong);
+    const struct api_key *same = find_same(k, &key);
+    if (same)
+        return err_set(msg, ERR_INVALID, "%s: line %zu: the same key as on line %zu; remove one",
+                       path, line, same->line);
+    struct api_key *grown = mem_realloc(k->keys, k->count + 1, sizeof *k->keys);
+    if (!grown)
+        return err_set(msg, ERR_NOMEM, "%s: no memory", path);
+    k->keys = grown;
+    k->keys[k->count++] = key;
+    return ERR_OK;
+}
+
 enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *msg) {
     *out = NULL;
     char *text;
@@ -97,20 +124,8 @@ enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *m
         line++;
         while (stop > s && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t'))
             stop--;
-        if (stop > s && *s != '#') {
-            struct api_key key = {0};
-            const char *wrong = read_line(s, stop, &key);
-            struct api_key *grown =
-                wrong ? NULL : mem_realloc(k->keys, k->count + 1, sizeof *k->keys);
-            if (wrong)
-                e = err_set(msg, ERR_INVALID, "%s: line %zu: %s", path, line, wrong);
-            else if (!grown)
-                e = err_set(msg, ERR_NOMEM, "%s: no memory", path);
-            else {
-                k->keys = grown;
-                k->keys[k->count++] = key;
-            }
-        }
+        if (stop > s && *s != '#')
+            e = take_line(k, path, line, s, stop, msg);
         s = next;
     }
     if (!e && k->count == 0)

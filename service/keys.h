@@ -1,14 +1,15 @@
 // API keys: read from a file of hashes, compared in constant time. Role: says whether a presented
 // key is one of ours; the keys themselves are never kept, logged or shown.
 // The file has one line a key: name:sha256hex[:role[:weight]], role user or admin (user when
-// absent), weight 1 to 1000 (1); empty lines and lines that begin with # are skipped.
-// Thread rule: immutable after load, any thread.
+// absent), weight 1 to 1000 (1); empty lines and lines that begin with # are skipped. One key
+// stands on one line only. Thread rule: immutable after load, any thread.
 #ifndef TRINE_SERVICE_KEYS_H
 #define TRINE_SERVICE_KEYS_H
 
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct api_keys;
@@ -19,6 +20,7 @@ struct api_key {
     bool admin;
     int weight;     // its share beside other keys that have work, in proportion
     uint64_t owner; // of the hash, never 0: two keys of one name are two owners
+    size_t line;    // of the file, from 1
 };
 
 // ERR_NOT_FOUND, ERR_IO, ERR_INVALID (file and line; a file without any key is refused too),

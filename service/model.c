@@ -57,9 +57,13 @@ static char *folder_name(const char *path) {
     return mem_strndup(path + begin, end - begin);
 }
 
+char *model_served_name(const struct model_options *o) {
+    return o->name ? mem_strndup(o->name, strlen(o->name)) : folder_name(o->path);
+}
+
 static enum err set_names(struct model *m, const struct model_options *o, struct errmsg *msg) {
     m->path = mem_strndup(o->path, strlen(o->path));
-    m->name = o->name ? mem_strndup(o->name, strlen(o->name)) : folder_name(o->path);
+    m->name = model_served_name(o);
     m->aliases = mem_calloc(o->alias_count, sizeof *m->aliases);
     bool ok = m->path && m->name && m->aliases;
     for (size_t i = 0; ok && i < o->alias_count; i++) {

@@ -73,6 +73,8 @@ struct model {
     size_t weight_bytes;
 };
 
+// The name that it will have, which is the caller's (mem_free). NULL: no memory.
+char *model_served_name(const struct model_options *options);
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
                     struct errmsg *msg) MUST_CHECK;
 void model_free(struct model *m);   // NULL is fine

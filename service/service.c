@@ -119,25 +119,43 @@ static bool can_be_shown(const char *name) {
     return *name && utf8_valid(name, strlen(name), NULL);
 }
 
-static enum err check_names(const struct service *s, struct errmsg *msg) {
-    for (size_t i = 0; i < s->model_count; i++) {
-        const struct model *m = s->models[i];
-        for (size_t k = 0; k <= m->alias_count; k++) {
-            const char *name = k ? m->aliases[k - 1] : m->name;
-            if (!can_be_shown(name))
+static const char *name_at(const struct model_options *o, const char *own, size_t i) {
+    return i ? o->aliases[i - 1] : own;
+}
+
+// names[n]: what each is served as, but for its aliases. Whether a name of model i is another's.
+static enum err check_name(const struct model_options *options, char *const *names, size_t i,
+                           const char *name, struct errmsg *msg) {
+    if (!can_be_shown(name))
+        return err_set(msg, ERR_INVALID,
+                       "the name '%s' is empty, no UTF-8, or has control characters; give the "
+                       "model another one with --model NAME=PATH or --alias",
+                       name);
+    for (size_t j = 0; j < i; j++) // two under one name would make `model` a guess
+        for (size_t k = 0; k <= options[j].alias_count; k++)
+            if (strcmp(name_at(&options[j], names[j], k), name) == 0)
                 return err_set(msg, ERR_INVALID,
-                               "the name '%s' is empty, no UTF-8, or has control characters; give "
-                               "the model another one with --model NAME=PATH or --alias",
+                               "two models are called '%s'; give one another name with "
+                               "--model NAME=PATH",
                                name);
-            for (size_t j = 0; j < i; j++) // two under one name would make `model` a guess
-                if (is_named(s->models[j], name, true))
-                    return err_set(msg, ERR_INVALID,
-                                   "two models are called '%s'; give one another name with "
-                                   "--model NAME=PATH",
-                                   name);
-        }
-    }
     return ERR_OK;
+}
+
+// Before any of them is loaded, which may take minutes.
+static enum err check_names(const struct model_options *options, size_t n, struct errmsg *msg) {
+    char **names = mem_calloc(n, sizeof *names);
+    enum err e = names ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; i < n && !e; i++)
+        e = (names[i] = model_served_name(&options[i])) ? ERR_OK : ERR_NOMEM;
+    if (e)
+        err_set(msg, e, "no memory for the models' names");
+    for (size_t i = 0; i < n && !e; i++)
+        for (size_t k = 0; k <= options[i].alias_count && !e; k++)
+            e = check_name(options, names, i, name_at(&options[i], names[i], k), msg);
+    for (size_t i = 0; names && i < n; i++)
+        mem_free(names[i]);
+    mem_free(names);
+    return e;
 }
 
 // What it does not chat for, or calls no tools for.
@@ -172,12 +190,14 @@ static void tell_of_chat(const struct model *m) {
 
 enum err service_load_models(struct service *s, struct device *d,
                              const struct model_options *options, size_t n, struct errmsg *msg) {
+    enum err err = check_names(options, n, msg);
+    if (err)
+        return err;
     s->device = d;
     s->models = mem_calloc(n, sizeof(struct model *));
     if (!s->models)
         return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
-    enum err err = metrics_set_models(s->metrics, n, msg);
-    if (err)
+    if ((err = metrics_set_models(s->metrics, n, msg)))
         return err;
     for (size_t i = 0; i < n; i++) {
         int64_t start = clock_now_us();
@@ -200,7 +220,7 @@ enum err service_load_models(struct service *s, struct device *d,
     }
     for (size_t i = 0; i < n; i++)
         tell_of_chat(s->models[i]);
-    return check_names(s, msg);
+    return ERR_OK;
 }
 
 struct scheduler_options service_scheduler_options(const struct service *s) {

@@ -120,6 +120,24 @@ def test_said(program, folder):
     check(p.returncode == 1 and b"line 2: filter 'frobnicate'" in p.stderr, "trine chat", p)
 
 
+def test_blank(program, folder):
+    """A model's own template that is blank is none: said at the start, and to who wants to chat."""
+    for name, text in (("nothing", ""), ("blanks", " \n\t\r\n ")):
+        own = os.path.join(folder, name)
+        shutil.copytree(TINY, own)
+        with open(os.path.join(own, "chat_template.jinja"), "w", encoding="utf-8") as f:
+            f.write(text)
+        p = run(program, "serve", "--check", "--port", "0", "--model", "m=" + own)
+        check(p.returncode == 0 and b"cannot chat: the chat template of the model is empty" in p.stderr, name, p)
+        p = run(program, "chat", "--model", own, "--render", os.devnull)
+        check(p.returncode != 0, name + ": trine chat", p)
+        with Started(program, {"m": os.path.relpath(own, os.path.join(ROOT, DATA))}, "--log-level", "error") as s:
+            a = s.post(CHAT, {"model": "m", "messages": [{"role": "user", "content": "a"}]})
+            check(a.status == 400 and "is empty" in words(a), name + ": a chat", a)
+            a = s.post(TEXT, {"model": "m", "prompt": "a", "max_tokens": 2})
+            check(a.status == 200, name + ": a text", a)
+
+
 def main():
     program = served.start(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +152,7 @@ def main():
             test_tools(s, folder)
             test_broken(s, folder)
         test_said(program, folder)
+        test_blank(program, folder)
     return served.done()
 
 

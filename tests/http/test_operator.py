@@ -209,6 +209,15 @@ def test_advice():
     check("an embed model" in said("--model", EMBED, "--chat-template", "chatml", code=1), "an embedder's template")
     check("an embed model" in said("--model", EMBED, "--task", "generate", code=1), "an article")
     check("nowhere" in said("--model", EMBED, "--host", "nowhere", code=1), "no address, by --check too")
+    for args in (("--drain-delay-s", "50", "--drain-timeout-s", "30"), ("--drain-delay-s", "20")):
+        check("--drain-timeout-s 30" in said("--model", EMBED, *args), "a delay cut short: " + " ".join(args))
+    for args in (("--drain-delay-s", "15"), ("--drain-timeout-s", "4"), ()):
+        check("drain" not in said("--model", EMBED, *args), "a delay as it was asked for: " + " ".join(args))
+    with tempfile.TemporaryDirectory() as broken:  # a clash of names is told before anything is loaded
+        with open(os.path.join(broken, "config.json"), "w") as f:
+            f.write("{}")
+        for first, *more in (("a=" + EMBED,), ("x=" + EMBED, "--alias", "a=x"), (EMBED, "--alias", "a=" + EMBED.split("/")[-1])):
+            check("two models are called" in said("--model", first, "--model", "a=" + broken, *more, code=1), "two of a name")
     check("processors" in said("--model", EMBED, "--threads", "900"), "more threads than processors")
     p = run("serve", "--check", "--model", EMBED, "--threads", "100000")
     check(p.returncode == 2 and "--threads" in p.stderr, "too many threads", p)

@@ -144,7 +144,8 @@ def test_origins(program):
 
 def test_options(program):
     for value, why in (("http://x/", "no path"), ("localhost:5173", "is not an origin"), ("http://x/app", "no path"),
-                       (",", "names no origin"), ("http://", "is not an origin")):
+                       (",", "names no origin"), ("http://", "is not an origin"),
+                       ("*,http://a", "give it alone"), ("http://a, *", "give it alone")):
         p = subprocess.run([program, "serve", "--model", DATA + MODELS["e"], "--cors-origin", value], cwd=ROOT,
                            capture_output=True, text=True, timeout=60)
         check(p.returncode == 2 and why in p.stderr and "--cors-origin" in p.stderr, f"--cors-origin {value}", p.stderr)

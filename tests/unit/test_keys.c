@@ -73,6 +73,12 @@ static void test_refused(void) {
     check_refused("a:" ALPHA ":user:1001\n", "the weight");
     check_refused("a:" ALPHA ":user:99999999999\n", "the weight");
     check_refused("a:" ALPHA ":user:1:secret\n", "four fields");
+    check_refused("a:" ALPHA ":user:1\n#\nb:" BETA "\nb:" ALPHA ":admin\n",
+                  "line 4: the same key as on line 1");
+    // the hash is the key, however its digits are written
+    check_refused("a:" BETA
+                  "\na:F44E64E75F3948E9F73F8DFA94721C4CE8CBB4F265C4790C702B2D41CFBF2753\n",
+                  "line 2: the same key as on line 1");
     struct api_keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_INT(api_keys_load("tests/unit/no-such-file", &k, &msg), ERR_NOT_FOUND);
