@@ -373,7 +373,8 @@ static bool splits_as_qwen2(const cJSON *pre) {
 }
 
 // Qwen2's class composes and splits in a way of its own in release 5, Roberta's frames; 4 leaves
-// tokenizer.json's. Of GPT-2's, which many a file names that splits otherwise, 4's way is taken.
+// tokenizer.json's. GPT-2's, which many a file names that splits otherwise, leaves the split too,
+// but not the normalizer. All three merge without looking words up first.
 static enum err check_bpe_class(const cJSON *root, const struct tokenizer_files *f,
                                 struct errmsg *msg) {
     const cJSON *pre = json_get(root, "pre_tokenizer"), *frame = framer(root);
@@ -389,6 +390,11 @@ static enum err check_bpe_class(const cJSON *root, const struct tokenizer_files 
                                           !(has_type(frame, "RobertaProcessing") ||
                                             cJSON_GetArraySize(json_get(frame, "pair")) == 6)))
         what = "does not frame texts and pairs as that class does";
+    else if ((f->kind == CLASS_GPT2 || f->kind == CLASS_ROBERTA) && json_get(root, "normalizer"))
+        what = "has a normalizer";
+    else if (f->kind != CLASS_PLAIN && f->kind != CLASS_LLAMA &&
+             cJSON_IsTrue(json_get(json_get(root, "model"), "ignore_merges")))
+        what = "says 'ignore_merges'";
     if (!what)
         return ERR_OK;
     return err_set(msg, ERR_UNSUPPORTED,
