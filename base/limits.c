@@ -243,25 +243,52 @@ static uint64_t machine_memory(const char *root) {
     return bytes;
 }
 
+static const char address_space[] = "RLIMIT_AS (ulimit -v)";
+static const char data_segment[] = "RLIMIT_DATA (ulimit -d)";
+
 void limits_read_memory(const char *root, struct limits_memory *out) {
     *out = (struct limits_memory){.bytes = SIZE_MAX, .source = "nothing that can be read"};
     take_limit(out, machine_memory(root), "the machine's memory", NULL);
     take_groups(root, out);
     struct rlimit r;
     if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
-        take_limit(out, r.rlim_cur, "RLIMIT_AS (ulimit -v)", NULL);
+        take_limit(out, r.rlim_cur, address_space, NULL);
     if (getrlimit(RLIMIT_DATA, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
-        take_limit(out, r.rlim_cur, "RLIMIT_DATA (ulimit -d)", NULL);
+        take_limit(out, r.rlim_cur, data_segment, NULL);
 }
 
-size_t limits_resident(void) {
+// Pages of /proc/self/statm, in its order; 0 where it cannot be read.
+enum { STATM_SIZE, STATM_RESIDENT, STATM_SHARED, STATM_TEXT, STATM_LIB, STATM_DATA, STATM_COUNT };
+
+static size_t statm_bytes(int which) {
     FILE *f = fopen("/proc/self/statm", "re");
-    long pages = 0, page = sysconf(_SC_PAGE_SIZE);
-    if (f && fscanf(f, "%*s %ld", &pages) != 1)
-        pages = 0;
+    long pages[STATM_COUNT] = {0}, page = sysconf(_SC_PAGE_SIZE);
+    for (int i = 0; f && i < STATM_COUNT && fscanf(f, "%ld", &pages[i]) == 1; i++)
+        ;
     if (f)
         fclose(f);
-    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    return pages[which] > 0 && page > 0 ? (size_t)pages[which] * (size_t)page : 0;
+}
+
+size_t limits_resident(void) { return statm_bytes(STATM_RESIDENT); }
+
+// Takes a limit on what is mapped where it leaves less than the one so far does.
+static void bind_mapped(int resource, const char *what, size_t mapped, struct limits_memory *limit,
+                        size_t *held) {
+    struct rlimit r;
+    if (getrlimit(resource, &r) != 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur > SIZE_MAX)
+        return;
+    size_t left = r.rlim_cur > mapped ? r.rlim_cur - mapped : 0;
+    if (left >= (limit->bytes > *held ? limit->bytes - *held : 0))
+        return;
+    *limit = (struct limits_memory){.bytes = r.rlim_cur};
+    snprintf(limit->source, sizeof limit->source, "%s", what);
+    *held = mapped;
+}
+
+void limits_bind_mapped(struct limits_memory *limit, size_t *held) {
+    bind_mapped(RLIMIT_AS, address_space, statm_bytes(STATM_SIZE), limit, held);
+    bind_mapped(RLIMIT_DATA, data_segment, statm_bytes(STATM_DATA), limit, held);
 }
 
 // ---- processors

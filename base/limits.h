@@ -25,4 +25,9 @@ int limits_read_cpus(const char *root);
 // Bytes of memory that this process holds now.
 size_t limits_resident(void);
 
+// RLIMIT_AS and RLIMIT_DATA bind what is mapped, touched or not: stacks of threads, files, room of
+// the allocator. Where one of them leaves less than *limit beside *held, it becomes *limit, and
+// what is mapped *held.
+void limits_bind_mapped(struct limits_memory *limit, size_t *held);
+
 #endif

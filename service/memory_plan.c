@@ -12,6 +12,7 @@ void memory_plan_begin(struct memory_plan *p) {
     limits_read_memory("", &p->limit);
     malloc_trim(0); // loading parsed megabytes of JSON; what that took is not in the way
     p->resident = limits_resident();
+    limits_bind_mapped(&p->limit, &p->resident);
     p->reserve = p->limit.bytes / RESERVE_SHARE;
     if (p->reserve < least_reserve)
         p->reserve = least_reserve;
@@ -62,6 +63,18 @@ enum err memory_plan_no_room(const struct memory_plan *p, size_t caches, struct 
         "and %zu kept for requests; %s",
         caches >> 20, p->limit.bytes >> 20, p->limit.source, mib(p->resident), mib(p->workspaces),
         mib(p->reserve), remedy(p));
+}
+
+enum err memory_plan_explain(enum err e, const char *lower, struct errmsg *msg) {
+    struct limits_memory limit;
+    size_t held = limits_resident();
+    limits_read_memory("", &limit);
+    limits_bind_mapped(&limit, &held);
+    if (e != ERR_NOMEM || !msg)
+        return e;
+    struct errmsg why = *msg;
+    return err_set(msg, e, "%s: %zu MiB of memory are taken, and %zu MiB are all there is (%s); %s",
+                   why.text, mib(held), limit.bytes >> 20, limit.source, lower);
 }
 
 enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,

@@ -10,7 +10,8 @@
 
 struct memory_plan {
     struct limits_memory limit;
-    size_t resident;   // program, weights and tokenizers: what is there already
+    size_t resident;   // program, weights and tokenizers: what is there already; all that is
+                       // mapped where that is what the limit counts
     size_t workspaces; // of encoding and of generation's steps
     size_t caches;     // keys and values
     size_t reserve;    // for requests, connections and answers
@@ -31,6 +32,10 @@ enum err memory_plan_check(const struct memory_plan *p, struct errmsg *msg) MUST
 // ERR_TOO_LARGE, for caches that may have no more than this and can hold no text.
 enum err memory_plan_no_room(const struct memory_plan *p, size_t caches,
                              struct errmsg *msg) MUST_CHECK;
+
+// e, and where it is ERR_NOMEM what is taken, what there is and by whose word, and `lower`, behind
+// what msg says. For what an allocation finds out though the sums were right.
+enum err memory_plan_explain(enum err e, const char *lower, struct errmsg *msg) MUST_CHECK;
 
 // The same for a model's weights, before they are read: `bytes` of them beside what is there.
 enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,

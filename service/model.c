@@ -156,6 +156,7 @@ enum err model_load(const struct model_options *options, struct device *d, struc
     pthread_mutex_init(&m->grammar_mutex, NULL);
     enum err e = load(m, options, msg);
     if (e) {
+        e = memory_plan_explain(e, "serve fewer models, or smaller ones", msg);
         model_free(m);
         return e;
     }

@@ -81,6 +81,8 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         e = generators_init(&s->generators, &s->options, &s->memory, release_generation,
                             wake_engine, s, msg);
     if (e) {
+        e = memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
+                                msg);
         engine_free(&s->engine);
         mem_free(s);
         return e;

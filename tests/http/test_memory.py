@@ -67,6 +67,28 @@ def test_resource_limit():
     check(p.returncode == 0, "sized by the limit it fits", p)
 
 
+def test_address_space():
+    """What is mapped counts there, touched or not: stacks, files, the allocator's room."""
+    if "asan" in program or "tsan" in program:
+        skip("a sanitizer maps terabytes")
+        return
+    def under(mib, *args):
+        return run(*args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (mib << 20, mib << 20)))
+    fits = 0
+    for mib in range(60, 1000, 40):
+        p = under(mib, "--check", "--threads", "2")
+        if p.returncode == 0:
+            fits += 1
+            continue
+        check(fits == 0, f"{mib} MiB are too little, and less was enough", p)
+        if p.returncode == 127:  # not even its libraries
+            continue
+        check(p.returncode == 1 and p.stderr.count("\n") == 1, f"one line of {mib} MiB", p)
+        told = f"{mib} MiB are all there is (RLIMIT_AS (ulimit -v))" in p.stderr or "thread" in p.stderr
+        check(told or f"of the {mib} MiB that there are (RLIMIT_AS (ulimit -v))" in p.stderr, f"what of {mib} MiB", p)
+    check(fits > 3, "a cache sized by the room fits", fits)
+
+
 class Group:
     """A control group with a memory limit, of either version, below this process's own."""
 
@@ -154,6 +176,7 @@ def main():
     program = served.start(sys.argv[1:])
     test_check_opens_no_port()
     test_resource_limit()
+    test_address_space()
     test_control_group()
     return served.done()
 
