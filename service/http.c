@@ -142,7 +142,8 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
     struct http_exchange *x = &t->x;
     struct http_request *r = &x->request;
     t->socket.phase = HTTP_PHASE_BODY;
-    *r = (struct http_request){.method = ri->request_method,
+    memcpy(x->method, t->socket.method, sizeof x->method);
+    *r = (struct http_request){.method = x->method[0] ? x->method : ri->request_method,
                                .query = ri->query_string,
                                .body = "",
                                .arrived_us = t->socket.first_byte_us,
@@ -159,7 +160,7 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
 
     if (t->socket.scan.fault || !t->socket.scan.whole)
         return t->socket.scan.fault ? t->socket.scan.fault : &internal;
-    struct http_head head = {ri->request_method, ri->http_version, x->fields, x->field_count};
+    struct http_head head = {r->method, ri->http_version, x->fields, x->field_count};
     const struct http_fault *f = http_head_framing(&head, t->server->options.max_body, framing);
     if (f)
         return f;

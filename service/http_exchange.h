@@ -15,6 +15,7 @@ struct http_exchange {
     struct http_request request;
     struct http_field fields[HTTP_MAX_HEADERS]; // borrowed from the head's buffer
     size_t field_count;
+    char method[HTTP_METHOD_MOST]; // of the request, where civetweb was shown another
     struct buf body;
     struct http_response response; // valid once answered or streaming
 

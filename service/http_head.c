@@ -137,6 +137,19 @@ const struct http_fault *http_head_origin_form(char *bytes, size_t n, bool *aste
     return NULL;
 }
 
+void http_head_hide_method(char *bytes, size_t n, char method[HTTP_METHOD_MOST]) {
+    static const char trace[] = "TRACE ";
+    char *line = n > 1 && bytes[0] == '\r' ? bytes + 2 : bytes;
+    size_t len = sizeof trace - 2;
+    method[0] = '\0';
+    if (n - (size_t)(line - bytes) <= len || memcmp(line, trace, len + 1) != 0)
+        return;
+    memcpy(method, line, len);
+    method[len] = '\0';
+    memset(line, ' ', len);
+    memcpy(line, "GET", 3);
+}
+
 // Trailing blanks are no part of a value.
 static size_t value_len(const char *value) {
     size_t n = strlen(value);

@@ -44,6 +44,12 @@ void http_head_scan(struct http_scan *s, const char *bytes, size_t n);
 // that http_head_scan has passed. A target in no known form is refused.
 const struct http_fault *http_head_origin_form(char *bytes, size_t n, bool *asterisk);
 
+enum { HTTP_METHOD_MOST = 16 };
+
+// civetweb does not know TRACE, the one method of HTTP's own that it calls malformed: it is shown a
+// GET, in place, and the method goes to `method`, which is empty for every other. bytes as above.
+void http_head_hide_method(char *bytes, size_t n, char method[HTTP_METHOD_MOST]);
+
 // A head as split by civetweb.
 struct http_head {
     const char *method, *version; // version: "1.0" or "1.1"

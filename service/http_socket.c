@@ -163,12 +163,15 @@ int http_socket_poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
 static void scan_head(struct http_socket *s, char *bytes, size_t n) {
     bool had_line = s->scan.request_line;
     http_head_scan(&s->scan, bytes, n);
-    if (s->scan.request_line && !had_line && !s->scan.fault)
+    if (s->scan.request_line && !had_line && !s->scan.fault) {
         s->scan.fault = http_head_origin_form(bytes, n, &s->asterisk);
+        http_head_hide_method(bytes, n, s->method); // last: it moves nothing, but blanks come in
+    }
 }
 
 static void begin_head(struct http_socket *s) {
     s->asterisk = false;
+    s->method[0] = '\0';
     s->phase = HTTP_PHASE_HEAD;
     s->first_byte_us = clock_now_us();
     s->deadline_us = s->first_byte_us + s->read_timeout_us;

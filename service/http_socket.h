@@ -39,18 +39,19 @@ struct http_socket {
     int64_t read_timeout_us; // from a request's first byte to the end of its body
     int fd;                  // -1 until the connection's first wait
     enum http_phase phase;
-    int64_t deadline_us;   // no wait for bytes lasts beyond it
-    int64_t since_us;      // accepted, or idle
-    int64_t first_byte_us; // of the request being read
-    char *buffer;          // where civetweb puts this thread's heads
-    size_t buffered;       // bytes there: a head, and what came with it
-    struct http_scan scan; // of the head there
-    bool asterisk;         // its target was "*"
-    bool timed_out;        // the deadline passed while waiting
-    bool stopped;          // the server stopped while waiting
-    bool ended;            // the client closed or reset its side
-    bool head_full;        // the last read filled the buffer
-    bool let_go;           // it had to make room
+    int64_t deadline_us;           // no wait for bytes lasts beyond it
+    int64_t since_us;              // accepted, or idle
+    int64_t first_byte_us;         // of the request being read
+    char *buffer;                  // where civetweb puts this thread's heads
+    size_t buffered;               // bytes there: a head, and what came with it
+    struct http_scan scan;         // of the head there
+    bool asterisk;                 // its target was "*"
+    char method[HTTP_METHOD_MOST]; // by http_head_hide_method
+    bool timed_out;                // the deadline passed while waiting
+    bool stopped;                  // the server stopped while waiting
+    bool ended;                    // the client closed or reset its side
+    bool head_full;                // the last read filled the buffer
+    bool let_go;                   // it had to make room
 };
 
 // From now on the calling thread's accept, poll and recv go through s; NULL undoes it.

@@ -60,6 +60,12 @@ def test_methods(s):
                         ("//rerank", "POST"), ("/livez", "GET, HEAD")):
         a = s.ask("DELETE", path)
         check(a.status == 405 and a.headers["Allow"] == allow, f"Allow of {path}", a.headers["Allow"])
+    for method in ("TRACE", "CONNECT", "PROPFIND"):
+        a = s.ask(method, "/v1/embeddings")
+        check(a.status == 405 and a.headers["Allow"] == "POST", f"{method} /v1/embeddings", a)
+        check(s.ask(method, "/").headers["Allow"] == "GET, HEAD, POST", f"{method} /")
+        check(s.ask(method, "/nowhere").status == 404, f"{method} /nowhere")
+        check(s.get("/v1/models").status == 200, f"behind {method}")
     check(s.ask("HEAD", "/v1/embeddings").status == 405, "HEAD where only POST is")
 
 
