@@ -6,16 +6,20 @@
 
 #define OPEN_TAG "<tool_call>"
 
+static void visit(uint32_t node, bool *seen, uint32_t *stack, size_t *n) {
+    if (seen[node])
+        return;
+    seen[node] = true;
+    stack[(*n)++] = node;
+}
+
 // Whether a text from the node on begins with a brace, whatever it is: of JSON, an object.
 // seen: [n_nodes] false; stack: [n_nodes].
 static bool begins_objects(const struct grammar *g, uint32_t node, bool *seen, uint32_t *stack) {
     size_t n = 0;
-    stack[n++] = node;
-    seen[node] = true;
+    visit(node, seen, stack, &n);
     while (n > 0) {
         const struct grammar_node *at = &g->nodes[stack[--n]];
-        const uint32_t *to = &at->at;
-        uint32_t count = 1;
         switch ((enum grammar_kind)at->kind) {
         case GRAMMAR_FAIL:
             continue;
@@ -29,26 +33,22 @@ static bool begins_objects(const struct grammar *g, uint32_t node, bool *seen, u
             continue;
         }
         case GRAMMAR_CALL:
-            to = &g->rules[at->at].start;
-            break;
+            visit(g->rules[at->at].start, seen, stack, &n);
+            continue;
         case GRAMMAR_SPLIT:
-            to = g->alts + at->at;
-            count = at->min;
-            break;
+            for (uint32_t i = 0; i < at->min; i++)
+                visit(g->alts[at->at + i], seen, stack, &n);
+            continue;
         case GRAMMAR_REPEAT:
             if (at->min == 0)
                 return false;
-            break;
+            visit(at->at, seen, stack, &n);
+            continue;
         case GRAMMAR_RET:
         case GRAMMAR_KEY:
         case GRAMMAR_MORE:
             return false;
         }
-        for (uint32_t i = 0; i < count; i++)
-            if (!seen[to[i]]) {
-                seen[to[i]] = true;
-                stack[n++] = to[i];
-            }
     }
     return true;
 }
