@@ -24,9 +24,10 @@ ifeq ($(SAN),fuzz)
 CC := clang
 endif
 
-ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder decoder pooling service
+ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
+           engine service service/http service/api service/api/generate hub cli cli/bench
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-MAIN    := service/main.c
+MAIN    := cli/main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # Passes over whole vocabularies, in loops that are vectors from here on.
@@ -49,7 +50,7 @@ BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 all: $(BUILD)/trine
 
 # From the objects, not the archive: two functions of one name are then an error, not a lottery.
-$(BUILD)/trine: $(BUILD)/service/main.o $(LIBOBJS)
+$(BUILD)/trine: $(BUILD)/cli/main.o $(LIBOBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)
@@ -64,8 +65,8 @@ $(BUILD)/commit: FORCE
 	@mkdir -p $(@D)
 	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
 FORCE:
-$(BUILD)/service/version.o: $(BUILD)/commit
-$(BUILD)/service/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
+$(BUILD)/base/version.o: $(BUILD)/commit
+$(BUILD)/base/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)

@@ -5,7 +5,7 @@
 // Usage: http_echo handoff|inline|epoll PORT BYTES SECONDS   (loopback; PORT is printed when ready)
 #include "base/clock.h"
 #include "base/thread.h"
-#include "service/http.h"
+#include "service/http/http.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

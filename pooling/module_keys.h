@@ -12,6 +12,6 @@ extern const struct key_rules pooling_keys;
 extern const struct key_rules dense_keys;
 extern const struct key_rules normalize_keys;
 extern const struct key_rules dropout_keys;
-extern const struct key_rules logit_score_keys; // read by service/model_decoder.c
+extern const struct key_rules logit_score_keys; // read by engine/model_decoder.c
 
 #endif

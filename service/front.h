@@ -7,7 +7,7 @@
 #ifndef TRINE_SERVICE_FRONT_H
 #define TRINE_SERVICE_FRONT_H
 
-#include "service/model.h"
+#include "engine/model.h"
 
 #include <stdint.h>
 

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "service/api.h"
+#include "service/api/api.h"
 #include "service/front.h"
 #include "service/service.h"
 

@@ -3,7 +3,7 @@
 #ifndef TRINE_SERVICE_RETRY_AFTER_H
 #define TRINE_SERVICE_RETRY_AFTER_H
 
-#include "service/scheduler.h"
+#include "engine/scheduler.h"
 
 enum { RETRY_AFTER_MOST_S = 60 };
 

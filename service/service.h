@@ -4,9 +4,9 @@
 #ifndef TRINE_SERVICE_SERVICE_H
 #define TRINE_SERVICE_SERVICE_H
 
-#include "service/http.h"
-#include "service/model.h"
-#include "service/scheduler.h"
+#include "engine/model.h"
+#include "engine/scheduler.h"
+#include "service/http/http.h"
 
 struct metrics;
 struct front;

@@ -19,9 +19,13 @@ complain "$(room 'compute|template|grammar|encoder|decoder|pooling|service')" 't
 complain "$(room 'tokenizer|template|grammar|decoder|pooling|service')" 'encoder includes upward or across' encoder
 complain "$(room 'tokenizer|template|grammar|encoder|service')" 'decoder includes upward or across' decoder
 complain "$(room 'tokenizer|template|grammar|encoder|decoder|service')" 'pooling includes upward or across' pooling
-complain '#include "compute/cpu/' 'only service (which makes devices), tests and bench may name a device' weights tokenizer template grammar encoder decoder pooling base
-rooms='base compute weights tokenizer template grammar encoder decoder pooling service'
-for door in 'civetweb.h:service/http\(_start\)*[.]c$' 'cblas.h:compute/cpu/' 'cuda_runtime.h:compute/cuda/' 'utf8proc.h:tokenizer/' 'curl/curl.h:service/hub'; do
+complain "$(room 'service|hub|cli')" 'engine includes upward' engine
+complain "$(room 'engine|service|cli|tokenizer|template|grammar|encoder|decoder|pooling|compute')" 'hub includes upward or across' hub
+complain "$(room 'cli|hub')" 'service includes upward or across' service
+complain "$(room 'engine|service/api')" 'http knows no dialect and no model' service/http
+complain '#include "compute/cpu/' 'only cli (which makes devices), tests and bench may name a device' weights tokenizer template grammar encoder decoder pooling base engine service hub
+rooms='base compute weights tokenizer template grammar encoder decoder pooling engine service hub cli'
+for door in 'civetweb.h:service/http/' 'cblas.h:compute/cpu/' 'cuda_runtime.h:compute/cuda/' 'utf8proc.h:tokenizer/' 'curl/curl.h:hub/'; do
     # shellcheck disable=SC2086 # the rooms are a list of words
     hits=$(grep -rlE --include='*.[ch]' "#include <${door%%:*}>" $rooms 2>/dev/null | grep -v "^${door#*:}")
     if [ -n "$hits" ]; then

@@ -1,6 +1,6 @@
 // Chunked bodies: what is read must not depend on the pieces in which the bytes come, is never more
 // than came, and is what a plain reading of the whole gives.
-#include "service/http_chunks.h"
+#include "service/http/chunks.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 // the same request line, the same fields and no others, the same length. The splitter below is a
 // model of civetweb 1.15's lenient one (what it accepts, what it puts NULs over, where it stops
 // without a word). The scan's verdict must not depend on the pieces in which the bytes come.
-#include "service/http_head.h"
+#include "service/http/head.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 // GGUF files; the same bits alone and in any batch; what is refused.
 #include "tests/golden/tiny_model.h"
 
-#include "service/pair.h"
-#include "service/prompt.h"
+#include "engine/pair.h"
+#include "engine/prompt.h"
 
 #define DATA "tests/golden/data/causal/"
 

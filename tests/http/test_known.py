@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tables of service/api_known.h say the truth: what a route's table calls read is read. Nonsense
+"""The tables of service/api/known.h say the truth: what a route's table calls read is read. Nonsense
 in any such member is 400 (422), or the member is named in x-warning; so it is by its other names.
 
     tests/http/test_known.py [PROGRAM]

@@ -2,7 +2,7 @@
 #ifndef TRINE_TESTS_SCHEDULER_KIT_H
 #define TRINE_TESTS_SCHEDULER_KIT_H
 
-#include "service/scheduler.h"
+#include "engine/scheduler.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 // readers and the fingerprint that stand beside them.
 #include "base/file.h"
 #include "base/json.h"
-#include "service/cli_embed_input.h"
-#include "service/cli_options.h"
-#include "service/fingerprint.h"
+#include "cli/embed_input.h"
+#include "cli/fingerprint.h"
+#include "cli/options.h"
 #include "tests/check.h"
 
 #include <math.h>

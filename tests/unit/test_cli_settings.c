@@ -1,8 +1,8 @@
 // Options that contradict each other, and settings that no option has: every one is an error that
 // names it, and none is passed over.
 #include "base/file.h"
-#include "service/cli_advice.h"
-#include "service/cli_options.h"
+#include "cli/advice.h"
+#include "cli/options.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // Prompt-lookup drafting: what followed the same tokens earlier, how long, and how it rests.
-#include "service/draft.h"
+#include "engine/draft.h"
 #include "tests/check.h"
 
 int main(void) {

@@ -5,7 +5,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
-#include "service/generator.h"
+#include "engine/generator.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
-#include "service/generator.h"
+#include "engine/generator.h"
 #include "tests/check.h"
 
 #include <math.h>

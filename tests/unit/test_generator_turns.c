@@ -3,7 +3,7 @@
 // on it.
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
-#include "service/generator.h"
+#include "engine/generator.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 // let in is test_http_life.c's.)
 #include "base/clock.h"
 #include "base/fault.h"
-#include "service/http_gate.h"
+#include "service/http/gate.h"
 #include "tests/check.h"
 
 #include <errno.h>

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/thread.h"
-#include "service/http.h"
+#include "service/http/http.h"
 #include "tests/check.h"
 
 #include <arpa/inet.h>

@@ -6,9 +6,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "service/hub_check.h"
-#include "service/hub_plan.h"
-#include "service/hub_record.h"
+#include "hub/check.h"
+#include "hub/plan.h"
+#include "hub/record.h"
 #include "tests/check.h"
 
 #include <ftw.h>

@@ -1,6 +1,6 @@
 // The KV block pool: references, prefixes found by their tokens and within one owner only, eviction
 // from the end of the least recently used chain, and a random walk against a plain model of it.
-#include "service/kv_blocks.h"
+#include "engine/kv_blocks.h"
 #include "tests/check.h"
 
 enum { BT = 4 };

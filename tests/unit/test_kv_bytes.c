@@ -3,7 +3,7 @@
 // those that do not.
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/kv.h"
-#include "service/generators.h"
+#include "engine/generators.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

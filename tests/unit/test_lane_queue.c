@@ -1,7 +1,7 @@
 // Whose job comes next in a lane: owners by turns, what comes before all others' at nobody's cost,
 // and more owners than there are lists.
 #include "base/mem.h"
-#include "service/lane_queue.h"
+#include "engine/lane_queue.h"
 #include "tests/check.h"
 
 enum { MANY = 40 };

@@ -2,7 +2,7 @@
 // however often it was tried; the threads give back what they are given, what needs little before
 // what needs much, and let go of what nobody wants.
 #include "base/thread.h"
-#include "service/masks.h"
+#include "engine/masks.h"
 #include "tests/unit/grammar_kit.h"
 
 #include <semaphore.h>

@@ -1,6 +1,6 @@
 // The arithmetic of what fits into the memory that the system allows, and the words for what does
 // not.
-#include "service/memory_plan.h"
+#include "engine/memory_plan.h"
 #include "tests/check.h"
 
 #define MIB ((size_t)1 << 20)

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
-#include "service/render.h"
+#include "service/api/render.h"
 #include "tests/check.h"
 
 #include <stdint.h>

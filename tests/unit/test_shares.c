@@ -1,7 +1,7 @@
 // The shares of the device's time, over a clock that only this test turns: each kind of work has
 // its part in every window of two seconds for as long as it has work, whatever the others want and
 // however long their pieces are, and one without work saves up nothing.
-#include "service/shares.h"
+#include "engine/shares.h"
 #include "tests/check.h"
 
 enum { WINDOW_US = 2000000 };

@@ -5,7 +5,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "service/store.h"
+#include "hub/store.h"
 #include "tests/check.h"
 
 #include <ftw.h>

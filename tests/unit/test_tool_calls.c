@@ -1,7 +1,7 @@
 // Calls out of a text, however it is cut: what is a call, what is text, and that of what is text no
 // byte is lost or changed.
 #include "base/buf.h"
-#include "service/tool_calls.h"
+#include "engine/tool_calls.h"
 #include "tests/check.h"
 
 // What came: text as it is, "[name(" and arguments and ")]" of a call.

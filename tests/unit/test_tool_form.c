@@ -3,7 +3,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/utf8.h"
-#include "service/tool_form.h"
+#include "engine/tool_form.h"
 #include "tests/check.h"
 
 #define TURNS "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"

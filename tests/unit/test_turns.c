@@ -1,7 +1,7 @@
 // Owners' turns, counted: loads by weight, who has to give way to whom, rows of a step and turns of
 // prompts.
 #include "base/fault.h"
-#include "service/turns.h"
+#include "engine/turns.h"
 #include "tests/check.h"
 
 static struct turns t;

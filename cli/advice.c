@@ -1,0 +1,101 @@
+// See cli_advice.h.
+#define _GNU_SOURCE // s6_addr
+#include "cli/advice.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "compute/cpu/cpu.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+enum err cli_device_new(const struct cli_options *o, struct device **out, struct errmsg *msg) {
+    struct cpu_options cpu = {.threads = o->threads};
+    int cpus = limits_read_cpus("");
+    if (o->threads > cpus)
+        log_event(LOG_LEVEL_WARN, "threads",
+                  LOG_FIELDS(log_int("threads", o->threads), log_int("processors", cpus)),
+                  "--threads %d: there are %d processors for this process; more threads than that "
+                  "wait for each other",
+                  o->threads, cpus);
+    enum err e = cpu_device_new(&cpu, out, msg);
+    if (e != ERR_IO)
+        return e;
+    struct errmsg why = *msg;
+    return err_set(msg, e, "%s; raise it or lower --threads%s", why.text,
+                   o->service.max_connections ? " or --max-connections" : "");
+}
+
+bool cli_host_is_local(const char *host) {
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (strcmp(host, "localhost") == 0)
+        return true;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &v6) != 1)
+        return false;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
+}
+
+void cli_advise_of_drain(const struct cli_options *o) {
+    int most = o->service.drain_timeout_s / 2;
+    if (!cli_set(o, "drain-delay-s") || o->service.drain_delay_s <= most)
+        return;
+    log_event(LOG_LEVEL_WARN, "drain_delay",
+              LOG_FIELDS(log_int("drain_delay_s", o->service.drain_delay_s),
+                         log_int("drain_timeout_s", o->service.drain_timeout_s)),
+              "--drain-delay-s %d will be %d.%d s: half of --drain-timeout-s %d at most, for what "
+              "comes meanwhile must be answered too",
+              o->service.drain_delay_s, most, o->service.drain_timeout_s % 2 ? 5 : 0,
+              o->service.drain_timeout_s);
+}
+
+void cli_advise_of_host(const struct cli_options *o) {
+    if (o->service.api_key_file || cli_host_is_local(o->service.host))
+        return;
+    log_event(LOG_LEVEL_WARN, "open_service", LOG_FIELDS(log_string("host", o->service.host)),
+              "--host %s without --api-key-file: whoever reaches this port may use the service",
+              o->service.host);
+}
+
+static bool any_task(struct model *const *models, size_t n, unsigned tasks) {
+    for (size_t i = 0; i < n; i++)
+        if (tasks & 1u << models[i]->task)
+            return true;
+    return false;
+}
+
+void cli_advise_of_models(const struct cli_options *o, struct model *const *models, size_t n) {
+    enum {
+        GENERATES = 1 << TASK_GENERATE,
+        EMBEDS = 1 << TASK_EMBED,
+        ENCODES = EMBEDS | 1 << TASK_RERANK | 1 << TASK_CLASSIFY,
+    };
+    static const struct {
+        const char *option;
+        unsigned tasks;
+        const char *why;
+    } rules[] = {
+        {"kv-cache-mib", GENERATES, "no model generates"},
+        {"kv-dtype", GENERATES, "no model generates"},
+        {"max-sequences", GENERATES, "no model generates"},
+        {"no-speculation", GENERATES, "no model generates"},
+        {"shared-prefix-cache", GENERATES, "no model generates"},
+        {"accept-token-ids", EMBEDS, "no model embeds"},
+        {"auto-truncate", ENCODES, "generation cuts no prompt"},
+        {"max-batch-tokens", ENCODES, "generation's steps have their own size"},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (cli_set(o, rules[i].option) && !any_task(models, n, rules[i].tasks))
+            log_event(
+                LOG_LEVEL_WARN, "no_effect",
+                LOG_FIELDS(log_string("option", rules[i].option), log_string("why", rules[i].why)),
+                "--%s has no effect: %s", rules[i].option, rules[i].why);
+    if (o->service.shared_prefix_cache && !o->service.api_key_file &&
+        any_task(models, n, GENERATES))
+        log_event(
+            LOG_LEVEL_WARN, "no_effect", LOG_FIELDS(log_string("option", "shared-prefix-cache")),
+            "--shared-prefix-cache has no effect without --api-key-file: all share one already");
+}

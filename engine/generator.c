@@ -1,0 +1,421 @@
+// See generator.h. The engine's thread owns the running sequences (oldest first) and the waiting
+// list; what other threads submit goes through an inbox under the mutex.
+#include "engine/generator_internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+enum {
+    WARM_UP_TOKENS = 64,
+    LEAST_BLOCKS = 2, // of a cache, where the model's context is not shorter
+};
+
+const struct model *generator_model(const struct generator *g) { return g->model; }
+size_t generator_context(const struct generator *g) { return g->context; }
+size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
+size_t generator_workspace_bytes(const struct generator *g) { return step_engine_bytes(g->steps); }
+size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
+size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
+
+// ---- making
+
+static size_t block_bytes(const struct model *m, enum dtype dtype) {
+    struct kv_shape one = decoder_kv_shape(m->decoder, BLOCK_TOKENS, 1, dtype);
+    return m->device->ops->kv_block_bytes(m->device, &one);
+}
+
+size_t generator_bytes_of(const struct model *m, enum dtype kv_dtype, size_t tokens) {
+    return (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS * block_bytes(m, kv_dtype);
+}
+
+static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
+static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
+
+enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
+                               struct errmsg *msg) {
+    const struct model *m = options->model;
+    size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    size_t block = block_bytes(m, options->kv_dtype), most;
+    if (block == 0) // a shape that kv_new would refuse in its own words
+        return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
+                       m->decoder_config.head_dim);
+    size_t blocks = options->kv_bytes / block;
+    size_t least = each < LEAST_BLOCKS ? each : LEAST_BLOCKS;
+    if (blocks < least)
+        return err_set(msg, ERR_TOO_LARGE,
+                       "model '%s': a KV cache of %zu bytes holds no sequence, it takes %zu at "
+                       "least; raise --kv-cache-mib",
+                       m->name, options->kv_bytes, least * block);
+    if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / BLOCK_TOKENS)
+        most = INT32_MAX / BLOCK_TOKENS;
+    if (blocks > most)
+        blocks = most;
+    *out = (struct generator_size){
+        .blocks = blocks,
+        .cache_bytes = blocks * block,
+        .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
+        .max_sequences = options->max_sequences,
+        .workspace_bytes =
+            decoder_workspace_bytes(m->decoder, step_tokens_most(options->max_sequences),
+                                    step_logits_most(options->max_sequences)),
+    };
+    return ERR_OK;
+}
+
+enum err generator_new(const struct generator_options *options, struct generator **out,
+                       struct errmsg *msg) {
+    *out = NULL;
+    struct model *m = options->model;
+    struct generator_size size;
+    enum err e = generator_choose_size(options, &size, msg);
+    if (e)
+        return e;
+    struct generator *g = mem_calloc(1, sizeof *g);
+    if (!g)
+        return err_set(msg, ERR_NOMEM, "no memory for the generator of model '%s'", m->name);
+    g->options = *options;
+    g->model = m;
+    g->block_count = size.blocks;
+    g->context = size.context;
+    g->cache_bytes = size.cache_bytes;
+    g->inbox_tail = &g->inbox;
+    pthread_mutex_init(&g->mutex, NULL);
+    size_t seqs = options->max_sequences;
+    struct step_options steps = {.block_tokens = BLOCK_TOKENS,
+                                 .blocks = size.blocks,
+                                 .kv_dtype = options->kv_dtype,
+                                 .max_tokens = step_tokens_most(seqs),
+                                 .max_seqs = seqs,
+                                 .max_logits = step_logits_most(seqs),
+                                 .max_context = g->context + BLOCK_TOKENS};
+    e = step_engine_new(m, &steps, &g->steps, msg);
+    if (!e)
+        e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
+    if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||
+               turns_init(&g->turns, seqs)))
+        e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
+    if (e) {
+        generator_free(g);
+        return e;
+    }
+    g->stats.kv_blocks = size.blocks;
+    g->stats.kv_bytes = size.cache_bytes;
+    g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
+    *out = g;
+    return ERR_OK;
+}
+
+void generator_free(struct generator *g) {
+    if (!g)
+        return;
+    step_engine_free(g->steps);
+    kv_blocks_free(g->blocks);
+    pthread_mutex_destroy(&g->mutex);
+    turns_free(&g->turns);
+    mem_free(g->running);
+    mem_free(g);
+}
+
+// ---- ends
+
+void generator_release(struct generator *g, struct sequence *s) {
+    if (s->released)
+        return;
+    s->released = true;
+    size_t tokens = s->g->reserved;
+    s->g->reserved = 0;
+    g->options.release(g->options.ctx, tokens);
+}
+
+static void finish(struct generator *g, struct sequence *s) {
+    struct generation *n = s->g;
+    enum err err = n->err;
+    int64_t now = clock_now_us();
+    generator_release(g, s);
+    n->total_us = now - n->submitted_us;
+    if (n->started_us == 0)
+        n->queue_us = n->total_us;
+    pthread_mutex_lock(&g->mutex);
+    if (err == ERR_OK)
+        g->stats.done++;
+    else if (err == ERR_CANCELLED)
+        g->stats.cancelled++;
+    else if (err == ERR_DEADLINE)
+        g->stats.late++;
+    else
+        g->stats.failed++;
+    pthread_mutex_unlock(&g->mutex);
+    sequence_free(s);
+    atomic_fetch_sub(&g->count, 1);
+    n->done(n);
+}
+
+void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
+                      enum err err, const char *why) {
+    sequence_unplace(s, g->blocks);
+    s->g->end = end;
+    s->g->err = err;
+    if (err)
+        err_set(&s->g->msg, err, "%s", why);
+    if (!s->mask || masks_withdraw(g->options.masks, s->mask)) {
+        finish(g, s);
+        return;
+    }
+    s->next = g->ended;
+    g->ended = s;
+    g->ended_count++;
+}
+
+// Those whose masks have come back.
+static void finish_ended(struct generator *g) {
+    for (struct sequence **at = &g->ended; *at;) {
+        struct sequence *s = *at;
+        if (!masks_withdraw(g->options.masks, s->mask)) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->ended_count--;
+        finish(g, s);
+    }
+}
+
+void generator_ask_mask(struct generator *g, struct sequence *s) {
+    if (s->mask && atomic_load(&s->mask->at) == MASK_DUE)
+        masks_submit(g->options.masks, s->mask);
+}
+
+// What ends a sequence between steps.
+struct ending {
+    enum generation_end end;
+    enum err err;
+    const char *why;
+};
+
+static bool is_over(const struct sequence *s, int64_t now, struct ending *e) {
+    const struct generation *n = s->g;
+    if (atomic_load(&n->cancelled))
+        *e = (struct ending){GENERATION_FAILED, ERR_CANCELLED, "the client is gone"};
+    else if (atomic_load(&n->stop_wanted))
+        *e = (struct ending){GENERATION_STOP, ERR_OK, ""};
+    else if (n->deadline_us && now > n->deadline_us && s->known == n->prompt_len)
+        *e = (struct ending){GENERATION_FAILED, ERR_DEADLINE,
+                             "the request's deadline passed before its first token"};
+    else
+        return false;
+    return true;
+}
+
+// ---- the inbox and the waiting list
+
+void generator_submit(struct generator *g, struct generation *n) {
+    struct sequence *s = NULL;
+    n->submitted_us = clock_now_us();
+    n->started_us = n->first_us = 0;
+    n->err = ERR_OK;
+    enum err e = ERR_OK;
+    if (n->prompt_len == 0 || n->prompt_len + (n->max_tokens > 0) > g->context)
+        e = err_set(&n->msg, ERR_INVALID,
+                    "a prompt of %zu tokens does not fit the context of %zu of model '%s'",
+                    n->prompt_len, g->context, g->model->name);
+    uint64_t owner = g->options.share_prefixes ? 0 : n->owner;
+    if (!e)
+        e = sequence_new(n, g->model->decoder_config.vocab, BLOCK_TOKENS, owner, &s);
+    if (e == ERR_NOMEM)
+        err_set(&n->msg, e, "no memory for a sequence of %zu tokens",
+                n->prompt_len + n->max_tokens);
+    if (!e && s->mask)
+        mask_job_try(s->mask, MASKS_WORK_MOST);
+    pthread_mutex_lock(&g->mutex);
+    if (!e && g->closed) {
+        e = g->closed;
+        n->msg = g->closed_msg;
+    }
+    if (!e) {
+        atomic_fetch_add(&g->count, 1);
+        s->next = NULL;
+        *g->inbox_tail = s;
+        g->inbox_tail = &s->next;
+    } else {
+        g->stats.failed++;
+    }
+    pthread_mutex_unlock(&g->mutex);
+    if (!e)
+        return;
+    sequence_free(s);
+    g->options.release(g->options.ctx, n->reserved);
+    n->reserved = 0;
+    n->end = GENERATION_FAILED;
+    n->err = e;
+    n->done(n);
+}
+
+static void empty_inbox(struct generator *g) {
+    pthread_mutex_lock(&g->mutex);
+    struct sequence *s = g->inbox;
+    g->inbox = NULL;
+    g->inbox_tail = &g->inbox;
+    pthread_mutex_unlock(&g->mutex);
+    for (struct sequence *next; s; s = next) {
+        next = s->next;
+        generator_ask_mask(g, s);
+        generator_wait(g, s);
+    }
+}
+
+// Ends those that wait for nothing any more: gone, late, or stopped while they were set aside.
+static void sweep_waiting(struct generator *g, int64_t now) {
+    struct ending e;
+    for (struct sequence **at = &g->waiting; *at;) {
+        struct sequence *s = *at;
+        if (!is_over(s, now, &e)) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->waiting_count--;
+        generator_finish(g, s, e.end, e.err, e.why);
+    }
+}
+
+// ---- between steps
+
+void generator_join(struct generator *g, int64_t now) {
+    finish_ended(g);
+    empty_inbox(g);
+    sweep_waiting(g, now);
+    struct ending e;
+    for (size_t i = 0; i < g->running_count;) {
+        struct sequence *s = g->running[i];
+        if (is_over(s, now, &e)) {
+            generator_leave(g, i);
+            generator_finish(g, s, e.end, e.err, e.why);
+        } else {
+            i++;
+        }
+    }
+    generator_admit(g, now);
+}
+
+void generator_tend(struct generator *g) {
+    if (g->stepping)
+        return;
+    generator_join(g, clock_now_us());
+    generator_update_stats(g);
+}
+
+enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
+                           struct errmsg *msg) {
+    static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1};
+    size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
+    int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i % g->model->decoder_config.vocab);
+    size_t count = (n + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = kv_blocks_take(g->blocks);
+    struct step_part part = {.ids = ids,
+                             .count = n,
+                             .blocks = blocks,
+                             .block_count = count,
+                             .wanted = 1,
+                             .sampling = &greedy};
+    step_clear(g->steps);
+    struct step_part *added = step_add(g->steps, &part);
+    enum err e = step_run(g->steps, hooks, msg);
+    if (!e && added->err)
+        e = err_set(msg, added->err, "model '%s': %s", g->model->name, added->why);
+    kv_blocks_release(g->blocks, blocks, count);
+    return e;
+}
+
+static void withdraw(struct generator *g, const struct sequence *s) {
+    if (s->mask)
+        (void)masks_withdraw(g->options.masks, s->mask);
+}
+
+// Of a sequence in no list, waiting for its mask.
+static void end_now(struct generator *g, struct sequence *s, enum err err, const char *why) {
+    if (s->mask)
+        masks_recall(g->options.masks, s->mask);
+    generator_finish(g, s, GENERATION_FAILED, err, why);
+}
+
+void generator_end_all(struct generator *g, enum err err, const char *why) {
+    pthread_mutex_lock(&g->mutex);
+    g->closed = err_set(&g->closed_msg, err, "%s", why);
+    pthread_mutex_unlock(&g->mutex);
+    empty_inbox(g);
+    // nobody's mask is waited for while another's is made that nobody wants
+    for (size_t i = 0; i < g->running_count; i++)
+        withdraw(g, g->running[i]);
+    for (const struct sequence *s = g->waiting; s; s = s->next)
+        withdraw(g, s);
+    while (g->running_count > 0)
+        end_now(g, g->running[--g->running_count], err, why);
+    while (g->waiting) {
+        struct sequence *s = g->waiting;
+        g->waiting = s->next;
+        g->waiting_count--;
+        end_now(g, s, err, why);
+    }
+    for (struct sequence *s = g->ended; s; s = s->next)
+        masks_recall(g->options.masks, s->mask);
+    finish_ended(g);
+    generator_update_stats(g);
+}
+
+static void count_left(struct generator *g, const struct sequence *s) {
+    size_t pending = sequence_pending(s);
+    g->stats.prompt_left += pending > 1 ? pending : 0;
+    g->stats.output_left += s->g->prompt_len + s->g->max_tokens - s->known;
+}
+
+void generator_update_stats(struct generator *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->stats.steps += g->tally.steps;
+    g->stats.steps_ended += g->tally.ended;
+    g->stats.output_tokens += g->tally.output;
+    g->stats.drafted += g->tally.drafted;
+    g->stats.accepted += g->tally.accepted;
+    memset(&g->tally, 0, sizeof g->tally);
+    g->stats.prompt_left = g->stats.output_left = 0;
+    for (size_t i = 0; i < g->running_count; i++)
+        count_left(g, g->running[i]);
+    for (const struct sequence *s = g->waiting; s; s = s->next)
+        count_left(g, s);
+    g->stats.running = g->running_count;
+    g->stats.waiting = g->waiting_count;
+    g->stats.kv_blocks_used = kv_blocks_held(g->blocks);
+    g->stats.kv_blocks_kept = kv_blocks_kept(g->blocks);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+void generator_add_stats(struct generator *g, struct generation_stats *sum) {
+    pthread_mutex_lock(&g->mutex);
+    const struct generation_stats *a = &g->stats;
+    sum->done += a->done;
+    sum->failed += a->failed;
+    sum->cancelled += a->cancelled;
+    sum->late += a->late;
+    sum->prompt_tokens += a->prompt_tokens;
+    sum->cached_tokens += a->cached_tokens;
+    sum->output_tokens += a->output_tokens;
+    sum->steps += a->steps;
+    sum->steps_ended += a->steps_ended;
+    sum->preemptions += a->preemptions;
+    sum->drafted += a->drafted;
+    sum->accepted += a->accepted;
+    sum->prompt_left += a->prompt_left;
+    sum->output_left += a->output_left;
+    sum->running += a->running;
+    sum->waiting += a->waiting;
+    sum->kv_blocks += a->kv_blocks;
+    sum->kv_blocks_used += a->kv_blocks_used;
+    sum->kv_blocks_kept += a->kv_blocks_kept;
+    sum->kv_bytes += a->kv_bytes;
+    sum->kv_tokens += a->kv_tokens;
+    pthread_mutex_unlock(&g->mutex);
+}

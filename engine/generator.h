@@ -1,0 +1,80 @@
+// Continuous batching for one model: sequences join and leave at every step. Role: decides which
+// sequences' tokens the next step computes, and keeps the account of blocks, drafts and logs; the
+// step itself is step.h's, when it runs is the scheduler's.
+// A step holds one token (and its drafts) of every sequence that decodes, and, in what time is left
+// beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence
+// of the owner with most is set aside: its blocks are freed and its tokens computed again later;
+// its log stands.
+// Thread rule: generator_submit, generator_busy, generator_count and the readers from any thread;
+// the rest from the engine's thread.
+#ifndef TRINE_ENGINE_GENERATOR_H
+#define TRINE_ENGINE_GENERATOR_H
+
+#include "engine/generation.h"
+#include "engine/masks.h"
+#include "engine/scheduler.h"
+#include "engine/shares.h"
+
+struct generator;
+
+struct generator_options {
+    struct model *model;
+    size_t kv_bytes; // of its cache, at most
+    enum dtype kv_dtype;
+    size_t max_sequences;
+    bool speculate, share_prefixes;
+    struct masks *masks; // where masks of grammars are made that take long
+    // A generation has its first token, or has ended without: gives back what was reserved for it.
+    void (*release)(void *ctx, size_t tokens);
+    void *ctx;
+};
+
+// What the options come to. Role: the same sizes for those who make a generator and for those who
+// only ask whether one can be made.
+struct generator_size {
+    size_t blocks, cache_bytes; // of its cache
+    size_t context;             // as scheduler_context
+    size_t max_sequences;
+    size_t workspace_bytes; // of its steps
+};
+
+// Bytes of a cache for this many tokens of one text, in whole blocks; 0: no cache can be made.
+size_t generator_bytes_of(const struct model *m, enum dtype kv_dtype, size_t tokens);
+// Makes nothing. ERR_TOO_LARGE: the cache would hold no text, and the message says what would do.
+enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
+                               struct errmsg *msg) MUST_CHECK;
+enum err generator_new(const struct generator_options *options, struct generator **out,
+                       struct errmsg *msg) MUST_CHECK;
+void generator_free(struct generator *g); // ended (generator_end_all); NULL is fine
+const struct model *generator_model(const struct generator *g);
+size_t generator_context(const struct generator *g);         // as scheduler_context
+size_t generator_workspace_bytes(const struct generator *g); // KV apart
+size_t generator_cache_bytes(const struct generator *g);
+size_t generator_max_sequences(const struct generator *g);
+
+// Takes a generation over; its done is called at once, on this thread, where it cannot be.
+void generator_submit(struct generator *g, struct generation *generation);
+size_t generator_count(const struct generator *g); // generations it has
+static inline bool generator_busy(const struct generator *g) { return generator_count(g) > 0; }
+
+// What it has to compute: SHARE_BITs of decoding and prompts; none while it is in a step, nor for
+// sequences that wait for a mask.
+unsigned generator_ready(const struct generator *g);
+// Ends what is over. A step does so as well.
+void generator_tend(struct generator *g);
+// Computes one step. False: there was nothing to compute. Where a pause ends it, the generations in
+// it end with what the device says.
+bool generator_step(struct generator *g, const struct forward_hooks *hooks);
+// Of the step in progress, or the last one: the part of its time that prompts take (0 to 1), and
+// whether all its generations are cancelled.
+double generator_prompt_part(const struct generator *g);
+bool generator_step_is_gone(const struct generator *g);
+enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
+                           struct errmsg *msg) MUST_CHECK;
+// Ends all with this error; later submissions are refused with it.
+void generator_end_all(struct generator *g, enum err err, const char *why);
+
+// Adds this generator's figures.
+void generator_add_stats(struct generator *g, struct generation_stats *sum);
+
+#endif

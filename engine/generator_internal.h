@@ -1,0 +1,75 @@
+// What a struct generator is made of. Role: shared by generator.c (submission, ends, numbers),
+// generator_admit.c (who runs, and who waits) and generator_step.c (what a step computes, and what
+// becomes of its results).
+#ifndef TRINE_ENGINE_GENERATOR_INTERNAL_H
+#define TRINE_ENGINE_GENERATOR_INTERNAL_H
+
+#include "engine/generator.h"
+#include "engine/sequence.h"
+#include "engine/step.h"
+#include "engine/turns.h"
+
+#include <pthread.h>
+
+enum {
+    BLOCK_TOKENS = 32,
+    CHUNK_TOKENS = 256, // of a prompt, in a step without decoding sequences
+    SCORED_CHUNK = 32,  // of a prompt whose logits are wanted
+    DRAFT_ROWS = 16,    // drafted rows of a step, of all sequences
+};
+
+struct generator {
+    struct generator_options options;
+    const struct model *model;
+    struct step_engine *steps;
+    struct kv_blocks *blocks;
+    size_t block_count, context, cache_bytes;
+    struct sequence **running; // [max_sequences] oldest first
+    size_t running_count;
+    struct sequence *waiting; // oldest first
+    size_t waiting_count;
+    struct turns turns;
+    uint64_t step_number;
+    struct sequence *ended; // but a thread has their mask still
+    size_t ended_count;
+    double decode_us;  // of a step without prompts, lately; 0: not known
+    double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
+    struct {
+        uint64_t steps, ended, output, drafted, accepted; // not yet in stats
+    } tally;
+    bool stepping;      // a step is in progress
+    double prompt_part; // of that step's time, or the last one's
+    atomic_size_t count;
+
+    pthread_mutex_t mutex; // guards what is below
+    struct sequence *inbox, **inbox_tail;
+    enum err closed; // ERR_OK: submissions are taken
+    struct errmsg closed_msg;
+    struct generation_stats stats;
+};
+
+// Takes the running sequence at this place out of the list.
+void generator_leave(struct generator *g, size_t at);
+// Makes room for `s`, which is to decode in this step: sets a sequence aside that does not decode
+// in it yet, the youngest of the owner with most. Returns it (it may be s); NULL: s is alone.
+struct sequence *generator_preempt(struct generator *g, struct sequence *s);
+// Counts the owners of the running sequences anew.
+void generator_count_turns(struct generator *g);
+// Gives back what was reserved, once.
+void generator_release(struct generator *g, struct sequence *s);
+// Says how it ended, calls done and frees the sequence, which is in no list any more; the last two
+// later, where a thread has its mask still.
+void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
+                      enum err err, const char *why);
+// Gives its mask to the threads where it is DUE.
+void generator_ask_mask(struct generator *g, struct sequence *s);
+// Into the waiting list by age; one that was set aside goes before those that came later.
+void generator_wait(struct generator *g, struct sequence *s);
+// Lets waiting sequences join, if need be in the place of others.
+void generator_admit(struct generator *g, int64_t now);
+// Brings stats up to date.
+void generator_update_stats(struct generator *g);
+// Ends running and waiting sequences that are over, and lets waiting ones join.
+void generator_join(struct generator *g, int64_t now);
+
+#endif

@@ -1,0 +1,109 @@
+// A loaded model: tokenizer, encoder or decoder, and pooler or head joined, with what its files say
+// about length, prompts, labels, chat and sampling. Role: the engine's unit; everything above it
+// asks here what a model can do. Thread rule: immutable after load, shared by all threads; only the
+// device's driving thread runs it.
+#ifndef TRINE_ENGINE_MODEL_H
+#define TRINE_ENGINE_MODEL_H
+
+#include "compute/batch.h"
+#include "decoder/decoder.h"
+#include "encoder/encoder.h"
+#include "engine/tool_form.h"
+#include "grammar/grammar.h"
+#include "pooling/pooling.h"
+#include "template/template.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/generation_config.h"
+#include "weights/model_config.h"
+#include "weights/st_config.h"
+
+#include <pthread.h>
+
+enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
+
+// --dtype. AUTO: block types meet int8 activations and a generator's bf16 weights bf16 ones where
+// the CPU multiplies pairs of them; everything else is computed in f32. F32: f32 activations.
+enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
+
+struct model_options {
+    const char *path;           // a model folder or a .gguf file
+    const char *name;           // served name; NULL: the folder's name
+    const char *const *aliases; // further names
+    size_t alias_count;
+    int task;                 // -1: the model's own; else an enum task it must be able to do
+    bool to_embed, to_rerank; // what a model that would generate by itself does instead
+    int pool_mode;            // -1: the folder's; else an enum pool_mode
+    size_t max_length;        // 0: the folder's; it can only lower it
+    enum model_dtype dtype;
+    const char *chat_template; // a file, "chatml", or NULL: the model's own
+};
+
+struct model {
+    // Where the transformer's own files lie: `path`, or a folder within it (modules.json). Owned.
+    char *files;
+    char *name, *path;
+    char **aliases; // [alias_count]
+    size_t alias_count;
+    enum task task;
+    size_t max_length;          // tokens a sequence, specials included
+    size_t dim;                 // floats in a result row: the vector's, or the number of labels
+    struct model_config config; // of an encoder
+    struct st_config st;
+    struct tokenizer *tokenizer;
+    struct encoder *encoder; // NULL: a decoder
+    struct decoder *decoder; // NULL: an encoder
+    struct pooler *pooler;   // TASK_EMBED, else NULL
+    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
+    // Of a decoder.
+    struct decoder_config decoder_config;
+    struct generation_config generation;
+    struct template *chat_template; // NULL: the model has none, or TASK_GENERATE is not its task
+    struct template *tool_template; // for requests with tools; NULL: the same
+    struct errmsg template_msg;     // why chat_template is NULL, or why tools are not shown though
+                                    // there is a template for them; no path. ERR_OK: neither
+    struct tool_form tool_form;     // how the template has tools called
+    // Of a decoder's TASK_RERANK.
+    int32_t yes_id, no_id;
+    struct weight *answers;              // [2, D] their rows of the head
+    struct pair_frame *frame;            // pair.h
+    enum dtype dtype;                    // of most of the weights, as they are kept
+    pthread_mutex_t grammar_mutex;       // guards grammar_vocab
+    struct grammar_vocab *grammar_vocab; // by model_grammar_vocab
+    struct device *device;
+    size_t weight_bytes;
+};
+
+// The name that it will have, which is the caller's (mem_free). NULL: no memory.
+char *model_served_name(const struct model_options *options);
+enum err model_load(const struct model_options *options, struct device *d, struct model **out,
+                    struct errmsg *msg) MUST_CHECK;
+void model_free(struct model *m);   // NULL is fine
+const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
+const char *task_noun(enum task t); // the same with its article, before "model": "an embed"
+
+// Where the transformer's files of a model folder lie; of a GGUF file that itself. *out is the
+// caller's. ERR_INVALID (modules.json), ERR_NOMEM.
+enum err model_find_files(const char *path, char **out, struct errmsg *msg) MUST_CHECK;
+
+// The tokenizer of a model folder or a GGUF file alone; vocab: as tokenizer_load.
+enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer **out,
+                              struct errmsg *msg) MUST_CHECK;
+
+// The vocabulary as grammars want it, made at first need and then the model's. Any thread.
+enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
+                             struct errmsg *msg) MUST_CHECK;
+size_t model_vocab(const struct model *m);
+size_t model_layers(const struct model *m);
+const char *model_architecture(const struct model *m);
+bool model_is_end(const struct model *m, int32_t id); // an end-of-generation token
+
+// Workspace bytes for one forward of at most this many tokens and sequences.
+size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs);
+
+// Runs a batch: rows [S, dim], raw (vectors normalised when `normalize`; logits as they are),
+// copied to out. skip as in struct pool_args. Drives the device; resets ws first.
+enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,
+                   bool normalize, struct arena *ws, const struct forward_hooks *hooks, float *out,
+                   struct errmsg *msg) MUST_CHECK;
+
+#endif

@@ -1,0 +1,232 @@
+// See model.h: models of the decoder room.
+#include "engine/model_internal.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/chat_templates.h"
+#include "engine/pair.h"
+#include "pooling/module_keys.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    // What an embedder or reranker takes unless --max-length says more: its workspace holds all
+    // tokens of a text at once.
+    ENCODE_LENGTH = 8192,
+    LOGIT_SCORE_BYTES = 1 << 16,
+};
+
+static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    bool generates = m->decoder_config.causal_lm, pools;
+    enum err e = pooler_is_declared(m->path, &pools, msg);
+    if (e)
+        return e;
+    enum task own = TASK_EMBED;
+    if (generates && !pools)
+        own = o->to_rerank ? TASK_RERANK : o->to_embed ? TASK_EMBED : TASK_GENERATE;
+    m->task = o->task >= 0 ? (enum task)o->task : own;
+    bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
+    if (can)
+        return ERR_OK;
+    return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
+                   task_noun(own), m->decoder_config.architecture, task_name(m->task));
+}
+
+// Without a template, or with one that does not compile, it completes texts and does not chat.
+static enum err load_templates(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    struct chat_templates t;
+    bool has_one = o->chat_template || m->generation.chat_template;
+    if (!has_one) {
+        err_set(&m->template_msg, ERR_NOT_FOUND, "it has no chat template");
+        return ERR_OK;
+    }
+    enum err e = chat_templates_load(m->files, &m->generation, o->chat_template, &t, msg);
+    if (e)
+        return e;
+    m->chat_template = t.chat;
+    m->tool_template = t.tools;
+    m->template_msg = t.refusal;
+    if (!t.chat || t.refusal.code) // the one for tools
+        return ERR_OK;
+    return tool_form_find(t.tools ? t.tools : t.chat, &m->generation, &m->tool_form, msg);
+}
+
+// The type that the most matrices have.
+static enum dtype usual_dtype(const struct weights *w) {
+    size_t count[DTYPE_COUNT] = {0};
+    enum dtype most = DTYPE_F32;
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        if (t.rank == 2 && ++count[t.dtype] > count[most])
+            most = t.dtype;
+    }
+    return most;
+}
+
+static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    struct weights *w;
+    enum err e = weights_open(m->files, &w, msg);
+    if (e)
+        return e;
+    m->dtype = usual_dtype(w);
+    // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
+    // activations on all of them.
+    enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED
+                               : m->task == TASK_GENERATE  ? PRECISION_NARROW
+                                                           : PRECISION_INT8;
+    struct decoder_config config = m->decoder_config;
+    config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
+    e = model_check_room(m, w, false, msg);
+    if (!e)
+        e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);
+    const int32_t answers[2] = {m->yes_id, m->no_id};
+    if (!e && m->task == TASK_RERANK)
+        e = decoder_load_head_rows(w, &config, answers, 2, m->device, &m->answers, msg);
+    if (!e)
+        e = weights_check_model(w, msg);
+    weights_close(w);
+    return e;
+}
+
+// The tokens that sentence-transformers compares, where its folder says so, must be these two.
+static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
+    char place[128];
+    bool found;
+    enum err e = pooler_find_module(m->path, "LogitScore", &found, place, msg);
+    if (e || !found)
+        return e;
+    cJSON *root = NULL;
+    char *dir = file_join(m->path, place), *path = dir ? file_join(dir, "config.json") : NULL;
+    int64_t yes = -1, no = -1;
+    e = path ? json_parse_file(path, LOGIT_SCORE_BYTES, &root, msg)
+             : err_set(msg, ERR_NOMEM, "%s: no memory for a path", m->path);
+    if (!e && (e = key_rules_check(&logit_score_keys, root, msg)))
+        err_prefix(msg, e, "%s", path);
+    if (!e)
+        e = json_get_int(root, "true_token_id", 0, INT32_MAX, -1, &yes, msg);
+    if (!e)
+        e = json_get_int(root, "false_token_id", 0, INT32_MAX, -1, &no, msg);
+    if (!e && (yes != m->yes_id || no != m->no_id))
+        e = err_set(
+            msg, ERR_UNSUPPORTED,
+            "%s: it compares the tokens %lld and %lld; 'yes' (%d) with 'no' (%d) is supported",
+            path, (long long)yes, (long long)no, (int)m->yes_id, (int)m->no_id);
+    cJSON_Delete(root);
+    mem_free(path);
+    mem_free(dir);
+    return e;
+}
+
+// Reranking by the causal model itself: how much likelier "yes" is than "no" behind the prompt.
+// Source followed: the model card of Qwen/Qwen3-Reranker-0.6B.
+static enum err prepare_judging(struct model *m, struct errmsg *msg) {
+    m->yes_id = tokenizer_token_id(m->tokenizer, "yes", 3);
+    m->no_id = tokenizer_token_id(m->tokenizer, "no", 2);
+    if (m->yes_id < 0 || m->no_id < 0)
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s: reranking with a generator needs the tokens 'yes' and 'no'", m->path);
+    enum err e = check_logit_score(m, msg);
+    if (e)
+        return e;
+    m->frame = mem_calloc(1, sizeof *m->frame);
+    if (!m->frame)
+        return err_set(msg, ERR_NOMEM, "no memory for a prompt");
+    return pair_frame_new(m->tokenizer, m->frame, msg);
+}
+
+// What the files say; where they do not, the last token's normalised state.
+static enum err load_pooler(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    size_t hidden = m->decoder_config.hidden;
+    bool declared;
+    enum err e = pooler_is_declared(m->path, &declared, msg);
+    if (e)
+        return e;
+    if (declared)
+        return pooler_load(m->path, hidden, o->pool_mode, m->device, &m->pooler, msg);
+    enum pool_mode mode = o->pool_mode >= 0 ? (enum pool_mode)o->pool_mode : POOL_LAST;
+    return pooler_plain(hidden, mode, true, m->device, &m->pooler, msg);
+}
+
+// As an encoder's: those of the other kind of folder are not used. A judge's own prompt is fixed.
+static void choose_prompts(struct model *m) {
+    if (m->st.prompt_count == 0 || (m->task == TASK_EMBED && !m->st.cross_encoder))
+        return;
+    log_info(
+        "%s/config_sentence_transformers.json: its prompts are not used by a model that is to %s",
+        m->path, task_name(m->task));
+    st_config_drop_prompts(&m->st);
+}
+
+static void choose_length(struct model *m, const struct model_options *o) {
+    m->max_length = m->decoder_config.max_positions;
+    if (m->task != TASK_GENERATE) {
+        if (m->st.max_length && m->st.max_length < m->max_length)
+            m->max_length = m->st.max_length;
+        if (!o->max_length && m->max_length > ENCODE_LENGTH)
+            m->max_length = ENCODE_LENGTH;
+    }
+    if (o->max_length && o->max_length < m->max_length)
+        m->max_length = o->max_length;
+}
+
+enum err model_load_decoder(struct model *m, const struct model_options *o, struct errmsg *msg) {
+    enum err e = decoder_config_load(m->files, &m->decoder_config, msg);
+    if (!e && file_is_dir(m->path))
+        e = st_config_load(m->path, m->files, m->decoder_config.max_positions, &m->st, msg);
+    if (!e)
+        e = choose_task(m, o, msg);
+    if (!e && m->task == TASK_GENERATE) // nothing of it concerns the others
+        e = generation_config_load(m->files, m->decoder_config.vocab, &m->generation, msg);
+    if (e)
+        return e;
+    choose_prompts(m);
+    choose_length(m, o);
+    e = model_load_tokenizer(m->files, m->decoder_config.vocab, &m->tokenizer, msg);
+    if (!e && m->task == TASK_GENERATE)
+        e = load_templates(m, o, msg);
+    if (!e && m->task == TASK_RERANK)
+        e = prepare_judging(m, msg);
+    if (!e)
+        e = bind(m, o, msg);
+    if (!e && m->task == TASK_EMBED)
+        e = load_pooler(m, o, msg);
+    if (e)
+        return e;
+    size_t special = m->task == TASK_RERANK  ? pair_special_count(m)
+                     : m->task == TASK_EMBED ? tokenizer_special_count(m->tokenizer, false)
+                                             : 0;
+    if (m->max_length <= special)
+        return err_set(msg, ERR_INVALID,
+                       "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
+                       m->max_length, special);
+    m->dim = m->pooler ? pooler_dim(m->pooler) : m->task == TASK_RERANK ? 1 : 0;
+    m->weight_bytes = decoder_weight_bytes(m->decoder);
+    return ERR_OK;
+}
+
+size_t model_yes_no_bytes(const struct model *m, size_t seqs) {
+    if (m->task != TASK_RERANK)
+        return 0;
+    return device_mat_bytes(seqs, m->decoder_config.hidden) + 2 * device_mat_bytes(seqs, 2) +
+           arena_cost(seqs, sizeof(int32_t));
+}
+
+struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
+                        struct arena *ws) {
+    struct device *d = m->device;
+    int32_t *last = arena_alloc(ws, b->seqs, sizeof *last);
+    struct mat ends = device_mat(d, ws, b->seqs, m->decoder_config.hidden);
+    struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
+    if (!hidden.data || !last || !ends.data || !both.data || !out.data)
+        return (struct mat){0};
+    for (size_t s = 0; s < b->seqs; s++)
+        last[s] = b->cu_seqlens[s + 1] - 1;
+    d->ops->gather(d, hidden, last, ends);
+    d->ops->linear(d, m->answers, ends, both);
+    for (size_t s = 0; s < b->seqs; s++)
+        out.data[s * out.ld] = both.data[s * both.ld] - both.data[s * both.ld + 1];
+    return out;
+}

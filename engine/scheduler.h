@@ -1,0 +1,103 @@
+// The scheduler: a queue bounded by tokens, lanes by urgency, and one engine thread per device that
+// cuts batches from many jobs. Role: decides what the device computes next, and nothing else.
+// A batch is at most max_batch_tokens or one sequence. Forwards look for more urgent work at their
+// pause points and let it pass, in workspaces of its own; every kind of work has its share of the
+// device's time (shares.h), and the owners of jobs take turns (lane_queue.h). Cancelled and late
+// jobs are dropped before they are computed, and a forward that nobody waits for ends.
+// Thread rule: every function from any thread.
+#ifndef TRINE_ENGINE_SCHEDULER_H
+#define TRINE_ENGINE_SCHEDULER_H
+
+#include "engine/generation.h"
+#include "engine/job.h"
+#include "engine/shares.h"
+
+struct scheduler;
+
+// AUTO: f32 where the weights are f32, else f16.
+enum kv_dtype { KV_DTYPE_AUTO, KV_DTYPE_F32, KV_DTYPE_F16 };
+
+struct scheduler_options {
+    struct device *device;       // driven by the engine thread from start to stop
+    struct model *const *models; // for the size of the workspaces
+    size_t model_count;
+    size_t max_batch_tokens; // 0: 512
+    size_t max_queue_tokens; // 0: 1,048,576
+    // Generation, for the models with TASK_GENERATE.
+    size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available, or less
+    enum kv_dtype kv_dtype;
+    size_t max_sequences; // running at once; 0: 32
+    bool no_speculation;
+    bool share_prefixes; // between owners (API keys) too
+};
+
+struct generation_stats {
+    uint64_t done, failed, cancelled, late;
+    uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
+    uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
+    size_t running, waiting;                                     // sequences, now
+    size_t prompt_left, output_left; // their tokens to compute, and to draw at most
+    size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
+    size_t kv_bytes, kv_tokens;                       // of the caches; positions that they hold
+};
+
+struct scheduler_stats {
+    uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_late, jobs_refused;
+    uint64_t batches, tokens, sequences, yields;
+    uint64_t forwards_ended; // batches that ended at a pause: nobody waited, or the service stopped
+    uint64_t busy_us;        // device time
+    int64_t used_us[SHARE_COUNT];      // of it
+    size_t queued_tokens, queued_jobs; // now
+    // When the engine thread last looked at its queue, or a forward came to a pause point: these
+    // come at bounded times, so one that is older than a minute means that it hangs.
+    int64_t heartbeat_us;
+    size_t workspace_bytes;
+    struct generation_stats generation;
+};
+
+// Starts the engine thread, which runs one warm-up batch per model before it takes jobs.
+// ERR_TOO_LARGE when the memory that the models' work may take is more than there is
+// (memory_plan.h).
+enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
+                         struct errmsg *msg) MUST_CHECK;
+// Waits for the warm-up; its error is returned.
+enum err scheduler_wait_ready(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+
+// Admission, before tokenizing: holds `tokens` (an estimate: bytes / 4) of the queue's room, which
+// small and large requests each have for themselves (admission.h). ERR_OVERLOADED when they do not
+// fit, ERR_UNAVAILABLE when draining.
+enum err scheduler_reserve(struct scheduler *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
+// A reservation not used after all: `tokens` exactly as they were reserved, for what is large and
+// what is small is booked apart.
+void scheduler_release(struct scheduler *s, size_t tokens);
+
+// Hands a job over (job->reserved is corrected to its real token count first, which never fails).
+// done will be called exactly once, whatever happens.
+void scheduler_submit(struct scheduler *s, struct job *job);
+
+// The same for a generation, whose reservation is given back with its first token.
+void scheduler_generate(struct scheduler *s, struct generation *g);
+// How many tokens a sequence of this model may have, prompt and output: the model's context, or
+// what the whole cache holds when that is less. 0: the model does not generate.
+size_t scheduler_context(const struct scheduler *s, const struct model *m);
+// Of such a model: the bytes of its cache, and how many sequences run at once.
+void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
+                     size_t *sequences);
+
+// No new reservations; what is queued finishes.
+void scheduler_drain(struct scheduler *s);
+// Drains, then ends the engine thread after at most timeout_us: the forward that computes ends at
+// its next pause point, and what is left gets ERR_UNAVAILABLE. The scheduler still answers (reserve
+// and submit refuse, stats are read) until scheduler_free.
+void scheduler_end(struct scheduler *s, int64_t timeout_us);
+void scheduler_free(struct scheduler *s); // ended; NULL is fine
+// Both in one.
+void scheduler_stop(struct scheduler *s, int64_t timeout_us);
+
+struct scheduler_stats scheduler_read_stats(struct scheduler *s);
+
+// What the memory is for, as it was planned at the start.
+struct memory_plan;
+const struct memory_plan *scheduler_memory(const struct scheduler *s);
+
+#endif

@@ -1,0 +1,212 @@
+// See api_request.h: what every dialect reads from a body in the same way.
+#include "service/api/request.h"
+
+#include "engine/prompt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_NAME = 64 };
+
+const char *api_shown_name(const char *name) {
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+    return n > 0 && n <= MOST_NAME && name[n] == '\0' ? name : "?";
+}
+
+static enum err named(enum err e, const char *key, struct api_error *err) {
+    if (e) {
+        err->slug = "invalid_value";
+        err->param = key;
+    }
+    return e;
+}
+
+// The object that json_get_* is to look into for *key, which becomes the name that was sent.
+static const cJSON *holder(const struct api_request *q, const char **key) {
+    const cJSON *item = api_sent(q, *key, key);
+    return item && q->parameters && json_get(q->body, *key) != item ? q->parameters : q->body;
+}
+
+static bool is_bool_word(const cJSON *item) {
+    return cJSON_IsString(item) &&
+           (strcmp(item->valuestring, "true") == 0 || strcmp(item->valuestring, "false") == 0);
+}
+
+enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
+                      struct api_error *err) {
+    const cJSON *object = holder(q, &key), *item = json_get(object, key);
+    if (q->known && item && is_bool_word(item)) {
+        *out = *item->valuestring == 't';
+        return ERR_OK;
+    }
+    return named(json_get_bool(object, key, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
+                     int64_t fallback, int64_t *out, struct api_error *err) {
+    const cJSON *object = holder(q, &key);
+    return named(json_get_int(object, key, min, max, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
+                        double fallback, double *out, struct api_error *err) {
+    const cJSON *object = holder(q, &key);
+    return named(json_get_double(object, key, min, max, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
+                        const char **out, struct api_error *err) {
+    const cJSON *object = holder(q, &key);
+    return named(json_get_string(object, key, fallback, out, &err->msg), key, err);
+}
+
+enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
+    const char *side;
+    enum err e = api_get_string(q, "truncation_direction", NULL, &side, err);
+    *out = tokenizer_side(q->model->tokenizer);
+    if (e || !side)
+        return e;
+    bool left = strcmp(side, "left") == 0 || strcmp(side, "Left") == 0;
+    if (!left && strcmp(side, "right") != 0 && strcmp(side, "Right") != 0)
+        return api_fail(err, ERR_INVALID, "invalid_value", "truncation_direction",
+                        "'truncation_direction' must be \"left\" or \"right\"");
+    *out = left ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
+    return ERR_OK;
+}
+
+enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
+                          enum truncate_side *side, struct api_error *err) {
+    enum err e = api_get_side(q, side, err);
+    const char *name;
+    const cJSON *value = api_sent(q, "truncate", &name);
+    *truncate = fallback;
+    if (e || !value)
+        return e;
+    if (cJSON_IsBool(value) || is_bool_word(value))
+        return api_get_bool(q, "truncate", fallback, truncate, err);
+    const char *word = cJSON_IsString(value) ? value->valuestring : "";
+    bool start = strcmp(word, "START") == 0, end = strcmp(word, "END") == 0;
+    enum truncate_side told = *side;
+    *truncate = strcmp(word, "NONE") != 0;
+    if (start || end)
+        *side = start ? TRUNCATE_LEFT : TRUNCATE_RIGHT;
+    if ((start || end) && told != *side && api_sent(q, "truncation_direction", NULL))
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' and 'truncation_direction' name two sides; send one", name);
+    if (*truncate && !start && !end)
+        return api_fail(err, ERR_INVALID, "invalid_value", name,
+                        "'%s' must be true, false, \"NONE\", \"START\" or \"END\"", name);
+    return ERR_OK;
+}
+
+enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+                        struct api_error *err) {
+    cJSON *value = cJSON_GetObjectItemCaseSensitive(q->body_owned, key);
+    enum err e = text_objects_flatten(value, key, &q->made, err);
+    return e ? e
+             : text_inputs_read(json_get(q->body, key), key, q->service->options.max_client_batch,
+                                out, err);
+}
+
+enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+                          struct api_error *err) {
+    const char *name;
+    enum err e = api_get_string(q, "model", NULL, &name, err);
+    if (e)
+        return e;
+    name = service_model_name(q->service, name);
+    if (!name) {
+        q->model = NULL;
+        for (size_t i = 0; i < n && !q->model; i++)
+            q->model = service_find_model(q->service, NULL, order[i]);
+        return q->model ? ERR_OK
+                        : api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                                   "no model that can %s is loaded", task_name(order[0]));
+    }
+    q->model = service_find_model(q->service, name, TASK_EMBED);
+    if (!q->model)
+        return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                        "the model that 'model' names is not loaded; GET /v1/models lists those "
+                        "that are");
+    for (size_t i = 0; i < n; i++)
+        if (q->model->task == order[i])
+            return ERR_OK;
+    return api_fail(err, ERR_INVALID, "wrong_task", "model",
+                    "the model '%s' is for '%s'; this route needs one for '%s'", q->model->name,
+                    task_name(q->model->task), task_name(order[0]));
+}
+
+static enum err unknown_prompt(const struct model *m, const char *key, struct api_error *err) {
+    char names[256] = "none";
+    size_t len = 0;
+    for (size_t i = 0; i < m->st.prompt_count; i++) {
+        int more = snprintf(names + len, sizeof names - len, "%s'%s'", i ? ", " : "",
+                            m->st.prompts[i].name);
+        if (more > 0 && (size_t)more < sizeof names - len)
+            len += (size_t)more;
+    }
+    return api_fail(err, ERR_INVALID, "unknown_prompt", key,
+                    "'%s' names no prompt of the model '%s'; it has: %s", key, m->name, names);
+}
+
+enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
+                                 struct api_error *err) {
+    const struct model *m = q->model;
+    const char *name;
+    enum err e = api_get_string(q, "prompt_name", NULL, &name, err);
+    *named = !e && name;
+    *prompt = !e && name ? st_config_prompt(&m->st, name) : m->st.default_prompt;
+    return *named && !*prompt ? unknown_prompt(m, "prompt_name", err) : e;
+}
+
+// The prompt for a purpose in Cohere's and Jina's words; some of those ask for none of their own.
+static enum err prompt_for_purpose(const struct model *m, const char *key, const char *name,
+                                   const char **prompt, struct api_error *err) {
+    static const char *const other[] = {"classification", "clustering", "separation",
+                                        "text-matching"};
+    const char *own = st_config_prompt(&m->st, name);
+    if (own) {
+        *prompt = own;
+        return ERR_OK;
+    }
+    if (prompt_name_means_query(name)) {
+        *prompt = prompt_for_query(m);
+        return ERR_OK;
+    }
+    if (prompt_name_means_document(name)) {
+        *prompt = prompt_for_document(m);
+        return ERR_OK;
+    }
+    *prompt = m->st.default_prompt;
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        if (strcmp(name, other[i]) == 0)
+            return ERR_OK;
+    return unknown_prompt(m, key, err);
+}
+
+static bool same_prompt(const char *a, const char *b) {
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+enum err api_choose_prompt(const struct api_request *q, const char **prompt,
+                           struct api_error *err) {
+    static const char *const keys[] = {"input_type", "task"};
+    const char *by = "prompt_name";
+    bool named;
+    enum err e = api_choose_named_prompt(q, prompt, &named, err);
+    for (size_t i = 0; i < 2 && !e; i++) {
+        const char *name, *asked;
+        e = api_get_string(q, keys[i], NULL, &name, err);
+        if (e || !name)
+            continue;
+        e = prompt_for_purpose(q->model, keys[i], name, &asked, err);
+        if (!e && named && !same_prompt(*prompt, asked))
+            return api_fail(err, ERR_INVALID, "invalid_value", keys[i],
+                            "'%s' and '%s' ask for two prompts; send one", by, keys[i]);
+        if (!e)
+            *prompt = asked;
+        by = named ? by : keys[i];
+        named = true;
+    }
+    return e;
+}

@@ -1,0 +1,170 @@
+// A request between its arrival and its answer. Role: what a dialect's file sees of the service;
+// the route table and the request's life are api_route.c's and api_request.c's, a dialect only
+// prepares a job from a body and renders rows.
+// Thread rule: one thread at a time owns a request: the socket's until it is posted, a pool
+// thread's, the engine's while the job runs, a pool thread's again. Only job.cancelled is set from
+// outside.
+#ifndef TRINE_SERVICE_API_REQUEST_H
+#define TRINE_SERVICE_API_REQUEST_H
+
+#include "base/json.h"
+#include "base/json_tree.h"
+#include "service/api/error.h"
+#include "service/api/known.h"
+#include "service/api/texts.h"
+#include "service/front.h"
+#include "service/keys.h"
+#include "service/service.h"
+
+struct api_request;
+
+// Parses q->body into q->job's sequences (api_request_set_job), or sets q->work, or answers at once
+// by writing q->response.body. On an error, err says why.
+typedef enum err api_prepare_fn(struct api_request *q, struct api_error *err);
+// Writes q->response.body from the job's finished rows.
+typedef enum err api_render_fn(struct api_request *q, struct api_error *err);
+
+// What a request does that is no job: a generation (api_generate.h).
+struct api_work {
+    // After prepare, on its thread: hands the work over. q is not the caller's from then on; it
+    // ends with api_request_answer, or with api_request_stream and api_request_end_stream.
+    void (*start)(struct api_request *q);
+    void (*free)(struct api_request *q); // what hangs on q->state
+};
+// The client is gone. A socket thread, any time until the answer.
+typedef void api_cancel_fn(struct api_request *q);
+
+enum api_route_flags {
+    API_OPEN = 1,    // needs no key
+    API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
+    API_LOADING = 4, // answers while models load
+    API_TREE = 8,    // q->tree is read too
+    API_PROBE = 16,  // answered even where all connections are busy
+};
+
+struct api_route {
+    const char *method, *path; // a path that ends in '/' and is not "/" takes one more segment
+    enum dialect dialect;
+    unsigned flags;
+    api_prepare_fn *prepare;
+};
+
+struct api_request {
+    struct front_task task;
+    struct service *service;
+    struct http_request *http;
+    const struct api_route *route;
+    enum dialect dialect; // of errors; the route's until the body tells
+    const cJSON *body;    // the parsed body, of a POST
+    cJSON *body_owned;
+    // By api_know, of routes with a table: that, whether a member stands under another name that it
+    // has, and an object in the body that holds more members (or NULL).
+    const struct api_known_table *known;
+    bool renamed;
+    const cJSON *parameters;
+    struct json_tree *tree;      // the same with numbers as they are spelled; kept
+    bool keep_body;              // what render needs borrows from the body
+    bool huge;                   // its body made a tree of many megabytes
+    struct front_worker *worker; // while a pool thread has the request
+    struct http_response response;
+
+    const struct model *model;
+    struct job job;
+    bool has_job;
+    size_t reserved;    // tokens held until the job takes them over, or the answer without one
+    size_t tokens, cut; // of the job; inputs that were truncated
+    size_t tokens_cached, tokens_out; // of a generation, once it has ended; both are in tokens
+    bool streamed;
+    int64_t queue_us, compute_us; // of the job or the generation, once it has ended
+    api_render_fn *render;
+    const struct api_work *work; // NULL: a job, or nothing
+    _Atomic(api_cancel_fn *) cancel;
+    const struct api_key *key; // it came with; NULL: none is asked
+    uint64_t owner;            // the key's; 0: none
+    void *state;               // the dialect's own: one block, freed by mem_free
+    struct buf made;           // the dialect's own texts, freed with the request
+    struct buf warnings;       // by api_warn
+    struct buf ignored;        // by api_ignore: names, ", " between them
+    int64_t deadline_us, tokenize_us;
+    struct api_error error;
+};
+
+// --- for dialects ---
+
+// Reads the typed member `key`, as api_sent finds it; on a wrong type or value err names it. On a
+// route with a table a boolean may be the string "true" or "false" too: there are clients that send
+// all their parameters so.
+enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
+                      struct api_error *err) MUST_CHECK;
+enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
+                     int64_t fallback, int64_t *out, struct api_error *err) MUST_CHECK;
+enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
+                        double fallback, double *out, struct api_error *err) MUST_CHECK;
+enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
+                        const char **out, struct api_error *err) MUST_CHECK;
+enum err api_get_side(const struct api_request *q, enum truncate_side *out,
+                      struct api_error *err) MUST_CHECK;
+// `truncate`: true, false, or Cohere's "NONE", "START", "END". fallback where it is absent.
+enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
+                          enum truncate_side *side, struct api_error *err) MUST_CHECK;
+
+// Says in the answer's `x-warning` header what its reader should know: something in the request had
+// no effect, or not the one that it may be sent for. Before the answer or the stream begins. A
+// warning never fails a request: where memory is out it is left away. Several are joined by "; ".
+void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+// A name of the client's if it may stand in a message (short, plain ASCII), else "?".
+const char *api_shown_name(const char *name);
+
+// q->model from the body's `model`; where it names none, the first loaded model of the first task
+// in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
+enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+                          struct api_error *err) MUST_CHECK;
+
+// The prompt that `prompt_name`, or `input_type`/`task`, choose, else the model's default; NULL:
+// none. ERR_INVALID unknown_prompt, with the names there are.
+enum err api_choose_prompt(const struct api_request *q, const char **prompt,
+                           struct api_error *err) MUST_CHECK;
+
+// The same by `prompt_name` alone; *named: it was given. Of a cross-encoder it is the query's, or
+// the first text's.
+enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
+                                 struct api_error *err) MUST_CHECK;
+
+// The inputs under `key`, with objects that hold a text made strings. Errors as text_inputs_read's.
+enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+                        struct api_error *err) MUST_CHECK;
+
+// Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
+enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
+                             api_render_fn *render, struct api_error *err) MUST_CHECK;
+
+// Answers with an error (q->error), or with what is in q->response. q is gone afterwards.
+void api_request_answer(struct api_request *q);
+// The head of a streamed answer, status 200, with the headers that every route has.
+void api_request_stream(struct api_request *q, const char *content_type);
+// Its end, counted as q->error says. q is gone afterwards.
+void api_request_end_stream(struct api_request *q);
+
+// --- for api_route.c ---
+
+int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
+// What a path has behind that of its route, with or without its /v1.
+const char *api_route_rest(const struct api_route *route, const char *path);
+
+// Before a large body is read: ERR_OVERLOADED when the queue has no room for it now,
+// ERR_UNAVAILABLE while loading or draining.
+enum err api_request_admit(struct service *s, const struct api_route *route, size_t content_length,
+                           struct api_error *err) MUST_CHECK;
+// Takes an accepted request over; answers it, now or later, exactly once. r->ctx is the API key
+// that it came with, or NULL.
+void api_request_begin(struct service *s, struct http_request *r, const struct api_route *route);
+// Counts and logs a refusal that no struct api_request was made for; route NULL: an unknown path.
+// r->ctx as for api_request_begin.
+void api_note_refusal(const struct service *s, const struct http_request *r,
+                      const struct api_route *route, int status, const struct api_error *err);
+// An error answered on the socket thread, with the headers that every route has.
+void api_refuse(struct service *s, struct http_request *r, enum dialect d,
+                const struct api_error *err, struct http_response *out);
+
+#endif

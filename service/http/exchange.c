@@ -1,0 +1,140 @@
+// See http_exchange.h.
+#define _GNU_SOURCE // ppoll
+#include "service/http/exchange.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FIN_ASK_US = 1000000 };
+
+enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) {
+    int fd = -1;
+    if (fault_hit(FAULT_FILE))
+        errno = EMFILE;
+    else
+        fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return err_set(msg, ERR_IO, "cannot open an event for a connection: %s", strerror(errno));
+    *x = (struct http_exchange){.wake_fd = fd};
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&x->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    return ERR_OK;
+}
+
+void http_exchange_free(struct http_exchange *x) {
+    http_exchange_clear(x);
+    pthread_mutex_destroy(&x->lock);
+    close(x->wake_fd);
+}
+
+void http_exchange_clear(struct http_exchange *x) {
+    buf_free(&x->body);
+    buf_free(&x->response.headers);
+    buf_free(&x->response.body);
+    buf_free(&x->pending);
+    x->field_count = 0;
+    x->answered = x->streaming = x->ended = x->broken = x->last = false;
+    x->cut = HTTP_CUT_NOT;
+}
+
+const char *http_request_header(const struct http_request *r, const char *name) {
+    const struct http_exchange *x = r->exchange;
+    for (size_t i = 0; i < x->field_count; i++)
+        if (strcasecmp(x->fields[i].name, name) == 0)
+            return x->fields[i].value;
+    return NULL;
+}
+
+void http_answer(struct http_request *r, struct http_response *response) {
+    struct http_exchange *x = r->exchange;
+    pthread_mutex_lock(&x->lock);
+    x->response = *response;
+    *response = (struct http_response){0};
+    x->answered = true;
+    if (x->waiting) // within the lock: once it is free the exchange is the next request's
+        (void)eventfd_write(x->wake_fd, 1);
+    pthread_mutex_unlock(&x->lock);
+}
+
+void http_exchange_lose(struct http_exchange *x) {
+    struct http_request *r = &x->request;
+    atomic_store(&r->gone, true);
+    if (r->on_gone)
+        r->on_gone(r);
+}
+
+void http_exchange_wake(struct http_exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    if (x->waiting)
+        (void)eventfd_write(x->wake_fd, 1);
+    pthread_mutex_unlock(&x->lock);
+}
+
+// What is known of a client that has sent a FIN: it may have closed one direction, and wait for its
+// answer, or both. Only writing tells them apart, for a closed socket answers with a reset. So a
+// client of HTTP/1.1, which takes any number of 100 Continue, is sent one when its answer takes
+// long.
+struct fin_watch {
+    enum { FIN_UNSEEN, FIN_SEEN, FIN_ASKED } state;
+    int64_t ask_us;
+};
+
+static void fin_timeout(const struct fin_watch *f, struct timespec *t) {
+    int64_t left = f->ask_us - clock_now_us();
+    left = left > 0 ? left : 0;
+    *t = (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
+}
+
+static void fin_look(struct fin_watch *f, int client_fd, short revents) {
+    static const char ask[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (f->state == FIN_UNSEEN && revents & POLLRDHUP) {
+        *f = (struct fin_watch){FIN_SEEN, clock_now_us() + FIN_ASK_US};
+    } else if (f->state == FIN_SEEN && clock_now_us() >= f->ask_us) {
+        f->state = FIN_ASKED;
+        (void)send(client_fd, ask, sizeof ask - 1, MSG_DONTWAIT | MSG_NOSIGNAL); // polled next
+    }
+}
+
+bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned) {
+    bool there = true;
+    struct fin_watch fin = {.state = x->http10 ? FIN_ASKED : FIN_UNSEEN};
+    pthread_mutex_lock(&x->lock);
+    while (!x->answered && !(x->streaming && there)) {
+        x->waiting = true;
+        pthread_mutex_unlock(&x->lock);
+        // Unread bytes are not asked for, they mean a next request: what the socket reports are
+        // errors, a reset, the closing of both directions, and once the client's FIN.
+        struct pollfd fds[2] = {
+            {.fd = x->wake_fd, .events = POLLIN},
+            {.fd = client_fd, .events = fin.state == FIN_UNSEEN ? POLLRDHUP : 0}};
+        struct timespec until;
+        fin_timeout(&fin, &until);
+        int rc = ppoll(fds, there ? 2 : 1, there && fin.state == FIN_SEEN ? &until : NULL, NULL);
+        eventfd_t count;
+        if (rc > 0 && fds[0].revents)
+            (void)eventfd_read(x->wake_fd, &count);
+        bool lost = rc > 0 && there && (fds[1].revents & ~POLLRDHUP);
+        if (there && !lost)
+            fin_look(&fin, client_fd, rc > 0 ? fds[1].revents : 0);
+        pthread_mutex_lock(&x->lock);
+        x->waiting = false;
+        if (!x->answered && !x->streaming && there && (lost || atomic_load(abandoned))) {
+            there = false;
+            http_exchange_lose(x);
+        }
+    }
+    pthread_mutex_unlock(&x->lock);
+    return there;
+}
