@@ -53,7 +53,7 @@ enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct
 
 void cli_engine_close(struct cli_engine *e) {
     scheduler_stop(e->scheduler, 0); // NULL is fine
-    model_free(e->model);
+    model_release(e->model);
     cpu_device_free(e->device);
     *e = (struct cli_engine){0};
 }

@@ -370,12 +370,12 @@ static void try_load(struct run *r, struct device *d) {
     }
     if (m->task == TASK_GENERATE) {
         show_generator_memory(r, m);
-        model_free(m);
+        model_release(m);
         return;
     }
     buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,
                (double)model_workspace_bytes(m, BATCH_TOKENS, BATCH_TOKENS / 2) / (1 << 20));
-    model_free(m);
+    model_release(m);
 }
 
 // One line for each file and fate: "keys of config.json: honoured: hidden_size, ...".

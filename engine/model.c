@@ -145,12 +145,55 @@ static enum err load(struct model *m, const struct model_options *o, struct errm
     return e ? e : check_effect(m, o, msg);
 }
 
+static void model_free(struct model *m) {
+    score_head_free(m->head);
+    pooler_free(m->pooler);
+    encoder_free(m->encoder);
+    decoder_free(m->decoder);
+    if (m->answers)
+        m->device->ops->weight_free(m->device, m->answers);
+    generation_config_free(&m->generation);
+    template_free(m->chat_template);
+    template_free(m->tool_template);
+    grammar_vocab_free(m->grammar_vocab);
+    if (m->frame)
+        pair_frame_free(m->frame);
+    mem_free(m->frame);
+    pthread_mutex_destroy(&m->grammar_mutex);
+    tokenizer_free(m->tokenizer);
+    st_config_free(&m->st);
+    model_config_free(&m->config);
+    mem_free(m->name);
+    for (size_t i = 0; i < m->alias_count; i++)
+        mem_free(m->aliases[i]);
+    mem_free(m->aliases);
+    mem_free(m->path);
+    mem_free(m->files);
+    mem_free(m);
+}
+
+struct model *model_hold(const struct model *m) {
+    atomic_fetch_add_explicit(&m->self->holds, 1, memory_order_relaxed);
+    return m->self;
+}
+
+// What other holders did with the model comes before it is freed: release by each, acquire by the
+// last.
+void model_release(const struct model *m) {
+    if (m && atomic_fetch_sub_explicit(&m->self->holds, 1, memory_order_acq_rel) == 1)
+        model_free(m->self);
+}
+
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
                     struct errmsg *msg) {
+    static atomic_uint_fast64_t ids;
     *out = NULL;
     struct model *m = mem_calloc(1, sizeof *m);
     if (!m)
         return err_set(msg, ERR_NOMEM, "%s: no memory", options->path);
+    m->self = m;
+    m->id = atomic_fetch_add(&ids, 1) + 1;
+    atomic_store(&m->holds, 1);
     m->device = d;
     m->yes_id = m->no_id = -1;
     pthread_mutex_init(&m->grammar_mutex, NULL);
@@ -179,35 +222,6 @@ enum err model_check_room(const struct model *m, const struct weights *w, bool f
     }
     memory_plan_begin(&plan);
     return memory_plan_check_weights(&plan, m->path, bytes, msg);
-}
-
-void model_free(struct model *m) {
-    if (!m)
-        return;
-    score_head_free(m->head);
-    pooler_free(m->pooler);
-    encoder_free(m->encoder);
-    decoder_free(m->decoder);
-    if (m->answers)
-        m->device->ops->weight_free(m->device, m->answers);
-    generation_config_free(&m->generation);
-    template_free(m->chat_template);
-    template_free(m->tool_template);
-    grammar_vocab_free(m->grammar_vocab);
-    if (m->frame)
-        pair_frame_free(m->frame);
-    mem_free(m->frame);
-    pthread_mutex_destroy(&m->grammar_mutex);
-    tokenizer_free(m->tokenizer);
-    st_config_free(&m->st);
-    model_config_free(&m->config);
-    mem_free(m->name);
-    for (size_t i = 0; i < m->alias_count; i++)
-        mem_free(m->aliases[i]);
-    mem_free(m->aliases);
-    mem_free(m->path);
-    mem_free(m->files);
-    mem_free(m);
 }
 
 size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs) {
@@ -260,8 +274,9 @@ static enum err make_grammar_vocab(struct model *m, struct errmsg *msg) {
     return e;
 }
 
-enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
+enum err model_grammar_vocab(const struct model *of, const struct grammar_vocab **out,
                              struct errmsg *msg) {
+    struct model *m = of->self;
     pthread_mutex_lock(&m->grammar_mutex);
     enum err e = m->grammar_vocab ? ERR_OK : make_grammar_vocab(m, msg);
     *out = m->grammar_vocab;

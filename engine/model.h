@@ -1,7 +1,8 @@
 // A loaded model: tokenizer, encoder or decoder, and pooler or head joined, with what its files say
 // about length, prompts, labels, chat and sampling. Role: the engine's unit; everything above it
 // asks here what a model can do. Thread rule: immutable after load, shared by all threads; only the
-// device's driving thread runs it.
+// device's driving thread runs it. Whoever keeps a pointer to a model beyond the call holds it
+// (model_hold): it goes when the last one lets go.
 #ifndef TRINE_ENGINE_MODEL_H
 #define TRINE_ENGINE_MODEL_H
 
@@ -18,6 +19,8 @@
 #include "weights/st_config.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
 
 enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
@@ -39,6 +42,9 @@ struct model_options {
 };
 
 struct model {
+    struct model *self; // this model: what its holders may change through a const pointer
+    uint64_t id;        // never another model's in this process; from 1
+    atomic_size_t holds;
     // Where the transformer's own files lie: `path`, or a folder within it (modules.json). Owned.
     char *files;
     char *name, *path;
@@ -75,9 +81,13 @@ struct model {
 
 // The name that it will have, which is the caller's (mem_free). NULL: no memory.
 char *model_served_name(const struct model_options *options);
+// The new model is held once, by the caller.
 enum err model_load(const struct model_options *options, struct device *d, struct model **out,
                     struct errmsg *msg) MUST_CHECK;
-void model_free(struct model *m);   // NULL is fine
+// One more holder, who holds it already or got the pointer from one who does. Returns m.
+struct model *model_hold(const struct model *m);
+// One holder less; the last one's call frees the model. NULL is fine.
+void model_release(const struct model *m);
 const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
 const char *task_noun(enum task t); // the same with its article, before "model": "an embed"
 
@@ -90,7 +100,7 @@ enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer *
                               struct errmsg *msg) MUST_CHECK;
 
 // The vocabulary as grammars want it, made at first need and then the model's. Any thread.
-enum err model_grammar_vocab(struct model *m, const struct grammar_vocab **out,
+enum err model_grammar_vocab(const struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) MUST_CHECK;
 size_t model_vocab(const struct model *m);
 size_t model_layers(const struct model *m);

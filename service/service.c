@@ -299,7 +299,7 @@ void service_close(struct service *s) {
     front_stop(s->front);
     scheduler_free(s->scheduler);
     for (size_t i = 0; i < s->model_count; i++)
-        model_free(s->models[i]);
+        model_release(s->models[i]);
     mem_free(s->models);
     metrics_free(s->metrics);
     api_keys_free(s->keys);

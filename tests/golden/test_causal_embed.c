@@ -186,8 +186,8 @@ static void check_embedder(const char *name, bool has_file, struct device *d) {
         CHECK(pooler_normalizes(g->pooler));
     }
     cJSON_Delete(golden);
-    model_free(m);
-    model_free(g);
+    model_release(m);
+    model_release(g);
 }
 
 // The case's pairs as tokens, each checked against prefix + ids + suffix.
@@ -262,8 +262,8 @@ static void check_reranker(struct device *d) {
                 CHECK(memcmp(got, other, r.seqs * sizeof *got) == 0);
         }
     cJSON_Delete(golden);
-    model_free(m);
-    model_free(g);
+    model_release(m);
+    model_release(g);
 }
 
 static void refused(const char *name, struct device *d, struct model_options o, enum err want,
@@ -274,7 +274,7 @@ static void refused(const char *name, struct device *d, struct model_options o, 
     snprintf(path, sizeof path, DATA "%s", name);
     o.path = path;
     check_error(model_load(&o, d, &m, &msg), want, &msg, words);
-    model_free(m);
+    model_release(m);
 }
 
 static void check_options(struct device *d) {
@@ -287,7 +287,7 @@ static void check_options(struct device *d) {
         if (m)
             CHECK(m->task == want[i]);
         bytes[i] = m ? m->weight_bytes : 0;
-        model_free(m);
+        model_release(m);
     }
     CHECK(bytes[2] < bytes[1] && bytes[3] < bytes[1]); // neither holds the whole head
     struct model *m = load("qwen3-reranker", d,
@@ -296,7 +296,7 @@ static void check_options(struct device *d) {
         CHECK_STR(pooler_mode_name(m->pooler), "mean");
         CHECK(pooler_normalizes(m->pooler) && m->dim == 14);
     }
-    model_free(m);
+    model_release(m);
     struct model_options none = {.task = -1, .pool_mode = -1}, o = none;
     o.task = TASK_CLASSIFY;
     refused("qwen3-reranker", d, o, ERR_UNSUPPORTED, "cannot be used to classify");
@@ -324,7 +324,7 @@ static void check_long_query(struct device *d) {
     size_t room = 120 - pair_special_count(m) - PROMPT_MIN_DOCUMENT;
     CHECK_OK(prompt_check_query(m, room, &msg), msg);
     check_error(prompt_check_query(m, room + 1, &msg), ERR_INVALID, &msg, "never cut");
-    model_free(m);
+    model_release(m);
 }
 
 static void on_device(struct device *d) {

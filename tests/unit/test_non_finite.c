@@ -134,7 +134,7 @@ int main(void) {
     CHECK_OK(model_load(&o, device, &model, &msg), msg);
     if (!check_failed)
         overflow();
-    model_free(model);
+    model_release(model);
     cpu_device_free(device);
     remove_model();
     return check_done();

@@ -317,7 +317,7 @@ int main(void) {
             test_no_memory();
         }
         for (int i = 0; i < 2; i++)
-            model_free(models[i]);
+            model_release(models[i]);
         cpu_device_free(device);
     }
     return check_done();

@@ -286,7 +286,7 @@ int main(void) {
     test_no_monster();
     test_urgent_bulk();
     for (int i = 0; i < 2; i++)
-        model_free(models[i]);
+        model_release(models[i]);
     cpu_device_free(device);
     return check_done();
 }

@@ -282,7 +282,7 @@ int main(void) {
         job_free(vectors[i]);
     }
     for (int i = 0; i < 2; i++)
-        model_free(models[i]);
+        model_release(models[i]);
     cpu_device_free(device);
     CHECK_INT(wrong, 0);
     return check_done();

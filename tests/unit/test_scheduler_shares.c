@@ -233,7 +233,7 @@ int main(void) {
     test_owners(LANE_INTERACTIVE, 8);
     test_owners(LANE_BULK, 40);
     for (int i = 0; i < 2; i++)
-        model_free(models[i]);
+        model_release(models[i]);
     cpu_device_free(device);
     return check_done();
 }

@@ -435,9 +435,7 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
     enum err e = alloc_log(c, err);
     const struct grammar_vocab *vocab;
     if (!e && g->grammar) {
-        // the service's own pointer, which may be changed: the vocabulary is made at first need
-        struct model *m = service_find_model(q->service, q->model->name, TASK_GENERATE);
-        e = model_grammar_vocab(m, &vocab, &err->msg);
+        e = model_grammar_vocab(q->model, &vocab, &err->msg);
         if (!e)
             e = grammar_state_new(g->grammar, vocab, &c->grammar, &err->msg);
         if (!e)
