@@ -75,4 +75,18 @@ struct generation {
     int64_t submitted_us, started_us;
 };
 
+// What the numbers of a cache are kept as. AUTO: f32 where the weights are f32, else f16.
+enum kv_dtype { KV_DTYPE_AUTO, KV_DTYPE_F32, KV_DTYPE_F16 };
+
+// Of one model's generations, or of all.
+struct generation_stats {
+    uint64_t done, failed, cancelled, late;
+    uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
+    uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
+    size_t running, waiting;                                     // sequences, now
+    size_t prompt_left, output_left; // their tokens to compute, and to draw at most
+    size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
+    size_t kv_bytes, kv_tokens;                       // of the caches; positions that they hold
+};
+
 #endif

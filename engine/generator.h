@@ -12,7 +12,6 @@
 
 #include "engine/generation.h"
 #include "engine/masks.h"
-#include "engine/scheduler.h"
 #include "engine/shares.h"
 
 struct generator;

@@ -7,13 +7,13 @@
 
 enum { DEFAULT_SEQUENCES = 32 };
 
-static enum dtype choose_dtype(const struct scheduler_options *o, const struct model *m) {
+static enum dtype choose_dtype(const struct generators_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
         return m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
     return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 
-static size_t count_models(const struct scheduler_options *o) {
+static size_t count_models(const struct generators_options *o) {
     size_t n = 0;
     for (size_t i = 0; i < o->model_count; i++)
         n += o->models[i]->task == TASK_GENERATE;
@@ -21,7 +21,7 @@ static size_t count_models(const struct scheduler_options *o) {
 }
 
 // For one of them; they share the caches' memory evenly.
-static struct generator_options options_for(const struct scheduler_options *o, struct model *m,
+static struct generator_options options_for(const struct generators_options *o, struct model *m,
                                             size_t caches) {
     return (struct generator_options){
         .model = m,
@@ -30,11 +30,13 @@ static struct generator_options options_for(const struct scheduler_options *o, s
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,
         .speculate = !o->no_speculation,
         .share_prefixes = o->share_prefixes,
+        .release = o->release,
+        .ctx = o->ctx,
     };
 }
 
 // The cache is as large as was said, or as there is room beside all workspaces.
-static enum err add_to_plan(const struct scheduler_options *o, struct memory_plan *plan,
+static enum err add_to_plan(const struct generators_options *o, struct memory_plan *plan,
                             size_t *caches, struct errmsg *msg) {
     struct generator_size size;
     enum err e = ERR_OK;
@@ -46,7 +48,7 @@ static enum err add_to_plan(const struct scheduler_options *o, struct memory_pla
         if (!(e = generator_choose_size(&any, &size, msg)))
             plan->workspaces += size.workspace_bytes;
     }
-    *caches = o->kv_cache_bytes ? o->kv_cache_bytes : memory_plan_caches(plan);
+    *caches = o->cache_bytes ? o->cache_bytes : memory_plan_caches(plan);
     for (size_t i = 0; i < o->model_count && !e; i++) {
         struct model *m = o->models[i];
         if (m->task != TASK_GENERATE)
@@ -56,12 +58,11 @@ static enum err add_to_plan(const struct scheduler_options *o, struct memory_pla
             plan->caches += size.cache_bytes;
     }
     // what nobody asked for cannot be raised
-    return e == ERR_TOO_LARGE && !o->kv_cache_bytes ? memory_plan_no_room(plan, *caches, msg) : e;
+    return e == ERR_TOO_LARGE && !o->cache_bytes ? memory_plan_no_room(plan, *caches, msg) : e;
 }
 
-enum err generators_init(struct generators *g, const struct scheduler_options *options,
-                         struct memory_plan *plan, void (*release)(void *ctx, size_t tokens),
-                         void (*wake)(void *ctx), void *ctx, struct errmsg *msg) {
+enum err generators_init(struct generators *g, const struct generators_options *options,
+                         struct memory_plan *plan, struct errmsg *msg) {
     *g = (struct generators){0};
     size_t n = count_models(options), caches;
     enum err e = add_to_plan(options, plan, &caches, msg);
@@ -72,7 +73,7 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
     g->items = mem_calloc(n, sizeof(struct generator *));
     if (!g->items)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
-    e = masks_new(0, wake, ctx, &g->masks, msg);
+    e = masks_new(0, options->wake, options->ctx, &g->masks, msg);
     if (e) {
         generators_free(g);
         return e;
@@ -82,8 +83,6 @@ enum err generators_init(struct generators *g, const struct scheduler_options *o
         if (m->task != TASK_GENERATE)
             continue;
         struct generator_options each = options_for(options, m, caches);
-        each.release = release;
-        each.ctx = ctx;
         each.masks = g->masks;
         e = generator_new(&each, &g->items[g->count], msg);
         if (e) {

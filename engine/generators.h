@@ -6,6 +6,19 @@
 #include "engine/generator.h"
 #include "engine/memory_plan.h"
 
+struct generators_options {
+    struct model *const *models; // those with TASK_GENERATE count
+    size_t model_count;
+    size_t cache_bytes; // of all models together; 0: a quarter of what is available, or less
+    enum kv_dtype kv_dtype;
+    size_t max_sequences; // running at once; 0: 32
+    bool no_speculation, share_prefixes;
+    // As struct generator_options says.
+    void (*release)(void *ctx, size_t tokens);
+    void (*wake)(void *ctx); // one that had nothing to compute may have now; from any thread
+    void *ctx;
+};
+
 struct generators {
     struct generator **items; // [count]
     size_t count;
@@ -13,13 +26,10 @@ struct generators {
     struct masks *masks;
 };
 
-// For the models of the options with TASK_GENERATE. plan: what is there and allocated beside them;
-// their caches and workspaces are added to it, and it is checked before anything is made. wake:
-// generators that had nothing to compute may have now; from any thread.
-// ERR_NOMEM, ERR_TOO_LARGE, ERR_IO.
-enum err generators_init(struct generators *g, const struct scheduler_options *options,
-                         struct memory_plan *plan, void (*release)(void *ctx, size_t tokens),
-                         void (*wake)(void *ctx), void *ctx, struct errmsg *msg) MUST_CHECK;
+// plan: what is there and allocated beside them; their caches and workspaces are added to it, and
+// it is checked before anything is made. ERR_NOMEM, ERR_TOO_LARGE, ERR_IO.
+enum err generators_init(struct generators *g, const struct generators_options *options,
+                         struct memory_plan *plan, struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);

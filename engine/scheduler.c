@@ -61,6 +61,21 @@ static void wake_engine(void *ctx) {
 
 static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx, tokens); }
 
+static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
+    const struct scheduler_options *o = &s->options;
+    struct generators_options g = {.models = o->models,
+                                   .model_count = o->model_count,
+                                   .cache_bytes = o->kv_cache_bytes,
+                                   .kv_dtype = o->kv_dtype,
+                                   .max_sequences = o->max_sequences,
+                                   .no_speculation = o->no_speculation,
+                                   .share_prefixes = o->share_prefixes,
+                                   .release = release_generation,
+                                   .wake = wake_engine,
+                                   .ctx = s};
+    return generators_init(&s->generators, &g, &s->memory, msg);
+}
+
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
                          struct errmsg *msg) {
     *out = NULL;
@@ -78,8 +93,7 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
                              s->options.max_batch_tokens, msg);
     s->memory.workspaces = engine_workspace_bytes(&s->engine);
     if (!e)
-        e = generators_init(&s->generators, &s->options, &s->memory, release_generation,
-                            wake_engine, s, msg);
+        e = init_generators(s, msg);
     if (e) {
         e = memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
                                 msg);

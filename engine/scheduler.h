@@ -14,9 +14,6 @@
 
 struct scheduler;
 
-// AUTO: f32 where the weights are f32, else f16.
-enum kv_dtype { KV_DTYPE_AUTO, KV_DTYPE_F32, KV_DTYPE_F16 };
-
 struct scheduler_options {
     struct device *device;       // driven by the engine thread from start to stop
     struct model *const *models; // for the size of the workspaces
@@ -29,16 +26,6 @@ struct scheduler_options {
     size_t max_sequences; // running at once; 0: 32
     bool no_speculation;
     bool share_prefixes; // between owners (API keys) too
-};
-
-struct generation_stats {
-    uint64_t done, failed, cancelled, late;
-    uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
-    uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
-    size_t running, waiting;                                     // sequences, now
-    size_t prompt_left, output_left; // their tokens to compute, and to draw at most
-    size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
-    size_t kv_bytes, kv_tokens;                       // of the caches; positions that they hold
 };
 
 struct scheduler_stats {

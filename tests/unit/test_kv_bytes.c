@@ -84,13 +84,13 @@ static void options(void) {
     model.dtype = DTYPE_F32;
     struct model *models[] = {&model};
     size_t bytes = taken(DTYPE_F32);
-    struct scheduler_options o = {
-        .device = device, .models = models, .model_count = 1, .kv_cache_bytes = bytes};
+    struct generators_options o = {
+        .models = models, .model_count = 1, .cache_bytes = bytes, .release = release, .wake = wake};
     struct memory_plan plan;
     struct generators g;
     struct errmsg msg = {0};
     memory_plan_begin(&plan);
-    CHECK_OK(generators_init(&g, &o, &plan, release, wake, NULL, &msg), msg);
+    CHECK_OK(generators_init(&g, &o, &plan, &msg), msg);
     struct generation_stats s = {0};
     generators_add_stats(&g, &s);
     CHECK_INT(plan.caches, bytes);
