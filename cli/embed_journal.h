@@ -6,8 +6,8 @@
 #define TRINE_CLI_EMBED_JOURNAL_H
 
 #include "base/err.h"
+#include "base/json.h"
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdint.h>
 

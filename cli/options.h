@@ -10,10 +10,10 @@
 #define TRINE_CLI_OPTIONS_H
 
 #include "base/err.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "service/service.h"
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -38,7 +38,7 @@ struct transfer {
     const char *part;
     int fd;
     uint64_t at; // bytes in the part, all of them in hash
-    struct hub_hash *hash;
+    struct digest *hash;
 
     long status;
     bool body_begun, bad_range;
@@ -201,11 +201,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx) {
 
 // Starts the part anew: nothing of it counts.
 static bool restart(struct transfer *t) {
-    struct hub_hash *fresh;
+    struct digest *fresh;
     t->err = hub_hash_start(t->file->kind, t->file->size, &fresh, t->msg);
     if (t->err)
         return false;
-    hub_hash_free(t->hash);
+    digest_free(t->hash);
     t->hash = fresh;
     hub_progress_take_back(t->s->options.progress, t->at);
     t->at = 0;
@@ -231,7 +231,7 @@ static bool write_part(struct transfer *t, const char *data, size_t n) {
             t->err = err_set(t->msg, ERR_IO, "%s: cannot write: %s", t->part, strerror(errno));
             return false;
         }
-        if (!hub_hash_feed(t->hash, data, (size_t)wrote)) {
+        if (!digest_feed(t->hash, data, (size_t)wrote)) {
             t->err = err_set(t->msg, ERR_INTERNAL, "%s: libcrypto failed", t->part);
             return false;
         }
@@ -572,15 +572,15 @@ static enum err fill_part(struct transfer *t, const char *url) {
 }
 
 static enum err verify_part(struct transfer *t) {
-    char got[HASH_HEX_MAX];
-    if (!hub_hash_end(t->hash, got))
+    char got[DIGEST_HEX_MAX];
+    if (!digest_end(t->hash, got))
         return err_set(t->msg, ERR_INTERNAL, "%s: libcrypto failed", t->part);
     if (strcmp(got, t->file->hash) != 0) {
         hub_progress_take_back(t->s->options.progress, t->at);
         return err_set(t->msg, ERR_INVALID,
                        "%s: what came has %s %.16s..., the hub names %.16s...: deleted; run it "
                        "again to load it anew",
-                       t->what, t->file->kind == HASH_SHA256 ? "sha256" : "git SHA-1", got,
+                       t->what, t->file->kind == HUB_HASH_SHA256 ? "sha256" : "git SHA-1", got,
                        t->file->hash);
     }
     if (fault_hit(FAULT_FILE) || fsync(t->fd) != 0)
@@ -606,7 +606,7 @@ enum err hub_fetch_file(struct hub_session *s, const char *path, const struct hu
         e = verify_part(&t);
     if (whole && e == ERR_INVALID && unlink(part) != 0)
         err_prefix(msg, e, "%s cannot be deleted", part);
-    hub_hash_free(t.hash);
+    digest_free(t.hash);
     if (t.fd >= 0 && close(t.fd) != 0 && !e)
         e = err_set(msg, ERR_IO, "%s: cannot close: %s", part, strerror(errno));
     mem_free(url);

@@ -140,7 +140,7 @@ static enum err add(const cJSON *sibling, struct hub_files *out, struct errmsg *
     if (size < 0)
         return err_set(msg, ERR_INVALID, "the hub gives no size for %s", f.name);
     f.size = (uint64_t)size;
-    f.kind = lfs ? HASH_SHA256 : HASH_GIT_SHA1;
+    f.kind = lfs ? HUB_HASH_SHA256 : HUB_HASH_GIT_SHA1;
     if (!hash || !is_hex(hash, lfs ? 64 : 40))
         return err_set(msg, ERR_INVALID, "the hub gives no hash for %s, so it cannot be verified",
                        f.name);

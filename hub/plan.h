@@ -18,8 +18,8 @@
 struct hub_file {
     char *name; // relative to the repository's root, safe to join below a folder; owned
     uint64_t size;
-    enum hash_kind kind;
-    char hash[HASH_HEX_MAX];
+    enum hub_hash_kind kind;
+    char hash[DIGEST_HEX_MAX];
 };
 
 struct hub_files {

@@ -48,10 +48,11 @@ static enum err read_file_entry(const cJSON *entry, struct hub_record *out, stru
     if (e)
         return e;
     const char *hash = sha256 ? sha256 : git;
-    if (!name || !store_file_valid(name) || size < 0 || !hash || strlen(hash) >= HASH_HEX_MAX ||
+    if (!name || !store_file_valid(name) || size < 0 || !hash || strlen(hash) >= DIGEST_HEX_MAX ||
         strlen(mtime) >= sizeof *out->mtimes)
         return err_set(msg, ERR_INVALID, "an entry is not whole");
-    struct hub_file f = {.size = (uint64_t)size, .kind = sha256 ? HASH_SHA256 : HASH_GIT_SHA1};
+    struct hub_file f = {.size = (uint64_t)size,
+                         .kind = sha256 ? HUB_HASH_SHA256 : HUB_HASH_GIT_SHA1};
     memcpy(f.hash, hash, strlen(hash) + 1);
     size_t n = out->files.count;
     char(*mtimes)[40] = mem_realloc(out->mtimes, n + 1, sizeof *mtimes);
@@ -120,7 +121,7 @@ enum err hub_record_write(const char *folder, const char *repo, const char *revi
         buf_puts(&b, i ? ",\n  {\"name\": " : "\n  {\"name\": ");
         json_quote(&b, f->name, strlen(f->name));
         buf_printf(&b, ", \"size\": %" PRIu64 ", \"%s\": \"%s\", \"mtime\": \"%s\"}", f->size,
-                   f->kind == HASH_SHA256 ? "sha256" : "git_sha1", f->hash, mtime);
+                   f->kind == HUB_HASH_SHA256 ? "sha256" : "git_sha1", f->hash, mtime);
     }
     buf_puts(&b, "\n ]\n}\n");
     char *path = file_join(folder, HUB_RECORD_FILE);

@@ -64,6 +64,10 @@ for script in tests/http/test_*.py; do
     run "asan/${name%.py}" python3 "$script" build/asan/trine
 done
 
+for script in tests/checks/test_*.py; do
+    name=${script##*/}
+    run "checks/${name%.py}" python3 "$script"
+done
 check includes tools/check_includes.sh
 check format bash -c 'set -o pipefail; find . -path ./build -prune -o -name "*.[ch]" -print | grep -v unicode_tables |
     xargs clang-format --dry-run -Werror'

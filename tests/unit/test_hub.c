@@ -25,39 +25,39 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-static void check_hash(enum hash_kind kind, const char *text, const char *want) {
+static void check_hash(enum hub_hash_kind kind, const char *text, const char *want) {
     struct errmsg msg;
-    struct hub_hash *h;
-    char hex[HASH_HEX_MAX] = "";
+    struct digest *h;
+    char hex[DIGEST_HEX_MAX] = "";
     CHECK_OK(hub_hash_start(kind, strlen(text), &h, &msg), msg);
     for (const char *c = text; *c; c++) // byte by byte is the same as all at once
-        CHECK(hub_hash_feed(h, c, 1));
-    CHECK(hub_hash_end(h, hex));
+        CHECK(digest_feed(h, c, 1));
+    CHECK(digest_end(h, hex));
     CHECK_STR(hex, want);
-    hub_hash_free(h);
+    digest_free(h);
 }
 
 static void test_hashes(void) {
     // FIPS 180-4's example, and what `printf 'abc' | git hash-object --stdin` prints
-    check_hash(HASH_SHA256, "abc",
+    check_hash(HUB_HASH_SHA256, "abc",
                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    check_hash(HASH_SHA256, "", SHA);
-    check_hash(HASH_GIT_SHA1, "abc", "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f");
-    check_hash(HASH_GIT_SHA1, "", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+    check_hash(HUB_HASH_SHA256, "", SHA);
+    check_hash(HUB_HASH_GIT_SHA1, "abc", "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f");
+    check_hash(HUB_HASH_GIT_SHA1, "", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
 
     char *path = file_join(root, "abc");
     struct errmsg msg;
     bool same;
     CHECK_OK(file_write_atomic(path, "abc", 3, &msg), msg);
-    CHECK_OK(hub_check_file(path, HASH_GIT_SHA1, 3, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
+    CHECK_OK(hub_check_file(path, HUB_HASH_GIT_SHA1, 3, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
                             &same, &msg),
              msg);
     CHECK(same);
-    CHECK_OK(hub_check_file(path, HASH_GIT_SHA1, 3, GIT, &same, &msg), msg);
+    CHECK_OK(hub_check_file(path, HUB_HASH_GIT_SHA1, 3, GIT, &same, &msg), msg);
     CHECK(!same);
-    CHECK_OK(hub_check_file(path, HASH_GIT_SHA1, 4, GIT, &same, &msg), msg);
+    CHECK_OK(hub_check_file(path, HUB_HASH_GIT_SHA1, 4, GIT, &same, &msg), msg);
     CHECK(!same);
-    CHECK_OK(hub_check_file(root, HASH_GIT_SHA1, 4, GIT, &same, &msg), msg);
+    CHECK_OK(hub_check_file(root, HUB_HASH_GIT_SHA1, 4, GIT, &same, &msg), msg);
     CHECK(!same);
     mem_free(path);
 }
@@ -129,10 +129,10 @@ static void test_plan(void) {
             fprintf(stderr, "    %s\n", want[i]);
     // an LFS file's size and hash are those of its content, not of its pointer
     const struct hub_file *weights = hub_files_find(&files, "model.safetensors");
-    CHECK(weights && weights->kind == HASH_SHA256 && weights->size == 1008);
+    CHECK(weights && weights->kind == HUB_HASH_SHA256 && weights->size == 1008);
     CHECK(weights && strcmp(weights->hash, SHA) == 0);
     const struct hub_file *config = hub_files_find(&files, "config.json");
-    CHECK(config && config->kind == HASH_GIT_SHA1 && strcmp(config->hash, GIT) == 0);
+    CHECK(config && config->kind == HUB_HASH_GIT_SHA1 && strcmp(config->hash, GIT) == 0);
     hub_files_free(&files);
 
     static const char *const gguf[] = {"README.md", "a.gguf+", NULL};
@@ -196,7 +196,7 @@ static void test_record(void) {
     struct errmsg msg = {0};
     struct hub_file a = {.name = (char[]){"abc"},
                          .size = 3,
-                         .kind = HASH_GIT_SHA1,
+                         .kind = HUB_HASH_GIT_SHA1,
                          .hash = "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"};
     struct hub_files files = {.list = &a, .count = 1};
     struct hub_record record;
