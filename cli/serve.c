@@ -12,7 +12,7 @@
 #include "compute/cpu/cpu.h"
 #include "engine/memory_plan.h"
 #include "hub/store.h"
-#include "service/service.h"
+#include "service/server.h"
 
 #include <semaphore.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
-// The running service: models, their scheduler, the HTTP server and the front pool between them.
-// Role: what routes and dialects are given. Thread rule: models are immutable while serving; the
-// rest by its own rules.
+// The running service as routes and dialects are given it: its options, models, scheduler, HTTP
+// server and the front pool between them. Role: what they look things up in; it starts and ends
+// nothing (server.h) and knows no route. Thread rule: models are immutable while serving; the rest
+// by its own rules.
 #ifndef TRINE_SERVICE_SERVICE_H
 #define TRINE_SERVICE_SERVICE_H
 
@@ -58,25 +59,5 @@ struct model *service_find_model(const struct service *s, const char *name, enum
 // NULL where a request's `model` names nothing: what clients send that must send something ("",
 // "dummy", "tgi", the service's own URL), unless a model is called so. Else name.
 const char *service_model_name(const struct service *s, const char *name);
-
-// Opens the port (but for options->no_port) and starts the front; every route but livez answers 503
-// until service_make_ready. On failure everything is closed again.
-enum err service_open(struct service *s, const struct service_options *options,
-                      struct errmsg *msg) MUST_CHECK;
-// Loads the models onto the device, in order, and checks their names. The options' strings are
-// copied. After a failure service_close frees what was loaded.
-enum err service_load_models(struct service *s, struct device *d,
-                             const struct model_options *options, size_t n,
-                             struct errmsg *msg) MUST_CHECK;
-// What the scheduler of the loaded models is made of.
-struct scheduler_options service_scheduler_options(const struct service *s);
-// Starts the scheduler, waits for its warm-up, and lets requests in.
-enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
-// readyz turns 503 and all else goes on for delay_us (half of timeout_us at most); then new
-// connections are refused, and what comes on those that are there is answered. False: some was left
-// when the time, delay included, was over.
-bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us);
-// Ends everything, drained or not. The device is the caller's and may be freed afterwards.
-void service_close(struct service *s);
 
 #endif

@@ -194,10 +194,3 @@ enum err api_readyz(struct api_request *q, struct api_error *err) {
                state == SERVICE_LOADING ? "loading" : "draining");
     return ERR_OK;
 }
-
-enum err api_metrics(struct api_request *q, struct api_error *err) {
-    (void)err;
-    q->response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    metrics_print(q->service->metrics, q->service, &q->response.body);
-    return ERR_OK;
-}

@@ -6,6 +6,7 @@
 #include "service/api/classify.h"
 #include "service/api/cors.h"
 #include "service/api/embed.h"
+#include "service/api/exposition.h"
 #include "service/api/generate/generate.h"
 #include "service/api/info.h"
 #include "service/api/request.h"

@@ -14,25 +14,25 @@ sys.dont_write_bytecode = True
 import served  # noqa: E402
 from served import Started, check  # noqa: E402
 
-SERVICE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "service")
+SERVICE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "service", "api")
 # (path, file of its table, which of the file's tables of that name, body)
 ROUTES = [
-    ("/v1/chat/completions", "api_chat.c", "table", 0,
+    ("/v1/chat/completions", "chat.c", "table", 0,
      {"model": "g", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}),
-    ("/v1/completions", "api_completions.c", "table", 0, {"model": "g", "prompt": "hi", "max_tokens": 1}),
-    ("/v1/embeddings", "api_openai_embeddings.c", "table", 0, {"model": "e", "input": "a"}),
-    ("/v2/embed", "api_cohere_embed.c", "table", 0, {"model": "e", "texts": ["a"]}),
-    ("/v1/embed", "api_cohere_embed.c", "table", 0, {"model": "e", "texts": ["a"]}),
-    ("/embed", "api_tei.c", "embed_table", 0, {"model": "e", "inputs": "a"}),
-    ("/similarity", "api_tei.c", "similarity_table", 0,
+    ("/v1/completions", "completions.c", "table", 0, {"model": "g", "prompt": "hi", "max_tokens": 1}),
+    ("/v1/embeddings", "openai_embeddings.c", "table", 0, {"model": "e", "input": "a"}),
+    ("/v2/embed", "cohere_embed.c", "table", 0, {"model": "e", "texts": ["a"]}),
+    ("/v1/embed", "cohere_embed.c", "table", 0, {"model": "e", "texts": ["a"]}),
+    ("/embed", "tei.c", "embed_table", 0, {"model": "e", "inputs": "a"}),
+    ("/similarity", "tei.c", "similarity_table", 0,
      {"model": "e", "inputs": {"source_sentence": "a", "sentences": ["b"]}}),
-    ("/v1/rerank", "api_rerank.c", "documents_table", 0, {"model": "r", "query": "a", "documents": ["b"]}),
-    ("/v2/rerank", "api_rerank.c", "documents_table", 0, {"model": "r", "query": "a", "documents": ["b"]}),
-    ("/rerank", "api_rerank.c", "texts_table", 0, {"model": "r", "query": "a", "texts": ["b"]}),
-    ("/v1/classify", "api_classify.c", "table", 0, {"model": "r", "input": "a"}),
-    ("/predict", "api_classify.c", "table", 1, {"model": "r", "inputs": "a"}),
-    ("/tokenize", "api_tei_tokens.c", "table", 0, {"model": "e", "inputs": "a"}),
-    ("/decode", "api_tei_tokens.c", "table", 1, {"model": "e", "ids": [5]}),
+    ("/v1/rerank", "rerank.c", "documents_table", 0, {"model": "r", "query": "a", "documents": ["b"]}),
+    ("/v2/rerank", "rerank.c", "documents_table", 0, {"model": "r", "query": "a", "documents": ["b"]}),
+    ("/rerank", "rerank.c", "texts_table", 0, {"model": "r", "query": "a", "texts": ["b"]}),
+    ("/v1/classify", "classify.c", "table", 0, {"model": "r", "input": "a"}),
+    ("/predict", "classify.c", "table", 1, {"model": "r", "inputs": "a"}),
+    ("/tokenize", "tei_tokens.c", "table", 0, {"model": "e", "inputs": "a"}),
+    ("/decode", "tei_tokens.c", "table", 1, {"model": "e", "ids": [5]}),
 ]
 NONSENSE = ({"x": [[]]}, [[{"x": []}]])
 # What may be any object.
@@ -42,7 +42,7 @@ OBJECTS = ("parameters", "chat_template_kwargs")
 def tables():
     """{(file, name): [[(macro, member, means)], next's name]}, one for each table of that name."""
     found = {}
-    for path in sorted(glob.glob(os.path.join(SERVICE, "api_*.c"))):
+    for path in sorted(glob.glob(os.path.join(SERVICE, "**", "*.c"), recursive=True)):
         with open(path, encoding="utf-8") as f:
             source = f.read()
         rows = {}

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
-#include "service/service.h"
+#include "service/server.h"
 #include "tests/check.h"
 
 #include <arpa/inet.h>

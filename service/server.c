@@ -1,0 +1,258 @@
+// See server.h: the port opens first, models load behind it, requests are answered when the warm-up
+// has run, and a drain lets everything accepted finish.
+#include "service/server.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "service/api/api.h"
+#include "service/api/cors.h"
+#include "service/front.h"
+#include "service/keys.h"
+#include "service/metrics.h"
+
+#include <malloc.h>
+#include <string.h>
+#include <time.h>
+
+// A head and body must be whole within this: a client that drips holds a thread no longer.
+static int read_timeout_ms(const struct service_options *o) {
+    enum { MOST_S = 30 };
+    return (o->request_timeout_s < MOST_S ? o->request_timeout_s : MOST_S) * 1000;
+}
+
+static enum err start_parts(struct service *s, struct errmsg *msg) {
+    enum err e = ERR_OK;
+    if (s->options.api_key_file)
+        e = api_keys_load(s->options.api_key_file, &s->keys, msg);
+    if (e)
+        return e;
+    s->metrics = metrics_new();
+    if (!s->metrics)
+        return err_set(msg, ERR_NOMEM, "no memory for metrics");
+    struct front_options front = {0};
+    e = front_start(&front, &s->front, msg);
+    if (e)
+        return e;
+    struct http_options http = {
+        .host = s->options.host,
+        .port = s->options.port,
+        .max_connections = s->options.max_connections,
+        .max_body = s->options.max_body,
+        .read_timeout_ms = read_timeout_ms(&s->options),
+        .write_timeout_ms = s->options.request_timeout_s * 1000,
+        .is_probe = api_is_probe,
+        .put_headers = api_put_cors,
+        .check_head = api_check_head,
+        .handle = api_handle,
+        .on_cut = api_note_cut,
+        .ctx = s,
+    };
+    return s->options.no_port ? http_try(&http, msg) : http_start(&http, &s->http, msg);
+}
+
+enum err service_open(struct service *s, const struct service_options *options,
+                      struct errmsg *msg) {
+    *s = (struct service){.options = *options};
+    atomic_store(&s->state, SERVICE_LOADING);
+    enum err e = start_parts(s, msg);
+    if (e)
+        service_close(s);
+    return e;
+}
+
+// A name is sent back in answers, as it is.
+static bool can_be_shown(const char *name) {
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return *name && utf8_valid(name, strlen(name), NULL);
+}
+
+static const char *name_at(const struct model_options *o, const char *own, size_t i) {
+    return i ? o->aliases[i - 1] : own;
+}
+
+// names[n]: what each is served as, but for its aliases. Whether a name of model i is another's.
+static enum err check_name(const struct model_options *options, char *const *names, size_t i,
+                           const char *name, struct errmsg *msg) {
+    if (!can_be_shown(name))
+        return err_set(msg, ERR_INVALID,
+                       "the name '%s' is empty, no UTF-8, or has control characters; give the "
+                       "model another one with --model NAME=PATH or --alias",
+                       name);
+    for (size_t j = 0; j < i; j++) // two under one name would make `model` a guess
+        for (size_t k = 0; k <= options[j].alias_count; k++)
+            if (strcmp(name_at(&options[j], names[j], k), name) == 0)
+                return err_set(msg, ERR_INVALID,
+                               "two models are called '%s'; give one another name with "
+                               "--model NAME=PATH",
+                               name);
+    return ERR_OK;
+}
+
+// Before any of them is loaded, which may take minutes.
+static enum err check_names(const struct model_options *options, size_t n, struct errmsg *msg) {
+    char **names = mem_calloc(n, sizeof *names);
+    enum err e = names ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; i < n && !e; i++)
+        e = (names[i] = model_served_name(&options[i])) ? ERR_OK : ERR_NOMEM;
+    if (e)
+        err_set(msg, e, "no memory for the models' names");
+    for (size_t i = 0; i < n && !e; i++)
+        for (size_t k = 0; k <= options[i].alias_count && !e; k++)
+            e = check_name(options, names, i, name_at(&options[i], names[i], k), msg);
+    for (size_t i = 0; names && i < n; i++)
+        mem_free(names[i]);
+    mem_free(names);
+    return e;
+}
+
+// What it does not chat for, or calls no tools for.
+static void tell_of_chat(const struct model *m) {
+    struct buf tools = {0};
+    if (m->task != TASK_GENERATE)
+        return;
+    if (m->template_msg.code == ERR_NOT_FOUND)
+        log_event(LOG_LEVEL_INFO, "no_chat",
+                  LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
+                  "model '%s' completes texts but cannot chat: %s", m->name, m->template_msg.text);
+    else if (!m->chat_template)
+        log_event(
+            LOG_LEVEL_WARN, "no_chat",
+            LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
+            "model '%s' completes texts but cannot chat: %s; --chat-template FILE|chatml gives "
+            "another template",
+            m->name, m->template_msg.text);
+    else if (m->template_msg.code)
+        log_event(LOG_LEVEL_WARN, "no_tools",
+                  LOG_FIELDS(log_string("model", m->name), log_string("why", m->template_msg.text)),
+                  "model '%s' chats but takes no tools: %s", m->name, m->template_msg.text);
+    if (!m->chat_template || m->template_msg.code)
+        return;
+    tool_form_describe(&m->tool_form, &tools);
+    const char *form = tools.failed ? "" : tools.data;
+    log_event(LOG_LEVEL_INFO, "chat_template",
+              LOG_FIELDS(log_string("model", m->name), log_string("tools", form)),
+              "model '%s': chat template: %s", m->name, form);
+    buf_free(&tools);
+}
+
+enum err service_load_models(struct service *s, struct device *d,
+                             const struct model_options *options, size_t n, struct errmsg *msg) {
+    enum err err = check_names(options, n, msg);
+    if (err)
+        return err;
+    s->device = d;
+    s->models = mem_calloc(n, sizeof(struct model *));
+    if (!s->models)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
+    if ((err = metrics_set_models(s->metrics, n, msg)))
+        return err;
+    for (size_t i = 0; i < n; i++) {
+        int64_t start = clock_now_us();
+        enum err e = model_load(&options[i], d, &s->models[i], msg);
+        if (e)
+            return e;
+        s->model_count++;
+        const struct model *m = s->models[i];
+        long long ms = (long long)(clock_now_us() - start) / 1000;
+        log_event(LOG_LEVEL_INFO, "model_loaded",
+                  LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
+                             log_string("architecture", model_architecture(m)),
+                             log_size("layers", model_layers(m)),
+                             log_size("max_tokens", m->max_length),
+                             log_size("weight_bytes", m->weight_bytes), log_int("duration_ms", ms),
+                             log_string("path", m->path)),
+                  "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
+                  m->name, task_name(m->task), model_architecture(m), model_layers(m),
+                  m->max_length, m->weight_bytes >> 20, ms);
+    }
+    for (size_t i = 0; i < n; i++)
+        tell_of_chat(s->models[i]);
+    return ERR_OK;
+}
+
+struct scheduler_options service_scheduler_options(const struct service *s) {
+    return (struct scheduler_options){
+        .device = s->device,
+        .models = s->models,
+        .model_count = s->model_count,
+        .max_batch_tokens = s->options.max_batch_tokens,
+        .max_queue_tokens = s->options.max_queue_tokens,
+        .kv_cache_bytes = s->options.kv_cache_mib << 20,
+        .kv_dtype = (enum kv_dtype)s->options.kv_dtype,
+        .max_sequences = s->options.max_sequences,
+        .no_speculation = s->options.no_speculation,
+        .share_prefixes = s->options.shared_prefix_cache,
+    };
+}
+
+static void warn_of_short_caches(const struct service *s) {
+    for (size_t i = 0; i < s->model_count; i++) {
+        const struct model *m = s->models[i];
+        size_t context = scheduler_context(s->scheduler, m);
+        if (m->task == TASK_GENERATE && context < m->max_length)
+            log_event(LOG_LEVEL_WARN, "short_cache",
+                      LOG_FIELDS(log_string("model", m->name), log_size("cache_tokens", context),
+                                 log_size("context", m->max_length)),
+                      "model '%s': the KV cache holds %zu tokens, so no text may be longer, though "
+                      "the model's context is %zu; raise --kv-cache-mib",
+                      m->name, context, m->max_length);
+    }
+}
+
+enum err service_make_ready(struct service *s, struct errmsg *msg) {
+    struct scheduler_options options = service_scheduler_options(s);
+    enum err e = scheduler_start(&options, &s->scheduler, msg);
+    if (e == ERR_IO) { // its thread; connections have taken theirs before
+        struct errmsg why = *msg;
+        return err_set(msg, e, "%s; raise it or lower --max-connections", why.text);
+    }
+    if (!e)
+        e = scheduler_wait_ready(s->scheduler, msg);
+    // loading parsed megabytes of JSON; what that took goes back before requests come
+    malloc_trim(0);
+    if (!e)
+        warn_of_short_caches(s);
+    if (!e) // what was set before is seen by every thread that sees READY
+        atomic_store(&s->state, SERVICE_READY);
+    return e;
+}
+
+// Probes say 503 while all else goes on, so that whoever looks at them sends nothing more here.
+static void wait_delay(int64_t delay_us, int64_t until_us) {
+    int64_t now = clock_now_us(), most = (until_us - now) / 2;
+    int64_t nap_us = delay_us < most ? delay_us : most;
+    struct timespec nap = {.tv_sec = nap_us / 1000000, .tv_nsec = nap_us % 1000000 * 1000};
+    while (nap_us > 0 && nanosleep(&nap, &nap) != 0)
+        ;
+}
+
+bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us) {
+    int64_t until = clock_now_us() + timeout_us;
+    atomic_store(&s->state, SERVICE_DRAINING);
+    http_drain_begin(s->http);
+    wait_delay(delay_us, until);
+    bool drained = http_drain(s->http, until);
+    if (s->scheduler) // last: until here it took what came
+        scheduler_drain(s->scheduler);
+    return drained;
+}
+
+void service_close(struct service *s) {
+    // the scheduler ends what is left with an error, the front renders it, then sockets close
+    if (s->scheduler)
+        scheduler_end(s->scheduler, 0);
+    if (s->http)
+        http_stop(s->http, 1000000);
+    front_stop(s->front);
+    scheduler_free(s->scheduler);
+    for (size_t i = 0; i < s->model_count; i++)
+        model_release(s->models[i]);
+    mem_free(s->models);
+    metrics_free(s->metrics);
+    api_keys_free(s->keys);
+    *s = (struct service){0};
+}
