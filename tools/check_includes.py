@@ -36,7 +36,7 @@ ROOMS = {
 # Single files that may go where their room may not.
 FILES = {
     "engine/engine.c": "compute/cpu",  # makes the device
-    "service/service.c": "service/api",  # opens the server: hands the routes to it
+    "service/server.c": "service/api",  # opens the server: hands the routes to it
     "service/api/route.c": "service/api/generate",  # the table of all routes
 }
 
@@ -214,7 +214,6 @@ def main(root):
 LEFT = {
     ("engine/tool_calls.c", "cjson/cJSON.h"),
     ("service/api/known.h", "cjson/cJSON.h"),
-    ("service/metrics.c", "service/api/api.h"),
 }
 CIRCLES = [
     "compute/cpu/weight compute/cpu/weight_pack",
@@ -227,7 +226,6 @@ CIRCLES = [
     "grammar/table grammar/vocab",
     "engine/memory_plan engine/model engine/pair",
     "service/http/exchange service/http/http service/http/server",
-    "service/api/api service/api/cors service/metrics service/service",
     "service/api/known service/api/request",
     "service/api/generate/generate service/api/generate/structured",
 ]
