@@ -27,9 +27,9 @@ static int usable_byte(const struct ways *w, const struct grammar_edge *e) {
 }
 
 static void read_trie(struct ways *w) {
-    const struct vocab_node *nodes = w->v->nodes;
+    const struct trie_node *nodes = w->v->trie.nodes;
     memset(w->child, 0xFF, sizeof w->child);
-    for (uint32_t i = 0; i < w->v->n_nodes; i = nodes[i].skip) {
+    for (uint32_t i = 0; i < w->v->trie.n_nodes; i = nodes[i].skip) {
         w->child[nodes[i].byte] = i;
         w->alone[nodes[i].byte] = nodes[i].n > 0;
     }
@@ -88,7 +88,7 @@ static size_t find_ways(struct ways *w) {
 }
 
 static uint32_t child_of(const struct ways *w, uint32_t node, uint8_t byte) {
-    const struct vocab_node *nodes = w->v->nodes;
+    const struct trie_node *nodes = w->v->trie.nodes;
     for (uint32_t i = node + 1; i < nodes[node].skip; i = nodes[i].skip)
         if (nodes[i].byte >= byte)
             return nodes[i].byte == byte ? i : GRAMMAR_NONE;
@@ -100,7 +100,7 @@ static uint32_t tokens_from(const struct ways *w, const uint32_t *to_accept, uin
     uint32_t least = BUDGET_NEVER, node = w->child[w->by[q]];
     for (int i = 0; node != GRAMMAR_NONE && i < LOOK_AHEAD; i++) {
         q = w->to[q];
-        if (w->v->nodes[node].n && to_accept[q] < least)
+        if (w->v->trie.nodes[node].n && to_accept[q] < least)
             least = budget_sum(to_accept[q], 1);
         if (w->g->states[q].accept)
             break;

@@ -1,6 +1,5 @@
 // See json_rules.h.
 #include "grammar/json_rules.h"
-#include "grammar/table.h"
 
 #include <string.h>
 

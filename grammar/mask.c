@@ -54,9 +54,9 @@ static bool fits(const struct walk *w, struct run_config c) {
     return !w->r->budget || run_tokens_left(w->r, c) < w->below;
 }
 
-static void set_tokens(struct walk *w, const struct vocab_node *n) {
+static void set_tokens(struct walk *w, const struct trie_node *n) {
     for (uint32_t k = 0; k < n->n; k++) {
-        uint32_t id = (uint32_t)w->v->order[n->first + k];
+        uint32_t id = (uint32_t)w->v->trie.order[n->first + k];
         w->mask[id / 32] |= 1u << (id % 32);
     }
 }
@@ -71,7 +71,7 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
     w->at[part.depth] = c;
     w->marks[part.depth] = run_here(r);
     for (uint32_t i = part.from; i < part.to && goes_further(w);) {
-        const struct vocab_node *n = &w->v->nodes[i];
+        const struct trie_node *n = &w->v->trie.nodes[i];
         uint32_t bit = i - part.from;
         if (only && !(only[bit / 32] >> (bit % 32) & 1)) {
             r->extra++;
@@ -98,29 +98,14 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
     run_back(r, w->marks[part.depth]);
 }
 
-static struct loop_table *make_table(struct walk *w, struct trie_part part, uint32_t start,
-                                     uint32_t q) {
-    struct loop_table *t;
-    w->r->nomem |= loop_table_make(w->s->g, w->v, part, start, q, &t) == ERR_NOMEM;
-    return t;
-}
-
-// One of the vocabulary's own, made when first needed; a cache does not change what a vocab is.
-static const struct loop_table *json_table(struct walk *w, struct trie_part part, uint32_t start,
-                                           uint32_t q) {
-    struct grammar_vocab *v = (struct grammar_vocab *)w->v;
-    struct loop_table *t = atomic_load(&v->json[q]);
+// One of the vocabulary's own, made when first needed.
+static const struct loop_table *json_table(struct walk *w, uint32_t start, uint32_t q) {
+    const struct loop_table *t = vocab_json_table(w->v, q);
     if (t || w->work->most) {
         w->given_up |= !t;
         return t;
     }
-    pthread_mutex_lock(&v->lock);
-    t = atomic_load(&v->json[q]);
-    if (!t) {
-        t = make_table(w, part, start, q);
-        atomic_store(&v->json[q], t);
-    }
-    pthread_mutex_unlock(&v->lock);
+    w->r->nomem |= vocab_json_table_make(w->v, w->s->g, start, q, &t) == ERR_NOMEM;
     return t;
 }
 
@@ -136,7 +121,7 @@ static const struct loop_table *table_of(struct walk *w, struct run_item item,
     if (!(n->flags & GRAMMAR_PREFIX_FREE) || width < WIDE)
         return NULL;
     if (item.q < s->g->json_states && part.depth == 0)
-        return json_table(w, part, n->at, item.q);
+        return json_table(w, n->at, item.q);
     if (item.q != n->at)
         return NULL;
     for (size_t i = 0; i < s->n_tables; i++)
@@ -148,7 +133,8 @@ static const struct loop_table *table_of(struct walk *w, struct run_item item,
         w->given_up = true;
         return NULL;
     }
-    struct loop_table *t = make_table(w, part, n->at, n->at);
+    struct loop_table *t;
+    w->r->nomem |= loop_table_make(s->g, &w->v->trie, part, n->at, n->at, &t) == ERR_NOMEM;
     if (!w->r->nomem) { // that it has none is kept as well
         s->tables[s->n_tables].start = n->at;
         s->tables[s->n_tables].from = part.from;
@@ -186,7 +172,7 @@ static void set_inside(struct walk *w, const struct loop_table *t, struct run_it
 }
 
 static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node) {
-    const struct vocab_node *nodes = w->v->nodes;
+    const struct trie_node *nodes = w->v->trie.nodes;
     for (uint32_t i = node + 1; i < nodes[node].skip; i = nodes[i].skip)
         if (first[nodes[i].byte / 32] >> (nodes[i].byte % 32) & 1)
             return true;
@@ -194,17 +180,17 @@ static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node
 }
 
 // What a token adds to a key before it leaves it.
-static const char *exit_bytes(const struct walk *w, const struct loop_exit *e, size_t base) {
-    uint32_t id = (uint32_t)w->v->order[w->v->nodes[e->node].first];
-    return w->v->bytes + w->v->at[id] + base;
+static const char *exit_bytes(const struct walk *w, const struct loop_table_exit *e, size_t base) {
+    uint32_t id = (uint32_t)w->v->trie.order[w->v->trie.nodes[e->node].first];
+    return w->v->trie.bytes + w->v->trie.at[id] + base;
 }
 
 // The tokens below an exit of a key that may end there: the bytes that this token adds to the key
 // are put down, for the keys that the token may go on with.
-static void leave_key(struct walk *w, struct run_item item, const struct loop_exit *e,
+static void leave_key(struct walk *w, struct run_item item, const struct loop_table_exit *e,
                       uint32_t count, size_t base) {
     struct run *r = w->r;
-    const struct vocab_node *n = &w->v->nodes[e->node];
+    const struct trie_node *n = &w->v->trie.nodes[e->node];
     const char *bytes = exit_bytes(w, e, base);
     for (size_t i = 0; i < e->depth - base && item.top != RUN_NO_ROOM; i++)
         item.top = run_push_key_byte(r, item.top, (uint8_t)bytes[i]);
@@ -235,14 +221,14 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
     run_first(r, c, first);
     bool in_budget = fits(w, c);
     for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1] && goes_further(w); k++) {
-        const struct loop_exit *e = &t->exits[k];
+        const struct loop_table_exit *e = &t->exits[k];
         uint32_t count = item.count + e->count;
         r->extra += 1 + keys.n / NAMES_A_STEP;
         if (count < n->min || count > n->max || spent(w))
             continue;
         if (n->kind == GRAMMAR_KEY && is_blocked(&keys, exit_bytes(w, e, base), e->depth - base))
             continue;
-        const struct vocab_node *node = &w->v->nodes[e->node];
+        const struct trie_node *node = &w->v->trie.nodes[e->node];
         if (in_budget)
             set_tokens(w, node);
         if (!goes_on(w, first, e->node))
@@ -340,7 +326,7 @@ static bool is_empty(const struct walk *w) {
 }
 
 static void constrained_mask(struct walk *w) {
-    struct trie_part all = {0, w->v->n_nodes, 0};
+    struct trie_part all = {0, w->v->trie.n_nodes, 0};
     spread(w, w->s->now, all);
     if (spent(w) && !w->given_up)
         walk_nodes(w, w->s->now, all, true, NULL);
@@ -364,10 +350,10 @@ static void limited_mask(struct walk *w) {
 
 static void clear_subtree(struct walk *w, uint32_t node) {
     const struct grammar_vocab *v = w->v;
-    uint32_t skip = v->nodes[node].skip;
-    size_t end = skip < v->n_nodes ? v->nodes[skip].first : v->n_order;
-    for (size_t k = v->nodes[node].first; k < end; k++)
-        w->mask[v->order[k] / 32] &= ~(1u << (v->order[k] % 32));
+    uint32_t skip = v->trie.nodes[node].skip;
+    size_t end = skip < v->trie.n_nodes ? v->trie.nodes[skip].first : v->trie.n_order;
+    for (size_t k = v->trie.nodes[node].first; k < end; k++)
+        w->mask[v->trie.order[k] / 32] &= ~(1u << (v->trie.order[k] % 32));
 }
 
 // Free text of which part of the marker stands: every token but those that would complete the
@@ -377,13 +363,13 @@ static void free_mask(struct walk *w) {
     struct run *r = w->r;
     const struct grammar_vocab *v = w->v;
     size_t matched[GRAMMAR_TOKEN_MAX + 1], whole = s->g->marker_len;
-    for (size_t i = 0; i < v->n_tokens; i++)
+    for (size_t i = 0; i < v->trie.n_tokens; i++)
         w->mask[i / 32] |= 1u << (i % 32);
     matched[0] = s->matched;
     w->marks[0] = run_here(r);
-    r->extra += v->n_tokens / WORDS_A_STEP;
-    for (uint32_t i = 0; i < v->n_nodes && goes_further(w);) {
-        const struct vocab_node *n = &v->nodes[i];
+    r->extra += v->trie.n_tokens / WORDS_A_STEP;
+    for (uint32_t i = 0; i < v->trie.n_nodes && goes_further(w);) {
+        const struct trie_node *n = &v->trie.nodes[i];
         size_t d = n->depth;
         r->extra++;
         run_back(r, w->marks[d]);

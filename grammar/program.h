@@ -21,6 +21,7 @@ enum {
     GRAMMAR_COUNT_MAX = 1 << 30, // of a repetition
     GRAMMAR_KEY_CHARS_MAX = 64,  // code points of a key that a schema does not name
     GRAMMAR_FREE_KEYS_MAX = 100, // of such keys in one object
+    GRAMMAR_JSON_STATES = 64,    // json_states is at most this
 };
 #define GRAMMAR_NONE UINT32_MAX
 #define GRAMMAR_INF UINT32_MAX // a repetition without an end

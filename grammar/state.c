@@ -19,9 +19,9 @@ size_t state_match(const struct grammar *g, size_t matched, uint8_t byte) {
 }
 
 static bool some_token_hides(const struct grammar_vocab *v, const struct grammar *g) {
-    for (size_t i = 0; i < v->n_tokens; i++) {
-        const char *bytes = v->bytes + v->at[i];
-        size_t len = v->at[i + 1] - v->at[i];
+    for (size_t i = 0; i < v->trie.n_tokens; i++) {
+        const char *bytes = v->trie.bytes + v->trie.at[i];
+        size_t len = v->trie.at[i + 1] - v->trie.at[i];
         for (size_t k = 0; len > g->marker_len && k < len - g->marker_len; k++)
             if (memcmp(bytes + k, g->marker, g->marker_len) == 0)
                 return true;
@@ -134,14 +134,14 @@ static bool goes_further(const struct run *r, uint64_t begun, uint64_t *look_at,
 enum err grammar_accept_within(struct grammar_state *s, int32_t id, struct grammar_work *work) {
     const struct grammar_vocab *v = s->v;
     work->done = 0;
-    if (s->ended || id < 0 || (size_t)id >= v->n_tokens)
+    if (s->ended || id < 0 || (size_t)id >= v->trie.n_tokens)
         return ERR_INVALID;
     if (v->is_end[id]) {
         s->ended = grammar_may_end(s);
         return s->ended ? ERR_OK : ERR_INVALID;
     }
-    const uint8_t *bytes = (const uint8_t *)v->bytes + v->at[id];
-    size_t len = v->at[id + 1] - v->at[id], i = 0;
+    const uint8_t *bytes = (const uint8_t *)v->trie.bytes + v->trie.at[id];
+    size_t len = v->trie.at[id + 1] - v->trie.at[id], i = 0;
     if (len == 0 && !s->free_text)
         return ERR_INVALID;
     struct run *r = &s->run;

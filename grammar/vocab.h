@@ -1,40 +1,28 @@
-// The inside of a vocab: a trie of the tokens' bytes in preorder, and tables that say for a state
-// of the JSON string automaton which tokens stay inside the string.
+// The inside of a vocabulary: a trie of its tokens' spellings, which of them end a text, and tables
+// of the automata that every grammar made from a schema has, which say which tokens stay inside a
+// JSON string. Thread rule: as grammar.h says; the tables are made when first asked for and kept.
 #ifndef TRINE_GRAMMAR_VOCAB_H
 #define TRINE_GRAMMAR_VOCAB_H
 
-#include "grammar/program.h"
-#include "grammar/table.h"
+#include "grammar/loop_table.h"
+#include "grammar/trie.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
-
-enum { GRAMMAR_TOKEN_MAX = 256 }; // bytes; a longer token is never allowed
-
-struct vocab_node {
-    uint32_t skip;  // the first node behind this one's subtree
-    uint32_t first; // of its tokens, in order[]
-    uint16_t n;     // tokens that end here: more than one where spellings repeat
-    uint8_t depth;  // bytes on the way - 1: the root's children are at 0
-    uint8_t byte;
-};
+struct vocab_tables; // vocab.c's: what changes behind a vocabulary that does not
 
 struct grammar_vocab {
-    struct vocab_node *nodes; // [n_nodes], preorder, without the root
-    uint32_t n_nodes;
-    int32_t *order; // [n_order] ids sorted by spelling: a subtree's tokens are neighbours
-    size_t n_order;
-    uint32_t *at; // [n_tokens + 1] into bytes
-    char *bytes;
-    size_t n_tokens;
+    struct trie trie;
     int32_t *ends;
     size_t n_ends;
     bool *is_end; // [n_tokens]
-    size_t longest;
-    // tables of the automata that every schema grammar has, made when first asked for (under the
-    // lock) and kept
-    pthread_mutex_t lock;
-    _Atomic(struct loop_table *) json[GRAMMAR_JSON_STATES];
+    struct vocab_tables *tables;
 };
+
+// The table of the leaf at `start` of g, from state q < GRAMMAR_JSON_STATES, over the whole trie.
+// NULL: it is not made yet.
+const struct loop_table *vocab_json_table(const struct grammar_vocab *v, uint32_t q);
+// Makes it, unless another thread has meanwhile. *out NULL: there is none. ERR_NOMEM.
+enum err vocab_json_table_make(const struct grammar_vocab *v, const struct grammar *g,
+                               uint32_t start, uint32_t q,
+                               const struct loop_table **out) MUST_CHECK;
 
 #endif

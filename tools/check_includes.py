@@ -223,7 +223,6 @@ CIRCLES = [
     "tokenizer/added_tokens tokenizer/encoding tokenizer/normal tokenizer/normalizer tokenizer/tokenizer"
     " tokenizer/tokenizer_config",
     "template/ast template/functions template/run template/value",
-    "grammar/table grammar/vocab",
     "engine/memory_plan engine/model engine/pair",
     "service/http/exchange service/http/http service/http/server",
     "service/api/known service/api/request",

@@ -1,6 +1,7 @@
-// See table.h.
-#include "grammar/table.h"
-#include "grammar/vocab.h"
+// See loop_table.h.
+#include "grammar/loop_table.h"
+
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -50,7 +51,7 @@ static enum err gather(const struct grammar *g, uint32_t start, uint32_t q, stru
 }
 
 struct walk {
-    const struct grammar_vocab *v;
+    const struct trie *trie;
     struct rows rows;
     struct trie_part part;
     struct loop_table *t;
@@ -62,7 +63,7 @@ struct walk {
 // Marks the nodes where the leaf is left at node i: those on the way, and all behind.
 static void mark_beyond(struct walk *w, const uint32_t *path, uint32_t i) {
     uint32_t *bits = w->t->beyond, from = w->part.from;
-    const struct vocab_node *n = &w->v->nodes[i];
+    const struct trie_node *n = &w->trie->nodes[i];
     for (size_t d = w->part.depth; d < n->depth; d++)
         bits[(path[d] - from) / 32] |= 1u << ((path[d] - from) % 32);
     for (uint32_t k = i; k < n->skip; k++)
@@ -71,7 +72,7 @@ static void mark_beyond(struct walk *w, const uint32_t *path, uint32_t i) {
 
 // Pass 0 counts, pass 1 fills.
 static void walk(struct walk *w, bool fill, uint32_t *most) {
-    const struct grammar_vocab *v = w->v;
+    const struct trie *trie = w->trie;
     struct loop_table *t = w->t;
     uint8_t state[GRAMMAR_TOKEN_MAX + 1];
     uint16_t count[GRAMMAR_TOKEN_MAX + 1];
@@ -79,7 +80,7 @@ static void walk(struct walk *w, bool fill, uint32_t *most) {
     state[w->part.depth] = w->q;
     count[w->part.depth] = 0;
     for (uint32_t i = w->part.from; i < w->part.to;) {
-        const struct vocab_node *n = &v->nodes[i];
+        const struct trie_node *n = &trie->nodes[i];
         uint8_t from = state[n->depth], to = w->rows.to[from][n->byte];
         uint16_t done = count[n->depth];
         path[n->depth] = i;
@@ -88,7 +89,7 @@ static void walk(struct walk *w, bool fill, uint32_t *most) {
                 mark_beyond(w, path, i);
             if (from == w->start) { // the leaf may end before this byte
                 if (fill)
-                    t->exits[w->exit_count[n->byte]] = (struct loop_exit){i, done, n->depth};
+                    t->exits[w->exit_count[n->byte]] = (struct loop_table_exit){i, done, n->depth};
                 w->exit_count[n->byte]++;
             }
             i = n->skip;
@@ -102,7 +103,7 @@ static void walk(struct walk *w, bool fill, uint32_t *most) {
         state[n->depth + 1] = to;
         count[n->depth + 1] = done;
         for (uint16_t k = 0; k < n->n; k++) {
-            int32_t id = v->order[n->first + k];
+            int32_t id = trie->order[n->first + k];
             if (fill) {
                 t->inside[id / 32] |= 1u << (id % 32);
                 t->whole[id / 32] |= (uint32_t)(begun == done) << (id % 32);
@@ -149,12 +150,12 @@ static uint32_t farthest(const struct rows *rows) {
 
 static enum err make(struct walk *w) {
     struct loop_table *t = w->t;
-    const struct grammar_vocab *v = w->v;
+    const struct trie *trie = w->trie;
     uint32_t *inside = w->inside_count, *exits = w->exit_count;
     walk(w, false, &t->most);
     sum_up(inside, GRAMMAR_TOKEN_MAX + 2);
     sum_up(exits, 257);
-    t->words = grammar_mask_words(v);
+    t->words = (trie->n_tokens + 31) / 32;
     t->inside = mem_calloc(t->words, sizeof *t->inside);
     t->whole = mem_calloc(t->words, sizeof *t->whole);
     t->ids = mem_alloc(inside[t->most + 1] + 1, sizeof *t->ids);
@@ -170,10 +171,9 @@ static enum err make(struct walk *w) {
     return ERR_OK;
 }
 
-enum err loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                         struct trie_part part, uint32_t start, uint32_t q,
-                         struct loop_table **out) {
-    struct walk w = {.v = v, .part = part, .t = mem_calloc(1, sizeof *w.t)};
+enum err loop_table_make(const struct grammar *g, const struct trie *trie, struct trie_part part,
+                         uint32_t start, uint32_t q, struct loop_table **out) {
+    struct walk w = {.trie = trie, .part = part, .t = mem_calloc(1, sizeof *w.t)};
     bool fits = false;
     enum err e = w.t ? gather(g, start, q, &w.rows, &w.start, &w.q, &fits) : ERR_NOMEM;
     if (!e && fits)

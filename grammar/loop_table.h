@@ -2,17 +2,13 @@
 // stay inside, after how many repetitions, and which leave it and where in the trie.
 // Role: turns the widest masks from a walk over the whole trie into a copy and a short list.
 // Thread rule: immutable after making.
-#ifndef TRINE_GRAMMAR_TABLE_H
-#define TRINE_GRAMMAR_TABLE_H
+#ifndef TRINE_GRAMMAR_LOOP_TABLE_H
+#define TRINE_GRAMMAR_LOOP_TABLE_H
 
 #include "grammar/program.h"
+#include "grammar/trie.h"
 
-// The automata of a JSON string's and of a free key's code point together have fewer states.
-enum { GRAMMAR_JSON_STATES = 64 };
-
-struct grammar_vocab;
-
-struct loop_exit {
+struct loop_table_exit {
     uint32_t node;  // reached by the first byte behind the leaf
     uint16_t count; // repetitions finished before that byte
     uint16_t depth; // bytes before it
@@ -28,23 +24,17 @@ struct loop_table {
     uint32_t *begun; // [most + 2] ids with count k are ids[begun[k] .. begun[k + 1])
     uint32_t most;
     // the exits by a byte that does not begin another repetition, sorted by that byte
-    struct loop_exit *exits;
+    struct loop_table_exit *exits;
     uint32_t exit_at[257];
     // a bit for each node of the trie's part: it is where a token leaves the leaf, or above or
     // below such a node. All other tokens are inside.
     uint32_t *beyond;
 };
 
-struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole trie: depth 0
-    uint32_t from, to;
-    size_t depth;
-};
-
 // For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free.
 // *out NULL: it has over 255 states. ERR_NOMEM.
-enum err loop_table_make(const struct grammar *g, const struct grammar_vocab *v,
-                         struct trie_part part, uint32_t start, uint32_t q,
-                         struct loop_table **out) MUST_CHECK;
+enum err loop_table_make(const struct grammar *g, const struct trie *trie, struct trie_part part,
+                         uint32_t start, uint32_t q, struct loop_table **out) MUST_CHECK;
 void loop_table_free(struct loop_table *t); // NULL is fine
 
 #endif
