@@ -2,7 +2,6 @@
 #include "tokenizer/bpe.h"
 
 #include "base/mem.h"
-#include "tokenizer/bpe_merges.h"
 #include "tokenizer/byte_level.h"
 
 #include <string.h>
@@ -51,7 +50,7 @@ static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char
         end[i] = (uint8_t)(i + 1);
     }
     for (size_t i = 0; i + 1 < n; i++)
-        pair[i] = bpe_pair_of_bytes(m, word[i], word[i + 1]);
+        pair[i] = bpe_pair_of_bytes(&m->merges, word[i], word[i + 1]);
     pair[n - 1] = none;
     while (n > 1) {
         size_t at = 0;
@@ -68,8 +67,8 @@ static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char
             pair[i] = pair[i + 1];
         }
         if (at > 0)
-            pair[at - 1] = bpe_pair_of(m, id[at - 1], id[at]);
-        pair[at] = at + 1 < n ? bpe_pair_of(m, id[at], id[at + 1]) : none;
+            pair[at - 1] = bpe_pair_of(&m->merges, id[at - 1], id[at]);
+        pair[at] = at + 1 < n ? bpe_pair_of(&m->merges, id[at], id[at + 1]) : none;
     }
     enum err e = ERR_OK;
     for (size_t i = 0, begin = 0; i < n && !e; begin = end[i++])
@@ -117,7 +116,8 @@ static enum err offer(struct bpe_work *w, uint32_t at, struct bpe_pair pair) {
 static enum err offer_again(const struct bpe *m, struct bpe_work *w, uint32_t at) {
     const struct bpe_symbol *s = &w->symbols[at];
     const struct bpe_pair none = {BPE_NO_RANK, -1};
-    return offer(w, at, s->next == NONE ? none : bpe_pair_of(m, s->id, w->symbols[s->next].id));
+    return offer(w, at,
+                 s->next == NONE ? none : bpe_pair_of(&m->merges, s->id, w->symbols[s->next].id));
 }
 
 // `bytes`: the n symbols are the bytes of the word, one each; NULL: they are not.
@@ -131,9 +131,9 @@ static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n, con
     }
     for (size_t i = 0; i < n && !e; i++) {
         bool last = i + 1 == n;
-        e = bytes
-                ? offer(w, (uint32_t)i, last ? none : bpe_pair_of_bytes(m, bytes[i], bytes[i + 1]))
-                : offer_again(m, w, (uint32_t)i);
+        e = bytes ? offer(w, (uint32_t)i,
+                          last ? none : bpe_pair_of_bytes(&m->merges, bytes[i], bytes[i + 1]))
+                  : offer_again(m, w, (uint32_t)i);
     }
     while (w->heap_len && !e) {
         uint64_t key = heap_pop(w);

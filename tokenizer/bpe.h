@@ -10,30 +10,14 @@
 
 #include "base/json.h"
 #include "tokenizer/bpe_cache.h"
+#include "tokenizer/bpe_merges.h"
 #include "tokenizer/vocab.h"
 
-struct bpe_merge {
-    int32_t left, right; // left < 0: empty
-    uint32_t rank;
-    int32_t id; // what the two become
-};
-
-#define BPE_NO_RANK UINT32_MAX
-
-// What two symbols become.
-struct bpe_pair {
-    uint32_t rank; // BPE_NO_RANK: they do not merge
-    int32_t id;
-};
-
 struct bpe {
-    struct vocab vocab;       // spelled in the byte-level alphabet
-    int32_t byte_id[256];     // -1: the vocabulary lacks it; such a byte is unk, or is dropped
-    bool every_byte;          // none is -1
-    struct bpe_pair *bytes;   // [256][256] of two bytes: most of what a new word asks for
-    struct bpe_merge *merges; // [mask + 1] open addressing, at most half full
-    size_t mask, merge_count;
-    uint64_t *filter;   // bits: where one is not set, `merges` need not be asked
+    struct vocab vocab;   // spelled in the byte-level alphabet
+    int32_t byte_id[256]; // -1: the vocabulary lacks it; such a byte is unk, or is dropped
+    bool every_byte;      // none is -1
+    struct bpe_merges merges;
     int32_t unk;        // -1: none
     bool fuse_unk;      // unknown bytes in a row are one token
     bool ignore_merges; // a word that is a piece is taken whole
@@ -44,8 +28,7 @@ struct bpe_piece {
     uint32_t begin, end; // bytes of the word; they may overlap where bytes were dropped
 };
 
-#define BPE_WHOLE_MAX 512                 // bytes of the longest piece where merges are ignored
-#define BPE_FILTER_BITS ((size_t)1 << 21) // a quarter of a megabyte, to stay in a core's cache
+#define BPE_WHOLE_MAX 512 // bytes of the longest piece where merges are ignored
 
 struct bpe_symbol {
     int32_t id; // -1: gone into the one before it

@@ -2,48 +2,14 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
-#include "tokenizer/bpe_merges.h"
 #include "tokenizer/byte_level.h"
 
 #include <string.h>
 
 void bpe_free(struct bpe *m) {
     vocab_free(&m->vocab);
-    mem_free(m->merges);
-    mem_free(m->filter);
-    mem_free(m->bytes);
+    bpe_merges_free(&m->merges);
     *m = (struct bpe){0};
-}
-
-static enum err merge_slots(struct bpe *m, size_t count, struct errmsg *msg) {
-    size_t slots = 64;
-    while (slots < 2 * count)
-        slots *= 2;
-    m->merges = mem_alloc_aligned(slots, sizeof *m->merges);
-    m->filter = mem_calloc(BPE_FILTER_BITS / 64, sizeof *m->filter);
-    m->bytes = mem_alloc((size_t)256 * 256, sizeof *m->bytes);
-    if (!m->merges || !m->filter || !m->bytes || count > UINT32_MAX / 2)
-        return err_set(msg, ERR_NOMEM, "no memory for %zu merges", count);
-    m->mask = slots - 1;
-    for (size_t i = 0; i < slots; i++)
-        m->merges[i].left = -1;
-    return ERR_OK;
-}
-
-// As in Hugging Face, a pair that comes again takes the later rank.
-static void put_merge(struct bpe *m, int32_t left, int32_t right, uint32_t rank, int32_t id) {
-    uint64_t hash = bpe_pair_hash(left, right);
-    size_t i = (size_t)(hash >> 20) & m->mask, bit = bpe_filter_bit(hash);
-    m->filter[bit / 64] |= (uint64_t)1 << bit % 64;
-    while (m->merges[i].left >= 0 && (m->merges[i].left != left || m->merges[i].right != right))
-        i = (i + 1) & m->mask;
-    m->merge_count += m->merges[i].left < 0;
-    m->merges[i] = (struct bpe_merge){left, right, rank, id};
-}
-
-static void fill_bytes(struct bpe *m) {
-    for (size_t i = 0; i < (size_t)256 * 256; i++)
-        m->bytes[i] = bpe_pair_of(m, m->byte_id[i >> 8], m->byte_id[i & 0xFF]);
 }
 
 struct half {
@@ -67,7 +33,7 @@ static enum err add_merge(struct bpe *m, uint32_t rank, struct half a, struct ha
         return err_set(msg, ERR_INVALID, "merge %u: token '%.*s%.*s' is not in the vocabulary",
                        rank, (int)(a.len < 100 ? a.len : 100), a.s,
                        (int)(b.len < 100 ? b.len : 100), b.s);
-    put_merge(m, a.id, b.id, rank, id);
+    bpe_merges_put(&m->merges, a.id, b.id, rank, id);
     return ERR_OK;
 }
 
@@ -98,7 +64,7 @@ static enum err read_merges(const cJSON *json, struct bpe *m, struct errmsg *msg
     if (!cJSON_IsArray(json))
         return err_set(msg, ERR_INVALID, "BPE needs 'merges', an array");
     cJSON_ArrayForEach(item, json) count++;
-    enum err e = merge_slots(m, count, msg);
+    enum err e = bpe_merges_init(&m->merges, count, msg);
     uint32_t rank = 0;
     cJSON_ArrayForEach(item, json) {
         if (e)
@@ -106,7 +72,7 @@ static enum err read_merges(const cJSON *json, struct bpe *m, struct errmsg *msg
         e = read_merge(m, rank++, item, msg);
     }
     if (!e)
-        fill_bytes(m);
+        bpe_merges_finish(&m->merges, m->byte_id);
     return e;
 }
 

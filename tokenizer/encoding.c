@@ -1,4 +1,4 @@
-// See encoding.h and tokenizer.h.
+// See encoding.h.
 #include "tokenizer/encoding.h"
 
 #include "base/mem.h"

@@ -5,7 +5,10 @@
 #ifndef TRINE_TOKENIZER_NORMAL_H
 #define TRINE_TOKENIZER_NORMAL_H
 
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/token_span.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 struct normal {
     char *text;               // [len] valid UTF-8

@@ -288,7 +288,7 @@ void tokenizer_describe(const struct tokenizer *t, struct buf *out) {
     pretokenizer_describe(&t->pretokenizer, out);
     if (t->kind == MODEL_BPE)
         buf_printf(out, "\nmodel: byte-level BPE(%zu pieces, %zu merges, ignore_merges %d)",
-                   t->vocab->count, t->bpe.merge_count, t->bpe.ignore_merges);
+                   t->vocab->count, t->bpe.merges.count, t->bpe.ignore_merges);
     else
         buf_printf(
             out,

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "tokenizer/encoding.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,21 +24,6 @@ struct key_unknown;
 // Per-thread buffers and a cache of words. Its size is bounded, by some megabytes, whatever the
 // texts were: what a large one took it gives back.
 struct tokenizer_scratch;
-
-struct token_span {
-    uint32_t begin, end; // bytes of the original text; [0,0) for tokens a template put in
-};
-
-// Parallel arrays of `len` tokens, owned by the encoding (encoding_free); reused from call to call.
-struct encoding {
-    int32_t *ids;
-    int32_t *type_ids; // 0 or 1: which text of a pair
-    struct token_span *spans;
-    uint8_t *special; // 1: put in by the post-processor's template
-    size_t len, cap;
-    size_t full_len; // what len would be without truncation
-    bool truncated;
-};
 
 enum truncate_strategy {
     TRUNCATE_NONE,
@@ -125,9 +111,5 @@ int32_t tokenizer_token_id(const struct tokenizer *t, const char *piece, size_t 
 const struct key_unknown *tokenizer_unknown_keys(const struct tokenizer *t);
 // One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);
-
-void encoding_free(struct encoding *e);
-// As encoding_free where it holds more than `bytes`, whatever of them is in use.
-void encoding_trim(struct encoding *e, size_t bytes);
 
 #endif

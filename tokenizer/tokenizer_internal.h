@@ -7,7 +7,6 @@
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"
-#include "tokenizer/encoding.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/postprocess.h"
 #include "tokenizer/pretokenizer.h"

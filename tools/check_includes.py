@@ -219,9 +219,6 @@ CIRCLES = [
     "compute/cpu/weight compute/cpu/weight_pack",
     "compute/cpu/cpu compute/cpu/ops compute/cpu/ops_causal compute/cpu/ops_linear",
     "weights/config_keys weights/decoder_config weights/model_config",
-    "tokenizer/bpe tokenizer/bpe_merges",
-    "tokenizer/added_tokens tokenizer/encoding tokenizer/normal tokenizer/normalizer tokenizer/tokenizer"
-    " tokenizer/tokenizer_config",
     "template/ast template/functions template/run template/value",
     "engine/memory_plan engine/model engine/pair",
     "service/http/exchange service/http/http service/http/server",
