@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/peak.h"
-#include "decoder/sampling.h"
+#include "compute/cpu/sampling_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -176,14 +176,14 @@ static void prefills(struct device *d, const struct peak *peak) {
 
 struct drawing {
     struct sampling_row row;
-    struct sampling_scratch *scratch;
+    struct sampling_scratch scratch;
     struct sampling_result result;
 };
 
 static void draw(void *arg) {
     struct drawing *b = arg;
     b->row.position++;
-    sampling_draw(&b->row, b->scratch, &b->result);
+    sampling_draw(&b->row, &b->scratch, &b->result);
 }
 
 static void samplings(void) {
@@ -212,7 +212,9 @@ static void samplings(void) {
     for (size_t i = 0; i < 40; i++) // as a language model's: a few hundred at most matter
         rows[0][(size_t)rand() % VOCAB] = 22 - 0.2F * (float)i;
     struct drawing b = {.row = {.vocab = VOCAB}};
-    if (sampling_scratch_new(VOCAB, &b.scratch) != ERR_OK)
+    struct arena arena;
+    if (arena_init(&arena, sampling_scratch_bytes(VOCAB)) ||
+        !sampling_scratch_place(&arena, VOCAB, &b.scratch))
         die("scratch");
     printf("\nsampling, %d tokens, one thread%33s %8s %8s\n", VOCAB, "peaked us", "flat us",
            "masked");
@@ -227,7 +229,7 @@ static void samplings(void) {
         }
         printf("%-52s %9.1f %9.1f %8.1f\n", cases[i].name, us[0], us[1], us[2]);
     }
-    sampling_scratch_free(b.scratch);
+    arena_free(&arena);
     free(rows[0]), free(rows[1]), free(mask);
 }
 

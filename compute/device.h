@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "compute/sampling.h"
 #include "compute/tensor.h"
 
 #include <stdbool.h>
@@ -181,6 +182,11 @@ struct device_ops {
     void (*pool)(struct device *d, const struct pool_args *a);
     void (*l2_normalize)(struct device *d, struct mat x); // rows, in place; a zero row stays zero
     void (*read)(struct device *d, struct mat x, float *host); // rows*cols, packed
+    // Draws from logits (sampling.h); the results are there when the device has been synced. ws:
+    // the workspace that holds the logits, with so many bytes of room (SIZE_MAX: more than a size
+    // counts), as it was on return.
+    size_t (*draw_bytes)(const struct device *d, size_t vocab);
+    void (*draw)(struct device *d, const struct draw_args *a, struct arena *ws);
 
     // Optional fusions.
     void (*linear_activate)(struct device *d, const struct weight *w, struct mat x,

@@ -8,7 +8,7 @@
 #define TRINE_ENGINE_GENERATION_H
 
 #include "base/err.h"
-#include "decoder/sampling.h"
+#include "compute/sampling.h"
 #include "engine/model.h"
 #include "grammar/grammar.h"
 

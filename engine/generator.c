@@ -57,9 +57,8 @@ enum err generator_choose_size(const struct generator_options *options, struct g
         .cache_bytes = blocks * block,
         .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
         .max_sequences = options->max_sequences,
-        .workspace_bytes =
-            decoder_workspace_bytes(m->decoder, step_tokens_most(options->max_sequences),
-                                    step_logits_most(options->max_sequences)),
+        .workspace_bytes = step_workspace_bytes(m, step_tokens_most(options->max_sequences),
+                                                step_logits_most(options->max_sequences)),
     };
     return ERR_OK;
 }

@@ -20,8 +20,12 @@ enum err sequence_new(struct generation *g, size_t vocab, size_t block_tokens, u
     s->tokens = mem_alloc(most, sizeof *s->tokens);
     s->blocks = mem_alloc(most / block_tokens + 2, sizeof *s->blocks);
     enum err e = s->tokens && s->blocks ? ERR_OK : ERR_NOMEM;
-    if (!e)
-        e = sampling_history_new(&g->sampling, vocab, g->prompt, g->prompt_len, &s->history);
+    if (!e && sampling_penalizes(&g->sampling)) {
+        s->history = mem_calloc(1, sizeof *s->history);
+        e = s->history ? sampling_history_init(s->history, vocab) : ERR_NOMEM;
+        if (!e)
+            sampling_history_begin(s->history, g->prompt, g->prompt_len);
+    }
     if (!e && g->grammar)
         e = mask_job_new(g->grammar, vocab, g->grammar_of, &s->mask);
     if (e) {
@@ -39,7 +43,9 @@ enum err sequence_new(struct generation *g, size_t vocab, size_t block_tokens, u
 void sequence_free(struct sequence *s) {
     if (!s)
         return;
-    sampling_history_free(s->history);
+    if (s->history)
+        sampling_history_free(s->history);
+    mem_free(s->history);
     mask_job_free(s->mask);
     mem_free(s->tokens);
     mem_free(s->blocks);

@@ -1,5 +1,4 @@
-// See step.h. Drawing is shared out over the device's threads, a sequence a task: within one the
-// rows come in order, for a row counts only when the row before drew the token that it computes.
+// See step.h.
 #include "engine/step.h"
 
 #include "base/mem.h"
@@ -22,10 +21,11 @@ struct step_engine {
     size_t *first_logit;                // [max_seqs]
     size_t tokens, seqs, logits;
     struct sampling_result *results; // [max_logits]
-    // Of each thread that draws.
-    struct sampling_scratch **scratches; // [workers]
-    uint64_t mask_work;                  // that this step has for each mask
-    struct mat drawn_from;               // logits of the step that is drawn
+    uint64_t mask_work;              // that this step has for each mask
+    // Of the draw: parts, whose they are, their masks and the rows that are next.
+    struct draw_part *draws; // [max_seqs]
+    size_t *drawing, *last_row;
+    const uint32_t **masks;
 };
 
 void step_engine_free(struct step_engine *e) {
@@ -34,9 +34,10 @@ void step_engine_free(struct step_engine *e) {
     if (e->kv)
         e->device->ops->kv_free(e->device, e->kv);
     e->device->ops->workspace_free(e->device, &e->ws);
-    for (size_t i = 0; e->scratches && i < e->device->workers; i++)
-        sampling_scratch_free(e->scratches[i]);
-    mem_free(e->scratches);
+    mem_free(e->draws);
+    mem_free(e->drawing);
+    mem_free(e->last_row);
+    mem_free(e->masks);
     mem_free(e->ids);
     mem_free(e->positions);
     mem_free(e->slots);
@@ -52,7 +53,7 @@ void step_engine_free(struct step_engine *e) {
 
 static bool make_arrays(struct step_engine *e) {
     const struct step_options *o = &e->options;
-    size_t table, workers = e->device->workers;
+    size_t table;
     if (mem_mul_overflows(o->max_seqs, e->table_stride, &table))
         return false;
     e->ids = mem_calloc(o->max_tokens, sizeof *e->ids);
@@ -65,15 +66,21 @@ static bool make_arrays(struct step_engine *e) {
     e->parts = mem_calloc(o->max_seqs, sizeof *e->parts);
     e->first_logit = mem_calloc(o->max_seqs, sizeof *e->first_logit);
     e->results = mem_calloc(o->max_logits, sizeof *e->results);
-    e->scratches = mem_calloc(workers, sizeof(struct sampling_scratch *));
+    e->draws = mem_calloc(o->max_seqs, sizeof *e->draws);
+    e->drawing = mem_calloc(o->max_seqs, sizeof *e->drawing);
+    e->last_row = mem_calloc(o->max_seqs, sizeof *e->last_row);
+    e->masks = mem_calloc(o->max_seqs, sizeof *e->masks);
     if (!e->ids || !e->positions || !e->slots || !e->cu_seqlens || !e->context_lens ||
         !e->block_tables || !e->logit_rows || !e->parts || !e->first_logit || !e->results ||
-        !e->scratches)
+        !e->draws || !e->drawing || !e->last_row || !e->masks)
         return false;
-    for (size_t i = 0; i < workers; i++)
-        if (sampling_scratch_new(e->vocab, &e->scratches[i]) != ERR_OK)
-            return false;
     return true;
+}
+
+size_t step_workspace_bytes(const struct model *m, size_t tokens, size_t logits) {
+    size_t forward = decoder_workspace_bytes(m->decoder, tokens, logits),
+           draw = m->device->ops->draw_bytes(m->device, m->decoder_config.vocab), sum;
+    return __builtin_add_overflow(forward, draw, &sum) ? SIZE_MAX : sum;
 }
 
 enum err step_engine_new(const struct model *m, const struct step_options *options,
@@ -87,7 +94,7 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
     e->table_stride = (options->max_context + options->block_tokens - 1) / options->block_tokens;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, options->block_tokens, options->blocks, options->kv_dtype);
-    size_t bytes = decoder_workspace_bytes(m->decoder, options->max_tokens, options->max_logits);
+    size_t bytes = step_workspace_bytes(m, options->max_tokens, options->max_logits);
     enum err err = m->device->ops->kv_new(m->device, &shape, &e->kv, msg);
     if (!err && (m->device->ops->workspace_new(m->device, bytes, &e->ws) || !make_arrays(e)))
         err = err_set(msg, ERR_NOMEM, "no memory for a workspace of %zu bytes for model '%s'",
@@ -142,18 +149,12 @@ struct step_part *step_add(struct step_engine *e, const struct step_part *part) 
     e->parts[s] = *part;
     e->parts[s].results = &e->results[e->first_logit[s]];
     e->parts[s].drawn = 0;
-    e->parts[s].waits = false;
+    e->parts[s].waits = e->parts[s].over = false;
+    e->last_row[s] = e->tokens - part->wanted;
     e->parts[s].err = ERR_OK;
     e->parts[s].why = "";
     e->seqs++;
     return &e->parts[s];
-}
-
-static bool ends(const struct step_part *p, int32_t id) {
-    for (size_t i = 0; i < p->end_count; i++)
-        if (p->end_ids[i] == id)
-            return true;
-    return false;
 }
 
 static bool fail(struct step_part *p, enum err err, const char *why) {
@@ -185,57 +186,76 @@ static bool fail_draw(const struct step_engine *e, struct step_part *p, enum sam
     return fail(p, ERR_INTERNAL, "the text has ended where another token was to come");
 }
 
-// Draws one row; false when the rows behind it do not count.
-static bool draw_row(struct step_engine *e, struct step_part *p, size_t row, const float *logits,
-                     struct sampling_scratch *scratch, struct sampling_result *out) {
-    struct mask_job *mask = p->mask;
-    struct sampling_row r = {.logits = logits,
-                             .vocab = e->vocab,
-                             .sampling = p->sampling,
-                             .history = p->history,
-                             .position = p->position + row,
-                             .top = p->top,
-                             .want_logprob = p->want_logprob};
-    if (mask) {
-        if (mask->err)
-            return fail(p, mask->err, mask->msg.text);
-        r.mask = mask->constrained ? mask->mask : NULL;
-    }
-    sampling_draw(&r, scratch, out);
-    if (out->id < 0)
-        return fail_draw(e, p, out->end);
-    p->drawn++;
-    sampling_history_add(p->history, out->id);
-    bool over = ends(p, out->id);
-    if (mask && !over)
-        mask_job_advance(mask, out->id, e->mask_work);
-    // the row behind computes the token at this index, if there is one
-    size_t next = p->count - p->wanted + row + 1;
-    if (next >= p->count || p->ids[next] != out->id || over)
-        return false;
-    p->waits = mask && !mask_job_ready(mask);
-    return !p->waits;
+static bool ends(const struct step_part *p, int32_t id) {
+    for (size_t i = 0; i < p->end_count; i++)
+        if (p->end_ids[i] == id)
+            return true;
+    return false;
 }
 
-static void draw_part(void *ctx, size_t task, int worker) {
-    struct step_engine *e = ctx;
-    struct step_part *p = &e->parts[task];
-    struct sampling_scratch *scratch = e->scratches[worker];
-    for (size_t row = 0; row < p->wanted; row++) {
-        size_t at = e->first_logit[task] + row;
-        const float *logits = e->drawn_from.data + at * e->drawn_from.ld;
-        struct sampling_result *out = &e->results[at];
-        if (p->sampling) {
-            if (!draw_row(e, p, row, logits, scratch, out))
-                break;
-        } else {
-            sampling_score(logits, e->vocab, p->next[row], p->top, scratch, out);
-            if (out->id < 0) {
-                (void)fail_draw(e, p, out->end);
-                break;
-            }
-            p->drawn++;
-        }
+// The draw of the part's rows that are next; false: there is none. Under a grammar one at a time.
+static bool next_draw(struct step_engine *e, size_t i, struct draw_part *d) {
+    struct step_part *p = &e->parts[i];
+    if (p->wanted == 0 || p->drawn == p->wanted || p->err || p->over)
+        return false;
+    struct mask_job *mask = p->mask;
+    if (mask && mask->err)
+        return fail(p, mask->err, mask->msg.text);
+    size_t row = e->first_logit[i] + p->drawn;
+    e->masks[i] = mask && mask->constrained ? mask->mask : NULL;
+    *d = (struct draw_part){.first = row,
+                            .count = mask ? 1 : p->wanted,
+                            .sampling = p->sampling,
+                            .history = p->history,
+                            .masks = mask ? &e->masks[i] : NULL,
+                            .next = p->sampling ? e->ids + e->last_row[i] + 1 : p->next,
+                            .end_ids = p->end_ids,
+                            .end_count = p->end_count,
+                            .position = p->position + p->drawn,
+                            .top = p->top,
+                            .want_logprob = p->want_logprob,
+                            .results = &e->results[row]};
+    return true;
+}
+
+static void take_draw(struct step_engine *e, size_t i, const struct draw_part *d) {
+    struct step_part *p = &e->parts[i];
+    size_t before = p->drawn;
+    p->drawn += d->drawn;
+    p->over = true;
+    for (size_t k = before; p->sampling && p->history && k < p->drawn; k++)
+        sampling_history_add(p->history, p->results[k].id);
+    if (d->failed) {
+        (void)fail_draw(e, p, d->results[d->drawn].end);
+        return;
+    }
+    if (!p->mask)
+        return;
+    int32_t id = p->results[before].id;
+    bool over = ends(p, id);
+    if (!over)
+        mask_job_advance(p->mask, id, e->mask_work);
+    e->last_row[i]++;
+    if (p->drawn == p->wanted || e->ids[e->last_row[i]] != id || over)
+        return;
+    p->waits = !mask_job_ready(p->mask);
+    p->over = p->waits;
+}
+
+static enum err draw(struct step_engine *e, struct mat logits, struct errmsg *msg) {
+    for (;;) {
+        struct draw_args a = {.logits = logits, .parts = e->draws};
+        for (size_t i = 0; i < e->seqs; i++)
+            if (next_draw(e, i, &e->draws[a.count]))
+                e->drawing[a.count++] = i;
+        if (a.count == 0)
+            return ERR_OK;
+        e->device->ops->draw(e->device, &a, &e->ws);
+        enum err err = device_sync(e->device, msg);
+        if (err)
+            return err;
+        for (size_t k = 0; k < a.count; k++)
+            take_draw(e, e->drawing[k], &e->draws[k]);
     }
 }
 
@@ -252,13 +272,11 @@ enum err step_run(struct step_engine *e, const struct forward_hooks *hooks, stru
                              .logit_rows = e->logit_rows,
                              .logit_count = e->logits};
     arena_reset(&e->ws);
-    e->drawn_from = decoder_forward(e->model->decoder, &s, e->kv, &e->ws, hooks);
+    struct mat logits = decoder_forward(e->model->decoder, &s, e->kv, &e->ws, hooks);
     enum err err = device_sync(e->device, msg);
     size_t masks = 0;
     for (size_t i = 0; i < e->seqs; i++)
         masks += e->parts[i].mask != NULL;
     e->mask_work = masks_work_of_step(masks);
-    if (!err && e->logits > 0)
-        device_each(e->device, e->seqs, draw_part, e);
-    return err;
+    return err || e->logits == 0 ? err : draw(e, logits, msg);
 }

@@ -5,7 +5,6 @@
 #ifndef TRINE_ENGINE_STEP_H
 #define TRINE_ENGINE_STEP_H
 
-#include "decoder/sampling.h"
 #include "engine/masks.h"
 #include "engine/model.h"
 
@@ -20,6 +19,9 @@ struct step_options {
     size_t max_context; // tokens of a sequence
 };
 
+// Of a forward of so many tokens and rows of logits, and of drawing from these. SIZE_MAX: more than
+// a size counts.
+size_t step_workspace_bytes(const struct model *m, size_t tokens, size_t logits);
 // ERR_NOMEM, ERR_TOO_LARGE.
 enum err step_engine_new(const struct model *m, const struct step_options *options,
                          struct step_engine **out, struct errmsg *msg) MUST_CHECK;
@@ -54,6 +56,7 @@ struct step_part {
     bool waits;      // drafts were left alone because the mask behind them takes more work
     enum err err;    // ERR_NONFINITE, or the mask's
     const char *why; // in words; as long as the mask's job
+    bool over;       // step.c's: nothing more is drawn
 };
 
 void step_clear(struct step_engine *e);

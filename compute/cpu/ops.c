@@ -6,6 +6,7 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/ops_causal.h"
+#include "compute/cpu/ops_draw.h"
 #include "compute/cpu/ops_linear.h"
 
 #include <string.h>
@@ -403,5 +404,7 @@ const struct device_ops cpu_ops = {
     .linear_add = ops_linear_add,
     .linear_add_norm = ops_linear_add_norm,
     .each = cpu_each,
+    .draw_bytes = ops_draw_bytes,
+    .draw = ops_draw,
     .free = cpu_device_free,
 };

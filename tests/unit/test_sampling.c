@@ -2,8 +2,8 @@
 // tools/make_sampling_goldens.py), its draws against the probabilities they are made from, its
 // edges and what must never happen.
 #include "base/fault.h"
-#include "decoder/logit_rows.h"
-#include "decoder/sampling_internal.h"
+#include "compute/cpu/logit_rows.h"
+#include "compute/cpu/sampling_internal.h"
 #include "tests/unit/device_rig.h"
 
 static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_penalty = 1};
@@ -42,11 +42,16 @@ static bool read_golden(FILE *f, struct golden *g) {
            read_floats(f, g->logprobs, g->vocab);
 }
 
-static struct sampling_history *history_of(const struct golden *g) {
-    struct sampling_history *h = NULL;
-    CHECK(sampling_history_new(&g->s, g->vocab, g->prompt, g->prompts, &h) == ERR_OK);
-    for (size_t i = 0; i < g->outputs; i++)
-        sampling_history_add(h, g->output[i]);
+// With the last `apart` tokens of the output left to be said beside it.
+static struct sampling_history history_of(const struct golden *g, size_t apart) {
+    struct sampling_history h;
+    CHECK(sampling_history_init(&h, g->vocab) == ERR_OK);
+    static const int32_t before[] = {1, 2, 3};
+    sampling_history_begin(&h, before, 3); // forgotten with what comes
+    sampling_history_add(&h, 1);
+    sampling_history_begin(&h, g->prompt, g->prompts);
+    for (size_t i = 0; i + apart < g->outputs; i++)
+        sampling_history_add(&h, g->output[i]);
     return h;
 }
 
@@ -56,9 +61,10 @@ static void test_golden(const struct golden *g, struct sampling_scratch *scratch
     enum { DRAWS = 20000 };
     static size_t seen[512];
     memset(seen, 0, sizeof seen);
-    struct sampling_history *h = history_of(g);
+    size_t apart = g->outputs < 3 ? g->outputs : 3;
+    struct sampling_history h = history_of(g, 0), before = history_of(g, apart);
     struct sampling_row row = {
-        .logits = g->row, .vocab = g->vocab, .sampling = &g->s, .history = h};
+        .logits = g->row, .vocab = g->vocab, .sampling = &g->s, .history = &h};
     struct sampling_result r;
     bool allowed = true;
     for (size_t i = 0; i < DRAWS; i++) {
@@ -67,6 +73,15 @@ static void test_golden(const struct golden *g, struct sampling_scratch *scratch
         allowed = allowed && r.id >= 0 && g->probs[r.id] > 0;
         if (r.id >= 0)
             seen[r.id]++;
+        if (i % 16 == 0) { // the output's end beside the history: the same
+            struct sampling_row parts = row;
+            struct sampling_result same;
+            parts.history = &before;
+            parts.more = g->output + g->outputs - apart;
+            parts.more_count = apart;
+            sampling_draw(&parts, scratch, &same);
+            allowed = allowed && same.id == r.id;
+        }
     }
     CHECK(allowed);
     double square = 0, rest = 0, rest_seen = 0;
@@ -101,7 +116,8 @@ static void test_golden(const struct golden *g, struct sampling_scratch *scratch
         sampling_score(g->row, g->vocab, (int32_t)i, 0, scratch, &r);
         CHECK_NEAR(&r.logprob, &g->logprobs[i], 1, 1e-5, 0);
     }
-    sampling_history_free(h);
+    sampling_history_free(&h);
+    sampling_history_free(&before);
 }
 
 static void test_goldens(struct sampling_scratch *scratch) {
@@ -288,38 +304,40 @@ static void test_large(struct sampling_scratch *scratch, size_t n) {
 }
 
 static void test_faults(void) {
-    struct sampling s = plain;
-    s.presence_penalty = 1;
     static const int32_t prompt[] = {1, 2, -5, 99};
     long failures = 0;
     for (long nth = 1;; nth++) {
-        struct sampling_history *h = NULL;
-        struct sampling_scratch *scratch = NULL;
+        struct sampling_history h;
         fault_arm(FAULT_ALLOC, nth, false);
-        enum err e = sampling_history_new(&s, 50, prompt, 4, &h);
-        if (e == ERR_OK)
-            e = sampling_scratch_new(50, &scratch);
+        enum err e = sampling_history_init(&h, 50);
         fault_disarm();
-        CHECK(e == ERR_OK || (e == ERR_NOMEM && !scratch));
-        sampling_history_free(h);
-        sampling_scratch_free(scratch);
+        CHECK(e == ERR_OK || (e == ERR_NOMEM && !h.ids && !h.counts));
+        if (e == ERR_OK) {
+            sampling_history_begin(&h, prompt, 4);
+            CHECK(h.distinct == 2);
+            sampling_history_add(&h, 50);
+            CHECK(h.distinct == 2);
+        }
+        sampling_history_free(&h);
         if (e == ERR_OK)
             break;
         failures++;
     }
-    CHECK(failures == 11);
-    struct sampling_history *none = NULL;
-    CHECK(sampling_history_new(&plain, 50, prompt, 4, &none) == ERR_OK && !none);
-    sampling_history_add(none, 3);
-    sampling_history_free(NULL);
-    sampling_scratch_free(NULL);
+    CHECK(failures == 2);
+    CHECK(!sampling_penalizes(&plain));
+    CHECK(sampling_scratch_bytes(SIZE_MAX / 8) == SIZE_MAX);
 }
 
 int main(void) {
     enum { VOCAB = 20011 };
-    struct sampling_scratch *scratch = NULL;
-    if (!CHECK(sampling_scratch_new(VOCAB, &scratch) == ERR_OK))
+    struct arena arena = {0};
+    struct sampling_scratch place, *scratch = &place;
+    size_t bytes = sampling_scratch_bytes(VOCAB);
+    if (!CHECK(arena_init(&arena, bytes) == ERR_OK) ||
+        !CHECK(sampling_scratch_place(&arena, VOCAB, scratch)))
         return check_done();
+    CHECK(arena.used == bytes &&
+          !sampling_scratch_place(&arena, VOCAB, &(struct sampling_scratch){0}));
     test_random();
     test_goldens(scratch);
     static const size_t sizes[] = {1, 2, 15, 64, 65, 1000, VOCAB};
@@ -330,6 +348,6 @@ int main(void) {
     test_faults();
     float one = 1;
     CHECK(draw_of(&one, VOCAB + 1, &plain, NULL, 0, scratch) == -1); // more than the scratch holds
-    sampling_scratch_free(scratch);
+    arena_free(&arena);
     return check_done();
 }

@@ -1,5 +1,5 @@
 // Choosing among candidates without sorting them. See sampling_internal.h.
-#include "decoder/sampling_internal.h"
+#include "compute/cpu/sampling_internal.h"
 
 static void swap(struct candidate *a, struct candidate *b) {
     struct candidate keep = *a;

@@ -1,5 +1,5 @@
 // See logit_rows.h.
-#include "decoder/logit_rows.h"
+#include "compute/cpu/logit_rows.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,60 +1,40 @@
-// See sampling.h. Sources followed: transformers generation/logits_process.py
-// (RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper,
-// MinPLogitsWarper), OpenAI's description of presence and frequency penalties. Of tokens that tie
-// at a cut the lower ids stay, where transformers keeps all (top-k) or any (top-p).
-#include "decoder/sampling.h"
-
-#include "base/mem.h"
-#include "decoder/logit_rows.h"
-#include "decoder/sampling_internal.h"
+// See sampling.h, and sampling_internal.h for one row. Sources followed: transformers
+// generation/logits_process.py (RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper,
+// TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper), OpenAI's description of presence and
+// frequency penalties. Of tokens that tie at a cut the lower ids stay, where transformers keeps all
+// (top-k) or any (top-p).
+#include "compute/cpu/logit_rows.h"
+#include "compute/cpu/sampling_internal.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-struct sampling_scratch {
-    size_t vocab;
-    float *logits;                     // [vocab]: after bias, penalties and mask
-    float *weights;                    // [vocab]: e^((logit - most) / temperature)
-    float *blocks, *raw_blocks;        // [blocks]: largest of each, of `logits` and of the raw row
-    double *sums;                      // [blocks]: of weights
-    struct candidate *chosen, *moving; // [vocab]: in order of ids; a copy that selection reorders
-};
-
-enum err sampling_scratch_new(size_t vocab, struct sampling_scratch **out) {
-    *out = NULL;
-    struct sampling_scratch *s = mem_calloc(1, sizeof *s);
-    if (!s)
-        return ERR_NOMEM;
-    size_t blocks = logit_blocks(vocab);
-    s->vocab = vocab;
-    s->logits = mem_alloc(vocab, sizeof *s->logits);
-    s->weights = mem_alloc(vocab, sizeof *s->weights);
-    s->blocks = mem_alloc(blocks, sizeof *s->blocks);
-    s->raw_blocks = mem_alloc(blocks, sizeof *s->raw_blocks);
-    s->sums = mem_alloc(blocks, sizeof *s->sums);
-    s->chosen = mem_alloc(vocab, sizeof *s->chosen);
-    s->moving = mem_alloc(vocab, sizeof *s->moving);
-    if (!s->logits || !s->weights || !s->blocks || !s->raw_blocks || !s->sums || !s->chosen ||
-        !s->moving) {
-        sampling_scratch_free(s);
-        return ERR_NOMEM;
-    }
-    *out = s;
-    return ERR_OK;
+size_t sampling_scratch_bytes(size_t vocab) {
+    size_t blocks = logit_blocks(vocab), sum = 0;
+    size_t parts[] = {
+        arena_cost(vocab, sizeof(float)),           arena_cost(vocab, sizeof(float)),
+        arena_cost(blocks, sizeof(float)),          arena_cost(blocks, sizeof(float)),
+        arena_cost(blocks, sizeof(double)),         arena_cost(vocab, sizeof(struct candidate)),
+        arena_cost(vocab, sizeof(struct candidate))};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (__builtin_add_overflow(sum, parts[i], &sum))
+            return SIZE_MAX;
+    return sum;
 }
 
-void sampling_scratch_free(struct sampling_scratch *s) {
-    if (!s)
-        return;
-    mem_free(s->logits);
-    mem_free(s->weights);
-    mem_free(s->blocks);
-    mem_free(s->raw_blocks);
-    mem_free(s->sums);
-    mem_free(s->chosen);
-    mem_free(s->moving);
-    mem_free(s);
+bool sampling_scratch_place(struct arena *a, size_t vocab, struct sampling_scratch *s) {
+    size_t blocks = logit_blocks(vocab);
+    *s = (struct sampling_scratch){.vocab = vocab};
+    s->logits = arena_alloc(a, vocab, sizeof *s->logits);
+    s->weights = arena_alloc(a, vocab, sizeof *s->weights);
+    s->blocks = arena_alloc(a, blocks, sizeof *s->blocks);
+    s->raw_blocks = arena_alloc(a, blocks, sizeof *s->raw_blocks);
+    s->sums = arena_alloc(a, blocks, sizeof *s->sums);
+    s->chosen = arena_alloc(a, vocab, sizeof *s->chosen);
+    s->moving = arena_alloc(a, vocab, sizeof *s->moving);
+    return s->logits && s->weights && s->blocks && s->raw_blocks && s->sums && s->chosen &&
+           s->moving;
 }
 
 // Values of at least `least`, above -inf, in order of ids; only blocks that may hold one are read.
@@ -258,7 +238,7 @@ static const float *adjust(const struct sampling_row *row, struct sampling_scrat
     for (size_t i = 0; i < p->bias_count; i++)
         if (p->bias[i].id >= 0 && (size_t)p->bias[i].id < row->vocab)
             s->logits[p->bias[i].id] += p->bias[i].bias;
-    sampling_history_apply(row->history, p, s->logits, row->vocab);
+    sampling_penalize(row, s->logits);
     if (row->mask)
         forbid(row->mask, row->vocab, s->logits);
     *most = logit_max(s->logits, row->vocab, s->blocks, &finite);

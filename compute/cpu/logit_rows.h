@@ -1,8 +1,8 @@
 // Passes over one row of logits. Role: the arithmetic of sampling.c that runs over the whole
 // vocabulary, in loops of LOGIT_LANES independent lanes that a compiler turns into vectors.
 // Thread rule: pure functions.
-#ifndef TRINE_DECODER_LOGIT_ROWS_H
-#define TRINE_DECODER_LOGIT_ROWS_H
+#ifndef TRINE_COMPUTE_CPU_LOGIT_ROWS_H
+#define TRINE_COMPUTE_CPU_LOGIT_ROWS_H
 
 #include <stdbool.h>
 #include <stddef.h>
