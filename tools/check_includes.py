@@ -221,7 +221,6 @@ CIRCLES = [
     "weights/config_keys weights/decoder_config weights/model_config",
     "template/ast template/functions template/run template/value",
     "engine/memory_plan engine/model engine/pair",
-    "service/http/exchange service/http/http service/http/server",
     "service/api/known service/api/request",
     "service/api/generate/generate service/api/generate/structured",
 ]

@@ -1,4 +1,4 @@
-// See http_chunks.h.
+// See chunks.h.
 #include "service/http/chunks.h"
 
 #include <string.h>

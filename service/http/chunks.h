@@ -10,7 +10,7 @@
 
 // Begins as {0}.
 struct http_chunks {
-    int state;      // http_chunks.c's own
+    int state;      // chunks.c's own
     uint64_t left;  // of the chunk's size, then of its data
     size_t digits;  // of the size's line
     size_t skipped; // extensions' and trailers' bytes

@@ -1,4 +1,4 @@
-// See http_exchange.h.
+// See exchange.h.
 #define _GNU_SOURCE // ppoll
 #include "service/http/exchange.h"
 

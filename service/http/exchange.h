@@ -6,7 +6,7 @@
 #define TRINE_SERVICE_HTTP_EXCHANGE_H
 
 #include "service/http/head.h"
-#include "service/http/http.h"
+#include "service/http/message.h"
 #include "service/http/socket.h"
 
 #include <pthread.h>
@@ -25,7 +25,7 @@ struct http_exchange {
     bool answered, waiting; // waiting: the socket thread sleeps on wake_fd
     int wake_fd;
 
-    // A stream (http_stream.c). All but http10 is guarded by the lock.
+    // A stream (stream.c). All but http10 is guarded by the lock.
     bool http10; // its client knows no chunks
     bool streaming, ended;
     enum http_cut cut;  // why nothing more is taken

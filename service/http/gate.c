@@ -1,4 +1,4 @@
-// See http_gate.h.
+// See gate.h.
 #define _GNU_SOURCE // accept4, ppoll
 #include "service/http/gate.h"
 

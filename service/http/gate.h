@@ -1,15 +1,15 @@
 // Which connections are let in, and which must go. Role: the accepting thread's side of the sockets
-// under civetweb (http_socket.h): the connection limit, room for one more, a way out of EMFILE
+// under civetweb (socket.h): the connection limit, room for one more, a way out of EMFILE
 // where civetweb's loop would spin, and the closing of the listeners without the loss of what waits
 // in them. Knows descriptors, not what is said on them.
 //
 // There are HTTP_SPARE threads more than the limit allows connections. At the limit a new
 // connection, once it is accepted, takes the place of the one that has been of least use the
-// longest; where all are busy it gets a spare thread, on which http.c answers probes and refuses
-// the rest. A connection is let go only by the thread that has it (struct http_hold): a silent or
-// idle one never over bytes that have come, and one whose head has been coming for a while with
-// what there is of it, after a 408. Thread rule: a gate is shared by a server's threads; what is
-// the accepting thread's own says so.
+// longest; where all are busy it gets a spare thread, on which callbacks.c answers probes and
+// refuses the rest. A connection is let go only by the thread that has it (struct http_hold): a
+// silent or idle one never over bytes that have come, and one whose head has been coming for a
+// while with what there is of it, after a 408. Thread rule: a gate is shared by a server's threads;
+// what is the accepting thread's own says so.
 #ifndef TRINE_SERVICE_HTTP_GATE_H
 #define TRINE_SERVICE_HTTP_GATE_H
 

@@ -1,4 +1,4 @@
-// See http_head.h.
+// See head.h.
 #include "service/http/head.h"
 
 #include "base/utf8.h"

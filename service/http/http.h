@@ -1,52 +1,20 @@
-// HTTP on civetweb: framing, limits and sockets. Role: http.c and http_start.c alone know civetweb.
-// Its threads read a request whole, check its framing (FAULTS 14-26), hand it over, sleep until it
-// is answered or its client is gone, and write the answer: head and body in one write, or a
-// stream's pieces as they come. They never parse JSON, tokenize or compute. Thread rule: the
-// handler is called on a socket thread and must return at once. Each request is answered exactly
-// once, from any thread: by http_answer, or by http_stream_begin, any number of http_stream_write,
-// and http_stream_end, one after the other.
+// HTTP on civetweb: framing, limits and sockets. Role: the server as the rest of the program sees
+// it: its options, its start and its stop; message.h has the requests and their answers. Of the
+// room, callbacks.c and start.c alone know civetweb. civetweb's threads read a request whole, check
+// its framing (FAULTS 14-26), hand it over, sleep until it is answered or its client is gone, and
+// write the answer. They never parse JSON, tokenize or compute.
+// Thread rule: the handler is called on a socket thread and must return at once.
 #ifndef TRINE_SERVICE_HTTP_HTTP_H
 #define TRINE_SERVICE_HTTP_HTTP_H
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "service/http/message.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct http_server;
-
-enum { HTTP_MAX_HEADERS = 64 };
-
-// A request that has been read whole; everything borrows until http_answer.
-struct http_request {
-    // path is decoded, without doubled or last slashes, or "*"; query may be NULL
-    const char *method, *path, *query;
-    const char *body; // [body_len], NUL behind
-    size_t body_len;
-    int64_t arrived_us; // monotonic: its first byte's time
-    char id[40];        // x-request-id: the client's if it is sane, else made here
-    void *ctx;          // the handler's own
-    // Set (with on_gone called once, on a socket thread) when the client is gone: reset or closed
-    // both ways, or a stream's reader that stands still; a half-close alone is not gone. on_gone
-    // never runs beside http_answer or http_stream_end nor after they have returned, so what it
-    // uses may be freed then; it may itself call them. The request must still be answered (a stream
-    // ended); what it is answered is dropped.
-    atomic_bool gone;
-    void (*on_gone)(struct http_request *r); // set by the handler before it returns, or NULL
-    struct http_exchange *exchange;          // http.c's own
-};
-
-// NULL when absent. Case-insensitive name.
-const char *http_request_header(const struct http_request *r, const char *name);
-
-struct http_response {
-    int status;
-    const char *content_type; // static
-    struct buf headers;       // further complete header lines, each ending \r\n; owned
-    struct buf body;          // owned
-};
 
 struct http_options {
     const char *host;
@@ -66,8 +34,8 @@ struct http_options {
     // True when a request is answered even if all connections are busy: it must be answered before
     // handle returns. Called on a socket thread, before check_head; NULL: none is.
     bool (*is_probe)(void *ctx, const struct http_request *r);
-    // Header lines for what http.c answers by itself (400, 408, 413, 503 ...); the request may have
-    // no method and no header fields. May be NULL.
+    // Header lines for what the room answers by itself (400, 408, 413, 503 ...); the request may
+    // have no method and no header fields. May be NULL.
     void (*put_headers)(void *ctx, const struct http_request *r, struct buf *out);
     void (*handle)(void *ctx, struct http_request *r);
     // An answer that had been given was not delivered whole, for a reason of the server's: for the
@@ -89,32 +57,6 @@ enum err http_start(const struct http_options *options, struct http_server **out
 // one, and whether there are files for that many connections.
 enum err http_try(const struct http_options *options, struct errmsg *msg) MUST_CHECK;
 int http_port(const struct http_server *s);
-
-// Takes the response's buffers over. Never blocks on the socket.
-void http_answer(struct http_request *r, struct http_response *response);
-
-// An answer whose body is written as it comes, in chunks (as it is, ending with the connection,
-// for a client of HTTP/1.0). begin takes the head's buffers over; its body, where there is one, is
-// the first piece. None of the three blocks on the socket.
-void http_stream_begin(struct http_request *r, struct http_response *head);
-// Returns how many bytes the client has yet to take. A client that has not taken any for
-// write_timeout_ms counts as gone. When one leaves more than HTTP_STREAM_PENDING and the largest
-// piece waiting, or there is no memory for a piece, the stream is cut: the handler is told by
-// on_gone, what is written then is dropped, and what was taken before is still delivered.
-enum { HTTP_STREAM_PENDING = 1 << 20 };
-size_t http_stream_write(struct http_request *r, const void *bytes, size_t n);
-enum http_cut {
-    HTTP_CUT_NOT,
-    HTTP_CUT_SLOW,   // too much waits for its reader
-    HTTP_CUT_MEMORY, // there was none for a piece
-    HTTP_CUT_STILL,  // its reader stands still
-    HTTP_CUT_STOP,   // the server ends before it does
-};
-enum http_cut http_stream_cut(struct http_request *r);
-// A stream's last piece where it ends early: it is taken even when the stream was cut. A stream
-// that was cut without one ends without the last chunk.
-void http_stream_last(struct http_request *r, const void *bytes, size_t n);
-void http_stream_end(struct http_request *r);
 
 // Every answer from now on ends its connection; all else goes on.
 void http_drain_begin(struct http_server *s);

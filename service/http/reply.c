@@ -1,5 +1,5 @@
 // Writes answers: status line, our own header fields, the handler's, body, in one sendmsg. See
-// http_exchange.h.
+// exchange.h.
 #include "base/clock.h"
 #include "service/http/exchange.h"
 

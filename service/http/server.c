@@ -1,4 +1,4 @@
-// See http_server.h.
+// See server.h.
 #include "service/http/server.h"
 
 #include "base/clock.h"

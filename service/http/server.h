@@ -1,11 +1,12 @@
-// What an HTTP server is made of, as http.c (requests), http_start.c (start and stop) and
-// http_server.c share it. Role of the latter: its memory, its exchanges, its draining; no civetweb
-// and no requests. Thread rule: threads belong each to itself,
-// counters are atomic, what the lock guards says so.
+// What an HTTP server is made of. Role: shared by callbacks.c (requests), start.c (start and stop)
+// and server.c, which has its memory, its exchanges and its draining: no civetweb and no requests.
+// Thread rule: a thread's part belongs to that thread, counters are atomic, and what the lock
+// guards says so.
 #ifndef TRINE_SERVICE_HTTP_SERVER_H
 #define TRINE_SERVICE_HTTP_SERVER_H
 
 #include "service/http/exchange.h"
+#include "service/http/http.h"
 
 #include <pthread.h>
 
@@ -18,7 +19,7 @@ struct http_thread {
 
 struct http_server {
     struct http_options options;
-    struct mg_context *civetweb; // http_start.c's
+    struct mg_context *civetweb; // start.c's
     struct http_gate gate;
     int port;
     uint64_t id_salt;
@@ -50,7 +51,7 @@ bool http_server_await(struct http_server *s, int64_t timeout_us);
 // A few milliseconds, for what is waited for by looking.
 void http_server_nap(void);
 
-// What civetweb calls for connections and requests: http.c's.
+// What civetweb calls for connections and requests. callbacks.c.
 struct mg_callbacks;
 void http_callbacks(struct mg_callbacks *out);
 

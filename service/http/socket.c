@@ -1,4 +1,4 @@
-// See http_socket.h.
+// See socket.h.
 #define _GNU_SOURCE // accept4, ppoll
 #include "service/http/socket.h"
 

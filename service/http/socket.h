@@ -1,8 +1,8 @@
 // The sockets under civetweb. Role: what civetweb 1.15 leaves out of its own socket handling is
 // made good below it. libcivetweb calls accept, poll and recv through the dynamic linker, so the
-// definitions of these three in http_socket.c are the ones it gets; on a thread that has not
+// definitions of these three in socket.c are the ones it gets; on a thread that has not
 // attached a http_socket they do what libc's do. On a server's threads they add:
-//   accept  and the accepting thread's poll: see http_gate.h;
+//   accept  and the accepting thread's poll: see gate.h;
 //   poll    one deadline for a whole head and body (civetweb starts its timer anew with each read),
 //           an end to every wait when the server stops, and to an idle one when its connection
 //           must make room;

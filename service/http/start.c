@@ -46,7 +46,7 @@ static struct mg_context *start_civetweb(struct http_server *s) {
                              // never full, for accept lets no more connections in than threads
                              "connection_queue", threads, "listen_backlog", "1024", "tcp_nodelay",
                              "1", "enable_keep_alive", "yes",
-                             // http_socket.c's deadlines come first
+                             // socket.c's deadlines come first
                              "request_timeout_ms", day, "keep_alive_timeout_ms", day,
                              "max_request_size", head, "decode_url", "no",
                              "enable_auth_domain_check", "no", "enable_directory_listing", "no",

@@ -1,4 +1,4 @@
-// Answers whose body is written as it comes. See http.h (http_stream_begin) and http_exchange.h.
+// Answers whose body is written as it comes. See http.h (http_stream_begin) and exchange.h.
 // Writers append framed pieces to a buffer; the socket thread takes the buffer over as a whole,
 // writes what the socket takes, and sleeps until there is more, the client is gone or it is over.
 #define _GNU_SOURCE // ppoll

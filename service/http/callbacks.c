@@ -1,15 +1,15 @@
-// See http.h; http_start.c starts and stops it. These two alone include civetweb.h.
+// What civetweb calls for connections and requests. See server.h and http.h. Of the room, this file
+// and start.c alone include civetweb.h.
 //
-// civetweb accepts, reads heads and keeps a thread a connection; begin_request (serve, below) does
-// the rest of a request. What civetweb reads too leniently http_head.c refuses, what it waits for
-// too patiently http_socket.c cuts off; answers are written past civetweb, head and body in one
-// sendmsg, or as http_stream.c has them. No path reaches civetweb's own handlers or the file
+// civetweb accepts connections, reads heads and keeps a thread for each connection; begin_request
+// (serve, below) does the rest of a request. What civetweb reads too leniently head.c refuses, and
+// what it waits for too patiently socket.c cuts off. Answers are written past civetweb: head and
+// body in one sendmsg, or as stream.c has them. No path reaches civetweb's own handlers or the file
 // system.
-#include "service/http/http.h"
+#include "service/http/server.h"
 
 #include "base/log.h"
 #include "service/http/chunks.h"
-#include "service/http/server.h"
 
 #include <civetweb.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ _Static_assert(HTTP_MAX_HEADERS == MG_MAX_HEADERS, "an exchange holds all that c
 
 static _Thread_local struct http_thread *self; // of civetweb's threads
 
-// What http.c answers by itself. Static text only: nothing of the request is ever echoed.
+// What the room answers by itself. Static text only: nothing of the request is ever echoed.
 static const struct http_fault draining = {503, "draining", "the server is shutting down"};
 static const struct http_fault crowded = {503, "too_many_connections",
                                           "too many connections; try again later"};
@@ -375,7 +375,7 @@ static int serve(struct http_thread *t, struct mg_connection *conn) {
 static int on_begin_request(struct mg_connection *conn) {
     struct http_thread *t = self;
     if (!t || t->socket.fd < 0) {
-        // The linker gave civetweb another poll than http_socket.c's: nothing can be guarded.
+        // The linker gave civetweb another poll than socket.c's: nothing can be guarded.
         log_error("http: libcivetweb does not call this program's poll; closing a connection");
         mg_disable_connection_keep_alive(conn);
         return 500;
