@@ -60,14 +60,15 @@ void cli_advise_of_host(const struct cli_options *o) {
               o->service.host);
 }
 
-static bool any_task(struct model *const *models, size_t n, unsigned tasks) {
-    for (size_t i = 0; i < n; i++)
-        if (tasks & 1u << models[i]->task)
-            return true;
-    return false;
+// The tasks of all of them, a bit each.
+static unsigned tasks_of(struct registry *models) {
+    unsigned tasks = 0;
+    for (struct model *m = NULL; (m = registry_next(models, m));)
+        tasks |= 1u << m->task;
+    return tasks;
 }
 
-void cli_advise_of_models(const struct cli_options *o, struct model *const *models, size_t n) {
+void cli_advise_of_models(const struct cli_options *o, struct registry *models) {
     enum {
         GENERATES = 1 << TASK_GENERATE,
         EMBEDS = 1 << TASK_EMBED,
@@ -87,14 +88,14 @@ void cli_advise_of_models(const struct cli_options *o, struct model *const *mode
         {"auto-truncate", ENCODES, "generation cuts no prompt"},
         {"max-batch-tokens", ENCODES, "generation's steps have their own size"},
     };
+    unsigned served = tasks_of(models);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (cli_set(o, rules[i].option) && !any_task(models, n, rules[i].tasks))
+        if (cli_set(o, rules[i].option) && !(served & rules[i].tasks))
             log_event(
                 LOG_LEVEL_WARN, "no_effect",
                 LOG_FIELDS(log_string("option", rules[i].option), log_string("why", rules[i].why)),
                 "--%s has no effect: %s", rules[i].option, rules[i].why);
-    if (o->service.shared_prefix_cache && !o->service.api_key_file &&
-        any_task(models, n, GENERATES))
+    if (o->service.shared_prefix_cache && !o->service.api_key_file && served & GENERATES)
         log_event(
             LOG_LEVEL_WARN, "no_effect", LOG_FIELDS(log_string("option", "shared-prefix-cache")),
             "--shared-prefix-cache has no effect without --api-key-file: all share one already");

@@ -5,7 +5,7 @@
 #define TRINE_CLI_ADVICE_H
 
 #include "cli/options.h"
-#include "engine/model.h"
+#include "engine/registry.h"
 
 // The device for o->threads threads; a warning where they are more than the processors, and an
 // error that names --threads where the system gives no more threads.
@@ -17,7 +17,7 @@ void cli_advise_of_host(const struct cli_options *o);
 // Warns of a --drain-delay-s that --drain-timeout-s cuts short.
 void cli_advise_of_drain(const struct cli_options *o);
 // Warns of each option that has no effect with these models.
-void cli_advise_of_models(const struct cli_options *o, struct model *const *models, size_t n);
+void cli_advise_of_models(const struct cli_options *o, struct registry *models);
 // True for an address that only this machine reaches: 127.0.0.0/8, ::1, their IPv6 form, localhost.
 bool cli_host_is_local(const char *host);
 

@@ -128,8 +128,8 @@ static void tell_ready(const struct service *s, const struct device *d, int64_t 
     const struct memory_plan *p = scheduler_memory(s->scheduler);
     log_event(LOG_LEVEL_INFO, "ready",
               LOG_FIELDS(log_int("duration_ms", ms), log_string("device", d->describe),
-                         log_size("models", s->model_count), log_string("host", s->options.host),
-                         log_int("port", http_port(s->http)),
+                         log_size("models", registry_count(s->models)),
+                         log_string("host", s->options.host), log_int("port", http_port(s->http)),
                          log_size("memory_planned_bytes", memory_plan_sum(p)),
                          log_size("memory_limit_bytes", p->limit.bytes),
                          log_string("memory_limit_by", p->limit.source)),
@@ -146,7 +146,7 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
     if (!e)
-        cli_advise_of_models(o, s->models, s->model_count);
+        cli_advise_of_models(o, s->models);
     if (!e)
         e = service_make_ready(s, msg);
     bool drained = true;
@@ -221,13 +221,13 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
     if (!e)
         e = service_load_models(s, d, models, o->model_count, msg);
     if (!e)
-        cli_advise_of_models(o, s->models, s->model_count);
+        cli_advise_of_models(o, s->models);
     if (!e)
         e = service_make_ready(s, msg);
     if (!e) {
         printf("device: %s\n", d->describe);
-        for (size_t i = 0; i < s->model_count; i++)
-            show_model(s, s->models[i]);
+        for (struct model *m = NULL; (m = registry_next(s->models, m));)
+            show_model(s, m);
         show_memory(scheduler_memory(s->scheduler));
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }

@@ -11,7 +11,7 @@
 enum { KEPT = 1 << 20 }; // bytes of each of a worker's buffers, from one task to the next
 
 struct scratch_entry {
-    const struct tokenizer *tokenizer;
+    uint64_t model; // its id: an address may be another model's later
     struct tokenizer_scratch *scratch;
 };
 
@@ -22,8 +22,10 @@ struct front_worker {
     bool cond_made, started;
     bool quick_only;
     bool woken;                      // by a post that took it off the idle list
+    bool asleep;                     // nobody but who has the mutex touches its scratches
+    bool drop;                       // its scratches, when its task has ended
     struct front_worker *idle_next;  // below it in the idle list
-    struct scratch_entry *scratches; // [scratch_count], one a tokenizer
+    struct scratch_entry *scratches; // [scratch_count], one a model
     size_t scratch_count;
     struct encoding encodings[FRONT_ENCODINGS];
     struct buf text;
@@ -65,6 +67,12 @@ static void trim(struct front_worker *w) {
     buf_trim(&w->text, KEPT);
 }
 
+static void drop_scratches(struct front_worker *w) {
+    for (size_t i = 0; i < w->scratch_count; i++)
+        tokenizer_scratch_free(w->scratches[i].scratch);
+    w->scratch_count = 0;
+}
+
 static void *work(void *arg) {
     struct front_worker *w = arg;
     struct front *f = w->front;
@@ -78,16 +86,21 @@ static void *work(void *arg) {
             task->run(task, w);
             trim(w);
             pthread_mutex_lock(&f->mutex);
+            if (w->drop)
+                drop_scratches(w);
+            w->drop = false;
             continue;
         }
         if (f->stopping)
             break;
         w->woken = false;
+        w->asleep = true;
         w->idle_next = *idle;
         *idle = w;
         f->idle++;
         while (!w->woken)
             pthread_cond_wait(&w->wake, &f->mutex);
+        w->asleep = false;
     }
     pthread_mutex_unlock(&f->mutex);
     return NULL;
@@ -119,9 +132,30 @@ void front_post(struct front *f, struct front_task *task, enum front_queue queue
     pthread_mutex_unlock(&f->mutex);
 }
 
-static void free_worker(struct front_worker *w) {
-    for (size_t i = 0; i < w->scratch_count; i++)
+static void forget(struct front_worker *w, uint64_t model) {
+    for (size_t i = 0; i < w->scratch_count; i++) {
+        if (w->scratches[i].model != model)
+            continue;
         tokenizer_scratch_free(w->scratches[i].scratch);
+        w->scratches[i--] = w->scratches[--w->scratch_count];
+    }
+}
+
+// A worker in a task may be using the scratch, or may be making it: it drops all that it has, which
+// are made again at their next use.
+void front_forget_model(struct front *f, uint64_t model) {
+    pthread_mutex_lock(&f->mutex);
+    for (size_t i = 0; i < f->count; i++) {
+        if (f->workers[i].asleep)
+            forget(&f->workers[i], model);
+        else
+            f->workers[i].drop = true;
+    }
+    pthread_mutex_unlock(&f->mutex);
+}
+
+static void free_worker(struct front_worker *w) {
+    drop_scratches(w);
     mem_free(w->scratches);
     for (size_t i = 0; i < FRONT_ENCODINGS; i++)
         encoding_free(&w->encodings[i]);
@@ -209,7 +243,7 @@ struct front_stats front_read_stats(struct front *f) {
 enum err front_worker_scratch(struct front_worker *w, const struct model *m,
                               struct tokenizer_scratch **out) {
     for (size_t i = 0; i < w->scratch_count; i++) {
-        if (w->scratches[i].tokenizer == m->tokenizer) {
+        if (w->scratches[i].model == m->id) {
             *out = w->scratches[i].scratch;
             return ERR_OK;
         }
@@ -222,7 +256,7 @@ enum err front_worker_scratch(struct front_worker *w, const struct model *m,
     enum err e = tokenizer_scratch_new(m->tokenizer, out);
     if (e)
         return e;
-    grown[w->scratch_count++] = (struct scratch_entry){m->tokenizer, *out};
+    grown[w->scratch_count++] = (struct scratch_entry){m->id, *out};
     return ERR_OK;
 }
 

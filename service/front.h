@@ -43,6 +43,9 @@ void front_post(struct front *f, struct front_task *task, enum front_queue queue
 // but by the tasks that it still runs.
 void front_stop(struct front *f); // NULL is fine
 struct front_stats front_read_stats(struct front *f);
+// A model that no task finds any more (registry_remove): the workers' scratches for it go, those of
+// workers in a task when it has ended. Any thread.
+void front_forget_model(struct front *f, uint64_t model);
 
 // The worker's own scratch for this model's tokenizer, made at first use. ERR_NOMEM.
 enum err front_worker_scratch(struct front_worker *w, const struct model *m,

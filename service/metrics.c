@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { OTHER_STATUS = 0 };
@@ -26,13 +27,9 @@ struct route_counts {
     atomic_uint_fast64_t unknown_fields;
 };
 
-struct model_counts {
-    atomic_uint_fast64_t by_status[METRICS_STATUSES];
-    atomic_uint_fast64_t total_us, tokens_in, tokens_cached, tokens_out;
-};
-
 struct metrics {
-    struct model_counts *models; // [model_count] owned
+    pthread_mutex_t mutex;        // guards the models' counts
+    struct metrics_model *models; // [model_count] owned; of those that were asked
     size_t model_count;
     struct route_counts routes[METRICS_MAX_ROUTES];
     struct histogram first_token, gap;
@@ -42,23 +39,19 @@ struct metrics {
 
 struct metrics *metrics_new(void) {
     struct metrics *m = mem_calloc(1, sizeof *m);
-    if (m)
-        m->started_us = clock_now_us();
+    if (!m)
+        return NULL;
+    pthread_mutex_init(&m->mutex, NULL);
+    m->started_us = clock_now_us();
     return m;
 }
 
 void metrics_free(struct metrics *m) {
-    if (m)
-        mem_free(m->models);
+    if (!m)
+        return;
+    pthread_mutex_destroy(&m->mutex);
+    mem_free(m->models);
     mem_free(m);
-}
-
-enum err metrics_set_models(struct metrics *m, size_t models, struct errmsg *msg) {
-    m->models = mem_calloc(models, sizeof *m->models);
-    if (!m->models)
-        return err_set(msg, ERR_NOMEM, "no memory for metrics");
-    m->model_count = models;
-    return ERR_OK;
 }
 
 static void add(atomic_uint_fast64_t *counter, uint64_t n) {
@@ -76,15 +69,47 @@ static int status_index(int status) {
     return OTHER_STATUS;
 }
 
-void metrics_count_model(struct metrics *m, size_t model, const struct metrics_use *use) {
-    if (model >= m->model_count)
-        return;
-    struct model_counts *c = &m->models[model];
-    add(&c->by_status[status_index(use->status)], 1);
-    add(&c->total_us, use->total_us > 0 ? (uint64_t)use->total_us : 0);
-    add(&c->tokens_in, use->tokens_in);
-    add(&c->tokens_cached, use->tokens_cached);
-    add(&c->tokens_out, use->tokens_out);
+// NULL: it was not asked yet. Mutex held.
+static struct metrics_model *counts_of(const struct metrics *m, uint64_t model) {
+    for (size_t i = 0; i < m->model_count; i++)
+        if (m->models[i].model == model)
+            return &m->models[i];
+    return NULL;
+}
+
+// The same, made at first need; NULL: memory is out.
+static struct metrics_model *counts_for(struct metrics *m, uint64_t model) {
+    struct metrics_model *c = counts_of(m, model);
+    if (c)
+        return c;
+    c = mem_realloc(m->models, m->model_count + 1, sizeof *m->models);
+    if (!c)
+        return NULL;
+    m->models = c;
+    c = &m->models[m->model_count++];
+    *c = (struct metrics_model){.model = model};
+    return c;
+}
+
+void metrics_count_model(struct metrics *m, uint64_t model, const struct metrics_use *use) {
+    pthread_mutex_lock(&m->mutex);
+    struct metrics_model *c = counts_for(m, model);
+    if (c) {
+        c->by_status[status_index(use->status)]++;
+        c->total_us += use->total_us > 0 ? (uint64_t)use->total_us : 0;
+        c->tokens_in += use->tokens_in;
+        c->tokens_cached += use->tokens_cached;
+        c->tokens_out += use->tokens_out;
+    }
+    pthread_mutex_unlock(&m->mutex);
+}
+
+void metrics_forget_model(struct metrics *m, uint64_t model) {
+    pthread_mutex_lock(&m->mutex);
+    struct metrics_model *c = counts_of(m, model);
+    if (c)
+        *c = m->models[--m->model_count];
+    pthread_mutex_unlock(&m->mutex);
 }
 
 static void count_time(struct histogram *h, int64_t us, uint64_t n) {
@@ -134,17 +159,11 @@ struct metrics_route metrics_read_route(struct metrics *m, int route) {
     return out;
 }
 
-struct metrics_model metrics_read_model(struct metrics *m, size_t model) {
-    struct metrics_model out = {0};
-    if (model >= m->model_count)
-        return out;
-    struct model_counts *c = &m->models[model];
-    for (int i = 0; i < METRICS_STATUSES; i++)
-        out.by_status[i] = get(&c->by_status[i]);
-    out.total_us = get(&c->total_us);
-    out.tokens_in = get(&c->tokens_in);
-    out.tokens_cached = get(&c->tokens_cached);
-    out.tokens_out = get(&c->tokens_out);
+struct metrics_model metrics_read_model(struct metrics *m, uint64_t model) {
+    pthread_mutex_lock(&m->mutex);
+    const struct metrics_model *c = counts_of(m, model);
+    struct metrics_model out = c ? *c : (struct metrics_model){.model = model};
+    pthread_mutex_unlock(&m->mutex);
     return out;
 }
 

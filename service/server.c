@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 #include "service/api/api.h"
 #include "service/api/cors.h"
 #include "service/front.h"
@@ -23,8 +22,8 @@ static int read_timeout_ms(const struct service_options *o) {
 }
 
 static enum err start_parts(struct service *s, struct errmsg *msg) {
-    enum err e = ERR_OK;
-    if (s->options.api_key_file)
+    enum err e = registry_new(&s->models, msg);
+    if (!e && s->options.api_key_file)
         e = api_keys_load(s->options.api_key_file, &s->keys, msg);
     if (e)
         return e;
@@ -62,53 +61,6 @@ enum err service_open(struct service *s, const struct service_options *options,
     return e;
 }
 
-// A name is sent back in answers, as it is.
-static bool can_be_shown(const char *name) {
-    for (const char *c = name; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            return false;
-    return *name && utf8_valid(name, strlen(name), NULL);
-}
-
-static const char *name_at(const struct model_options *o, const char *own, size_t i) {
-    return i ? o->aliases[i - 1] : own;
-}
-
-// names[n]: what each is served as, but for its aliases. Whether a name of model i is another's.
-static enum err check_name(const struct model_options *options, char *const *names, size_t i,
-                           const char *name, struct errmsg *msg) {
-    if (!can_be_shown(name))
-        return err_set(msg, ERR_INVALID,
-                       "the name '%s' is empty, no UTF-8, or has control characters; give the "
-                       "model another one with --model NAME=PATH or --alias",
-                       name);
-    for (size_t j = 0; j < i; j++) // two under one name would make `model` a guess
-        for (size_t k = 0; k <= options[j].alias_count; k++)
-            if (strcmp(name_at(&options[j], names[j], k), name) == 0)
-                return err_set(msg, ERR_INVALID,
-                               "two models are called '%s'; give one another name with "
-                               "--model NAME=PATH",
-                               name);
-    return ERR_OK;
-}
-
-// Before any of them is loaded, which may take minutes.
-static enum err check_names(const struct model_options *options, size_t n, struct errmsg *msg) {
-    char **names = mem_calloc(n, sizeof *names);
-    enum err e = names ? ERR_OK : ERR_NOMEM;
-    for (size_t i = 0; i < n && !e; i++)
-        e = (names[i] = model_served_name(&options[i])) ? ERR_OK : ERR_NOMEM;
-    if (e)
-        err_set(msg, e, "no memory for the models' names");
-    for (size_t i = 0; i < n && !e; i++)
-        for (size_t k = 0; k <= options[i].alias_count && !e; k++)
-            e = check_name(options, names, i, name_at(&options[i], names[i], k), msg);
-    for (size_t i = 0; names && i < n; i++)
-        mem_free(names[i]);
-    mem_free(names);
-    return e;
-}
-
 // What it does not chat for, or calls no tools for.
 static void tell_of_chat(const struct model *m) {
     struct buf tools = {0};
@@ -141,22 +93,17 @@ static void tell_of_chat(const struct model *m) {
 
 enum err service_load_models(struct service *s, struct device *d,
                              const struct model_options *options, size_t n, struct errmsg *msg) {
-    enum err err = check_names(options, n, msg);
-    if (err)
-        return err;
+    enum err e = registry_check_names(s->models, options, n, msg);
     s->device = d;
-    s->models = mem_calloc(n, sizeof(struct model *));
-    if (!s->models)
-        return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
-    if ((err = metrics_set_models(s->metrics, n, msg)))
-        return err;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !e; i++) {
         int64_t start = clock_now_us();
-        enum err e = model_load(&options[i], d, &s->models[i], msg);
+        struct model *m;
+        if ((e = model_load(&options[i], d, &m, msg)))
+            return e;
+        e = registry_add(s->models, m, msg);
+        model_release(m);
         if (e)
             return e;
-        s->model_count++;
-        const struct model *m = s->models[i];
         long long ms = (long long)(clock_now_us() - start) / 1000;
         log_event(LOG_LEVEL_INFO, "model_loaded",
                   LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
@@ -169,16 +116,16 @@ enum err service_load_models(struct service *s, struct device *d,
                   m->name, task_name(m->task), model_architecture(m), model_layers(m),
                   m->max_length, m->weight_bytes >> 20, ms);
     }
-    for (size_t i = 0; i < n; i++)
-        tell_of_chat(s->models[i]);
-    return ERR_OK;
+    for (struct model *m = NULL; !e && (m = registry_next(s->models, m));)
+        tell_of_chat(m);
+    return e;
 }
 
-struct scheduler_options service_scheduler_options(const struct service *s) {
+static struct scheduler_options scheduler_options(const struct service *s) {
     return (struct scheduler_options){
         .device = s->device,
-        .models = s->models,
-        .model_count = s->model_count,
+        .models = s->started,
+        .model_count = s->started_count,
         .max_batch_tokens = s->options.max_batch_tokens,
         .max_queue_tokens = s->options.max_queue_tokens,
         .kv_cache_bytes = s->options.kv_cache_mib << 20,
@@ -190,8 +137,7 @@ struct scheduler_options service_scheduler_options(const struct service *s) {
 }
 
 static void warn_of_short_caches(const struct service *s) {
-    for (size_t i = 0; i < s->model_count; i++) {
-        const struct model *m = s->models[i];
+    for (struct model *m = NULL; (m = registry_next(s->models, m));) {
         size_t context = scheduler_context(s->scheduler, m);
         if (m->task == TASK_GENERATE && context < m->max_length)
             log_event(LOG_LEVEL_WARN, "short_cache",
@@ -204,7 +150,12 @@ static void warn_of_short_caches(const struct service *s) {
 }
 
 enum err service_make_ready(struct service *s, struct errmsg *msg) {
-    struct scheduler_options options = service_scheduler_options(s);
+    s->started = mem_calloc(registry_count(s->models), sizeof(struct model *));
+    if (!s->started)
+        return err_set(msg, ERR_NOMEM, "no memory for the models");
+    for (struct model *m = NULL; (m = registry_next(s->models, m));)
+        s->started[s->started_count++] = m; // the registry holds it
+    struct scheduler_options options = scheduler_options(s);
     enum err e = scheduler_start(&options, &s->scheduler, msg);
     if (e == ERR_IO) { // its thread; connections have taken theirs before
         struct errmsg why = *msg;
@@ -249,9 +200,8 @@ void service_close(struct service *s) {
         http_stop(s->http, 1000000);
     front_stop(s->front);
     scheduler_free(s->scheduler);
-    for (size_t i = 0; i < s->model_count; i++)
-        model_release(s->models[i]);
-    mem_free(s->models);
+    registry_free(s->models);
+    mem_free(s->started);
     metrics_free(s->metrics);
     api_keys_free(s->keys);
     *s = (struct service){0};

@@ -15,8 +15,6 @@ enum err service_open(struct service *s, const struct service_options *options,
 enum err service_load_models(struct service *s, struct device *d,
                              const struct model_options *options, size_t n,
                              struct errmsg *msg) MUST_CHECK;
-// What the scheduler of the loaded models is made of.
-struct scheduler_options service_scheduler_options(const struct service *s);
 // Starts the scheduler, waits for its warm-up, and lets requests in.
 enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
 // readyz turns 503 and all else goes on for delay_us (half of timeout_us at most); then new

@@ -1,11 +1,10 @@
 // The running service as routes and dialects are given it: its options, models, scheduler, HTTP
 // server and the front pool between them. Role: what they look things up in; it starts and ends
-// nothing (server.h) and knows no route. Thread rule: models are immutable while serving; the rest
-// by its own rules.
+// nothing (server.h) and knows no route. Thread rule: each part by its own rules.
 #ifndef TRINE_SERVICE_SERVICE_H
 #define TRINE_SERVICE_SERVICE_H
 
-#include "engine/model.h"
+#include "engine/registry.h"
 #include "engine/scheduler.h"
 #include "service/http/http.h"
 
@@ -39,8 +38,9 @@ struct service_options {
 struct service {
     struct service_options options;
     struct device *device;
-    struct model **models;
-    size_t model_count;
+    struct registry *models;
+    struct model **started; // [started_count] those that the scheduler began with
+    size_t started_count;
     struct scheduler *scheduler; // NULL while loading
     struct http_server *http;
     struct front *front;
@@ -54,7 +54,7 @@ struct service {
 enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING };
 
 // The model that a request's `model` names (served name or alias, with or without ":latest"), or,
-// for NULL, the first loaded one with that task. NULL: none.
+// for NULL, the first loaded one with that task; held for the caller (model_release). NULL: none.
 struct model *service_find_model(const struct service *s, const char *name, enum task task);
 // NULL where a request's `model` names nothing: what clients send that must send something ("",
 // "dummy", "tgi", the service's own URL), unless a model is called so. Else name.

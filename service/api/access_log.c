@@ -65,14 +65,13 @@ static void write_line(const struct access *a, enum log_level level) {
 
 void access_note(const struct service *s, const struct access *a) {
     metrics_count_request(s->metrics, a->route, a->status, a->total_us);
-    for (size_t i = 0; a->model && i < s->model_count; i++) {
+    if (a->model) {
         const struct metrics_use use = {.status = a->status,
                                         .total_us = a->total_us,
                                         .tokens_in = a->tokens_in,
                                         .tokens_cached = a->tokens_cached,
                                         .tokens_out = a->tokens_out};
-        if (s->models[i] == a->model)
-            metrics_count_model(s->metrics, i, &use);
+        metrics_count_model(s->metrics, a->model->id, &use);
     }
     enum log_level level = level_of(a);
     if (log_is_on(level))

@@ -72,26 +72,26 @@ static void put_model_labels(const struct model *m, struct buf *out) {
 static void put_by_model(const struct service *s, const char *name, const char *help, size_t field,
                          double unit, struct buf *out) {
     head(out, name, "counter", help);
-    for (size_t i = 0; i < s->model_count; i++) {
-        struct metrics_model counts = metrics_read_model(s->metrics, i);
+    for (struct model *m = NULL; (m = registry_next(s->models, m));) {
+        struct metrics_model counts = metrics_read_model(s->metrics, m->id);
         uint64_t n = *(const uint64_t *)(const void *)((const char *)&counts + field);
         buf_printf(out, "trine_%s", name);
-        put_model_labels(s->models[i], out);
+        put_model_labels(m, out);
         buf_printf(out, "} %.17g\n", (double)n * unit);
     }
 }
 
 static void put_models(const struct service *s, struct buf *out) {
     head(out, "model_requests_total", "counter", "Answered requests that chose a model.");
-    for (size_t i = 0; i < s->model_count; i++) {
-        struct metrics_model counts = metrics_read_model(s->metrics, i);
+    for (struct model *m = NULL; (m = registry_next(s->models, m));) {
+        struct metrics_model counts = metrics_read_model(s->metrics, m->id);
         for (int k = 0; k < METRICS_STATUSES; k++) {
             char status[12];
             status_label(k, status);
             if (!counts.by_status[k])
                 continue;
             buf_puts(out, "trine_model_requests_total");
-            put_model_labels(s->models[i], out);
+            put_model_labels(m, out);
             buf_printf(out, ",status=\"%s\"} %llu\n", status,
                        (unsigned long long)counts.by_status[k]);
         }

@@ -108,6 +108,11 @@ enum err api_read_texts(struct api_request *q, const char *key, struct text_inpu
                                 out, err);
 }
 
+void api_set_model(struct api_request *q, struct model *m) {
+    model_release(q->model);
+    q->model = m;
+}
+
 enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
                           struct api_error *err) {
     const char *name;
@@ -115,15 +120,15 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
     if (e)
         return e;
     name = service_model_name(q->service, name);
+    api_set_model(q, NULL);
     if (!name) {
-        q->model = NULL;
         for (size_t i = 0; i < n && !q->model; i++)
-            q->model = service_find_model(q->service, NULL, order[i]);
+            api_set_model(q, service_find_model(q->service, NULL, order[i]));
         return q->model ? ERR_OK
                         : api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
                                    "no model that can %s is loaded", task_name(order[0]));
     }
-    q->model = service_find_model(q->service, name, TASK_EMBED);
+    api_set_model(q, service_find_model(q->service, name, TASK_EMBED));
     if (!q->model)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
                         "the model that 'model' names is not loaded; GET /v1/models lists those "

@@ -58,10 +58,11 @@ enum err api_models(struct api_request *q, struct api_error *err) {
     (void)err;
     struct buf *out = &q->response.body;
     buf_puts(out, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < q->service->model_count; i++) {
-        if (i)
-            buf_putc(out, ',');
-        put_model(q, q->service->models[i], out);
+    const char *between = "";
+    for (struct model *m = NULL; (m = registry_next(q->service->models, m));) {
+        buf_puts(out, between);
+        put_model(q, m, out);
+        between = ",";
     }
     buf_puts(out, "]}");
     return ERR_OK;
@@ -69,11 +70,12 @@ enum err api_models(struct api_request *q, struct api_error *err) {
 
 enum err api_model(struct api_request *q, struct api_error *err) {
     const char *name = api_route_rest(q->route, q->http->path);
-    const struct model *m = service_find_model(q->service, name, TASK_EMBED);
+    struct model *m = service_find_model(q->service, name, TASK_EMBED);
     if (!m)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
                         "no such model is loaded; GET /v1/models lists those that are");
     put_model(q, m, &q->response.body);
+    model_release(m);
     return ERR_OK;
 }
 
@@ -126,17 +128,9 @@ static bool query_model(const char *query, char *out, size_t cap) {
     return true;
 }
 
-enum err api_tei_info(struct api_request *q, struct api_error *err) {
+static void put_info(const struct api_request *q, const struct model *m, struct buf *out) {
     const struct service *s = q->service;
     const struct service_options *o = &s->options;
-    char name[256];
-    const struct model *m = s->model_count ? s->models[0] : NULL;
-    if (query_model(q->http->query, name, sizeof name) && service_model_name(s, name))
-        m = service_find_model(s, name, TASK_EMBED);
-    if (!m)
-        return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
-                        "no such model is loaded; GET /v1/models lists those that are");
-    struct buf *out = &q->response.body;
     buf_puts(out, "{\"model_id\":");
     put_string(out, m->name);
     buf_printf(out,
@@ -160,6 +154,19 @@ enum err api_tei_info(struct api_request *q, struct api_error *err) {
                o->max_batch_tokens ? o->max_batch_tokens : (size_t)DEFAULT_BATCH_TOKENS,
                o->max_client_batch, front_read_stats(s->front).threads, version_number,
                version_commit);
+}
+
+enum err api_tei_info(struct api_request *q, struct api_error *err) {
+    const struct service *s = q->service;
+    char name[256];
+    bool named = query_model(q->http->query, name, sizeof name) && service_model_name(s, name);
+    struct model *m =
+        named ? service_find_model(s, name, TASK_EMBED) : registry_next(s->models, NULL);
+    if (!m)
+        return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
+                        "no such model is loaded; GET /v1/models lists those that are");
+    put_info(q, m, &q->response.body);
+    model_release(m);
     return ERR_OK;
 }
 

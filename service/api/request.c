@@ -134,6 +134,7 @@ static void request_free(struct api_request *q) {
     buf_free(&q->made);
     buf_free(&q->warnings);
     buf_free(&q->ignored);
+    model_release(q->model);
     bool huge = q->huge;
     mem_free(q);
     if (huge)

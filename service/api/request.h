@@ -68,7 +68,7 @@ struct api_request {
     struct front_worker *worker; // while a pool thread has the request
     struct http_response response;
 
-    const struct model *model;
+    const struct model *model; // held; NULL: it chose none
     struct job job;
     bool has_job;
     size_t reserved;    // tokens held until the job takes them over, or the answer without one
@@ -116,6 +116,8 @@ void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 // A name of the client's if it may stand in a message (short, plain ASCII), else "?".
 const char *api_shown_name(const char *name);
 
+// m, held, is the request's now, which lets go of it when it is freed; and of the one before it.
+void api_set_model(struct api_request *q, struct model *m);
 // q->model from the body's `model`; where it names none, the first loaded model of the first task
 // in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
 enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,

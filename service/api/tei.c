@@ -139,13 +139,16 @@ enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
 // ---- aliases
 
 static bool has_task(const struct service *s, enum task task) {
-    return service_find_model(s, NULL, task) != NULL;
+    struct model *m = service_find_model(s, NULL, task);
+    bool has = m != NULL;
+    model_release(m);
+    return has;
 }
 
-// The model that such a body can only be for; NULL: another's.
-static const struct model *model_that_writes(const struct service *s, const struct model *named) {
+// The model that such a body can only be for, held; NULL: another's.
+static struct model *model_that_writes(const struct service *s, const struct model *named) {
     if (named)
-        return named->task == TASK_GENERATE ? named : NULL;
+        return named->task == TASK_GENERATE ? model_hold(named) : NULL;
     for (enum task t = 0; t < TASK_COUNT; t++)
         if (t != TASK_GENERATE && has_task(s, t))
             return NULL;
@@ -162,14 +165,19 @@ enum err api_tei_any(struct api_request *q, struct api_error *err) {
         return api_tei_similarity(q, err);
     const char *asked =
         service_model_name(q->service, cJSON_IsString(name) ? name->valuestring : NULL);
-    const struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
-    const struct model *writes = model_that_writes(q->service, named);
+    struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
+    struct model *writes = model_that_writes(q->service, named);
+    enum err e = ERR_OK;
     if (writes)
-        return api_fail(err, ERR_UNSUPPORTED, "wrong_task", "model",
-                        "the model '%s' generates, and TGI's generate is not served on this path: "
-                        "POST /v1/completions or /v1/chat/completions",
-                        writes->name);
+        e = api_fail(err, ERR_UNSUPPORTED, "wrong_task", "model",
+                     "the model '%s' generates, and TGI's generate is not served on this path: "
+                     "POST /v1/completions or /v1/chat/completions",
+                     writes->name);
     bool embeds = named ? named->task == TASK_EMBED : has_task(q->service, TASK_EMBED);
+    model_release(writes);
+    model_release(named);
+    if (e)
+        return e;
     if (embeds)
         return api_tei_embed(q, err);
     return json_get(q->body, "parameters") ? api_tei_predict_nested(q, err)

@@ -11,8 +11,10 @@
 // that /info tells of.
 static enum err choose_any(struct api_request *q, struct api_error *err) {
     enum task order[TASK_COUNT];
+    struct model *first = registry_next(q->service->models, NULL);
     for (size_t t = 0; t < TASK_COUNT; t++)
-        order[t] = (enum task)((q->service->models[0]->task + t) % TASK_COUNT);
+        order[t] = (enum task)(((first ? first->task : 0) + t) % TASK_COUNT);
+    model_release(first);
     return api_choose_model(q, order, TASK_COUNT, err);
 }
 

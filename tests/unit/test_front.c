@@ -177,6 +177,75 @@ static void test_faults(void) {
     }
 }
 
+struct scratch_user {
+    struct front_task task; // first
+    const struct model *model;
+    atomic_int *runs, *gate; // gate: it ends when this is not 0; NULL: at once
+    long made;               // allocations for the scratch
+};
+
+static void run_scratch(struct front_task *task, struct front_worker *w) {
+    struct scratch_user *u = (struct scratch_user *)(void *)task;
+    struct tokenizer_scratch *scratch = NULL;
+    fault_arm(FAULT_ALLOC, 1000000, false); // to count
+    CHECK(front_worker_scratch(w, u->model, &scratch) == ERR_OK && scratch);
+    u->made = fault_calls(FAULT_ALLOC);
+    fault_disarm();
+    atomic_fetch_add(u->runs, 1);
+    while (u->gate && !atomic_load(u->gate))
+        nap();
+}
+
+// Waits until no worker is in a task.
+static void wait_idle(struct front *f) {
+    int64_t until = clock_now_us() + 20000000;
+    while (front_read_stats(f).idle < 2 && clock_now_us() < until)
+        nap();
+    CHECK_INT(front_read_stats(f).idle, 2);
+}
+
+// A scratch belongs to a model, not to an address: it goes with the model, wherever its worker is.
+static void test_scratches(void) {
+    struct tokenizer *t = NULL;
+    struct errmsg msg = {0};
+    CHECK_OK(tokenizer_load("tests/golden/data/bert-last-f16", 0, &t, &msg), msg);
+    struct model a = {.id = 1, .tokenizer = t}, b = {.id = 2, .tokenizer = t};
+    struct front *f = start(2);
+    atomic_int runs = 0, gate = 0;
+    // by turns: whose scratch was made before
+    const struct {
+        const struct model *model;
+        uint64_t forget; // before it, 0: none
+        bool made;
+    } turns[] = {{&a, 0, true},  {&a, 0, false}, {&b, 0, true}, {&a, 0, false}, {&a, 1, true},
+                 {&b, 0, false}, {&b, 3, false}, {&b, 2, true}, {&a, 0, false}, {&b, 0, false}};
+    enum { TURNS = sizeof turns / sizeof *turns };
+    for (int i = 0; f && i < TURNS; i++) {
+        struct scratch_user u = {.task.run = run_scratch, .model = turns[i].model, .runs = &runs};
+        wait_idle(f);
+        if (turns[i].forget)
+            front_forget_model(f, turns[i].forget);
+        front_post(f, &u.task, FRONT_BIG_PARSE); // one of the two takes these
+        CHECK(wait_for(&runs, i + 1));
+        wait_idle(f);
+        CHECK_INT(u.made > 0, turns[i].made);
+    }
+    struct scratch_user during = {
+        .task.run = run_scratch, .model = &a, .runs = &runs, .gate = &gate};
+    front_post(f, &during.task, FRONT_BIG_PARSE);
+    CHECK(wait_for(&runs, TURNS + 1));
+    front_forget_model(f, 1);
+    atomic_store(&gate, 1);
+    wait_idle(f);
+    struct scratch_user after = {.task.run = run_scratch, .model = &a, .runs = &runs};
+    front_post(f, &after.task, FRONT_BIG_PARSE);
+    CHECK(wait_for(&runs, TURNS + 2));
+    wait_idle(f);
+    CHECK(during.made == 0 && after.made > 0);
+    front_stop(f);
+    tokenizer_free(t);
+}
+
 // Not a check of speed, only its figure: from a post to the task's run on a sleeping thread.
 static void print_wake(void) {
     struct front *f = start(4);
@@ -202,5 +271,6 @@ int main(void) {
     test_faults();
     print_wake();
     test_memory();
+    test_scratches();
     return check_done();
 }
