@@ -34,7 +34,7 @@ struct run {
 static void load(struct run *r, const char *path, const char *precision, enum dtype cache) {
     struct decoder_config config;
     struct weights *w = NULL;
-    enum precision p = precision_named(precision);
+    struct precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = 0}, &r->d, &msg) == ERR_OK, "device");
     must(decoder_config_load(path, &config, &msg) == ERR_OK, path);
     must(weights_open(path, &w, &msg) == ERR_OK, path);

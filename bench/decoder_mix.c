@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     const char *precision = argc > 2 ? argv[2] : "narrow";
-    enum precision p = precision_named(precision);
+    struct precision p = precision_named(precision);
     struct cpu_options options = {.threads = argc > 3 ? atoi(argv[3]) : 0};
     size_t context = argc > 4 ? strtoul(argv[4], NULL, 10) : 2000;
     size_t decode_at = argc > 5 ? strtoul(argv[5], NULL, 10) : 300;

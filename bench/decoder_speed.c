@@ -112,7 +112,7 @@ static void decode(struct bench *b, size_t seqs, size_t at) {
 static void load(struct bench *b, const char *path, const char *precision, int threads) {
     struct decoder_config config;
     struct weights *w = NULL;
-    enum precision p = precision_named(precision);
+    struct precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = threads}, &b->d, &msg) == ERR_OK,
          "device");
     must(decoder_config_load(path, &config, &msg) == ERR_OK, path);

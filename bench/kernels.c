@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "compute/cpu/peak.h"
+#include "tests/precisions.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "compute/cpu/peak.h"
+#include "tests/precisions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct model {
     size_t bytes, layer_weights;
 };
 
-static struct weight *weight_of(struct device *d, enum dtype t, enum precision p, size_t out,
+static struct weight *weight_of(struct device *d, enum dtype t, struct precision p, size_t out,
                                 size_t in) {
     size_t n = out * in / dtype_block(t), size = dtype_block_bytes(t);
     unsigned char *stored = malloc(n * size);
@@ -48,7 +49,7 @@ static struct weight *weight_of(struct device *d, enum dtype t, enum precision p
     return w;
 }
 
-static void model_build(struct device *d, struct model *m, enum dtype t, enum precision p) {
+static void model_build(struct device *d, struct model *m, enum dtype t, struct precision p) {
     size_t shapes[4][2] = {{m->qkv, m->D}, {m->D, m->D}, {2 * m->F, m->D}, {m->D, m->F}};
     m->bytes = m->layer_weights = 0;
     for (size_t l = 0; l < m->L; l++)
@@ -109,7 +110,7 @@ static double pass_us(struct device *d, struct arena *ws, const struct model *m,
 }
 
 static void run(struct device *d, struct arena *ws, struct model *m, enum dtype t,
-                enum precision p) {
+                struct precision p) {
     static const size_t shape_rows[] = {1, 4, 16, 512};
     int64_t start = clock_now_us();
     model_build(d, m, t, p);
@@ -117,8 +118,9 @@ static void run(struct device *d, struct arena *ws, struct model *m, enum dtype 
     struct peak peak;
     if (peak_probe(d, &peak, &msg) != ERR_OK)
         die("peak");
-    bool int8 = p == PRECISION_NARROW && dtype_is_block(t);
-    double pairs = p == PRECISION_NARROW && t == DTYPE_BF16 ? peak_probe_pairs(d) : 0;
+    bool int8 = p.rounding == ACTIVATION_ROUNDING_NARROW && dtype_is_block(t);
+    double pairs =
+        p.rounding == ACTIVATION_ROUNDING_NARROW && t == DTYPE_BF16 ? peak_probe_pairs(d) : 0;
     double top = int8 ? peak_probe_int8(d) : pairs > 0 ? pairs : peak.flops;
     printf("%s %s: %.1f MB, made in %.2f s; probed %.1f GB/s, %.0f %s\n", m->name, dtype_name(t),
            (double)m->bytes / 1e6, built, peak.read_bytes / 1e9, top / 1e9,
@@ -152,7 +154,7 @@ int main(int argc, char **argv) {
     if (cpu_device_new(&options, &d, &msg) != ERR_OK ||
         d->ops->workspace_new(d, WORKSPACE, &ws) != ERR_OK)
         die("device");
-    enum precision p = argc > 3 ? PRECISION_STORED : PRECISION_NARROW;
+    struct precision p = argc > 3 ? PRECISION_STORED : PRECISION_NARROW;
     printf("%s\n", d->describe);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         for (size_t m = 0; m < 2; m++) {

@@ -3,6 +3,7 @@
 #define TRINE_BENCH_PRECISION_H
 
 #include "compute/device.h"
+#include "tests/precisions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +12,17 @@
 #define PRECISIONS "f32|stored|int8|narrow"
 
 // Ends the program at an unknown name.
-static inline enum precision precision_named(const char *name) {
-    static const char *const names[] = {[PRECISION_F32] = "f32",
-                                        [PRECISION_STORED] = "stored",
-                                        [PRECISION_INT8] = "int8",
-                                        [PRECISION_NARROW] = "narrow"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum precision)i;
+static inline struct precision precision_named(const char *name) {
+    const struct {
+        const char *name;
+        struct precision precision;
+    } all[] = {{"f32", PRECISION_F32},
+               {"stored", PRECISION_STORED},
+               {"int8", PRECISION_INT8},
+               {"narrow", PRECISION_NARROW}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(name, all[i].name) == 0)
+            return all[i].precision;
     fprintf(stderr, "precision '%s': there are " PRECISIONS "\n", name);
     exit(2);
 }

@@ -34,16 +34,28 @@ struct weight_part {
     size_t interleaved_head_dim;
 };
 
-// What becomes of a weight's numbers, and what they are multiplied with.
-enum precision {
-    PRECISION_F32,    // narrow floats are widened in memory: the fastest products of f32
-    PRECISION_STORED, // narrow floats stay narrow and are widened in registers: the same numbers
-    PRECISION_INT8,   // as STORED, but block types meet activations rounded to int8 in blocks
-    // As INT8, and a weight whose parts are all bf16 meets activations rounded to bf16 where the
-    // device multiplies pairs of them at once; else its bf16 parts meet f32 activations.
-    PRECISION_NARROW,
+// How the device keeps a weight's floats. Block types (q4_0 ...) stay as they are in any case.
+enum weight_storage {
+    WEIGHT_STORAGE_F32,    // narrow floats are widened in memory: the fastest products of f32
+    WEIGHT_STORAGE_STORED, // f16 and bf16 stay so and are widened in registers: the same numbers
 };
-// Block types (q4_0 ...) are never expanded in memory, whatever the precision.
+
+// What a product may round activations to: a set, for what they meet says which of them counts.
+// Without either they are f32.
+enum activation_rounding {
+    ACTIVATION_ROUNDING_NONE = 0,
+    ACTIVATION_ROUNDING_INT8 = 1, // in front of block types: int8 in blocks
+    // In front of a weight whose parts are all kept as bf16, where the device multiplies pairs of
+    // them at once: bf16.
+    ACTIVATION_ROUNDING_BF16 = 2,
+    ACTIVATION_ROUNDING_NARROW = ACTIVATION_ROUNDING_INT8 | ACTIVATION_ROUNDING_BF16,
+};
+
+// Of a weight; zeros are f32 throughout.
+struct precision {
+    enum weight_storage storage;
+    enum activation_rounding rounding;
+};
 
 enum activation {
     ACTIVATION_NONE,
@@ -147,8 +159,8 @@ struct device_ops {
     // weight owns; the parts' file may be let go afterwards. Parts may differ in dtype.
     // ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO (the file was cut short).
     enum err (*weight_prepare)(struct device *d, enum weight_kind kind,
-                               const struct weight_part *parts, size_t n, enum precision precision,
-                               struct weight **out, struct errmsg *msg);
+                               const struct weight_part *parts, size_t n,
+                               struct precision precision, struct weight **out, struct errmsg *msg);
     void (*weight_free)(struct device *d, struct weight *w);
     size_t (*weight_bytes)(const struct weight *w); // resident bytes
 

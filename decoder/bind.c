@@ -14,7 +14,7 @@
 struct binder {
     struct decoder *m;
     struct weights *w;
-    enum precision precision;
+    struct precision precision;
     struct errmsg *msg;
     bool in_layer;
     size_t layer;
@@ -35,7 +35,7 @@ static struct weight *prepare(struct binder *b, enum weight_kind kind,
     struct decoder *m = b->m;
     struct weight *w = NULL;
     // norms stay f32: they are small, and every product goes through them
-    enum precision precision = kind == WEIGHT_VECTOR ? PRECISION_F32 : b->precision;
+    struct precision precision = kind == WEIGHT_VECTOR ? (struct precision){0} : b->precision;
     if (m->owned_count == m->owned_cap)
         b->failed = err_set(b->msg, ERR_INTERNAL, "more than %zu weights bound", m->owned_cap);
     else
@@ -200,7 +200,7 @@ static void bind_rope(struct binder *b) {
     mem_free(factors);
 }
 
-static enum err bind_all(struct decoder *m, struct weights *w, enum precision precision,
+static enum err bind_all(struct decoder *m, struct weights *w, struct precision precision,
                          struct errmsg *msg) {
     static const char *const prefix = "model.";
     struct binder b = {.m = m, .w = w, .precision = precision, .msg = msg};
@@ -216,7 +216,7 @@ static enum err bind_all(struct decoder *m, struct weights *w, enum precision pr
 }
 
 enum err decoder_load(struct weights *w, const struct decoder_config *config,
-                      enum precision precision, struct device *d, struct decoder **out,
+                      struct precision precision, struct device *d, struct decoder **out,
                       struct errmsg *msg) {
     *out = NULL;
     if (config->head_dim > d->max_head_dim)
@@ -272,7 +272,7 @@ enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *
             return err_set(msg, ERR_INTERNAL, "token %d of %zu", (int)tokens[i], config->vocab);
         parts[i].w = row_of(&head, (size_t)tokens[i]);
     }
-    return d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, PRECISION_F32, out, msg);
+    return d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, (struct precision){0}, out, msg);
 }
 
 void decoder_free(struct decoder *m) {

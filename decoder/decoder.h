@@ -16,7 +16,7 @@ struct decoder;
 
 // The weights may be closed afterwards. Errors as weights_take and weight_prepare.
 enum err decoder_load(struct weights *w, const struct decoder_config *config,
-                      enum precision precision, struct device *d, struct decoder **out,
+                      struct precision precision, struct device *d, struct decoder **out,
                       struct errmsg *msg) MUST_CHECK;
 void decoder_free(struct decoder *m); // NULL is fine
 // The head's rows of these tokens as a weight [n, D] of its own, in f32: all that a yes/no reranker

@@ -105,8 +105,8 @@ static struct weight *prepare(struct binder *b, enum weight_kind kind,
     if (e->owned_count == e->owned_cap)
         b->failed = err_set(b->msg, ERR_INTERNAL, "more than %zu weights bound", e->owned_cap);
     else
-        b->failed =
-            e->device->ops->weight_prepare(e->device, kind, parts, n, PRECISION_F32, &w, b->msg);
+        b->failed = e->device->ops->weight_prepare(e->device, kind, parts, n, (struct precision){0},
+                                                   &w, b->msg);
     if (!b->failed)
         e->owned[e->owned_count++].weight = w;
     return b->failed ? NULL : w;

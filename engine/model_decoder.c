@@ -74,9 +74,11 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     m->dtype = usual_dtype(w);
     // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
     // activations on all of them.
-    enum precision precision = o->dtype == MODEL_DTYPE_F32 ? PRECISION_STORED
-                               : m->task == TASK_GENERATE  ? PRECISION_NARROW
-                                                           : PRECISION_INT8;
+    struct precision precision = {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8};
+    if (o->dtype == MODEL_DTYPE_F32)
+        precision.rounding = ACTIVATION_ROUNDING_NONE;
+    else if (m->task == TASK_GENERATE)
+        precision.rounding = ACTIVATION_ROUNDING_NARROW;
     struct decoder_config config = m->decoder_config;
     config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
     e = model_check_room(m, w, false, msg);

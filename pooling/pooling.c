@@ -45,8 +45,8 @@ static enum err bind_dense(struct pooler *p, const char *folder, const struct mo
     if (!e)
         e = weights_check_all_taken(w, msg);
     if (!e)
-        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1, PRECISION_F32,
-                                           &out->dense, msg);
+        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1,
+                                           (struct precision){0}, &out->dense, msg);
     weights_close(w);
     out->out = c->out;
     out->activation = c->activation;

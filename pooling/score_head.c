@@ -22,7 +22,8 @@ static enum err bind_linear(struct weights *w, struct device *d, const char *wei
         weights_take_bare(w, weight_name, 2, (size_t[]){out_features, in_features}, &part.w, msg);
     if (!e)
         e = weights_take_bare(w, bias_name, 1, &out_features, &part.bias, msg);
-    return e ? e : d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, PRECISION_F32, out, msg);
+    return e ? e
+             : d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, (struct precision){0}, out, msg);
 }
 
 enum err score_head_load(struct weights *w, const struct model_config *config,

@@ -340,7 +340,7 @@ static enum err make_room_for_acts(struct cpu_device *c, const struct weight *w,
 
 static enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
                                    const struct weight_part *parts, size_t n,
-                                   enum precision precision, struct weight **out,
+                                   struct precision precision, struct weight **out,
                                    struct errmsg *msg) {
     *out = NULL;
     struct cpu_device *c = cpu(d);

@@ -48,14 +48,15 @@ static enum err check_part(enum weight_kind kind, const struct weight_part *p, s
     return check_dtype(&p->bias, false, msg);
 }
 
-static enum dtype kept_as(const struct weight_part *p, enum precision precision) {
+static enum dtype kept_as(const struct weight_part *p, enum weight_storage storage) {
     enum dtype t = p->w.dtype;
-    return precision == PRECISION_F32 && !dtype_is_block(t) ? DTYPE_F32 : t;
+    return storage == WEIGHT_STORAGE_F32 && !dtype_is_block(t) ? DTYPE_F32 : t;
 }
 
-bool weight_all_f32(const struct weight_part *parts, size_t n, enum precision precision) {
+// Whether every part is kept as f32: what OpenBLAS needs.
+static bool all_f32(const struct weight_part *parts, size_t n, enum weight_storage storage) {
     for (size_t i = 0; i < n; i++)
-        if (kept_as(&parts[i], precision) != DTYPE_F32)
+        if (kept_as(&parts[i], storage) != DTYPE_F32)
             return false;
     return true;
 }
@@ -73,15 +74,15 @@ static enum err too_large(const struct weight *w, struct errmsg *msg) {
 
 // Neighbouring parts of one format become one segment.
 static enum err plan_segments(const struct weight_maker *m, struct weight *w,
-                              const struct weight_part *parts, size_t n, enum precision precision,
+                              const struct weight_part *parts, size_t n, struct precision precision,
                               struct errmsg *msg) {
     w->segment = mem_calloc(n, sizeof *w->segment);
     if (!w->segment)
         return err_set(msg, ERR_NOMEM, "no memory for a weight");
-    bool blocks = false, pairs = m->k->pairs && precision == PRECISION_NARROW;
+    bool blocks = false, pairs = m->k->pairs && (precision.rounding & ACTIVATION_ROUNDING_BF16);
     size_t row = 0;
     for (size_t i = 0; i < n; row += parts[i].w.shape[0], i++) {
-        enum dtype format = kept_as(&parts[i], precision);
+        enum dtype format = kept_as(&parts[i], precision.storage);
         struct weight_segment *s = w->segments ? &w->segment[w->segments - 1] : NULL;
         if (!s || s->format != format) {
             s = &w->segment[w->segments++];
@@ -103,7 +104,7 @@ static enum err plan_segments(const struct weight_maker *m, struct weight *w,
         else if (mem_mul_overflows(steps, s->panel * segment_step(s), &s->panel_bytes))
             return too_large(w, msg);
     }
-    bool int8 = precision == PRECISION_INT8 || precision == PRECISION_NARROW;
+    bool int8 = precision.rounding & ACTIVATION_ROUNDING_INT8;
     w->acts = blocks && int8 ? ACTS_INT8 : blocks ? ACTS_F32 : pairs ? ACTS_PAIRS : ACTS_NONE;
     return ERR_OK;
 }
@@ -187,13 +188,13 @@ static enum err make_plain(const struct weight_maker *m, struct weight *w,
 }
 
 static enum err make(const struct weight_maker *m, struct weight *w,
-                     const struct weight_part *parts, size_t n, enum precision precision,
+                     const struct weight_part *parts, size_t n, struct precision precision,
                      struct errmsg *msg) {
     if (w->kind == WEIGHT_VECTOR)
         return make_plain(m, w, parts, n, DTYPE_F32, msg);
     if (w->kind == WEIGHT_TABLE)
-        return make_plain(m, w, parts, n, kept_as(&parts[0], precision), msg);
-    if (m->plain && weight_all_f32(parts, n, precision))
+        return make_plain(m, w, parts, n, kept_as(&parts[0], precision.storage), msg);
+    if (m->plain && all_f32(parts, n, precision.storage))
         return make_plain(m, w, parts, n, DTYPE_F32, msg);
     enum err e = plan_segments(m, w, parts, n, precision, msg);
     if (e == ERR_OK)
@@ -202,7 +203,7 @@ static enum err make(const struct weight_maker *m, struct weight *w,
 }
 
 enum err weight_new(const struct weight_maker *m, enum weight_kind kind,
-                    const struct weight_part *parts, size_t n, enum precision precision,
+                    const struct weight_part *parts, size_t n, struct precision precision,
                     struct weight **out, struct errmsg *msg) {
     *out = NULL;
     if (m->k->panel > MAX_PANEL)

@@ -73,12 +73,9 @@ struct weight_maker {
 
 // Errors as weight_prepare.
 enum err weight_new(const struct weight_maker *m, enum weight_kind kind,
-                    const struct weight_part *parts, size_t n, enum precision precision,
+                    const struct weight_part *parts, size_t n, struct precision precision,
                     struct weight **out, struct errmsg *msg) MUST_CHECK;
 void weight_free(struct slabs *slabs, struct weight *w); // NULL is fine
-
-// Whether weight_new would keep every part as f32: what OpenBLAS needs.
-bool weight_all_f32(const struct weight_part *parts, size_t n, enum precision precision);
 
 // Row `at` of a TABLE, or the weights of output `at` of a LINEAR, as f32 to out[cols]; the biases
 // are left out. Thread rule: any thread.

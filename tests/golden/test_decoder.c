@@ -273,13 +273,12 @@ static void check_pauses(const struct tiny_decoder *m, const struct tiny_stream 
 
 // Narrow floats kept narrow are the same numbers; block types meet f32 or int8 activations, bf16
 // weights f32 or, where the CPU multiplies pairs of them, bf16 ones.
-static void check_precision(const char *name, enum precision precision, struct device *d) {
+static void check_precision(const char *name, struct precision precision, double bar, int figure,
+                            struct device *d) {
     struct tiny_decoder m;
     struct tiny_stream alone[TINY_PROMPTS] = {0};
-    static const double bars[] = {F32_BAR, F32_BAR, INT8_BAR, NARROW_BAR};
-    static const int figure[] = {0, 1, 3, 4};
     if (tiny_decoder_load(&m, name, precision, d) && run_alone(&m, DTYPE_F32, alone)) {
-        check_logits(&m, alone, bars[precision], figure[precision]);
+        check_logits(&m, alone, bar, figure);
         check_any_way(&m, DTYPE_F32, alone);
     }
     free_streams(alone, TINY_PROMPTS);
@@ -379,11 +378,11 @@ static void on_device(const struct cpu_options *options) {
     CHECK_OK(cpu_device_new(options, &d, &msg), msg);
     for (size_t i = 0; d && i < MODELS; i++) {
         check_model(models[i], d);
-        check_precision(models[i], PRECISION_STORED, d);
+        check_precision(models[i], PRECISION_STORED, F32_BAR, 1, d);
         if (strncmp(models[i], "gguf-", 5) == 0)
-            check_precision(models[i], PRECISION_INT8, d);
+            check_precision(models[i], PRECISION_INT8, INT8_BAR, 3, d);
         if (strstr(models[i], "bf16"))
-            check_precision(models[i], PRECISION_NARROW, d);
+            check_precision(models[i], PRECISION_NARROW, NARROW_BAR, 4, d);
     }
     if (d)
         check_embedder(d);

@@ -10,6 +10,7 @@
 #include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
 #include "tests/check.h"
+#include "tests/precisions.h"
 
 #include <stdlib.h>
 
@@ -71,7 +72,7 @@ static inline bool tiny_read_golden(struct tiny_decoder *m, struct errmsg *msg) 
 }
 
 static inline bool tiny_decoder_load(struct tiny_decoder *m, const char *name,
-                                     enum precision precision, struct device *d) {
+                                     struct precision precision, struct device *d) {
     struct errmsg msg = {0};
     struct weights *w = NULL;
     *m = (struct tiny_decoder){.device = d};

@@ -5,6 +5,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "tests/check.h"
+#include "tests/precisions.h"
 
 #include <stdint.h>
 #include <stdlib.h>

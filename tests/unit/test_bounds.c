@@ -2,6 +2,7 @@
 // beyond; and memory that is cut from a larger block has borders that AddressSanitizer sees.
 #include "base/poison.h"
 #include "compute/cpu/slab.h"
+#include "tests/precisions.h"
 #include "tests/unit/device_rig.h"
 
 #include <limits.h>

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
+#include "tests/precisions.h"
 #include "tests/unit/test_weights_files.h"
 
 #define MODELS "tests/golden/data/decoders/"

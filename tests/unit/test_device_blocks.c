@@ -9,7 +9,7 @@
 enum { GOLDEN = 512 };
 
 static struct weight *prepare(struct device *d, enum weight_kind kind,
-                              const struct weight_part *parts, size_t n, enum precision p) {
+                              const struct weight_part *parts, size_t n, struct precision p) {
     struct weight *w = NULL;
     struct errmsg msg = {0};
     CHECK_OK(d->ops->weight_prepare(d, kind, parts, n, p, &w, &msg), msg);
@@ -37,6 +37,13 @@ static void look_up(struct device *d, const struct weight *w, int32_t at, size_t
 }
 
 // Both ways a weight is kept, every value of the type, to the bit.
+static const struct precision each_precision[] = {
+    {WEIGHT_STORAGE_F32, ACTIVATION_ROUNDING_NONE},
+    {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_NONE},
+    {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8},
+};
+enum { EACH_PRECISION = sizeof each_precision / sizeof *each_precision };
+
 static void test_golden(struct device *d, enum dtype t) {
     char path[96];
     snprintf(path, sizeof path, "tests/golden/data/blocks/%s.bin", dtype_name(t));
@@ -52,9 +59,9 @@ static void test_golden(struct device *d, enum dtype t) {
     float want[GOLDEN], got[GOLDEN];
     memcpy(want, file + bytes, sizeof want);
     for (int kind = WEIGHT_LINEAR; kind <= WEIGHT_TABLE; kind++)
-        for (int p = PRECISION_F32; p <= PRECISION_INT8; p++) {
+        for (size_t p = 0; p < EACH_PRECISION; p++) {
             struct weight_part part = part_of(t, file, 1, GOLDEN);
-            struct weight *w = prepare(d, (enum weight_kind)kind, &part, 1, (enum precision)p);
+            struct weight *w = prepare(d, (enum weight_kind)kind, &part, 1, each_precision[p]);
             look_up(d, w, 0, GOLDEN, got);
             for (size_t i = 0; i < GOLDEN; i++)
                 CHECK(got[i] == want[i]); // 0 and -0 alike
@@ -111,7 +118,7 @@ static struct narrow narrow_new(enum dtype t, size_t out, size_t in) {
 
 static void narrow_free(struct narrow *n) { free(n->stored), free(n->values), free(n->bias); }
 
-static struct weight *narrow_weight(struct device *d, const struct narrow *n, enum precision p) {
+static struct weight *narrow_weight(struct device *d, const struct narrow *n, struct precision p) {
     struct weight_part part = part_of(n->t, n->stored, n->out, n->in);
     part.bias = (struct tensor){"b", n->bias, DTYPE_F32, 1, {n->out}, NULL, 0};
     return prepare(d, WEIGHT_LINEAR, &part, 1, p);
@@ -176,8 +183,8 @@ static void ref_narrow(const struct narrow *n, const float *x, size_t rows, bool
 
 enum { MOST = 100 };
 
-static bool runs_int8(enum dtype t, enum precision p) {
-    return p == PRECISION_INT8 && dtype_is_block(t);
+static bool runs_int8(enum dtype t, struct precision p) {
+    return p.rounding & ACTIVATION_ROUNDING_INT8 && dtype_is_block(t);
 }
 
 static void test_type(struct device *const *devices, size_t count, enum dtype t, size_t out,
@@ -193,10 +200,11 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
     float *got = rig_alloc(MOST * out, 4), *first = rig_alloc(MOST * out, 4);
     for (size_t i = 0; i < UNIT; i++)
         x[3 * in + i] = 0; // a block of nothing
-    for (int p = PRECISION_F32; p <= PRECISION_INT8; p++) {
-        ref_narrow(&n, x, MOST, runs_int8(t, (enum precision)p), want, size);
+    for (size_t each = 0; each < EACH_PRECISION; each++) {
+        struct precision p = each_precision[each];
+        ref_narrow(&n, x, MOST, runs_int8(t, p), want, size);
         for (size_t i = 0; i < count; i++) {
-            struct weight *w = narrow_weight(devices[i], &n, (enum precision)p);
+            struct weight *w = narrow_weight(devices[i], &n, p);
             rig_run(devices[i], w, x, MOST, in, out, all);
             if (i == 0) {
                 memcpy(first, all, MOST * out * sizeof *all);
@@ -209,7 +217,8 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
                 rig_run(devices[i], w, x + batches[b][0] * in, batches[b][1], in, out, got);
                 CHECK(memcmp(got, first + batches[b][0] * out, batches[b][1] * out * 4) == 0);
             }
-            if (p == PRECISION_STORED && !dtype_is_block(t)) { // the very numbers of f32
+            if (p.storage == WEIGHT_STORAGE_STORED &&
+                !dtype_is_block(t)) { // the very numbers of f32
                 struct weight *wide = rig_linear(devices[i], n.values, n.bias, out, in);
                 rig_run(devices[i], wide, x, MOST, in, out, got);
                 CHECK(memcmp(got, first, MOST * out * sizeof *got) == 0);
@@ -218,7 +227,7 @@ static void test_type(struct device *const *devices, size_t count, enum dtype t,
             devices[i]->ops->weight_free(devices[i], w);
         }
         // rounding x to int8 may move a sum by half a step of each block
-        if (runs_int8(t, (enum precision)p)) {
+        if (runs_int8(t, p)) {
             float *f32 = got, *unused = all;
             ref_narrow(&n, x, MOST, false, f32, unused);
             double off = 0, power = 0;

@@ -1,12 +1,12 @@
-// bf16 weights at PRECISION_NARROW: products of bf16 pairs where the kernel set has them, against
-// double precision; elsewhere, and beside weights of other types, the very numbers of f32
-// activations. The same bits in any batch, at any place, on any number of threads.
+// bf16 weights with activations rounded to bf16: products of bf16 pairs where the kernel set has
+// them, against double precision; elsewhere, and beside weights of other types, the very numbers of
+// f32 activations. The same bits in any batch, at any place, on any number of threads.
 #include "tests/unit/device_rig.h"
 
 enum { MOST = 100, DEVICES = 3 };
 
 static struct weight *prepare(struct device *d, const struct weight_part *parts, size_t n,
-                              enum precision p) {
+                              struct precision p) {
     struct weight *w = NULL;
     struct errmsg msg = {0};
     CHECK_OK(d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, p, &w, &msg), msg);

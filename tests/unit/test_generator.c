@@ -7,6 +7,7 @@
 #include "compute/cpu/cpu.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/precisions.h"
 
 #include <stdlib.h>
 

@@ -5,6 +5,7 @@
 #include "compute/cpu/kv.h"
 #include "engine/generators.h"
 #include "tests/check.h"
+#include "tests/precisions.h"
 
 #include <stdlib.h>
 
