@@ -2,6 +2,7 @@
 #include "engine/memory_plan.h"
 
 #include <malloc.h>
+#include <stdint.h>
 
 enum { CACHE_SHARE = 4, RESERVE_SHARE = 16 };
 

@@ -5,8 +5,8 @@
 #ifndef TRINE_ENGINE_MEMORY_PLAN_H
 #define TRINE_ENGINE_MEMORY_PLAN_H
 
+#include "base/err.h"
 #include "base/limits.h"
-#include "engine/model.h"
 
 struct memory_plan {
     struct limits_memory limit;

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "engine/memory_plan.h"
 #include "engine/model_keys.h"
-#include "engine/pair.h"
+#include "engine/pair_frame.h"
 #include "weights/gguf.h"
 #include "weights/weights.h"
 

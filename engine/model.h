@@ -71,7 +71,7 @@ struct model {
     // Of a decoder's TASK_RERANK.
     int32_t yes_id, no_id;
     struct weight *answers;              // [2, D] their rows of the head
-    struct pair_frame *frame;            // pair.h
+    struct pair_frame *frame;            // pair_frame.h
     enum dtype dtype;                    // of most of the weights, as they are kept
     pthread_mutex_t grammar_mutex;       // guards grammar_vocab
     struct grammar_vocab *grammar_vocab; // by model_grammar_vocab

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/chat_templates.h"
-#include "engine/pair.h"
+#include "engine/pair_frame.h"
 #include "pooling/module_keys.h"
 
 #include <stdio.h>
@@ -197,7 +197,7 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
         e = load_pooler(m, o, msg);
     if (e)
         return e;
-    size_t special = m->task == TASK_RERANK  ? pair_special_count(m)
+    size_t special = m->task == TASK_RERANK  ? pair_frame_len(m->frame)
                      : m->task == TASK_EMBED ? tokenizer_special_count(m->tokenizer, false)
                                              : 0;
     if (m->max_length <= special)

@@ -8,16 +8,6 @@
 
 #include "engine/model.h"
 
-// What a causal reranker's sequence begins and ends with.
-struct pair_frame {
-    int32_t *prefix, *suffix; // [prefix_len], [suffix_len], owned
-    size_t prefix_len, suffix_len;
-};
-
-enum err pair_frame_new(const struct tokenizer *t, struct pair_frame *out,
-                        struct errmsg *msg) MUST_CHECK;
-void pair_frame_free(struct pair_frame *f);
-
 // True when a cross-encoder's query of this many tokens takes more than half of the room for both:
 // then a library that cuts the longer of the two would have cut the query, and where a document is
 // cut for it here the score is another. Source: tokenizers, TruncationStrategy::LongestFirst.

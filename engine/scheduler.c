@@ -43,7 +43,7 @@ void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *li
 void scheduler_free(struct scheduler *s) {
     if (!s)
         return;
-    engine_free(&s->engine);
+    encode_slots_free(&s->slots);
     generators_free(&s->generators);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->ready);
@@ -89,20 +89,20 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
     s->admission.limit = s->options.max_queue_tokens;
-    enum err e = engine_init(&s->engine, options->device, options->models, options->model_count,
-                             s->options.max_batch_tokens, msg);
-    s->memory.workspaces = engine_workspace_bytes(&s->engine);
+    enum err e = encode_slots_init(&s->slots, options->device, options->models,
+                                   options->model_count, s->options.max_batch_tokens, msg);
+    s->memory.workspaces = encode_slots_bytes(&s->slots);
     if (!e)
         e = init_generators(s, msg);
     if (e) {
         e = memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
                                 msg);
-        engine_free(&s->engine);
+        encode_slots_free(&s->slots);
         mem_free(s);
         return e;
     }
     s->stats.workspace_bytes =
-        engine_workspace_bytes(&s->engine) + generators_workspace_bytes(&s->generators);
+        encode_slots_bytes(&s->slots) + generators_workspace_bytes(&s->generators);
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);
     // conditions can fail by memory alone, and glibc's never do: one check serves the three

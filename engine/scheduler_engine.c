@@ -59,14 +59,14 @@ static void sweep(struct scheduler *s, enum lane lane, bool (*over)(void *ctx, s
 // gave some of its texts and has more goes to the end of its owner's, so that requests take turns.
 // Mutex held. False: nothing to compute.
 static bool cut_batch(struct scheduler *s, enum lane lane, int64_t now) {
-    struct engine_slot *slot = &s->engine.slots[lane];
+    struct encode_slot *slot = &s->slots.items[lane];
     struct lane_queue *queue = &s->lanes[lane];
-    engine_slot_clear(slot);
+    encode_slot_clear(slot);
     lane_queue_begin(queue);
     bool full = false;
     for (struct job *job; !full && (job = lane_queue_next(queue));) {
         size_t taken = job->taken, tokens = slot->tokens;
-        while (job->taken < job->seqs && engine_slot_add(&s->engine, slot, job, job->taken))
+        while (job->taken < job->seqs && encode_slot_add(&s->slots, slot, job, job->taken))
             job->taken++;
         if (job->taken > taken && job->started_us == 0)
             job->started_us = now;
@@ -89,7 +89,7 @@ static bool row_is_finite(const float *row, size_t n) {
 }
 
 // One row to its job. Only the engine thread touches a submitted job's rows and error.
-static void deliver_row(const struct engine_piece *piece, const float *row, enum err err,
+static void deliver_row(const struct encode_piece *piece, const float *row, enum err err,
                         const struct errmsg *msg) {
     struct job *job = piece->job;
     size_t dim = job->model->dim;
@@ -108,7 +108,7 @@ static void deliver_row(const struct engine_piece *piece, const float *row, enum
 
 // Hands the slot's rows to their jobs and ends those that are complete.
 static void deliver(struct scheduler *s, enum lane lane, enum err err, const struct errmsg *msg) {
-    struct engine_slot *slot = &s->engine.slots[lane];
+    struct encode_slot *slot = &s->slots.items[lane];
     struct job_list list = {0};
     for (size_t i = 0; i < slot->seqs; i++)
         deliver_row(&slot->pieces[i], slot->rows + i * slot->pieces[i].job->model->dim, err, msg);
@@ -188,7 +188,7 @@ static bool run(struct scheduler *s, enum share share);
 static bool nobody_waits(const struct forward *f) {
     if (f->lane == LANE_COUNT)
         return generator_step_is_gone(f->generator);
-    const struct engine_slot *slot = &f->s->engine.slots[f->lane];
+    const struct encode_slot *slot = &f->s->slots.items[f->lane];
     for (size_t i = 0; i < slot->seqs; i++)
         if (!atomic_load(&slot->pieces[i].job->cancelled))
             return false;
@@ -287,9 +287,9 @@ static bool run_batch(struct scheduler *s, enum lane lane, enum share share) {
     struct forward_hooks hooks = {.pause = pause_forward, .ctx = &f};
     struct errmsg msg = {0};
     s->under_way |= SHARE_BIT(share);
-    enum err err = engine_slot_run(&s->engine, &s->engine.slots[lane], &hooks, &msg);
+    enum err err = encode_slot_run(&s->slots, &s->slots.items[lane], &hooks, &msg);
     if (err)
-        count_end(s, s->engine.slots[lane].tokens, err, msg.text);
+        count_end(s, s->slots.items[lane].tokens, err, msg.text);
     deliver(s, lane, err, &msg);
     lap(&f); // handing many short results over is no small part of their cost
     s->under_way &= ~SHARE_BIT(share);
@@ -359,7 +359,8 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
     for (size_t i = 0; i < s->options.model_count; i++) {
         if (s->options.models[i]->task == TASK_GENERATE)
             continue;
-        enum err e = engine_warm_up(&s->engine, s->options.models[i], WARM_UP_TOKENS, &hooks, msg);
+        enum err e =
+            encode_slots_warm_up(&s->slots, s->options.models[i], WARM_UP_TOKENS, &hooks, msg);
         if (e)
             return e;
     }

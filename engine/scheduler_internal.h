@@ -4,7 +4,7 @@
 #define TRINE_ENGINE_SCHEDULER_INTERNAL_H
 
 #include "engine/admission.h"
-#include "engine/engine.h"
+#include "engine/encode_slots.h"
 #include "engine/generators.h"
 #include "engine/lane_queue.h"
 #include "engine/scheduler.h"
@@ -14,7 +14,7 @@
 
 struct scheduler {
     struct scheduler_options options;
-    struct engine engine;
+    struct encode_slots slots;
     struct generators generators;
     struct memory_plan memory; // of the start
     pthread_t thread;

@@ -3,6 +3,8 @@
 #include "engine/memory_plan.h"
 #include "tests/check.h"
 
+#include <stdint.h>
+
 #define MIB ((size_t)1 << 20)
 
 static struct memory_plan plan_of(size_t limit, size_t resident, size_t workspaces) {

@@ -1,11 +1,11 @@
-// See engine.h.
-#include "engine/engine.h"
+// See encode_slots.h.
+#include "engine/encode_slots.h"
 
 #include "base/mem.h"
 
 #include <string.h>
 
-static void slot_free(struct engine *e, struct engine_slot *slot) {
+static void slot_free(struct encode_slots *e, struct encode_slot *slot) {
     e->device->ops->workspace_free(e->device, &slot->ws);
     mem_free(slot->ids);
     mem_free(slot->positions);
@@ -14,10 +14,10 @@ static void slot_free(struct engine *e, struct engine_slot *slot) {
     mem_free(slot->skip);
     mem_free(slot->pieces);
     mem_free(slot->rows);
-    *slot = (struct engine_slot){0};
+    *slot = (struct encode_slot){0};
 }
 
-static enum err slot_init(struct engine *e, struct engine_slot *slot, size_t workspace) {
+static enum err slot_init(struct encode_slots *e, struct encode_slot *slot, size_t workspace) {
     enum err err = e->device->ops->workspace_new(e->device, workspace, &slot->ws);
     if (err)
         return err;
@@ -35,9 +35,9 @@ static enum err slot_init(struct engine *e, struct engine_slot *slot, size_t wor
     return ok ? ERR_OK : ERR_NOMEM;
 }
 
-enum err engine_init(struct engine *e, struct device *d, struct model *const *models, size_t n,
-                     size_t batch_tokens, struct errmsg *msg) {
-    *e = (struct engine){.device = d, .max_tokens = batch_tokens};
+enum err encode_slots_init(struct encode_slots *e, struct device *d, struct model *const *models,
+                           size_t n, size_t batch_tokens, struct errmsg *msg) {
+    *e = (struct encode_slots){.device = d, .max_tokens = batch_tokens};
     for (size_t i = 0; i < n; i++) {
         if (models[i]->task == TASK_GENERATE)
             continue;
@@ -54,34 +54,34 @@ enum err engine_init(struct engine *e, struct device *d, struct model *const *mo
         workspace = bytes > workspace ? bytes : workspace;
     }
     for (int i = 0; i < LANE_COUNT; i++) {
-        if (slot_init(e, &e->slots[i], workspace) != ERR_OK) {
-            engine_free(e);
+        if (slot_init(e, &e->items[i], workspace) != ERR_OK) {
+            encode_slots_free(e);
             return err_set(msg, ERR_NOMEM,
                            "no memory for a workspace of %zu bytes; lower --max-batch-tokens",
                            workspace);
         }
-        e->slots[i].most_tokens = batch_tokens;
+        e->items[i].most_tokens = batch_tokens;
     }
     if (batch_tokens > INTERACTIVE_TOKENS)
-        e->slots[LANE_INTERACTIVE].most_tokens = INTERACTIVE_TOKENS;
+        e->items[LANE_INTERACTIVE].most_tokens = INTERACTIVE_TOKENS;
     return ERR_OK;
 }
 
-void engine_free(struct engine *e) {
+void encode_slots_free(struct encode_slots *e) {
     for (int i = 0; i < LANE_COUNT; i++)
-        slot_free(e, &e->slots[i]);
+        slot_free(e, &e->items[i]);
 }
 
-size_t engine_workspace_bytes(const struct engine *e) {
+size_t encode_slots_bytes(const struct encode_slots *e) {
     size_t bytes = 0;
     for (int i = 0; i < LANE_COUNT; i++)
-        bytes += e->slots[i].ws.size + e->max_seqs * e->max_dim * sizeof(float);
+        bytes += e->items[i].ws.size + e->max_seqs * e->max_dim * sizeof(float);
     return bytes;
 }
 
-void engine_slot_clear(struct engine_slot *slot) { slot->tokens = slot->seqs = 0; }
+void encode_slot_clear(struct encode_slot *slot) { slot->tokens = slot->seqs = 0; }
 
-bool engine_slot_add(const struct engine *e, struct engine_slot *slot, struct job *job,
+bool encode_slot_add(const struct encode_slots *e, struct encode_slot *slot, struct job *job,
                      size_t seq) {
     size_t begin = (size_t)job->cu_seqlens[seq], end = (size_t)job->cu_seqlens[seq + 1];
     size_t n = end - begin;
@@ -92,7 +92,7 @@ bool engine_slot_add(const struct engine *e, struct engine_slot *slot, struct jo
     for (size_t i = 0; i < n; i++)
         slot->positions[slot->tokens + i] = (int32_t)i;
     slot->skip[slot->seqs] = job->skip ? job->skip[seq] : 0;
-    slot->pieces[slot->seqs] = (struct engine_piece){job, seq};
+    slot->pieces[slot->seqs] = (struct encode_piece){job, seq};
     slot->cu_seqlens[slot->seqs] = (int32_t)slot->tokens;
     slot->tokens += n;
     slot->seqs++;
@@ -100,7 +100,7 @@ bool engine_slot_add(const struct engine *e, struct engine_slot *slot, struct jo
     return true;
 }
 
-enum err engine_slot_run(struct engine *e, struct engine_slot *slot,
+enum err encode_slot_run(struct encode_slots *e, struct encode_slot *slot,
                          const struct forward_hooks *hooks, struct errmsg *msg) {
     (void)e;
     const struct job *first = slot->pieces[0].job;
@@ -114,9 +114,9 @@ enum err engine_slot_run(struct engine *e, struct engine_slot *slot,
                      msg);
 }
 
-enum err engine_warm_up(struct engine *e, const struct model *m, size_t tokens,
-                        const struct forward_hooks *hooks, struct errmsg *msg) {
-    struct engine_slot *slot = &e->slots[LANE_INTERACTIVE];
+enum err encode_slots_warm_up(struct encode_slots *e, const struct model *m, size_t tokens,
+                              const struct forward_hooks *hooks, struct errmsg *msg) {
+    struct encode_slot *slot = &e->items[LANE_INTERACTIVE];
     if (tokens > m->max_length)
         tokens = m->max_length;
     for (size_t i = 0; i < tokens; i++) {
