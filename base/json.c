@@ -1,11 +1,10 @@
-// See json.h: the tree and its typed getters. The check is json_check.c.
+// See json.h.
 #include "base/json.h"
 
-#include "base/buf.h"
 #include "base/file.h"
+#include "base/json_node.h"
 #include "base/mem.h"
 
-#include <math.h>
 #include <string.h>
 
 static void *hook_malloc(size_t n) { return mem_alloc(n, 1); }
@@ -13,6 +12,20 @@ static void *hook_malloc(size_t n) { return mem_alloc(n, 1); }
 void json_init(void) {
     cJSON_Hooks hooks = {.malloc_fn = hook_malloc, .free_fn = mem_free};
     cJSON_InitHooks(&hooks);
+}
+
+enum err json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **root,
+                    struct json_issue *issue, struct errmsg *msg) {
+    enum { NUMBER_MOST = 63 }; // characters of one that cJSON reads
+    struct json_limits own = *limits;
+    own.max_number = NUMBER_MOST;
+    *root = NULL;
+    enum err e = json_check(text, len, &own, issue, msg);
+    if (e)
+        return e;
+    *root = cJSON_ParseWithLength(text, len);
+    // the text is valid and within cJSON's own limits, so only memory can have failed
+    return *root ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory to parse %zu bytes of JSON", len);
 }
 
 enum err json_parse_file(const char *path, size_t max_bytes, cJSON **root, struct errmsg *msg) {
@@ -34,87 +47,43 @@ const cJSON *json_get(const cJSON *object, const char *key) {
     return item && !cJSON_IsNull(item) ? item : NULL;
 }
 
+// A scalar as a node, so that both trees are read by the same words; *n is its place.
+static const struct json_node *view(const cJSON *item, struct json_node *n) {
+    *n = (struct json_node){.kind = JSON_OBJECT}; // or an array: what no scalar is
+    if (!item)
+        return NULL;
+    if (cJSON_IsBool(item)) {
+        n->kind = cJSON_IsTrue(item) ? JSON_TRUE : JSON_FALSE;
+    } else if (cJSON_IsNumber(item)) {
+        n->kind = JSON_NUMBER;
+        n->number = item->valuedouble;
+    } else if (cJSON_IsString(item)) {
+        n->kind = JSON_STRING;
+        n->text = item->valuestring;
+    }
+    return n;
+}
+
 enum err json_get_int(const cJSON *object, const char *key, int64_t min, int64_t max,
                       int64_t fallback, int64_t *out, struct errmsg *msg) {
-    const cJSON *item = json_get(object, key);
-    *out = fallback;
-    if (!item)
-        return ERR_OK;
-    double v = item->valuedouble;
-    if (!cJSON_IsNumber(item) || v != floor(v))
-        return err_set(msg, ERR_INVALID, "'%s' must be an integer", key);
-    // a double holds integers exactly up to 2^53; every range asked for lies within
-    if (v < (double)min || v > (double)max)
-        return err_set(msg, ERR_INVALID, "'%s' is %.0f, outside %lld to %lld", key, v,
-                       (long long)min, (long long)max);
-    *out = (int64_t)v;
-    return ERR_OK;
+    struct json_node n;
+    return json_node_int(view(json_get(object, key), &n), key, min, max, fallback, out, msg);
 }
 
 enum err json_get_double(const cJSON *object, const char *key, double min, double max,
                          double fallback, double *out, struct errmsg *msg) {
-    const cJSON *item = json_get(object, key);
-    *out = fallback;
-    if (!item)
-        return ERR_OK;
-    if (!cJSON_IsNumber(item))
-        return err_set(msg, ERR_INVALID, "'%s' must be a number", key);
-    if (!(item->valuedouble >= min && item->valuedouble <= max))
-        return err_set(msg, ERR_INVALID, "'%s' is %g, outside %g to %g", key, item->valuedouble,
-                       min, max);
-    *out = item->valuedouble;
-    return ERR_OK;
+    struct json_node n;
+    return json_node_double(view(json_get(object, key), &n), key, min, max, fallback, out, msg);
 }
 
 enum err json_get_bool(const cJSON *object, const char *key, bool fallback, bool *out,
                        struct errmsg *msg) {
-    const cJSON *item = json_get(object, key);
-    *out = fallback;
-    if (!item)
-        return ERR_OK;
-    if (!cJSON_IsBool(item))
-        return err_set(msg, ERR_INVALID, "'%s' must be true or false", key);
-    *out = cJSON_IsTrue(item);
-    return ERR_OK;
+    struct json_node n;
+    return json_node_bool(view(json_get(object, key), &n), key, fallback, out, msg);
 }
 
 enum err json_get_string(const cJSON *object, const char *key, const char *fallback,
                          const char **out, struct errmsg *msg) {
-    const cJSON *item = json_get(object, key);
-    *out = fallback;
-    if (!item)
-        return ERR_OK;
-    if (!cJSON_IsString(item))
-        return err_set(msg, ERR_INVALID, "'%s' must be a string", key);
-    *out = item->valuestring;
-    return ERR_OK;
-}
-
-void json_escape(struct buf *out, const char *s, size_t len) {
-    static const char hex[] = "0123456789abcdef";
-    size_t from = 0;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        buf_append(out, s + from, i - from);
-        from = i + 1;
-        if (c == '"' || c == '\\')
-            buf_append(out, (char[]){'\\', (char)c}, 2);
-        else if (c == '\n')
-            buf_append(out, "\\n", 2);
-        else if (c == '\r')
-            buf_append(out, "\\r", 2);
-        else if (c == '\t')
-            buf_append(out, "\\t", 2);
-        else
-            buf_append(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
-    }
-    buf_append(out, s + from, len - from);
-}
-
-void json_quote(struct buf *out, const char *s, size_t len) {
-    buf_putc(out, '"');
-    json_escape(out, s, len);
-    buf_putc(out, '"');
+    struct json_node n;
+    return json_node_string(view(json_get(object, key), &n), key, fallback, out, msg);
 }

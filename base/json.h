@@ -1,41 +1,19 @@
-// JSON from outside: a strict check first, then cJSON builds the tree. Role: the one edge where
-// JSON bytes become values, for requests and for model files alike. Getters never coerce. The check
-// is RFC 8259 to the letter plus our own limits (depth, number of values, no duplicate key, no NUL,
-// no lone surrogate, no number outside a double), linear in time, never recursive. Thread rule:
-// pure functions; json_init once from main before any other.
+// JSON of files and of the command line as cJSON's tree: a strict check (json_check.h) first, then
+// cJSON. Role: the one door to cJSON. Getters never coerce. Where a number's own spelling counts,
+// and for the bodies of requests, json_tree.h. Thread rule: pure functions; json_init once from
+// main before any other.
 #ifndef TRINE_BASE_JSON_H
 #define TRINE_BASE_JSON_H
 
-#include "base/err.h"
+#include "base/json_check.h"
+#include "base/json_text.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-struct json_limits {
-    size_t max_depth;  // open arrays and objects at once; at most 64
-    size_t max_values; // values of every kind, keys not counted
-};
-
-// What was wrong, for an API answer: a stable code ("invalid_json", "too_deep", "invalid_utf8",
-// "nul_character", "lone_surrogate", "duplicate_key", "number_out_of_range", "too_many_values") and
-// the byte offset where it was seen.
-struct json_issue {
-    const char *code;
-    size_t offset;
-};
-
-extern const struct json_limits json_limits_request; // 64 deep, 200,000 values
-extern const struct json_limits json_limits_file;    // 64 deep, 8,000,000 values
-
 // Sends cJSON's allocations through base/mem.
 void json_init(void);
-
-// ERR_INVALID with issue filled and a message that gives the offset, and which value it is in
-// ("input[3]"), and never the text; ERR_NOMEM.
-// issue may be NULL.
-enum err json_check(const char *text, size_t len, const struct json_limits *limits,
-                    struct json_issue *issue, struct errmsg *msg) MUST_CHECK;
 
 // json_check, then cJSON, which reads no number of over 63 characters: ERR_INVALID too. *root is
 // the caller's (cJSON_Delete).
@@ -60,11 +38,5 @@ enum err json_get_bool(const cJSON *object, const char *key, bool fallback, bool
 // *out borrows from the tree; fallback may be NULL.
 enum err json_get_string(const cJSON *object, const char *key, const char *fallback,
                          const char **out, struct errmsg *msg) MUST_CHECK;
-
-// Appends s[0..len) as a quoted JSON string: ", \ and control characters escaped, the rest as is.
-// json_escape: what stands between the quotes, so that a string may be written in pieces.
-struct buf;
-void json_quote(struct buf *out, const char *s, size_t len);
-void json_escape(struct buf *out, const char *s, size_t len);
 
 #endif

@@ -1,14 +1,30 @@
-// Where in a JSON text a byte stands, in words: "input[17]", "messages[2].content". Role: says in a
-// refusal which of many values is meant; nothing is kept while a text is checked, the way to the
-// fault is walked again. Thread rule: pure function.
+// Where in a JSON text a scanner stands, in words: "input[17]", "messages[2].content". Role: says
+// in a refusal which of many values is meant. Thread rule: pure function.
 #ifndef TRINE_BASE_JSON_PATH_H
 #define TRINE_BASE_JSON_PATH_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-// text[0..at) is what json_check has found in order. Writes the path of the value that is open at
-// `at`, or "" when that is the document itself. A key that is not short and plain (letters, digits,
-// _ and -) is shown as "?": a message holds no text of a request.
-void json_path_at(const char *text, size_t at, char *out, size_t size);
+// Bytes of the text, between the quotes where it is a string's.
+struct json_span {
+    const char *at;
+    size_t len;
+    bool escapes; // of a string: it has some
+};
+
+// An open array or object, and where in it the scanner stands.
+struct json_level {
+    bool is_object, in_value; // in_value: of an object, behind a key
+    uint32_t serial;          // of an object, from 1
+    size_t index;             // of the element or member, from 0
+    struct json_span key;     // of the member
+};
+
+// Writes the path of the value that the levels lead to, or "" where that is the document itself. A
+// key that is not short and plain (letters, digits, _ and -) is shown as "?": a message holds no
+// text of a request.
+void json_path_print(const struct json_level *levels, size_t depth, char *out, size_t size);
 
 #endif

@@ -5,6 +5,7 @@
 //   grammar_mask VOCABULARY [TEXTS [WORK]]
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "bench/vocab_file.h"
 
 #include <string.h>

@@ -9,6 +9,7 @@
 //                  shortest text was longer by the budget's count
 //   A "text"       feeds the text as bytes and as longest tokens -> yes | no | partial | differ
 #include "base/buf.h"
+#include "base/json.h"
 #include "bench/vocab_file.h"
 #include "grammar/state.h"
 

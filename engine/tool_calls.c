@@ -1,9 +1,10 @@
 // See tool_calls.h.
 #include "engine/tool_calls.h"
 
-#include "base/json.h"
+#include "base/json_check.h"
+#include "base/json_text.h"
+#include "base/mem.h"
 
-#include <cjson/cJSON.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -96,12 +97,13 @@ static bool begin_call(struct tool_parser *p, size_t begin, size_t end,
                        const struct tool_sink *sink) {
     struct errmsg unused;
     enum err e = json_check(p->held.data + begin, end - begin, &json_limits_request, NULL, &unused);
-    cJSON *name = e ? NULL : cJSON_ParseWithLength(p->held.data + begin, end - begin);
+    char *name = e ? NULL : mem_alloc(end - begin, 1); // no longer than its spelling
     p->failed = e == ERR_NOMEM || (!e && !name);
     if (!name)
         return false;
-    sink->begin(sink->ctx, name->valuestring, strlen(name->valuestring));
-    cJSON_Delete(name);
+    size_t n = json_decode(p->held.data + begin + 1, end - begin - 2, name);
+    sink->begin(sink->ctx, name, n);
+    mem_free(name);
     p->calls++;
     return true;
 }

@@ -3,6 +3,8 @@
 // of the properties from i on, N(i) what may follow the property before i.
 #include "grammar/schema.h"
 
+#include "base/json_text.h"
+
 #include <string.h>
 
 struct property {

@@ -1,4 +1,5 @@
 // Values of one kind: what const and enum list, strings by length, integers by range.
+#include "base/json_text.h"
 #include "grammar/integer.h"
 #include "grammar/schema.h"
 

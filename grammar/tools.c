@@ -4,6 +4,8 @@
 // for answers) an answer in that form and nothing else.
 #include "grammar/schema.h"
 
+#include "base/json_text.h"
+
 #define OPEN_TAG "<tool_call>"
 
 static void visit(uint32_t node, bool *seen, uint32_t *stack, size_t *n) {

@@ -2,8 +2,11 @@
 // printed parses to the same.
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/json_text.h"
 #include "base/json_tree.h"
 #include "tests/check.h"
+
+#include <math.h>
 
 static struct json_tree *parse(const char *text) {
     struct json_tree *t = NULL;
@@ -107,7 +110,108 @@ static void test_no_memory(void) {
     CHECK(!"json_tree_parse never succeeded");
 }
 
+// Strings of every length and at every offset of a word: what stops the scanner's stride, and what
+// does not.
+static void test_strings(void) {
+    static const char *const odd[] = {"\"", "\\", "\n", "\xc3\xa9", "\x7f", "\xf0\x9f\x98\x80"};
+    struct buf in = {0}, text = {0};
+    for (size_t lead = 0; lead < 20; lead++)
+        for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+            for (size_t behind = 0; behind < 12; behind++) {
+                buf_reset(&text);
+                buf_reset(&in);
+                for (size_t k = 0; k < lead; k++)
+                    buf_putc(&text, (char)(' ' + (k * 7 + lead) % 2));
+                buf_puts(&text, odd[i]);
+                for (size_t k = 0; k < behind; k++)
+                    buf_putc(&text, '~');
+                json_quote(&in, text.data, text.len);
+                struct json_tree *t = parse(in.data);
+                if (!t)
+                    continue;
+                CHECK_STR(json_tree_root(t)->text, text.data);
+                CHECK_INT(json_tree_root(t)->len, text.len);
+                json_tree_free(t);
+            }
+    buf_free(&in);
+    buf_free(&text);
+}
+
+static void test_numbers(void) {
+    static const struct {
+        const char *text;
+        double value;
+    } rows[] = {{"0", 0},
+                {"-7", -7},
+                {"999999999999999", 999999999999999.0},
+                {"9007199254740993", 9007199254740992.0},
+                {"-0.5e1", -5},
+                {"1E2", 100}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct json_tree *t = parse(rows[i].text);
+        const struct json_node *n = t ? json_tree_root(t) : NULL;
+        CHECK(n && n->number >= rows[i].value && n->number <= rows[i].value);
+        json_tree_free(t);
+    }
+    struct json_tree *t = parse("-0");
+    CHECK(t && signbit(json_tree_root(t)->number));
+    json_tree_free(t);
+    // a bound of the caller's own on how long a number is spelled
+    const struct json_limits short_numbers = {64, 100, 63};
+    struct json_issue issue;
+    char text[72] = "[";
+    memset(text + 1, '1', 64);
+    strcpy(text + 65, "]");
+    CHECK(json_tree_parse(text, 66, &short_numbers, &t, &issue, NULL) == ERR_INVALID);
+    CHECK_STR(issue.code, "number_out_of_range");
+    strcpy(text + 64, "]");
+    CHECK(json_tree_parse(text, 65, &short_numbers, &t, &issue, NULL) == ERR_OK);
+    json_tree_free(t);
+}
+
+static void test_same(void) {
+    struct json_tree *t =
+        parse("[{\"a\":[1,\"x\"]},{\"a\":[1.0,\"x\"]},{\"a\":[2,\"x\"]},{\"b\":[1,"
+              "\"x\"]},{\"a\":[1]},[1,\"x\"],true]");
+    const struct json_node *first = json_tree_root(t)->child;
+    CHECK(json_is_same(first, first->next)); // 1 is 1.0
+    for (const struct json_node *n = first->next->next; n; n = n->next)
+        CHECK(!json_is_same(first, n) && json_is_same(n, n));
+    json_tree_free(t);
+}
+
+// Trees that are put together, with values of another.
+static void test_made(void) {
+    struct json_tree *from = parse("{\"k\":[1.0,{}]}"), *t = json_tree_new();
+    struct json_place top = {0};
+    struct buf out = {0};
+    CHECK(json_tree_root(t) == NULL);
+    struct json_node *list = json_tree_add(t, &top, JSON_ARRAY);
+    struct json_place in = {.parent = list};
+    for (int i = 0; i < 100; i++) { // more than a chunk of nodes holds
+        struct json_node *n = json_tree_add(t, &in, JSON_OBJECT);
+        struct json_place at = {.parent = n};
+        struct json_node *m = json_tree_add(t, &at, JSON_ARRAY);
+        m->key = "v";
+        m->key_len = 1;
+        m->child = json_node_get(json_tree_root(from), "k")->child;
+        m->count = 2;
+    }
+    CHECK_INT(list->count, 100);
+    CHECK(json_tree_set_string(t, list->child, "ab", 2));
+    json_node_print(&out, json_tree_root(t));
+    const char want[] = "[\"ab\",{\"v\":[1.0,{}]},{\"v\"";
+    CHECK(strncmp(out.data, want, sizeof want - 1) == 0);
+    buf_free(&out);
+    json_tree_free(t);
+    json_tree_free(from);
+}
+
 int main(void) {
+    test_strings();
+    test_numbers();
+    test_same();
+    test_made();
     test_scalars();
     test_structure();
     test_refusals();

@@ -1,6 +1,7 @@
 // Masks made ahead: giving up leaves no trace, so a mask holds the same whoever makes it and
 // however often it was tried; the threads give back what they are given, what needs little before
 // what needs much, and let go of what nobody wants.
+#include "base/json.h"
 #include "base/thread.h"
 #include "engine/masks.h"
 #include "tests/unit/grammar_kit.h"
