@@ -1,9 +1,13 @@
-// See run.h: attributes and items as jinja2's sandbox gives them: `a.b` asks the object for an
-// attribute, then for an item; `a['b']` the other way round. So a dict's methods hide keys of their
-// names from `a.items`, and answer `a['items']` where there is no such key.
+// Attributes and items, as jinja2's sandbox gives them. See access.h.
+// `a.b` asks the object for an attribute first and for an item second; `a['b']` asks the other way
+// round. So a dict's methods hide keys of the same name from `a.items`, and `a['items']` finds the
+// method where there is no such key.
 // Source followed: jinja2 3.1.6, sandbox.py (getattr, getitem).
-#include "template/run.h"
+#include "template/access.h"
+#include "template/functions.h"
+#include "template/make.h"
 #include "template/text.h"
+#include "template/value_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +27,10 @@ static const char *owner_of(struct value v) {
     }
 }
 
-static bool loop_attribute(const struct loop *loop, const char *name, size_t len,
+static bool loop_attribute(const struct value_loop *loop, const char *name, size_t len,
                            struct value *out) {
-    static const struct missing before = {"", "there is no previous item"},
-                                after = {"", "there is no next item"};
+    static const struct value_missing before = {"", "there is no previous item"},
+                                      after = {"", "there is no next item"};
     static const char *const names[] = {"index",  "index0",   "revindex", "revindex0",
                                         "first",  "last",     "length",   "depth",
                                         "depth0", "previtem", "nextitem"};
@@ -77,12 +81,12 @@ static bool loop_attribute(const struct loop *loop, const char *name, size_t len
 }
 
 // Python's getattr. *found false: no such attribute.
-static bool python_attribute(struct run *r, struct value v, const char *name, size_t len,
+static bool python_attribute(struct render *r, struct value v, const char *name, size_t len,
                              struct value *out, bool *found) {
     *found = true;
     if (v.kind == VALUE_NAMESPACE) {
         struct value *field;
-        if (!dict_find_word(r, v.as.dict, name, len, &field))
+        if (!value_dict_find_word(r, v.as.dict, name, len, &field))
             return false;
         if (field)
             *out = *field;
@@ -93,29 +97,30 @@ static bool python_attribute(struct run *r, struct value v, const char *name, si
         return true;
     if (v.kind == VALUE_MACRO && len == 4 && memcmp(name, "name", 4) == 0)
         return make_text_view(r, v.as.macro->name, strlen(v.as.macro->name), out);
-    const struct native *native;
+    const struct function *native;
     bool unsafe;
     *found = method_find(v, name, len, &native, &unsafe);
     if (!*found)
         return true;
     if (unsafe) {
-        static const struct missing hidden = {"", "access to a method that changes a value is "
-                                                  "unsafe"};
+        static const struct value_missing hidden = {"",
+                                                    "access to a method that changes a value is "
+                                                    "unsafe"};
         *out = (struct value){.kind = VALUE_UNDEFINED, .as.missing = &hidden};
         return true;
     }
-    struct method *m = run_alloc(r, 1, sizeof *m);
-    char *copy = run_alloc(r, len + 1, 1);
+    struct value_method *m = render_alloc(r, 1, sizeof *m);
+    char *copy = render_alloc(r, len + 1, 1);
     if (!m || !copy)
         return false;
     memcpy(copy, name, len);
-    *m = (struct method){v, native, copy};
+    *m = (struct value_method){v, native, copy};
     *out = (struct value){.kind = VALUE_METHOD, .as.method = m};
     return true;
 }
 
 // Python's v[key]. *found false: no such item, or v has none.
-static bool python_item(struct run *r, struct value v, struct value key, struct value *out,
+static bool python_item(struct render *r, struct value v, struct value key, struct value *out,
                         bool *found) {
     int64_t i;
     *found = false;
@@ -123,7 +128,7 @@ static bool python_item(struct run *r, struct value v, struct value key, struct 
         struct value *item;
         if (key.kind == VALUE_DICT || value_is_flavour(key, LIST_LIST))
             return true; // unhashable
-        if (!dict_find(r, v.as.dict, key, &item))
+        if (!value_dict_find(r, v.as.dict, key, &item))
             return false;
         if (item)
             *out = *item;
@@ -133,20 +138,20 @@ static bool python_item(struct run *r, struct value v, struct value key, struct 
     if (!value_is_integer(key, &i))
         return true;
     if (v.kind == VALUE_STRING) {
-        const struct text *t = v.as.text;
+        const struct value_text *t = v.as.text;
         i += i < 0 ? (int64_t)t->chars : 0;
         if (i < 0 || i >= (int64_t)t->chars)
             return true;
         *found = true;
         bool ascii = t->chars == t->len;
         size_t at = ascii ? (size_t)i : text_offset(t->data, t->len, (size_t)i);
-        return run_charge(r, ascii ? 0 : t->len / 64) &&
+        return render_charge(r, ascii ? 0 : t->len / 64) &&
                make_text_view(r, t->data + at, text_offset(t->data + at, t->len - at, 1), out);
     }
     if (!value_is_flavour(v, LIST_LIST) && !value_is_flavour(v, LIST_TUPLE) &&
         !value_is_flavour(v, LIST_RANGE))
         return true;
-    const struct list *l = v.as.list;
+    const struct value_list *l = v.as.list;
     i += i < 0 ? (int64_t)l->count : 0;
     if (i < 0 || i >= (int64_t)l->count)
         return true;
@@ -155,17 +160,18 @@ static bool python_item(struct run *r, struct value v, struct value key, struct 
     return true;
 }
 
-bool get_attribute(struct run *r, struct value v, const char *name, size_t len, struct value *out) {
+bool access_attribute(struct render *r, struct value v, const char *name, size_t len,
+                      struct value *out) {
     bool found;
     if (v.kind == VALUE_UNDEFINED)
-        return fail_undefined(r, v.as.missing);
+        return render_fail_undefined(r, v.as.missing);
     if (!python_attribute(r, v, name, len, out, &found))
         return false;
     if (found)
         return true;
     if (v.kind == VALUE_DICT) {
         struct value *item;
-        if (!dict_find_word(r, v.as.dict, name, len, &item))
+        if (!value_dict_find_word(r, v.as.dict, name, len, &item))
             return false;
         if (item) {
             *out = *item;
@@ -175,24 +181,24 @@ bool get_attribute(struct run *r, struct value v, const char *name, size_t len, 
     return make_undefined(r, owner_of(v), name, len, out);
 }
 
-bool get_item(struct run *r, struct value v, struct value key, struct value *out) {
+bool access_item(struct render *r, struct value v, struct value key, struct value *out) {
     bool found;
     if (v.kind == VALUE_UNDEFINED)
-        return fail_undefined(r, v.as.missing);
+        return render_fail_undefined(r, v.as.missing);
     if (!python_item(r, v, key, out, &found))
         return false;
     if (found)
         return true;
     if (key.kind != VALUE_STRING)
         return make_undefined(r, owner_of(v), "an item", 7, out);
-    const struct text *t = key.as.text;
+    const struct value_text *t = key.as.text;
     if (!python_attribute(r, v, t->data, t->len, out, &found))
         return false;
     return found || make_undefined(r, owner_of(v), t->data, t->len, out);
 }
 
-static bool get_part(struct run *r, struct value part, struct value fallback, struct value *v) {
-    if (!get_item(r, *v, part, v))
+static bool get_part(struct render *r, struct value part, struct value fallback, struct value *v) {
+    if (!access_item(r, *v, part, v))
         return false;
     bool given = fallback.kind != VALUE_ABSENT && fallback.kind != VALUE_NONE;
     if (v->kind == VALUE_UNDEFINED && given)
@@ -201,14 +207,14 @@ static bool get_part(struct run *r, struct value part, struct value fallback, st
 }
 
 // A part of a path is an item's name, or an index when it is of digits.
-bool get_path(struct run *r, struct value v, struct value path, struct value fallback,
-              struct value *out) {
+bool access_path(struct render *r, struct value v, struct value path, struct value fallback,
+                 struct value *out) {
     int64_t i;
     *out = v;
     if (value_is_integer(path, &i))
         return get_part(r, path, fallback, out);
     if (path.kind != VALUE_STRING)
-        return run_fail(r, ERR_INVALID, "an attribute is named by a string or an integer");
+        return render_fail(r, ERR_INVALID, "an attribute is named by a string or an integer");
     const char *s = path.as.text->data, *end = s + path.as.text->len;
     for (;;) {
         size_t n = 0;

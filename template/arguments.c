@@ -1,23 +1,16 @@
-// See run.h: what filters, tests, functions and methods do with their arguments, and finding them.
-#include "template/run.h"
+// See arguments.h.
+#include "template/arguments.h"
+#include "template/render.h"
 
 #include <string.h>
 
-const struct native *native_find(const struct native *table, size_t n, const char *name,
-                                 size_t len) {
-    for (size_t i = 0; i < n; i++)
-        if (strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
-            return &table[i];
-    return NULL;
-}
-
-bool arguments_bind(struct run *r, const char *what, const struct arguments *args,
+bool arguments_bind(struct render *r, const char *what, const struct arguments *args,
                     const char *const *names, size_t n, size_t required, struct value *out) {
     for (size_t i = 0; i < n; i++)
         out[i] = (struct value){.kind = VALUE_ABSENT};
     if (args->positional > n)
-        return run_fail(r, ERR_INVALID, "%s takes at most %zu arguments, not %zu", what, n,
-                        args->positional);
+        return render_fail(r, ERR_INVALID, "%s takes at most %zu arguments, not %zu", what, n,
+                           args->positional);
     for (size_t i = 0; i < args->positional; i++)
         out[i] = args->list[i].value;
     for (size_t i = args->positional; i < args->count; i++) {
@@ -25,27 +18,30 @@ bool arguments_bind(struct run *r, const char *what, const struct arguments *arg
         while (k < n && strcmp(names[k], args->list[i].name) != 0)
             k++;
         if (k == n)
-            return run_fail(r, ERR_INVALID, "%s has no argument '%.60s'", what, args->list[i].name);
+            return render_fail(r, ERR_INVALID, "%s has no argument '%.60s'", what,
+                               args->list[i].name);
         if (out[k].kind != VALUE_ABSENT)
-            return run_fail(r, ERR_INVALID, "%s: argument '%s' is given twice", what, names[k]);
+            return render_fail(r, ERR_INVALID, "%s: argument '%s' is given twice", what, names[k]);
         out[k] = args->list[i].value;
     }
     for (size_t i = 0; i < required; i++)
         if (out[i].kind == VALUE_ABSENT)
-            return run_fail(r, ERR_INVALID, "%s wants an argument '%s'", what, names[i]);
+            return render_fail(r, ERR_INVALID, "%s wants an argument '%s'", what, names[i]);
     return true;
 }
 
-bool argument_int(struct run *r, const char *what, struct value v, int64_t fallback, int64_t *out) {
+bool argument_int(struct render *r, const char *what, struct value v, int64_t fallback,
+                  int64_t *out) {
     *out = fallback;
     if (v.kind == VALUE_ABSENT || v.kind == VALUE_NONE || value_is_integer(v, out))
         return true;
-    return run_fail(r, ERR_INVALID, "%s must be an integer, not %s", what, value_type_name(v));
+    return render_fail(r, ERR_INVALID, "%s must be an integer, not %s", what, value_type_name(v));
 }
 
-bool argument_text(struct run *r, const char *what, struct value v, const struct text **out) {
+bool argument_text(struct render *r, const char *what, struct value v,
+                   const struct value_text **out) {
     if (v.kind != VALUE_STRING)
-        return run_fail(r, ERR_INVALID, "%s must be a string, not %s", what, value_type_name(v));
+        return render_fail(r, ERR_INVALID, "%s must be a string, not %s", what, value_type_name(v));
     *out = v.as.text;
     return true;
 }

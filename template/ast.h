@@ -1,5 +1,6 @@
-// The tree of a compiled template. Nodes lie in the template's pool; lists of nodes are chained by
-// `next`. Role: what parser makes and the interpreter walks. Immutable after compile.
+// The tree of a compiled template. Role: the parser makes it and the interpreter walks it.
+// Nodes lie in the template's pool; nodes of a list are chained by `next`. Thread rule: immutable
+// after compile.
 #ifndef TRINE_TEMPLATE_AST_H
 #define TRINE_TEMPLATE_AST_H
 
@@ -7,21 +8,21 @@
 #include "template/value.h"
 
 // A name of the source, once: names are equal when their pointers are.
-struct name {
+struct ast_name {
     const char *text;
     size_t len;
-    struct missing missing; // what a variable of this name is while it is undefined
-    bool assigned;          // by a set, for, macro or parameter somewhere
-    bool read;              // as a variable
+    struct value_missing missing; // what a variable of this name is while it is undefined
+    bool assigned;                // by a set, for, macro or parameter somewhere
+    bool read;                    // as a variable
     // At the template's top level a name that is set before it is read there is the template's own:
     // until then it is undefined everywhere, whatever the context has (jinja2, idtracking.py).
     bool settled; // read or set there
     bool own;     // set first
-    struct name *next_own;
-    struct name *next; // of its bucket
+    struct ast_name *next_own;
+    struct ast_name *next; // of its bucket
 };
 
-enum node_kind {
+enum ast_node_kind {
     // expressions
     NODE_CONST,   // constant
     NODE_NAME,    // name
@@ -62,7 +63,7 @@ enum node_kind {
     NODE_FIELD,     // a target: name . attribute
 };
 
-enum operator{
+enum ast_operator {
     OPERATOR_ADD,
     OPERATOR_SUB,
     OPERATOR_MUL,
@@ -80,16 +81,16 @@ enum operator{
     OPERATOR_NOT_IN,
 };
 
-struct node {
-    enum node_kind kind;
-    enum operator op;
+struct ast_node {
+    enum ast_node_kind kind;
+    enum ast_operator op;
     uint32_t line;
     uint32_t depth; // of the tree below, bounded so that walking it cannot overflow the stack
-    struct node *next;
-    struct node *a, *b, *c, *d, *e;
-    struct name *name, *attribute;
+    struct ast_node *next;
+    struct ast_node *a, *b, *c, *d, *e;
+    struct ast_name *name, *attribute;
     struct value constant;
-    const struct native *native;
+    const struct function *native;
     // MACRO, CALL_BLOCK: the body reads these special names
     bool uses_caller, uses_varargs, uses_kwargs;
 };
@@ -99,10 +100,10 @@ enum { NAME_BUCKETS = 4096 };
 struct template {
     struct template_pool pool;
     const char *label; // begins messages
-    struct node *body;
-    struct name *names[NAME_BUCKETS];
-    struct name *own; // chained by next_own
-    struct name *loop_name, *caller_name, *varargs_name, *kwargs_name;
+    struct ast_node *body;
+    struct ast_name *names[NAME_BUCKETS];
+    struct ast_name *own; // chained by next_own
+    struct ast_name *loop_name, *caller_name, *varargs_name, *kwargs_name;
 };
 
 #endif

@@ -1,11 +1,14 @@
-// The filters of other files (filters_seq.c, filters_json.c), for the table of filters.c. Internal.
+// The filters of filters_seq.c and filters_json.c, for the table in filters.c.
+// Role: shared by the files of filters only. Thread rule: as render.h.
 #ifndef TRINE_TEMPLATE_FILTERS_H
 #define TRINE_TEMPLATE_FILTERS_H
 
-#include "template/run.h"
+#include "template/arguments.h"
+#include "template/functions.h"
+#include "template/render.h"
 
 #define FILTER(name)                                                                               \
-    bool name(struct run *r, struct value self, const struct arguments *args, struct value *out)
+    bool name(struct render *r, struct value self, const struct arguments *args, struct value *out)
 
 FILTER(filter_tojson);
 FILTER(filter_from_json);
@@ -31,6 +34,6 @@ FILTER(filter_batch);
 FILTER(filter_slice);
 
 // Text of self with its case changed, not marked safe unless it was.
-bool change_case(struct run *r, struct value self, int to, struct value *out);
+bool filter_change_case(struct render *r, struct value self, int to, struct value *out);
 
 #endif

@@ -1,7 +1,10 @@
-// Python's two ways to format: "..." % values and "...".format(values). What of their small
-// languages is not here is an error of the rendering.
-#include "template/run.h"
+// Python's two ways to format a string. See format.h. What their small languages have and this file
+// has not is an error of the rendering.
+#include "template/format.h"
+#include "template/make.h"
+#include "template/print.h"
 #include "template/text.h"
+#include "template/value_ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,15 +23,15 @@ struct spec {
 };
 
 // Formatted text with its padding, to out. digits_at: where zeros go for '='.
-static bool put_padded(struct run *r, struct buf *out, const char *s, size_t len, size_t digits_at,
-                       const struct spec *f, char align) {
+static bool put_padded(struct render *r, struct buf *out, const char *s, size_t len,
+                       size_t digits_at, const struct spec *f, char align) {
     size_t chars = text_count_chars(s, len);
     size_t pad = f->width > chars ? f->width - chars : 0;
     size_t left = align == '>' ? pad : align == '^' ? pad / 2 : 0;
     size_t inside = align == '=' ? pad : 0;
     if (f->width > r->max_bytes || out->len > r->max_bytes)
-        return run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
-    if (!run_charge(r, 1 + (f->width + len) / 16))
+        return render_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
+    if (!render_charge(r, 1 + (f->width + len) / 16))
         return false;
     for (size_t i = 0; i < left; i++)
         buf_append(out, f->fill, f->fill_len);
@@ -54,7 +57,7 @@ static void add_commas(char *s, size_t cap) {
     }
 }
 
-static bool put_number(struct run *r, struct buf *out, const char *body, bool negative,
+static bool put_number(struct render *r, struct buf *out, const char *body, bool negative,
                        const struct spec *f) {
     char s[800];
     const char *prefix = "";
@@ -74,11 +77,11 @@ static bool put_number(struct run *r, struct buf *out, const char *body, bool ne
     return put_padded(r, out, s, strlen(s), digits_at, f, f->align ? f->align : '>');
 }
 
-static bool put_integer(struct run *r, struct buf *out, int64_t i, const struct spec *f) {
+static bool put_integer(struct render *r, struct buf *out, int64_t i, const struct spec *f) {
     char body[80];
     uint64_t u = i < 0 ? (uint64_t)0 - (uint64_t)i : (uint64_t)i;
     if (f->precision > 60)
-        return run_fail(r, ERR_INVALID, "an integer with a precision of %d", f->precision);
+        return render_fail(r, ERR_INVALID, "an integer with a precision of %d", f->precision);
     int digits = f->precision < 1 ? 1 : f->precision;
     switch (f->type) {
     case 'x':
@@ -105,11 +108,11 @@ static bool put_integer(struct run *r, struct buf *out, int64_t i, const struct 
     return put_number(r, out, body, i < 0, f);
 }
 
-static bool put_real(struct run *r, struct buf *out, double d, const struct spec *f) {
+static bool put_real(struct render *r, struct buf *out, double d, const struct spec *f) {
     char body[700];
     int precision = f->precision < 0 ? 6 : f->precision;
     if (precision > 300)
-        return run_fail(r, ERR_INVALID, "a number with a precision of %d", precision);
+        return render_fail(r, ERR_INVALID, "a number with a precision of %d", precision);
     double u = fabs(d);
     bool negative = signbit(d) && !isnan(d), large = f->type >= 'A' && f->type <= 'Z';
     if (!isfinite(d)) {
@@ -138,7 +141,8 @@ static bool put_real(struct run *r, struct buf *out, double d, const struct spec
     return put_number(r, out, body, negative, f);
 }
 
-static bool put_text(struct run *r, struct buf *out, const struct text *t, const struct spec *f) {
+static bool put_text(struct render *r, struct buf *out, const struct value_text *t,
+                     const struct spec *f) {
     size_t len = t->len;
     if (f->precision >= 0)
         len = text_offset(t->data, t->len, (size_t)f->precision);
@@ -148,12 +152,12 @@ static bool put_text(struct run *r, struct buf *out, const struct text *t, const
 static bool is_text_type(char type) { return type == 's' || type == 'r'; }
 
 // repr() or str() of v, not through r->scratch, which the caller is filling.
-static bool as_text(struct run *r, struct value v, bool repr, const struct text **out) {
+static bool as_text(struct render *r, struct value v, bool repr, const struct value_text **out) {
     struct buf b = {0};
     struct value made;
     bool ok = repr ? print_repr(r, &b, v, 0) : print_value(r, &b, v);
     if (ok && b.failed)
-        ok = run_fail(r, ERR_NOMEM, "no memory for a string");
+        ok = render_fail(r, ERR_NOMEM, "no memory for a string");
     ok = ok && make_text(r, b.len ? b.data : "", b.len, &made);
     buf_free(&b);
     if (ok)
@@ -162,8 +166,8 @@ static bool as_text(struct run *r, struct value v, bool repr, const struct text 
 }
 
 // One value by a printf-like type.
-static bool put_percent(struct run *r, struct buf *out, struct value v, struct spec *f) {
-    const struct text *t;
+static bool put_percent(struct render *r, struct buf *out, struct value v, struct spec *f) {
+    const struct value_text *t;
     int64_t i;
     double d;
     if (is_text_type(f->type)) {
@@ -173,28 +177,28 @@ static bool put_percent(struct run *r, struct buf *out, struct value v, struct s
     }
     bool number = value_is_number(v, &d);
     if (!number)
-        return run_fail(r, ERR_INVALID, "%%%c format: a number is required, not %s", f->type,
-                        value_type_name(v));
+        return render_fail(r, ERR_INVALID, "%%%c format: a number is required, not %s", f->type,
+                           value_type_name(v));
     if (strchr("eEfFgG", f->type))
         return put_real(r, out, d, f);
     if (!value_is_integer(v, &i)) {
         if (f->type != 'd' || !(fabs(d) < 9.2e18))
-            return run_fail(r, ERR_INVALID, "%%%c format: an integer is required", f->type);
+            return render_fail(r, ERR_INVALID, "%%%c format: an integer is required", f->type);
         i = (int64_t)d;
     }
     return put_integer(r, out, i, f);
 }
 
-static bool next_value(struct run *r, struct value args, size_t *used, struct value *out) {
+static bool next_value(struct render *r, struct value args, size_t *used, struct value *out) {
     bool tuple = value_is_flavour(args, LIST_TUPLE);
     if (*used >= (tuple ? args.as.list->count : 1))
-        return run_fail(r, ERR_INVALID, "not enough arguments for format string");
+        return render_fail(r, ERR_INVALID, "not enough arguments for format string");
     *out = tuple ? args.as.list->items[*used] : args;
     ++*used;
     return true;
 }
 
-static size_t take_digits(const struct text *t, size_t at, size_t *out) {
+static size_t take_digits(const struct value_text *t, size_t at, size_t *out) {
     *out = 0;
     for (; at < t->len && t->data[at] >= '0' && t->data[at] <= '9'; at++)
         if (*out < 1000000000)
@@ -203,8 +207,8 @@ static size_t take_digits(const struct text *t, size_t at, size_t *out) {
 }
 
 // From behind '%' to behind the conversion's type.
-static bool percent_item(struct run *r, const struct text *t, size_t *at, struct value args,
-                         size_t *used, struct buf *out) {
+static bool percent_item(struct render *r, const struct value_text *t, size_t *at,
+                         struct value args, size_t *used, struct buf *out) {
     struct spec f = {.fill = " ", .fill_len = 1, .precision = -1};
     struct value v = {.kind = VALUE_ABSENT};
     bool zero = false;
@@ -213,13 +217,13 @@ static bool percent_item(struct run *r, const struct text *t, size_t *at, struct
         size_t close = text_find(t->data, t->len, ")", 1, i);
         struct value *found = NULL;
         if (close == SIZE_MAX)
-            return run_fail(r, ERR_INVALID, "incomplete format key");
+            return render_fail(r, ERR_INVALID, "incomplete format key");
         if (args.kind != VALUE_DICT)
-            return run_fail(r, ERR_INVALID, "format requires a mapping");
-        if (!dict_find_word(r, args.as.dict, t->data + i + 1, close - i - 1, &found))
+            return render_fail(r, ERR_INVALID, "format requires a mapping");
+        if (!value_dict_find_word(r, args.as.dict, t->data + i + 1, close - i - 1, &found))
             return false;
         if (!found)
-            return run_fail(r, ERR_INVALID, "a format key that is not there");
+            return render_fail(r, ERR_INVALID, "a format key that is not there");
         v = *found;
         i = close + 1;
     }
@@ -242,8 +246,8 @@ static bool percent_item(struct run *r, const struct text *t, size_t *at, struct
     if (f.type == 'i' || f.type == 'u')
         f.type = 'd';
     if (!f.type || !strchr("dsrfFeEgGxXo", f.type))
-        return run_fail(r, ERR_INVALID, "unsupported format character '%c'",
-                        f.type > ' ' ? f.type : '?');
+        return render_fail(r, ERR_INVALID, "unsupported format character '%c'",
+                           f.type > ' ' ? f.type : '?');
     *at = i + 1;
     if (zero && !f.align && !is_text_type(f.type)) {
         f.align = '=';
@@ -254,10 +258,11 @@ static bool percent_item(struct run *r, const struct text *t, size_t *at, struct
     return put_percent(r, out, v, &f);
 }
 
-bool format_percent(struct run *r, const struct text *t, struct value args, struct value *out) {
+bool format_percent(struct render *r, const struct value_text *t, struct value args,
+                    struct value *out) {
     struct buf made = {0};
     size_t used = 0, at = 0;
-    bool ok = !t->safe || run_fail(r, ERR_INVALID, "'%%' of a string marked safe");
+    bool ok = !t->safe || render_fail(r, ERR_INVALID, "'%%' of a string marked safe");
     while (ok && at < t->len) {
         size_t hit = text_find(t->data, t->len, "%", 1, at);
         size_t end = hit == SIZE_MAX ? t->len : hit;
@@ -275,9 +280,9 @@ bool format_percent(struct run *r, const struct text *t, struct value args, stru
     bool tuple = value_is_flavour(args, LIST_TUPLE);
     bool left = tuple ? used < args.as.list->count : used < 1 && args.kind != VALUE_DICT;
     if (ok && left)
-        ok = run_fail(r, ERR_INVALID, "not all arguments converted during string formatting");
+        ok = render_fail(r, ERR_INVALID, "not all arguments converted during string formatting");
     if (ok && made.failed)
-        ok = run_fail(r, ERR_NOMEM, "no memory for a string");
+        ok = render_fail(r, ERR_NOMEM, "no memory for a string");
     ok = ok && make_text(r, made.len ? made.data : "", made.len, out);
     buf_free(&made);
     return ok;
@@ -285,8 +290,9 @@ bool format_percent(struct run *r, const struct text *t, struct value args, stru
 
 static bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '='; }
 
-static bool parse_spec(struct run *r, const struct text *t, size_t at, size_t end, struct spec *f) {
-    struct text s = {.data = t->data, .len = end};
+static bool parse_spec(struct render *r, const struct value_text *t, size_t at, size_t end,
+                       struct spec *f) {
+    struct value_text s = {.data = t->data, .len = end};
     size_t n = at < end ? text_offset(t->data + at, end - at, 1) : 0;
     *f = (struct spec){.fill = " ", .fill_len = 1, .precision = -1};
     if (n && at + n < end && is_align(t->data[at + n])) {
@@ -322,44 +328,45 @@ static bool parse_spec(struct run *r, const struct text *t, size_t at, size_t en
         size_t from = at + 1;
         at = take_digits(&s, from, &n);
         if (at == from)
-            return run_fail(r, ERR_INVALID, "Format specifier missing precision");
+            return render_fail(r, ERR_INVALID, "Format specifier missing precision");
         f->precision = (int)(n > 1000000 ? 1000000 : n);
     }
     if (at < end)
         f->type = t->data[at++];
     if (at < end || (f->type && !strchr("sdxXobfFeEgG%", f->type)) ||
         (f->comma && f->align == '=' && f->fill[0] == '0'))
-        return run_fail(r, ERR_INVALID, "a format specifier that is not supported");
+        return render_fail(r, ERR_INVALID, "a format specifier that is not supported");
     return true;
 }
 
 // format(v, spec).
-static bool put_braces(struct run *r, struct buf *out, struct value v, const struct spec *f,
+static bool put_braces(struct render *r, struct buf *out, struct value v, const struct spec *f,
                        bool plain) {
-    const struct text *t;
+    const struct value_text *t;
     int64_t i;
     double d;
     if (plain)
         return as_text(r, v, false, &t) && put_text(r, out, t, f);
     if (v.kind == VALUE_STRING) {
         if ((f->type && f->type != 's') || f->align == '=' || f->sign || f->comma || f->alternate)
-            return run_fail(r, ERR_INVALID, "a format specifier that strings do not have");
+            return render_fail(r, ERR_INVALID, "a format specifier that strings do not have");
         return put_text(r, out, v.as.text, f);
     }
     if (value_is_integer(v, &i) && (!f->type || strchr("dxXob", f->type))) {
         if (f->precision >= 0 || (v.kind == VALUE_BOOL && !f->type))
-            return run_fail(r, ERR_INVALID, "a format specifier that integers do not have");
+            return render_fail(r, ERR_INVALID, "a format specifier that integers do not have");
         return put_integer(r, out, i, f);
     }
     if (value_is_number(v, &d) && f->type && strchr("eEfFgG%", f->type))
         return put_real(r, out, d, f);
-    return run_fail(r, ERR_INVALID, "a format specifier that %s does not have", value_type_name(v));
+    return render_fail(r, ERR_INVALID, "a format specifier that %s does not have",
+                       value_type_name(v));
 }
 
 // The value that a field's name[0..len) means.
-static bool field_value(struct run *r, const struct arguments *args, const char *name, size_t len,
-                        size_t *automatic, struct value *out) {
-    struct text t = {.data = name, .len = len};
+static bool field_value(struct render *r, const struct arguments *args, const char *name,
+                        size_t len, size_t *automatic, struct value *out) {
+    struct value_text t = {.data = name, .len = len};
     size_t index = 0;
     if (len == 0)
         index = (*automatic)++;
@@ -370,35 +377,35 @@ static bool field_value(struct run *r, const struct arguments *args, const char 
                 return true;
             }
         }
-        return run_fail(r, ERR_INVALID, "format: no argument '%.*s'", len > 60 ? 60 : (int)len,
-                        name);
+        return render_fail(r, ERR_INVALID, "format: no argument '%.*s'", len > 60 ? 60 : (int)len,
+                           name);
     }
     if (index >= args->positional)
-        return run_fail(r, ERR_INVALID, "Replacement index %zu out of range", index);
+        return render_fail(r, ERR_INVALID, "Replacement index %zu out of range", index);
     *out = args->list[index].value;
     return true;
 }
 
 // From behind '{' to behind '}'.
-static bool braces_item(struct run *r, const struct text *t, size_t *at, size_t *automatic,
+static bool braces_item(struct render *r, const struct value_text *t, size_t *at, size_t *automatic,
                         const struct arguments *args, struct buf *out) {
     size_t close = text_find(t->data, t->len, "}", 1, *at), name = *at;
     if (close == SIZE_MAX)
-        return run_fail(r, ERR_INVALID, "expected '}' before end of string");
+        return render_fail(r, ERR_INVALID, "expected '}' before end of string");
     while (name < close && t->data[name] != ':' && t->data[name] != '!')
         name++;
     for (size_t i = *at; i < close; i++)
         if (t->data[i] == '{' || (i < name && (t->data[i] == '.' || t->data[i] == '[')))
-            return run_fail(r, ERR_INVALID, "format: nested fields are not supported");
+            return render_fail(r, ERR_INVALID, "format: nested fields are not supported");
     struct value v;
     struct spec f;
-    const struct text *converted;
+    const struct value_text *converted;
     if (!field_value(r, args, t->data + *at, name - *at, automatic, &v))
         return false;
     if (t->data[name] == '!') {
         char c = name + 1 < close ? t->data[name + 1] : '\0';
         if ((c != 'r' && c != 's') || (name + 2 < close && t->data[name + 2] != ':'))
-            return run_fail(r, ERR_INVALID, "format: a conversion that is not supported");
+            return render_fail(r, ERR_INVALID, "format: a conversion that is not supported");
         if (!as_text(r, v, c == 'r', &converted))
             return false;
         v = value_text(converted);
@@ -409,7 +416,7 @@ static bool braces_item(struct run *r, const struct text *t, size_t *at, size_t 
     return parse_spec(r, t, from, close, &f) && put_braces(r, out, v, &f, from == close);
 }
 
-bool format_braces(struct run *r, const struct text *t, const struct arguments *args,
+bool format_braces(struct render *r, const struct value_text *t, const struct arguments *args,
                    struct value *out) {
     struct buf made = {0};
     size_t automatic = 0, at = 0;
@@ -421,7 +428,7 @@ bool format_braces(struct run *r, const struct text *t, const struct arguments *
             buf_putc(&made, c);
             at += 2;
         } else if (c == '}') {
-            ok = run_fail(r, ERR_INVALID, "Single '}' encountered in format string");
+            ok = render_fail(r, ERR_INVALID, "Single '}' encountered in format string");
         } else if (c == '{') {
             at++;
             ok = braces_item(r, t, &at, &automatic, args, &made);
@@ -431,7 +438,7 @@ bool format_braces(struct run *r, const struct text *t, const struct arguments *
         }
     }
     if (ok && made.failed)
-        ok = run_fail(r, ERR_NOMEM, "no memory for a string");
+        ok = render_fail(r, ERR_NOMEM, "no memory for a string");
     ok = ok && make_text(r, made.len ? made.data : "", made.len, out);
     buf_free(&made);
     return ok;

@@ -18,7 +18,7 @@ static enum err fail(struct lexer *lx, const char *what) {
     return err_set(lx->msg, ERR_INVALID, "%s, line %u: %s", lx->label, lx->line, what);
 }
 
-bool token_is(const struct token *t, enum token_kind kind, const char *text) {
+bool lexer_token_is(const struct lexer_token *t, enum lexer_token_kind kind, const char *text) {
     return t->kind == kind && t->len == strlen(text) && memcmp(t->text, text, t->len) == 0;
 }
 
@@ -76,7 +76,7 @@ static size_t match_endraw(const struct lexer *lx, size_t at) {
 }
 
 // The data before a tag that begins at `tag` with the sign behind its two characters.
-static void trim_data(const struct lexer *lx, size_t tag, struct token *out) {
+static void trim_data(const struct lexer *lx, size_t tag, struct lexer_token *out) {
     const char *s = lx->source + lx->at;
     size_t len = tag - lx->at;
     char sign = tag + 2 < lx->len ? lx->source[tag + 2] : '\0';
@@ -90,7 +90,7 @@ static void trim_data(const struct lexer *lx, size_t tag, struct token *out) {
             text_space_prefix(s + line, len - line) == len - line)
             len = line;
     }
-    *out = (struct token){TOKEN_DATA, s, len, lx->line};
+    *out = (struct lexer_token){TOKEN_DATA, s, len, lx->line};
 }
 
 static size_t find_tag(const struct lexer *lx, size_t at) {
@@ -115,7 +115,7 @@ static enum err skip_comment(struct lexer *lx) {
     return fail(lx, "a comment does not end");
 }
 
-static enum err next_raw(struct lexer *lx, struct token *out) {
+static enum err next_raw(struct lexer *lx, struct lexer_token *out) {
     for (size_t at = lx->at; at < lx->len; at++) {
         size_t end = starts(lx, at, "{%") ? match_endraw(lx, at) : 0;
         if (!end)
@@ -128,11 +128,11 @@ static enum err next_raw(struct lexer *lx, struct token *out) {
     return fail(lx, "a raw block does not end");
 }
 
-static enum err next_root(struct lexer *lx, struct token *out) {
+static enum err next_root(struct lexer *lx, struct lexer_token *out) {
     size_t tag = find_tag(lx, lx->at);
     if (tag > lx->at) {
         if (tag == lx->len)
-            *out = (struct token){TOKEN_DATA, lx->source + lx->at, tag - lx->at, lx->line};
+            *out = (struct lexer_token){TOKEN_DATA, lx->source + lx->at, tag - lx->at, lx->line};
         else
             trim_data(lx, tag, out);
         advance(lx, tag);
@@ -141,7 +141,7 @@ static enum err next_root(struct lexer *lx, struct token *out) {
     }
     if (lx->source[tag + 1] == '#') {
         enum err e = skip_comment(lx);
-        *out = (struct token){TOKEN_DATA, lx->source + lx->at, 0, lx->line};
+        *out = (struct lexer_token){TOKEN_DATA, lx->source + lx->at, 0, lx->line};
         return e;
     }
     size_t raw = lx->source[tag + 1] == '%' ? match_raw(lx, tag) : 0;
@@ -151,8 +151,8 @@ static enum err next_root(struct lexer *lx, struct token *out) {
         return next_raw(lx, out);
     }
     bool output = lx->source[tag + 1] == '{';
-    *out = (struct token){output ? TOKEN_OUTPUT_BEGIN : TOKEN_BLOCK_BEGIN, lx->source + tag, 2,
-                          lx->line};
+    *out = (struct lexer_token){output ? TOKEN_OUTPUT_BEGIN : TOKEN_BLOCK_BEGIN, lx->source + tag,
+                                2, lx->line};
     size_t at = tag + 2;
     if (at < lx->len && (lx->source[at] == '-' || lx->source[at] == '+'))
         at++;
@@ -200,13 +200,14 @@ static size_t match_float(const struct lexer *lx, size_t at) {
     return end > whole ? end : 0;
 }
 
-static enum err take_string(struct lexer *lx, struct token *out) {
+static enum err take_string(struct lexer *lx, struct lexer_token *out) {
     char quote = lx->source[lx->at];
     for (size_t at = lx->at + 1; at < lx->len; at++) {
         if (lx->source[at] == '\\') {
             at++;
         } else if (lx->source[at] == quote) {
-            *out = (struct token){TOKEN_STRING, lx->source + lx->at + 1, at - lx->at - 1, lx->line};
+            *out = (struct lexer_token){TOKEN_STRING, lx->source + lx->at + 1, at - lx->at - 1,
+                                        lx->line};
             advance(lx, at + 1);
             return ERR_OK;
         }
@@ -214,7 +215,7 @@ static enum err take_string(struct lexer *lx, struct token *out) {
     return fail(lx, "a string does not end");
 }
 
-static enum err take_number(struct lexer *lx, struct token *out) {
+static enum err take_number(struct lexer *lx, struct lexer_token *out) {
     const char *s = lx->source + lx->at;
     size_t end = match_float(lx, lx->at);
     if (!end) {
@@ -227,15 +228,15 @@ static enum err take_number(struct lexer *lx, struct token *out) {
             for (size_t i = lx->at; i < end; i++)
                 if (lx->source[i] != '0' && lx->source[i] != '_')
                     return fail(lx, "a decimal integer may not begin with 0");
-        *out = (struct token){TOKEN_INTEGER, s, end - lx->at, lx->line};
+        *out = (struct lexer_token){TOKEN_INTEGER, s, end - lx->at, lx->line};
     } else {
-        *out = (struct token){TOKEN_FLOAT, s, end - lx->at, lx->line};
+        *out = (struct lexer_token){TOKEN_FLOAT, s, end - lx->at, lx->line};
     }
     advance(lx, end);
     return ERR_OK;
 }
 
-static enum err take_operator(struct lexer *lx, struct token *out) {
+static enum err take_operator(struct lexer *lx, struct lexer_token *out) {
     static const char *const doubles[] = {"//", "**", "==", "!=", ">=", "<="};
     size_t n = 0;
     for (size_t i = 0; i < sizeof doubles / sizeof doubles[0] && !n; i++)
@@ -255,12 +256,12 @@ static enum err take_operator(struct lexer *lx, struct token *out) {
                            lx->line, c);
         lx->open--;
     }
-    *out = (struct token){TOKEN_OPERATOR, lx->source + lx->at, n, lx->line};
+    *out = (struct lexer_token){TOKEN_OPERATOR, lx->source + lx->at, n, lx->line};
     advance(lx, lx->at + n);
     return ERR_OK;
 }
 
-static enum err next_inside(struct lexer *lx, struct token *out) {
+static enum err next_inside(struct lexer *lx, struct lexer_token *out) {
     advance(lx, skip_space(lx, lx->at));
     if (lx->at == lx->len)
         return fail(lx, "the template ends within a tag");
@@ -273,8 +274,9 @@ static enum err next_inside(struct lexer *lx, struct token *out) {
         else if (starts(lx, lx->at, "}}"))
             end = lx->at + 2;
         if (end) {
-            *out = (struct token){lx->state == STATE_BLOCK ? TOKEN_BLOCK_END : TOKEN_OUTPUT_END,
-                                  lx->source + lx->at, 2, lx->line};
+            *out =
+                (struct lexer_token){lx->state == STATE_BLOCK ? TOKEN_BLOCK_END : TOKEN_OUTPUT_END,
+                                     lx->source + lx->at, 2, lx->line};
             advance(lx, end);
             lx->state = STATE_ROOT;
             return ERR_OK;
@@ -287,7 +289,7 @@ static enum err next_inside(struct lexer *lx, struct token *out) {
         size_t end = lx->at;
         while (end < lx->len && is_word(lx->source[end]))
             end++;
-        *out = (struct token){TOKEN_NAME, lx->source + lx->at, end - lx->at, lx->line};
+        *out = (struct lexer_token){TOKEN_NAME, lx->source + lx->at, end - lx->at, lx->line};
         advance(lx, end);
         return ERR_OK;
     }
@@ -299,13 +301,13 @@ static enum err next_inside(struct lexer *lx, struct token *out) {
     return take_operator(lx, out);
 }
 
-enum err lexer_next(struct lexer *lx, struct token *out) {
+enum err lexer_next(struct lexer *lx, struct lexer_token *out) {
     if (lx->state == STATE_RAW)
         return next_raw(lx, out);
     if (lx->state != STATE_ROOT)
         return next_inside(lx, out);
     if (lx->at == lx->len) {
-        *out = (struct token){TOKEN_END, lx->source + lx->at, 0, lx->line};
+        *out = (struct lexer_token){TOKEN_END, lx->source + lx->at, 0, lx->line};
         return ERR_OK;
     }
     return next_root(lx, out);

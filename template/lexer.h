@@ -1,5 +1,6 @@
-// Template source to tokens: data, delimiters and the words between them, with whitespace control
-// as jinja2's lexer does it under trim_blocks and lstrip_blocks and without keep_trailing_newline.
+// Splits a template's source into tokens: data, delimiters and the words between them. Handles
+// whitespace as jinja2's lexer does under trim_blocks and lstrip_blocks and without
+// keep_trailing_newline.
 // Source followed: jinja2 3.1.6, lexer.py (Lexer.__init__, tokeniter). Thread rule: one owner.
 #ifndef TRINE_TEMPLATE_LEXER_H
 #define TRINE_TEMPLATE_LEXER_H
@@ -9,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum token_kind {
+enum lexer_token_kind {
     TOKEN_END,
     TOKEN_DATA,
     TOKEN_OUTPUT_BEGIN, // {{
@@ -23,8 +24,8 @@ enum token_kind {
     TOKEN_OPERATOR, // text: one of + - * / // % ** ~ [ ] ( ) { } == != > >= < <= = . : | , ;
 };
 
-struct token {
-    enum token_kind kind;
+struct lexer_token {
+    enum lexer_token_kind kind;
     const char *text;
     size_t len;
     uint32_t line;
@@ -45,8 +46,8 @@ struct lexer {
 void lexer_start(struct lexer *lx, const char *label, const char *source, size_t len,
                  struct errmsg *msg);
 // The next token; TOKEN_END at the end, again and again. ERR_INVALID, ERR_UNSUPPORTED.
-enum err lexer_next(struct lexer *lx, struct token *out) MUST_CHECK;
+enum err lexer_next(struct lexer *lx, struct lexer_token *out) MUST_CHECK;
 // Whether a token is this operator or name.
-bool token_is(const struct token *t, enum token_kind kind, const char *text);
+bool lexer_token_is(const struct lexer_token *t, enum lexer_token_kind kind, const char *text);
 
 #endif

@@ -1,14 +1,16 @@
-// Methods of dicts, lists and loops, and which type has which. Python's own names are listed whole,
-// because an attribute that exists hides an item of its name (see access.c).
+// Methods of dicts, lists and loops, and which type has which. Python's own names are listed in
+// full, because an attribute that exists hides an item of the same name (access.c).
 #include "template/methods.h"
+#include "template/make.h"
+#include "template/value_ops.h"
 
 #include <string.h>
 
 #define METHOD(name)                                                                               \
-    static bool name(struct run *r, struct value self, const struct arguments *args,               \
+    static bool name(struct render *r, struct value self, const struct arguments *args,            \
                      struct value *out)
 
-bool name_in(const char *const *names, size_t n, const char *name, size_t len) {
+bool method_name_in(const char *const *names, size_t n, const char *name, size_t len) {
     for (size_t i = 0; i < n; i++)
         if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
             return true;
@@ -19,9 +21,9 @@ METHOD(dict_get) {
     struct value v[2], *found;
     static const char *const names[] = {"key", "default"};
     if (args->positional < args->count)
-        return run_fail(r, ERR_INVALID, "dict.get() takes no keyword arguments");
+        return render_fail(r, ERR_INVALID, "dict.get() takes no keyword arguments");
     if (!arguments_bind(r, "get", args, names, 2, 1, v) ||
-        !dict_find(r, self.as.dict, v[0], &found))
+        !value_dict_find(r, self.as.dict, v[0], &found))
         return false;
     *out = v[1].kind == VALUE_ABSENT ? value_none() : v[1];
     if (found)
@@ -29,13 +31,13 @@ METHOD(dict_get) {
     return true;
 }
 
-static bool dict_view(struct run *r, struct value self, const struct arguments *args,
-                      enum list_flavour flavour, struct value *out) {
-    const struct dict *d = self.as.dict;
-    struct list *l, *pair;
+static bool dict_view(struct render *r, struct value self, const struct arguments *args,
+                      enum value_list_flavour flavour, struct value *out) {
+    const struct value_dict *d = self.as.dict;
+    struct value_list *l, *pair;
     struct value unused[1];
     if (!arguments_bind(r, "the method", args, NULL, 0, 0, unused) ||
-        !run_charge(r, d->count / 4) || !make_list(r, flavour, d->count, &l))
+        !render_charge(r, d->count / 4) || !make_list(r, flavour, d->count, &l))
         return false;
     for (size_t i = 0; i < d->count; i++) {
         struct value *item = &l->items[l->count++];
@@ -63,17 +65,17 @@ METHOD(dict_copy) {
     return arguments_bind(r, "copy", args, NULL, 0, 0, unused);
 }
 
-static bool occurrences(struct run *r, struct value self, const struct arguments *args,
+static bool occurrences(struct render *r, struct value self, const struct arguments *args,
                         size_t *count, size_t *first) {
     static const char *const names[] = {"value"};
     struct value v[1];
     *count = 0;
     if (!arguments_bind(r, "the method", args, names, 1, 1, v))
         return false;
-    const struct list *l = self.as.list;
+    const struct value_list *l = self.as.list;
     for (size_t i = l->count; i-- > 0;) {
         bool equal;
-        if (!values_equal(r, l->items[i], v[0], 0, &equal))
+        if (!value_equal(r, l->items[i], v[0], 0, &equal))
             return false;
         if (equal) {
             *first = i;
@@ -96,40 +98,40 @@ METHOD(list_index) {
     if (!occurrences(r, self, args, &count, &first))
         return false;
     if (!count)
-        return run_fail(r, ERR_INVALID, "the value is not in the list");
+        return render_fail(r, ERR_INVALID, "the value is not in the list");
     *out = value_int((int64_t)first);
     return true;
 }
 
 METHOD(loop_cycle) {
     if (!args->positional || args->positional < args->count)
-        return run_fail(r, ERR_INVALID, "no items for cycling given");
+        return render_fail(r, ERR_INVALID, "no items for cycling given");
     *out = args->list[self.as.loop->index % args->positional].value;
     return true;
 }
 
 METHOD(loop_changed) {
-    struct list *now;
+    struct value_list *now;
     if (!make_list(r, LIST_TUPLE, args->count, &now))
         return false;
     for (size_t i = 0; i < args->count; i++)
         now->items[now->count++] = args->list[i].value;
     struct value v = value_list(now);
     bool equal;
-    if (!values_equal(r, self.as.loop->changed, v, 0, &equal))
+    if (!value_equal(r, self.as.loop->changed, v, 0, &equal))
         return false;
     self.as.loop->changed = v;
     *out = value_bool(!equal);
     return true;
 }
 
-static const struct native dict_methods[] = {{"get", dict_get},
-                                             {"keys", dict_keys},
-                                             {"values", dict_values},
-                                             {"items", dict_items},
-                                             {"copy", dict_copy}};
-static const struct native list_methods[] = {{"count", list_count}, {"index", list_index}};
-static const struct native loop_methods[] = {{"cycle", loop_cycle}, {"changed", loop_changed}};
+static const struct function dict_methods[] = {{"get", dict_get},
+                                               {"keys", dict_keys},
+                                               {"values", dict_values},
+                                               {"items", dict_items},
+                                               {"copy", dict_copy}};
+static const struct function list_methods[] = {{"count", list_count}, {"index", list_index}};
+static const struct function loop_methods[] = {{"cycle", loop_cycle}, {"changed", loop_changed}};
 
 // What the sandbox hides, and what is there and cannot be called here.
 static const char *const dict_unsafe[] = {"clear", "pop", "popitem", "setdefault", "update"};
@@ -149,16 +151,16 @@ static const char *const macro_foreign[] = {"arguments", "caller", "catch_kwargs
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-static bool list_method_find(const struct list *l, const char *name, size_t len,
-                             const struct native **out, bool *unsafe) {
+static bool list_method_find(const struct value_list *l, const char *name, size_t len,
+                             const struct function **out, bool *unsafe) {
     switch (l->flavour) {
     case LIST_LIST:
-        *unsafe = name_in(list_unsafe, COUNT(list_unsafe), name, len);
-        if (*unsafe || name_in(list_foreign, COUNT(list_foreign), name, len))
+        *unsafe = method_name_in(list_unsafe, COUNT(list_unsafe), name, len);
+        if (*unsafe || method_name_in(list_foreign, COUNT(list_foreign), name, len))
             return true;
         break;
     case LIST_RANGE:
-        if (name_in(range_foreign, COUNT(range_foreign), name, len))
+        if (method_name_in(range_foreign, COUNT(range_foreign), name, len))
             return true;
         break;
     case LIST_TUPLE:
@@ -166,47 +168,47 @@ static bool list_method_find(const struct list *l, const char *name, size_t len,
     case LIST_ITERATOR:
         return false;
     default:
-        return name_in(view_foreign, COUNT(view_foreign), name, len);
+        return method_name_in(view_foreign, COUNT(view_foreign), name, len);
     }
-    *out = native_find(list_methods, COUNT(list_methods), name, len);
+    *out = function_find_in(list_methods, COUNT(list_methods), name, len);
     return *out != NULL;
 }
 
-bool method_find(struct value v, const char *name, size_t len, const struct native **out,
+bool method_find(struct value v, const char *name, size_t len, const struct function **out,
                  bool *unsafe) {
     *out = NULL;
     *unsafe = false;
     switch (v.kind) {
     case VALUE_STRING:
-        *out = text_method_find(name, len);
-        return *out || text_method_is_foreign(name, len);
+        *out = method_find_text(name, len);
+        return *out || method_is_foreign_text(name, len);
     case VALUE_DICT:
-        *unsafe = name_in(dict_unsafe, COUNT(dict_unsafe), name, len);
-        *out = native_find(dict_methods, COUNT(dict_methods), name, len);
-        return *unsafe || *out || name_in(dict_foreign, COUNT(dict_foreign), name, len);
+        *unsafe = method_name_in(dict_unsafe, COUNT(dict_unsafe), name, len);
+        *out = function_find_in(dict_methods, COUNT(dict_methods), name, len);
+        return *unsafe || *out || method_name_in(dict_foreign, COUNT(dict_foreign), name, len);
     case VALUE_LIST:
         return list_method_find(v.as.list, name, len, out, unsafe);
     case VALUE_LOOP:
-        *out = native_find(loop_methods, COUNT(loop_methods), name, len);
+        *out = function_find_in(loop_methods, COUNT(loop_methods), name, len);
         return *out != NULL;
     case VALUE_BOOL:
     case VALUE_INT:
     case VALUE_BIG:
-        return name_in(integer_foreign, COUNT(integer_foreign), name, len);
+        return method_name_in(integer_foreign, COUNT(integer_foreign), name, len);
     case VALUE_FLOAT:
-        return name_in(float_foreign, COUNT(float_foreign), name, len);
+        return method_name_in(float_foreign, COUNT(float_foreign), name, len);
     case VALUE_MACRO:
-        return name_in(macro_foreign, COUNT(macro_foreign), name, len);
+        return method_name_in(macro_foreign, COUNT(macro_foreign), name, len);
     default:
         return false;
     }
 }
 
 bool method_is_known(const char *name, size_t len) {
-    return text_method_find(name, len) ||
-           native_find(dict_methods, COUNT(dict_methods), name, len) ||
-           native_find(list_methods, COUNT(list_methods), name, len) ||
-           native_find(loop_methods, COUNT(loop_methods), name, len) ||
-           name_in(dict_unsafe, COUNT(dict_unsafe), name, len) ||
-           name_in(list_unsafe, COUNT(list_unsafe), name, len);
+    return method_find_text(name, len) ||
+           function_find_in(dict_methods, COUNT(dict_methods), name, len) ||
+           function_find_in(list_methods, COUNT(list_methods), name, len) ||
+           function_find_in(loop_methods, COUNT(loop_methods), name, len) ||
+           method_name_in(dict_unsafe, COUNT(dict_unsafe), name, len) ||
+           method_name_in(list_unsafe, COUNT(list_unsafe), name, len);
 }

@@ -1,51 +1,55 @@
 // Methods of strings, as Python's str has them.
 #include "template/filters.h"
+#include "template/format.h"
+#include "template/make.h"
 #include "template/methods.h"
 #include "template/text.h"
+#include "template/value_ops.h"
 
 #include <string.h>
 
 #define METHOD(name)                                                                               \
-    static bool name(struct run *r, struct value self, const struct arguments *args,               \
+    static bool name(struct render *r, struct value self, const struct arguments *args,            \
                      struct value *out)
 
-static bool no_arguments(struct run *r, const char *what, const struct arguments *args) {
+static bool no_arguments(struct render *r, const char *what, const struct arguments *args) {
     struct value unused[1];
     return arguments_bind(r, what, args, NULL, 0, 0, unused);
 }
 
 METHOD(text_upper) {
-    return no_arguments(r, "upper", args) && change_case(r, self, TEXT_UPPER, out);
+    return no_arguments(r, "upper", args) && filter_change_case(r, self, TEXT_UPPER, out);
 }
 METHOD(text_lower) {
-    return no_arguments(r, "lower", args) && change_case(r, self, TEXT_LOWER, out);
+    return no_arguments(r, "lower", args) && filter_change_case(r, self, TEXT_LOWER, out);
 }
 METHOD(text_title) {
-    return no_arguments(r, "title", args) && change_case(r, self, TEXT_TITLE, out);
+    return no_arguments(r, "title", args) && filter_change_case(r, self, TEXT_TITLE, out);
 }
 METHOD(text_capitalize) {
-    return no_arguments(r, "capitalize", args) && change_case(r, self, TEXT_CAPITALIZE, out);
+    return no_arguments(r, "capitalize", args) && filter_change_case(r, self, TEXT_CAPITALIZE, out);
 }
 
 // Most of str's methods take no argument by name.
-static bool bind(struct run *r, const char *what, const struct arguments *args,
+static bool bind(struct render *r, const char *what, const struct arguments *args,
                  const char *const *names, size_t n, size_t required, struct value *out) {
     if (args->positional < args->count)
-        return run_fail(r, ERR_INVALID, "str.%s() takes no keyword arguments", what);
+        return render_fail(r, ERR_INVALID, "str.%s() takes no keyword arguments", what);
     return arguments_bind(r, what, args, names, n, required, out);
 }
 
 // A part of t, marked safe as it is.
-static bool make_part(struct run *r, const struct text *t, size_t from, size_t to,
+static bool make_part(struct render *r, const struct value_text *t, size_t from, size_t to,
                       struct value *out) {
     if (!make_text_view(r, t->data + from, to - from, out))
         return false;
-    ((struct text *)out->as.text)->safe = t->safe; // just made, ours alone
+    ((struct value_text *)out->as.text)->safe = t->safe; // just made, ours alone
     return true;
 }
 
 // Whether the character at t[at..] (n bytes) is one of chars.
-static bool is_one_of(const struct text *t, size_t at, size_t n, const struct text *chars) {
+static bool is_one_of(const struct value_text *t, size_t at, size_t n,
+                      const struct value_text *chars) {
     for (size_t from = 0;;) {
         size_t hit = text_find(chars->data, chars->len, t->data + at, n, from);
         if (hit == SIZE_MAX || n == 0)
@@ -56,13 +60,13 @@ static bool is_one_of(const struct text *t, size_t at, size_t n, const struct te
     }
 }
 
-static bool strip(struct run *r, struct value self, const struct arguments *args, bool left,
+static bool strip(struct render *r, struct value self, const struct arguments *args, bool left,
                   bool right, struct value *out) {
     static const char *const names[] = {"chars"};
-    const struct text *t = self.as.text, *chars;
+    const struct value_text *t = self.as.text, *chars;
     struct value v[1];
     size_t from = 0, to = t->len;
-    if (!bind(r, "strip", args, names, 1, 0, v) || !run_charge(r, t->len / 64))
+    if (!bind(r, "strip", args, names, 1, 0, v) || !render_charge(r, t->len / 64))
         return false;
     if (v[0].kind == VALUE_ABSENT || v[0].kind == VALUE_NONE) {
         if (left)
@@ -72,7 +76,7 @@ static bool strip(struct run *r, struct value self, const struct arguments *args
         return make_part(r, t, from, to, out);
     }
     if (!argument_text(r, "strip's characters", v[0], &chars) ||
-        !run_charge(r, (t->len / 16) * (1 + chars->len / 64)))
+        !render_charge(r, (t->len / 16) * (1 + chars->len / 64)))
         return false;
     while (left && from < to) {
         size_t n = text_offset(t->data + from, to - from, 1);
@@ -95,11 +99,11 @@ METHOD(text_strip) { return strip(r, self, args, true, true, out); }
 METHOD(text_lstrip) { return strip(r, self, args, true, false, out); }
 METHOD(text_rstrip) { return strip(r, self, args, false, true, out); }
 
-static bool add_part(struct run *r, struct list *l, size_t *cap, const struct text *t, size_t from,
-                     size_t to) {
+static bool add_part(struct render *r, struct value_list *l, size_t *cap,
+                     const struct value_text *t, size_t from, size_t to) {
     if (l->count == *cap) {
         size_t more = *cap ? *cap * 2 : 8;
-        struct value *items = run_alloc(r, more, sizeof *items);
+        struct value *items = render_alloc(r, more, sizeof *items);
         if (!items)
             return false;
         if (l->count)
@@ -107,10 +111,11 @@ static bool add_part(struct run *r, struct list *l, size_t *cap, const struct te
         l->items = items;
         *cap = more;
     }
-    return run_charge(r, 1) && make_part(r, t, from, to, &l->items[l->count++]);
+    return render_charge(r, 1) && make_part(r, t, from, to, &l->items[l->count++]);
 }
 
-static bool split_space(struct run *r, const struct text *t, int64_t most, struct list *l) {
+static bool split_space(struct render *r, const struct value_text *t, int64_t most,
+                        struct value_list *l) {
     size_t cap = 0, at = text_space_prefix(t->data, t->len);
     while (at < t->len) {
         size_t end = at;
@@ -125,7 +130,8 @@ static bool split_space(struct run *r, const struct text *t, int64_t most, struc
     return true;
 }
 
-static bool rsplit_space(struct run *r, const struct text *t, int64_t most, struct list *l) {
+static bool rsplit_space(struct render *r, const struct value_text *t, int64_t most,
+                         struct value_list *l) {
     size_t cap = 0, to = t->len - text_space_suffix(t->data, t->len);
     while (to > 0) {
         size_t from = to;
@@ -140,8 +146,8 @@ static bool rsplit_space(struct run *r, const struct text *t, int64_t most, stru
     return true;
 }
 
-static bool split_by(struct run *r, const struct text *t, const struct text *by, int64_t most,
-                     struct list *l) {
+static bool split_by(struct render *r, const struct value_text *t, const struct value_text *by,
+                     int64_t most, struct value_list *l) {
     size_t cap = 0, at = 0;
     while (most < 0 || (int64_t)l->count < most) {
         size_t hit = text_find(t->data, t->len, by->data, by->len, at);
@@ -154,8 +160,8 @@ static bool split_by(struct run *r, const struct text *t, const struct text *by,
     return add_part(r, l, &cap, t, at, t->len);
 }
 
-static bool rsplit_by(struct run *r, const struct text *t, const struct text *by, int64_t most,
-                      struct list *l) {
+static bool rsplit_by(struct render *r, const struct value_text *t, const struct value_text *by,
+                      int64_t most, struct value_list *l) {
     size_t cap = 0, to = t->len;
     while (most < 0 || (int64_t)l->count < most) {
         size_t hit = text_find_last(t->data, to, by->data, by->len);
@@ -168,27 +174,27 @@ static bool rsplit_by(struct run *r, const struct text *t, const struct text *by
     return add_part(r, l, &cap, t, 0, to);
 }
 
-static bool split(struct run *r, struct value self, const struct arguments *args, bool from_end,
+static bool split(struct render *r, struct value self, const struct arguments *args, bool from_end,
                   struct value *out) {
     static const char *const names[] = {"sep", "maxsplit"};
-    const struct text *t = self.as.text, *by;
+    const struct value_text *t = self.as.text, *by;
     struct value v[2];
-    struct list *l;
+    struct value_list *l;
     int64_t most;
     bool ok;
     if (!arguments_bind(r, "split", args, names, 2, 0, v) ||
         !argument_int(r, "maxsplit", v[1], -1, &most) || !make_list(r, LIST_LIST, 0, &l))
         return false;
     if (v[0].kind == VALUE_ABSENT || v[0].kind == VALUE_NONE) {
-        if (!run_charge(r, t->len / 16))
+        if (!render_charge(r, t->len / 16))
             return false;
         ok = from_end ? rsplit_space(r, t, most, l) : split_space(r, t, most, l);
     } else {
         if (!argument_text(r, "a separator", v[0], &by))
             return false;
         if (!by->len)
-            return run_fail(r, ERR_INVALID, "empty separator");
-        if (!run_charge(r, (t->len / 16) * (1 + by->len / 64)))
+            return render_fail(r, ERR_INVALID, "empty separator");
+        if (!render_charge(r, (t->len / 16) * (1 + by->len / 64)))
             return false;
         ok = from_end ? rsplit_by(r, t, by, most, l) : split_by(r, t, by, most, l);
     }
@@ -206,11 +212,11 @@ METHOD(text_rsplit) { return split(r, self, args, true, out); }
 
 METHOD(text_splitlines) {
     static const char *const names[] = {"keepends"};
-    const struct text *t = self.as.text;
+    const struct value_text *t = self.as.text;
     struct value v[1];
-    struct list *l;
+    struct value_list *l;
     size_t cap = 0;
-    if (!arguments_bind(r, "splitlines", args, names, 1, 0, v) || !run_charge(r, t->len / 16) ||
+    if (!arguments_bind(r, "splitlines", args, names, 1, 0, v) || !render_charge(r, t->len / 16) ||
         !make_list(r, LIST_LIST, 0, &l))
         return false;
     for (size_t at = 0; at < t->len;) {
@@ -223,18 +229,18 @@ METHOD(text_splitlines) {
     return true;
 }
 
-static bool has_end(struct run *r, const struct text *t, const struct text *what, bool at_start,
-                    bool *yes) {
+static bool has_end(struct render *r, const struct value_text *t, const struct value_text *what,
+                    bool at_start, bool *yes) {
     *yes = what->len <= t->len &&
            memcmp(at_start ? t->data : t->data + t->len - what->len, what->data, what->len) == 0;
-    return run_charge(r, what->len / 64);
+    return render_charge(r, what->len / 64);
 }
 
-static bool check_end(struct run *r, struct value self, const struct arguments *args, bool at_start,
-                      struct value *out) {
+static bool check_end(struct render *r, struct value self, const struct arguments *args,
+                      bool at_start, struct value *out) {
     static const char *const names[] = {"prefix"};
     struct value v[1];
-    const struct text *what;
+    const struct value_text *what;
     if (!bind(r, at_start ? "startswith" : "endswith", args, names, 1, 1, v))
         return false;
     bool yes = false;
@@ -256,10 +262,10 @@ static bool check_end(struct run *r, struct value self, const struct arguments *
 METHOD(text_startswith) { return check_end(r, self, args, true, out); }
 METHOD(text_endswith) { return check_end(r, self, args, false, out); }
 
-static bool remove_end(struct run *r, struct value self, const struct arguments *args,
+static bool remove_end(struct render *r, struct value self, const struct arguments *args,
                        bool at_start, struct value *out) {
     static const char *const names[] = {"affix"};
-    const struct text *t = self.as.text, *what;
+    const struct value_text *t = self.as.text, *what;
     struct value v[1];
     bool yes;
     if (!bind(r, "the method", args, names, 1, 1, v) ||
@@ -273,20 +279,20 @@ static bool remove_end(struct run *r, struct value self, const struct arguments 
 METHOD(text_removeprefix) { return remove_end(r, self, args, true, out); }
 METHOD(text_removesuffix) { return remove_end(r, self, args, false, out); }
 
-static bool refuse_safe(struct run *r, const struct text *t, const char *method) {
-    return !t->safe || run_fail(r, ERR_INVALID, "'%s' of a string marked safe", method);
+static bool refuse_safe(struct render *r, const struct value_text *t, const char *method) {
+    return !t->safe || render_fail(r, ERR_INVALID, "'%s' of a string marked safe", method);
 }
 
 METHOD(text_replace) {
     static const char *const names[] = {"old", "new", "count"};
-    const struct text *t = self.as.text, *old, *new;
+    const struct value_text *t = self.as.text, *old, *new;
     struct value v[3];
     int64_t most, done = 0;
     if (!bind(r, "replace", args, names, 3, 2, v) || !refuse_safe(r, t, "replace") ||
         !argument_text(r, "what is replaced", v[0], &old) ||
         !argument_text(r, "the replacement", v[1], &new) ||
         !argument_int(r, "count", v[2], -1, &most) ||
-        !run_charge(r, (t->len / 16) * (1 + old->len / 64)))
+        !render_charge(r, (t->len / 16) * (1 + old->len / 64)))
         return false;
     struct buf *b = &r->scratch;
     buf_reset(b);
@@ -306,22 +312,22 @@ METHOD(text_replace) {
                 break;
         }
         if (b->len > r->max_bytes)
-            return run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
-        if (!run_charge(r, 1))
+            return render_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
+        if (!render_charge(r, 1))
             return false;
     }
     buf_append(b, t->data + at, t->len - at);
     return make_scratched(r, false, out);
 }
 
-static bool find(struct run *r, struct value self, const struct arguments *args, bool last,
+static bool find(struct render *r, struct value self, const struct arguments *args, bool last,
                  struct value *out) {
     static const char *const names[] = {"sub"};
-    const struct text *t = self.as.text, *what;
+    const struct value_text *t = self.as.text, *what;
     struct value v[1];
     if (!bind(r, "find", args, names, 1, 1, v) ||
         !argument_text(r, "what is looked for", v[0], &what) ||
-        !run_charge(r, (t->len / 16) * (1 + what->len / 64)))
+        !render_charge(r, (t->len / 16) * (1 + what->len / 64)))
         return false;
     size_t hit = last ? text_find_last(t->data, t->len, what->data, what->len)
                       : text_find(t->data, t->len, what->data, what->len, 0);
@@ -332,19 +338,19 @@ static bool find(struct run *r, struct value self, const struct arguments *args,
 METHOD(text_find_method) { return find(r, self, args, false, out); }
 METHOD(text_rfind) { return find(r, self, args, true, out); }
 
-static bool fail_absent(struct run *r, const struct value *at) {
-    return at->as.integer >= 0 || run_fail(r, ERR_INVALID, "substring not found");
+static bool fail_absent(struct render *r, const struct value *at) {
+    return at->as.integer >= 0 || render_fail(r, ERR_INVALID, "substring not found");
 }
 METHOD(text_index) { return find(r, self, args, false, out) && fail_absent(r, out); }
 METHOD(text_rindex) { return find(r, self, args, true, out) && fail_absent(r, out); }
 
 METHOD(text_count) {
     static const char *const names[] = {"sub"};
-    const struct text *t = self.as.text, *what;
+    const struct value_text *t = self.as.text, *what;
     struct value v[1];
     if (!bind(r, "count", args, names, 1, 1, v) ||
         !argument_text(r, "what is counted", v[0], &what) ||
-        !run_charge(r, (t->len / 16) * (1 + what->len / 64)))
+        !render_charge(r, (t->len / 16) * (1 + what->len / 64)))
         return false;
     int64_t n = what->len ? 0 : (int64_t)t->chars + 1;
     for (size_t at = 0; what->len; n++) {
@@ -360,14 +366,14 @@ METHOD(text_count) {
 METHOD(text_join) {
     static const char *const names[] = {"iterable"};
     struct value v[1];
-    struct list *l;
+    struct value_list *l;
     if (!bind(r, "join", args, names, 1, 1, v) || !refuse_safe(r, self.as.text, "join") ||
         !value_iterate(r, v[0], &l))
         return false;
     for (size_t i = 0; i < l->count; i++)
         if (l->items[i].kind != VALUE_STRING)
-            return run_fail(r, ERR_INVALID, "sequence item %zu: expected str instance, %s found", i,
-                            value_type_name(l->items[i]));
+            return render_fail(r, ERR_INVALID, "sequence item %zu: expected str instance, %s found",
+                               i, value_type_name(l->items[i]));
     struct argument between = {NULL, self};
     struct arguments inner = {&between, 1, 1};
     struct value whole = value_list(l);
@@ -378,18 +384,18 @@ METHOD(text_format) {
     return refuse_safe(r, self.as.text, "format") && format_braces(r, self.as.text, args, out);
 }
 
-static bool partition(struct run *r, struct value self, const struct arguments *args, bool last,
+static bool partition(struct render *r, struct value self, const struct arguments *args, bool last,
                       struct value *out) {
     static const char *const names[] = {"sep"};
-    const struct text *t = self.as.text, *by;
+    const struct value_text *t = self.as.text, *by;
     struct value v[1];
-    struct list *l;
+    struct value_list *l;
     if (!bind(r, "partition", args, names, 1, 1, v) ||
         !argument_text(r, "a separator", v[0], &by) ||
-        !run_charge(r, (t->len / 16) * (1 + by->len / 64)) || !make_list(r, LIST_TUPLE, 3, &l))
+        !render_charge(r, (t->len / 16) * (1 + by->len / 64)) || !make_list(r, LIST_TUPLE, 3, &l))
         return false;
     if (!by->len)
-        return run_fail(r, ERR_INVALID, "empty separator");
+        return render_fail(r, ERR_INVALID, "empty separator");
     size_t hit = last ? text_find_last(t->data, t->len, by->data, by->len)
                       : text_find(t->data, t->len, by->data, by->len, 0);
     size_t ends[4] = {0, hit, hit + by->len, t->len};
@@ -407,39 +413,39 @@ static bool partition(struct run *r, struct value self, const struct arguments *
 METHOD(text_partition) { return partition(r, self, args, false, out); }
 METHOD(text_rpartition) { return partition(r, self, args, true, out); }
 
-const struct native *text_method_find(const char *name, size_t len) {
-    static const struct native table[] = {{"strip", text_strip},
-                                          {"lstrip", text_lstrip},
-                                          {"rstrip", text_rstrip},
-                                          {"split", text_split},
-                                          {"rsplit", text_rsplit},
-                                          {"splitlines", text_splitlines},
-                                          {"startswith", text_startswith},
-                                          {"endswith", text_endswith},
-                                          {"removeprefix", text_removeprefix},
-                                          {"removesuffix", text_removesuffix},
-                                          {"upper", text_upper},
-                                          {"lower", text_lower},
-                                          {"title", text_title},
-                                          {"capitalize", text_capitalize},
-                                          {"replace", text_replace},
-                                          {"find", text_find_method},
-                                          {"rfind", text_rfind},
-                                          {"index", text_index},
-                                          {"rindex", text_rindex},
-                                          {"count", text_count},
-                                          {"join", text_join},
-                                          {"format", text_format},
-                                          {"partition", text_partition},
-                                          {"rpartition", text_rpartition}};
-    return native_find(table, sizeof table / sizeof table[0], name, len);
+const struct function *method_find_text(const char *name, size_t len) {
+    static const struct function table[] = {{"strip", text_strip},
+                                            {"lstrip", text_lstrip},
+                                            {"rstrip", text_rstrip},
+                                            {"split", text_split},
+                                            {"rsplit", text_rsplit},
+                                            {"splitlines", text_splitlines},
+                                            {"startswith", text_startswith},
+                                            {"endswith", text_endswith},
+                                            {"removeprefix", text_removeprefix},
+                                            {"removesuffix", text_removesuffix},
+                                            {"upper", text_upper},
+                                            {"lower", text_lower},
+                                            {"title", text_title},
+                                            {"capitalize", text_capitalize},
+                                            {"replace", text_replace},
+                                            {"find", text_find_method},
+                                            {"rfind", text_rfind},
+                                            {"index", text_index},
+                                            {"rindex", text_rindex},
+                                            {"count", text_count},
+                                            {"join", text_join},
+                                            {"format", text_format},
+                                            {"partition", text_partition},
+                                            {"rpartition", text_rpartition}};
+    return function_find_in(table, sizeof table / sizeof table[0], name, len);
 }
 
-bool text_method_is_foreign(const char *name, size_t len) {
+bool method_is_foreign_text(const char *name, size_t len) {
     static const char *const foreign[] = {
         "casefold",  "center",   "encode",    "expandtabs", "format_map", "isalnum",
         "isalpha",   "isascii",  "isdecimal", "isdigit",    "islower",    "isidentifier",
         "isnumeric", "isspace",  "istitle",   "isupper",    "ljust",      "maketrans",
         "rjust",     "swapcase", "translate", "zfill",      "isprintable"};
-    return name_in(foreign, sizeof foreign / sizeof foreign[0], name, len);
+    return method_name_in(foreign, sizeof foreign / sizeof foreign[0], name, len);
 }

@@ -1,65 +1,39 @@
-// See run.h: arithmetic and slices as Python's. Integers have 64 bits: what goes beyond is an
-// error, never a wrong number.
-#include "template/run.h"
+// Arithmetic and slices, as in Python. See operators.h. Integers have 64 bits: a result that does
+// not fit is an error, never a wrong number.
+#include "template/operators.h"
+
+#include "template/arguments.h"
+#include "template/format.h"
+#include "template/make.h"
 #include "template/text.h"
+#include "template/value_ops.h"
 
 #include <math.h>
 #include <string.h>
 
-bool escape_html(struct run *r, const struct text *t, const struct text **out) {
-    struct buf *b = &r->scratch;
-    buf_reset(b);
-    for (size_t i = 0; i < t->len; i++) {
-        switch (t->data[i]) {
-        case '&':
-            buf_puts(b, "&amp;");
-            break;
-        case '<':
-            buf_puts(b, "&lt;");
-            break;
-        case '>':
-            buf_puts(b, "&gt;");
-            break;
-        case '\'':
-            buf_puts(b, "&#39;");
-            break;
-        case '"':
-            buf_puts(b, "&#34;");
-            break;
-        default:
-            buf_putc(b, t->data[i]);
-        }
-    }
-    struct value v;
-    if (!run_charge(r, t->len / 4) || !make_scratched(r, true, &v))
-        return false;
-    *out = v.as.text;
-    return true;
+static bool fail_types(struct render *r, const char *op, struct value a, struct value b) {
+    return render_fail(r, ERR_INVALID, "unsupported operand type(s) for %s: '%s' and '%s'", op,
+                       value_type_name(a), value_type_name(b));
 }
 
-static bool fail_types(struct run *r, const char *op, struct value a, struct value b) {
-    return run_fail(r, ERR_INVALID, "unsupported operand type(s) for %s: '%s' and '%s'", op,
-                    value_type_name(a), value_type_name(b));
+static bool fail_range(struct render *r) {
+    return render_fail(r, ERR_INVALID, "integer arithmetic beyond 64 bits");
 }
 
-static bool fail_range(struct run *r) {
-    return run_fail(r, ERR_INVALID, "integer arithmetic beyond 64 bits");
-}
-
-static bool add_texts(struct run *r, const struct text *a, const struct text *b,
+static bool add_texts(struct render *r, const struct value_text *a, const struct value_text *b,
                       struct value *out) {
     if (a->safe != b->safe) {
-        if (!a->safe && !escape_html(r, a, &a))
+        if (!a->safe && !make_escaped(r, a, &a))
             return false;
-        if (!b->safe && !escape_html(r, b, &b))
+        if (!b->safe && !make_escaped(r, b, &b))
             return false;
     }
     return make_concat(r, a, b->data, b->len, out);
 }
 
-static bool add_lists(struct run *r, const struct list *a, const struct list *b,
+static bool add_lists(struct render *r, const struct value_list *a, const struct value_list *b,
                       struct value *out) {
-    struct list *l;
+    struct value_list *l;
     if (!make_list(r, a->flavour, a->count + b->count, &l))
         return false;
     for (size_t i = 0; i < a->count; i++)
@@ -70,24 +44,24 @@ static bool add_lists(struct run *r, const struct list *a, const struct list *b,
     return true;
 }
 
-static bool repeat(struct run *r, struct value v, int64_t times, struct value *out) {
+static bool repeat(struct render *r, struct value v, int64_t times, struct value *out) {
     size_t n = times > 0 ? (size_t)times : 0;
     if (v.kind == VALUE_STRING) {
-        const struct text *t = v.as.text;
+        const struct value_text *t = v.as.text;
         if (t->len && n > r->max_bytes / t->len)
-            return run_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
-        if (!run_charge(r, n / 8))
+            return render_fail(r, ERR_TOO_LARGE, "a string of over %zu bytes", r->max_bytes);
+        if (!render_charge(r, n / 8))
             return false;
         buf_reset(&r->scratch);
         for (size_t i = 0; i < n && t->len; i++)
             buf_append(&r->scratch, t->data, t->len);
         return make_scratched(r, t->safe, out);
     }
-    const struct list *l = v.as.list;
-    struct list *made;
+    const struct value_list *l = v.as.list;
+    struct value_list *made;
     if (l->count && n > SIZE_MAX / sizeof(struct value) / l->count)
-        return run_fail(r, ERR_TOO_LARGE, "the template makes too much");
-    if (!run_charge(r, l->count * n) || !make_list(r, l->flavour, l->count * n, &made))
+        return render_fail(r, ERR_TOO_LARGE, "the template makes too much");
+    if (!render_charge(r, l->count * n) || !make_list(r, l->flavour, l->count * n, &made))
         return false;
     while (made->count < l->count * n) {
         made->items[made->count] = l->items[made->count % l->count];
@@ -104,7 +78,7 @@ static int64_t floor_mod(int64_t a, int64_t b) {
     return m && (m < 0) != (b < 0) ? m + b : m;
 }
 
-static bool integer_power(struct run *r, int64_t a, int64_t b, struct value *out) {
+static bool integer_power(struct render *r, int64_t a, int64_t b, struct value *out) {
     int64_t result = 1;
     while (b > 0) {
         if ((b & 1) && __builtin_mul_overflow(result, a, &result))
@@ -117,9 +91,10 @@ static bool integer_power(struct run *r, int64_t a, int64_t b, struct value *out
     return true;
 }
 
-static bool fail_zero(struct run *r) { return run_fail(r, ERR_INVALID, "division by zero"); }
+static bool fail_zero(struct render *r) { return render_fail(r, ERR_INVALID, "division by zero"); }
 
-static bool float_binary(struct run *r, enum operator op, double a, double b, struct value *out) {
+static bool float_binary(struct render *r, enum ast_operator op, double a, double b,
+                         struct value *out) {
     double m;
     switch (op) {
     case OPERATOR_ADD:
@@ -133,12 +108,12 @@ static bool float_binary(struct run *r, enum operator op, double a, double b, st
         return true;
     case OPERATOR_POW:
         if (a == 0 && b < 0)
-            return run_fail(r, ERR_INVALID, "0.0 cannot be raised to a negative power");
+            return render_fail(r, ERR_INVALID, "0.0 cannot be raised to a negative power");
         if (a < 0 && b != floor(b))
-            return run_fail(r, ERR_INVALID, "complex numbers are not supported");
+            return render_fail(r, ERR_INVALID, "complex numbers are not supported");
         m = pow(a, b);
         if (!isfinite(m) && isfinite(a) && isfinite(b))
-            return run_fail(r, ERR_INVALID, "numerical result out of range");
+            return render_fail(r, ERR_INVALID, "numerical result out of range");
         *out = value_float(m);
         return true;
     default:
@@ -169,7 +144,7 @@ static bool float_binary(struct run *r, enum operator op, double a, double b, st
     return true;
 }
 
-static bool integer_binary(struct run *r, enum operator op, int64_t a, int64_t b,
+static bool integer_binary(struct render *r, enum ast_operator op, int64_t a, int64_t b,
                            struct value *out) {
     const int64_t exact = (int64_t)1 << 53;
     int64_t v = 0;
@@ -190,7 +165,7 @@ static bool integer_binary(struct run *r, enum operator op, int64_t a, int64_t b
         return float_binary(r, op, (double)a, (double)b, out);
     case OPERATOR_DIV:
         if (a > exact || a < -exact || b > exact || b < -exact)
-            return run_fail(r, ERR_INVALID, "a division of integers beyond 53 bits");
+            return render_fail(r, ERR_INVALID, "a division of integers beyond 53 bits");
         return float_binary(r, op, (double)a, (double)b, out);
     case OPERATOR_FLOORDIV:
     case OPERATOR_MOD:
@@ -204,7 +179,7 @@ static bool integer_binary(struct run *r, enum operator op, int64_t a, int64_t b
             v = a / b - (a % b && (a % b < 0) != (b < 0));
         break;
     default:
-        return run_fail(r, ERR_INTERNAL, "an operator that is none");
+        return render_fail(r, ERR_INTERNAL, "an operator that is none");
     }
     if (over)
         return fail_range(r);
@@ -216,15 +191,15 @@ static bool is_sequence(struct value v) {
     return value_is_flavour(v, LIST_LIST) || value_is_flavour(v, LIST_TUPLE);
 }
 
-bool apply_binary(struct run *r, enum operator op, struct value a, struct value b,
-                  struct value *out) {
+bool operator_binary(struct render *r, enum ast_operator op, struct value a, struct value b,
+                     struct value *out) {
     static const char *const words[] = {"+", "-", "*", "/", "//", "%", "**"};
     int64_t i, j;
     double x, y;
     if (a.kind == VALUE_STRING && op == OPERATOR_MOD)
         return format_percent(r, a.as.text, b, out);
     if (a.kind == VALUE_UNDEFINED || b.kind == VALUE_UNDEFINED)
-        return fail_undefined(r, a.kind == VALUE_UNDEFINED ? a.as.missing : b.as.missing);
+        return render_fail_undefined(r, a.kind == VALUE_UNDEFINED ? a.as.missing : b.as.missing);
     if (value_is_integer(a, &i) && value_is_integer(b, &j))
         return integer_binary(r, op, i, j, out);
     if (value_is_number(a, &x) && value_is_number(b, &y))
@@ -243,10 +218,10 @@ bool apply_binary(struct run *r, enum operator op, struct value a, struct value 
     return fail_types(r, words[op], a, b);
 }
 
-bool apply_negate(struct run *r, struct value a, struct value *out) {
+bool operator_negate(struct render *r, struct value a, struct value *out) {
     int64_t i;
     if (a.kind == VALUE_UNDEFINED)
-        return fail_undefined(r, a.as.missing);
+        return render_fail_undefined(r, a.as.missing);
     if (a.kind == VALUE_FLOAT) {
         *out = value_float(-a.as.real);
         return true;
@@ -254,40 +229,41 @@ bool apply_negate(struct run *r, struct value a, struct value *out) {
     if (a.kind == VALUE_BIG || (value_is_integer(a, &i) && i == INT64_MIN))
         return fail_range(r);
     if (!value_is_integer(a, &i))
-        return run_fail(r, ERR_INVALID, "bad operand type for unary -: '%s'", value_type_name(a));
+        return render_fail(r, ERR_INVALID, "bad operand type for unary -: '%s'",
+                           value_type_name(a));
     *out = value_int(-i);
     return true;
 }
 
 // A bound of a slice: None or absent leaves `fallback`.
-static bool slice_bound(struct run *r, struct value v, int64_t fallback, int64_t len, int64_t low,
-                        int64_t high, int64_t *out) {
+static bool slice_bound(struct render *r, struct value v, int64_t fallback, int64_t len,
+                        int64_t low, int64_t high, int64_t *out) {
     *out = fallback;
     if (v.kind == VALUE_ABSENT || v.kind == VALUE_NONE)
         return true;
     if (!value_is_integer(v, out))
-        return run_fail(r, ERR_INVALID, "slice indices must be integers or None");
+        return render_fail(r, ERR_INVALID, "slice indices must be integers or None");
     if (*out < 0)
         *out += len;
     *out = *out < low ? low : *out > high ? high : *out;
     return true;
 }
 
-bool apply_slice(struct run *r, struct value v, struct value start, struct value stop,
-                 struct value step, struct value *out) {
+bool operator_slice(struct render *r, struct value v, struct value start, struct value stop,
+                    struct value step, struct value *out) {
     if (v.kind == VALUE_UNDEFINED)
-        return fail_undefined(r, v.as.missing);
+        return render_fail_undefined(r, v.as.missing);
     bool ranged = value_is_flavour(v, LIST_RANGE);
     if (v.kind != VALUE_STRING && !is_sequence(v) && !ranged)
-        return run_fail(r, ERR_INVALID, "'%s' object cannot be sliced", value_type_name(v));
-    const struct text *t = v.kind == VALUE_STRING ? v.as.text : NULL;
+        return render_fail(r, ERR_INVALID, "'%s' object cannot be sliced", value_type_name(v));
+    const struct value_text *t = v.kind == VALUE_STRING ? v.as.text : NULL;
     int64_t len = (int64_t)(t ? t->chars : v.as.list->count), by, from, to;
     if (!argument_int(r, "a slice's step", step, 1, &by))
         return false;
     if (by == INT64_MIN)
         by++; // either goes beyond any string
     if (by == 0)
-        return run_fail(r, ERR_INVALID, "slice step cannot be zero");
+        return render_fail(r, ERR_INVALID, "slice step cannot be zero");
     int64_t low = by < 0 ? -1 : 0, high = by < 0 ? len - 1 : len;
     if (!slice_bound(r, start, by < 0 ? len - 1 : 0, len, low, high, &from) ||
         !slice_bound(r, stop, by < 0 ? -1 : len, len, low, high, &to))
@@ -299,12 +275,12 @@ bool apply_slice(struct run *r, struct value v, struct value start, struct value
         size_t a = ascii ? (size_t)from : text_offset(t->data, t->len, (size_t)from);
         size_t b =
             ascii ? (size_t)to : a + text_offset(t->data + a, t->len - a, (size_t)(to - from));
-        if (!run_charge(r, t->len / 64) || !make_text_view(r, t->data + a, b - a, out))
+        if (!render_charge(r, t->len / 64) || !make_text_view(r, t->data + a, b - a, out))
             return false;
-        ((struct text *)out->as.text)->safe = t->safe; // just made, ours alone
+        ((struct value_text *)out->as.text)->safe = t->safe; // just made, ours alone
         return true;
     }
-    struct list *l, *made;
+    struct value_list *l, *made;
     if (!value_iterate(r, v, &l))
         return false;
     size_t count = 0;
@@ -312,7 +288,7 @@ bool apply_slice(struct run *r, struct value v, struct value start, struct value
         count = (size_t)((to - from - 1) / by + 1);
     else if (by < 0 && from > to)
         count = (size_t)((from - to - 1) / -by + 1);
-    if (!run_charge(r, count) || !make_list(r, t ? LIST_LIST : l->flavour, count, &made))
+    if (!render_charge(r, count) || !make_list(r, t ? LIST_LIST : l->flavour, count, &made))
         return false;
     for (size_t i = 0; i < count; i++)
         made->items[made->count++] = l->items[from + (int64_t)i * by];

@@ -1,4 +1,4 @@
-// See parser.h: the parser's own means, and what a compiled template is made of.
+// See parser.h: what all of the parser uses, and making and freeing a compiled template.
 #include "template/parser.h"
 
 #include "base/mem.h"
@@ -16,7 +16,7 @@ enum { MAX_SOURCE = 1 << 20, MAX_TEMPLATE = 256 << 20 };
 
 struct call_check {
     struct call_check *next;
-    const struct node *callee;
+    const struct ast_node *callee;
 };
 
 void *parser_fail(struct parser *p, enum err e, const char *fmt, ...) {
@@ -45,7 +45,7 @@ void *parser_fail_token(struct parser *p, const char *expected) {
     }
 }
 
-static bool take_token(struct parser *p, struct token *out) {
+static bool take_token(struct parser *p, struct lexer_token *out) {
     enum err e = p->err ? p->err : lexer_next(&p->lexer, out);
     if (!e)
         return true;
@@ -74,11 +74,11 @@ bool parser_peek(struct parser *p) {
 }
 
 bool parser_is(const struct parser *p, const char *operator_text) {
-    return token_is(&p->now, TOKEN_OPERATOR, operator_text);
+    return lexer_token_is(&p->now, TOKEN_OPERATOR, operator_text);
 }
 
 bool parser_is_name(const struct parser *p, const char *name) {
-    return token_is(&p->now, TOKEN_NAME, name);
+    return lexer_token_is(&p->now, TOKEN_NAME, name);
 }
 
 bool parser_skip(struct parser *p, const char *operator_text) {
@@ -114,19 +114,19 @@ static void *parser_alloc(struct parser *p, size_t count, size_t size) {
     return parser_fail(p, ERR_NOMEM, "no memory for the template");
 }
 
-static struct name **bucket(struct template *t, const char *text, size_t len) {
+static struct ast_name **bucket(struct template *t, const char *text, size_t len) {
     uint32_t h = 2166136261u;
     for (size_t i = 0; i < len; i++)
         h = (h ^ (unsigned char)text[i]) * 16777619u;
     return &t->names[h % NAME_BUCKETS];
 }
 
-struct name *parser_name(struct parser *p, const char *text, size_t len) {
-    struct name **head = bucket(p->t, text, len);
-    for (struct name *n = *head; n; n = n->next)
+struct ast_name *parser_name(struct parser *p, const char *text, size_t len) {
+    struct ast_name **head = bucket(p->t, text, len);
+    for (struct ast_name *n = *head; n; n = n->next)
         if (n->len == len && memcmp(n->text, text, len) == 0)
             return n;
-    struct name *n = parser_alloc(p, 1, sizeof *n);
+    struct ast_name *n = parser_alloc(p, 1, sizeof *n);
     char *copy = n ? parser_alloc(p, len + 1, 1) : NULL;
     if (!copy)
         return NULL;
@@ -138,14 +138,14 @@ struct name *parser_name(struct parser *p, const char *text, size_t len) {
     return n;
 }
 
-void parser_assign(struct name *n) { n->assigned = true; }
+void parser_assign(struct ast_name *n) { n->assigned = true; }
 
-void parser_read(struct parser *p, struct name *n) {
+void parser_read(struct parser *p, struct ast_name *n) {
     n->read = true;
     n->settled |= p->scopes == 0;
 }
 
-void parser_store(struct parser *p, struct name *n) {
+void parser_store(struct parser *p, struct ast_name *n) {
     if (p->scopes || n->settled)
         return;
     n->settled = true;
@@ -156,8 +156,8 @@ void parser_store(struct parser *p, struct name *n) {
     }
 }
 
-struct node *parser_node(struct parser *p, enum node_kind kind) {
-    struct node *n = p->err ? NULL : parser_alloc(p, 1, sizeof *n);
+struct ast_node *parser_node(struct parser *p, enum ast_node_kind kind) {
+    struct ast_node *n = p->err ? NULL : parser_alloc(p, 1, sizeof *n);
     if (!n)
         return NULL;
     n->kind = kind;
@@ -166,10 +166,10 @@ struct node *parser_node(struct parser *p, enum node_kind kind) {
     return n;
 }
 
-bool parser_close(struct parser *p, struct node *n) {
-    const struct node *parts[] = {n->a, n->b, n->c, n->d, n->e};
+bool parser_close(struct parser *p, struct ast_node *n) {
+    const struct ast_node *parts[] = {n->a, n->b, n->c, n->d, n->e};
     for (size_t i = 0; i < 5; i++)
-        for (const struct node *part = parts[i]; part; part = part->next)
+        for (const struct ast_node *part = parts[i]; part; part = part->next)
             if (part->depth >= n->depth)
                 n->depth = part->depth + 1;
     if (n->depth > MAX_TREE)
@@ -186,13 +186,13 @@ bool parser_enter(struct parser *p) {
 void parser_leave(struct parser *p) { p->nesting--; }
 
 bool parser_text(struct parser *p, const char *s, size_t len, struct value *out) {
-    struct text *t = parser_alloc(p, 1, sizeof *t);
+    struct value_text *t = parser_alloc(p, 1, sizeof *t);
     char *copy = t ? parser_alloc(p, len + 1, 1) : NULL;
     if (!copy)
         return false;
     if (len)
         memcpy(copy, s, len);
-    *t = (struct text){.data = copy, .len = len, .chars = text_count_chars(copy, len)};
+    *t = (struct value_text){.data = copy, .len = len, .chars = text_count_chars(copy, len)};
     *out = value_text(t);
     return true;
 }
@@ -211,7 +211,7 @@ bool parser_integer(struct parser *p, const char *digits, size_t len, struct val
     return true;
 }
 
-bool parser_check_call(struct parser *p, struct node *callee) {
+bool parser_check_call(struct parser *p, struct ast_node *callee) {
     struct call_check *check = parser_alloc(p, 1, sizeof *check);
     if (!check)
         return false;
@@ -232,16 +232,16 @@ static bool is_foreign(const char *name) {
 static bool check_calls(struct parser *p) {
     for (const struct call_check *c = p->checks; c; c = c->next) {
         bool method = c->callee->kind == NODE_ATTR;
-        const struct name *n = method ? c->callee->attribute : c->callee->name;
+        const struct ast_name *n = method ? c->callee->attribute : c->callee->name;
         if (n->assigned ||
-            (!method && (function_find(n->text, n->len) || strcmp(n->text, "caller") == 0)))
+            (!method && (global_find(n->text, n->len) || strcmp(n->text, "caller") == 0)))
             continue;
         p->now.line = c->callee->line;
         return parser_fail(p, ERR_UNSUPPORTED, "%s '%.60s' is not supported",
                            method ? "method" : "function", n->text);
     }
     for (size_t i = 0; i < NAME_BUCKETS; i++)
-        for (const struct name *n = p->t->names[i]; n; n = n->next)
+        for (const struct ast_name *n = p->t->names[i]; n; n = n->next)
             if (n->read && !n->assigned && is_foreign(n->text))
                 return parser_fail(p, ERR_UNSUPPORTED, "'%s' is not supported", n->text);
     return true;
@@ -285,7 +285,7 @@ static bool compile(struct parser *p, const char *text, size_t len) {
     p->t->kwargs_name = parser_name(p, "kwargs", 6);
     if (!parser_advance(p))
         return false;
-    p->t->body = parse_template(p);
+    p->t->body = parser_template(p);
     return !p->err && check_calls(p);
 }
 
@@ -317,7 +317,7 @@ void template_free(struct template *t) {
 
 bool template_uses(const struct template *t, const char *variable) {
     size_t len = strlen(variable);
-    for (const struct name *n = *bucket((struct template *)t, variable, len); n; n = n->next)
+    for (const struct ast_name *n = *bucket((struct template *)t, variable, len); n; n = n->next)
         if (n->read && n->len == len && memcmp(n->text, variable, len) == 0)
             return true;
     return false;

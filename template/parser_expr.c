@@ -1,18 +1,19 @@
-// See parser.h: expressions, from the loosest operator to the tightest. Chains are built by loops;
-// what nests is counted (parser_enter).
+// See parser.h: expressions, from the operator that binds loosest to the one that binds tightest. A
+// chain of operators is read by a loop; nesting is counted (parser_enter).
 #include "template/functions.h"
 #include "template/parser.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static struct node *parse_or(struct parser *p);
+static struct ast_node *parse_or(struct parser *p);
 
 // A node of two operands.
-static struct node *pair(struct parser *p, enum node_kind kind, struct node *a, struct node *b) {
+static struct ast_node *pair(struct parser *p, enum ast_node_kind kind, struct ast_node *a,
+                             struct ast_node *b) {
     if (!a || !b)
         return NULL;
-    struct node *n = parser_node(p, kind);
+    struct ast_node *n = parser_node(p, kind);
     if (!n)
         return NULL;
     n->a = a;
@@ -20,12 +21,12 @@ static struct node *pair(struct parser *p, enum node_kind kind, struct node *a, 
     return parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_choice(struct parser *p) {
-    struct node *n = parse_or(p);
+static struct ast_node *parse_choice(struct parser *p) {
+    struct ast_node *n = parse_or(p);
     while (n && parser_skip_name(p, "if")) {
-        struct node *choice = pair(p, NODE_CHOICE, n, parse_or(p));
+        struct ast_node *choice = pair(p, NODE_CHOICE, n, parse_or(p));
         if (choice && parser_skip_name(p, "else")) {
-            choice->c = parse_expression(p);
+            choice->c = parser_expression(p);
             if (!choice->c || !parser_close(p, choice))
                 return NULL;
         }
@@ -34,45 +35,45 @@ static struct node *parse_choice(struct parser *p) {
     return n;
 }
 
-struct node *parse_expression(struct parser *p) {
+struct ast_node *parser_expression(struct parser *p) {
     if (!parser_enter(p))
         return NULL;
-    struct node *n = parse_choice(p);
+    struct ast_node *n = parse_choice(p);
     parser_leave(p);
     return n;
 }
 
-struct node *parse_expression_plain(struct parser *p) {
+struct ast_node *parser_expression_plain(struct parser *p) {
     if (!parser_enter(p))
         return NULL;
-    struct node *n = parse_or(p);
+    struct ast_node *n = parse_or(p);
     parser_leave(p);
     return n;
 }
 
-static struct node *parse_compare(struct parser *p);
+static struct ast_node *parse_compare(struct parser *p);
 
-static struct node *parse_not(struct parser *p) {
+static struct ast_node *parse_not(struct parser *p) {
     if (!parser_is_name(p, "not"))
         return parse_compare(p);
     if (!parser_enter(p) || !parser_advance(p))
         return NULL;
-    struct node *n = parser_node(p, NODE_NOT);
+    struct ast_node *n = parser_node(p, NODE_NOT);
     if (n)
         n->a = parse_not(p);
     parser_leave(p);
     return n && n->a && parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_and(struct parser *p) {
-    struct node *n = parse_not(p);
+static struct ast_node *parse_and(struct parser *p) {
+    struct ast_node *n = parse_not(p);
     while (n && parser_skip_name(p, "and"))
         n = pair(p, NODE_AND, n, parse_not(p));
     return n;
 }
 
-static struct node *parse_or(struct parser *p) {
-    struct node *n = parse_and(p);
+static struct ast_node *parse_or(struct parser *p) {
+    struct ast_node *n = parse_and(p);
     while (n && parser_skip_name(p, "or"))
         n = pair(p, NODE_OR, n, parse_and(p));
     return n;
@@ -80,11 +81,11 @@ static struct node *parse_or(struct parser *p) {
 
 struct binary {
     const char *text;
-    enum operator op;
+    enum ast_operator op;
 };
 
 // The operator that stands here, of a list that ends with NULL; skipped when found.
-static bool take_binary(struct parser *p, const struct binary *list, enum operator* op) {
+static bool take_binary(struct parser *p, const struct binary *list, enum ast_operator *op) {
     for (; list->text; list++) {
         if (parser_skip(p, list->text)) {
             *op = list->op;
@@ -94,38 +95,39 @@ static bool take_binary(struct parser *p, const struct binary *list, enum operat
     return false;
 }
 
-static struct node *binary(struct parser *p, enum operator op, struct node *a, struct node *b) {
-    struct node *n = pair(p, NODE_BINARY, a, b);
+static struct ast_node *binary(struct parser *p, enum ast_operator op, struct ast_node *a,
+                               struct ast_node *b) {
+    struct ast_node *n = pair(p, NODE_BINARY, a, b);
     if (n)
         n->op = op;
     return n;
 }
 
-static struct node *parse_power(struct parser *p) {
-    struct node *n = parse_unary(p);
+static struct ast_node *parse_power(struct parser *p) {
+    struct ast_node *n = parser_unary(p);
     while (n && parser_skip(p, "**"))
-        n = binary(p, OPERATOR_POW, n, parse_unary(p));
+        n = binary(p, OPERATOR_POW, n, parser_unary(p));
     return n;
 }
 
-static struct node *parse_product(struct parser *p) {
+static struct ast_node *parse_product(struct parser *p) {
     static const struct binary list[] = {{"*", OPERATOR_MUL},
                                          {"//", OPERATOR_FLOORDIV},
                                          {"/", OPERATOR_DIV},
                                          {"%", OPERATOR_MOD},
                                          {NULL, OPERATOR_ADD}};
-    struct node *n = parse_power(p);
-    enum operator op;
+    struct ast_node *n = parse_power(p);
+    enum ast_operator op;
     while (n && take_binary(p, list, &op))
         n = binary(p, op, n, parse_power(p));
     return n;
 }
 
-static struct node *parse_concat(struct parser *p) {
-    struct node *n = parse_product(p);
+static struct ast_node *parse_concat(struct parser *p) {
+    struct ast_node *n = parse_product(p);
     if (!n || !parser_is(p, "~"))
         return n;
-    struct node *concat = parser_node(p, NODE_CONCAT);
+    struct ast_node *concat = parser_node(p, NODE_CONCAT);
     if (!concat)
         return NULL;
     concat->a = n;
@@ -138,27 +140,27 @@ static struct node *parse_concat(struct parser *p) {
     return parser_close(p, concat) ? concat : NULL;
 }
 
-static struct node *parse_sum(struct parser *p) {
+static struct ast_node *parse_sum(struct parser *p) {
     static const struct binary list[] = {
         {"+", OPERATOR_ADD}, {"-", OPERATOR_SUB}, {NULL, OPERATOR_ADD}};
-    struct node *n = parse_concat(p);
-    enum operator op;
+    struct ast_node *n = parse_concat(p);
+    enum ast_operator op;
     while (n && take_binary(p, list, &op))
         n = binary(p, op, n, parse_concat(p));
     return n;
 }
 
-static struct node *parse_compare(struct parser *p) {
+static struct ast_node *parse_compare(struct parser *p) {
     static const struct binary list[] = {
         {"==", OPERATOR_EQ}, {"!=", OPERATOR_NE}, {"<=", OPERATOR_LE}, {"<", OPERATOR_LT},
         {">=", OPERATOR_GE}, {">", OPERATOR_GT},  {NULL, OPERATOR_EQ}};
-    struct node *first = parse_sum(p), *all = NULL, **tail = NULL;
+    struct ast_node *first = parse_sum(p), *all = NULL, **tail = NULL;
     while (first) {
-        enum operator op;
+        enum ast_operator op;
         if (parser_skip_name(p, "in")) {
             op = OPERATOR_IN;
         } else if (parser_is_name(p, "not") && parser_peek(p) &&
-                   token_is(&p->ahead, TOKEN_NAME, "in")) {
+                   lexer_token_is(&p->ahead, TOKEN_NAME, "in")) {
             parser_skip_name(p, "not");
             if (!parser_expect_name(p, "in"))
                 return NULL;
@@ -173,7 +175,7 @@ static struct node *parse_compare(struct parser *p) {
             all->a = first;
             tail = &all->b;
         }
-        struct node *operand = parser_node(p, NODE_OPERAND);
+        struct ast_node *operand = parser_node(p, NODE_OPERAND);
         if (!operand)
             return NULL;
         operand->op = op;
@@ -188,17 +190,17 @@ static struct node *parse_compare(struct parser *p) {
     return parser_close(p, all) ? all : NULL;
 }
 
-static struct node *constant(struct parser *p, struct value v) {
-    struct node *n = parser_node(p, NODE_CONST);
+static struct ast_node *constant(struct parser *p, struct value v) {
+    struct ast_node *n = parser_node(p, NODE_CONST);
     if (n)
         n->constant = v;
     return n;
 }
 
-static struct node *parse_strings(struct parser *p) {
+static struct ast_node *parse_strings(struct parser *p) {
     buf_reset(&p->scratch);
     while (p->now.kind == TOKEN_STRING)
-        if (!parse_string(p, &p->now, &p->scratch) || !parser_advance(p))
+        if (!parser_string(p, &p->now, &p->scratch) || !parser_advance(p))
             return NULL;
     if (p->scratch.failed)
         return parser_fail(p, ERR_NOMEM, "no memory for a string");
@@ -208,7 +210,7 @@ static struct node *parse_strings(struct parser *p) {
     return constant(p, v);
 }
 
-static struct node *parse_number(struct parser *p) {
+static struct ast_node *parse_number(struct parser *p) {
     char digits[400];
     size_t n = 0;
     for (size_t i = 0; i < p->now.len; i++) {
@@ -223,11 +225,11 @@ static struct node *parse_number(struct parser *p) {
         v = value_float(strtod(digits, NULL));
     else if (!parser_integer(p, digits, n, &v))
         return NULL;
-    struct node *node = constant(p, v);
+    struct ast_node *node = constant(p, v);
     return node && parser_advance(p) ? node : NULL;
 }
 
-static struct node *parse_name(struct parser *p) {
+static struct ast_node *parse_name(struct parser *p) {
     static const struct {
         const char *word;
         enum value_kind kind;
@@ -239,7 +241,7 @@ static struct node *parse_name(struct parser *p) {
         if (parser_skip_name(p, words[i].word))
             return constant(p, words[i].kind == VALUE_NONE ? value_none()
                                                            : value_bool(words[i].truth));
-    struct node *n = parser_node(p, NODE_NAME);
+    struct ast_node *n = parser_node(p, NODE_NAME);
     if (!n)
         return NULL;
     n->name = parser_name(p, p->now.text, p->now.len);
@@ -255,19 +257,19 @@ static struct node *parse_name(struct parser *p) {
 }
 
 // Items up to `close`, behind the opening bracket. A dict's are keys and values in turn.
-static struct node *parse_items(struct parser *p, enum node_kind kind, const char *close) {
-    struct node *n = parser_node(p, kind);
+static struct ast_node *parse_items(struct parser *p, enum ast_node_kind kind, const char *close) {
+    struct ast_node *n = parser_node(p, kind);
     if (!n || !parser_advance(p))
         return NULL;
-    struct node **tail = &n->a;
+    struct ast_node **tail = &n->a;
     while (!parser_is(p, close)) {
         if (n->a && !parser_expect(p, ","))
             return NULL;
         if (parser_is(p, close))
             break;
-        struct node *item = parse_expression(p);
+        struct ast_node *item = parser_expression(p);
         if (item && kind == NODE_DICT)
-            item->next = parser_expect(p, ":") ? parse_expression(p) : NULL;
+            item->next = parser_expect(p, ":") ? parser_expression(p) : NULL;
         if (!item || (kind == NODE_DICT && !item->next))
             return NULL;
         *tail = item;
@@ -276,18 +278,18 @@ static struct node *parse_items(struct parser *p, enum node_kind kind, const cha
     return parser_advance(p) && parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_group(struct parser *p) {
+static struct ast_node *parse_group(struct parser *p) {
     if (!parser_advance(p))
         return NULL;
     if (parser_is(p, ")")) { // ()
-        struct node *n = parser_node(p, NODE_TUPLE);
+        struct ast_node *n = parser_node(p, NODE_TUPLE);
         return n && parser_advance(p) ? n : NULL;
     }
-    struct node *n = parse_tuple(p, true, NULL);
+    struct ast_node *n = parser_tuple(p, true, NULL);
     return n && parser_expect(p, ")") ? n : NULL;
 }
 
-static struct node *parse_primary(struct parser *p) {
+static struct ast_node *parse_primary(struct parser *p) {
     switch (p->now.kind) {
     case TOKEN_NAME:
         return parse_name(p);
@@ -313,16 +315,17 @@ static bool ends_tuple(const struct parser *p, const char *end) {
            (end && parser_is_name(p, end));
 }
 
-struct node *parse_tuple(struct parser *p, bool with_choice, const char *end) {
-    struct node *first = with_choice ? parse_expression(p) : parse_expression_plain(p);
+struct ast_node *parser_tuple(struct parser *p, bool with_choice, const char *end) {
+    struct ast_node *first = with_choice ? parser_expression(p) : parser_expression_plain(p);
     if (!first || !parser_is(p, ","))
         return first;
-    struct node *n = parser_node(p, NODE_TUPLE);
+    struct ast_node *n = parser_node(p, NODE_TUPLE);
     if (!n)
         return NULL;
     n->a = first;
-    for (struct node *last = first; parser_skip(p, ",") && !ends_tuple(p, end); last = last->next) {
-        last->next = with_choice ? parse_expression(p) : parse_expression_plain(p);
+    for (struct ast_node *last = first; parser_skip(p, ",") && !ends_tuple(p, end);
+         last = last->next) {
+        last->next = with_choice ? parser_expression(p) : parser_expression_plain(p);
         if (!last->next)
             return NULL;
     }
@@ -330,8 +333,8 @@ struct node *parse_tuple(struct parser *p, bool with_choice, const char *end) {
 }
 
 // "( ... )" of a call, a filter or a test: the arguments chained in *out.
-static bool parse_arguments(struct parser *p, struct node **out) {
-    struct node **tail = out;
+static bool parse_arguments(struct parser *p, struct ast_node **out) {
+    struct ast_node **tail = out;
     bool named = false;
     *out = NULL;
     if (!parser_expect(p, "("))
@@ -343,9 +346,9 @@ static bool parse_arguments(struct parser *p, struct node **out) {
             break;
         if (parser_is(p, "*") || parser_is(p, "**"))
             return parser_fail(p, ERR_UNSUPPORTED, "a call with * or ** is not supported");
-        struct name *name = NULL;
+        struct ast_name *name = NULL;
         if (p->now.kind == TOKEN_NAME && parser_peek(p) &&
-            token_is(&p->ahead, TOKEN_OPERATOR, "=")) {
+            lexer_token_is(&p->ahead, TOKEN_OPERATOR, "=")) {
             name = parser_name(p, p->now.text, p->now.len);
             if (!name || !parser_advance(p) || !parser_advance(p))
                 return false;
@@ -354,7 +357,7 @@ static bool parse_arguments(struct parser *p, struct node **out) {
         } else if (named) {
             return parser_fail(p, ERR_INVALID, "an argument by position behind one by name");
         }
-        struct node *value = parse_expression(p), *argument = parser_node(p, NODE_OPERAND);
+        struct ast_node *value = parser_expression(p), *argument = parser_node(p, NODE_OPERAND);
         if (!value || !argument)
             return false;
         argument->a = value;
@@ -367,14 +370,14 @@ static bool parse_arguments(struct parser *p, struct node **out) {
     return parser_advance(p);
 }
 
-static struct node *parse_call(struct parser *p, struct node *callee) {
-    struct node *n = parser_node(p, NODE_CALL);
+static struct ast_node *parse_call(struct parser *p, struct ast_node *callee) {
+    struct ast_node *n = parser_node(p, NODE_CALL);
     if (!n)
         return NULL;
     n->a = callee;
     if (!parse_arguments(p, &n->b))
         return NULL;
-    const struct name *name = callee->kind == NODE_ATTR ? callee->attribute : callee->name;
+    const struct ast_name *name = callee->kind == NODE_ATTR ? callee->attribute : callee->name;
     if (callee->kind == NODE_NAME && strcmp(name->text, "loop") == 0)
         return parser_fail(p, ERR_UNSUPPORTED, "recursive loops are not supported");
     if (callee->kind == NODE_ATTR && method_is_known(name->text, name->len))
@@ -384,8 +387,8 @@ static struct node *parse_call(struct parser *p, struct node *callee) {
     return parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_attribute(struct parser *p, struct node *of) {
-    struct node *n = parser_node(p, NODE_ATTR);
+static struct ast_node *parse_attribute(struct parser *p, struct ast_node *of) {
+    struct ast_node *n = parser_node(p, NODE_ATTR);
     if (!n || !parser_advance(p))
         return NULL;
     n->a = of;
@@ -407,18 +410,18 @@ static bool at_slice_part(const struct parser *p) {
     return !parser_is(p, ":") && !parser_is(p, "]") && !parser_is(p, ",");
 }
 
-static struct node *parse_subscript(struct parser *p, struct node *of) {
-    struct node *n = parser_node(p, NODE_ITEM);
+static struct ast_node *parse_subscript(struct parser *p, struct ast_node *of) {
+    struct ast_node *n = parser_node(p, NODE_ITEM);
     if (!n || !parser_advance(p))
         return NULL;
     n->a = of;
-    if (!parser_is(p, ":") && !(n->b = parse_expression(p)))
+    if (!parser_is(p, ":") && !(n->b = parser_expression(p)))
         return NULL;
     if (parser_is(p, ":")) {
         n->kind = NODE_SLICE;
-        struct node **parts[] = {&n->c, &n->d};
+        struct ast_node **parts[] = {&n->c, &n->d};
         for (size_t i = 0; i < 2 && parser_skip(p, ":"); i++)
-            if (at_slice_part(p) && !(*parts[i] = parse_expression(p)))
+            if (at_slice_part(p) && !(*parts[i] = parser_expression(p)))
                 return NULL;
     }
     if (parser_is(p, ","))
@@ -426,7 +429,7 @@ static struct node *parse_subscript(struct parser *p, struct node *of) {
     return parser_expect(p, "]") && parser_close(p, n) ? n : NULL;
 }
 
-static struct node *parse_postfix(struct parser *p, struct node *n) {
+static struct ast_node *parse_postfix(struct parser *p, struct ast_node *n) {
     while (n) {
         if (parser_is(p, "."))
             n = parse_attribute(p, n);
@@ -441,29 +444,29 @@ static struct node *parse_postfix(struct parser *p, struct node *n) {
 }
 
 // map('upper'), selectattr('x', 'equalto', 1): the name inside is known now or never.
-static bool check_inner_name(struct parser *p, const struct node *n) {
+static bool check_inner_name(struct parser *p, const struct ast_node *n) {
     const char *outer = n->native->name;
     size_t at = strstr(outer, "attr") ? 1 : 0;
     bool filters = strcmp(outer, "map") == 0;
     if (!filters && !strstr(outer, "select") && !strstr(outer, "reject"))
         return true;
-    const struct node *argument = n->b;
+    const struct ast_node *argument = n->b;
     while (argument && at--)
         argument = argument->next;
     if (!argument || argument->name)
         return true;
     if (argument->a->kind != NODE_CONST || argument->a->constant.kind != VALUE_STRING)
         return parser_fail(p, ERR_UNSUPPORTED, "'%s' with a name that is not written out", outer);
-    const struct text *t = argument->a->constant.as.text;
+    const struct value_text *t = argument->a->constant.as.text;
     if (filters ? filter_find(t->data, t->len) : test_find(t->data, t->len))
         return true;
     return parser_fail(p, ERR_UNSUPPORTED, "%s '%s' is not supported", filters ? "filter" : "test",
                        t->data);
 }
 
-struct node *parse_filters(struct parser *p, struct node *operand, bool inline_first) {
+struct ast_node *parser_filters(struct parser *p, struct ast_node *operand, bool inline_first) {
     while (inline_first || parser_is(p, "|")) {
-        struct node *n = parser_node(p, NODE_FILTER);
+        struct ast_node *n = parser_node(p, NODE_FILTER);
         if (!n || (!inline_first && !parser_advance(p)))
             return NULL;
         inline_first = false;
@@ -490,8 +493,8 @@ static bool starts_test_operand(const struct parser *p) {
            p->now.kind == TOKEN_FLOAT || parser_is(p, "[") || parser_is(p, "{");
 }
 
-static struct node *parse_test(struct parser *p, struct node *operand) {
-    struct node *n = parser_node(p, NODE_TEST);
+static struct ast_node *parse_test(struct parser *p, struct ast_node *operand) {
+    struct ast_node *n = parser_node(p, NODE_TEST);
     if (!n || !parser_advance(p))
         return NULL;
     n->a = operand;
@@ -520,17 +523,17 @@ static struct node *parse_test(struct parser *p, struct node *operand) {
     }
     if (!parser_close(p, n) || !negated)
         return p->err ? NULL : n;
-    struct node *negation = parser_node(p, NODE_NOT);
+    struct ast_node *negation = parser_node(p, NODE_NOT);
     if (!negation)
         return NULL;
     negation->a = n;
     return parser_close(p, negation) ? negation : NULL;
 }
 
-static struct node *parse_signed(struct parser *p) {
+static struct ast_node *parse_signed(struct parser *p) {
     if (!parser_is(p, "-") && !parser_is(p, "+"))
         return parse_postfix(p, parse_primary(p));
-    struct node *n = parser_node(p, parser_is(p, "-") ? NODE_NEGATE : NODE_PLUS);
+    struct ast_node *n = parser_node(p, parser_is(p, "-") ? NODE_NEGATE : NODE_PLUS);
     if (!n || !parser_enter(p) || !parser_advance(p))
         return NULL;
     n->a = parse_signed(p);
@@ -540,11 +543,11 @@ static struct node *parse_signed(struct parser *p) {
     return parse_postfix(p, n);
 }
 
-struct node *parse_unary(struct parser *p) {
-    struct node *n = parse_signed(p);
+struct ast_node *parser_unary(struct parser *p) {
+    struct ast_node *n = parse_signed(p);
     while (n) {
         if (parser_is(p, "|"))
-            n = parse_filters(p, n, false);
+            n = parser_filters(p, n, false);
         else if (parser_is_name(p, "is"))
             n = parse_test(p, n);
         else if (parser_is(p, "("))

@@ -1,5 +1,5 @@
-// See parser.h: what stands between quotes. Source followed: CPython 3.11's unicode-escape codec,
-// which jinja2's lexer gives its strings to.
+// See parser.h: the text between quotes. Source followed: CPython 3.11's unicode-escape codec, to
+// which jinja2's lexer gives its strings.
 #include "base/utf8.h"
 #include "template/parser.h"
 
@@ -29,7 +29,7 @@ static bool parse_hex(struct parser *p, const char *s, size_t left, size_t n, st
 }
 
 // As Python's unicode-escape codec reads it: an unknown escape stays as it is.
-bool parse_string(struct parser *p, const struct token *t, struct buf *out) {
+bool parser_string(struct parser *p, const struct lexer_token *t, struct buf *out) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
     const char *s = t->text;
     for (size_t i = 0; i < t->len;) {

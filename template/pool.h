@@ -1,5 +1,5 @@
-// Memory of one compiled template or one rendering: a bump allocator that grows by blocks up to a
-// limit and is freed as a whole. Thread rule: one owner.
+// Memory of one compiled template or of one rendering. It is handed out in order, grows by blocks
+// up to a limit, and is freed as a whole. Thread rule: one owner.
 #ifndef TRINE_TEMPLATE_POOL_H
 #define TRINE_TEMPLATE_POOL_H
 

@@ -1,9 +1,12 @@
-// Values as text: str() and repr() as Python's, and tojson as transformers sets it up (json.dumps).
-// What has no text of its own (a generator, a method: Python prints an address) is an error.
+// Values as text: str() and repr() as Python prints them, and tojson as transformers sets it up
+// (json.dumps). A value without a text of its own (a generator, a method: Python prints an address)
+// is an error. See print.h.
 // Source followed: transformers 5, chat_template_utils.py (tojson); CPython 3.11, json/encoder.py.
+#include "template/print.h"
 #include "base/utf8.h"
-#include "template/run.h"
+#include "template/make.h"
 #include "template/text.h"
+#include "template/value_ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -56,7 +59,7 @@ void print_float(struct buf *out, double f) {
         buf_putc(out, '0');
 }
 
-static void repr_text(struct buf *out, const struct text *t) {
+static void repr_text(struct buf *out, const struct value_text *t) {
     bool single = memchr(t->data, '\'', t->len), both = single && memchr(t->data, '"', t->len);
     char quote = single && !both ? '"' : '\'';
     if (t->safe)
@@ -84,7 +87,7 @@ static void repr_text(struct buf *out, const struct text *t) {
         buf_putc(out, ')');
 }
 
-static bool repr_dict(struct run *r, struct buf *out, const struct dict *d, size_t depth) {
+static bool repr_dict(struct render *r, struct buf *out, const struct value_dict *d, size_t depth) {
     buf_putc(out, '{');
     for (size_t i = 0; i < d->count; i++) {
         if (i)
@@ -99,12 +102,12 @@ static bool repr_dict(struct run *r, struct buf *out, const struct dict *d, size
     return true;
 }
 
-static bool repr_list(struct run *r, struct buf *out, const struct list *l, size_t depth) {
+static bool repr_list(struct render *r, struct buf *out, const struct value_list *l, size_t depth) {
     static const char *const open[] = {"[",           "(", "", "dict_keys([", "dict_values([",
                                        "dict_items(["};
     static const char *const close[] = {"]", ")", "", "])", "])", "])"};
     if (l->flavour == LIST_ITERATOR)
-        return run_fail(r, ERR_INVALID, "a generator has no text: add '|list' or '|join'");
+        return render_fail(r, ERR_INVALID, "a generator has no text: add '|list' or '|join'");
     if (l->flavour == LIST_RANGE) {
         buf_printf(out, "range(%lld, %lld", (long long)l->start, (long long)l->stop);
         if (l->step != 1)
@@ -125,21 +128,21 @@ static bool repr_list(struct run *r, struct buf *out, const struct list *l, size
     return true;
 }
 
-static bool check_growth(struct run *r, const struct buf *out) {
+static bool check_growth(struct render *r, const struct buf *out) {
     if (out->failed)
-        return run_fail(r, ERR_NOMEM, "no memory for the output");
+        return render_fail(r, ERR_NOMEM, "no memory for the output");
     if (out->len > r->max_bytes)
-        return run_fail(r, ERR_TOO_LARGE, "over %zu bytes", r->max_bytes);
+        return render_fail(r, ERR_TOO_LARGE, "over %zu bytes", r->max_bytes);
     return true;
 }
 
-bool print_repr(struct run *r, struct buf *out, struct value v, size_t depth) {
-    if (!run_charge(r, 1) || !run_nest(r, depth) || !check_growth(r, out))
+bool print_repr(struct render *r, struct buf *out, struct value v, size_t depth) {
+    if (!render_charge(r, 1) || !render_nest(r, depth) || !check_growth(r, out))
         return false;
     switch (v.kind) {
     case VALUE_STRING:
         repr_text(out, v.as.text);
-        return run_charge(r, v.as.text->len / 16);
+        return render_charge(r, v.as.text->len / 16);
     case VALUE_LIST:
         return repr_list(r, out, v.as.list, depth);
     case VALUE_DICT:
@@ -158,7 +161,7 @@ bool print_repr(struct run *r, struct buf *out, struct value v, size_t depth) {
     }
 }
 
-bool print_value(struct run *r, struct buf *out, struct value v) {
+bool print_value(struct render *r, struct buf *out, struct value v) {
     switch (v.kind) {
     case VALUE_ABSENT:
     case VALUE_UNDEFINED:
@@ -178,7 +181,7 @@ bool print_value(struct run *r, struct buf *out, struct value v) {
     case VALUE_STRING:
     case VALUE_BIG:
         buf_append(out, v.as.text->data, v.as.text->len);
-        return run_charge(r, v.as.text->len / 64) && check_growth(r, out);
+        return render_charge(r, v.as.text->len / 64) && check_growth(r, out);
     case VALUE_MACRO:
         buf_printf(out, "<Macro '%s'>", v.as.macro->name);
         return true;
@@ -187,13 +190,13 @@ bool print_value(struct run *r, struct buf *out, struct value v) {
         return true;
     case VALUE_FUNCTION:
     case VALUE_METHOD:
-        return run_fail(r, ERR_INVALID, "a %s has no text: call it", value_type_name(v));
+        return render_fail(r, ERR_INVALID, "a %s has no text: call it", value_type_name(v));
     default:
         return print_repr(r, out, v, 0);
     }
 }
 
-bool value_to_text(struct run *r, struct value v, const struct text **out) {
+bool print_to_text(struct render *r, struct value v, const struct value_text **out) {
     if (v.kind == VALUE_STRING) {
         *out = v.as.text;
         return true;
@@ -208,7 +211,7 @@ bool value_to_text(struct run *r, struct value v, const struct text **out) {
     return true;
 }
 
-static void json_text(struct buf *out, const struct text *t, bool ensure_ascii) {
+static void json_text(struct buf *out, const struct value_text *t, bool ensure_ascii) {
     buf_putc(out, '"');
     size_t from = 0;
     for (size_t at = 0; at < t->len;) {
@@ -234,7 +237,7 @@ static void json_text(struct buf *out, const struct text *t, bool ensure_ascii) 
     buf_putc(out, '"');
 }
 
-static void json_line(struct buf *out, const struct json_style *style, size_t depth) {
+static void json_line(struct buf *out, const struct print_json_style *style, size_t depth) {
     if (!style->pretty)
         return;
     buf_putc(out, '\n');
@@ -242,7 +245,7 @@ static void json_line(struct buf *out, const struct json_style *style, size_t de
         buf_append(out, style->indent->data, style->indent->len);
 }
 
-static bool json_scalar(struct run *r, struct buf *out, struct value v, bool ascii) {
+static bool json_scalar(struct render *r, struct buf *out, struct value v, bool ascii) {
     switch (v.kind) {
     case VALUE_NONE:
         buf_puts(out, "null");
@@ -261,19 +264,19 @@ static bool json_scalar(struct run *r, struct buf *out, struct value v, bool asc
         return print_value(r, out, v);
     case VALUE_STRING:
         json_text(out, v.as.text, ascii);
-        return run_charge(r, v.as.text->len / 16);
+        return render_charge(r, v.as.text->len / 16);
     default:
-        return run_fail(r, ERR_INVALID, "Object of type %s is not JSON serializable",
-                        value_type_name(v));
+        return render_fail(r, ERR_INVALID, "Object of type %s is not JSON serializable",
+                           value_type_name(v));
     }
 }
 
-static bool json_key(struct run *r, struct buf *out, struct value key, bool ascii) {
+static bool json_key(struct render *r, struct buf *out, struct value key, bool ascii) {
     if (key.kind == VALUE_STRING)
         return json_scalar(r, out, key, ascii);
     if (key.kind == VALUE_LIST)
-        return run_fail(r, ERR_INVALID, "keys must be str, int, float, bool or None, not %s",
-                        value_type_name(key));
+        return render_fail(r, ERR_INVALID, "keys must be str, int, float, bool or None, not %s",
+                           value_type_name(key));
     buf_putc(out, '"');
     bool ok = json_scalar(r, out, key, ascii);
     buf_putc(out, '"');
@@ -281,8 +284,9 @@ static bool json_key(struct run *r, struct buf *out, struct value key, bool asci
 }
 
 // Entry indices by key, stable insertion is not needed: keys differ.
-static bool sorted_entries(struct run *r, const struct dict *d, struct entry **out) {
-    struct entry *e = run_alloc(r, d->count, sizeof *e), *other = run_alloc(r, d->count, sizeof *e);
+static bool sorted_entries(struct render *r, const struct value_dict *d, struct value_entry **out) {
+    struct value_entry *e = render_alloc(r, d->count, sizeof *e),
+                       *other = render_alloc(r, d->count, sizeof *e);
     if (!e || !other)
         return false;
     if (d->count)
@@ -294,12 +298,12 @@ static bool sorted_entries(struct run *r, const struct dict *d, struct entry **o
             size_t i = low, j = mid;
             for (size_t k = low; k < high; k++) {
                 int order = 0;
-                if (i < mid && j < high && !values_compare(r, e[i].key, e[j].key, "<", 0, &order))
+                if (i < mid && j < high && !value_compare(r, e[i].key, e[j].key, "<", 0, &order))
                     return false;
                 other[k] = i < mid && (j >= high || order <= 0) ? e[i++] : e[j++];
             }
         }
-        struct entry *swap = e;
+        struct value_entry *swap = e;
         e = other;
         other = swap;
     }
@@ -307,9 +311,9 @@ static bool sorted_entries(struct run *r, const struct dict *d, struct entry **o
     return true;
 }
 
-static bool json_dict(struct run *r, struct buf *out, const struct dict *d,
-                      const struct json_style *style, size_t depth) {
-    struct entry *entries = d->entries;
+static bool json_dict(struct render *r, struct buf *out, const struct value_dict *d,
+                      const struct print_json_style *style, size_t depth) {
+    struct value_entry *entries = d->entries;
     if (style->sort_keys && !sorted_entries(r, d, &entries))
         return false;
     buf_putc(out, '{');
@@ -329,15 +333,15 @@ static bool json_dict(struct run *r, struct buf *out, const struct dict *d,
     return true;
 }
 
-bool print_json(struct run *r, struct buf *out, struct value v, const struct json_style *style,
-                size_t depth) {
-    if (!run_charge(r, 1) || !run_nest(r, depth) || !check_growth(r, out))
+bool print_json(struct render *r, struct buf *out, struct value v,
+                const struct print_json_style *style, size_t depth) {
+    if (!render_charge(r, 1) || !render_nest(r, depth) || !check_growth(r, out))
         return false;
     if (v.kind == VALUE_DICT)
         return json_dict(r, out, v.as.dict, style, depth);
     if (!value_is_flavour(v, LIST_LIST) && !value_is_flavour(v, LIST_TUPLE))
         return json_scalar(r, out, v, style->ensure_ascii);
-    const struct list *l = v.as.list;
+    const struct value_list *l = v.as.list;
     buf_putc(out, '[');
     for (size_t i = 0; i < l->count; i++) {
         if (i)

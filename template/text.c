@@ -62,7 +62,7 @@ size_t text_space_suffix(const char *s, size_t len) {
     return len - end;
 }
 
-static bool in_ranges(const struct unicode_range *r, size_t n, uint32_t cp) {
+static bool in_ranges(const struct template_unicode_range *r, size_t n, uint32_t cp) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t mid = (low + high) / 2;
@@ -96,8 +96,9 @@ static void append_char(struct buf *out, uint32_t cp) {
 }
 
 // Appends what the tables make of cp; false when they do not name it.
-static bool append_mapped(struct buf *out, uint32_t cp, const struct unicode_run *runs, size_t n,
-                          const struct unicode_special *specials, size_t n_specials) {
+static bool append_mapped(struct buf *out, uint32_t cp, const struct template_unicode_run *runs,
+                          size_t n, const struct template_unicode_special *specials,
+                          size_t n_specials) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t mid = (low + high) / 2;

@@ -1,5 +1,5 @@
-// Strings as Python sees them: by characters, with Unicode's spaces and cases (Unicode 14, full
-// mappings with the final sigma; no locale). Role: what filters and methods stand on.
+// Strings as Python sees them: counted in characters, with Unicode's spaces and cases (Unicode 14,
+// full mappings with the final sigma; no locale). Role: the base of filters and methods.
 // Thread rule: pure functions.
 #ifndef TRINE_TEMPLATE_TEXT_H
 #define TRINE_TEMPLATE_TEXT_H

@@ -1,7 +1,7 @@
 // Written by tools/make_template_tables.py from Python 3.11 (Unicode 14.0.0). Do not edit.
 #include "template/unicode_tables.h"
 
-const struct unicode_range template_unprintable[] = {
+const struct template_unicode_range template_unprintable[] = {
     {0x0, 0x1f}, {0x7f, 0xa0}, {0xad, 0xad}, {0x378, 0x379}, {0x380, 0x383}, {0x38b, 0x38b},
     {0x38d, 0x38d}, {0x3a2, 0x3a2}, {0x530, 0x530}, {0x557, 0x558}, {0x58b, 0x58c}, {0x590, 0x590},
     {0x5c8, 0x5cf}, {0x5eb, 0x5ee}, {0x5f5, 0x605}, {0x61c, 0x61c}, {0x6dd, 0x6dd}, {0x70e, 0x70f},
@@ -158,7 +158,7 @@ const struct unicode_range template_unprintable[] = {
 };
 const size_t template_unprintable_count = sizeof template_unprintable / sizeof template_unprintable[0];
 
-const struct unicode_range template_cased[] = {
+const struct template_unicode_range template_cased[] = {
     {0x41, 0x5a}, {0x61, 0x7a}, {0xaa, 0xaa}, {0xb5, 0xb5}, {0xba, 0xba}, {0xc0, 0xd6},
     {0xd8, 0xf6}, {0xf8, 0x1ba}, {0x1bc, 0x1bf}, {0x1c4, 0x293}, {0x295, 0x2b8}, {0x2c0, 0x2c1},
     {0x2e0, 0x2e4}, {0x345, 0x345}, {0x370, 0x373}, {0x376, 0x377}, {0x37a, 0x37d}, {0x37f, 0x37f},
@@ -195,7 +195,7 @@ const struct unicode_range template_cased[] = {
 };
 const size_t template_cased_count = sizeof template_cased / sizeof template_cased[0];
 
-const struct unicode_range template_case_ignorable[] = {
+const struct template_unicode_range template_case_ignorable[] = {
     {0x27, 0x27}, {0x2e, 0x2e}, {0x3a, 0x3a}, {0x5e, 0x5e}, {0x60, 0x60}, {0xa8, 0xa8},
     {0xad, 0xad}, {0xaf, 0xaf}, {0xb4, 0xb4}, {0xb7, 0xb8}, {0x2b0, 0x36f}, {0x374, 0x375},
     {0x37a, 0x37a}, {0x384, 0x385}, {0x387, 0x387}, {0x483, 0x489}, {0x559, 0x559}, {0x55f, 0x55f},
@@ -288,7 +288,7 @@ const struct unicode_range template_case_ignorable[] = {
 };
 const size_t template_case_ignorable_count = sizeof template_case_ignorable / sizeof template_case_ignorable[0];
 
-const struct unicode_run template_upper_runs[] = {
+const struct template_unicode_run template_upper_runs[] = {
     {0x61, 0x7a, 1, -32}, {0xb5, 0xb5, 1, 743}, {0xe0, 0xf6, 1, -32}, {0xf8, 0xfe, 1, -32},
     {0xff, 0xff, 1, 121}, {0x101, 0x12f, 2, -1}, {0x131, 0x131, 1, -232}, {0x133, 0x137, 2, -1},
     {0x13a, 0x148, 2, -1}, {0x14b, 0x177, 2, -1}, {0x17a, 0x17e, 2, -1}, {0x17f, 0x17f, 1, -300},
@@ -351,7 +351,7 @@ const struct unicode_run template_upper_runs[] = {
 };
 const size_t template_upper_runs_count = sizeof template_upper_runs / sizeof template_upper_runs[0];
 
-const struct unicode_special template_upper_specials[] = {
+const struct template_unicode_special template_upper_specials[] = {
     {0xdf, {0x53, 0x53}}, {0x149, {0x2bc, 0x4e}}, {0x1f0, {0x4a, 0x30c}},
     {0x390, {0x399, 0x308, 0x301}}, {0x3b0, {0x3a5, 0x308, 0x301}}, {0x587, {0x535, 0x552}},
     {0x1e96, {0x48, 0x331}}, {0x1e97, {0x54, 0x308}}, {0x1e98, {0x57, 0x30a}},
@@ -391,7 +391,7 @@ const struct unicode_special template_upper_specials[] = {
 const size_t template_upper_specials_count =
     sizeof template_upper_specials / sizeof template_upper_specials[0];
 
-const struct unicode_run template_lower_runs[] = {
+const struct template_unicode_run template_lower_runs[] = {
     {0x41, 0x5a, 1, 32}, {0xc0, 0xd6, 1, 32}, {0xd8, 0xde, 1, 32}, {0x100, 0x12e, 2, 1},
     {0x132, 0x136, 2, 1}, {0x139, 0x147, 2, 1}, {0x14a, 0x176, 2, 1}, {0x178, 0x178, 1, -121},
     {0x179, 0x17d, 2, 1}, {0x181, 0x181, 1, 210}, {0x182, 0x184, 2, 1}, {0x186, 0x186, 1, 206},
@@ -448,13 +448,13 @@ const struct unicode_run template_lower_runs[] = {
 };
 const size_t template_lower_runs_count = sizeof template_lower_runs / sizeof template_lower_runs[0];
 
-const struct unicode_special template_lower_specials[] = {
+const struct template_unicode_special template_lower_specials[] = {
     {0x130, {0x69, 0x307}},
 };
 const size_t template_lower_specials_count =
     sizeof template_lower_specials / sizeof template_lower_specials[0];
 
-const struct unicode_run template_title_runs[] = {
+const struct template_unicode_run template_title_runs[] = {
     {0x1c4, 0x1c4, 1, 1}, {0x1c5, 0x1c5, 1, 0}, {0x1c6, 0x1c6, 1, -1}, {0x1c7, 0x1c7, 1, 1},
     {0x1c8, 0x1c8, 1, 0}, {0x1c9, 0x1c9, 1, -1}, {0x1ca, 0x1ca, 1, 1}, {0x1cb, 0x1cb, 1, 0},
     {0x1cc, 0x1cc, 1, -1}, {0x1f1, 0x1f1, 1, 1}, {0x1f2, 0x1f2, 1, 0}, {0x1f3, 0x1f3, 1, -1},
@@ -465,7 +465,7 @@ const struct unicode_run template_title_runs[] = {
 };
 const size_t template_title_runs_count = sizeof template_title_runs / sizeof template_title_runs[0];
 
-const struct unicode_special template_title_specials[] = {
+const struct template_unicode_special template_title_specials[] = {
     {0xdf, {0x53, 0x73}}, {0x587, {0x535, 0x582}}, {0x1fb2, {0x1fba, 0x345}},
     {0x1fb4, {0x386, 0x345}}, {0x1fb7, {0x391, 0x342, 0x345}}, {0x1fc2, {0x1fca, 0x345}},
     {0x1fc4, {0x389, 0x345}}, {0x1fc7, {0x397, 0x342, 0x345}}, {0x1ff2, {0x1ffa, 0x345}},

@@ -1,8 +1,8 @@
-// The values a template computes with: Python's, as far as templates see them. A value is small and
-// copied; what it points to lies in the rendering's pool (constants: in the template's) and, but
-// for namespaces, iterators and loops, never changes. Role: kinds, truth, equality, order. What
-// fails (memory, limits, types) is said by run.h's functions; those here that take no run cannot
-// fail.
+// The values that a template computes with: Python's, as far as templates can see them. A value is
+// small and is copied. What it points to lies in the rendering's pool (that of a constant: in the
+// template's) and never changes, except for namespaces, iterators and loops.
+// Role: kinds and truth; nothing here can fail. make.h makes values, value_ops.h compares them and
+// looks into them.
 #ifndef TRINE_TEMPLATE_VALUE_H
 #define TRINE_TEMPLATE_VALUE_H
 
@@ -19,7 +19,7 @@ enum value_kind {
     VALUE_BIG, // an integer beyond 64 bits, by its digits: printed and compared, not computed with
     VALUE_FLOAT,
     VALUE_STRING,
-    VALUE_LIST, // and its relatives, see enum list_flavour
+    VALUE_LIST, // and its relatives, see enum value_list_flavour
     VALUE_DICT,
     VALUE_NAMESPACE,
     VALUE_MACRO,
@@ -28,21 +28,21 @@ enum value_kind {
     VALUE_METHOD,
 };
 
-struct growth; // the block behind a string that was made by appending
+struct value_growth; // the block behind a string that was made by appending
 
-struct text {
+struct value_text {
     const char *data; // UTF-8
     size_t len, chars;
     bool safe; // went through |safe: adding to it escapes HTML, as markupsafe does
-    struct growth *growth;
+    struct value_growth *growth;
 };
 
 // Why a value is undefined: a variable `name`, or `owner` (a type's words) without `name`.
-struct missing {
+struct value_missing {
     const char *name, *owner;
 };
 
-enum list_flavour {
+enum value_list_flavour {
     LIST_LIST,
     LIST_TUPLE,
     LIST_RANGE,
@@ -53,61 +53,61 @@ enum list_flavour {
 };
 
 struct value;
-struct list {
-    enum list_flavour flavour;
+struct value_list {
+    enum value_list_flavour flavour;
     struct value *items;
     size_t count;
     size_t at;                 // an iterator's position
     int64_t start, stop, step; // a range's words
 };
 
-struct entry;
-struct dict {
-    struct entry *entries; // in order of insertion
+struct value_entry;
+struct value_dict {
+    struct value_entry *entries; // in order of insertion
     size_t count, cap;
 };
 
-struct node;
-struct scope;
-struct macro {
-    const struct node *node; // NODE_MACRO, NODE_CALL_BLOCK
-    struct scope *scope;     // where it was defined
+struct ast_node;
+struct render_scope;
+struct value_macro {
+    const struct ast_node *node; // NODE_MACRO, NODE_CALL_BLOCK
+    struct render_scope *scope;  // where it was defined
     const char *name;
 };
 
-struct native;
-struct method;
-struct loop;
+struct function;
+struct value_method;
+struct value_loop;
 
 struct value {
     enum value_kind kind;
     union {
-        const struct missing *missing;
+        const struct value_missing *missing;
         bool truth;
         int64_t integer;
         double real;
-        const struct text *text; // BIG: its digits
-        struct list *list;
-        struct dict *dict; // NAMESPACE too
-        const struct macro *macro;
-        struct loop *loop;
-        const struct native *native;
-        const struct method *method;
+        const struct value_text *text; // BIG: its digits
+        struct value_list *list;
+        struct value_dict *dict; // NAMESPACE too
+        const struct value_macro *macro;
+        struct value_loop *loop;
+        const struct function *native;
+        const struct value_method *method;
     } as;
 };
 
-struct entry {
+struct value_entry {
     struct value key, value;
 };
 
-struct method {
+struct value_method {
     struct value self;
-    const struct native *native; // NULL: Python has it and this interpreter does not
+    const struct function *native; // NULL: Python has it and this interpreter does not
     const char *name;
 };
 
-struct loop {
-    const struct list *items;
+struct value_loop {
+    const struct value_list *items;
     size_t index;         // from 0
     struct value changed; // what loop.changed last saw
 };
@@ -123,19 +123,19 @@ static inline struct value value_int(int64_t i) {
 static inline struct value value_float(double f) {
     return (struct value){.kind = VALUE_FLOAT, .as.real = f};
 }
-static inline struct value value_text(const struct text *t) {
+static inline struct value value_text(const struct value_text *t) {
     return (struct value){.kind = VALUE_STRING, .as.text = t};
 }
-static inline struct value value_list(struct list *l) {
+static inline struct value value_list(struct value_list *l) {
     return (struct value){.kind = VALUE_LIST, .as.list = l};
 }
-static inline struct value value_dict(struct dict *d) {
+static inline struct value value_dict(struct value_dict *d) {
     return (struct value){.kind = VALUE_DICT, .as.dict = d};
 }
 
 static inline bool value_is(struct value v, enum value_kind kind) { return v.kind == kind; }
 // A list or tuple as Python means them, not a view or an iterator.
-static inline bool value_is_flavour(struct value v, enum list_flavour flavour) {
+static inline bool value_is_flavour(struct value v, enum value_list_flavour flavour) {
     return v.kind == VALUE_LIST && v.as.list->flavour == flavour;
 }
 // bool, int or float; true and its number in *f, exactly for integers up to 2^53.

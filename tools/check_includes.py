@@ -218,7 +218,6 @@ CIRCLES = [
     "compute/cpu/weight compute/cpu/weight_pack",
     "compute/cpu/cpu compute/cpu/ops compute/cpu/ops_causal compute/cpu/ops_draw compute/cpu/ops_linear",
     "weights/config_keys weights/decoder_config weights/model_config",
-    "template/ast template/functions template/run template/value",
     "service/api/known service/api/request",
     "service/api/generate/generate service/api/generate/structured",
 ]

@@ -43,7 +43,7 @@ def mapping(convert, default):
 
 
 def write_ranges(name, rows):
-    print(f"const struct unicode_range {name}[] = {{")
+    print(f"const struct template_unicode_range {name}[] = {{")
     line = "   "
     for first, last in rows:
         item = f" {{0x{first:x}, 0x{last:x}}},"
@@ -56,7 +56,7 @@ def write_ranges(name, rows):
 
 
 def write_mapping(name, runs, special):
-    print(f"const struct unicode_run {name}_runs[] = {{")
+    print(f"const struct template_unicode_run {name}_runs[] = {{")
     line = "   "
     for first, last, step, delta in runs:
         item = f" {{0x{first:x}, 0x{last:x}, {step}, {delta}}},"
@@ -66,7 +66,7 @@ def write_mapping(name, runs, special):
         line += item
     print(line + "\n};")
     print(f"const size_t {name}_runs_count = sizeof {name}_runs / sizeof {name}_runs[0];\n")
-    print(f"const struct unicode_special {name}_specials[] = {{")
+    print(f"const struct template_unicode_special {name}_specials[] = {{")
     line = "   "
     for c, to in special:
         item = f" {{0x{c:x}, {{{', '.join(f'0x{x:x}' for x in to)}}}}},"
