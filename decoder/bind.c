@@ -7,98 +7,26 @@
 #include "base/mem.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-// Binding is a list that stops at the first failure.
-struct binder {
-    struct decoder *m;
-    struct weights *w;
-    struct precision precision;
-    struct errmsg *msg;
-    bool in_layer;
-    size_t layer;
-    enum err failed;
-};
-
-// "layers.3.self_attn.q_proj.bias"
-static void full_name(const struct binder *b, const char *name, const char *suffix, char *out,
-                      size_t size) {
-    if (b->in_layer)
-        snprintf(out, size, "layers.%zu.%s%s", b->layer, name, suffix);
-    else
-        snprintf(out, size, "%s%s", name, suffix);
-}
-
-static struct weight *prepare(struct binder *b, enum weight_kind kind,
-                              const struct weight_part *parts, size_t n) {
-    struct decoder *m = b->m;
-    struct weight *w = NULL;
-    // norms stay f32: they are small, and every product goes through them
-    struct precision precision = kind == WEIGHT_VECTOR ? (struct precision){0} : b->precision;
-    if (m->owned_count == m->owned_cap)
-        b->failed = err_set(b->msg, ERR_INTERNAL, "more than %zu weights bound", m->owned_cap);
-    else
-        b->failed =
-            m->device->ops->weight_prepare(m->device, kind, parts, n, precision, &w, b->msg);
-    if (!b->failed)
-        m->owned[m->owned_count++] = w;
-    return b->failed ? NULL : w;
-}
-
-static struct weight *bind_vector(struct binder *b, const char *name, size_t n) {
-    struct weight_part part = {0};
-    char full[128];
-    full_name(b, name, ".weight", full, sizeof full);
-    if (!b->failed)
-        b->failed = weights_take(b->w, full, 1, &n, &part.w, b->msg);
-    return b->failed ? NULL : prepare(b, WEIGHT_VECTOR, &part, 1);
-}
-
-struct linear_name {
-    const char *name;
-    size_t out;
-    size_t heads_of; // rows of heads of so many, in GGUF's order where the file has it; 0: none
-};
-
-// The linears named, stacked into one: each [out, in].
-static struct weight *bind_linear(struct binder *b, const struct linear_name *names, size_t n,
-                                  size_t in, bool bias) {
-    struct weight_part parts[3] = {0};
-    char full[128];
-    for (size_t i = 0; i < n && !b->failed; i++) {
-        full_name(b, names[i].name, ".weight", full, sizeof full);
-        size_t shape[2] = {names[i].out, in};
-        b->failed = weights_take(b->w, full, 2, shape, &parts[i].w, b->msg);
-        full_name(b, names[i].name, ".bias", full, sizeof full);
-        if (!b->failed && bias)
-            b->failed = weights_take(b->w, full, 1, &names[i].out, &parts[i].bias, b->msg);
-        if (weights_rope_interleaved(b->w))
-            parts[i].interleaved_head_dim = names[i].heads_of;
-    }
-    return b->failed ? NULL : prepare(b, WEIGHT_LINEAR, parts, n);
-}
-
-static void bind_layer(struct binder *b, struct layer *l) {
-    const struct decoder_config *c = &b->m->config;
+static void bind_layer(struct binder *b, const struct decoder_config *c, struct decoder_layer *l) {
     size_t D = c->hidden, F = c->ffn, hd = c->head_dim;
     size_t q = c->heads * hd, kv = c->kv_heads * hd;
-    l->attend_norm = bind_vector(b, "input_layernorm", D);
-    l->qkv = bind_linear(b,
-                         (struct linear_name[]){{"self_attn.q_proj", q, hd},
-                                                {"self_attn.k_proj", kv, hd},
-                                                {"self_attn.v_proj", kv, 0}},
-                         3, D, c->qkv_bias);
+    const struct binder_rows qkv[] = {
+        {"self_attn.q_proj", q, hd}, {"self_attn.k_proj", kv, hd}, {"self_attn.v_proj", kv, 0}};
+    const struct binder_rows out = {"self_attn.o_proj", D, 0};
+    const struct binder_rows gate_up[] = {{"mlp.gate_proj", F, 0}, {"mlp.up_proj", F, 0}};
+    const struct binder_rows down = {"mlp.down_proj", D, 0};
+    l->attend_norm = binder_vector(b, "input_layernorm", D);
+    l->qkv = binder_linear(b, qkv, 3, D, c->qkv_bias);
     if (c->qk_norm) {
-        l->q_norm = bind_vector(b, "self_attn.q_norm", hd);
-        l->k_norm = bind_vector(b, "self_attn.k_norm", hd);
+        l->q_norm = binder_vector(b, "self_attn.q_norm", hd);
+        l->k_norm = binder_vector(b, "self_attn.k_norm", hd);
     }
-    l->out = bind_linear(b, &(struct linear_name){"self_attn.o_proj", D, 0}, 1, q, c->o_bias);
-    l->ffn_norm = bind_vector(b, "post_attention_layernorm", D);
-    l->gate_up =
-        bind_linear(b, (struct linear_name[]){{"mlp.gate_proj", F, 0}, {"mlp.up_proj", F, 0}}, 2, D,
-                    c->mlp_bias);
-    l->down = bind_linear(b, &(struct linear_name){"mlp.down_proj", D, 0}, 1, F, c->mlp_bias);
+    l->out = binder_linear(b, &out, 1, q, c->o_bias);
+    l->ffn_norm = binder_vector(b, "post_attention_layernorm", D);
+    l->gate_up = binder_linear(b, gate_up, 2, D, c->mlp_bias);
+    l->down = binder_linear(b, &down, 1, F, c->mlp_bias);
 }
 
 // Whether two tensors of one shape hold the same bytes.
@@ -123,47 +51,46 @@ static enum err compare(const struct tensor *a, const struct tensor *b, bool *sa
     return ERR_OK;
 }
 
-// Release 4 of transformers multiplies with the embeddings where they are tied, 5 with a head that
-// stands in the file beside them.
-static enum err check_tied(struct weights *w, const struct decoder_config *c,
-                           const struct tensor *embed, struct errmsg *msg) {
-    static const char name[] = "lm_head.weight";
-    struct tensor head;
-    bool same;
-    if (!weights_has(w, name))
-        return ERR_OK;
-    enum err e = weights_take_bare(w, name, 2, (size_t[]){c->vocab, c->hidden}, &head, msg);
-    if (!e)
-        e = compare(embed, &head, &same, msg);
-    if (!e && !same)
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "tensor '%s' is not that of the embeddings, '%s', but 'tie_word_embeddings' is "
-                    "true: which of them counts differs between releases of transformers; set it "
-                    "to false, or leave the tensor out",
-                    name, embed->name);
-    return e;
+// lm_head, which lies beside the prefix.
+static struct tensor take_head(struct binder *b, const size_t shape[2]) {
+    b->bare = true;
+    struct tensor head = binder_take(b, "lm_head", ".weight", 2, shape);
+    b->bare = false;
+    return head;
 }
 
-static void bind_embeddings(struct binder *b) {
-    const struct decoder_config *c = &b->m->config;
-    struct weight_part part = {0};
+// Release 4 of transformers multiplies with the embeddings where they are tied, 5 with a head that
+// stands in the file beside them.
+static void check_tied(struct binder *b, const struct tensor *embed) {
+    static const char name[] = "lm_head.weight";
+    bool same = true;
+    if (b->failed || !weights_has(b->from, name))
+        return;
+    struct tensor head = take_head(b, embed->shape);
+    if (!b->failed)
+        b->failed = compare(embed, &head, &same, b->msg);
+    if (!b->failed && !same)
+        b->failed = err_set(b->msg, ERR_UNSUPPORTED,
+                            "tensor '%s' is not that of the embeddings, '%s', but "
+                            "'tie_word_embeddings' is true: which of them counts differs between "
+                            "releases of transformers; set it to false, or leave the tensor out",
+                            name, embed->name);
+}
+
+static void bind_embeddings(struct binder *b, struct decoder *m) {
+    const struct decoder_config *c = &m->config;
     size_t shape[2] = {c->vocab, c->hidden};
     bool one = c->causal_lm && c->tied; // multiplied with, and looked up in: one copy
-    if (!b->failed)
-        b->failed = weights_take(b->w, "embed_tokens.weight", 2, shape, &part.w, b->msg);
-    if (!b->failed && one)
-        b->failed = check_tied(b->w, c, &part.w, b->msg);
-    if (!b->failed)
-        b->m->embed = prepare(b, one ? WEIGHT_LINEAR : WEIGHT_TABLE, &part, 1);
+    struct weight_part embed = {.w = binder_take(b, "embed_tokens", ".weight", 2, shape)};
     if (one)
-        b->m->head = b->m->embed;
+        check_tied(b, &embed.w);
+    m->embed = binder_prepare(b, one ? WEIGHT_LINEAR : WEIGHT_TABLE, &embed, 1);
+    if (one)
+        m->head = m->embed;
     if (!c->causal_lm || one)
         return;
-    part = (struct weight_part){0};
-    if (!b->failed)
-        b->failed = weights_take_bare(b->w, "lm_head.weight", 2, shape, &part.w, b->msg);
-    if (!b->failed)
-        b->m->head = prepare(b, WEIGHT_LINEAR, &part, 1);
+    struct weight_part head = {.w = take_head(b, shape)};
+    m->head = binder_prepare(b, WEIGHT_LINEAR, &head, 1);
 }
 
 // rope_freqs.weight, read to `out` [hd/2].
@@ -186,15 +113,14 @@ static enum err read_factors(struct weights *w, size_t half, float *out, struct 
     return e;
 }
 
-static void bind_rope(struct binder *b) {
-    struct decoder *m = b->m;
+static void bind_rope(struct binder *b, struct decoder *m) {
     size_t half = m->config.head_dim / 2;
-    bool given = !b->failed && weights_has(b->w, "rope_freqs.weight");
+    bool given = !b->failed && weights_has(b->from, "rope_freqs.weight");
     float *factors = given ? mem_alloc(half, sizeof *factors) : NULL;
     if (given && !factors)
         b->failed = err_set(b->msg, ERR_NOMEM, "no memory for rope's %zu factors", half);
     else if (given)
-        b->failed = read_factors(b->w, half, factors, b->msg);
+        b->failed = read_factors(b->from, half, factors, b->msg);
     if (!b->failed)
         rope_frequencies(&m->config.rope, m->config.head_dim, factors, m->inv_freq, &m->rope_scale);
     mem_free(factors);
@@ -202,16 +128,16 @@ static void bind_rope(struct binder *b) {
 
 static enum err bind_all(struct decoder *m, struct weights *w, struct precision precision,
                          struct errmsg *msg) {
-    static const char *const prefix = "model.";
-    struct binder b = {.m = m, .w = w, .precision = precision, .msg = msg};
-    b.failed = weights_detect_prefix(w, &prefix, 1, "embed_tokens.weight", msg);
-    bind_embeddings(&b);
-    b.in_layer = true;
-    for (b.layer = 0; b.layer < m->config.layers && !b.failed; b.layer++)
-        bind_layer(&b, &m->layers[b.layer]);
-    b.in_layer = false;
-    m->norm = bind_vector(&b, "norm", m->config.hidden);
-    bind_rope(&b);
+    struct binder b = {
+        .from = w, .device = m->device, .owned = &m->owned, .precision = precision, .msg = msg};
+    binder_find_prefix(&b, "model.", "embed_tokens");
+    bind_embeddings(&b, m);
+    b.layer = "layers.";
+    for (b.layer_index = 0; b.layer_index < m->config.layers && !b.failed; b.layer_index++)
+        bind_layer(&b, &m->config, &m->layers[b.layer_index]);
+    b.layer = NULL;
+    m->norm = binder_vector(&b, "norm", m->config.hidden);
+    bind_rope(&b, m);
     return b.failed;
 }
 
@@ -227,11 +153,9 @@ enum err decoder_load(struct weights *w, const struct decoder_config *config,
         return err_set(msg, ERR_NOMEM, "no memory for a decoder");
     m->device = d;
     m->config = *config;
-    m->owned_cap = 3 + 8 * config->layers; // embeddings, norm, head; a layer's are eight
     m->layers = mem_calloc(config->layers, sizeof *m->layers);
-    m->owned = mem_calloc(m->owned_cap, sizeof *m->owned);
     m->inv_freq = mem_calloc(config->head_dim / 2, sizeof *m->inv_freq);
-    enum err e = m->layers && m->owned && m->inv_freq
+    enum err e = m->layers && m->inv_freq
                      ? bind_all(m, w, precision, msg)
                      : err_set(msg, ERR_NOMEM, "no memory for %zu layers", config->layers);
     if (e)
@@ -255,42 +179,36 @@ static struct tensor row_of(const struct tensor *t, size_t at) {
 enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *config,
                                 const int32_t *tokens, size_t n, struct device *d,
                                 struct weight **out, struct errmsg *msg) {
+    struct binder b = {.from = w, .device = d, .msg = msg}; // the weight is the caller's
     struct weight_part parts[DECODER_HEAD_ROWS] = {0};
     size_t shape[2] = {config->vocab, config->hidden};
-    struct tensor head;
     *out = NULL;
     if (n > DECODER_HEAD_ROWS)
         return err_set(msg, ERR_INTERNAL, "%zu rows of a head, at most %d", n, DECODER_HEAD_ROWS);
-    enum err e = config->tied ? weights_take(w, "embed_tokens.weight", 2, shape, &head, msg)
-                              : weights_take_bare(w, "lm_head.weight", 2, shape, &head, msg);
-    if (!e && config->tied)
-        e = check_tied(w, config, &head, msg);
-    if (e)
-        return e;
-    for (size_t i = 0; i < n; i++) {
+    struct tensor head =
+        config->tied ? binder_take(&b, "embed_tokens", ".weight", 2, shape) : take_head(&b, shape);
+    if (config->tied)
+        check_tied(&b, &head);
+    for (size_t i = 0; i < n && !b.failed; i++) {
         if (tokens[i] < 0 || (size_t)tokens[i] >= config->vocab)
             return err_set(msg, ERR_INTERNAL, "token %d of %zu", (int)tokens[i], config->vocab);
         parts[i].w = row_of(&head, (size_t)tokens[i]);
     }
-    return d->ops->weight_prepare(d, WEIGHT_LINEAR, parts, n, (struct precision){0}, out, msg);
+    *out = binder_prepare(&b, WEIGHT_LINEAR, parts, n);
+    return b.failed;
 }
 
 void decoder_free(struct decoder *m) {
     if (!m)
         return;
-    for (size_t i = 0; m->owned && i < m->owned_count; i++)
-        m->device->ops->weight_free(m->device, m->owned[i]);
+    weight_list_free(&m->owned, m->device);
     mem_free(m->inv_freq);
-    mem_free(m->owned);
     mem_free(m->layers);
     mem_free(m);
 }
 
 size_t decoder_weight_bytes(const struct decoder *m) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < m->owned_count; i++)
-        bytes += m->device->ops->weight_bytes(m->owned[i]);
-    return bytes;
+    return weight_list_bytes(&m->owned, m->device);
 }
 
 const struct decoder_config *decoder_config_of(const struct decoder *m) { return &m->config; }

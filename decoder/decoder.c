@@ -92,7 +92,7 @@ struct qkv {
 };
 
 // Rows [at, at + n) of them.
-static void project_rows(const struct pass *p, const struct layer *l, size_t at, size_t n) {
+static void project_rows(const struct pass *p, const struct decoder_layer *l, size_t at, size_t n) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
@@ -113,7 +113,7 @@ static void project_rows(const struct pass *p, const struct layer *l, size_t at,
 }
 
 // False: the forward ends.
-static bool project(const struct pass *p, const struct layer *l, struct qkv *out) {
+static bool project(const struct pass *p, const struct decoder_layer *l, struct qkv *out) {
     const struct decoder_config *c = &p->m->config;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, n;
     *out = (struct qkv){mat_cols(p->wide, 0, q), mat_cols(p->wide, q, kv),
@@ -178,7 +178,7 @@ static void store(const struct pass *p, size_t layer, const struct qkv *qkv) {
 }
 
 // x += ctx Wo', then the feed-forward half. False: the forward ends.
-static bool finish_layer(const struct pass *p, const struct layer *l) {
+static bool finish_layer(const struct pass *p, const struct decoder_layer *l) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
     struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim), x = p->x;

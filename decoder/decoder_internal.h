@@ -3,8 +3,9 @@
 #define TRINE_DECODER_DECODER_INTERNAL_H
 
 #include "decoder/decoder.h"
+#include "weights/binder.h"
 
-struct layer {
+struct decoder_layer {
     struct weight *attend_norm;     // [D]
     struct weight *qkv;             // [(H + 2 Hk)*hd, D]
     struct weight *q_norm, *k_norm; // [hd]; NULL: none
@@ -17,14 +18,13 @@ struct layer {
 struct decoder {
     struct device *device;
     struct decoder_config config;
-    struct weight *embed;  // [V, D]
-    struct layer *layers;  // [L]
-    struct weight *norm;   // [D]
-    struct weight *head;   // [V, D]; the same as embed where tied; NULL: a base model
-    float *inv_freq;       // [hd/2]
-    float rope_scale;      // of cosines and sines
-    struct weight **owned; // every weight above, once
-    size_t owned_count, owned_cap;
+    struct weight *embed;         // [V, D]
+    struct decoder_layer *layers; // [L]
+    struct weight *norm;          // [D]
+    struct weight *head;          // [V, D]; the same as embed where tied; NULL: a base model
+    float *inv_freq;              // [hd/2]
+    float rope_scale;             // of cosines and sines
+    struct weight_list owned;     // every weight above, once
 };
 
 #endif

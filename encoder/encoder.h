@@ -16,8 +16,9 @@ struct encoder;
 
 // The weights may be closed afterwards. ERR_UNSUPPORTED: heads larger than the device takes; else
 // as weights_take and weight_prepare.
-enum err encoder_load(struct weights *w, const struct model_config *config, struct device *d,
-                      struct encoder **out, struct errmsg *msg) MUST_CHECK;
+enum err encoder_load(struct weights *w, const struct model_config *config,
+                      struct precision precision, struct device *d, struct encoder **out,
+                      struct errmsg *msg) MUST_CHECK;
 void encoder_free(struct encoder *e); // NULL is fine
 size_t encoder_weight_bytes(const struct encoder *e);
 

@@ -81,7 +81,7 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
         return e;
     e = model_check_room(m, w, true, msg);
     if (!e)
-        e = encoder_load(w, &m->config, m->device, &m->encoder, msg);
+        e = encoder_load(w, &m->config, (struct precision){0}, m->device, &m->encoder, msg);
     if (!e && m->config.classification)
         e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
                             msg);

@@ -4,12 +4,13 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "pooling/modules.h"
+#include "weights/binder.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct step {
-    struct weight *dense; // [out, in] and bias; NULL: this step normalises
+struct pooler_step {
+    const struct weight *dense; // [out, in] and bias; NULL: this step normalises
     size_t out;
     enum activation activation;
 };
@@ -19,8 +20,9 @@ struct pooler {
     size_t hidden; // D
     enum pool_mode modes[MODULES_MAX_MODES];
     size_t mode_count;
-    struct step steps[MODULES_MAX_STEPS];
+    struct pooler_step steps[MODULES_MAX_STEPS];
     size_t step_count;
+    struct weight_list owned; // the steps' weights
     size_t dim;
     bool normalizes; // the last step of the folder; not in `steps`
     bool include_prompt;
@@ -29,28 +31,22 @@ struct pooler {
 
 // The folder's Dense weights: the file must be safetensors and hold nothing else.
 static enum err bind_dense(struct pooler *p, const char *folder, const struct module_step *m,
-                           struct step *out, struct errmsg *msg) {
+                           struct pooler_step *out, struct errmsg *msg) {
     const struct dense_config *c = &m->dense;
-    struct weight_part part = {0};
-    struct weights *w = NULL;
+    const struct binder_rows linear = {"linear", c->out, 0};
+    struct binder b = {.device = p->device, .owned = &p->owned, .msg = msg};
     char *dir = file_join(folder, m->path);
     if (!dir)
         return err_set(msg, ERR_NOMEM, "%s: no memory to open %s", folder, m->path);
-    enum err e = weights_open(dir, &w, msg);
+    b.failed = weights_open(dir, &b.from, msg);
     mem_free(dir);
-    if (!e)
-        e = weights_take(w, "linear.weight", 2, (size_t[]){c->out, c->in}, &part.w, msg);
-    if (!e && c->bias)
-        e = weights_take(w, "linear.bias", 1, &c->out, &part.bias, msg);
-    if (!e)
-        e = weights_check_all_taken(w, msg);
-    if (!e)
-        e = p->device->ops->weight_prepare(p->device, WEIGHT_LINEAR, &part, 1,
-                                           (struct precision){0}, &out->dense, msg);
-    weights_close(w);
+    out->dense = binder_linear(&b, &linear, 1, c->in, c->bias);
+    if (!b.failed)
+        b.failed = weights_check_all_taken(b.from, msg);
+    weights_close(b.from);
     out->out = c->out;
     out->activation = c->activation;
-    return e;
+    return b.failed;
 }
 
 static enum err bind_steps(struct pooler *p, const char *folder, const struct modules *m,
@@ -154,9 +150,7 @@ enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struc
 void pooler_free(struct pooler *p) {
     if (!p)
         return;
-    for (size_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].dense)
-            p->device->ops->weight_free(p->device, p->steps[i].dense);
+    weight_list_free(&p->owned, p->device);
     mem_free(p);
 }
 
@@ -192,7 +186,7 @@ struct mat pooler_apply(const struct pooler *p, struct mat hidden, const struct 
         d->ops->pool(d, &a);
     }
     for (size_t i = 0; i < p->step_count; i++) {
-        const struct step *s = &p->steps[i];
+        const struct pooler_step *s = &p->steps[i];
         if (!s->dense) {
             d->ops->l2_normalize(d, y);
             continue;

@@ -4,27 +4,26 @@
 #include "pooling/pooling.h"
 
 #include "base/mem.h"
+#include "weights/binder.h"
 
 struct score_head {
     struct device *device;
     size_t hidden, labels;
-    const struct weight *first; // [D, D] and bias: BertPooler, the encoder's, or pre_classifier
-    struct weight *owned_first; // NULL where it is the encoder's
+    const struct weight *first; // [D, D] and bias
     enum activation activation;
-    struct weight *classifier; // [labels, D] and bias
+    const struct weight *classifier; // [labels, D] and bias
+    struct weight_list owned;        // but for a pooler, which is the encoder's
 };
 
-static enum err bind_linear(struct weights *w, struct device *d, const char *weight_name,
-                            const char *bias_name, size_t out_features, size_t in_features,
-                            struct weight **out, struct errmsg *msg) {
-    struct weight_part part = {0};
-    enum err e =
-        weights_take_bare(w, weight_name, 2, (size_t[]){out_features, in_features}, &part.w, msg);
-    if (!e)
-        e = weights_take_bare(w, bias_name, 1, &out_features, &part.bias, msg);
-    return e ? e
-             : d->ops->weight_prepare(d, WEIGHT_LINEAR, &part, 1, (struct precision){0}, out, msg);
-}
+// What an architecture's classifier reads the first token through. Names lie beside its prefix.
+static const struct head_names {
+    const char *first; // NULL: the encoder's pooler
+    enum activation activation;
+    const char *classifier;
+} names_of[] = {
+    [MODEL_ARCH_BERT] = {NULL, ACTIVATION_TANH, "classifier"},
+    [MODEL_ARCH_DISTILBERT] = {"pre_classifier", ACTIVATION_RELU, "classifier"},
+};
 
 enum err score_head_load(struct weights *w, const struct model_config *config,
                          const struct weight *pooler_weight, struct device *d,
@@ -38,35 +37,27 @@ enum err score_head_load(struct weights *w, const struct model_config *config,
     h->device = d;
     h->hidden = config->hidden;
     h->labels = config->labels;
-    enum err e = ERR_OK;
-    if (config->arch == MODEL_ARCH_BERT) {
-        h->first = pooler_weight;
-        h->activation = ACTIVATION_TANH;
-        if (!pooler_weight)
-            e = err_set(msg, ERR_INTERNAL, "a BERT score head needs the encoder's pooler");
-    } else {
-        h->activation = ACTIVATION_RELU;
-        e = bind_linear(w, d, "pre_classifier.weight", "pre_classifier.bias", h->hidden, h->hidden,
-                        &h->owned_first, msg);
-        h->first = h->owned_first;
-    }
-    if (!e)
-        e = bind_linear(w, d, "classifier.weight", "classifier.bias", h->labels, h->hidden,
-                        &h->classifier, msg);
-    if (e)
+    const struct head_names *n = &names_of[config->arch];
+    struct binder b = {.from = w, .device = d, .owned = &h->owned, .bare = true, .msg = msg};
+    const struct binder_rows first = {n->first, h->hidden, 0};
+    const struct binder_rows classifier = {n->classifier, h->labels, 0};
+    h->activation = n->activation;
+    h->first = n->first ? binder_linear(&b, &first, 1, h->hidden, true) : pooler_weight;
+    if (!n->first && !pooler_weight)
+        b.failed =
+            err_set(msg, ERR_INTERNAL, "%s's score head needs a pooler", config->architecture);
+    h->classifier = binder_linear(&b, &classifier, 1, h->hidden, true);
+    if (b.failed)
         score_head_free(h);
     else
         *out = h;
-    return e;
+    return b.failed;
 }
 
 void score_head_free(struct score_head *h) {
     if (!h)
         return;
-    if (h->owned_first)
-        h->device->ops->weight_free(h->device, h->owned_first);
-    if (h->classifier)
-        h->device->ops->weight_free(h->device, h->classifier);
+    weight_list_free(&h->owned, h->device);
     mem_free(h);
 }
 

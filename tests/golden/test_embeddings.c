@@ -89,7 +89,7 @@ static void check_layers(const struct tiny_model *m) {
         struct arena ws;
         size_t n;
         CHECK_OK(weights_open(m->folder, &w, &msg), msg);
-        CHECK_OK(encoder_load(w, &config, d, &e, &msg), msg);
+        CHECK_OK(encoder_load(w, &config, (struct precision){0}, d, &e, &msg), msg);
         CHECK_OK(d->ops->workspace_new(d, encoder_workspace_bytes(e, b.batch.tokens), &ws), msg);
         struct mat x = encoder_forward(e, &b.batch, &ws, NULL);
         CHECK_OK(device_sync(d, &msg), msg);

@@ -25,7 +25,7 @@ struct tiny_model {
 };
 
 static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w, struct errmsg *msg) {
-    if (encoder_load(w, &m->config, m->device, &m->encoder, msg))
+    if (encoder_load(w, &m->config, (struct precision){0}, m->device, &m->encoder, msg))
         return false;
     m->dim = m->config.labels;
     if (m->config.classification) {

@@ -53,7 +53,7 @@ static enum err load(const char *folder, struct loaded *l, struct errmsg *msg) {
     if (!e)
         e = weights_open(folder, &w, msg);
     if (!e)
-        e = encoder_load(w, &c, device, &l->encoder, msg);
+        e = encoder_load(w, &c, (struct precision){0}, device, &l->encoder, msg);
     if (!e && c.classification)
         e = score_head_load(w, &c, encoder_pooler_weight(l->encoder), device, &l->head, msg);
     if (!e && !c.classification)
@@ -159,7 +159,7 @@ static void test_large_heads(void) {
     CHECK_OK(weights_open("tests/golden/data/bert-cls-mean", &w, &msg), msg);
     c.hidden = 2 * (device->max_head_dim + 1);
     c.heads = 2;
-    CHECK_ERROR(encoder_load(w, &c, device, &e, &msg), ERR_UNSUPPORTED, msg,
+    CHECK_ERROR(encoder_load(w, &c, (struct precision){0}, device, &e, &msg), ERR_UNSUPPORTED, msg,
                 "over num_attention_heads 2: heads of ");
     CHECK(!e);
     weights_close(w);
@@ -179,7 +179,7 @@ static void test_file_cut_while_loading(void) {
         CHECK_OK(model_config_load(t.path, &c, &msg), msg);
         CHECK_OK(weights_open(t.path, &w, &msg), msg);
         CHECK(truncate(temp_path(&t, "model.safetensors"), lengths[i]) == 0);
-        CHECK_ERROR(encoder_load(w, &c, device, &e, &msg), ERR_IO, msg,
+        CHECK_ERROR(encoder_load(w, &c, (struct precision){0}, device, &e, &msg), ERR_IO, msg,
                     "model.safetensors: shrank while it was read");
         CHECK(!e);
         weights_close(w);
