@@ -2,30 +2,11 @@
 #define _GNU_SOURCE // s6_addr
 #include "cli/advice.h"
 
-#include "base/limits.h"
 #include "base/log.h"
-#include "compute/cpu/cpu.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
-
-enum err cli_device_new(const struct cli_options *o, struct device **out, struct errmsg *msg) {
-    struct cpu_options cpu = {.threads = o->threads};
-    int cpus = limits_read_cpus("");
-    if (o->threads > cpus)
-        log_event(LOG_LEVEL_WARN, "threads",
-                  LOG_FIELDS(log_int("threads", o->threads), log_int("processors", cpus)),
-                  "--threads %d: there are %d processors for this process; more threads than that "
-                  "wait for each other",
-                  o->threads, cpus);
-    enum err e = cpu_device_new(&cpu, out, msg);
-    if (e != ERR_IO)
-        return e;
-    struct errmsg why = *msg;
-    return err_set(msg, e, "%s; raise it or lower --threads%s", why.text,
-                   o->service.max_connections ? " or --max-connections" : "");
-}
 
 bool cli_host_is_local(const char *host) {
     struct in_addr v4;
@@ -95,7 +76,7 @@ void cli_advise_of_models(const struct cli_options *o, struct registry *models) 
                 LOG_LEVEL_WARN, "no_effect",
                 LOG_FIELDS(log_string("option", rules[i].option), log_string("why", rules[i].why)),
                 "--%s has no effect: %s", rules[i].option, rules[i].why);
-    if (o->service.shared_prefix_cache && !o->service.api_key_file && served & GENERATES)
+    if (o->engine.share_prefixes && !o->service.api_key_file && served & GENERATES)
         log_event(
             LOG_LEVEL_WARN, "no_effect", LOG_FIELDS(log_string("option", "shared-prefix-cache")),
             "--shared-prefix-cache has no effect without --api-key-file: all share one already");

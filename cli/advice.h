@@ -1,16 +1,10 @@
 // What an operator should hear of before the first request: options that do nothing with these
-// models, a port that everybody may call, more threads than processors. Role: log lines, and the
-// refusal of what was asked for one model and cannot be had of it. Thread rule: main thread.
+// models, a port that everybody may call. Role: log lines. Thread rule: main thread.
 #ifndef TRINE_CLI_ADVICE_H
 #define TRINE_CLI_ADVICE_H
 
 #include "cli/options.h"
 #include "engine/registry.h"
-
-// The device for o->threads threads; a warning where they are more than the processors, and an
-// error that names --threads where the system gives no more threads.
-enum err cli_device_new(const struct cli_options *o, struct device **out,
-                        struct errmsg *msg) MUST_CHECK;
 
 // Warns when the service listens beyond this machine and asks for no key.
 void cli_advise_of_host(const struct cli_options *o);

@@ -1,10 +1,25 @@
-// See cli_engine.h.
+// See engine.h.
 #include "cli/engine.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
-#include "cli/advice.h"
-#include "compute/cpu/cpu.h"
 #include "hub/store.h"
+
+enum err cli_engine_new(const struct cli_options *o, struct engine **out, struct errmsg *msg) {
+    int threads = o->engine.threads, cpus = limits_read_cpus("");
+    if (threads > cpus)
+        log_event(LOG_LEVEL_WARN, "threads",
+                  LOG_FIELDS(log_int("threads", threads), log_int("processors", cpus)),
+                  "--threads %d: there are %d processors for this process; more threads than that "
+                  "wait for each other",
+                  threads, cpus);
+    enum err e = engine_open(&o->engine, out, msg);
+    if (e != ERR_IO)
+        return e;
+    struct errmsg why = *msg;
+    return err_set(msg, e, "%s; raise it or lower --threads%s", why.text,
+                   o->service.max_connections ? " or --max-connections" : "");
+}
 
 enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, struct errmsg *msg) {
     return cli_engine_open_for(TASK_GENERATE, o, e, msg);
@@ -17,7 +32,7 @@ enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct
     char *path = NULL;
     enum err err = store_resolve(m->spec, &path, msg);
     if (!err)
-        err = cli_device_new(o, &e->device, msg);
+        err = cli_engine_new(o, &e->engine, msg);
     struct model_options options = {
         .path = path,
         .name = m->name,
@@ -30,30 +45,21 @@ enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct
         .chat_template = m->chat_template,
     };
     if (!err)
-        err = model_load(&options, e->device, &e->model, msg);
-    struct scheduler_options s = {
-        .device = e->device,
-        .models = &e->model,
-        .model_count = 1,
-        .max_batch_tokens = o->service.max_batch_tokens,
-        .kv_cache_bytes = o->service.kv_cache_mib << 20,
-        .kv_dtype = (enum kv_dtype)o->service.kv_dtype,
-        .max_sequences = o->service.max_sequences,
-        .no_speculation = o->service.no_speculation,
-    };
+        err = engine_add_model(e->engine, &options, &e->model, msg);
     if (!err)
-        err = scheduler_start(&s, &e->scheduler, msg);
-    if (!err)
-        err = scheduler_wait_ready(e->scheduler, msg);
+        err = engine_start(e->engine, msg);
     mem_free(path);
-    if (err)
+    if (err) {
         cli_engine_close(e);
-    return err;
+        return err;
+    }
+    e->device = e->engine->device;
+    e->scheduler = e->engine->scheduler;
+    return ERR_OK;
 }
 
 void cli_engine_close(struct cli_engine *e) {
-    scheduler_stop(e->scheduler, 0); // NULL is fine
     model_release(e->model);
-    cpu_device_free(e->device);
+    engine_close(e->engine);
     *e = (struct cli_engine){0};
 }

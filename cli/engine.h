@@ -1,15 +1,21 @@
-// A model ready to compute for one command: device, model and scheduler joined. Role: what embed,
-// rerank and bench begin with. Thread rule: main thread; the parts by their own rules.
+// The engine as the command line asks for it. Role: what serve, embed, rerank, generate, chat and
+// bench begin with. Thread rule: main thread; the parts by their own rules.
 #ifndef TRINE_CLI_ENGINE_H
 #define TRINE_CLI_ENGINE_H
 
 #include "cli/options.h"
-#include "engine/scheduler.h"
 
+// The engine without models, for o->engine; a warning where it has more threads than there are
+// processors, and an error that names --threads where the system gives no more threads.
+enum err cli_engine_new(const struct cli_options *o, struct engine **out,
+                        struct errmsg *msg) MUST_CHECK;
+
+// One model ready to compute for one command.
 struct cli_engine {
-    struct device *device;
-    struct model *model;
-    struct scheduler *scheduler;
+    struct engine *engine;
+    struct model *model;         // held
+    struct device *device;       // the engine's
+    struct scheduler *scheduler; // the engine's
 };
 
 // Loads o->models[0] and runs the warm-up. On failure there is nothing to close. task: what the

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "engine/engine.h"
 #include "service/service.h"
 
 #include <stdbool.h>
@@ -60,7 +61,7 @@ struct cli_options {
     // Models and compute.
     struct cli_model *models; // [model_count], owned
     size_t model_count;
-    int threads; // 0: one per CPU this process may use
+    struct engine_options engine;
     bool quiet;
     int log_level; // enum log_level
     bool log_json;

@@ -8,8 +8,8 @@
 #include "base/thread.h"
 #include "cli/advice.h"
 #include "cli/cli.h"
+#include "cli/engine.h"
 #include "cli/options_internal.h"
-#include "compute/cpu/cpu.h"
 #include "engine/memory_plan.h"
 #include "hub/store.h"
 #include "service/server.h"
@@ -124,7 +124,23 @@ static void wait_for_end(void) {
         ;
 }
 
-static void tell_ready(const struct service *s, const struct device *d, int64_t ms) {
+// All that is done before the first request. *engine is to be closed after the service, whatever
+// became of it.
+static enum err make_ready(struct service *s, const struct cli_options *o,
+                           const struct model_options *models, struct engine **engine,
+                           struct errmsg *msg) {
+    cli_advise_of_host(o);
+    cli_advise_of_drain(o);
+    enum err e = cli_engine_new(o, engine, msg);
+    if (!e)
+        e = service_load_models(s, *engine, models, o->model_count, msg);
+    if (!e)
+        cli_advise_of_models(o, s->models);
+    return e ? e : service_make_ready(s, msg);
+}
+
+static void tell_ready(const struct service *s, int64_t ms) {
+    const struct device *d = s->engine->device;
     const struct memory_plan *p = scheduler_memory(s->scheduler);
     log_event(LOG_LEVEL_INFO, "ready",
               LOG_FIELDS(log_int("duration_ms", ms), log_string("device", d->describe),
@@ -138,20 +154,12 @@ static void tell_ready(const struct service *s, const struct device *d, int64_t 
 
 static int serve(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
-    struct device *d = NULL;
+    struct engine *engine = NULL;
     int64_t start = clock_now_us();
-    cli_advise_of_host(o);
-    cli_advise_of_drain(o);
-    enum err e = cli_device_new(o, &d, msg);
-    if (!e)
-        e = service_load_models(s, d, models, o->model_count, msg);
-    if (!e)
-        cli_advise_of_models(o, s->models);
-    if (!e)
-        e = service_make_ready(s, msg);
+    enum err e = make_ready(s, o, models, &engine, msg);
     bool drained = true;
     if (!e) {
-        tell_ready(s, d, (clock_now_us() - start) / 1000);
+        tell_ready(s, (clock_now_us() - start) / 1000);
         atomic_store(&signals.state, SERVE_READY); // before anybody is told
         bool v6 = strchr(s->options.host, ':') != NULL;
         printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
@@ -168,7 +176,7 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
                       "drain timed out with requests in progress");
     }
     service_close(s);
-    cpu_device_free(d);
+    engine_close(engine);
     if (e)
         return fail(o, msg);
     log_event(LOG_LEVEL_INFO, "stopped", NULL, "stopped");
@@ -214,25 +222,17 @@ static void show_memory(const struct memory_plan *p) {
 // let go. No port is opened: the service that is to be replaced may have it.
 static int check(struct service *s, const struct cli_options *o, const struct model_options *models,
                  struct errmsg *msg) {
-    struct device *d = NULL;
-    cli_advise_of_host(o);
-    cli_advise_of_drain(o);
-    enum err e = cli_device_new(o, &d, msg);
-    if (!e)
-        e = service_load_models(s, d, models, o->model_count, msg);
-    if (!e)
-        cli_advise_of_models(o, s->models);
-    if (!e)
-        e = service_make_ready(s, msg);
+    struct engine *engine = NULL;
+    enum err e = make_ready(s, o, models, &engine, msg);
     if (!e) {
-        printf("device: %s\n", d->describe);
+        printf("device: %s\n", engine->device->describe);
         for (struct model *m = NULL; (m = registry_next(s->models, m));)
             show_model(s, m);
         show_memory(scheduler_memory(s->scheduler));
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }
     service_close(s);
-    cpu_device_free(d);
+    engine_close(engine);
     if (!e && fflush(stdout) != 0)
         e = err_set(msg, ERR_IO, "stdout: cannot write");
     return e ? fail(o, msg) : CLI_EXIT_DONE;

@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "service/api/api.h"
 #include "service/api/cors.h"
 #include "service/front.h"
@@ -22,8 +21,8 @@ static int read_timeout_ms(const struct service_options *o) {
 }
 
 static enum err start_parts(struct service *s, struct errmsg *msg) {
-    enum err e = registry_new(&s->models, msg);
-    if (!e && s->options.api_key_file)
+    enum err e = ERR_OK;
+    if (s->options.api_key_file)
         e = api_keys_load(s->options.api_key_file, &s->keys, msg);
     if (e)
         return e;
@@ -91,49 +90,35 @@ static void tell_of_chat(const struct model *m) {
     buf_free(&tools);
 }
 
-enum err service_load_models(struct service *s, struct device *d,
+static void tell_of_model(const struct model *m, int64_t us) {
+    long long ms = (long long)us / 1000;
+    log_event(LOG_LEVEL_INFO, "model_loaded",
+              LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
+                         log_string("architecture", model_architecture(m)),
+                         log_size("layers", model_layers(m)), log_size("max_tokens", m->max_length),
+                         log_size("weight_bytes", m->weight_bytes), log_int("duration_ms", ms),
+                         log_string("path", m->path)),
+              "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
+              m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
+              m->weight_bytes >> 20, ms);
+}
+
+enum err service_load_models(struct service *s, struct engine *engine,
                              const struct model_options *options, size_t n, struct errmsg *msg) {
+    s->engine = engine;
+    s->models = engine->models;
     enum err e = registry_check_names(s->models, options, n, msg);
-    s->device = d;
     for (size_t i = 0; i < n && !e; i++) {
         int64_t start = clock_now_us();
         struct model *m;
-        if ((e = model_load(&options[i], d, &m, msg)))
-            return e;
-        e = registry_add(s->models, m, msg);
+        e = engine_add_model(engine, &options[i], &m, msg);
+        if (!e)
+            tell_of_model(m, clock_now_us() - start);
         model_release(m);
-        if (e)
-            return e;
-        long long ms = (long long)(clock_now_us() - start) / 1000;
-        log_event(LOG_LEVEL_INFO, "model_loaded",
-                  LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
-                             log_string("architecture", model_architecture(m)),
-                             log_size("layers", model_layers(m)),
-                             log_size("max_tokens", m->max_length),
-                             log_size("weight_bytes", m->weight_bytes), log_int("duration_ms", ms),
-                             log_string("path", m->path)),
-                  "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
-                  m->name, task_name(m->task), model_architecture(m), model_layers(m),
-                  m->max_length, m->weight_bytes >> 20, ms);
     }
     for (struct model *m = NULL; !e && (m = registry_next(s->models, m));)
         tell_of_chat(m);
     return e;
-}
-
-static struct scheduler_options scheduler_options(const struct service *s) {
-    return (struct scheduler_options){
-        .device = s->device,
-        .models = s->started,
-        .model_count = s->started_count,
-        .max_batch_tokens = s->options.max_batch_tokens,
-        .max_queue_tokens = s->options.max_queue_tokens,
-        .kv_cache_bytes = s->options.kv_cache_mib << 20,
-        .kv_dtype = (enum kv_dtype)s->options.kv_dtype,
-        .max_sequences = s->options.max_sequences,
-        .no_speculation = s->options.no_speculation,
-        .share_prefixes = s->options.shared_prefix_cache,
-    };
 }
 
 static void warn_of_short_caches(const struct service *s) {
@@ -150,19 +135,12 @@ static void warn_of_short_caches(const struct service *s) {
 }
 
 enum err service_make_ready(struct service *s, struct errmsg *msg) {
-    s->started = mem_calloc(registry_count(s->models), sizeof(struct model *));
-    if (!s->started)
-        return err_set(msg, ERR_NOMEM, "no memory for the models");
-    for (struct model *m = NULL; (m = registry_next(s->models, m));)
-        s->started[s->started_count++] = m; // the registry holds it
-    struct scheduler_options options = scheduler_options(s);
-    enum err e = scheduler_start(&options, &s->scheduler, msg);
+    enum err e = engine_start(s->engine, msg);
+    s->scheduler = s->engine->scheduler;
     if (e == ERR_IO) { // its thread; connections have taken theirs before
         struct errmsg why = *msg;
         return err_set(msg, e, "%s; raise it or lower --max-connections", why.text);
     }
-    if (!e)
-        e = scheduler_wait_ready(s->scheduler, msg);
     // loading parsed megabytes of JSON; what that took goes back before requests come
     malloc_trim(0);
     if (!e)
@@ -194,14 +172,11 @@ bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us) {
 
 void service_close(struct service *s) {
     // the scheduler ends what is left with an error, the front renders it, then sockets close
-    if (s->scheduler)
-        scheduler_end(s->scheduler, 0);
+    if (s->engine)
+        engine_end(s->engine, 0);
     if (s->http)
         http_stop(s->http, 1000000);
     front_stop(s->front);
-    scheduler_free(s->scheduler);
-    registry_free(s->models);
-    mem_free(s->started);
     metrics_free(s->metrics);
     api_keys_free(s->keys);
     *s = (struct service){0};

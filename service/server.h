@@ -10,18 +10,18 @@
 // until service_make_ready. On failure everything is closed again.
 enum err service_open(struct service *s, const struct service_options *options,
                       struct errmsg *msg) MUST_CHECK;
-// Loads the models onto the device, in order, and checks their names. The options' strings are
-// copied. After a failure service_close frees what was loaded.
-enum err service_load_models(struct service *s, struct device *d,
+// Has the engine load the models, in order, once their names are checked. The options' strings are
+// copied. The engine is the service's from here on, until service_close.
+enum err service_load_models(struct service *s, struct engine *engine,
                              const struct model_options *options, size_t n,
                              struct errmsg *msg) MUST_CHECK;
-// Starts the scheduler, waits for its warm-up, and lets requests in.
+// Starts the engine, waits for its warm-up, and lets requests in.
 enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
 // readyz turns 503 and all else goes on for delay_us (half of timeout_us at most); then new
 // connections are refused, and what comes on those that are there is answered. False: some was left
 // when the time, delay included, was over.
 bool service_drain(struct service *s, int64_t delay_us, int64_t timeout_us);
-// Ends everything, drained or not. The device is the caller's and may be freed afterwards.
+// Ends everything, drained or not. The engine has ended too then; it is the caller's to close.
 void service_close(struct service *s);
 
 #endif

@@ -4,8 +4,7 @@
 #ifndef TRINE_SERVICE_SERVICE_H
 #define TRINE_SERVICE_SERVICE_H
 
-#include "engine/registry.h"
-#include "engine/scheduler.h"
+#include "engine/engine.h"
 #include "service/http/http.h"
 
 struct metrics;
@@ -16,8 +15,6 @@ struct service_options {
     int port;                 // 8080; 0 picks a free one
     const char *api_key_file; // NULL: no keys asked
     size_t max_client_batch;  // inputs a request, 2,048
-    size_t max_batch_tokens;  // 0: the scheduler's default
-    size_t max_queue_tokens;  // 0: the scheduler's default
     size_t max_connections;   // 256; each has a thread, some 80 KiB
     size_t max_body;          // bytes, 32 MiB
     int request_timeout_s;    // 60
@@ -29,19 +26,14 @@ struct service_options {
     // Web pages that may call, as api_cors.h reads them; 0: none.
     const char *const *cors_origins;
     size_t cors_origin_count;
-    // Generation, as in struct scheduler_options.
-    size_t kv_cache_mib, max_sequences;
-    int kv_dtype; // enum kv_dtype
-    bool no_speculation, shared_prefix_cache;
 };
 
 struct service {
     struct service_options options;
-    struct device *device;
+    struct engine *engine; // borrowed; NULL until service_load_models
+    // The engine's, for short; scheduler: NULL while loading.
     struct registry *models;
-    struct model **started; // [started_count] those that the scheduler began with
-    size_t started_count;
-    struct scheduler *scheduler; // NULL while loading
+    struct scheduler *scheduler;
     struct http_server *http;
     struct front *front;
     struct metrics *metrics;

@@ -170,8 +170,8 @@ int cli_bench(int argc, char **argv) {
         exit_code = bench_encode(&o);
     } else if (!strcmp(what, "generate")) {
         // each token by itself, and no text waits for another to end
-        o.service.no_speculation = true;
-        o.service.max_sequences = o.streams;
+        o.engine.no_speculation = true;
+        o.engine.max_sequences = o.streams;
         o.models[0].task = TASK_GENERATE;
         o.models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
         exit_code = bench_generate(&o);

@@ -256,7 +256,7 @@ static void print_table(const struct run *r, struct buf *b) {
 // --max-length, and what the engine takes at once.
 static size_t longest(const struct cli_options *o, const struct model *m) {
     enum { BATCH_TOKENS = 512 }; // of the scheduler, where --batch-tokens is not given
-    size_t batch = o->service.max_batch_tokens ? o->service.max_batch_tokens : BATCH_TOKENS;
+    size_t batch = o->engine.max_batch_tokens ? o->engine.max_batch_tokens : BATCH_TOKENS;
     size_t most = batch > m->max_length ? batch : m->max_length;
     if (o->models[0].max_length)
         return m->max_length;

@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "compute/cpu/cpu.h"
 #include "service/server.h"
 #include "tests/check.h"
 
@@ -236,8 +235,8 @@ int main(void) {
     json_init();
     log_init(LOG_LEVEL_OFF, false);
     struct errmsg msg = {0};
-    struct device *d = NULL;
-    struct cpu_options cpu = {.threads = 1};
+    struct engine *engine = NULL;
+    struct engine_options one = {.threads = 1};
     struct service_options options = {
         .host = "127.0.0.1",
         .max_client_batch = 2048,
@@ -257,18 +256,18 @@ int main(void) {
         {.path = "tests/golden/data/tiny_chat", .name = "g", .task = -1, .pool_mode = -1},
     };
     struct service s;
-    CHECK_OK(cpu_device_new(&cpu, &d, &msg), msg);
+    CHECK_OK(engine_open(&one, &engine, &msg), msg);
     enum err e = service_open(&s, &options, &msg);
     CHECK_OK(e, msg);
     if (e)
         return check_done();
-    CHECK_OK(service_load_models(&s, d, models, 5, &msg), msg);
+    CHECK_OK(service_load_models(&s, engine, models, 5, &msg), msg);
     CHECK_OK(service_make_ready(&s, &msg), msg);
     for (size_t i = 0; i < sizeof routes / sizeof *routes && !check_failed; i++)
         test_route(&s, routes[i].path, routes[i].body);
     CHECK_INT(scheduler_read_stats(s.scheduler).queued_tokens, 0);
     CHECK(service_drain(&s, 0, 5000000));
     service_close(&s);
-    cpu_device_free(d);
+    engine_close(engine);
     return check_done();
 }

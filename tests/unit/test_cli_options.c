@@ -161,10 +161,10 @@ static void test_generation(void) {
              msg);
     CHECK(o.models[0].chat_template == NULL && o.models[0].task == TASK_GENERATE);
     CHECK_STR(o.models[1].chat_template, "chatml");
-    CHECK_INT(o.service.kv_cache_mib, 64);
-    CHECK_INT(o.service.kv_dtype, KV_DTYPE_F16);
-    CHECK_INT(o.service.max_sequences, 3);
-    CHECK(o.service.no_speculation && o.service.shared_prefix_cache);
+    CHECK_INT(o.engine.kv_cache_mib, 64);
+    CHECK_INT(o.engine.kv_dtype, KV_DTYPE_F16);
+    CHECK_INT(o.engine.max_sequences, 3);
+    CHECK(o.engine.no_speculation && o.engine.share_prefixes);
     CHECK_INT(o.dtype, MODEL_DTYPE_F32);
     cli_options_free(&o);
 
@@ -175,7 +175,7 @@ static void test_generation(void) {
     CHECK_OK(parse(CLI_CHAT, &o, ARGS("chat", "--config", path, "--top-k", "4")), msg);
     CHECK(o.temperature == 0.5 && o.top_p == 0.75 && o.seed == NULL);
     CHECK_INT(o.top_k, 4);
-    CHECK_INT(o.service.kv_dtype, KV_DTYPE_F32);
+    CHECK_INT(o.engine.kv_dtype, KV_DTYPE_F32);
     CHECK_STR(o.models[0].chat_template, "t.jinja");
     cli_options_free(&o);
     unsetenv("TRINE_TOP_P");
