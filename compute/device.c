@@ -79,16 +79,6 @@ void device_linear_add(struct device *d, const struct weight *w, struct mat x, s
     d->ops->add(d, scratch, y);
 }
 
-void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
-                 void *ctx) {
-    if (d->ops->each) {
-        d->ops->each(d, tasks, fn, ctx);
-        return;
-    }
-    for (size_t i = 0; i < tasks; i++)
-        fn(ctx, i, 0);
-}
-
 struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols) {
     struct mat m = {.rows = rows, .cols = cols, .ld = mat_ld(cols)};
     size_t count;

@@ -5,8 +5,14 @@
 // function of the same name composes it from the others. No operation allocates.
 // Numbers: f32 in and out, f32 accumulation; a precision may round what a product reads. On the CPU
 // a result row has the same bits whatever rows share the call and however many threads run it: the
-// order of every sum depends on the row's own length only. Thread rule: one thread drives a device
-// at a time; the device may use threads of its own.
+// order of every sum depends on the row's own length only.
+// Memory: device memory is what a struct mat points at, a workspace's bytes, weights and caches.
+// Only operations touch it: nobody else reads or writes it, on the CPU neither. Offsets into a
+// matrix (mat_rows, mat_cols) are sums of addresses and anybody's. All other pointers are host
+// memory and the caller's. A struct of arguments is read within the call. The arrays that it or a
+// call names (indices, positions, lengths, tables) are borrowed until the device_sync behind the
+// call and do not change until then: a device may read them late, or once for all layers.
+// Thread rule: one thread drives a device at a time; the device may use threads of its own.
 #ifndef TRINE_COMPUTE_DEVICE_H
 #define TRINE_COMPUTE_DEVICE_H
 
@@ -18,7 +24,7 @@
 #include <stdbool.h>
 
 struct device;
-struct weight; // prepared weights: opaque, owned by the engine that bound them
+struct weight; // prepared weights: opaque, the device's memory, owned by the room that bound them
 
 enum weight_kind {
     WEIGHT_LINEAR, // parts [out_i, in] stacked along out, each with its bias [out_i] or none
@@ -26,6 +32,7 @@ enum weight_kind {
     WEIGHT_VECTOR, // one part [D]: a norm's scale or shift
 };
 
+// Host memory or an open file, read within weight_prepare.
 struct weight_part {
     struct tensor w;
     struct tensor bias; // absent: zeros
@@ -77,7 +84,7 @@ struct norm {
 struct embed_args {
     const struct weight *tables[3]; // [rows_t, D]; summed in this order; a WEIGHT_LINEAR without
                                     // bias serves too (tied embeddings: one copy)
-    const int32_t *index[3];        // [N] each, host memory; one beyond its table fails the device
+    const int32_t *index[3];        // [N] each, host; one beyond its table fails the device
     size_t count;                   // tables in use
 };
 
@@ -85,7 +92,7 @@ struct embed_args {
 struct attention_args {
     struct mat q, k, v;        // [N, H*hd], [N, Hk*hd] twice; usually columns of one qkv matrix
     struct mat out;            // [N, H*hd]
-    const int32_t *cu_seqlens; // [S + 1]
+    const int32_t *cu_seqlens; // [S + 1] host
     size_t seqs, heads, head_dim;
     size_t kv_heads; // Hk, divides H; 0: as many as heads
     float scale;     // above 0; 1/sqrt(hd), as a rule
@@ -99,12 +106,21 @@ struct attention_args {
 };
 enum { ATTENTION_ROWS = 128 };
 
+// Row n of cos and sin: those of the angles positions[n] * inv_freq[i], times `scale`, rounded
+// where transformers rounds (float32).
+struct rope_table_args {
+    const float *inv_freq; // [hd/2] host
+    float scale;
+    const int32_t *positions; // [N] host
+    struct mat cos, sin;      // [N, hd/2]
+};
+
 // Rotary position embedding, in place, of the "rotate half" form: in each head of x the pair
 // (i, i + hd/2) turns by the angle whose cosine and sine are given.
 // Source followed: transformers modeling_llama.py apply_rotary_pos_emb.
 struct rope_args {
     struct mat x;        // [N, heads*hd]
-    struct mat cos, sin; // [N, hd/2]
+    struct mat cos, sin; // [N, hd/2], by rope_table
     size_t heads, head_dim;
 };
 
@@ -123,7 +139,7 @@ struct kv_store_args {
     struct kv_cache *kv;
     size_t layer;
     struct mat k, v;      // [N, Hk*hd]
-    const int32_t *slots; // [N] host memory
+    const int32_t *slots; // [N] host
 };
 
 // Causal attention of a step's tokens over the cache, which holds theirs already (kv_store).
@@ -131,7 +147,7 @@ struct paged_attention_args {
     const struct kv_cache *kv;
     size_t layer;
     struct mat q, out;           // [N, H*hd]
-    const int32_t *cu_seqlens;   // [S + 1]
+    const int32_t *cu_seqlens;   // [S + 1] host, as the next two
     const int32_t *context_lens; // [S] tokens of the sequence in the cache, this step's included:
                                  // the step's last token sits at position context_lens[s] - 1
     const int32_t *block_tables; // [S, table_stride] block numbers, in the order of positions
@@ -147,8 +163,8 @@ struct pool_args {
     enum pool_mode mode;
     struct mat x;              // [N, D]
     struct mat out;            // [S, D]
-    const int32_t *cu_seqlens; // [S + 1]
-    const int32_t *skip;       // [S] leading tokens left out of the pool (a prompt), or NULL
+    const int32_t *cu_seqlens; // [S + 1] host
+    const int32_t *skip;       // [S] host: leading tokens left out of the pool (a prompt), or NULL
     size_t seqs;
 };
 
@@ -164,25 +180,28 @@ struct device_ops {
     void (*weight_free)(struct device *d, struct weight *w);
     size_t (*weight_bytes)(const struct weight *w); // resident bytes
 
-    // A workspace of device memory for one forward at a time.
+    // A workspace of device memory for one forward at a time: out->base is the device's, and cut by
+    // device_mat alone.
     enum err (*workspace_new)(struct device *d, size_t bytes, struct arena *out);
     void (*workspace_free)(struct device *d, struct arena *a);
 
     void (*embed)(struct device *d, const struct embed_args *a, struct mat y);
     void (*linear)(struct device *d, const struct weight *w, struct mat x, struct mat y);
-    void (*activate)(struct device *d, enum activation f, struct mat x); // in place
-    void (*add)(struct device *d, struct mat x, struct mat y);           // y += x
+    void (*activate)(struct device *d, enum activation f, struct mat x);          // in place
+    void (*add)(struct device *d, struct mat x, struct mat y);                    // y += x
+    void (*subtract)(struct device *d, struct mat a, struct mat b, struct mat y); // y = a - b
     void (*layer_norm)(struct device *d, const struct norm *n, struct mat x, struct mat y);
     void (*attention)(struct device *d, const struct attention_args *a);
     // y = gamma x / sqrt(mean(x^2) + eps), each run of gamma's D columns by itself (a row is one or
     // more such runs: a head each in q and k norms); y may be x
     void (*rms_norm)(struct device *d, const struct weight *gamma, float eps, struct mat x,
                      struct mat y);
+    void (*rope_table)(struct device *d, const struct rope_table_args *a);
     void (*rope)(struct device *d, const struct rope_args *a);
     void (*swiglu)(struct device *d, struct mat gate_up, struct mat y); // [N, 2F] -> [N, F]:
                                                                         // silu(gate) * up
-    void (*gather)(struct device *d, struct mat x, const int32_t *rows, struct mat y); // y[i] =
-                                                                                       // x[rows[i]]
+    // y[i] = x[rows[i]]; rows [y's rows] host
+    void (*gather)(struct device *d, struct mat x, const int32_t *rows, struct mat y);
     // Bytes of one block, what the device lays out behind a head's numbers included; the only place
     // that says so. 0: the shape is refused by kv_new, or its blocks are more than a size counts.
     size_t (*kv_block_bytes)(const struct device *d, const struct kv_shape *shape);
@@ -193,10 +212,12 @@ struct device_ops {
     void (*paged_attention)(struct device *d, const struct paged_attention_args *a);
     void (*pool)(struct device *d, const struct pool_args *a);
     void (*l2_normalize)(struct device *d, struct mat x); // rows, in place; a zero row stays zero
-    void (*read)(struct device *d, struct mat x, float *host); // rows*cols, packed
-    // Draws from logits (sampling.h); the results are there when the device has been synced. ws:
-    // the workspace that holds the logits, with so many bytes of room (SIZE_MAX: more than a size
-    // counts), as it was on return.
+    // Rows*cols, packed, to host memory. Waits for what was asked before: the numbers are there on
+    // return, and host is the caller's again.
+    void (*read)(struct device *d, struct mat x, float *host);
+    // Draws from logits (sampling.h); parts and what they name are host memory, and the results are
+    // there when the device has been synced. ws: the workspace that holds the logits, with so many
+    // bytes of room (SIZE_MAX: more than a size counts), as it was on return.
     size_t (*draw_bytes)(const struct device *d, size_t vocab);
     void (*draw)(struct device *d, const struct draw_args *a, struct arena *ws);
 
@@ -208,10 +229,6 @@ struct device_ops {
     // y = norm(x w' + b + residual); y may be residual
     void (*linear_add_norm)(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
-
-    // Runs fn(ctx, 0 .. tasks - 1), host work, on the device's threads; NULL: device_each loops.
-    void (*each)(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
-                 void *ctx);
 
     // Waits until everything asked so far is done; NULL where every operation is done on return.
     void (*wait)(struct device *d);
@@ -225,7 +242,6 @@ struct device {
     struct errmsg failure;
     char describe[128];  // "cpu, 2 threads, avx512"
     size_t max_head_dim; // that attention takes
-    size_t workers;      // `worker` of `each` lies below it; at least 1
 };
 
 // Records a failure (the first one stays).
@@ -240,8 +256,6 @@ void device_linear_activate(struct device *d, const struct weight *w, struct mat
 // The composed one needs `scratch` of y's shape; it is not used where the device fuses.
 void device_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y,
                        struct mat scratch);
-void device_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
-                 void *ctx);
 void device_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
 

@@ -50,8 +50,8 @@ struct tensor {
 
 static inline bool tensor_present(const struct tensor *t) { return t->data || t->file; }
 
-// f32 activations in device memory: rows x cols, row r at data + r * ld. ld >= cols; workspaces
-// choose an ld that keeps rows off one cache set (mat_ld).
+// f32 activations in device memory, which only the device's operations touch: rows x cols, row r at
+// data + r * ld. ld >= cols; workspaces choose an ld that keeps rows off one cache set (mat_ld).
 struct mat {
     float *data;
     size_t rows, cols, ld;

@@ -8,7 +8,6 @@
 //   x  += (silu(y Wg') * (y Wu')) Wd'      [N, D], over [N, F]
 // Qwen2, Qwen3, Llama and Mistral differ in what of this they have: data, in the config.
 #include "decoder/decoder_internal.h"
-#include "decoder/rope.h"
 
 #include <math.h>
 
@@ -74,7 +73,11 @@ static bool begin(struct pass *p, size_t tokens, const int32_t *ids, const int32
     p->sin = device_mat(d, ws, tokens, c->head_dim / 2);
     if (!p->x.data || !p->narrow.data || !p->wide.data || !p->cos.data || !p->sin.data)
         return false; // the device has the failure
-    rope_rows(d, m->inv_freq, m->rope_scale, positions, p->cos, p->sin);
+    d->ops->rope_table(d, &(struct rope_table_args){.inv_freq = m->inv_freq,
+                                                    .scale = m->rope_scale,
+                                                    .positions = positions,
+                                                    .cos = p->cos,
+                                                    .sin = p->sin});
     d->ops->embed(d, &(struct embed_args){.count = 1, .tables[0] = m->embed, .index[0] = ids},
                   p->x);
     return true;

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { ROWS_PER_TASK = 64 };
-
 static const double PI = 3.14159265358979323846;
 
 // As _compute_llama3_parameters: long waves are stretched by the factor, short ones stay, those
@@ -92,30 +90,4 @@ void rope_frequencies(const struct rope_config *c, size_t head_dim, const float 
         if (factors)
             inv_freq[i] /= factors[i];
     }
-}
-
-struct rows_job {
-    const float *inv_freq;
-    float scale;
-    const int32_t *positions;
-    struct mat cos, sin;
-};
-
-static void rows_task(void *ctx, size_t task, int worker) {
-    (void)worker;
-    const struct rows_job *j = ctx;
-    size_t end =
-        (task + 1) * ROWS_PER_TASK < j->cos.rows ? (task + 1) * ROWS_PER_TASK : j->cos.rows;
-    for (size_t n = task * ROWS_PER_TASK; n < end; n++)
-        for (size_t i = 0; i < j->cos.cols; i++) {
-            float angle = (float)j->positions[n] * j->inv_freq[i];
-            j->cos.data[n * j->cos.ld + i] = cosf(angle) * j->scale;
-            j->sin.data[n * j->sin.ld + i] = sinf(angle) * j->scale;
-        }
-}
-
-void rope_rows(struct device *d, const float *inv_freq, float scale, const int32_t *positions,
-               struct mat cos, struct mat sin) {
-    struct rows_job j = {inv_freq, scale, positions, cos, sin};
-    device_each(d, (cos.rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rows_task, &j);
 }

@@ -212,23 +212,21 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
 size_t model_yes_no_bytes(const struct model *m, size_t seqs) {
     if (m->task != TASK_RERANK)
         return 0;
-    return device_mat_bytes(seqs, m->decoder_config.hidden) + 2 * device_mat_bytes(seqs, 2) +
-           arena_cost(seqs, sizeof(int32_t));
+    return device_mat_bytes(seqs, m->decoder_config.hidden) + device_mat_bytes(seqs, 2) +
+           device_mat_bytes(seqs, 1);
 }
 
 struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
                         struct arena *ws) {
     struct device *d = m->device;
-    int32_t *last = arena_alloc(ws, b->seqs, sizeof *last);
     struct mat ends = device_mat(d, ws, b->seqs, m->decoder_config.hidden);
     struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
-    if (!hidden.data || !last || !ends.data || !both.data || !out.data)
+    if (!hidden.data || !ends.data || !both.data || !out.data)
         return (struct mat){0};
-    for (size_t s = 0; s < b->seqs; s++)
-        last[s] = b->cu_seqlens[s + 1] - 1;
-    d->ops->gather(d, hidden, last, ends);
+    struct pool_args last = {
+        .mode = POOL_LAST, .x = hidden, .out = ends, .cu_seqlens = b->cu_seqlens, .seqs = b->seqs};
+    d->ops->pool(d, &last);
     d->ops->linear(d, m->answers, ends, both);
-    for (size_t s = 0; s < b->seqs; s++)
-        out.data[s * out.ld] = both.data[s * both.ld] - both.data[s * both.ld + 1];
+    d->ops->subtract(d, mat_cols(both, 0, 1), mat_cols(both, 1, 1), out);
     return out;
 }

@@ -215,8 +215,6 @@ LEFT = {
     ("service/api/known.h", "cjson/cJSON.h"),
 }
 CIRCLES = [
-    "compute/cpu/weight compute/cpu/weight_pack",
-    "compute/cpu/cpu compute/cpu/ops compute/cpu/ops_causal compute/cpu/ops_draw compute/cpu/ops_linear",
     "weights/config_keys weights/decoder_config weights/model_config",
     "service/api/known service/api/request",
     "service/api/generate/generate service/api/generate/structured",

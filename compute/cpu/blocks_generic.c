@@ -106,9 +106,9 @@ void blocks_generic_linear(const struct cpu_kernels *k, const struct linear_shar
     size_t bytes = panel_bytes(s->format, s->k), row_bytes = act_row_bytes(s->k, s->int8);
     for (size_t col = 0; col < s->cols; col += BLOCK_PANEL) {
         const unsigned char *panel = (const unsigned char *)s->panels + col / BLOCK_PANEL * bytes;
-        size_t n = s->cols - col < BLOCK_PANEL ? s->cols - col : BLOCK_PANEL;
+        size_t n = at_most(s->cols - col, BLOCK_PANEL);
         for (size_t row = 0; row < s->rows; row += ACT_ROWS) {
-            size_t rows = s->rows - row < ACT_ROWS ? s->rows - row : ACT_ROWS;
+            size_t rows = at_most(s->rows - row, ACT_ROWS);
             float sums[ACT_ROWS][BLOCK_PANEL];
             panel_rows(s, panel, (const unsigned char *)s->acts + row * row_bytes, rows, sums);
             for (size_t r = 0; r < rows; r++) {

@@ -8,6 +8,7 @@
 #ifndef TRINE_COMPUTE_CPU_CAUSAL_H
 #define TRINE_COMPUTE_CPU_CAUSAL_H
 
+#include "compute/cpu/share.h"
 #include "compute/tensor.h"
 
 enum {
@@ -18,9 +19,7 @@ enum {
 };
 
 // Columns that `cols` values take in a cache row or a state.
-static inline size_t causal_width(size_t cols) {
-    return (cols + CAUSAL_ALIGN - 1) / CAUSAL_ALIGN * CAUSAL_ALIGN;
-}
+static inline size_t causal_width(size_t cols) { return round_up(cols, CAUSAL_ALIGN); }
 // Floats of a row's state: CAUSAL_HEAD, then causal_width(head_dim) sums of weight x value. A sum
 // of weights of 0 says that the row sees nothing there.
 static inline size_t causal_state(size_t head_dim) { return CAUSAL_HEAD + causal_width(head_dim); }

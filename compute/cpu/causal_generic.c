@@ -111,8 +111,8 @@ static void finish(const struct causal_share *s, size_t row, const float *state)
 static bool range_in_part(const struct causal_share *s, size_t r, size_t begin, size_t *from,
                           size_t *to) {
     causal_range(s, r, from, to);
-    *from = *from > begin ? *from : begin;
-    *to = *to < begin + CAUSAL_PART ? *to : begin + CAUSAL_PART;
+    *from = at_least(*from, begin);
+    *to = at_most(*to, begin + CAUSAL_PART);
     return *from < *to;
 }
 

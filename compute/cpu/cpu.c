@@ -3,9 +3,14 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "compute/cpu/cpu_device.h"
 #include "compute/cpu/gemm_openblas.h"
-#include "compute/cpu/ops.h"
+#include "compute/cpu/ops_attention.h"
 #include "compute/cpu/ops_causal.h"
+#include "compute/cpu/ops_draw.h"
+#include "compute/cpu/ops_linear.h"
+#include "compute/cpu/ops_memory.h"
+#include "compute/cpu/ops_rows.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -96,6 +101,41 @@ static enum err choose_gemm(enum cpu_gemm asked, const struct cpu_kernels *k, si
     return gemm_openblas_init(openblas_rows, msg);
 }
 
+static const struct device_ops cpu_ops = {
+    .name = "cpu",
+    .weight_prepare = cpu_weight_prepare,
+    .weight_free = cpu_weight_free,
+    .weight_bytes = cpu_weight_bytes,
+    .workspace_new = cpu_workspace_new,
+    .workspace_free = cpu_workspace_free,
+    .embed = cpu_embed,
+    .linear = cpu_linear,
+    .activate = cpu_activate,
+    .add = cpu_add,
+    .subtract = cpu_subtract,
+    .layer_norm = cpu_layer_norm,
+    .attention = cpu_attention,
+    .rms_norm = cpu_rms_norm,
+    .rope_table = cpu_rope_table,
+    .rope = cpu_rope,
+    .swiglu = cpu_swiglu,
+    .gather = cpu_gather,
+    .kv_block_bytes = cpu_kv_block_bytes,
+    .kv_new = cpu_kv_new,
+    .kv_free = cpu_kv_free,
+    .kv_store = cpu_kv_store,
+    .paged_attention = cpu_paged_attention,
+    .pool = cpu_pool,
+    .l2_normalize = cpu_l2_normalize,
+    .read = cpu_read,
+    .linear_activate = cpu_linear_activate,
+    .linear_add = cpu_linear_add,
+    .linear_add_norm = cpu_linear_add_norm,
+    .draw_bytes = cpu_draw_bytes,
+    .draw = cpu_draw,
+    .free = cpu_device_free,
+};
+
 enum err cpu_device_new(const struct cpu_options *options, struct device **out,
                         struct errmsg *msg) {
     *out = NULL;
@@ -109,7 +149,6 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     c->base.ops = &cpu_ops;
     c->k = k;
     c->base.max_head_dim = k->max_head_dim;
-    c->base.workers = (size_t)threads;
     enum err e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);
@@ -119,7 +158,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     e = c->scratch ? causal_plan_new(&c->plan, msg)
                    : err_set(msg, ERR_NOMEM, "cpu device: no memory");
     if (e == ERR_OK)
-        e = pool_new(threads, &c->pool, msg);
+        e = team_new(threads, &c->team, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);
         return e;
@@ -134,8 +173,8 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
 void cpu_device_free(struct device *d) {
     if (!d)
         return;
-    struct cpu_device *c = (struct cpu_device *)d;
-    pool_free(c->pool);
+    struct cpu_device *c = cpu_of(d);
+    team_free(c->team);
     causal_plan_free(c->plan);
     slab_free_all(&c->slabs);
     mem_free(c->scratch);

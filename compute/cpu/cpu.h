@@ -1,4 +1,4 @@
-// The CPU device. Role: makes a struct device over a pool of compute threads and the best kernels
+// The CPU device. Role: makes a struct device over a team of compute threads and the best kernels
 // that this CPU has (TRINE_CPU=generic|avx2|avx512|avx512vnni|avx512bf16 limits them).
 // Thread rule: see compute/device.h.
 #ifndef TRINE_COMPUTE_CPU_CPU_H

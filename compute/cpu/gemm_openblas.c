@@ -32,7 +32,7 @@ static bool find_function(void *library, const char *name, void *function) {
 static enum err load(struct errmsg *msg) {
     if (blas.sgemm)
         return ERR_OK;
-    (void)setenv("OPENBLAS_NUM_THREADS", "1", 1); // or it starts its own pool as it loads
+    (void)setenv("OPENBLAS_NUM_THREADS", "1", 1); // or it starts threads of its own as it loads
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return err_set(msg, ERR_NOT_FOUND, "cannot load OpenBLAS (package libopenblas0): %s",

@@ -1,5 +1,5 @@
 // Matrix products by OpenBLAS: the portable kernel set's way, and the yardstick for our own
-// kernels. Role: the only file that includes cblas.h. OpenBLAS runs one thread inside; our pool is
+// kernels. Role: the only file that includes cblas.h. OpenBLAS runs one thread inside; our team is
 // outside. OpenBLAS gives a row other bits at another place in the call or at another number of
 // rows, so every call has the same number of rows (the last one padded with zeros), one at which
 // its kernels treat all rows alike: 48 with its AVX-512 and SSE cores, 8 with its AVX2 ones

@@ -9,6 +9,7 @@
 
 #include "compute/cpu/causal.h"
 #include "compute/cpu/panels.h"
+#include "compute/cpu/share.h"
 #include "compute/device.h"
 
 enum {
@@ -68,7 +69,7 @@ static inline size_t act_width(size_t rows) {
     size_t width = 1;
     while (width < rows)
         width *= 2;
-    return width < ACT_ROWS ? width : ACT_ROWS;
+    return at_most(width, ACT_ROWS);
 }
 static inline size_t act_row_bytes(size_t k, bool int8) {
     return int8 ? k / UNIT * sizeof(struct act_unit) : k * sizeof(float);

@@ -56,7 +56,7 @@ static void linear_row(const struct linear_share *s, size_t row, size_t panel) {
         for (size_t j = 0; j < PANEL; j++)
             sum[j] += x[k] * row_w[j];
     }
-    size_t from = panel * PANEL, n = s->cols - from < PANEL ? s->cols - from : PANEL;
+    size_t from = panel * PANEL, n = at_most(s->cols - from, PANEL);
     float *y = s->y + row * s->ldy + from;
     const float *residual = s->residual ? s->residual + row * s->ldr + from : NULL;
     for (size_t j = 0; j < n; j++) {
@@ -84,7 +84,7 @@ static void attention_query(const struct attention_share *s, size_t query) {
     float most = -INFINITY, total = 0;
     memset(sum, 0, s->head_dim * sizeof *sum);
     for (size_t from = 0; from < s->keys; from += KEY_BLOCK) {
-        size_t n = s->keys - from < KEY_BLOCK ? s->keys - from : KEY_BLOCK;
+        size_t n = at_most(s->keys - from, KEY_BLOCK);
         float before = most;
         for (size_t i = 0; i < n; i++) {
             const float *k = s->k + (from + i) * s->ldk;

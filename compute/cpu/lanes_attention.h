@@ -32,7 +32,7 @@ _Static_assert((2 * KEY_BLOCK + ATTENTION_QUERIES) * (MAX_HEAD_DIM + PANEL) +
                "attention's scratch");
 
 static struct attention_state attention_begin(const struct attention_share *s) {
-    size_t width = (s->head_dim + PANEL - 1) / PANEL * PANEL;
+    size_t width = round_up(s->head_dim, PANEL);
     struct attention_state a = {.keys = s->scratch, .width = width};
     a.values = a.keys + KEY_BLOCK * width;
     a.out = a.values + KEY_BLOCK * width;
@@ -45,10 +45,10 @@ static struct attention_state attention_begin(const struct attention_share *s) {
 // Keys [from, from + n) as panels [head_dim][PANEL]; keys behind the last are zero.
 static void pack_keys(const struct attention_share *s, size_t from, size_t n, float *to) {
     for (size_t key = 0; key < n; key += LANES) {
-        size_t keys = n - key < LANES ? n - key : LANES;
+        size_t keys = at_most(n - key, LANES);
         float *panel = to + key / PANEL * PANEL * s->head_dim + key % PANEL;
         for (size_t d = 0; d < s->head_dim; d += LANES) {
-            size_t dims = s->head_dim - d < LANES ? s->head_dim - d : LANES;
+            size_t dims = at_most(s->head_dim - d, LANES);
             VMASK some = v_first(dims);
             VF block[LANES];
             for (size_t i = 0; i < LANES; i++)
@@ -69,7 +69,7 @@ static void pack_values(const struct attention_share *s, size_t from, size_t n, 
     for (size_t col = 0; col < s->head_dim; col += PANEL) {
         float *panel = to + col * KEY_BLOCK;
         size_t cols = s->head_dim - col;
-        VMASK first = v_first(cols < LANES ? cols : LANES);
+        VMASK first = v_first(at_most(cols, LANES));
         VMASK second = v_first(cols <= LANES ? 0 : cols >= PANEL ? LANES : cols - LANES);
         for (size_t key = 0; key < n; key++) {
             const float *v = s->v + (from + key) * s->ldv + col;
@@ -85,7 +85,7 @@ static void pack_values(const struct attention_share *s, size_t from, size_t n, 
 // runs over all rows before the next begins: alone, a row's maximum is a wait.
 static void soften(const struct attention_state *a, size_t query, size_t rows, size_t n, float rate,
                    int first, float keep[LANES]) {
-    size_t padded = (n + LANES - 1) / LANES * LANES;
+    size_t padded = round_up(n, LANES);
     VMASK inside = v_first(n + LANES - padded);
     float now[LANES] = {0};
     for (size_t i = 0; i < rows; i++) {
@@ -129,7 +129,7 @@ static void add_values(const struct attention_share *s, const struct attention_s
                                      0);
         if (col >= s->head_dim)
             return;
-        VMASK some = v_first(s->head_dim - col < LANES ? s->head_dim - col : LANES);
+        VMASK some = v_first(at_most(s->head_dim - col, LANES));
         for (size_t i = 0; i < rows; i++) {
             float *so_far = a->out + (query + i) * a->width + col;
             VF sum = v_load(sums + i * PANEL + col % PANEL);
@@ -146,10 +146,10 @@ static void add_values(const struct attention_share *s, const struct attention_s
 
 static void attention(const struct attention_share *s) {
     struct attention_state a = attention_begin(s);
-    size_t tiles = (s->queries + TILE_ROWS - 1) / TILE_ROWS;
+    size_t tiles = ceil_div(s->queries, TILE_ROWS);
     float rate = s->scale * 1.44269504F; // log2 e
     for (size_t from = 0; from < s->keys; from += KEY_BLOCK) {
-        size_t n = s->keys - from < KEY_BLOCK ? s->keys - from : KEY_BLOCK;
+        size_t n = at_most(s->keys - from, KEY_BLOCK);
         pack_keys(s, from, n, a.keys);
         pack_values(s, from, n, a.values);
         for (size_t t = 0, q = 0; t < tiles; t++) {

@@ -186,7 +186,7 @@ INLINE void row_int8(const enum dtype t, const unsigned char *w, size_t units,
     for (int p = 0; p < PARTS; p++)
         sum[p] = v_zero();
     for (size_t at = 0; at < units; at += CHUNK_UNITS) {
-        size_t n = units - at < CHUNK_UNITS ? units - at : CHUNK_UNITS;
+        size_t n = at_most(units - at, CHUNK_UNITS);
         const unsigned char *head = w, *s = w + l.head, *q = w + panel_scales(&l, n);
         for (size_t i = 0; i < n; i++, x++, s += l.unit_scales, q += l.codes) {
             for (size_t j = 0; j < lines; j++)
@@ -388,12 +388,12 @@ static void panel_sums(const struct linear_share *s, const unsigned char *const 
         for (size_t i = 0; i < rows * BLOCK_PANEL; i++)
             sums[p * STRIDE + i] = 0;
     for (size_t at = 0; at < units; at += CHUNK_UNITS) {
-        size_t n = units - at < CHUNK_UNITS ? units - at : CHUNK_UNITS;
+        size_t n = at_most(units - at, CHUNK_UNITS);
         for (size_t p = 0; p < TILE_PANELS; p++)
             unpack_of[s->format](panels[p] + at / CHUNK_UNITS * panel_chunk_bytes(l, CHUNK_UNITS),
                                  n, unpacked[p]);
         for (size_t row = 0; row < rows; row += ACT_ROWS) {
-            size_t width = act_width(rows - row), step = width < most ? width : most;
+            size_t width = act_width(rows - row), step = at_most(width, most);
             const unsigned char *x = acts + row * row_bytes + at * width * unit_size;
             for (size_t r = 0; r < width; r += step)
                 add[log2_of(step)](unpacked[0], n, x + r * row_size, width, bits,
@@ -404,12 +404,12 @@ static void panel_sums(const struct linear_share *s, const unsigned char *const 
 
 INLINE void finish_sums(const struct linear_share *s, const float *sums, size_t row, size_t rows,
                         size_t col) {
-    size_t cols = s->cols - col < BLOCK_PANEL ? s->cols - col : BLOCK_PANEL;
+    size_t cols = at_most(s->cols - col, BLOCK_PANEL);
     for (size_t r = 0; r < rows; r++, sums += BLOCK_PANEL) {
         float *y = s->y + (row + r) * s->ldy + col;
         const float *residual = s->residual ? s->residual + (row + r) * s->ldr + col : NULL;
         for (size_t j = 0; j < cols; j += LANES) {
-            VMASK some = v_first(cols - j < LANES ? cols - j : LANES);
+            VMASK some = v_first(at_most(cols - j, LANES));
             VF v = v_add(v_load(sums + j), v_load(s->bias + col + j));
             if (residual)
                 v = v_add(v, v_load_some(residual + j, some));
@@ -431,7 +431,7 @@ static void linear_rows(const struct linear_share *s) {
             panels[p] = w + (col / BLOCK_PANEL + n - 1) * bytes;
         }
         for (size_t row = 0; row < s->rows; row += ROWS_AT_ONCE) {
-            size_t rows = s->rows - row < ROWS_AT_ONCE ? s->rows - row : ROWS_AT_ONCE;
+            size_t rows = at_most(s->rows - row, ROWS_AT_ONCE);
             size_t rest = rows % ACT_ROWS, full = rows - rest + (rest ? act_width(rest) : 0);
             panel_sums(s, panels, acts + row * row_bytes, full, sums[0]);
             for (size_t p = 0; p < n; p++)

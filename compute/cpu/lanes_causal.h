@@ -177,7 +177,7 @@ _Static_assert((128 + TILE_ROWS) * 256 / TILE_ROWS * QUERY_LD + 128 * 272 +
 static struct causal_work causal_begin(const struct causal_share *s) {
     struct causal_work a = {.size = causal_state(s->head_dim),
                             .width = causal_width(s->head_dim),
-                            .tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS,
+                            .tiles = ceil_div(s->rows, TILE_ROWS),
                             .half = s->dtype == DTYPE_F16};
     a.queries = s->scratch;
     a.states = a.queries + a.tiles * s->head_dim * QUERY_LD;
@@ -202,10 +202,10 @@ static void pack_part(const struct causal_share *s, const struct causal_work *a,
                       size_t to) {
     size_t hd = s->head_dim;
     for (size_t at = from; at < to; at += LANES) {
-        size_t n = to - at < LANES ? to - at : LANES;
+        size_t n = at_most(to - at, LANES);
         float *panel = a->k + at / SPAN * SPAN * hd + at % SPAN;
         for (size_t d = 0; d < hd; d += LANES) {
-            size_t dims = hd - d < LANES ? hd - d : LANES;
+            size_t dims = at_most(hd - d, LANES);
             VMASK some = v_first(dims);
             VF block[LANES];
             for (size_t i = 0; i < LANES; i++)
@@ -218,7 +218,7 @@ static void pack_part(const struct causal_share *s, const struct causal_work *a,
     }
     for (size_t at = from; at < to; at++)
         for (size_t d = 0; d < a->width; d += LANES) {
-            VMASK some = v_first(d >= hd ? 0 : hd - d < LANES ? hd - d : LANES);
+            VMASK some = v_first(d >= hd ? 0 : at_most(hd - d, LANES));
             v_store(a->v + at * a->width + d,
                     v_load_some(s->v + (a->begin + at) * s->ldv + d, some));
         }
@@ -239,14 +239,14 @@ static void find_spans(const struct causal_share *s, struct causal_work *a, size
         for (size_t at = from; at < to; at += SPAN)
             a->spans[a->span_count++] = (struct span){(const char *)(a->k + at * s->head_dim),
                                                       (const char *)(a->v + at * a->width), SPAN,
-                                                      at, at + SPAN < to ? at + SPAN : to};
+                                                      at, at_most(at + SPAN, to)};
         return;
     }
     size_t bytes = a->half ? 2 : 4;
     for (size_t at = from / CAUSAL_ALIGN * CAUSAL_ALIGN; at < to;) {
         size_t p = a->begin + at, in = p % s->block_tokens, end = at + s->block_tokens - in;
         const char *block = block_of(s, p);
-        end = end < to ? end : to;
+        end = at_most(end, to);
         a->spans[a->span_count++] =
             (struct span){block + in * bytes, block + s->values + in * a->width * bytes,
                           s->block_tokens, at, end};
@@ -254,7 +254,7 @@ static void find_spans(const struct causal_share *s, struct causal_work *a, size
     }
     size_t behind = a->begin + CAUSAL_PART, unused, end;
     causal_range(s, s->row + s->rows - 1, &unused, &end);
-    end = end < s->part_to * CAUSAL_PART ? end : s->part_to * CAUSAL_PART;
+    end = at_most(end, s->part_to * CAUSAL_PART);
     for (size_t i = 0; i < AHEAD && behind < end; i++, behind += s->block_tokens)
         a->next[i] = block_of(s, behind);
 }
@@ -275,9 +275,9 @@ static const char *ahead_of_values(const struct causal_work *a, size_t i) {
 INLINE bool seen(const struct causal_share *s, const struct causal_work *a, size_t i, size_t *from,
                  size_t *to) {
     causal_range(s, s->row + i, from, to);
-    *from = *from > a->begin ? *from - a->begin : 0;
-    *to = *to > a->begin ? *to - a->begin : 0;
-    *to = *to < CAUSAL_PART ? *to : CAUSAL_PART;
+    *from = at_least(*from, a->begin) - a->begin;
+    *to = at_least(*to, a->begin) - a->begin;
+    *to = at_most(*to, CAUSAL_PART);
     return *from < *to;
 }
 
@@ -290,7 +290,7 @@ static void score(const struct causal_share *s, const struct causal_work *a, siz
         if (p->to <= from || p->from >= to)
             continue;
         size_t begin = from > p->from ? from / CAUSAL_ALIGN * CAUSAL_ALIGN : p->from;
-        size_t cols = causal_width((to < p->to ? to : p->to) - begin);
+        size_t cols = causal_width(at_most(to, p->to) - begin);
         cache_product(1, a->half, rows, q, p->k + (begin - p->from) * (a->half ? 2 : 4),
                       ahead_of_keys(a, i), p->ldk, s->head_dim, cols, a->weights + begin,
                       WEIGHT_LD);
@@ -302,7 +302,7 @@ INLINE VF masked(VF v, size_t at, size_t from, size_t to) {
     if (at + LANES > to)
         v = v_pick(v_first(at < to ? to - at : 0), v, out);
     if (at < from)
-        v = v_pick(v_first(from - at < LANES ? from - at : LANES), out, v);
+        v = v_pick(v_first(at_most(from - at, LANES)), out, v);
     return v;
 }
 
@@ -346,7 +346,7 @@ static void add_values(const struct causal_work *a, size_t row, size_t rows, siz
         const struct span *p = &a->spans[i];
         if (p->to <= from || p->from >= to)
             continue;
-        size_t begin = from > p->from ? from : p->from, end = to < p->to ? to : p->to;
+        size_t begin = at_least(from, p->from), end = at_most(to, p->to);
         cache_product(0, a->half, rows, a->weights + row * WEIGHT_LD + begin,
                       p->v + (begin - p->from) * a->width * bytes, ahead_of_values(a, i), a->width,
                       end - begin, a->width, sums, a->size);
@@ -366,7 +366,7 @@ static void sum_values(const struct causal_share *s, const struct causal_work *a
     for (int behind = 0; behind < 2; behind++) {
         for (size_t i = 0, n; i < rows; i += n) {
             n = s->group - (s->row + row + i) % s->group;
-            n = n < rows - i ? n : rows - i;
+            n = at_most(n, rows - i);
             if (!seen(s, a, row + i, &from, &to))
                 continue;
             if (shared && !behind)
@@ -403,7 +403,7 @@ static void causal_finish(const struct causal_share *s, size_t row, const float 
     float *out = s->out + row / s->group * s->ldo + row % s->group * s->head_dim;
     VF by = v_all(1.0F / state[1]);
     for (size_t d = 0; d < s->head_dim; d += LANES) {
-        VMASK some = v_first(s->head_dim - d < LANES ? s->head_dim - d : LANES);
+        VMASK some = v_first(at_most(s->head_dim - d, LANES));
         v_store_some(out + d, v_mul(v_load(state + CAUSAL_HEAD + d), by), some);
     }
 }
@@ -411,7 +411,7 @@ static void causal_finish(const struct causal_share *s, size_t row, const float 
 // One part of one tile of rows, to `states`.
 static void causal_tile(const struct causal_share *s, const struct causal_work *a, size_t tile,
                         float *states) {
-    size_t row = tile * TILE_ROWS, rows = s->rows - row < TILE_ROWS ? s->rows - row : TILE_ROWS;
+    size_t row = tile * TILE_ROWS, rows = at_most(s->rows - row, TILE_ROWS);
     size_t from, to, unused;
     seen(s, a, row, &from, &unused);
     seen(s, a, row + rows - 1, &unused, &to);

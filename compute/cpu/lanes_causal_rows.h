@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-INLINE VMASK some_of(size_t n, size_t at) { return v_first(n - at < LANES ? n - at : LANES); }
+INLINE VMASK some_of(size_t n, size_t at) { return v_first(at_most(n - at, LANES)); }
 
 static void rms_norm(const float *x, const float *gamma, float eps, float *y, size_t n) {
     VF squares = v_zero();

@@ -12,14 +12,14 @@
 
 static void activate(enum activation f, float *x, size_t n) {
     for (size_t i = 0; i < n; i += LANES) {
-        VMASK some = v_first(n - i < LANES ? n - i : LANES);
+        VMASK some = v_first(at_most(n - i, LANES));
         v_store_some(x + i, v_activate(f, v_load_some(x + i, some)), some);
     }
 }
 
 static void sum_rows(const float *const *rows, size_t count, float *y, size_t n) {
     for (size_t i = 0; i < n; i += LANES) {
-        VMASK some = v_first(n - i < LANES ? n - i : LANES);
+        VMASK some = v_first(at_most(n - i, LANES));
         VF sum = v_load_some(rows[0] + i, some);
         for (size_t t = 1; t < count; t++)
             sum = v_add(sum, v_load_some(rows[t] + i, some));
@@ -63,7 +63,7 @@ static void pool(enum pool_mode mode, const float *x, size_t ld, size_t rows, fl
                      : mode == POOL_MEAN_SQRT ? 1.0F / sqrtf((float)rows)
                                               : 1.0F);
     for (size_t i = 0; i < n; i += LANES) {
-        VMASK some = v_first(n - i < LANES ? n - i : LANES);
+        VMASK some = v_first(at_most(n - i, LANES));
         VF all = v_load_some(x + i, some);
         for (size_t r = 1; r < rows; r++) {
             VF v = v_load_some(x + r * ld + i, some);
@@ -79,7 +79,7 @@ static void pool(enum pool_mode mode, const float *x, size_t ld, size_t rows, fl
 static void l2_normalize(float *x, size_t n) {
     VF squares = v_zero();
     for (size_t i = 0; i < n; i += LANES) {
-        VF v = v_load_some(x + i, v_first(n - i < LANES ? n - i : LANES));
+        VF v = v_load_some(x + i, v_first(at_most(n - i, LANES)));
         squares = v_fma(v, v, squares);
     }
     float sum = v_sum(squares);
@@ -87,7 +87,7 @@ static void l2_normalize(float *x, size_t n) {
         return;
     VF inv = v_all(1.0F / sqrtf(sum));
     for (size_t i = 0; i < n; i += LANES) {
-        VMASK some = v_first(n - i < LANES ? n - i : LANES);
+        VMASK some = v_first(at_most(n - i, LANES));
         v_store_some(x + i, v_mul(v_load_some(x + i, some), inv), some);
     }
 }

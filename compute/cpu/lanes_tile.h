@@ -132,7 +132,7 @@ INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t 
             continue;
         }
         for (size_t j = 0; j < cols; j += LANES) {
-            VMASK some = v_first(cols - j < LANES ? cols - j : LANES);
+            VMASK some = v_first(at_most(cols - j, LANES));
             VF v = v_add(v_load(sums + j), v_load(bias + j));
             if (add)
                 v = v_add(v, v_load_some(residual + j, some));
@@ -145,7 +145,7 @@ INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t 
 INLINE void run_tiles(const struct linear_share *s, tile_fn *const *tile, const float *x,
                       size_t ldx, size_t k, size_t step) {
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
-    size_t tiles = (s->rows + TILE_ROWS - 1) / TILE_ROWS;
+    size_t tiles = ceil_div(s->rows, TILE_ROWS);
     // A panel is used for only as long as few rows take, and the weights of all layers fit no
     // cache: the next panel comes from memory while this one is used, evenly over its tiles.
     size_t lines = (4 * step / LINE + tiles - 1) / tiles;

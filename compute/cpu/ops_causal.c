@@ -2,165 +2,17 @@
 #include "compute/cpu/ops_causal.h"
 
 #include "base/mem.h"
+#include "compute/cpu/cpu_device.h"
 #include "compute/cpu/kv.h"
-#include "compute/cpu/ops.h"
-#include "compute/cpu/weight.h"
-
-#include <string.h>
+#include "compute/cpu/share.h"
 
 enum {
-    ROW_TASK_FLOATS = 1 << 13, // a share of a row-wise operation, about: a few microseconds
-    SHARES_PER_THREAD = 4,     // of attention, about: a thread that is held up holds up little
-    LEAST_ROWS = 64,           // of attention's shares of a prompt: each reads all keys
-    DECODE_ROWS = 4,           // fewer rows than these take no less time: reading takes it
+    SHARES_PER_THREAD = 4, // about: a thread that is held up holds up little
+    LEAST_ROWS = 64,       // of the shares of a prompt: each reads all keys
+    DECODE_ROWS = 4,       // fewer rows than these take no less time: reading takes it
     MAX_SEQS = 1 << 16,
     PARTIAL_FLOATS = 4 << 20, // states of parts that are computed apart
 };
-
-static struct cpu_device *cpu(struct device *d) { return (struct cpu_device *)d; }
-
-// ---- row by row ----
-
-struct row_job {
-    const struct causal_kernels *k;
-    struct mat x, y;
-    const struct weight *gamma;
-    float eps;
-    const struct rope_args *rope;
-    const struct kv_store_args *store;
-    const int32_t *rows_of;
-    void (*row)(const struct row_job *j, size_t row);
-    size_t rows, tasks;
-};
-
-static void row_task(void *job, size_t task, int worker) {
-    (void)worker;
-    const struct row_job *j = job;
-    for (size_t r = j->rows * task / j->tasks; r < j->rows * (task + 1) / j->tasks; r++)
-        j->row(j, r);
-}
-
-static void run_rows(struct device *d, struct row_job *j, size_t rows, size_t floats_per_row) {
-    j->k = cpu(d)->k->causal;
-    j->rows = rows;
-    j->tasks = at_most(rows, ceil_div(rows * floats_per_row, ROW_TASK_FLOATS));
-    pool_run(cpu(d)->pool, j->tasks, row_task, j);
-}
-
-static void rms_norm_row(const struct row_job *j, size_t r) {
-    const float *x = j->x.data + r * j->x.ld;
-    float *y = j->y.data + r * j->y.ld;
-    size_t run = j->gamma->cols;
-    for (size_t c = 0; c < j->x.cols; c += run)
-        j->k->rms_norm(x + c, j->gamma->data, j->eps, y + c, run);
-}
-
-void cpu_rms_norm(struct device *d, const struct weight *gamma, float eps, struct mat x,
-                  struct mat y) {
-    if (gamma->kind != WEIGHT_VECTOR || x.cols % gamma->cols || y.cols != x.cols ||
-        y.rows != x.rows) {
-        device_fail(d, ERR_INTERNAL, "rms_norm: x %zu x %zu, gamma %zu, y %zu x %zu", x.rows,
-                    x.cols, gamma->cols, y.rows, y.cols);
-        return;
-    }
-    struct row_job j = {.x = x, .y = y, .gamma = gamma, .eps = eps, .row = rms_norm_row};
-    run_rows(d, &j, x.rows, x.cols);
-}
-
-static void rope_row(const struct row_job *j, size_t r) {
-    const struct rope_args *a = j->rope;
-    const float *cos = a->cos.data + r * a->cos.ld, *sin = a->sin.data + r * a->sin.ld;
-    for (size_t h = 0; h < a->heads; h++)
-        j->k->rope(a->x.data + r * a->x.ld + h * a->head_dim, cos, sin, a->head_dim / 2);
-}
-
-void cpu_rope(struct device *d, const struct rope_args *a) {
-    if (a->head_dim % 2 || a->x.cols != a->heads * a->head_dim || a->cos.cols != a->head_dim / 2 ||
-        a->sin.cols != a->head_dim / 2 || a->cos.rows != a->x.rows || a->sin.rows != a->x.rows) {
-        device_fail(d, ERR_INTERNAL, "rope: x %zu x %zu, %zu heads of %zu, cos %zu x %zu",
-                    a->x.rows, a->x.cols, a->heads, a->head_dim, a->cos.rows, a->cos.cols);
-        return;
-    }
-    struct row_job j = {.rope = a, .row = rope_row};
-    run_rows(d, &j, a->x.rows, a->x.cols);
-}
-
-static void swiglu_row(const struct row_job *j, size_t r) {
-    const float *gate = j->x.data + r * j->x.ld;
-    j->k->swiglu(gate, gate + j->y.cols, j->y.data + r * j->y.ld, j->y.cols);
-}
-
-void cpu_swiglu(struct device *d, struct mat gate_up, struct mat y) {
-    if (gate_up.cols != 2 * y.cols || gate_up.rows != y.rows) {
-        device_fail(d, ERR_INTERNAL, "swiglu: x %zu x %zu, y %zu x %zu", gate_up.rows, gate_up.cols,
-                    y.rows, y.cols);
-        return;
-    }
-    struct row_job j = {.x = gate_up, .y = y, .row = swiglu_row};
-    run_rows(d, &j, y.rows, gate_up.cols);
-}
-
-static void gather_row(const struct row_job *j, size_t r) {
-    memcpy(j->y.data + r * j->y.ld, j->x.data + (size_t)j->rows_of[r] * j->x.ld,
-           j->x.cols * sizeof *j->y.data);
-}
-
-void cpu_gather(struct device *d, struct mat x, const int32_t *rows, struct mat y) {
-    bool fits = x.cols == y.cols;
-    for (size_t r = 0; r < y.rows && fits; r++)
-        fits = rows[r] >= 0 && (size_t)rows[r] < x.rows;
-    if (!fits) {
-        device_fail(d, ERR_INTERNAL, "gather: x %zu x %zu, y %zu x %zu", x.rows, x.cols, y.rows,
-                    y.cols);
-        return;
-    }
-    struct row_job j = {.x = x, .y = y, .rows_of = rows, .row = gather_row};
-    run_rows(d, &j, y.rows, y.cols);
-}
-
-// ---- the cache ----
-
-size_t cpu_kv_block_bytes(const struct device *d, const struct kv_shape *shape) {
-    (void)d;
-    return kv_block_bytes(shape);
-}
-
-enum err cpu_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
-                    struct errmsg *msg) {
-    (void)d;
-    return kv_new(shape, out, msg);
-}
-
-void cpu_kv_free(struct device *d, struct kv_cache *kv) {
-    (void)d;
-    kv_free(kv);
-}
-
-static void store_row(const struct row_job *j, size_t r) {
-    const struct kv_store_args *a = j->store;
-    size_t hd = a->kv->shape.head_dim;
-    for (size_t h = 0; h < a->kv->shape.kv_heads; h++)
-        kv_put(a->kv, j->k, a->layer, h, (size_t)a->slots[r], a->k.data + r * a->k.ld + h * hd,
-               a->v.data + r * a->v.ld + h * hd);
-}
-
-void cpu_kv_store(struct device *d, const struct kv_store_args *a) {
-    const struct kv_shape *s = &a->kv->shape;
-    size_t width = s->kv_heads * s->head_dim, slots = s->blocks * s->block_tokens;
-    bool fits =
-        a->layer < s->layers && a->k.cols == width && a->v.cols == width && a->v.rows == a->k.rows;
-    for (size_t r = 0; r < a->k.rows && fits; r++)
-        fits = a->slots[r] >= 0 && (size_t)a->slots[r] < slots;
-    if (!fits) {
-        device_fail(d, ERR_INTERNAL, "kv_store: layer %zu, k %zu x %zu, v %zu x %zu, or a slot",
-                    a->layer, a->k.rows, a->k.cols, a->v.rows, a->v.cols);
-        return;
-    }
-    struct row_job j = {.store = a, .row = store_row};
-    run_rows(d, &j, a->k.rows, 4 * width); // keys go to cache lines of their own
-}
-
-// ---- attention ----
 
 // How a sequence is cut: each kv head by rows and, if all rows are one share, by parts.
 struct cut {
@@ -220,7 +72,7 @@ static struct causal_share share_of(const struct causal_job *j, size_t s, size_t
         .dtype = DTYPE_F32,
         .part_from = j->cuts[s].part_from,
         .part_to = j->cuts[s].part_to,
-        .scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH,
+        .scratch = cpu_scratch(j->d, worker),
     };
     if (j->kv) {
         c.blocks = kv_head(j->kv, j->layer, head);
@@ -331,7 +183,7 @@ static void cut_sequences(struct causal_job *j, double share_cost, bool alone, b
 }
 
 static void run_causal(struct causal_job *j, struct cpu_device *d) {
-    size_t threads = (size_t)pool_threads(d->pool), rows = j->q.rows * j->group;
+    size_t threads = (size_t)team_threads(d->team), rows = j->q.rows * j->group;
     if (j->seqs > MAX_SEQS) {
         device_fail(&d->base, ERR_TOO_LARGE, "attention: %zu sequences, at most %d", j->seqs,
                     MAX_SEQS);
@@ -348,9 +200,9 @@ static void run_causal(struct causal_job *j, struct cpu_device *d) {
     j->rows_per_share = at_most(j->rows_per_share, causal_rows(j->head_dim));
     bool split = false;
     cut_sequences(j, cost / (double)shares, threads == 1, &split);
-    pool_run(d->pool, j->cuts[j->seqs].first_task, share_task, j);
+    team_run(d->team, j->cuts[j->seqs].first_task, share_task, j);
     if (split)
-        pool_run(d->pool, j->seqs * j->kv_heads, join_task, j);
+        team_run(d->team, j->seqs * j->kv_heads, join_task, j);
 }
 
 static bool table_fits(const struct paged_attention_args *a, size_t s) {
@@ -379,7 +231,7 @@ void cpu_paged_attention(struct device *d, const struct paged_attention_args *a)
                     a->layer, a->heads, k->head_dim, a->q.cols);
         return;
     }
-    if (!ops_sequences_fit(a->cu_seqlens, a->seqs, at_most(a->q.rows, a->out.rows))) {
+    if (!share_sequences_fit(a->cu_seqlens, a->seqs, at_most(a->q.rows, a->out.rows))) {
         device_fail(d, ERR_INTERNAL, "paged_attention: %zu sequences that do not lie in %zu rows",
                     a->seqs, at_most(a->q.rows, a->out.rows));
         return;
@@ -406,7 +258,7 @@ void cpu_paged_attention(struct device *d, const struct paged_attention_args *a)
         .window = a->window,
         .scale = a->scale,
     };
-    run_causal(&j, cpu(d));
+    run_causal(&j, cpu_of(d));
 }
 
 // Of sequence s the queries [from, to): as over a cache, the sequence's first tokens are there.
@@ -457,14 +309,7 @@ void cpu_causal_attention(struct device *d, const struct attention_args *a) {
         .scale = a->scale,
     };
     if (a->begin == 0 && (a->end == 0 || a->end == a->q.rows))
-        run_causal(&j, cpu(d));
+        run_causal(&j, cpu_of(d));
     else
-        run_range(&j, a->begin, a->end ? a->end : a->q.rows, cpu(d));
-}
-
-// ---- host work ----
-
-void cpu_each(struct device *d, size_t tasks, void (*fn)(void *ctx, size_t task, int worker),
-              void *ctx) {
-    pool_run(cpu(d)->pool, tasks, fn, ctx);
+        run_range(&j, a->begin, a->end ? a->end : a->q.rows, cpu_of(d));
 }

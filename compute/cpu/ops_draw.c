@@ -2,12 +2,12 @@
 // before drew the token that it computes; so what a draft missed is not computed.
 #include "compute/cpu/ops_draw.h"
 
-#include "compute/cpu/ops.h"
+#include "compute/cpu/cpu_device.h"
 #include "compute/cpu/sampling_internal.h"
 
 struct drawing {
     const struct draw_args *args;
-    struct sampling_scratch *scratches; // [workers]
+    struct sampling_scratch *scratches; // [threads]
 };
 
 static bool ends(const struct draw_part *p, int32_t id) {
@@ -55,24 +55,27 @@ static void draw_part(void *ctx, size_t task, int worker) {
     }
 }
 
-size_t ops_draw_bytes(const struct device *d, size_t vocab) {
-    size_t each = sampling_scratch_bytes(vocab), all,
-           own = arena_cost(d->workers, sizeof(struct sampling_scratch));
-    if (each > SIZE_MAX / 2 || __builtin_mul_overflow(each, d->workers, &all) ||
+static size_t threads_of(const struct device *d) {
+    return (size_t)team_threads(((const struct cpu_device *)d)->team);
+}
+
+size_t cpu_draw_bytes(const struct device *d, size_t vocab) {
+    size_t threads = threads_of(d), each = sampling_scratch_bytes(vocab), all,
+           own = arena_cost(threads, sizeof(struct sampling_scratch));
+    if (each > SIZE_MAX / 2 || __builtin_mul_overflow(each, threads, &all) ||
         __builtin_add_overflow(all, own, &all))
         return SIZE_MAX;
     return all;
 }
 
-void ops_draw(struct device *d, const struct draw_args *a, struct arena *ws) {
-    size_t mark = ws->used;
+void cpu_draw(struct device *d, const struct draw_args *a, struct arena *ws) {
+    size_t mark = ws->used, threads = threads_of(d);
     struct drawing drawing = {.args = a};
-    bool room =
-        (drawing.scratches = arena_alloc(ws, d->workers, sizeof *drawing.scratches)) != NULL;
-    for (size_t i = 0; i < d->workers && room; i++)
+    bool room = (drawing.scratches = arena_alloc(ws, threads, sizeof *drawing.scratches)) != NULL;
+    for (size_t i = 0; i < threads && room; i++)
         room = sampling_scratch_place(ws, a->logits.cols, &drawing.scratches[i]);
     if (room)
-        pool_run(((struct cpu_device *)d)->pool, a->count, draw_part, &drawing);
+        team_run(cpu_of(d)->team, a->count, draw_part, &drawing);
     else
         device_fail(d, ERR_INTERNAL, "workspace of %zu bytes has no room for drawing", ws->size);
     ws->used = mark;

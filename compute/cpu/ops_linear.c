@@ -1,11 +1,12 @@
 // `linear` and what is fused with it: x w' + bias, then an activation, a residual, a norm. Role:
-// prepares the rows for narrow weights, cuts the product into shares for the pool's threads. How it
+// prepares the rows for narrow weights, cuts the product into shares for the team's threads. How it
 // is cut never changes a bit of the result (see kernels.h), only the speed.
 #include "compute/cpu/ops_linear.h"
 
+#include "compute/cpu/cpu_device.h"
 #include "compute/cpu/gemm_openblas.h"
-
-#include <string.h>
+#include "compute/cpu/share.h"
+#include "compute/cpu/weight_layout.h"
 
 enum {
     BLOCK_ROWS = 64,        // of a share, about: these rows of x stay in L2 for it
@@ -13,12 +14,6 @@ enum {
     SHARES_PER_THREAD = 4,  // at least: a thread that is held up holds up little
     INLINE_ROWS = 4,        // prepared by the caller alone: sooner done than said to others
 };
-
-// [*from, *to): part i of n equal parts of `all`.
-static void part(size_t all, size_t n, size_t i, size_t *from, size_t *to) {
-    *from = all / n * i + at_most(i, all % n);
-    *to = *from + all / n + (i < all % n ? 1 : 0);
-}
 
 struct linear_job {
     struct cpu_device *d;
@@ -64,8 +59,7 @@ static void openblas_task(void *job, size_t task, int worker) {
     s.panels = j->w->data;
     s.bias = j->w->bias;
     s.cols = j->w->rows;
-    float *scratch = j->d->scratch + (size_t)worker * KERNEL_SCRATCH;
-    gemm_openblas_rows(j->d->k, &s, tile, scratch);
+    gemm_openblas_rows(j->d->k, &s, tile, cpu_scratch(j->d, worker));
     if (j->norm)
         norm_rows(j, from, from + s.rows);
 }
@@ -107,14 +101,14 @@ static void linear_task(void *job, size_t task, int worker) {
     const struct weight *w = j->w;
     size_t block = task % j->row_blocks;
     size_t tile_from, tile_to, from, to, unused, p_from, p_to;
-    part(j->row_tiles, j->row_blocks, block, &tile_from, &tile_to);
-    part(panels_of(w), j->col_parts, task / j->row_blocks, &p_from, &p_to);
+    share_range(j->row_tiles, j->row_blocks, block, &tile_from, &tile_to);
+    share_range(panels_of(w), j->col_parts, task / j->row_blocks, &p_from, &p_to);
     if (j->tile_rows) {
         from = tile_from * j->tile_rows;
         to = at_most(tile_to * j->tile_rows, j->x.rows);
     } else {
-        part(j->x.rows, j->row_tiles, tile_from, &from, &unused);
-        part(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
+        share_range(j->x.rows, j->row_tiles, tile_from, &from, &unused);
+        share_range(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
     }
     struct linear_share s = share_of(j, from, to);
     size_t before = 0;
@@ -164,7 +158,7 @@ static void prepare_task(void *job, size_t task, int worker) {
     (void)worker;
     const struct linear_job *j = job;
     size_t from, to;
-    part(prepared_rows(j), j->tasks, task, &from, &to);
+    share_range(prepared_rows(j), j->tasks, task, &from, &to);
     for (size_t r = from; r < to; r++)
         prepare_row(j, r);
 }
@@ -178,8 +172,8 @@ static void prepare(struct linear_job *j) {
     }
     j->tasks = rows <= INLINE_ROWS
                    ? 1
-                   : at_most(rows, SHARES_PER_THREAD * (size_t)pool_threads(j->d->pool));
-    pool_run(j->d->pool, j->tasks, prepare_task, j);
+                   : at_most(rows, SHARES_PER_THREAD * (size_t)team_threads(j->d->team));
+    team_run(j->d->team, j->tasks, prepare_task, j);
 }
 
 static void run_rows(struct linear_job *j) {
@@ -187,7 +181,7 @@ static void run_rows(struct linear_job *j) {
     const struct weight *w = j->w;
     if (w->acts != ACTS_NONE)
         prepare(j);
-    size_t panels = panels_of(w), threads = (size_t)pool_threads(d->pool);
+    size_t panels = panels_of(w), threads = (size_t)team_threads(d->team);
     size_t bytes = 0;
     for (size_t i = 0; i < w->segments; i++)
         bytes += w->segment[i].panels * w->segment[i].panel_bytes;
@@ -198,15 +192,15 @@ static void run_rows(struct linear_job *j) {
     bool groups = w->acts == ACTS_F32 || w->acts == ACTS_INT8;
     j->tile_rows = groups ? ACT_ROWS : 0;
     j->row_tiles = ceil_div(j->x.rows, groups ? (size_t)ACT_ROWS : d->k->tile_rows);
-    j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), OPS_MAX_ROW_BLOCKS);
+    j->row_blocks = at_most(ceil_div(j->x.rows, BLOCK_ROWS), CPU_MAX_ROW_BLOCKS);
     j->col_parts = at_least(ceil_div(panels, part_panels), ceil_div(shares, j->row_blocks));
     j->col_parts = at_most(ceil_div(j->col_parts, threads) * threads, panels);
     j->row_blocks = at_least(j->row_blocks, ceil_div(shares, j->col_parts));
-    j->row_blocks = at_most(at_most(j->row_blocks, OPS_MAX_ROW_BLOCKS), j->row_tiles);
+    j->row_blocks = at_most(at_most(j->row_blocks, CPU_MAX_ROW_BLOCKS), j->row_tiles);
     if (j->norm)
         for (size_t i = 0; i < j->row_blocks; i++)
             atomic_store_explicit(&d->left[i], (unsigned)j->col_parts, memory_order_relaxed);
-    pool_run(d->pool, j->row_blocks * j->col_parts, linear_task, j);
+    team_run(d->team, j->row_blocks * j->col_parts, linear_task, j);
 }
 
 static struct mat rows_of(struct mat m, size_t from, size_t rows) {
@@ -256,37 +250,31 @@ static void run_linear(struct linear_job *j) {
     if (j->x.rows == 0)
         return;
     if (w->segments == 0) {
-        pool_run(d->pool, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
+        team_run(d->team, ceil_div(j->x.rows, d->openblas_rows), openblas_task, j);
         return;
     }
     run_passes(j);
 }
 
-void ops_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
-    struct linear_job j = {.d = (struct cpu_device *)d, .w = w, .x = x, .y = y};
+void cpu_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
+    struct linear_job j = {.d = cpu_of(d), .w = w, .x = x, .y = y};
     run_linear(&j);
 }
 
-void ops_linear_activate(struct device *d, const struct weight *w, struct mat x, enum activation f,
+void cpu_linear_activate(struct device *d, const struct weight *w, struct mat x, enum activation f,
                          struct mat y) {
-    struct linear_job j = {.d = (struct cpu_device *)d, .w = w, .x = x, .y = y, .f = f};
+    struct linear_job j = {.d = cpu_of(d), .w = w, .x = x, .y = y, .f = f};
     run_linear(&j);
 }
 
-void ops_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y) {
-    struct linear_job j = {
-        .d = (struct cpu_device *)d, .w = w, .x = x, .y = y, .residual = y, .add = true};
+void cpu_linear_add(struct device *d, const struct weight *w, struct mat x, struct mat y) {
+    struct linear_job j = {.d = cpu_of(d), .w = w, .x = x, .y = y, .residual = y, .add = true};
     run_linear(&j);
 }
 
-void ops_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
+void cpu_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
                          struct mat residual, const struct norm *n, struct mat y) {
-    struct linear_job j = {.d = (struct cpu_device *)d,
-                           .w = w,
-                           .x = x,
-                           .y = y,
-                           .residual = residual,
-                           .add = true,
-                           .norm = n};
+    struct linear_job j = {
+        .d = cpu_of(d), .w = w, .x = x, .y = y, .residual = residual, .add = true, .norm = n};
     run_linear(&j);
 }

@@ -32,7 +32,7 @@ static void linear(const struct linear_share *s) {
 
 static void round_row(const float *x, size_t k, uint32_t *to) {
     for (size_t at = 0; at < k; at += LANES) {
-        size_t n = k - at < LANES ? k - at : LANES;
+        size_t n = at_most(k - at, LANES);
         __m256i v = (__m256i)_mm512_cvtneps_pbh(v_load_some(x + at, v_first(n)));
         _mm256_mask_storeu_epi32(to + at / 2, (__mmask8)v_first(pair_words(n)), v);
     }

@@ -1,6 +1,8 @@
 // See panels.h.
 #include "compute/cpu/panels.h"
 
+#include "compute/cpu/share.h"
+
 #include <string.h>
 
 enum { VECTOR = 64 }; // bytes
@@ -35,8 +37,7 @@ struct place {
 
 static struct place place_of(const struct panel_layout *l, size_t k, size_t at) {
     size_t units = k / UNIT, chunk = at / CHUNK_UNITS, in = at % CHUNK_UNITS;
-    size_t n =
-        units - chunk * CHUNK_UNITS < CHUNK_UNITS ? units - chunk * CHUNK_UNITS : CHUNK_UNITS;
+    size_t n = at_most(units - chunk * CHUNK_UNITS, CHUNK_UNITS);
     struct place p = {.head = chunk * panel_chunk_bytes(l, CHUNK_UNITS)};
     p.scales = p.head + l->head + in * l->unit_scales;
     p.codes = p.head + panel_scales(l, n) + in * l->codes;

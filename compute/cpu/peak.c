@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "compute/cpu/ops.h"
+#include "compute/cpu/cpu_device.h"
 
 enum {
     TRIES = 5,
@@ -44,17 +44,17 @@ static void read_task(void *job, size_t task, int worker) {
 }
 
 static size_t probe_threads(const struct cpu_device *d) {
-    int n = pool_threads(d->pool);
+    int n = team_threads(d->team);
     return n < PROBE_MAX_THREADS ? (size_t)n : PROBE_MAX_THREADS;
 }
 
-static double probe_rate(struct device *d, pool_fn *task) {
-    struct probe p = {.d = (struct cpu_device *)d};
+static double probe_rate(struct device *d, team_fn *task) {
+    struct probe p = {.d = cpu_of(d)};
     size_t threads = probe_threads(p.d);
     double best = 0;
     for (int i = 0; i < TRIES; i++) {
         int64_t start = clock_now_us();
-        pool_run(p.d->pool, threads, task, &p);
+        team_run(p.d->team, threads, task, &p);
         double us = (double)(clock_now_us() - start), flops = 0;
         for (size_t t = 0; t < threads; t++)
             flops += p.flops[t];
@@ -68,11 +68,11 @@ double peak_probe_flops(struct device *d) { return probe_rate(d, fma_task); }
 double peak_probe_int8(struct device *d) { return probe_rate(d, dot_task); }
 
 double peak_probe_pairs(struct device *d) {
-    return ((struct cpu_device *)d)->k->pairs ? probe_rate(d, pair_task) : 0;
+    return cpu_of(d)->k->pairs ? probe_rate(d, pair_task) : 0;
 }
 
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) {
-    struct probe p = {.d = (struct cpu_device *)d};
+    struct probe p = {.d = cpu_of(d)};
     size_t threads = probe_threads(p.d);
     float *memory = mem_alloc_aligned(threads, READ_FLOATS * sizeof *memory);
     if (!memory)
@@ -83,7 +83,7 @@ enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) {
     out->read_bytes = 0;
     for (int i = 0; i < TRIES; i++) {
         int64_t start = clock_now_us();
-        pool_run(p.d->pool, threads, read_task, &p);
+        team_run(p.d->team, threads, read_task, &p);
         double us = (double)(clock_now_us() - start);
         double rate = (double)threads * READ_FLOATS * sizeof *memory / us * 1e6;
         if (us > 0 && rate > out->read_bytes)

@@ -1,6 +1,6 @@
 // Probes this machine's limits: products of fp32, int8 and bf16 pairs, and memory reads. Role:
 // benches print their share of it, since the CPU's make alone does not say what a shared machine
-// gives just now. Thread rule: one caller at a time; takes the pool's threads for about a third of
+// gives just now. Thread rule: one caller at a time; takes the team's threads for about a third of
 // a second.
 #ifndef TRINE_COMPUTE_CPU_PEAK_H
 #define TRINE_COMPUTE_CPU_PEAK_H

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/poison.h"
+#include "compute/cpu/share.h"
 
 #include <string.h>
 
@@ -32,7 +33,7 @@ static struct slab *new_slab(struct slabs *s) {
 struct slab_block slab_alloc(struct slabs *s, size_t bytes) {
     if (bytes < SHARED_FROM || bytes >= SHARED_TO)
         return (struct slab_block){mem_alloc_aligned(bytes, 1), NULL, bytes};
-    size_t taken = (bytes + LINE - 1) / LINE * LINE + POISON_GAP;
+    size_t taken = round_up(bytes, LINE) + POISON_GAP;
     struct slab *at = s->first;
     while (at && SLAB_BYTES - at->used < taken)
         at = at->next;

@@ -2,6 +2,7 @@
 #include "compute/cpu/weight.h"
 
 #include "base/mem.h"
+#include "compute/cpu/share.h"
 #include "compute/cpu/weight_pack.h"
 
 #include <string.h>
@@ -96,7 +97,7 @@ static enum err plan_segments(const struct weight_maker *m, struct weight *w,
     }
     for (size_t i = 0; i < w->segments; i++) {
         struct weight_segment *s = &w->segment[i];
-        s->panels = s->rows / s->panel + (s->rows % s->panel ? 1 : 0);
+        s->panels = ceil_div(s->rows, s->panel);
         s->pairs = pairs;
         size_t steps = pairs ? pair_words(w->cols) : w->cols;
         if (dtype_is_block(s->format))
@@ -126,9 +127,9 @@ static enum err allocate_segments(struct slabs *slabs, struct weight *w, struct 
     for (size_t i = 0; i < w->segments; i++) {
         struct weight_segment *s = &w->segment[i];
         s->data = at;
-        at += (s->panels * s->panel_bytes + LINE - 1) / LINE * LINE;
+        at += round_up(s->panels * s->panel_bytes, LINE);
         s->bias = (float *)(void *)at;
-        at += (s->panels * s->panel * sizeof(float) + LINE - 1) / LINE * LINE;
+        at += round_up(s->panels * s->panel * sizeof(float), LINE);
     }
     w->bytes = total + sizeof *w + w->segments * sizeof *w->segment;
     return ERR_OK;

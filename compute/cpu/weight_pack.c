@@ -2,6 +2,7 @@
 #include "compute/cpu/weight_pack.h"
 
 #include "base/file.h"
+#include "compute/cpu/share.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static size_t source_row(const struct copy *c, size_t r) {
 // Values [from, from + n) of the source, in its order, to dst.
 static void copy_run(struct copy *c, size_t from, size_t n, float *dst, float *scratch) {
     for (size_t at = 0; at < n; at += READ_FLOATS) {
-        size_t some = n - at < READ_FLOATS ? n - at : READ_FLOATS;
+        size_t some = at_most(n - at, READ_FLOATS);
         const unsigned char *src = source(c, from + at, some, scratch);
         if (!src)
             return;
@@ -100,7 +101,7 @@ static size_t first_bad(const struct copy *c, const unsigned char *src, size_t n
 static void copy_stored(struct copy *c, size_t from, size_t n, unsigned char *dst, float *scratch) {
     enum dtype t = c->src->dtype;
     for (size_t at = 0; at < n; at += READ_FLOATS) {
-        size_t some = n - at < READ_FLOATS ? n - at : READ_FLOATS;
+        size_t some = at_most(n - at, READ_FLOATS);
         const unsigned char *src = source(c, from + at, some, scratch);
         if (!src)
             return;
@@ -115,7 +116,7 @@ static void copy_rows(void *job, size_t task, int worker) {
     struct copy *c = job;
     float *scratch = c->m->scratch + (size_t)worker * KERNEL_SCRATCH;
     size_t from = task * c->rows_per_task;
-    size_t rows = c->rows - from < c->rows_per_task ? c->rows - from : c->rows_per_task;
+    size_t rows = at_most(c->rows - from, c->rows_per_task);
     size_t at = from * c->cols, n = rows * c->cols;
     for (size_t r = from; c->interleaved_head && r < from + rows; r++)
         copy_run(c, source_row(c, r) * c->cols, c->cols, c->plain + r * c->cols, scratch);
@@ -168,7 +169,7 @@ static void pack_floats(struct copy *c, size_t from, size_t rows, size_t lane, u
     size_t most = KERNEL_SCRATCH / rows / STRIP * STRIP;
     struct strip s = {.rows = rows, .lane = lane};
     for (size_t k = 0; k < K; k += most) {
-        size_t width = K - k < most ? K - k : most;
+        size_t width = at_most(K - k, most);
         bool one_read = !c->src->data && width == K && !c->interleaved_head;
         const unsigned char *all = one_read ? source(c, from * K, rows * K, scratch) : NULL;
         if (one_read && !all)
@@ -182,7 +183,7 @@ static void pack_floats(struct copy *c, size_t from, size_t rows, size_t lane, u
                 return;
         }
         for (size_t at = 0; at < width; at += STRIP)
-            pack_strip(c, &s, at, k + at, width - at < STRIP ? width - at : STRIP, panel);
+            pack_strip(c, &s, at, k + at, at_most(width - at, STRIP), panel);
     }
 }
 
@@ -194,7 +195,7 @@ static void pack_blocks(struct copy *c, size_t from, size_t rows, size_t lane, u
     for (size_t r = 0; r < rows; r++) {
         size_t row = source_row(c, from + r);
         for (size_t k = 0; k < K; k += most) {
-            size_t n = K - k < most ? K - k : most;
+            size_t n = at_most(K - k, most);
             const unsigned char *src = source(c, row * K + k, n, scratch);
             if (!src)
                 return;
@@ -215,16 +216,11 @@ static void pack_panels(void *job, size_t task, int worker) {
     const struct weight_segment *s = c->to;
     float *scratch = c->m->scratch + (size_t)worker * KERNEL_SCRATCH;
     size_t panel = s->panel;
-    size_t begin = c->first / panel * panel + task * c->rows_per_task;
-    size_t end = begin + c->rows_per_task, last = c->first + c->rows;
-    if (begin < c->first)
-        begin = c->first;
-    if (end > last)
-        end = last;
+    size_t from = c->first / panel * panel + task * c->rows_per_task;
+    size_t begin = at_least(from, c->first);
+    size_t end = at_most(from + c->rows_per_task, c->first + c->rows);
     while (begin < end) {
-        size_t stop = (begin / panel + 1) * panel;
-        if (stop > end)
-            stop = end;
+        size_t stop = at_most((begin / panel + 1) * panel, end);
         unsigned char *to = s->data + begin / panel * s->panel_bytes;
         if (dtype_is_block(s->format))
             pack_blocks(c, begin - c->first, stop - begin, begin % panel, to, scratch);
@@ -245,7 +241,7 @@ static enum err copied(struct copy *c, struct errmsg *msg) {
 
 static size_t task_rows(size_t unit, size_t cols) {
     size_t per_unit = unit * cols;
-    return unit * (per_unit >= TASK_FLOATS ? 1 : (TASK_FLOATS + per_unit - 1) / per_unit);
+    return unit * (per_unit >= TASK_FLOATS ? 1 : ceil_div(TASK_FLOATS, per_unit));
 }
 
 enum err pack_plain(const struct weight_maker *m, const struct weight_part *p, size_t rows,
@@ -260,7 +256,7 @@ enum err pack_plain(const struct weight_maker *m, const struct weight_part *p, s
                      .rows_per_task = task_rows(1, cols),
                      .bad = SIZE_MAX,
                      .unread = ATOMIC_FLAG_INIT};
-    pool_run(m->pool, (rows + c.rows_per_task - 1) / c.rows_per_task, copy_rows, &c);
+    team_run(m->team, ceil_div(rows, c.rows_per_task), copy_rows, &c);
     return copied(&c, msg);
 }
 
@@ -277,7 +273,7 @@ enum err pack_part(const struct weight_maker *m, const struct weight_part *p,
                      .bad = SIZE_MAX,
                      .unread = ATOMIC_FLAG_INIT};
     size_t span = first + c.rows - first / to->panel * to->panel;
-    pool_run(m->pool, (span + c.rows_per_task - 1) / c.rows_per_task, pack_panels, &c);
+    team_run(m->team, ceil_div(span, c.rows_per_task), pack_panels, &c);
     return copied(&c, msg);
 }
 

@@ -1,9 +1,9 @@
 // Copies the parts of a file into a weight's memory. Role: reading, converting, packing, and the
-// check that all values are finite; weight.c says what goes where. Thread rule: as pool_run.
+// check that all values are finite; weight.c says what goes where. Thread rule: as team_run.
 #ifndef TRINE_COMPUTE_CPU_WEIGHT_PACK_H
 #define TRINE_COMPUTE_CPU_WEIGHT_PACK_H
 
-#include "compute/cpu/weight.h"
+#include "compute/cpu/weight_layout.h"
 
 enum { MAX_PANEL = 32 }; // outputs in a panel of floats, at most
 

@@ -158,29 +158,6 @@ static void test_halves(const struct causal_kernels *k) {
     CHECK((got[0] & 0x7c00) == 0x7c00 && (got[0] & 0x3ff));
 }
 
-struct counts {
-    atomic_int done[100];
-    atomic_int strays;
-    size_t workers;
-};
-
-static void count(void *ctx, size_t task, int worker) {
-    struct counts *c = ctx;
-    atomic_fetch_add(&c->done[task], 1);
-    if (worker < 0 || (size_t)worker >= c->workers)
-        atomic_fetch_add(&c->strays, 1);
-}
-
-static void test_each(struct device *d) {
-    struct counts c = {.workers = d->workers};
-    bool once = true;
-    device_each(d, 100, count, &c);
-    for (size_t i = 0; i < 100; i++)
-        once = once && atomic_load(&c.done[i]) == 1;
-    CHECK(once && atomic_load(&c.strays) == 0);
-    device_each(d, 0, count, &c);
-}
-
 int main(void) {
     for (int i = 0; i < RIG_SETS; i++) {
         struct device *d = rig_device(rig_sets[i], 3, CPU_GEMM_OWN);
@@ -189,7 +166,6 @@ int main(void) {
         test_rms_norm(d);
         test_rope(d);
         test_swiglu_gather(d);
-        test_each(d);
         cpu_device_free(d);
     }
     test_halves(&causal_generic);

@@ -67,7 +67,7 @@ static void check_angles(struct device *d, const cJSON *g, size_t half, const fl
     for (size_t i = 0; i < n; i++)
         positions[i] = (int32_t)at[i];
     struct mat cos = {got[0], n, half, half}, sin = {got[1], n, half, half};
-    rope_rows(d, inv_freq, scale, positions, cos, sin);
+    d->ops->rope_table(d, &(struct rope_table_args){inv_freq, scale, positions, cos, sin});
     struct errmsg msg;
     CHECK_OK(device_sync(d, &msg), msg);
     // given its frequencies, the angles are the reference's own; cosf of both libraries is within
@@ -117,13 +117,21 @@ static void test_threads(void) {
         if (!d)
             return;
         memset(a, 0, sizeof a);
-        rope_rows(d, inv_freq, 1.5F, positions, (struct mat){a[0], ROWS, HALF, LD},
-                  (struct mat){a[1], ROWS, HALF, LD});
+        d->ops->rope_table(
+            d, &(struct rope_table_args){
+                   inv_freq, 1.5F, positions, {a[0], ROWS, HALF, LD}, {a[1], ROWS, HALF, LD}});
         memset(b, 0, sizeof b);
         for (size_t i = 0; i < ROWS; i++)
-            rope_rows(d, inv_freq, 1.5F, positions + i, (struct mat){b[0] + i * LD, 1, HALF, LD},
-                      (struct mat){b[1] + i * LD, 1, HALF, LD});
+            d->ops->rope_table(d, &(struct rope_table_args){inv_freq,
+                                                            1.5F,
+                                                            positions + i,
+                                                            {b[0] + i * LD, 1, HALF, LD},
+                                                            {b[1] + i * LD, 1, HALF, LD}});
         CHECK(memcmp(a, b, sizeof a) == 0);
+        struct mat wide = {a[0], ROWS, HALF, LD}, narrow = {a[1], ROWS, HALF - 1, LD};
+        d->ops->rope_table(
+            d, &(struct rope_table_args){inv_freq, 1, positions, .cos = wide, .sin = narrow});
+        CHECK(device_sync(d, &msg) == ERR_INTERNAL);
         CHECK(a[0][LD * 300 + HALF] == 0 && a[0][0] == 1.5F);
         cpu_device_free(d);
     }

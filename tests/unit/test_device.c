@@ -143,6 +143,12 @@ static void test_rows(struct device *d) {
             want[j] = x[j] + y[j];
         CHECK(memcmp(got, want, rows * D * sizeof *got) == 0);
 
+        struct mat less = rig_mat(d, &ws, rows, D, y);
+        d->ops->subtract(d, mx, less, less);
+        d->ops->read(d, less, got);
+        for (size_t j = 0; j < rows * D; j++)
+            CHECK(got[j] == x[j] - y[j]);
+
         d->ops->l2_normalize(d, my);
         d->ops->read(d, my, got);
         for (size_t r = 0; r < rows; r++) {
@@ -421,6 +427,10 @@ static void test_failures(struct device *d) {
     a.head_dim = 100000, a.scale = 1;
     d->ops->attention(d, &a);
     CHECK(device_sync(d, NULL) == ERR_UNSUPPORTED);
+    d->ops->subtract(d, m, m, mat_cols(m, 0, 16));
+    CHECK(device_sync(d, NULL) == ERR_INTERNAL);
+    d->ops->subtract(d, m, mat_rows(m, 0, 2), m);
+    CHECK(device_sync(d, NULL) == ERR_INTERNAL);
     d->ops->workspace_free(d, &ws);
 }
 

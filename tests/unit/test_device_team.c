@@ -2,7 +2,7 @@
 // built with the thread sanitizer this also checks that results are handed over properly.
 #define _POSIX_C_SOURCE 200809L
 #include "base/clock.h"
-#include "compute/cpu/pool.h"
+#include "compute/cpu/team.h"
 #include "tests/check.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@ enum { TASKS = 1000, MAX_THREADS = 8 };
 
 struct job {
     int done[TASKS];            // times, written by whoever has the task
-    long input, sum[TASKS];     // plain memory on purpose: the pool must order it
+    long input, sum[TASKS];     // plain memory on purpose: the team must order it
     int busy[MAX_THREADS * 16]; // by worker, on lines of their own
     int overlaps[MAX_THREADS * 16];
     int threads;
@@ -34,10 +34,10 @@ static void pause_us(long us) {
 }
 
 static void test_runs(int threads) {
-    struct pool *p;
+    struct team *p;
     struct errmsg msg = {0};
-    CHECK_OK(pool_new(threads, &p, &msg), msg);
-    CHECK_INT(pool_threads(p), threads);
+    CHECK_OK(team_new(threads, &p, &msg), msg);
+    CHECK_INT(team_threads(p), threads);
     struct job *j = calloc(1, sizeof *j);
     if (!j)
         abort();
@@ -48,7 +48,7 @@ static void test_runs(int threads) {
         size_t n = counts[(size_t)round % (sizeof counts / sizeof *counts)];
         memset(j->done, 0, sizeof j->done);
         j->input = round;
-        pool_run(p, n, task, j);
+        team_run(p, n, task, j);
         for (size_t t = 0; t < TASKS; t++)
             ok = ok && j->done[t] == (t < n) && (t >= n || j->sum[t] == round + (long)t);
         // at once, while workers spin, about when they fall asleep, and when they sleep
@@ -58,15 +58,15 @@ static void test_runs(int threads) {
     CHECK(ok);
     for (int w = 0; w < threads; w++)
         CHECK(j->overlaps[w * 16] == 0);
-    pool_free(p);
+    team_free(p);
     free(j);
 }
 
-// An idle pool uses no CPU: its workers sleep after their short spin.
+// An idle team uses no CPU: its workers sleep after their short spin.
 static void test_idle(void) {
-    struct pool *p;
+    struct team *p;
     struct errmsg msg = {0};
-    CHECK_OK(pool_new(4, &p, &msg), msg);
+    CHECK_OK(team_new(4, &p, &msg), msg);
     pause_us(50 * 1000);
     struct timespec a, b;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
@@ -74,27 +74,27 @@ static void test_idle(void) {
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
     double used = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
     CHECK(used < 0.02);
-    pool_free(p);
+    team_free(p);
 }
 
-// pools one after another and at once: nothing is shared between them
+// teams one after another and at once: nothing is shared between them
 static void test_many(void) {
-    struct pool *p[6];
+    struct team *p[6];
     struct errmsg msg = {0};
     struct job *j = calloc(1, sizeof *j);
     if (!j)
         abort();
     j->threads = MAX_THREADS;
     for (int i = 0; i < 6; i++)
-        CHECK_OK(pool_new(i + 1, &p[i], &msg), msg);
+        CHECK_OK(team_new(i + 1, &p[i], &msg), msg);
     for (int i = 0; i < 6; i++) {
         memset(j->done, 0, sizeof j->done);
-        pool_run(p[i], TASKS, task, j);
+        team_run(p[i], TASKS, task, j);
         CHECK(j->done[0] == 1 && j->done[TASKS - 1] == 1);
     }
     for (int i = 0; i < 6; i++)
-        pool_free(p[i]);
-    pool_free(NULL);
+        team_free(p[i]);
+    team_free(NULL);
     free(j);
 }
 

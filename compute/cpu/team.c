@@ -1,6 +1,6 @@
-// See pool.h.
+// See team.h.
 #define _GNU_SOURCE // sched_getcpu, pthread_setaffinity_np
-#include "compute/cpu/pool.h"
+#include "compute/cpu/team.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -13,8 +13,8 @@
 enum { SPIN_US = 50, LINE = 64, STACK_BYTES = 256 << 10 };
 
 // What different threads write lies on different cache lines.
-struct pool {
-    pool_fn *fn; // the open job; written by the caller while nobody is inside
+struct team {
+    team_fn *fn; // the open job; written by the caller while nobody is inside
     void *job;
     unsigned generation;
     int caller_cpu; // that the workers are kept off, -1 at first
@@ -32,7 +32,7 @@ struct pool {
     struct worker {
         _Alignas(LINE) atomic_size_t next; // the next of its own tasks
         size_t end;                        // of them; written as the job's fields are
-        struct pool *pool;
+        struct team *team;
         pthread_t thread;
         int index, cpu; // cpu: its own, where there is one for each thread
     } * workers;
@@ -47,7 +47,7 @@ static inline void relax(void) {
 }
 
 // Its own tasks first, then what the others have left.
-static void take_tasks(struct pool *p, int worker) {
+static void take_tasks(struct team *p, int worker) {
     for (int i = 0; i < p->threads; i++) {
         int owner = worker + i < p->threads ? worker + i : worker + i - p->threads;
         struct worker *w = &p->workers[owner];
@@ -60,7 +60,7 @@ static void take_tasks(struct pool *p, int worker) {
     }
 }
 
-static void sleep_until_open(struct pool *p, unsigned seen) {
+static void sleep_until_open(struct team *p, unsigned seen) {
     pthread_mutex_lock(&p->mutex);
     atomic_fetch_add(&p->sleepers, 1);
     for (;;) {
@@ -75,7 +75,7 @@ static void sleep_until_open(struct pool *p, unsigned seen) {
 
 static void *work(void *arg) {
     struct worker *w = arg;
-    struct pool *p = w->pool;
+    struct team *p = w->team;
     unsigned seen = 0;
     int64_t idle_since = clock_now_us();
     for (unsigned turns = 1;; turns++) {
@@ -109,7 +109,7 @@ static void confine(struct worker *w, const cpu_set_t *set) {
 // speed, whenever work comes after a pause. So the workers are kept off the caller's CPU: each on
 // one of its own where there are as many as threads (when the caller has moved onto a worker's,
 // that one takes the caller's old one), else on any but the caller's.
-static void place_workers(struct pool *p) {
+static void place_workers(struct team *p) {
     int now = sched_getcpu();
     if (now < 0 || now == p->caller_cpu || p->cpus < p->threads || p->cpus < 2 ||
         !CPU_ISSET((size_t)now, &p->allowed))
@@ -141,7 +141,7 @@ static void place_workers(struct pool *p) {
     }
 }
 
-void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
+void team_run(struct team *p, size_t tasks, team_fn *fn, void *job) {
     if (p->started == 0 || tasks <= 1) {
         for (size_t t = 0; t < tasks; t++)
             fn(job, t, 0);
@@ -173,9 +173,9 @@ void pool_run(struct pool *p, size_t tasks, pool_fn *fn, void *job) {
     }
 }
 
-enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
+enum err team_new(int threads, struct team **out, struct errmsg *msg) {
     *out = NULL;
-    struct pool *p = mem_alloc_aligned(1, sizeof *p);
+    struct team *p = mem_alloc_aligned(1, sizeof *p);
     struct worker *workers = mem_alloc_aligned((size_t)threads, sizeof *workers);
     if (!p || !workers || thread_cond_init(&p->wake) != ERR_OK) {
         mem_free(workers);
@@ -192,11 +192,11 @@ enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
         char name[16];
         snprintf(name, sizeof name, "compute-%d", i % 1000);
         struct thread_options options = {.name = name, .stack_bytes = STACK_BYTES};
-        workers[i].pool = p;
+        workers[i].team = p;
         workers[i].index = i;
         enum err e = thread_start(&workers[i].thread, &options, work, &workers[i], msg);
         if (e != ERR_OK) {
-            pool_free(p);
+            team_free(p);
             return e;
         }
         p->started = i;
@@ -206,7 +206,7 @@ enum err pool_new(int threads, struct pool **out, struct errmsg *msg) {
     return ERR_OK;
 }
 
-void pool_free(struct pool *p) {
+void team_free(struct team *p) {
     if (!p)
         return;
     atomic_store(&p->stop, true);
@@ -221,4 +221,4 @@ void pool_free(struct pool *p) {
     mem_free(p);
 }
 
-int pool_threads(const struct pool *p) { return p->threads; }
+int team_threads(const struct team *p) { return p->threads; }
