@@ -1,9 +1,6 @@
-// The row operations of causal models against double precision, halves to the bit, and host work
-// on the device's threads.
+// The row operations of causal models against double precision, and halves to the bit.
 #include "compute/cpu/causal.h"
 #include "tests/unit/device_rig.h"
-
-#include <stdatomic.h>
 
 enum { WORKSPACE = 8 << 20 };
 
