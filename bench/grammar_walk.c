@@ -72,7 +72,7 @@ static void walk(struct session *s, size_t limit, bool led) {
     if (grammar_state_new(s->g, s->f->vocab, &st, &msg) ||
         (led && grammar_state_limit(st, limit, NULL, &msg)))
         exit(1);
-    if (led && !st->free_text && run_tokens_left(&st->run, st->now) >= limit)
+    if (led && !st->free_text && machine_tokens_left(&st->machine, st->now) >= limit)
         how = "far";
     for (size_t i = 0; i < limit; i++) {
         bool constrained = false;

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct run {
+struct chat_run {
     const struct cli_options *o;
     bool terminal; // somebody types
     struct cli_engine engine;
@@ -29,20 +29,20 @@ struct run {
     struct sink out;
 };
 
-static void add_message(struct run *r, const char *role, const char *bytes, size_t len) {
+static void add_message(struct chat_run *r, const char *role, const char *bytes, size_t len) {
     struct buf *b = &r->messages;
     buf_printf(b, "%s{\"role\":\"%s\",\"content\":", b->len ? "," : "", role);
     json_quote(b, bytes, len);
     buf_putc(b, '}');
 }
 
-static void begin_conversation(struct run *r) {
+static void begin_conversation(struct chat_run *r) {
     buf_reset(&r->messages);
     if (r->o->system)
         add_message(r, "system", r->o->system, strlen(r->o->system));
 }
 
-static enum err render(struct run *r, struct errmsg *msg) {
+static enum err render(struct chat_run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     struct template_variable v[CHAT_VARIABLES];
     struct json_tree *tree = NULL;
@@ -66,7 +66,7 @@ static enum err render(struct run *r, struct errmsg *msg) {
 }
 
 // A template writes its special tokens itself.
-static enum err answer(struct run *r, struct cli_answer *said, struct errmsg *msg) {
+static enum err answer(struct chat_run *r, struct cli_answer *said, struct errmsg *msg) {
     enum err e = render(r, msg);
     struct text text = {r->prompt.data ? r->prompt.data : "", r->prompt.len};
     if (!e)
@@ -86,7 +86,7 @@ static enum err answer(struct run *r, struct cli_answer *said, struct errmsg *ms
 }
 
 // What one line says. Somebody who types hears what was wrong and goes on.
-static enum err take_turn(struct run *r, struct text line, struct errmsg *msg) {
+static enum err take_turn(struct chat_run *r, struct text line, struct errmsg *msg) {
     struct cli_answer said = {0};
     size_t before = r->messages.len;
     add_message(r, "user", line.bytes, line.len);
@@ -109,7 +109,7 @@ static bool is_word(struct text line, const char *word) {
     return line.len == strlen(word) && memcmp(line.bytes, word, line.len) == 0;
 }
 
-static enum err talk(struct run *r, struct errmsg *msg) {
+static enum err talk(struct chat_run *r, struct errmsg *msg) {
     for (;;) {
         struct text line;
         bool more;
@@ -133,7 +133,7 @@ static enum err talk(struct run *r, struct errmsg *msg) {
     }
 }
 
-static enum err chat(struct run *r, struct errmsg *msg) {
+static enum err chat(struct chat_run *r, struct errmsg *msg) {
     enum err e = cli_engine_open(r->o, &r->engine, msg);
     if (e)
         return e;
@@ -158,7 +158,7 @@ static enum err chat(struct run *r, struct errmsg *msg) {
 }
 
 static enum err converse(const struct cli_options *o, int *exit_code, struct errmsg *msg) {
-    struct run r = {.o = o};
+    struct chat_run r = {.o = o};
     enum err e = cli_answers_init(&r.answers, o, exit_code, msg);
     if (!e && ((o->system && (e = cli_check_text("--system", o->system, msg))) ||
                (e = cli_check_not_input(NULL, "stdout", "-", msg))))

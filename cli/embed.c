@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-struct run {
+struct embed_run {
     const struct cli_options *o;
     struct cli_engine engine;
     struct embed_input input;
@@ -40,7 +40,7 @@ struct run {
 
 // --- bulk callbacks ---
 
-static enum err check_passed(struct run *r, bool more, struct errmsg *msg) {
+static enum err check_passed(struct embed_run *r, bool more, struct errmsg *msg) {
     bool same = more && r->passed_texts == r->output.journal.texts;
     if (same)
         return ERR_OK;
@@ -51,7 +51,7 @@ static enum err check_passed(struct run *r, bool more, struct errmsg *msg) {
                    r->o->arg_count > 1 ? ", ..." : "");
 }
 
-static enum err pass_over(struct run *r, bool *more, struct errmsg *msg) {
+static enum err pass_over(struct embed_run *r, bool *more, struct errmsg *msg) {
     struct embed_record record;
     for (*more = true; r->passed < r->output.resumed; r->passed++) {
         enum err e = embed_input_next(&r->input, &record, more, msg);
@@ -65,7 +65,7 @@ static enum err pass_over(struct run *r, bool *more, struct errmsg *msg) {
 }
 
 static enum err read_texts(void *ctx, struct bulk_chunk *c, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct embed_run *r = ctx;
     bool more = true;
     enum err e = r->passed < r->output.resumed ? pass_over(r, &more, msg) : ERR_OK;
     while (!e && more && !bulk_chunk_full(c)) {
@@ -79,7 +79,7 @@ static enum err read_texts(void *ctx, struct bulk_chunk *c, struct errmsg *msg) 
 
 static enum err encode_text(void *ctx, struct tokenizer_scratch *s, struct text text,
                             struct encoding *out, int32_t *skip, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct embed_run *r = ctx;
     enum err e =
         prompt_encode(r->engine.model, s, r->prompt, text, NULL, &r->encode, &r->joined, out, msg);
     if (!e)
@@ -88,7 +88,7 @@ static enum err encode_text(void *ctx, struct tokenizer_scratch *s, struct text 
 }
 
 static enum err write_rows(void *ctx, const struct bulk_chunk *c, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct embed_run *r = ctx;
     r->output.truncated += c->truncated;
     for (size_t i = 0; i < c->count; i++) {
         enum err e = embed_output_row(&r->output, bulk_chunk_label(c, i), bulk_chunk_text(c, i),
@@ -104,14 +104,14 @@ static enum err write_rows(void *ctx, const struct bulk_chunk *c, struct errmsg 
 }
 
 static void tick(void *ctx) {
-    struct run *r = ctx;
+    struct embed_run *r = ctx;
     double total = (double)r->input.total;
     progress_show(&r->progress, r->rows, total > 0 ? (double)r->mark / total : -1);
 }
 
 // --- preparation ---
 
-static enum err choose_prompt(struct run *r, struct errmsg *msg) {
+static enum err choose_prompt(struct embed_run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     r->prompt = m->st.default_prompt;
     enum err err = ERR_OK;
@@ -130,14 +130,14 @@ static enum err choose_prompt(struct run *r, struct errmsg *msg) {
     return err;
 }
 
-static bool normalizes(const struct run *r) {
+static bool normalizes(const struct embed_run *r) {
     if (r->o->normalize == CLI_AUTO)
         return pooler_normalizes(r->engine.model->pooler);
     return r->o->normalize == CLI_YES;
 }
 
 // Everything that a row's bytes depend on, but for the texts themselves.
-static enum err identify(struct run *r, struct embed_journal *j, struct errmsg *msg) {
+static enum err identify(struct embed_run *r, struct embed_journal *j, struct errmsg *msg) {
     static const char *const formats[] = {"auto", "jsonl", "npy", "f32"};
     const struct cli_options *o = r->o;
     const struct model *m = r->engine.model;
@@ -170,7 +170,7 @@ static enum err identify(struct run *r, struct embed_journal *j, struct errmsg *
     return e;
 }
 
-static enum err open_output(struct run *r, struct errmsg *msg) {
+static enum err open_output(struct embed_run *r, struct errmsg *msg) {
     struct embed_journal journal = {0};
     enum err e = ERR_OK;
     if (r->o->output) {
@@ -191,7 +191,7 @@ static enum err open_output(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static enum err prepare(struct run *r, struct errmsg *msg) {
+static enum err prepare(struct embed_run *r, struct errmsg *msg) {
     enum err e = embed_input_open(&r->input, r->o, cli_interrupt_flag(), msg);
     if (!e)
         e = cli_engine_open_for(TASK_EMBED, r->o, &r->engine, msg);
@@ -216,7 +216,7 @@ static enum err prepare(struct run *r, struct errmsg *msg) {
 
 // --- the command ---
 
-static void summarize(const struct run *r) {
+static void summarize(const struct embed_run *r) {
     double seconds = (double)(clock_now_us() - r->begun_us) / 1e6;
     if (seconds < 1e-6)
         seconds = 1e-6;
@@ -231,7 +231,7 @@ static void summarize(const struct run *r) {
                 (unsigned long long)r->truncated, r->engine.model->max_length);
 }
 
-static enum err embed(struct run *r, struct errmsg *msg) {
+static enum err embed(struct embed_run *r, struct errmsg *msg) {
     enum err e = prepare(r, msg);
     if (e)
         return e;
@@ -314,7 +314,7 @@ int cli_embed(int argc, char **argv) {
         cli_options_free(&o);
         return exit_code;
     }
-    struct run r = {.o = &o, .output.sink.fd = -1};
+    struct embed_run r = {.o = &o, .output.sink.fd = -1};
     cli_catch_interrupt();
     enum err e = embed(&r, &msg);
     exit_code = e ? cli_fail("embed", &msg) : CLI_EXIT_DONE;

@@ -10,7 +10,7 @@
 
 enum { MAX_PROMPT_BYTES = 64 << 20 };
 
-struct run {
+struct generate_run {
     const struct cli_options *o;
     struct cli_engine engine;
     struct cli_answers answers;
@@ -25,7 +25,7 @@ static bool prompt_is_stdin(const struct cli_options *o) {
 }
 
 // The line end that `echo` and editors put behind a text is none of it.
-static enum err read_prompt(struct run *r, struct errmsg *msg) {
+static enum err read_prompt(struct generate_run *r, struct errmsg *msg) {
     if (!prompt_is_stdin(r->o)) {
         buf_puts(&r->prompt, r->o->args[0]);
     } else {
@@ -40,7 +40,7 @@ static enum err read_prompt(struct run *r, struct errmsg *msg) {
     return r->prompt.failed ? err_set(msg, ERR_NOMEM, "no memory for the prompt") : ERR_OK;
 }
 
-static enum err generate(struct run *r, struct errmsg *msg) {
+static enum err generate(struct generate_run *r, struct errmsg *msg) {
     enum err e = read_prompt(r, msg);
     if (!e)
         e = cli_engine_open(r->o, &r->engine, msg);
@@ -77,7 +77,7 @@ int cli_generate(int argc, char **argv) {
     if (!cli_options_read(CLI_GENERATE, argc, argv, &o, &exit_code))
         return exit_code;
     struct errmsg msg = {0};
-    struct run r = {.o = &o};
+    struct generate_run r = {.o = &o};
     // a reader that has gone is heard of from write, as any other failure
     signal(SIGPIPE, SIG_IGN);
     cli_catch_interrupt();

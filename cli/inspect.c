@@ -23,7 +23,7 @@
 
 enum { MAX_REFUSALS = 8, BATCH_TOKENS = 512, LOGIT_ROWS = 32, TOKENS_SHOWN = 1024 };
 
-struct run {
+struct inspect_run {
     const struct cli_options *o;
     char *path;
     char *files; // where the transformer's lie
@@ -37,16 +37,16 @@ struct run {
     bool is_decoder;
 };
 
-static size_t vocab_of(const struct run *r) {
+static size_t vocab_of(const struct inspect_run *r) {
     return !r->config_ok ? 0 : r->is_decoder ? r->decoder_config.vocab : r->config.vocab;
 }
 
-static size_t positions_of(const struct run *r) {
+static size_t positions_of(const struct inspect_run *r) {
     return r->is_decoder ? r->decoder_config.max_positions : r->config.max_positions;
 }
 
 // The same cause is met again when the model is loaded whole.
-static void refuse(struct run *r, const struct errmsg *msg) {
+static void refuse(struct inspect_run *r, const struct errmsg *msg) {
     for (size_t i = 0; i < r->refusal_count; i++)
         if (strcmp(r->refusals[i].text, msg->text) == 0)
             return;
@@ -85,7 +85,7 @@ static void show_rope(struct buf *b, const struct decoder_config *c) {
     buf_putc(b, '\n');
 }
 
-static void show_decoder_config(struct run *r) {
+static void show_decoder_config(struct inspect_run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     r->config_ok = decoder_config_load(r->files, &r->decoder_config, &msg) == ERR_OK;
@@ -115,7 +115,7 @@ static void show_default(struct buf *b, const char *name, float v) {
 }
 
 // One that does not compile lets the model complete texts.
-static void show_template(struct run *r, const struct generation_config *g) {
+static void show_template(struct inspect_run *r, const struct generation_config *g) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     struct chat_templates t = {0};
@@ -150,7 +150,7 @@ static void show_template(struct run *r, const struct generation_config *g) {
     chat_templates_free(&t);
 }
 
-static void show_generation(struct run *r) {
+static void show_generation(struct inspect_run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     struct generation_config g;
@@ -178,12 +178,12 @@ static void show_generation(struct run *r) {
     generation_config_free(&g);
 }
 
-static bool pools(const struct run *r) {
+static bool pools(const struct inspect_run *r) {
     bool declared;
     return !pooler_is_declared(r->path, &declared, NULL) && declared;
 }
 
-static void show_encoder_config(struct run *r) {
+static void show_encoder_config(struct inspect_run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     r->config_ok = model_config_load(r->files, &r->config, &msg) == ERR_OK;
@@ -212,7 +212,7 @@ static void show_encoder_config(struct run *r) {
     }
 }
 
-static void show_st_config(struct run *r) {
+static void show_st_config(struct inspect_run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     size_t positions = r->config_ok ? positions_of(r) : 1 << 20;
@@ -235,7 +235,7 @@ static void show_st_config(struct run *r) {
     }
 }
 
-static void show_pooling(struct run *r, struct device *d) {
+static void show_pooling(struct inspect_run *r, struct device *d) {
     struct errmsg msg = {0};
     struct pooler *p = NULL;
     if (!r->config_ok || r->is_decoder || (r->config.classification && !pools(r)))
@@ -250,7 +250,7 @@ static void show_pooling(struct run *r, struct device *d) {
     pooler_free(p);
 }
 
-static void show_tokenizer(struct run *r) {
+static void show_tokenizer(struct inspect_run *r) {
     struct errmsg msg = {0};
     struct tokenizer *t = NULL;
     if (model_load_tokenizer(r->files, vocab_of(r), &t, &msg)) {
@@ -293,7 +293,7 @@ static void add_tensor(const struct tensor *t, struct totals *sum) {
     }
 }
 
-static void show_memory(struct run *r, const struct totals *t) {
+static void show_memory(struct inspect_run *r, const struct totals *t) {
     struct buf *b = &r->out.buf;
     const double mib = 1 << 20;
     if (r->is_decoder) {
@@ -312,7 +312,7 @@ static void show_memory(struct run *r, const struct totals *t) {
         (rest + matrices * 4.5 / 8) / mib);
 }
 
-static void show_tensors(struct run *r) {
+static void show_tensors(struct inspect_run *r) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
     struct weights *w = NULL;
@@ -339,7 +339,7 @@ static void show_tensors(struct run *r) {
 }
 
 // A step's workspace, and what the cache takes for a text.
-static void show_generator_memory(struct run *r, const struct model *m) {
+static void show_generator_memory(struct inspect_run *r, const struct model *m) {
     enum dtype kv = m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
     size_t bytes = generator_bytes_of(m, kv, m->max_length);
     const double mib = 1 << 20;
@@ -352,7 +352,7 @@ static void show_generator_memory(struct run *r, const struct model *m) {
                kv == DTYPE_F32 ? "f32" : "f16", (double)bytes / mib, m->max_length);
 }
 
-static void try_load(struct run *r, struct device *d) {
+static void try_load(struct inspect_run *r, struct device *d) {
     struct errmsg msg = {0};
     struct model *m = NULL;
     const struct cli_model *asked = &r->o->models[0];
@@ -384,7 +384,7 @@ struct key_list {
     struct buf of[KEY_UNKNOWN + 1];
 };
 
-static void print_keys(struct run *r, struct key_list *l) {
+static void print_keys(struct inspect_run *r, struct key_list *l) {
     static const char *const names[] = {[KEY_HONOURED] = "honoured",
                                         [KEY_NO_EFFECT] = "without effect",
                                         [KEY_REFUSED] = "refused",
@@ -397,7 +397,7 @@ static void print_keys(struct run *r, struct key_list *l) {
 }
 
 struct key_lister {
-    struct run *r;
+    struct inspect_run *r;
     struct key_list list;
 };
 
@@ -412,7 +412,7 @@ static void list_key(void *ctx, const char *file, const char *key, enum key_fate
         buf_printf(b, "%s%s", b->len ? ", " : "", key);
 }
 
-static void show_keys(struct run *r) {
+static void show_keys(struct inspect_run *r) {
     struct key_lister l = {.r = r};
     model_keys_each(r->path, r->files, true, list_key, &l);
     print_keys(r, &l.list);
@@ -420,7 +420,7 @@ static void show_keys(struct run *r) {
         buf_free(&l.list.of[i]);
 }
 
-static enum err inspect(struct run *r, struct errmsg *msg) {
+static enum err inspect(struct inspect_run *r, struct errmsg *msg) {
     enum err e = store_resolve(r->o->models[0].spec, &r->path, msg);
     if (!e)
         e = model_find_files(r->path, &r->files, msg);
@@ -460,7 +460,7 @@ int cli_inspect(int argc, char **argv) {
     if (!cli_options_read(CLI_INSPECT, argc, argv, &o, &exit_code))
         return exit_code;
     struct errmsg msg = {0};
-    struct run r = {.o = &o};
+    struct inspect_run r = {.o = &o};
     exit_code = inspect(&r, &msg) ? cli_fail("inspect", &msg) : CLI_EXIT_DONE;
     model_config_free(&r.config);
     st_config_free(&r.st);

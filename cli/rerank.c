@@ -31,7 +31,7 @@ struct ranked {
     size_t index;
 };
 
-struct run {
+struct rerank_run {
     const struct cli_options *o;
     struct cli_engine engine;
     bool by_cosine;
@@ -59,7 +59,7 @@ struct run {
 // --- bulk callbacks ---
 
 static enum err read_documents(void *ctx, struct bulk_chunk *c, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct rerank_run *r = ctx;
     enum err e = ERR_OK;
     if (r->by_cosine && !r->query_read) {
         struct text query = {r->o->query, strlen(r->o->query)};
@@ -74,7 +74,7 @@ static enum err read_documents(void *ctx, struct bulk_chunk *c, struct errmsg *m
     return e;
 }
 
-static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct text text,
+static enum err encode_single(struct rerank_run *r, struct tokenizer_scratch *s, struct text text,
                               struct encoding *out, int32_t *skip, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     bool is_query = !r->query_encoded; // one producer encodes in input order: it comes first
@@ -96,7 +96,7 @@ static enum err encode_single(struct run *r, struct tokenizer_scratch *s, struct
 
 static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct text text,
                                 struct encoding *out, int32_t *skip, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct rerank_run *r = ctx;
     *skip = 0;
     if (r->by_cosine)
         return encode_single(r, s, text, out, skip, msg);
@@ -109,7 +109,8 @@ static enum err encode_document(void *ctx, struct tokenizer_scratch *s, struct t
     return e;
 }
 
-static enum err keep_document(struct run *r, struct text text, float score, struct errmsg *msg) {
+static enum err keep_document(struct rerank_run *r, struct text text, float score,
+                              struct errmsg *msg) {
     if (r->count == r->cap) {
         size_t cap = r->cap ? r->cap * 2 : 1024;
         size_t *ends = mem_realloc(r->ends, cap, sizeof *ends);
@@ -138,7 +139,7 @@ static float dot(const float *a, const float *b, size_t n) {
 }
 
 static enum err keep_scores(void *ctx, const struct bulk_chunk *c, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct rerank_run *r = ctx;
     size_t dim = r->engine.model->dim;
     for (size_t i = 0; i < c->count; i++) {
         const float *row = c->job.out + i * dim;
@@ -160,13 +161,13 @@ static enum err keep_scores(void *ctx, const struct bulk_chunk *c, struct errmsg
 }
 
 static void tick(void *ctx) {
-    struct run *r = ctx;
+    struct rerank_run *r = ctx;
     progress_show(&r->progress, r->count, -1);
 }
 
 // --- preparation ---
 
-static enum err set_activation(struct run *r, const char *name, const char *file,
+static enum err set_activation(struct rerank_run *r, const char *name, const char *file,
                                struct errmsg *msg) {
     const char *last = strrchr(name, '.');
     last = last ? last + 1 : name;
@@ -180,7 +181,7 @@ static enum err set_activation(struct run *r, const char *name, const char *file
 
 // The activation that the files name, as a class path: sentence-transformers keeps it in its own
 // file since version 5.4, before that in config.json.
-static enum err read_native_activation(struct run *r, struct errmsg *msg) {
+static enum err read_native_activation(struct rerank_run *r, struct errmsg *msg) {
     const char *name = NULL, *own = r->engine.model->st.activation;
     if (own)
         return set_activation(r, own, "config_sentence_transformers.json", msg);
@@ -201,7 +202,7 @@ static enum err read_native_activation(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static enum err tokenize_query(struct run *r, struct errmsg *msg) {
+static enum err tokenize_query(struct rerank_run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     struct tokenizer_scratch *s;
     enum err e = tokenizer_scratch_new(m->tokenizer, &s);
@@ -213,7 +214,7 @@ static enum err tokenize_query(struct run *r, struct errmsg *msg) {
     return e ? e : prompt_check_query(m, r->query.len, msg);
 }
 
-static enum err prepare(struct run *r, struct errmsg *msg) {
+static enum err prepare(struct rerank_run *r, struct errmsg *msg) {
     enum err e = lines_open(&r->in, r->o->arg_count ? r->o->args[0] : NULL, msg);
     if (e)
         return e;
@@ -260,12 +261,12 @@ static int by_score(const void *a, const void *b) {
     return x->index < y->index ? -1 : 1;
 }
 
-static struct text document(const struct run *r, size_t i) {
+static struct text document(const struct rerank_run *r, size_t i) {
     size_t begin = i ? r->ends[i - 1] : 0;
     return (struct text){r->texts.data ? r->texts.data + begin : "", r->ends[i] - begin};
 }
 
-static enum err print_results(struct run *r, struct errmsg *msg) {
+static enum err print_results(struct rerank_run *r, struct errmsg *msg) {
     struct sink out;
     sink_init(&out, STDOUT_FILENO, "stdout");
     struct buf *b = &out.buf;
@@ -303,7 +304,7 @@ static enum err print_results(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static enum err rerank(struct run *r, struct errmsg *msg) {
+static enum err rerank(struct rerank_run *r, struct errmsg *msg) {
     enum err e = prepare(r, msg);
     if (e)
         return e;
@@ -340,7 +341,7 @@ int cli_rerank(int argc, char **argv) {
     if (!cli_options_read(CLI_RERANK, argc, argv, &o, &exit_code))
         return exit_code;
     struct errmsg msg = {0};
-    struct run r = {.o = &o};
+    struct rerank_run r = {.o = &o};
     enum err usage = ERR_OK;
     if (!o.query)
         usage = err_set(&msg, ERR_INVALID, "--query is missing");

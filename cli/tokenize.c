@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct run {
+struct tokenize_run {
     const struct cli_options *o;
     struct tokenizer *tokenizer;
     struct tokenizer_scratch *scratch;
@@ -111,7 +111,7 @@ static void print_json(struct buf *out, const struct tokenizer *t, const struct 
     buf_printf(out, "],\"full_length\":%zu}\n", e->full_len);
 }
 
-static enum err encode_and_print(struct run *r, struct text text, const struct text *pair,
+static enum err encode_and_print(struct tokenize_run *r, struct text text, const struct text *pair,
                                  struct errmsg *msg) {
     enum err e =
         tokenizer_encode(r->tokenizer, r->scratch, text, pair, &r->encode, &r->encoding, msg);
@@ -133,7 +133,7 @@ static enum err encode_and_print(struct run *r, struct text text, const struct t
 
 // --- one line of input ---
 
-static enum err at_line(const struct run *r, enum err e, struct errmsg *msg) {
+static enum err at_line(const struct tokenize_run *r, enum err e, struct errmsg *msg) {
     return err_prefix(msg, e, "%s:%zu", r->in.name, r->in.line);
 }
 
@@ -144,7 +144,7 @@ static bool take_text(const cJSON *value, struct text *out) {
     return true;
 }
 
-static enum err encode_json_line(struct run *r, struct text line, struct errmsg *msg) {
+static enum err encode_json_line(struct tokenize_run *r, struct text line, struct errmsg *msg) {
     cJSON *root = NULL;
     enum err e = json_parse(line.bytes, line.len, &json_limits_request, &root, NULL, msg);
     if (e)
@@ -162,7 +162,7 @@ static enum err encode_json_line(struct run *r, struct text line, struct errmsg 
     return e ? at_line(r, e, msg) : ERR_OK;
 }
 
-static enum err add_id(struct run *r, size_t n, int64_t id, struct errmsg *msg) {
+static enum err add_id(struct tokenize_run *r, size_t n, int64_t id, struct errmsg *msg) {
     if (id < 0 || id > INT32_MAX)
         return err_set(msg, ERR_INVALID, "%lld is not a token id", (long long)id);
     if (n == r->id_cap) {
@@ -177,7 +177,8 @@ static enum err add_id(struct run *r, size_t n, int64_t id, struct errmsg *msg) 
     return ERR_OK;
 }
 
-static enum err read_plain_ids(struct run *r, struct text line, size_t *count, struct errmsg *msg) {
+static enum err read_plain_ids(struct tokenize_run *r, struct text line, size_t *count,
+                               struct errmsg *msg) {
     size_t i = 0;
     *count = 0;
     for (;;) {
@@ -197,7 +198,8 @@ static enum err read_plain_ids(struct run *r, struct text line, size_t *count, s
     }
 }
 
-static enum err read_json_ids(struct run *r, struct text line, size_t *count, struct errmsg *msg) {
+static enum err read_json_ids(struct tokenize_run *r, struct text line, size_t *count,
+                              struct errmsg *msg) {
     cJSON *root = NULL;
     enum err e = json_parse(line.bytes, line.len, &json_limits_request, &root, NULL, msg);
     if (e)
@@ -219,7 +221,7 @@ static enum err read_json_ids(struct run *r, struct text line, size_t *count, st
     return e;
 }
 
-static enum err decode_line(struct run *r, struct text line, struct errmsg *msg) {
+static enum err decode_line(struct tokenize_run *r, struct text line, struct errmsg *msg) {
     size_t n;
     enum err e = r->o->jsonl ? read_json_ids(r, line, &n, msg) : read_plain_ids(r, line, &n, msg);
     buf_reset(&r->decoded);
@@ -240,10 +242,10 @@ static enum err decode_line(struct run *r, struct text line, struct errmsg *msg)
 
 // What a peer at the other end of two pipes waits for must not sit in the buffer.
 static enum err before_wait(void *ctx, struct errmsg *msg) {
-    return sink_flush(&((struct run *)ctx)->out, msg);
+    return sink_flush(&((struct tokenize_run *)ctx)->out, msg);
 }
 
-static enum err run_stdin(struct run *r, struct errmsg *msg) {
+static enum err run_stdin(struct tokenize_run *r, struct errmsg *msg) {
     enum err e = lines_open(&r->in, NULL, msg);
     if (e)
         return e;
@@ -267,7 +269,7 @@ static enum err run_stdin(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static enum err run_argument(struct run *r, struct errmsg *msg) {
+static enum err run_argument(struct tokenize_run *r, struct errmsg *msg) {
     struct text text = {r->o->args[0], strlen(r->o->args[0])};
     if (r->o->decode) {
         r->in.name = "argument";
@@ -280,7 +282,7 @@ static enum err run_argument(struct run *r, struct errmsg *msg) {
 
 // --- the command ---
 
-static enum err run_all(struct run *r, struct errmsg *msg) {
+static enum err run_all(struct tokenize_run *r, struct errmsg *msg) {
     char *path = NULL, *files = NULL;
     enum err e = store_resolve(r->o->models[0].spec, &path, msg);
     if (!e)
@@ -313,7 +315,7 @@ int cli_tokenize(int argc, char **argv) {
     if (!cli_options_read(CLI_TOKENIZE, argc, argv, &o, &exit_code))
         return exit_code;
     struct errmsg msg = {0};
-    struct run r = {.o = &o};
+    struct tokenize_run r = {.o = &o};
     enum err usage = ERR_OK;
     if (o.pair && !o.arg_count)
         usage = err_set(&msg, ERR_INVALID, "--pair goes with a TEXT to encode");

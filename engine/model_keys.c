@@ -95,8 +95,8 @@ void model_keys_each(const char *path, const char *transformer, bool large, mode
         walk_named(&w, transformer, st_config_names[i], &sentence_bert_config_keys);
     walk_named(&w, path, "config_sentence_transformers.json", &sentence_transformers_config_keys);
     walk_named(&w, transformer, "tokenizer_config.json", &tokenizer_config_keys);
-    walk_named(&w, transformer, "special_tokens_map.json", &special_tokens_map_keys);
-    walk_named(&w, transformer, "added_tokens.json", &added_tokens_json_keys);
+    walk_named(&w, transformer, "special_tokens_map.json", &tokenizer_special_map_keys);
+    walk_named(&w, transformer, "added_tokens.json", &tokenizer_added_tokens_keys);
     walk_named(&w, transformer, "chat_template.json", &chat_template_json_keys);
     if (large)
         walk_named(&w, transformer, "tokenizer.json", &tokenizer_json_keys);

@@ -25,14 +25,14 @@ void grammar_state_describe(const struct grammar_state *s, char *out, size_t siz
     struct buf text = {0};
     uint32_t first[8];
     unsigned n = 0, shown = 0;
-    run_first(&s->run, s->now, first);
+    machine_first(&s->machine, s->now, first);
     for (unsigned b = 0; b < 256; b++)
         n += first[b / 32] >> (b % 32) & 1;
     if (s->free_text || n == 0) {
         snprintf(out, size, "it may only end here");
         return;
     }
-    const char *rule = rule_of(s->g, s->run.items[s->now.first].pc);
+    const char *rule = rule_of(s->g, s->machine.items[s->now.first].pc);
     if (rule)
         buf_printf(&text, "its rule \"%.60s\" asks for ", rule);
     else

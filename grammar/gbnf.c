@@ -10,7 +10,7 @@
 
 enum { NESTING_MAX = 100 };
 
-struct parser {
+struct gbnf_parser {
     struct grammar *g;
     struct expr_arena arena;
     const char *text;
@@ -33,7 +33,7 @@ struct items { // what a sequence or an alternative gathers
     size_t n, cap;
 };
 
-static void wrong(struct parser *p, const char *what) {
+static void wrong(struct gbnf_parser *p, const char *what) {
     if (p->rule)
         grammar_fail(p->g, ERR_INVALID, "grammar, line %u, rule \"%.*s\": %s", p->line, p->rule_len,
                      p->rule, what);
@@ -41,18 +41,18 @@ static void wrong(struct parser *p, const char *what) {
         grammar_fail(p->g, ERR_INVALID, "grammar, line %u: %s", p->line, what);
 }
 
-static int peek(const struct parser *p) {
+static int peek(const struct gbnf_parser *p) {
     return p->at < p->len ? (unsigned char)p->text[p->at] : -1;
 }
 
-static bool take(struct parser *p, char c) {
+static bool take(struct gbnf_parser *p, char c) {
     if (peek(p) != (unsigned char)c)
         return false;
     p->at++;
     return true;
 }
 
-static void skip_space(struct parser *p, bool newlines) {
+static void skip_space(struct gbnf_parser *p, bool newlines) {
     for (;;) {
         int c = peek(p);
         if (c == '#') {
@@ -72,7 +72,7 @@ static bool name_char(int c) {
            c == '_';
 }
 
-static size_t take_name(struct parser *p, const char **name) {
+static size_t take_name(struct gbnf_parser *p, const char **name) {
     *name = p->text + p->at;
     size_t from = p->at;
     while (name_char(peek(p)))
@@ -80,7 +80,7 @@ static size_t take_name(struct parser *p, const char **name) {
     return p->at - from;
 }
 
-static bool push_item(struct parser *p, struct items *items, const struct expr *e) {
+static bool push_item(struct gbnf_parser *p, struct items *items, const struct expr *e) {
     if (!e) {
         grammar_fail(p->g, ERR_NOMEM, "out of memory");
         return false;
@@ -102,7 +102,7 @@ static size_t hash_name(uint64_t seed, const char *name, size_t len) {
 }
 
 // The index of a rule, made when its name is new.
-static uint32_t rule_of(struct parser *p, const char *name, size_t len) {
+static uint32_t rule_of(struct gbnf_parser *p, const char *name, size_t len) {
     struct grammar *g = p->g;
     size_t i = hash_name(p->seed, name, len) & (p->n_slots - 1);
     for (; p->slots[i]; i = (i + 1) & (p->n_slots - 1)) {
@@ -122,7 +122,7 @@ static uint32_t rule_of(struct parser *p, const char *name, size_t len) {
     return rule;
 }
 
-static bool take_hex(struct parser *p, int digits, uint32_t *cp) {
+static bool take_hex(struct gbnf_parser *p, int digits, uint32_t *cp) {
     uint32_t v = 0;
     for (int i = 0; i < digits; i++) {
         int c = peek(p), d = c >= '0' && c <= '9'   ? c - '0'
@@ -145,7 +145,7 @@ static bool take_hex(struct parser *p, int digits, uint32_t *cp) {
 }
 
 // A code point of a literal or class, escapes read.
-static bool take_char(struct parser *p, uint32_t *cp) {
+static bool take_char(struct gbnf_parser *p, uint32_t *cp) {
     if (take(p, '\\')) {
         int c = peek(p);
         p->at += c >= 0;
@@ -189,7 +189,7 @@ static bool take_char(struct parser *p, uint32_t *cp) {
     return true;
 }
 
-static const struct expr *parse_literal(struct parser *p) {
+static const struct expr *parse_literal(struct gbnf_parser *p) {
     size_t from = p->at, n = 0;
     // an escape is never shorter than what it stands for
     for (size_t end = from; end < p->len && p->text[end] != '"'; end++, n++)
@@ -208,7 +208,7 @@ static const struct expr *parse_literal(struct parser *p) {
     return expr_bytes(&p->arena, bytes, n);
 }
 
-static const struct expr *parse_class(struct parser *p) {
+static const struct expr *parse_class(struct gbnf_parser *p) {
     struct expr_range *ranges = NULL;
     size_t n = 0, cap = 0;
     bool negated = take(p, '^');
@@ -237,7 +237,7 @@ end:
     return e;
 }
 
-static bool take_count(struct parser *p, uint32_t *count) {
+static bool take_count(struct gbnf_parser *p, uint32_t *count) {
     if (!(peek(p) >= '0' && peek(p) <= '9')) {
         wrong(p, "a repetition lacks its count");
         return false;
@@ -254,7 +254,7 @@ static bool take_count(struct parser *p, uint32_t *count) {
 }
 
 // The repetitions behind an item.
-static const struct expr *parse_suffix(struct parser *p, const struct expr *e) {
+static const struct expr *parse_suffix(struct gbnf_parser *p, const struct expr *e) {
     for (unsigned n = 0; !p->g->err; n++) {
         skip_space(p, p->depth > 0);
         uint32_t min = 0, max = GRAMMAR_INF;
@@ -294,9 +294,9 @@ static const struct expr *parse_suffix(struct parser *p, const struct expr *e) {
     return NULL;
 }
 
-static const struct expr *parse_alternatives(struct parser *p);
+static const struct expr *parse_alternatives(struct gbnf_parser *p);
 
-static const struct expr *parse_item(struct parser *p) {
+static const struct expr *parse_item(struct gbnf_parser *p) {
     int c = peek(p);
     p->at++;
     if (c == '"')
@@ -326,7 +326,7 @@ static const struct expr *parse_item(struct parser *p) {
     return expr_rule(&p->arena, rule_of(p, name, len));
 }
 
-static const struct expr *parse_sequence(struct parser *p) {
+static const struct expr *parse_sequence(struct gbnf_parser *p) {
     struct items items = {0};
     const struct expr *e = NULL;
     for (;;) {
@@ -353,7 +353,7 @@ end:
     return e;
 }
 
-static const struct expr *parse_alternatives(struct parser *p) {
+static const struct expr *parse_alternatives(struct gbnf_parser *p) {
     struct items items = {0};
     const struct expr *e = NULL;
     do {
@@ -367,7 +367,7 @@ end:
     return e;
 }
 
-static void parse_rule(struct parser *p) {
+static void parse_rule(struct gbnf_parser *p) {
     p->rule = NULL;
     const char *name;
     size_t len = take_name(p, &name);
@@ -403,7 +403,7 @@ static void parse_rule(struct parser *p) {
 }
 
 // Compiles every rule; *root is where the grammar starts.
-static void compile_rules(struct parser *p, uint32_t *root) {
+static void compile_rules(struct gbnf_parser *p, uint32_t *root) {
     struct grammar *g = p->g;
     uint32_t start = GRAMMAR_NONE;
     for (uint32_t r = 0; p->bodies && r < g->n_rules && !g->err; r++) {
@@ -447,7 +447,7 @@ enum err grammar_from_gbnf(const char *text, size_t len, struct grammar **out, s
     struct grammar *g = grammar_begin(msg);
     if (!g)
         return ERR_NOMEM;
-    struct parser p = {.g = g, .text = text, .len = len, .line = 1, .n_slots = 64};
+    struct gbnf_parser p = {.g = g, .text = text, .len = len, .line = 1, .n_slots = 64};
     while (p.n_slots < len) // a name takes two bytes at least: the table is never full
         p.n_slots *= 2;
     if (getrandom(&p.seed, sizeof p.seed, GRND_NONBLOCK) != (ssize_t)sizeof p.seed)

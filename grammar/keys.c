@@ -1,6 +1,6 @@
 // The keys of an object that its schema does not name. They lie on the stack above the object's
-// frame, byte by byte, each closed by RUN_KEY_END but for the one being written.
-#include "grammar/run.h"
+// frame, byte by byte, each closed by MACHINE_KEY_END but for the one being written.
+#include "grammar/machine.h"
 
 #include <string.h>
 
@@ -9,31 +9,31 @@ enum { KEY_BYTES_A_STEP = 8, NAMES_A_STEP = 4 };
 
 // From a closed key's end: its last byte, its length and what lies below it. False when there is
 // no further key.
-static bool next_key(const struct run *r, uint32_t *at, uint32_t *last, size_t *len) {
-    if (!run_is_data(r, *at))
+static bool next_key(const struct machine *r, uint32_t *at, uint32_t *last, size_t *len) {
+    if (!machine_is_data(r, *at))
         return false;
     *last = *at = r->frames[*at].parent;
-    for (*len = 0; run_is_data(r, *at) && r->frames[*at].pc != RUN_KEY_END; ++*len)
+    for (*len = 0; machine_is_data(r, *at) && r->frames[*at].pc != MACHINE_KEY_END; ++*len)
         *at = r->frames[*at].parent;
     return true;
 }
 
 // The length of the key being written, and what lies below it.
-static size_t open_key(const struct run *r, uint32_t top, uint32_t *below) {
+static size_t open_key(const struct machine *r, uint32_t top, uint32_t *below) {
     size_t len = 0;
-    for (; run_is_data(r, top) && r->frames[top].pc != RUN_KEY_END; len++)
+    for (; machine_is_data(r, top) && r->frames[top].pc != MACHINE_KEY_END; len++)
         top = r->frames[top].parent;
     *below = top;
     return len;
 }
 
 // The bytes of a key that ends at `at`.
-static void copy_key(const struct run *r, uint32_t at, size_t len, char *out) {
+static void copy_key(const struct machine *r, uint32_t at, size_t len, char *out) {
     for (; len > 0; at = r->frames[at].parent)
-        out[--len] = (char)(r->frames[at].pc - RUN_DATA);
+        out[--len] = (char)(r->frames[at].pc - MACHINE_DATA);
 }
 
-bool run_key_is_fresh(struct run *r, uint32_t set, uint32_t top) {
+bool machine_key_is_fresh(struct machine *r, uint32_t set, uint32_t top) {
     const struct grammar *g = r->g;
     uint32_t below, last;
     size_t len = open_key(r, top, &below), other;
@@ -62,13 +62,13 @@ bool run_key_is_fresh(struct run *r, uint32_t set, uint32_t top) {
     return true;
 }
 
-static void offer(struct run_keys *out, const char *key, size_t len, const char *name,
+static void offer(struct machine_keys *out, const char *key, size_t len, const char *name,
                   size_t name_len) {
     if (name_len >= len && memcmp(key, name, len) == 0)
-        out->list[out->n++] = (struct run_key){name + len, name_len - len};
+        out->list[out->n++] = (struct machine_key){name + len, name_len - len};
 }
 
-bool run_keys_ahead(struct run *r, struct run_item item, struct run_keys *out) {
+bool machine_keys_ahead(struct machine *r, struct machine_item item, struct machine_keys *out) {
     const struct grammar *g = r->g;
     uint32_t set = g->nodes[item.pc].names, below, at, last;
     size_t len = open_key(r, item.top, &below), keys = 0, bytes = len, n;
@@ -76,10 +76,10 @@ bool run_keys_ahead(struct run *r, struct run_item item, struct run_keys *out) {
         bytes += n;
     size_t names = set == GRAMMAR_NONE ? 0 : g->name_sets[set][1];
     r->extra += bytes / KEY_BYTES_A_STEP + names / NAMES_A_STEP;
-    *out = (struct run_keys){.list = mem_alloc(keys + names, sizeof *out->list),
-                             .bytes = mem_alloc(bytes, 1)};
+    *out = (struct machine_keys){.list = mem_alloc(keys + names, sizeof *out->list),
+                                 .bytes = mem_alloc(bytes, 1)};
     if (!out->list || !out->bytes) {
-        run_keys_free(out);
+        machine_keys_free(out);
         r->nomem = true;
         return false;
     }
@@ -96,8 +96,8 @@ bool run_keys_ahead(struct run *r, struct run_item item, struct run_keys *out) {
     return true;
 }
 
-void run_keys_free(struct run_keys *k) {
+void machine_keys_free(struct machine_keys *k) {
     mem_free(k->list);
     mem_free(k->bytes);
-    *k = (struct run_keys){0};
+    *k = (struct machine_keys){0};
 }

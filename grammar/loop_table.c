@@ -50,7 +50,7 @@ static enum err gather(const struct grammar *g, uint32_t start, uint32_t q, stru
     return made ? ERR_OK : ERR_NOMEM;
 }
 
-struct walk {
+struct table_walk {
     const struct trie *trie;
     struct rows rows;
     struct trie_part part;
@@ -61,7 +61,7 @@ struct walk {
 };
 
 // Marks the nodes where the leaf is left at node i: those on the way, and all behind.
-static void mark_beyond(struct walk *w, const uint32_t *path, uint32_t i) {
+static void mark_beyond(struct table_walk *w, const uint32_t *path, uint32_t i) {
     uint32_t *bits = w->t->beyond, from = w->part.from;
     const struct trie_node *n = &w->trie->nodes[i];
     for (size_t d = w->part.depth; d < n->depth; d++)
@@ -71,7 +71,7 @@ static void mark_beyond(struct walk *w, const uint32_t *path, uint32_t i) {
 }
 
 // Pass 0 counts, pass 1 fills.
-static void walk(struct walk *w, bool fill, uint32_t *most) {
+static void walk(struct table_walk *w, bool fill, uint32_t *most) {
     const struct trie *trie = w->trie;
     struct loop_table *t = w->t;
     uint8_t state[GRAMMAR_TOKEN_MAX + 1];
@@ -148,7 +148,7 @@ static uint32_t farthest(const struct rows *rows) {
     return far;
 }
 
-static enum err make(struct walk *w) {
+static enum err make(struct table_walk *w) {
     struct loop_table *t = w->t;
     const struct trie *trie = w->trie;
     uint32_t *inside = w->inside_count, *exits = w->exit_count;
@@ -173,7 +173,7 @@ static enum err make(struct walk *w) {
 
 enum err loop_table_make(const struct grammar *g, const struct trie *trie, struct trie_part part,
                          uint32_t start, uint32_t q, struct loop_table **out) {
-    struct walk w = {.trie = trie, .part = part, .t = mem_calloc(1, sizeof *w.t)};
+    struct table_walk w = {.trie = trie, .part = part, .t = mem_calloc(1, sizeof *w.t)};
     bool fits = false;
     enum err e = w.t ? gather(g, start, q, &w.rows, &w.start, &w.q, &fits) : ERR_NOMEM;
     if (!e && fits)

@@ -17,59 +17,59 @@ enum {
     NAMES_A_STEP = 4,
 };
 
-struct walk {
+struct mask_walk {
     struct grammar_state *s;
-    struct run *r;
+    struct machine *r;
     const struct grammar_vocab *v;
     uint32_t *mask;
-    struct run_config at[GRAMMAR_TOKEN_MAX + 1];
-    struct run_mark marks[GRAMMAR_TOKEN_MAX + 1];
+    struct machine_config at[GRAMMAR_TOKEN_MAX + 1];
+    struct machine_mark marks[GRAMMAR_TOKEN_MAX + 1];
     uint64_t steps_end; // of the budget
     struct grammar_work *work;
-    uint64_t begun, look_at; // of run_work: where this began, and where to look next
+    uint64_t begun, look_at; // of machine_work: where this began, and where to look next
     bool given_up;
     uint32_t below; // a token leaves fewer tokens to come; without a budget it is not looked at
 };
 
 // False, for good: what the caller gives is used up, or it wants no more.
-static bool look(struct walk *w) {
+static bool look(struct mask_walk *w) {
     struct grammar_work *work = w->work;
-    work->done = run_work(w->r) - w->begun;
+    work->done = machine_work(w->r) - w->begun;
     w->given_up |= work->most && work->done >= work->most;
     if (!w->given_up && work->go_on)
         w->given_up = !work->go_on(work->ctx, work->done);
-    w->look_at = run_work(w->r) + GRAMMAR_WORK_SLICE;
+    w->look_at = machine_work(w->r) + GRAMMAR_WORK_SLICE;
     if (work->most && w->begun + work->most < w->look_at)
         w->look_at = w->begun + work->most;
     return !w->given_up;
 }
 
-static inline bool goes_further(struct walk *w) {
-    return !w->given_up && (run_work(w->r) < w->look_at || look(w));
+static inline bool goes_further(struct mask_walk *w) {
+    return !w->given_up && (machine_work(w->r) < w->look_at || look(w));
 }
 
-static inline bool spent(const struct walk *w) { return run_work(w->r) > w->steps_end; }
+static inline bool spent(const struct mask_walk *w) { return machine_work(w->r) > w->steps_end; }
 
-static bool fits(const struct walk *w, struct run_config c) {
-    return !w->r->budget || run_tokens_left(w->r, c) < w->below;
+static bool fits(const struct mask_walk *w, struct machine_config c) {
+    return !w->r->budget || machine_tokens_left(w->r, c) < w->below;
 }
 
-static void set_tokens(struct walk *w, const struct trie_node *n) {
+static void set_tokens(struct mask_walk *w, const struct trie_node *n) {
     for (uint32_t k = 0; k < n->n; k++) {
         uint32_t id = (uint32_t)w->v->trie.order[n->first + k];
         w->mask[id / 32] |= 1u << (id % 32);
     }
 }
 
-static void spread(struct walk *w, struct run_config c, struct trie_part part);
+static void spread(struct mask_walk *w, struct machine_config c, struct trie_part part);
 
 // Sets the tokens of a part of the trie where the text stands at c. shallow: only those of one byte
 // more, whatever it costs. only (may be NULL): a bit for each node that is to be looked at.
-static void walk_nodes(struct walk *w, struct run_config c, struct trie_part part, bool shallow,
-                       const uint32_t *only) {
-    struct run *r = w->r;
+static void walk_nodes(struct mask_walk *w, struct machine_config c, struct trie_part part,
+                       bool shallow, const uint32_t *only) {
+    struct machine *r = w->r;
     w->at[part.depth] = c;
-    w->marks[part.depth] = run_here(r);
+    w->marks[part.depth] = machine_here(r);
     for (uint32_t i = part.from; i < part.to && goes_further(w);) {
         const struct trie_node *n = &w->v->trie.nodes[i];
         uint32_t bit = i - part.from;
@@ -78,8 +78,8 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
             i = n->skip;
             continue;
         }
-        run_back(r, w->marks[n->depth]);
-        struct run_config next = run_step(r, w->at[n->depth], n->byte);
+        machine_back(r, w->marks[n->depth]);
+        struct machine_config next = machine_step(r, w->at[n->depth], n->byte);
         if (n->n && (next.n || next.may_end) && fits(w, next))
             set_tokens(w, n);
         if (next.n == 0 || shallow || n->skip == i + 1) {
@@ -89,17 +89,17 @@ static void walk_nodes(struct walk *w, struct run_config c, struct trie_part par
             i = n->skip;
         } else {
             w->at[n->depth + 1] = next;
-            w->marks[n->depth + 1] = run_here(r);
+            w->marks[n->depth + 1] = machine_here(r);
             i++;
         }
         if (spent(w) && !shallow)
             break;
     }
-    run_back(r, w->marks[part.depth]);
+    machine_back(r, w->marks[part.depth]);
 }
 
 // One of the vocabulary's own, made when first needed.
-static const struct loop_table *json_table(struct walk *w, uint32_t start, uint32_t q) {
+static const struct loop_table *json_table(struct mask_walk *w, uint32_t start, uint32_t q) {
     const struct loop_table *t = vocab_json_table(w->v, q);
     if (t || w->work->most) {
         w->given_up |= !t;
@@ -110,7 +110,7 @@ static const struct loop_table *json_table(struct walk *w, uint32_t start, uint3
 }
 
 // The table of an item's leaf, NULL when it has none.
-static const struct loop_table *table_of(struct walk *w, struct run_item item,
+static const struct loop_table *table_of(struct mask_walk *w, struct machine_item item,
                                          struct trie_part part) {
     struct grammar_state *s = w->s;
     const struct grammar_node *n = &s->g->nodes[item.pc];
@@ -146,13 +146,13 @@ static const struct loop_table *table_of(struct walk *w, struct run_item item,
 // By how many tokens the budget is larger than what is left behind a token that stays inside and
 // ends with a repetition; one that ends within a repetition may need up to t->far more. 0 or less:
 // there is no room to stay inside.
-static int64_t spare_inside(const struct walk *w, struct run_item item) {
+static int64_t spare_inside(const struct mask_walk *w, struct machine_item item) {
     if (!w->r->budget)
         return BUDGET_NEVER;
-    return (int64_t)w->below - run_tokens_after(w->r, item, item.count + 1);
+    return (int64_t)w->below - machine_tokens_after(w->r, item, item.count + 1);
 }
 
-static void set_inside(struct walk *w, const struct loop_table *t, struct run_item item,
+static void set_inside(struct mask_walk *w, const struct loop_table *t, struct machine_item item,
                        uint32_t room) {
     int64_t spare = spare_inside(w, item);
     const uint32_t *inside = spare <= t->far ? t->whole : t->inside;
@@ -171,7 +171,7 @@ static void set_inside(struct walk *w, const struct loop_table *t, struct run_it
     }
 }
 
-static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node) {
+static bool goes_on(const struct mask_walk *w, const uint32_t first[8], uint32_t node) {
     const struct trie_node *nodes = w->v->trie.nodes;
     for (uint32_t i = node + 1; i < nodes[node].skip; i = nodes[i].skip)
         if (first[nodes[i].byte / 32] >> (nodes[i].byte % 32) & 1)
@@ -180,45 +180,46 @@ static bool goes_on(const struct walk *w, const uint32_t first[8], uint32_t node
 }
 
 // What a token adds to a key before it leaves it.
-static const char *exit_bytes(const struct walk *w, const struct loop_table_exit *e, size_t base) {
+static const char *exit_bytes(const struct mask_walk *w, const struct loop_table_exit *e,
+                              size_t base) {
     uint32_t id = (uint32_t)w->v->trie.order[w->v->trie.nodes[e->node].first];
     return w->v->trie.bytes + w->v->trie.at[id] + base;
 }
 
 // The tokens below an exit of a key that may end there: the bytes that this token adds to the key
 // are put down, for the keys that the token may go on with.
-static void leave_key(struct walk *w, struct run_item item, const struct loop_table_exit *e,
-                      uint32_t count, size_t base) {
-    struct run *r = w->r;
+static void leave_key(struct mask_walk *w, struct machine_item item,
+                      const struct loop_table_exit *e, uint32_t count, size_t base) {
+    struct machine *r = w->r;
     const struct trie_node *n = &w->v->trie.nodes[e->node];
     const char *bytes = exit_bytes(w, e, base);
-    for (size_t i = 0; i < e->depth - base && item.top != RUN_NO_ROOM; i++)
-        item.top = run_push_key_byte(r, item.top, (uint8_t)bytes[i]);
-    if (item.top == RUN_NO_ROOM)
+    for (size_t i = 0; i < e->depth - base && item.top != MACHINE_NO_ROOM; i++)
+        item.top = machine_push_key_byte(r, item.top, (uint8_t)bytes[i]);
+    if (item.top == MACHINE_NO_ROOM)
         return;
-    struct run_config c = run_step(r, run_leave(r, item, count, false), n->byte);
+    struct machine_config c = machine_step(r, machine_leave(r, item, count, false), n->byte);
     if (c.n)
         walk_nodes(w, c, (struct trie_part){e->node + 1, n->skip, e->depth + 1u}, false, NULL);
 }
 
-static bool is_blocked(const struct run_keys *keys, const char *bytes, size_t len) {
+static bool is_blocked(const struct machine_keys *keys, const char *bytes, size_t len) {
     for (size_t i = 0; i < keys->n; i++)
         if (keys->list[i].len == len && memcmp(keys->list[i].bytes, bytes, len) == 0)
             return true;
     return false;
 }
 
-static void set_exits(struct walk *w, const struct loop_table *t, struct run_item item,
-                      struct run_config after, uint8_t byte, size_t base) {
-    struct run *r = w->r;
+static void set_exits(struct mask_walk *w, const struct loop_table *t, struct machine_item item,
+                      struct machine_config after, uint8_t byte, size_t base) {
+    struct machine *r = w->r;
     const struct grammar_node *n = &r->g->nodes[item.pc];
-    struct run_keys keys = {0};
-    if (n->kind == GRAMMAR_KEY && !run_keys_ahead(r, item, &keys))
+    struct machine_keys keys = {0};
+    if (n->kind == GRAMMAR_KEY && !machine_keys_ahead(r, item, &keys))
         return;
-    struct run_config c = run_step(r, after, byte);
-    struct run_mark mark = run_here(r);
+    struct machine_config c = machine_step(r, after, byte);
+    struct machine_mark mark = machine_here(r);
     uint32_t first[8];
-    run_first(r, c, first);
+    machine_first(r, c, first);
     bool in_budget = fits(w, c);
     for (uint32_t k = t->exit_at[byte]; k < t->exit_at[byte + 1] && goes_further(w); k++) {
         const struct loop_table_exit *e = &t->exits[k];
@@ -237,18 +238,19 @@ static void set_exits(struct walk *w, const struct loop_table *t, struct run_ite
             leave_key(w, item, e, count, base);
         else
             spread(w, c, (struct trie_part){e->node + 1, node->skip, e->depth + 1u});
-        run_back(r, mark);
+        machine_back(r, mark);
     }
-    run_keys_free(&keys);
+    machine_keys_free(&keys);
 }
 
 // The bytes that may follow the leaf of `item` where it ends; true when some of them may as well
 // begin another repetition.
-static bool follows(struct walk *w, struct run_item item, struct run_config after,
+static bool follows(struct mask_walk *w, struct machine_item item, struct machine_config after,
                     uint32_t first[8]) {
     uint32_t again[8], both = 0;
-    run_first(w->r, after, first);
-    run_first_of(w->r, (struct run_item){item.pc, w->r->g->nodes[item.pc].at, 0, item.top}, again);
+    machine_first(w->r, after, first);
+    machine_first_of(w->r, (struct machine_item){item.pc, w->r->g->nodes[item.pc].at, 0, item.top},
+                     again);
     for (size_t i = 0; i < 8; i++)
         both |= first[i] & again[i];
     return both != 0;
@@ -256,21 +258,21 @@ static bool follows(struct walk *w, struct run_item item, struct run_config afte
 
 // By a table where a byte may both go on and leave: what stays inside is known, so only the tokens
 // that leave at some byte are walked. False where a limit leaves out some of those inside.
-static bool by_walk_beyond(struct walk *w, const struct loop_table *t, struct run_item item,
-                           uint32_t room, struct trie_part part) {
-    struct run *r = w->r;
-    if (room < t->most || spare_inside(w, item) <= t->far || !run_make_room(r))
+static bool by_walk_beyond(struct mask_walk *w, const struct loop_table *t,
+                           struct machine_item item, uint32_t room, struct trie_part part) {
+    struct machine *r = w->r;
+    if (room < t->most || spare_inside(w, item) <= t->far || !machine_make_room(r))
         return false;
     set_inside(w, t, item, room);
-    struct run_config alone = {.first = r->n_items, .n = 1};
+    struct machine_config alone = {.first = r->n_items, .n = 1};
     r->items[r->n_items++] = item;
     walk_nodes(w, alone, part, false, t->beyond);
     return true;
 }
 
 // Sets an item's tokens by a table; false when there is none that fits.
-static bool by_table(struct walk *w, struct run_item item, struct trie_part part) {
-    struct run *r = w->r;
+static bool by_table(struct mask_walk *w, struct machine_item item, struct trie_part part) {
+    struct machine *r = w->r;
     const struct grammar_node *n = &r->g->nodes[item.pc];
     uint32_t room = n->max == GRAMMAR_INF ? GRAMMAR_INF : n->max - item.count;
     // A key must not reach its longest form unless it is fresh then: the walk sees to that.
@@ -279,53 +281,53 @@ static bool by_table(struct walk *w, struct run_item item, struct trie_part part
     const struct loop_table *t = table_of(w, item, part);
     if (!t)
         return w->given_up;
-    struct run_mark mark = run_here(r);
-    struct run_config after = run_leave(r, item, n->min, false);
+    struct machine_mark mark = machine_here(r);
+    struct machine_config after = machine_leave(r, item, n->min, false);
     uint32_t first[8];
     bool done = true;
     if (follows(w, item, after, first)) {
         done = by_walk_beyond(w, t, item, room, part);
     } else {
         set_inside(w, t, item, room);
-        struct run_mark exits = run_here(r);
+        struct machine_mark exits = machine_here(r);
         for (unsigned b = 0; b < 256; b++)
             if (first[b / 32] >> (b % 32) & 1) {
                 set_exits(w, t, item, after, (uint8_t)b, part.depth);
-                run_back(r, exits);
+                machine_back(r, exits);
             }
     }
-    run_back(r, mark);
+    machine_back(r, mark);
     return done;
 }
 
 // As walk_nodes, with tables where they help. It calls itself once a byte at most.
-static void spread(struct walk *w, struct run_config c, struct trie_part part) {
-    struct run *r = w->r;
+static void spread(struct mask_walk *w, struct machine_config c, struct trie_part part) {
+    struct machine *r = w->r;
     if (part.to - part.from < WORTH) {
         walk_nodes(w, c, part, false, NULL);
         return;
     }
-    struct run_mark bottom = run_here(r);
+    struct machine_mark bottom = machine_here(r);
     for (uint32_t i = 0; i < c.n; i++) {
-        struct run_item item = r->items[c.first + i];
+        struct machine_item item = r->items[c.first + i];
         // those without are walked together, from a configuration of their own at the top
-        if (!by_table(w, item, part) && run_make_room(r))
+        if (!by_table(w, item, part) && machine_make_room(r))
             r->items[r->n_items++] = item;
     }
-    struct run_config rest = {.first = bottom.items, .n = r->n_items - bottom.items};
+    struct machine_config rest = {.first = bottom.items, .n = r->n_items - bottom.items};
     if (rest.n)
         walk_nodes(w, rest, part, false, NULL);
-    run_back(r, bottom);
+    machine_back(r, bottom);
 }
 
-static bool is_empty(const struct walk *w) {
+static bool is_empty(const struct mask_walk *w) {
     uint32_t any = 0;
     for (size_t i = 0; i < grammar_mask_words(w->v); i++)
         any |= w->mask[i];
     return any == 0;
 }
 
-static void constrained_mask(struct walk *w) {
+static void constrained_mask(struct mask_walk *w) {
     struct trie_part all = {0, w->v->trie.n_nodes, 0};
     spread(w, w->s->now, all);
     if (spent(w) && !w->given_up)
@@ -334,8 +336,8 @@ static void constrained_mask(struct walk *w) {
 
 // A token leaves room for the rest and the end token, or, where there is not that much, at least
 // brings the end nearer; where none can, any will do.
-static void limited_mask(struct walk *w) {
-    uint32_t left = run_tokens_left(w->r, w->s->now);
+static void limited_mask(struct mask_walk *w) {
+    uint32_t left = machine_tokens_left(w->r, w->s->now);
     size_t room = w->s->left > 0 ? w->s->left - 1 : 0;
     w->below = room < BUDGET_NEVER && room > left ? (uint32_t)room : left;
     if (room >= BUDGET_NEVER || left == BUDGET_NEVER)
@@ -343,12 +345,12 @@ static void limited_mask(struct walk *w) {
     constrained_mask(w);
     if (!w->given_up && is_empty(w) && !w->s->now.may_end) {
         w->below = BUDGET_NEVER + 1;
-        w->steps_end = run_work(w->r) + STEPS_MAX;
+        w->steps_end = machine_work(w->r) + STEPS_MAX;
         constrained_mask(w);
     }
 }
 
-static void clear_subtree(struct walk *w, uint32_t node) {
+static void clear_subtree(struct mask_walk *w, uint32_t node) {
     const struct grammar_vocab *v = w->v;
     uint32_t skip = v->trie.nodes[node].skip;
     size_t end = skip < v->trie.n_nodes ? v->trie.nodes[skip].first : v->trie.n_order;
@@ -358,27 +360,27 @@ static void clear_subtree(struct walk *w, uint32_t node) {
 
 // Free text of which part of the marker stands: every token but those that would complete the
 // marker and go on as the grammar does not.
-static void free_mask(struct walk *w) {
+static void free_mask(struct mask_walk *w) {
     struct grammar_state *s = w->s;
-    struct run *r = w->r;
+    struct machine *r = w->r;
     const struct grammar_vocab *v = w->v;
     size_t matched[GRAMMAR_TOKEN_MAX + 1], whole = s->g->marker_len;
     for (size_t i = 0; i < v->trie.n_tokens; i++)
         w->mask[i / 32] |= 1u << (i % 32);
     matched[0] = s->matched;
-    w->marks[0] = run_here(r);
+    w->marks[0] = machine_here(r);
     r->extra += v->trie.n_tokens / WORDS_A_STEP;
     for (uint32_t i = 0; i < v->trie.n_nodes && goes_further(w);) {
         const struct trie_node *n = &v->trie.nodes[i];
         size_t d = n->depth;
         r->extra++;
-        run_back(r, w->marks[d]);
-        struct run_config c = {0};
+        machine_back(r, w->marks[d]);
+        struct machine_config c = {0};
         matched[d + 1] = whole;
         if (matched[d] == whole)
-            c = run_step(r, w->at[d], n->byte);
+            c = machine_step(r, w->at[d], n->byte);
         else if ((matched[d + 1] = state_match(s->g, matched[d], n->byte)) == whole)
-            c = run_start(r, s->g->root);
+            c = machine_start(r, s->g->root);
         if (matched[d + 1] == whole && c.n == 0 && !c.may_end) {
             clear_subtree(w, i);
             i = n->skip;
@@ -386,11 +388,11 @@ static void free_mask(struct walk *w) {
             i = n->skip; // nothing below can complete it
         } else {
             w->at[d + 1] = c;
-            w->marks[d + 1] = run_here(r);
+            w->marks[d + 1] = machine_here(r);
             i++;
         }
     }
-    run_back(r, w->marks[0]);
+    machine_back(r, w->marks[0]);
 }
 
 enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work, uint32_t *mask,
@@ -406,25 +408,25 @@ enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work,
     memset(mask, 0, words * sizeof *mask);
     if (s->ended)
         return ERR_OK;
-    uint64_t begun = run_work(&s->run);
-    struct walk w = {.s = s,
-                     .r = &s->run,
-                     .v = v,
-                     .mask = mask,
-                     .steps_end = begun + STEPS_MAX,
-                     .work = work,
-                     .begun = begun,
-                     .look_at = begun,
-                     .below = BUDGET_NEVER + 1};
-    s->run.nomem = false;
+    uint64_t begun = machine_work(&s->machine);
+    struct mask_walk w = {.s = s,
+                          .r = &s->machine,
+                          .v = v,
+                          .mask = mask,
+                          .steps_end = begun + STEPS_MAX,
+                          .work = work,
+                          .begun = begun,
+                          .look_at = begun,
+                          .below = BUDGET_NEVER + 1};
+    s->machine.nomem = false;
     if (s->free_text)
         free_mask(&w);
-    else if (s->run.budget)
+    else if (s->machine.budget)
         limited_mask(&w);
     else
         constrained_mask(&w);
-    work->done = run_work(&s->run) - begun;
-    if (s->run.nomem)
+    work->done = machine_work(&s->machine) - begun;
+    if (s->machine.nomem)
         return ERR_NOMEM;
     if (w.given_up)
         return ERR_CANCELLED;

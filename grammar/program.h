@@ -1,6 +1,6 @@
 // A compiled grammar: nodes of a machine with a stack, whose leaves are small automata over bytes.
 // Role: the one form that GBNF, schemas and tools are built into (by continuation: each builder is
-// told the node that follows, so that shared endings cost nothing) and that run.h executes.
+// told the node that follows, so that shared endings cost nothing) and that machine.h executes.
 // Building keeps its first error and goes on harmlessly; grammar_finish gives it back.
 // Thread rule: one builder; immutable after grammar_finish.
 #ifndef TRINE_GRAMMAR_PROGRAM_H

@@ -31,10 +31,10 @@ static bool some_token_hides(const struct grammar_vocab *v, const struct grammar
 
 // Stands at the grammar's start, unless that is where the marker ends.
 static enum err begin(struct grammar_state *s, struct errmsg *msg) {
-    s->run.nomem = false;
+    s->machine.nomem = false;
     if (!s->free_text)
-        s->now = run_compact(&s->run, run_start(&s->run, s->g->root));
-    return s->run.nomem ? err_set(msg, ERR_NOMEM, "out of memory") : ERR_OK;
+        s->now = machine_compact(&s->machine, machine_start(&s->machine, s->g->root));
+    return s->machine.nomem ? err_set(msg, ERR_NOMEM, "out of memory") : ERR_OK;
 }
 
 enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *v,
@@ -46,7 +46,7 @@ enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *
     s->g = g;
     s->v = v;
     s->left = SIZE_MAX;
-    enum err e = run_init(&s->run, g, msg);
+    enum err e = machine_init(&s->machine, g, msg);
     if (e) {
         mem_free(s);
         return e;
@@ -63,7 +63,7 @@ enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *
 }
 
 static enum err make_shared(struct grammar_state *s, struct errmsg *msg) {
-    struct shared_budget *b = mem_calloc(1, sizeof *b);
+    struct state_budget *b = mem_calloc(1, sizeof *b);
     if (!b)
         return err_set(msg, ERR_NOMEM, "out of memory");
     enum err e = budget_make(s->g, s->v, &b->budget, msg);
@@ -75,7 +75,7 @@ static enum err make_shared(struct grammar_state *s, struct errmsg *msg) {
     return ERR_OK;
 }
 
-static void drop_shared(struct shared_budget *b) {
+static void drop_shared(struct state_budget *b) {
     if (!b || atomic_fetch_sub(&b->users, 1) > 1)
         return;
     budget_free(&b->budget);
@@ -93,7 +93,7 @@ enum err grammar_state_limit(struct grammar_state *s, size_t tokens,
     if (e)
         return e;
     atomic_fetch_add(&s->budget->users, 1);
-    s->run.budget = &s->budget->budget;
+    s->machine.budget = &s->budget->budget;
     s->left = tokens;
     return begin(s, msg);
 }
@@ -103,7 +103,7 @@ void grammar_state_free(struct grammar_state *s) {
         return;
     for (size_t i = 0; i < s->n_tables; i++)
         loop_table_free(s->tables[i].table);
-    run_free(&s->run);
+    machine_free(&s->machine);
     drop_shared(s->budget);
     mem_free(s);
 }
@@ -119,12 +119,12 @@ bool grammar_must_end(const struct grammar_state *s) {
 }
 
 // Whether the machine may take one more byte of a token.
-static bool goes_further(const struct run *r, uint64_t begun, uint64_t *look_at,
+static bool goes_further(const struct machine *r, uint64_t begun, uint64_t *look_at,
                          struct grammar_work *work) {
-    if (run_work(r) < *look_at)
+    if (machine_work(r) < *look_at)
         return true;
-    work->done = run_work(r) - begun;
-    *look_at = run_work(r) + GRAMMAR_WORK_SLICE;
+    work->done = machine_work(r) - begun;
+    *look_at = machine_work(r) + GRAMMAR_WORK_SLICE;
     if (work->most && begun + work->most < *look_at)
         *look_at = begun + work->most;
     return (!work->most || work->done < work->most) &&
@@ -144,10 +144,10 @@ enum err grammar_accept_within(struct grammar_state *s, int32_t id, struct gramm
     size_t len = v->trie.at[id + 1] - v->trie.at[id], i = 0;
     if (len == 0 && !s->free_text)
         return ERR_INVALID;
-    struct run *r = &s->run;
-    struct run_mark mark = run_here(r);
-    struct run_config c = s->now;
-    uint64_t begun = run_work(r), look_at = begun;
+    struct machine *r = &s->machine;
+    struct machine_mark mark = machine_here(r);
+    struct machine_config c = s->now;
+    uint64_t begun = machine_work(r), look_at = begun;
     size_t matched = s->matched;
     bool free_text = s->free_text;
     if (free_text && len == 0)
@@ -156,7 +156,7 @@ enum err grammar_accept_within(struct grammar_state *s, int32_t id, struct gramm
         matched = state_match(s->g, matched, bytes[i]);
         if (matched == s->g->marker_len) {
             free_text = false;
-            c = run_start(r, s->g->root);
+            c = machine_start(r, s->g->root);
         }
     }
     r->nomem = false;
@@ -166,22 +166,22 @@ enum err grammar_accept_within(struct grammar_state *s, int32_t id, struct gramm
             e = ERR_CANCELLED;
             break;
         }
-        c = run_step(r, c, bytes[i]);
+        c = machine_step(r, c, bytes[i]);
         if (c.n == 0 && (!c.may_end || i + 1 < len))
             e = r->nomem ? ERR_NOMEM : ERR_INVALID;
     }
     if (!e && r->nomem) // a way of reading the text was lost
         e = ERR_NOMEM;
-    work->done = run_work(r) - begun;
+    work->done = machine_work(r) - begun;
     if (e) {
-        run_back(r, mark);
+        machine_back(r, mark);
         return e;
     }
     s->left -= s->left > 0 && s->left < SIZE_MAX;
     s->matched = matched;
     s->free_text = free_text;
     if (!free_text)
-        s->now = run_compact(r, c);
+        s->now = machine_compact(r, c);
     return ERR_OK;
 }
 

@@ -2,7 +2,7 @@
 #ifndef TRINE_GRAMMAR_STATE_H
 #define TRINE_GRAMMAR_STATE_H
 
-#include "grammar/run.h"
+#include "grammar/machine.h"
 #include "grammar/vocab.h"
 
 #include <stdatomic.h>
@@ -10,7 +10,7 @@
 enum { STATE_TABLES_MAX = 12 };
 
 // One budget of the states of one grammar: it depends on grammar and vocabulary alone.
-struct shared_budget {
+struct state_budget {
     struct budget budget;
     atomic_uint users; // states; the last one frees it, on whichever thread that is
 };
@@ -18,10 +18,10 @@ struct shared_budget {
 struct grammar_state {
     const struct grammar *g;
     const struct grammar_vocab *v;
-    struct run run;
-    struct shared_budget *budget; // of grammar_state_limit; NULL: no limit
-    size_t left;           // tokens that may still come, the end's among them; SIZE_MAX: no limit
-    struct run_config now; // at the bottom of run's arrays
+    struct machine machine;
+    struct state_budget *budget; // of grammar_state_limit; NULL: no limit
+    size_t left; // tokens that may still come, the end's among them; SIZE_MAX: no limit
+    struct machine_config now; // at the bottom of the machine's arrays
     bool ended;
     bool free_text;   // no marker yet
     bool token_hides; // some token holds the whole marker and more

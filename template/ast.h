@@ -4,7 +4,7 @@
 #ifndef TRINE_TEMPLATE_AST_H
 #define TRINE_TEMPLATE_AST_H
 
-#include "template/pool.h"
+#include "template/region.h"
 #include "template/value.h"
 
 // A name of the source, once: names are equal when their pointers are.
@@ -98,7 +98,7 @@ struct ast_node {
 enum { NAME_BUCKETS = 4096 };
 
 struct template {
-    struct template_pool pool;
+    struct template_region pool;
     const char *label; // begins messages
     struct ast_node *body;
     struct ast_name *names[NAME_BUCKETS];

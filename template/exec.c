@@ -292,6 +292,6 @@ enum err template_render(const struct template *t, const struct template_variabl
         out->data[out->len] = '\0';
     }
     buf_free(&r.scratch);
-    template_pool_free(&r.pool);
+    template_region_free(&r.pool);
     return e;
 }

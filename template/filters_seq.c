@@ -163,13 +163,13 @@ static bool sort_key(struct render *r, struct value item, struct value path, boo
     return !fold || out->kind != VALUE_STRING || filter_change_case(r, *out, TEXT_LOWER, out);
 }
 
-struct keyed {
+struct filter_keyed {
     struct value key, item;
 };
 
 // Stable; descending when `reverse`, equal elements still in their order.
-static bool sort_keyed(struct render *r, struct keyed *e, size_t count, bool reverse) {
-    struct keyed *from = e, *to = render_alloc(r, count, sizeof *to);
+static bool sort_keyed(struct render *r, struct filter_keyed *e, size_t count, bool reverse) {
+    struct filter_keyed *from = e, *to = render_alloc(r, count, sizeof *to);
     if (!to)
         return false;
     for (size_t width = 1; width < count; width *= 2) {
@@ -186,7 +186,7 @@ static bool sort_keyed(struct render *r, struct keyed *e, size_t count, bool rev
                 to[k] = left ? from[i++] : from[j++];
             }
         }
-        struct keyed *swap = from;
+        struct filter_keyed *swap = from;
         from = to;
         to = swap;
     }
@@ -197,7 +197,7 @@ static bool sort_keyed(struct render *r, struct keyed *e, size_t count, bool rev
 
 static bool sort_list(struct render *r, struct value_list *l, struct value path, bool fold,
                       bool reverse) {
-    struct keyed *e = render_alloc(r, l->count, sizeof *e);
+    struct filter_keyed *e = render_alloc(r, l->count, sizeof *e);
     if (!e)
         return false;
     for (size_t i = 0; i < l->count; i++) {

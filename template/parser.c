@@ -106,7 +106,7 @@ bool parser_expect_name(struct parser *p, const char *name) {
 }
 
 static void *parser_alloc(struct parser *p, size_t count, size_t size) {
-    void *out = template_pool_alloc(&p->t->pool, count, size);
+    void *out = template_region_alloc(&p->t->pool, count, size);
     if (out)
         return out;
     if (p->t->pool.over_limit)
@@ -311,7 +311,7 @@ enum err template_compile(const char *name, const char *text, size_t len, struct
 void template_free(struct template *t) {
     if (!t)
         return;
-    template_pool_free(&t->pool);
+    template_region_free(&t->pool);
     mem_free(t);
 }
 

@@ -29,7 +29,7 @@ bool render_nest(struct render *r, size_t depth) {
 }
 
 void *render_alloc(struct render *r, size_t count, size_t size) {
-    void *out = template_pool_alloc(&r->pool, count, size);
+    void *out = template_region_alloc(&r->pool, count, size);
     if (!out) {
         if (r->pool.over_limit)
             render_record(r, ERR_TOO_LARGE, "the template makes too much");

@@ -26,7 +26,7 @@ struct render_scope {
 
 struct render {
     const struct template *t;
-    struct template_pool pool;
+    struct template_region pool;
     struct buf *out; // a capture is what was appended since; it is taken out again
     struct buf scratch;
     size_t out_start;

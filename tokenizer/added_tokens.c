@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static int32_t find_child(const struct matcher *m, int32_t node, unsigned char byte) {
+static int32_t find_child(const struct added_matcher *m, int32_t node, unsigned char byte) {
     int32_t c = m->nodes[node].child;
     while (c >= 0 && m->nodes[c].byte != byte)
         c = m->nodes[c].next;
@@ -15,7 +15,7 @@ static int32_t find_child(const struct matcher *m, int32_t node, unsigned char b
 }
 
 // The longest token that begins at `at`: its index and *end, or -1.
-static int32_t match_at(const struct matcher *m, const char *text, size_t at, size_t len,
+static int32_t match_at(const struct added_matcher *m, const char *text, size_t at, size_t len,
                         size_t *end) {
     int32_t node = 0, found = -1;
     for (size_t i = at; i < len; i++) {
@@ -67,8 +67,8 @@ static enum err push(struct added_splits *s, size_t begin, size_t end,
     return ERR_OK;
 }
 
-enum err added_tokens_split(const struct added_tokens *a, const struct matcher *m, const char *text,
-                            size_t len, struct added_splits *out) {
+enum err added_tokens_split(const struct added_tokens *a, const struct added_matcher *m,
+                            const char *text, size_t len, struct added_splits *out) {
     size_t done = 0;      // split up to here
     size_t spaces_to = 0; // the space run last scanned ends here, so no byte is scanned twice
     enum err e = ERR_OK;

@@ -21,13 +21,13 @@ struct added_token {
 };
 
 // A trie over bytes: from a start, the longest token there is found in one walk.
-struct matcher_node {
+struct added_matcher_node {
     int32_t child, next; // -1: none
     int32_t token;       // index of what ends here, -1
     unsigned char byte;
 };
-struct matcher {
-    struct matcher_node *nodes; // [count], the root first; NULL when there is nothing to find
+struct added_matcher {
+    struct added_matcher_node *nodes; // [count], the root first; NULL when there is nothing to find
     size_t count, cap;
     bool first[256]; // bytes that a token begins with
 };
@@ -35,7 +35,7 @@ struct matcher {
 struct added_tokens {
     struct added_token *items; // [count] ascending id
     size_t count;
-    struct matcher raw, normalized;
+    struct added_matcher raw, normalized;
     bool split_special; // special tokens are not looked for: what spells one is text
 };
 
@@ -59,7 +59,7 @@ const struct added_token *added_tokens_by_id(const struct added_tokens *a, int32
 
 // Cuts text into tokens and what is between, in order. A token that begins in spaces which the
 // token before took (rstrip) overlaps it, as in Hugging Face. ERR_NOMEM.
-enum err added_tokens_split(const struct added_tokens *a, const struct matcher *m, const char *text,
-                            size_t len, struct added_splits *out) MUST_CHECK;
+enum err added_tokens_split(const struct added_tokens *a, const struct added_matcher *m,
+                            const char *text, size_t len, struct added_splits *out) MUST_CHECK;
 
 #endif

@@ -6,21 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int32_t new_node(struct matcher *m, unsigned char byte) {
+static int32_t new_node(struct added_matcher *m, unsigned char byte) {
     if (m->count == m->cap) {
         size_t cap = m->cap ? 2 * m->cap : 64;
-        struct matcher_node *nodes =
+        struct added_matcher_node *nodes =
             cap < INT32_MAX ? mem_realloc(m->nodes, cap, sizeof *nodes) : NULL;
         if (!nodes)
             return -1;
         m->nodes = nodes;
         m->cap = cap;
     }
-    m->nodes[m->count] = (struct matcher_node){-1, -1, -1, byte};
+    m->nodes[m->count] = (struct added_matcher_node){-1, -1, -1, byte};
     return (int32_t)m->count++;
 }
 
-static int32_t child_or_new(struct matcher *m, int32_t node, unsigned char byte) {
+static int32_t child_or_new(struct added_matcher *m, int32_t node, unsigned char byte) {
     for (int32_t c = m->nodes[node].child; c >= 0; c = m->nodes[c].next)
         if (m->nodes[c].byte == byte)
             return c;
@@ -34,7 +34,7 @@ static int32_t child_or_new(struct matcher *m, int32_t node, unsigned char byte)
 
 static enum err add_pattern(struct added_tokens *a, size_t index, struct errmsg *msg) {
     const struct added_token *token = &a->items[index];
-    struct matcher *m = token->normalized ? &a->normalized : &a->raw;
+    struct added_matcher *m = token->normalized ? &a->normalized : &a->raw;
     if (!token->pattern_len) // normalizes to nothing, so it is never found
         return ERR_OK;
     int32_t node = m->count ? 0 : new_node(m, 0);

@@ -92,10 +92,10 @@ static const struct key_rule config_list[] = {
 const struct key_rules tokenizer_config_keys = {KEY_RULES(config_list)};
 
 static const struct key_rule map_list[] = {NAMED};
-const struct key_rules special_tokens_map_keys = {KEY_RULES(map_list)};
+const struct key_rules tokenizer_special_map_keys = {KEY_RULES(map_list)};
 
 static const struct key_rule added_list[] = {HONOURED("*")};
-const struct key_rules added_tokens_json_keys = {KEY_RULES(added_list)};
+const struct key_rules tokenizer_added_tokens_keys = {KEY_RULES(added_list)};
 
 // ---- tokenizer.json. Each part's own reader refuses what it does not know by its type; these are
 // the members that the readers read.

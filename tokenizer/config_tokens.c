@@ -149,19 +149,20 @@ static enum err add_named(void *ctx, const cJSON *item, const char *content) {
 
 // ---- tokens by id
 
-struct entry {
+struct config_entry {
     long id;
     const char *content;
     const cJSON *flags; // NULL: added_tokens.json, which has none
 };
 
 static int by_id(const void *a, const void *b) {
-    const struct entry *x = a, *y = b;
+    const struct config_entry *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
 }
 
 // added_tokens_decoder: {"151643": {"content": ..., flags}}.
-static enum err read_decoder(const cJSON *json, struct entry *out, size_t *n, struct errmsg *msg) {
+static enum err read_decoder(const cJSON *json, struct config_entry *out, size_t *n,
+                             struct errmsg *msg) {
     const cJSON *item;
     cJSON_ArrayForEach(item, json) {
         char *end;
@@ -176,13 +177,14 @@ static enum err read_decoder(const cJSON *json, struct entry *out, size_t *n, st
                            "'content'",
                            item->string);
         if (*content)
-            out[(*n)++] = (struct entry){id, content, item};
+            out[(*n)++] = (struct config_entry){id, content, item};
     }
     return ERR_OK;
 }
 
 // added_tokens.json: {"<tool>": 151657}. An id that tokenizer.json's list has is that one's.
-static enum err read_added(const struct merge *m, const cJSON *json, struct entry *out, size_t *n) {
+static enum err read_added(const struct merge *m, const cJSON *json, struct config_entry *out,
+                           size_t *n) {
     const cJSON *item, *other;
     bool *taken = mem_calloc(VOCAB_ID_MAX + 1, sizeof *taken);
     if (!taken)
@@ -200,14 +202,14 @@ static enum err read_added(const struct merge *m, const cJSON *json, struct entr
                         item->string);
             break;
         }
-        out[*n] = (struct entry){(long)v, item->string, NULL};
+        out[*n] = (struct config_entry){(long)v, item->string, NULL};
         *n += !taken[(size_t)v] && *item->string;
     }
     mem_free(taken);
     return e;
 }
 
-static enum err add_entry(struct merge *m, const struct entry *x) {
+static enum err add_entry(struct merge *m, const struct config_entry *x) {
     bool special = has(&m->special, x->content);
     struct flags f;
     enum err e = read_flags(x->flags, !x->flags && special, &f, m->msg);
@@ -231,7 +233,7 @@ static enum err add_entries(struct merge *m) {
     if (most > TOKENS_MAX)
         return err_set(m->msg, ERR_INVALID, "%zu added tokens, at most %d are taken", most,
                        TOKENS_MAX);
-    struct entry *entries = mem_calloc(most, sizeof *entries);
+    struct config_entry *entries = mem_calloc(most, sizeof *entries);
     if (!entries)
         return no_memory(m);
     enum err e =

@@ -1,8 +1,8 @@
 // Text to ids: the flow from bytes through added tokens, normalizer, pre-tokenizer and model to the
 // template. See tokenizer.h.
+#include "tokenizer/encode.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "tokenizer/tokenizer_internal.h"
 #include "tokenizer/trim.h"
 #include "tokenizer/truncate.h"
 #include "tokenizer/unicode.h"
@@ -21,7 +21,7 @@ enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token
 static enum err take_normal_word(void *context, size_t begin, size_t end) {
     struct encode_job *j = context;
     const struct normal *n = &j->s->normal;
-    struct word_work *w = &j->s->words;
+    struct wordpiece_work *w = &j->s->words;
     const char *word = n->text + begin;
     uint64_t hash = vocab_hash(VOCAB_HASH_START, word, end - begin);
     enum err e = wordpiece_encode(&j->t->wordpiece, w, word, end - begin, hash);
@@ -62,7 +62,7 @@ static enum err encode_general(struct encode_job *j, size_t begin, size_t end) {
 
 static enum err take_ascii_word(struct encode_job *j, const char *word, size_t len, uint64_t hash,
                                 size_t begin) {
-    struct word_work *w = &j->s->words;
+    struct wordpiece_work *w = &j->s->words;
     enum err e = wordpiece_encode(&j->t->wordpiece, w, word, len, hash);
     size_t at = 0;
     for (size_t i = 0; i < w->count && !e; i++) {
@@ -183,7 +183,7 @@ static void copy_text(const struct encoding *from, size_t keep, enum truncate_si
 enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
                             const struct encoding *b, const struct encode_options *options,
                             struct encoding *out, struct errmsg *msg) {
-    const struct template *template = b ? &t->postprocess.pair : &t->postprocess.single;
+    const struct postprocess_template *template = b ? &t->postprocess.pair : &t->postprocess.single;
     size_t special = options->add_special_tokens ? template->special : 0;
     size_t first = a->len, second = b ? b->len : 0;
     out->len = 0;
@@ -198,7 +198,7 @@ enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
     if (encoding_reserve(out, first + second + special))
         return err_set(msg, ERR_NOMEM, "no memory for %zu tokens", first + second + special);
     for (size_t i = 0; i < template->count; i++) {
-        const struct template_piece *p = &template->pieces[i];
+        const struct postprocess_piece *p = &template->pieces[i];
         if (p->what == TEMPLATE_FIRST) {
             copy_text(a, first, options->side, p->type_id, out);
         } else if (p->what == TEMPLATE_SECOND && b) {

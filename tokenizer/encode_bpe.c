@@ -1,12 +1,12 @@
 // Text to ids by byte-level BPE. Most texts go to the pattern as they are: where the normalizer is
 // NFC or nothing and no character of the text could change, its result is the text.
 // See tokenizer.h.
-#include "tokenizer/tokenizer_internal.h"
+#include "tokenizer/encode.h"
 
 #include <string.h>
 
 // The words of text[0..len), whose byte i came from align[i], or is byte i of the original text.
-struct source {
+struct encode_source {
     struct encode_job *job;
     const char *text;
     size_t len;
@@ -16,7 +16,7 @@ struct source {
 static inline bool is_tail(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 
 // Part of a character has the span of the whole one, as in Hugging Face.
-static inline struct token_span span_of(const struct source *s, size_t begin, size_t end) {
+static inline struct token_span span_of(const struct encode_source *s, size_t begin, size_t end) {
     if (s->align)
         return (struct token_span){s->align[begin].begin, s->align[end - 1].end};
     while (begin > 0 && is_tail(s->text[begin]))
@@ -29,13 +29,13 @@ static inline struct token_span span_of(const struct source *s, size_t begin, si
 #define AHEAD 8 // a word's place in the cache is on its way for so many words
 
 struct words {
-    const struct source *source;
+    const struct encode_source *source;
     struct bpe_word ahead[AHEAD];
     size_t taken, done;
 };
 
 static enum err push_word(struct words *words) {
-    const struct source *s = words->source;
+    const struct encode_source *s = words->source;
     struct encode_job *j = s->job;
     struct bpe_work *w = &j->s->bpe;
     const struct bpe_word *word = &words->ahead[words->done++ % AHEAD];
@@ -56,14 +56,14 @@ static enum err push_word(struct words *words) {
 
 static enum err take_word(void *context, size_t begin, size_t end) {
     struct words *words = context;
-    const struct source *s = words->source;
+    const struct encode_source *s = words->source;
     enum err e = words->taken - words->done == AHEAD ? push_word(words) : ERR_OK;
     words->ahead[words->taken++ % AHEAD] =
         bpe_word_of(s->job->s->bpe.cache, s->text + begin, end - begin);
     return e;
 }
 
-static enum err walk_words(const struct source *s, size_t begin, size_t end) {
+static enum err walk_words(const struct encode_source *s, size_t begin, size_t end) {
     struct words words = {.source = s};
     enum err e =
         pretokenizer_walk(&s->job->t->pretokenizer, s->text, begin, end, take_word, &words);
@@ -73,7 +73,7 @@ static enum err walk_words(const struct source *s, size_t begin, size_t end) {
 }
 
 // A space goes before the text, with the span of the text's first character.
-static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
+static enum err walk_prefixed(struct encode_source *s, size_t begin, size_t end) {
     struct normal *n = &s->job->s->prefixed;
     normal_clear(n);
     if (!normal_reserve(n, end - begin + 1))
@@ -89,11 +89,11 @@ static enum err walk_prefixed(struct source *s, size_t begin, size_t end) {
     }
     n->align[0] = n->align[1];
     n->len = end - begin + 1;
-    struct source prefixed = {s->job, n->text, n->len, n->align};
+    struct encode_source prefixed = {s->job, n->text, n->len, n->align};
     return walk_words(&prefixed, 0, n->len);
 }
 
-static enum err walk(struct source *s, size_t begin, size_t end) {
+static enum err walk(struct encode_source *s, size_t begin, size_t end) {
     const struct pretokenizer *p = &s->job->t->pretokenizer;
     if (p->add_prefix_space && s->text[begin] != ' ')
         return walk_prefixed(s, begin, end);
@@ -101,7 +101,7 @@ static enum err walk(struct source *s, size_t begin, size_t end) {
 }
 
 // The added tokens that are looked for in normal text, and what is between them.
-static enum err walk_added(struct source *s, size_t begin, size_t end) {
+static enum err walk_added(struct encode_source *s, size_t begin, size_t end) {
     struct encode_job *j = s->job;
     struct added_splits *splits = &j->s->normalized;
     enum err e = added_tokens_split(&j->t->added, &j->t->added.normalized, s->text + begin,
@@ -120,7 +120,7 @@ static enum err walk_added(struct source *s, size_t begin, size_t end) {
 
 enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) {
     const struct tokenizer *t = j->t;
-    struct source s = {j, j->text.bytes, j->text.len, NULL};
+    struct encode_source s = {j, j->text.bytes, j->text.len, NULL};
     if (t->normalizer.count &&
         !(t->stable_nfc && split_is_stable(j->text.bytes + begin, end - begin))) {
         struct normal *n = &j->s->normal;
@@ -128,7 +128,7 @@ enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) {
         enum err e = n->failed ? ERR_NOMEM : normalizer_apply(&t->normalizer, n, &j->s->normalizer);
         if (e)
             return e;
-        s = (struct source){j, n->text, n->len, n->align};
+        s = (struct encode_source){j, n->text, n->len, n->align};
         begin = 0;
         end = n->len;
     }

@@ -36,7 +36,7 @@ static void marks_push(struct normalizer_work *w, struct normalizer_marks *m,
 }
 
 // A pass over one text: what is decomposed goes, in canonical order, to what the kind asks for.
-struct pass {
+struct normalizer_pass {
     const struct normalizer_step *step;
     struct normalizer_work *work;
     struct normal_reader from;
@@ -54,7 +54,7 @@ static void put_lower(struct normal *out, uint32_t cp, struct token_span from) {
         normal_put(out, low[i], from);
 }
 
-static void pass_write(struct pass *p, uint32_t cp, long change) {
+static void pass_write(struct normalizer_pass *p, uint32_t cp, long change) {
     struct token_span from = normal_take(&p->from, change);
     if (!p->bert)
         normal_put(p->out, cp, from);
@@ -66,7 +66,7 @@ static void pass_write(struct pass *p, uint32_t cp, long change) {
         normal_put(p->out, cp, from);
 }
 
-static void write_held(struct pass *p) {
+static void write_held(struct normalizer_pass *p) {
     pass_write(p, p->composee.cp, p->composee.change);
     for (size_t i = 0; i < p->work->held.len; i++)
         pass_write(p, p->work->held.items[i].cp, p->work->held.items[i].change);
@@ -74,7 +74,7 @@ static void write_held(struct pass *p) {
 }
 
 // Source followed: Recompositions::next of unicode-normalization-alignments.
-static void pass_compose(struct pass *p, struct normalizer_mark m) {
+static void pass_compose(struct normalizer_pass *p, struct normalizer_mark m) {
     if (!p->has_composee) {
         if (m.ccc) {
             pass_write(p, m.cp, m.change);
@@ -100,7 +100,7 @@ static void pass_compose(struct pass *p, struct normalizer_mark m) {
     }
 }
 
-static void pass_emit(struct pass *p, struct normalizer_mark m) {
+static void pass_emit(struct normalizer_pass *p, struct normalizer_mark m) {
     if (p->compose)
         pass_compose(p, m);
     else
@@ -142,7 +142,7 @@ static void sort_marks(struct normalizer_work *w) {
     w->sorted = t;
 }
 
-static void pass_flush(struct pass *p) {
+static void pass_flush(struct normalizer_pass *p) {
     struct normalizer_marks *m = &p->work->pending;
     if (!m->len)
         return;
@@ -152,7 +152,7 @@ static void pass_flush(struct pass *p) {
     m->len = 0;
 }
 
-static void pass_run(struct pass *p, const struct normal *in) {
+static void pass_run(struct normalizer_pass *p, const struct normal *in) {
     p->from = (struct normal_reader){in, 0};
     p->work->pending.len = p->work->held.len = 0;
     for (size_t at = 0; at < in->len;) {
@@ -252,7 +252,7 @@ static void replace_all(const struct normalizer_step *step, const struct normal 
 static void rewrite(const struct normalizer_step *step, struct normal *text,
                     struct normalizer_work *work, bool first_half) {
     struct normal *out = &work->spare;
-    struct pass p = {.step = step, .work = work, .out = out};
+    struct normalizer_pass p = {.step = step, .work = work, .out = out};
     normal_clear(out);
     switch (step->kind) {
     case NORMALIZER_BERT:

@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-static enum err push(struct template *t, struct template_piece piece, struct errmsg *msg) {
-    struct template_piece *pieces = mem_realloc(t->pieces, t->count + 1, sizeof *pieces);
+static enum err push(struct postprocess_template *t, struct postprocess_piece piece,
+                     struct errmsg *msg) {
+    struct postprocess_piece *pieces = mem_realloc(t->pieces, t->count + 1, sizeof *pieces);
     if (!pieces)
         return err_set(msg, ERR_NOMEM, "no memory for the post_processor");
     t->pieces = pieces;
@@ -16,8 +17,8 @@ static enum err push(struct template *t, struct template_piece piece, struct err
     return ERR_OK;
 }
 
-static enum err fill(struct template *t, const struct template_piece *pieces, size_t count,
-                     struct errmsg *msg) {
+static enum err fill(struct postprocess_template *t, const struct postprocess_piece *pieces,
+                     size_t count, struct errmsg *msg) {
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && !e; i++)
         e = push(t, pieces[i], msg);
@@ -26,7 +27,7 @@ static enum err fill(struct template *t, const struct template_piece *pieces, si
 
 // The ids that the special token `name` stands for.
 static enum err push_special(const cJSON *specials, const char *name, int32_t type_id,
-                             struct template *t, struct errmsg *msg) {
+                             struct postprocess_template *t, struct errmsg *msg) {
     const cJSON *ids = json_get(json_get(specials, name), "ids"), *item;
     if (!cJSON_IsArray(ids))
         return err_set(msg, ERR_INVALID, "special token '%s' of the template has no 'ids'", name);
@@ -34,15 +35,15 @@ static enum err push_special(const cJSON *specials, const char *name, int32_t ty
         double id = item->valuedouble;
         if (!cJSON_IsNumber(item) || !(id >= 0 && id <= VOCAB_ID_MAX) || id != (int32_t)id)
             return err_set(msg, ERR_INVALID, "special token '%s' of the template: bad id", name);
-        enum err e = push(t, (struct template_piece){TEMPLATE_TOKEN, (int32_t)id, type_id}, msg);
+        enum err e = push(t, (struct postprocess_piece){TEMPLATE_TOKEN, (int32_t)id, type_id}, msg);
         if (e)
             return e;
     }
     return ERR_OK;
 }
 
-static enum err parse_piece(const cJSON *item, const cJSON *specials, struct template *t,
-                            struct errmsg *msg) {
+static enum err parse_piece(const cJSON *item, const cJSON *specials,
+                            struct postprocess_template *t, struct errmsg *msg) {
     const cJSON *sequence = json_get(item, "Sequence");
     const cJSON *body = sequence ? sequence : json_get(item, "SpecialToken");
     const char *id = NULL;
@@ -58,11 +59,11 @@ static enum err parse_piece(const cJSON *item, const cJSON *specials, struct tem
         return push_special(specials, id, (int32_t)type_id, t, msg);
     if (strcmp(id, "A") != 0 && strcmp(id, "B") != 0)
         return err_set(msg, ERR_INVALID, "template sequence '%s' is neither A nor B", id);
-    enum template_what what = *id == 'A' ? TEMPLATE_FIRST : TEMPLATE_SECOND;
-    return push(t, (struct template_piece){what, 0, (int32_t)type_id}, msg);
+    enum postprocess_what what = *id == 'A' ? TEMPLATE_FIRST : TEMPLATE_SECOND;
+    return push(t, (struct postprocess_piece){what, 0, (int32_t)type_id}, msg);
 }
 
-static enum err parse_template(const cJSON *json, const char *key, struct template *t,
+static enum err parse_template(const cJSON *json, const char *key, struct postprocess_template *t,
                                struct errmsg *msg) {
     const cJSON *list = json_get(json, key), *item;
     if (!cJSON_IsArray(list))
@@ -108,12 +109,12 @@ static enum err parse_bert(const cJSON *json, bool roberta, struct postprocess *
         e = parse_trimming(json, out, msg);
     if (e)
         return e;
-    struct template_piece before = {TEMPLATE_TOKEN, cls, 0}, after = {TEMPLATE_TOKEN, sep, 0};
-    struct template_piece a = {TEMPLATE_FIRST, 0, 0}, b = {TEMPLATE_SECOND, 0, second};
-    struct template_piece end = {TEMPLATE_TOKEN, sep, second};
-    struct template_piece single[] = {before, a, after};
-    struct template_piece bert[] = {before, a, after, b, end};
-    struct template_piece rob[] = {before, a, after, after, b, end};
+    struct postprocess_piece before = {TEMPLATE_TOKEN, cls, 0}, after = {TEMPLATE_TOKEN, sep, 0};
+    struct postprocess_piece a = {TEMPLATE_FIRST, 0, 0}, b = {TEMPLATE_SECOND, 0, second};
+    struct postprocess_piece end = {TEMPLATE_TOKEN, sep, second};
+    struct postprocess_piece single[] = {before, a, after};
+    struct postprocess_piece bert[] = {before, a, after, b, end};
+    struct postprocess_piece rob[] = {before, a, after, after, b, end};
     e = fill(&out->single, single, 3, msg);
     return e ? e : fill(&out->pair, roberta ? rob : bert, roberta ? 6 : 5, msg);
 }
@@ -169,7 +170,7 @@ enum err postprocess_parse(const cJSON *json, struct postprocess *out, struct er
     if (e || out->name)
         return e;
     out->name = out->trims ? "ByteLevel" : NULL;
-    struct template_piece plain[] = {{TEMPLATE_FIRST, 0, 0}, {TEMPLATE_SECOND, 0, 1}};
+    struct postprocess_piece plain[] = {{TEMPLATE_FIRST, 0, 0}, {TEMPLATE_SECOND, 0, 1}};
     e = fill(&out->single, plain, 1, msg);
     return e ? e : fill(&out->pair, plain, 2, msg);
 }

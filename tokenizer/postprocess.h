@@ -10,22 +10,22 @@
 
 #include <stddef.h>
 
-enum template_what { TEMPLATE_TOKEN, TEMPLATE_FIRST, TEMPLATE_SECOND };
+enum postprocess_what { TEMPLATE_TOKEN, TEMPLATE_FIRST, TEMPLATE_SECOND };
 
-struct template_piece {
-    enum template_what what;
+struct postprocess_piece {
+    enum postprocess_what what;
     int32_t id; // TEMPLATE_TOKEN
     int32_t type_id;
 };
 
-struct template {
-    struct template_piece *pieces; // owned
+struct postprocess_template {
+    struct postprocess_piece *pieces; // owned
     size_t count;
     size_t special; // pieces that are tokens
 };
 
 struct postprocess {
-    struct template single, pair;
+    struct postprocess_template single, pair;
     const char *name;  // the section's type, for messages; static
     bool trims;        // a part that can trim is there
     bool trim_offsets; // spaces at a token's ends are no part of its span

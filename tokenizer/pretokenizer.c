@@ -131,7 +131,7 @@ void pretokenizer_describe(const struct pretokenizer *p, struct buf *out) {
                    p->add_prefix_space);
 }
 
-struct walk {
+struct pretokenizer_walk {
     const struct pretokenizer *p;
     const char *text;
     pretokenizer_sink *sink;
@@ -151,13 +151,15 @@ static int class_of(enum pretokenizer_kind kind, uint32_t cp) {
     return CLASS_WORD;
 }
 
-static enum err cut(const struct walk *w, size_t step, size_t begin, size_t end);
+static enum err cut(const struct pretokenizer_walk *w, size_t step, size_t begin, size_t end);
 
-static inline enum err give(const struct walk *w, size_t step, size_t begin, size_t end) {
+static inline enum err give(const struct pretokenizer_walk *w, size_t step, size_t begin,
+                            size_t end) {
     return step == w->p->count ? w->sink(w->context, begin, end) : cut(w, step, begin, end);
 }
 
-static enum err cut_matches(const struct walk *w, size_t step, size_t begin, size_t end) {
+static enum err cut_matches(const struct pretokenizer_walk *w, size_t step, size_t begin,
+                            size_t end) {
     enum split_kind kind = w->p->steps[step].split;
     enum err e = ERR_OK;
     for (size_t next; begin < end && !e; begin = next) {
@@ -167,7 +169,8 @@ static enum err cut_matches(const struct walk *w, size_t step, size_t begin, siz
     return e;
 }
 
-static enum err cut_digits(const struct walk *w, size_t step, size_t begin, size_t end) {
+static enum err cut_digits(const struct pretokenizer_walk *w, size_t step, size_t begin,
+                           size_t end) {
     bool each = w->p->steps[step].kind == PRETOKENIZER_EACH_DIGIT, was = false;
     size_t from = begin;
     enum err e = ERR_OK;
@@ -183,7 +186,7 @@ static enum err cut_digits(const struct walk *w, size_t step, size_t begin, size
 }
 
 // Runs of one class are a word, but for spaces, which go. Recursion is as deep as there are steps.
-static enum err cut(const struct walk *w, size_t step, size_t begin, size_t end) {
+static enum err cut(const struct pretokenizer_walk *w, size_t step, size_t begin, size_t end) {
     if (step == w->p->count)
         return begin < end ? w->sink(w->context, begin, end) : ERR_OK;
     enum pretokenizer_kind kind = w->p->steps[step].kind;
@@ -211,6 +214,6 @@ static enum err cut(const struct walk *w, size_t step, size_t begin, size_t end)
 
 enum err pretokenizer_walk(const struct pretokenizer *p, const char *text, size_t begin, size_t end,
                            pretokenizer_sink *sink, void *context) {
-    struct walk w = {p, text, sink, context};
+    struct pretokenizer_walk w = {p, text, sink, context};
     return cut(&w, 0, begin, end);
 }

@@ -13,7 +13,8 @@ enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scrat
     if (!s)
         return ERR_NOMEM;
     s->tokenizer = t;
-    if (t->kind == MODEL_BPE ? bpe_work_init(&s->bpe) : word_work_init(&s->words, &t->wordpiece)) {
+    if (t->kind == MODEL_BPE ? bpe_work_init(&s->bpe)
+                             : wordpiece_work_init(&s->words, &t->wordpiece)) {
         tokenizer_scratch_free(s);
         return ERR_NOMEM;
     }
@@ -24,7 +25,7 @@ enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scrat
 void tokenizer_scratch_free(struct tokenizer_scratch *s) {
     if (!s)
         return;
-    word_work_free(&s->words);
+    wordpiece_work_free(&s->words);
     bpe_work_free(&s->bpe);
     normal_free(&s->normal);
     normal_free(&s->prefixed);

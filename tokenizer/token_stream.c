@@ -12,8 +12,8 @@ static const char *spelling(const struct tokenizer *t, int32_t id) {
     return added ? added->pattern : vocab_piece(t->vocab, id);
 }
 
-enum err token_bytes_fill(struct tokenizer *t) {
-    struct token_bytes *b = &t->bytes;
+enum err tokenizer_bytes_fill(struct tokenizer *t) {
+    struct tokenizer_bytes *b = &t->bytes;
     struct buf work = {0};
     b->at = mem_alloc(t->vocab_size + 1, sizeof *b->at);
     for (size_t id = 0; b->at && id < t->vocab_size; id++) {
@@ -29,7 +29,7 @@ enum err token_bytes_fill(struct tokenizer *t) {
     return ERR_OK;
 }
 
-void token_bytes_free(struct token_bytes *b) {
+void tokenizer_bytes_free(struct tokenizer_bytes *b) {
     buf_free(&b->blob);
     mem_free(b->at);
     b->at = NULL;

@@ -13,7 +13,7 @@ void tokenizer_free(struct tokenizer *t) {
     normalizer_free(&t->normalizer);
     wordpiece_free(&t->wordpiece);
     bpe_free(&t->bpe);
-    token_bytes_free(&t->bytes);
+    tokenizer_bytes_free(&t->bytes);
     added_tokens_free(&t->added);
     postprocess_free(&t->postprocess);
     text_decoder_free(&t->decoder);
@@ -62,10 +62,10 @@ static enum err check_ids(struct tokenizer *t, size_t vocab_size, struct errmsg 
         t->vocab_size = id >= t->vocab_size ? id + 1 : t->vocab_size;
         e = check_id(t->added.items[i].content, t->added.items[i].id, vocab_size, msg);
     }
-    const struct template *templates[] = {&t->postprocess.single, &t->postprocess.pair};
+    const struct postprocess_template *templates[] = {&t->postprocess.single, &t->postprocess.pair};
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; i < templates[k]->count && !e; i++) {
-            const struct template_piece *p = &templates[k]->pieces[i];
+            const struct postprocess_piece *p = &templates[k]->pieces[i];
             if (p->what == TEMPLATE_TOKEN && !tokenizer_piece(t, p->id))
                 e = err_set(msg, ERR_INVALID, "%s uses id %d, which has no token",
                             t->postprocess.name, p->id);
@@ -125,7 +125,7 @@ static enum err parse_parts(cJSON *root, const struct tokenizer_files *files, si
         e = check_parts(t, msg);
     if (!e)
         e = check_ids(t, vocab_size, msg);
-    if (!e && token_bytes_fill(t))
+    if (!e && tokenizer_bytes_fill(t))
         e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
     if (!e && tokenizer_probe_ascii(t))
         e = err_set(msg, ERR_NOMEM, "no memory for a tokenizer");
@@ -270,10 +270,10 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id) {
     return added ? added->content : vocab_piece(t->vocab, id);
 }
 
-static void describe_template(const struct tokenizer *t, const struct template *template,
-                              struct buf *out) {
+static void describe_template(const struct tokenizer *t,
+                              const struct postprocess_template *template, struct buf *out) {
     for (size_t i = 0; i < template->count; i++) {
-        const struct template_piece *p = &template->pieces[i];
+        const struct postprocess_piece *p = &template->pieces[i];
         const char *text = p->what == TEMPLATE_FIRST    ? "$A"
                            : p->what == TEMPLATE_SECOND ? "$B"
                                                         : tokenizer_piece(t, p->id);

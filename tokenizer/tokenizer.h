@@ -12,7 +12,9 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "tokenizer/encoding.h"
+#include "tokenizer/truncate.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,25 +27,11 @@ struct key_unknown;
 // texts were: what a large one took it gives back.
 struct tokenizer_scratch;
 
-enum truncate_strategy {
-    TRUNCATE_NONE,
-    TRUNCATE_LONGEST_FIRST, // HF's rule: how two texts share the room
-    TRUNCATE_ONLY_FIRST,
-    TRUNCATE_ONLY_SECOND,
-};
-
-enum truncate_side { TRUNCATE_RIGHT, TRUNCATE_LEFT };
-
 struct encode_options {
     bool add_special_tokens;
     enum truncate_strategy truncate;
     enum truncate_side side;
     size_t max_length; // specials included; used unless TRUNCATE_NONE
-};
-
-struct text {
-    const char *bytes; // valid UTF-8, checked at the edge by whoever brought it in
-    size_t len;
 };
 
 // Loads from a model folder. vocab_size: ids must lie below it (0: not checked); the message names

@@ -14,7 +14,7 @@
 static const struct {
     const char *name; // without "Fast"
     enum tokenizer_class kind;
-    enum class_types types;
+    enum tokenizer_class_types types;
 } classes[] = {
     {"BertTokenizer", CLASS_BERT, TYPES_GIVEN},
     {"ConvBertTokenizer", CLASS_BERT, TYPES_GIVEN},
@@ -160,7 +160,7 @@ enum err tokenizer_files_read(const char *folder, struct tokenizer_files *out, s
     enum err e =
         read_one(folder, "tokenizer_config.json", &tokenizer_config_keys, &out->config, msg);
     if (!e)
-        e = read_one(folder, "special_tokens_map.json", &special_tokens_map_keys, &map, msg);
+        e = read_one(folder, "special_tokens_map.json", &tokenizer_special_map_keys, &map, msg);
     if (!e)
         e = read_one(folder, "added_tokens.json", NULL, &out->added_tokens, msg);
     if (!e) // its other keys are the model's affair
@@ -462,7 +462,7 @@ static enum err apply_side(cJSON *root, const cJSON *config, struct errmsg *msg)
 static enum err apply_types(cJSON *root, const struct tokenizer_files *f, struct errmsg *msg) {
     static const char key[] = "model_input_names";
     const cJSON *names = json_get(f->config, key), *item;
-    enum class_types types = f->types;
+    enum tokenizer_class_types types = f->types;
     if (names && !cJSON_IsArray(names))
         return err_set(msg, ERR_INVALID, "'%s' must be an array of strings", key);
     if (names)

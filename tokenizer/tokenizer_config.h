@@ -26,7 +26,7 @@ enum tokenizer_class { // what a class of transformers is, with or without "Fast
 };
 
 // Whether a class gives token types where no model_input_names says it.
-enum class_types {
+enum tokenizer_class_types {
     TYPES_GIVEN,
     TYPES_NONE,
     TYPES_UNCLEAR, // given by release 4 of transformers, not by 5
@@ -40,7 +40,7 @@ struct tokenizer_files {
     cJSON *model;        // config.json
     const char *class;   // as a file names it, "" where none does; borrowed from the two
     enum tokenizer_class kind;
-    enum class_types types;
+    enum tokenizer_class_types types;
     bool named; // a file names the class; else it is that of the model_type, if any
     bool lower; // sentence_bert_config.json says do_lower_case
 };
@@ -67,8 +67,8 @@ enum err tokenizer_config_tokens(cJSON *root, const struct vocab *vocab,
 const char *tokenizer_config_spelling(const cJSON *item);
 
 extern const struct key_rules tokenizer_config_keys;
-extern const struct key_rules special_tokens_map_keys;
+extern const struct key_rules tokenizer_special_map_keys;
 extern const struct key_rules tokenizer_json_keys;
-extern const struct key_rules added_tokens_json_keys; // each is a token
+extern const struct key_rules tokenizer_added_tokens_keys; // each is a token
 
 #endif

@@ -18,13 +18,13 @@
 
 enum { TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4, TOKEN_UNUSED = 5 }; // tokenizer.ggml.token_type
 
-struct source {
+struct gguf_source {
     const struct gguf *g;
     struct gguf_array tokens, types; // types.data NULL: all are normal
     struct buf work;                 // one token at a time, with a NUL behind
 };
 
-static enum err find_pre(const struct source *s, struct gguf_pre *out, struct errmsg *msg) {
+static enum err find_pre(const struct gguf_source *s, struct gguf_pre *out, struct errmsg *msg) {
     struct gguf_string name;
     enum err e = gguf_get_string(s->g, KEY("pre"), &name, msg);
     if (e || gguf_pre_find(name.bytes, name.len, out))
@@ -37,7 +37,7 @@ static enum err find_pre(const struct source *s, struct gguf_pre *out, struct er
 }
 
 // The token i in s->work.
-static enum err read_token(struct source *s, size_t i, struct errmsg *msg) {
+static enum err read_token(struct gguf_source *s, size_t i, struct errmsg *msg) {
     struct gguf_string token = gguf_array_string(&s->tokens, i);
     buf_reset(&s->work);
     buf_append(&s->work, token.bytes, token.len);
@@ -49,7 +49,7 @@ static enum err read_token(struct source *s, size_t i, struct errmsg *msg) {
     return ERR_OK;
 }
 
-static int64_t type_of(const struct source *s, size_t i) {
+static int64_t type_of(const struct gguf_source *s, size_t i) {
     return s->types.data ? gguf_array_int(&s->types, i) : 1;
 }
 
@@ -67,13 +67,13 @@ static bool add_found(cJSON *list, const char *content, size_t id, bool special)
 }
 
 // What llama.cpp's converters write for a row of the model that has no token: it is none here.
-static bool is_padding(const struct source *s, size_t i) {
+static bool is_padding(const struct gguf_source *s, size_t i) {
     char name[32];
     snprintf(name, sizeof name, "[PAD%zu]", i);
     return type_of(s, i) == TOKEN_UNUSED && strcmp(name, s->work.data) == 0;
 }
 
-static enum err add_tokens(struct source *s, cJSON *vocab, cJSON *added, struct errmsg *msg) {
+static enum err add_tokens(struct gguf_source *s, cJSON *vocab, cJSON *added, struct errmsg *msg) {
     enum err e = ERR_OK;
     for (size_t i = 0; i < s->tokens.count && !e; i++) {
         e = read_token(s, i, msg);
@@ -88,12 +88,12 @@ static enum err add_tokens(struct source *s, cJSON *vocab, cJSON *added, struct 
     return e;
 }
 
-static enum err add_merges(struct source *s, cJSON *list, struct errmsg *msg) {
+static enum err add_merges(struct gguf_source *s, cJSON *list, struct errmsg *msg) {
     struct gguf_array merges;
     enum err e = gguf_get_array(s->g, KEY("merges"), GGUF_STRING, &merges, msg);
     if (!e && !merges.data)
         return err_set(msg, ERR_INVALID, "tokenizer.ggml.merges is missing");
-    struct source as_tokens = {s->g, merges, {0}, s->work};
+    struct gguf_source as_tokens = {s->g, merges, {0}, s->work};
     for (size_t i = 0; !e && i < merges.count; i++) {
         e = read_token(&as_tokens, i, msg);
         if (e) {
@@ -111,7 +111,7 @@ static enum err add_merges(struct source *s, cJSON *list, struct errmsg *msg) {
 }
 
 // The ids that go before and after each text; -1: none.
-static enum err read_ends(const struct source *s, const struct gguf_pre *pre, int64_t ends[2],
+static enum err read_ends(const struct gguf_source *s, const struct gguf_pre *pre, int64_t ends[2],
                           struct errmsg *msg) {
     static const char *const keys[2][2] = {{KEY("add_bos_token"), KEY("bos_token_id")},
                                            {KEY("add_eos_token"), KEY("eos_token_id")}};
@@ -174,7 +174,7 @@ static void put_parts(struct buf *b, const struct gguf_pre *pre, const int64_t e
     buf_puts(b, "}");
 }
 
-static enum err read_bpe(struct source *s, cJSON **root, struct errmsg *msg) {
+static enum err read_bpe(struct gguf_source *s, cJSON **root, struct errmsg *msg) {
     struct gguf_pre pre;
     int64_t ends[2];
     struct buf parts = {0};
@@ -196,8 +196,8 @@ static enum err read_bpe(struct source *s, cJSON **root, struct errmsg *msg) {
 }
 
 // A special token's spelling by its id, into config; without the key BERT's own is taken.
-static enum err name_special(struct source *s, const char *key, const char *name, cJSON *config,
-                             struct errmsg *msg) {
+static enum err name_special(struct gguf_source *s, const char *key, const char *name,
+                             cJSON *config, struct errmsg *msg) {
     int64_t id;
     enum err e = gguf_get_int(s->g, key, 0, (int64_t)s->tokens.count - 1, -1, &id, msg);
     if (e || id < 0 || json_get(config, name))
@@ -213,7 +213,7 @@ static bool is_bracketed(const char *token, size_t len) {
 }
 
 // vocab.txt as it was: U+2581 marks the pieces that begin a word, where vocab.txt marks the others.
-static enum err put_vocab_txt(struct source *s, struct buf *out, struct errmsg *msg) {
+static enum err put_vocab_txt(struct gguf_source *s, struct buf *out, struct errmsg *msg) {
     static const char begins[] = "\xE2\x96\x81";
     enum err e = ERR_OK;
     for (size_t i = 0; i < s->tokens.count && !e; i++) {
@@ -235,7 +235,7 @@ static enum err put_vocab_txt(struct source *s, struct buf *out, struct errmsg *
     return !e && out->failed ? err_set(msg, ERR_NOMEM, "no memory for a vocabulary") : e;
 }
 
-static enum err read_bert(struct source *s, cJSON **root, struct errmsg *msg) {
+static enum err read_bert(struct gguf_source *s, cJSON **root, struct errmsg *msg) {
     static const char *const specials[][2] = {
         {KEY("padding_token_id"), "pad_token"},   {KEY("unknown_token_id"), "unk_token"},
         {KEY("cls_token_id"), "cls_token"},       {KEY("bos_token_id"), "cls_token"},
@@ -261,7 +261,7 @@ static enum err read_bert(struct source *s, cJSON **root, struct errmsg *msg) {
     return e;
 }
 
-static enum err read_tree(struct source *s, cJSON **root, struct errmsg *msg) {
+static enum err read_tree(struct gguf_source *s, cJSON **root, struct errmsg *msg) {
     struct gguf_string model;
     enum err e = gguf_get_string(s->g, KEY("model"), &model, msg);
     if (!e)
@@ -291,7 +291,7 @@ static enum err read_tree(struct source *s, cJSON **root, struct errmsg *msg) {
 
 enum err tokenizer_load_gguf(const struct gguf *g, size_t vocab_size, struct tokenizer **out,
                              struct errmsg *msg) {
-    struct source s = {.g = g};
+    struct gguf_source s = {.g = g};
     cJSON *root = NULL;
     *out = NULL;
     enum err e = read_tree(&s, &root, msg);

@@ -6,17 +6,17 @@
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
-#include "tokenizer/decoder.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/postprocess.h"
 #include "tokenizer/pretokenizer.h"
+#include "tokenizer/text_decoder.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_config.h"
 #include "tokenizer/wordpiece.h"
 
-enum model_kind { MODEL_WORDPIECE, MODEL_BPE };
+enum tokenizer_model { MODEL_WORDPIECE, MODEL_BPE };
 
-enum ascii_class {
+enum tokenizer_ascii {
     ASCII_LETTER, // part of a word
     ASCII_SPACE,
     ASCII_PUNCTUATION, // a word of its own
@@ -24,7 +24,7 @@ enum ascii_class {
 };
 
 // What each token adds to a text where it is not the first.
-struct token_bytes {
+struct tokenizer_bytes {
     struct buf blob;
     uint32_t *at; // [vocab_size + 1] into blob
 };
@@ -32,7 +32,7 @@ struct token_bytes {
 struct tokenizer {
     struct normalizer normalizer;
     struct pretokenizer pretokenizer;
-    enum model_kind kind;
+    enum tokenizer_model kind;
     struct wordpiece wordpiece; // of the two, one is filled
     struct bpe bpe;
     const struct vocab *vocab; // of the model that is
@@ -43,7 +43,7 @@ struct tokenizer {
     enum truncate_side side; // where a text is cut unless a request says it
     bool types_unread;       // see tokenizer_use_model_types
     bool types_unclear;      // see tokenizer_types_unclear
-    struct token_bytes bytes;
+    struct tokenizer_bytes bytes;
     struct key_unknown unknown; // of tokenizer.json
     bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it
 
@@ -55,7 +55,7 @@ struct tokenizer {
 
 struct tokenizer_scratch {
     const struct tokenizer *tokenizer;
-    struct word_work words;
+    struct wordpiece_work words;
     struct bpe_work bpe;
     struct normal normal, prefixed;
     struct normalizer_work normalizer;
@@ -65,33 +65,12 @@ struct tokenizer_scratch {
     size_t lower_cap;
 };
 
-// One text on its way to ids.
-struct encode_job {
-    const struct tokenizer *t;
-    struct tokenizer_scratch *s;
-    struct text text;
-    struct encoding *out;
-};
-
 // Gives back what a large text made large. scratch.c.
 void scratch_trim(struct tokenizer_scratch *s);
 
-static inline enum err encode_push(struct encoding *out, int32_t id, struct token_span span) {
-    if (out->len == out->cap && encoding_reserve(out, 1))
-        return ERR_NOMEM;
-    out->ids[out->len] = id;
-    out->spans[out->len++] = span;
-    return ERR_OK;
-}
-// A token that is spelled (or was found as) token[0..len).
-enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token, size_t len,
-                             struct token_span span) MUST_CHECK;
-// What is between added tokens, text[begin, end), by byte-level BPE. ERR_NOMEM.
-enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) MUST_CHECK;
-
 // Fills t->bytes from the pieces, added tokens and decoder. ERR_NOMEM.
-enum err token_bytes_fill(struct tokenizer *t) MUST_CHECK;
-void token_bytes_free(struct token_bytes *b);
+enum err tokenizer_bytes_fill(struct tokenizer *t) MUST_CHECK;
+void tokenizer_bytes_free(struct tokenizer_bytes *b);
 
 // A tokenizer from a tree in the form of tokenizer.json.
 // files: what the folder's other files say, written into it first; NULL: there are none.

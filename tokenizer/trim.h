@@ -6,7 +6,10 @@
 #ifndef TRINE_TOKENIZER_TRIM_H
 #define TRINE_TOKENIZER_TRIM_H
 
-#include "tokenizer/tokenizer.h"
+#include "base/text.h"
+#include "tokenizer/token_span.h"
+
+#include <stdbool.h>
 
 // token: the token as spelled in the vocabulary or found in the text. first: it is the first one.
 struct token_span trim_span(struct text text, const char *token, size_t len, bool first,

@@ -54,7 +54,7 @@ static enum err read_lines(const char *text, size_t len, struct vocab *all, stru
     return ERR_OK;
 }
 
-struct names {
+struct vocab_names {
     const char *pad, *unk, *cls, *sep, *mask;
 };
 
@@ -103,7 +103,7 @@ static bool add_model(cJSON *root, const struct vocab *all, const char *unk) {
     return vocab != NULL;
 }
 
-static bool build(const struct vocab *all, const cJSON *config, const struct names *n,
+static bool build(const struct vocab *all, const cJSON *config, const struct vocab_names *n,
                   cJSON *root) {
     const char *specials[] = {n->pad, n->unk, n->cls, n->sep, n->mask};
     int32_t cls = vocab_id(all, n->cls, strlen(n->cls));
@@ -126,8 +126,8 @@ static bool build(const struct vocab *all, const cJSON *config, const struct nam
            cJSON_AddTrueToObject(decoder, "cleanup");
 }
 
-static enum err check_config(const cJSON *config, const struct vocab *all, const struct names *n,
-                             struct errmsg *msg) {
+static enum err check_config(const cJSON *config, const struct vocab *all,
+                             const struct vocab_names *n, struct errmsg *msg) {
     static const char *const classes[] = {"BertTokenizer",       "BertTokenizerFast",
                                           "DistilBertTokenizer", "DistilBertTokenizerFast",
                                           "ElectraTokenizer",    "ElectraTokenizerFast"};
@@ -156,7 +156,7 @@ static enum err check_config(const cJSON *config, const struct vocab *all, const
 enum err vocab_txt_to_json(const char *vocab, size_t len, const cJSON *config, cJSON **root,
                            struct errmsg *msg) {
     struct vocab all = {0};
-    struct names n = {
+    struct vocab_names n = {
         spelling(config, "pad_token", "[PAD]"), spelling(config, "unk_token", "[UNK]"),
         spelling(config, "cls_token", "[CLS]"), spelling(config, "sep_token", "[SEP]"),
         spelling(config, "mask_token", "[MASK]")};

@@ -5,33 +5,33 @@
 
 #include <string.h>
 
-enum err word_work_init(struct word_work *w, const struct wordpiece *m) {
-    *w = (struct word_work){0};
+enum err wordpiece_work_init(struct wordpiece_work *w, const struct wordpiece *m) {
+    *w = (struct wordpiece_work){0};
     w->cache = mem_alloc_aligned(WORD_CACHE_SLOTS, sizeof *w->cache);
     w->hashes = mem_alloc(m->vocab.longest + 2, sizeof *w->hashes);
     if (w->cache && w->hashes)
         return ERR_OK;
-    word_work_free(w);
+    wordpiece_work_free(w);
     return ERR_NOMEM;
 }
 
-void word_work_free(struct word_work *w) {
+void wordpiece_work_free(struct wordpiece_work *w) {
     mem_free(w->cache);
     mem_free(w->hashes);
     mem_free(w->pieces);
-    *w = (struct word_work){0};
+    *w = (struct wordpiece_work){0};
 }
 
-static enum err push(struct word_work *w, int32_t id, size_t end) {
+static enum err push(struct wordpiece_work *w, int32_t id, size_t end) {
     if (w->count == w->cap) {
         size_t cap = w->cap ? 2 * w->cap : 64;
-        struct word_piece *pieces = mem_realloc(w->pieces, cap, sizeof *pieces);
+        struct wordpiece_piece *pieces = mem_realloc(w->pieces, cap, sizeof *pieces);
         if (!pieces)
             return ERR_NOMEM;
         w->pieces = pieces;
         w->cap = cap;
     }
-    w->pieces[w->count++] = (struct word_piece){id, (uint32_t)end};
+    w->pieces[w->count++] = (struct wordpiece_piece){id, (uint32_t)end};
     return ERR_OK;
 }
 
@@ -40,7 +40,7 @@ static bool is_boundary(const char *s, size_t at, size_t len) {
 }
 
 // The longest piece that begins at `start`; *end behind it, or -1.
-static int32_t longest_at(const struct wordpiece *m, struct word_work *w, const char *word,
+static int32_t longest_at(const struct wordpiece *m, struct wordpiece_work *w, const char *word,
                           size_t start, size_t len, size_t *end) {
     size_t prefix_len = start ? m->prefix_len : 0;
     size_t most = m->vocab.longest > prefix_len ? m->vocab.longest - prefix_len : 0;
@@ -60,7 +60,7 @@ static int32_t longest_at(const struct wordpiece *m, struct word_work *w, const 
     return -1;
 }
 
-static enum err encode_new(const struct wordpiece *m, struct word_work *w, const char *word,
+static enum err encode_new(const struct wordpiece *m, struct wordpiece_work *w, const char *word,
                            size_t len) {
     w->count = 0;
     size_t chars = 0;
@@ -81,8 +81,8 @@ static enum err encode_new(const struct wordpiece *m, struct word_work *w, const
     return ERR_OK;
 }
 
-static void remember(struct word_cached *slot, const struct word_work *w, const char *word,
-                     size_t len, uint64_t hash) {
+static void remember(struct wordpiece_cached *slot, const struct wordpiece_work *w,
+                     const char *word, size_t len, uint64_t hash) {
     slot->hash = hash;
     slot->len = (uint8_t)len;
     slot->count = (uint8_t)w->count;
@@ -93,9 +93,9 @@ static void remember(struct word_cached *slot, const struct word_work *w, const 
     memcpy(slot->key, word, len);
 }
 
-enum err wordpiece_encode(const struct wordpiece *m, struct word_work *w, const char *word,
+enum err wordpiece_encode(const struct wordpiece *m, struct wordpiece_work *w, const char *word,
                           size_t len, uint64_t hash) {
-    struct word_cached *slot = &w->cache[(hash ^ (hash >> 32)) % WORD_CACHE_SLOTS];
+    struct wordpiece_cached *slot = &w->cache[(hash ^ (hash >> 32)) % WORD_CACHE_SLOTS];
     if (slot->hash == hash && slot->len == len && memcmp(slot->key, word, len) == 0) {
         w->count = 0;
         for (size_t i = 0; i < slot->count; i++) {

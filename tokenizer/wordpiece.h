@@ -17,7 +17,7 @@ struct wordpiece {
     int32_t unk;
 };
 
-struct word_piece {
+struct wordpiece_piece {
     int32_t id;
     uint32_t end; // bytes of the word up to and with this piece
 };
@@ -27,7 +27,7 @@ struct word_piece {
 #define WORD_CACHE_PIECES 6
 
 // One cache line: a word of at most 24 bytes and at most 6 pieces.
-struct word_cached {
+struct wordpiece_cached {
     uint64_t hash;
     uint8_t len, count; // len 0: empty
     uint8_t end[WORD_CACHE_PIECES];
@@ -35,10 +35,10 @@ struct word_cached {
     char key[WORD_CACHE_KEY];
 };
 
-struct word_work {
-    struct word_cached *cache; // [WORD_CACHE_SLOTS]
-    uint64_t *hashes;          // [longest piece + 1] of a word's prefixes
-    struct word_piece *pieces;
+struct wordpiece_work {
+    struct wordpiece_cached *cache; // [WORD_CACHE_SLOTS]
+    uint64_t *hashes;               // [longest piece + 1] of a word's prefixes
+    struct wordpiece_piece *pieces;
     size_t count, cap;
 };
 
@@ -46,12 +46,12 @@ struct word_work {
 enum err wordpiece_parse(const cJSON *json, struct wordpiece *out, struct errmsg *msg) MUST_CHECK;
 void wordpiece_free(struct wordpiece *m);
 
-enum err word_work_init(struct word_work *w, const struct wordpiece *m) MUST_CHECK;
-void word_work_free(struct word_work *w);
+enum err wordpiece_work_init(struct wordpiece_work *w, const struct wordpiece *m) MUST_CHECK;
+void wordpiece_work_free(struct wordpiece_work *w);
 
 // The pieces of word[0..len), len >= 1, into w->pieces[0..count). hash is vocab_hash of the word.
 // ERR_NOMEM.
-enum err wordpiece_encode(const struct wordpiece *m, struct word_work *w, const char *word,
+enum err wordpiece_encode(const struct wordpiece *m, struct wordpiece_work *w, const char *word,
                           size_t len, uint64_t hash) MUST_CHECK;
 
 #endif

@@ -28,7 +28,7 @@ struct set {
     double texts_s, tokens_s, gflops, share; // medians
 };
 
-struct run {
+struct bench_encode {
     const struct cli_options *o;
     struct cli_engine engine;
     struct bench_words words;
@@ -58,7 +58,7 @@ static double flops_of(const struct model *m, size_t tokens) {
 // --- rates ---
 
 static enum err read_texts(void *ctx, struct bulk_chunk *c, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct bench_encode *r = ctx;
     enum err e = ERR_OK;
     while (!e && r->next < r->texts.count && !bulk_chunk_full(c))
         e = bulk_chunk_add(c, bench_text(&r->texts, r->next++), (struct text){"", 0}, msg);
@@ -67,7 +67,7 @@ static enum err read_texts(void *ctx, struct bulk_chunk *c, struct errmsg *msg) 
 
 static enum err encode_text(void *ctx, struct tokenizer_scratch *s, struct text text,
                             struct encoding *out, int32_t *skip, struct errmsg *msg) {
-    struct run *r = ctx;
+    struct bench_encode *r = ctx;
     *skip = 0;
     return tokenizer_encode(r->engine.model->tokenizer, s, text, NULL, &r->encode, out, msg);
 }
@@ -77,7 +77,8 @@ static enum err drop_rows(void *ctx, const struct bulk_chunk *c, struct errmsg *
     return ERR_OK;
 }
 
-static enum err time_set(struct run *r, double *seconds, double *peak, struct errmsg *msg) {
+static enum err time_set(struct bench_encode *r, double *seconds, double *peak,
+                         struct errmsg *msg) {
     struct bulk_options bulk = {
         .scheduler = r->engine.scheduler,
         .model = r->engine.model,
@@ -97,7 +98,7 @@ static enum err time_set(struct run *r, double *seconds, double *peak, struct er
     return e;
 }
 
-static enum err run_set(struct run *r, struct set *set, struct errmsg *msg) {
+static enum err run_set(struct bench_encode *r, struct set *set, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     size_t special = tokenizer_special_count(m->tokenizer, false);
     struct bench_mix mix = {.random = {BENCH_SEED + 1}, .most = r->encode.max_length};
@@ -131,7 +132,7 @@ static enum err run_set(struct run *r, struct set *set, struct errmsg *msg) {
 // --- latency ---
 
 static void on_done(struct job *job) {
-    struct run *r = job->ctx;
+    struct bench_encode *r = job->ctx;
     pthread_mutex_lock(&r->mutex);
     r->done = true;
     pthread_cond_signal(&r->cond);
@@ -139,8 +140,8 @@ static void on_done(struct job *job) {
 }
 
 // One text from its bytes to its vector.
-static enum err run_once(struct run *r, struct tokenizer_scratch *s, struct encoding *e, float *out,
-                         double *ms, struct errmsg *msg) {
+static enum err run_once(struct bench_encode *r, struct tokenizer_scratch *s, struct encoding *e,
+                         float *out, double *ms, struct errmsg *msg) {
     int64_t begin = clock_now_us();
     enum err err = tokenizer_encode(r->engine.model->tokenizer, s, bench_text(&r->texts, 0), NULL,
                                     &r->encode, e, msg);
@@ -171,7 +172,7 @@ static enum err run_once(struct run *r, struct tokenizer_scratch *s, struct enco
     return job.err;
 }
 
-static enum err measure_latency(struct run *r, struct errmsg *msg) {
+static enum err measure_latency(struct bench_encode *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     size_t length = LATENCY_TOKENS, runs = LATENCY_RUNS;
     if (r->o->texts && r->o->texts < runs)
@@ -206,7 +207,7 @@ static enum err measure_latency(struct run *r, struct errmsg *msg) {
 
 // --- results ---
 
-static void print_environment(const struct run *r, struct buf *b, bool json) {
+static void print_environment(const struct bench_encode *r, struct buf *b, bool json) {
     char cpu[128], features[1024];
     bench_cpu_name(cpu, sizeof cpu);
     cpu_describe(features, sizeof features);
@@ -216,7 +217,7 @@ static void print_environment(const struct run *r, struct buf *b, bool json) {
     buf_printf(b, format, cpu, features, r->engine.device->describe, version_commit);
 }
 
-static void print_json(const struct run *r, struct buf *b) {
+static void print_json(const struct bench_encode *r, struct buf *b) {
     buf_putc(b, '{');
     print_environment(r, b, true);
     buf_puts(b, "\"model\":");
@@ -237,7 +238,7 @@ static void print_json(const struct run *r, struct buf *b) {
     buf_puts(b, "]}\n");
 }
 
-static void print_table(const struct run *r, struct buf *b) {
+static void print_table(const struct bench_encode *r, struct buf *b) {
     print_environment(r, b, false);
     buf_printf(b, "probed: %.1f GF/s fp32, %.1f GB/s read\n\n", r->peak.flops / 1e9,
                r->peak.read_bytes / 1e9);
@@ -263,7 +264,7 @@ static size_t longest(const struct cli_options *o, const struct model *m) {
     return m->config.max_positions < most ? m->config.max_positions : most;
 }
 
-static enum err measure(struct run *r, struct errmsg *msg) {
+static enum err measure(struct bench_encode *r, struct errmsg *msg) {
     enum err e = cli_engine_open(r->o, &r->engine, msg);
     if (e)
         return e;
@@ -300,7 +301,7 @@ static enum err measure(struct run *r, struct errmsg *msg) {
 
 int bench_encode(const struct cli_options *o) {
     struct errmsg msg = {0};
-    struct run r = {.o = o};
+    struct bench_encode r = {.o = o};
     cli_catch_interrupt();
     pthread_mutex_init(&r.mutex, NULL);
     pthread_cond_init(&r.cond, NULL);

@@ -29,7 +29,7 @@ enum {
 
 // One text.
 struct stream {
-    struct run *run;
+    struct bench_generate *run;
     struct generation g;
     int32_t *prompt; // [prompt_len] owned
     int64_t *times;  // [max_tokens] owned: when each token was there
@@ -41,7 +41,7 @@ struct result {
     double prefill_s, decode_s, p50_ms, p99_ms, first_p50_ms, first_p99_ms, all_s;
 };
 
-struct run {
+struct bench_generate {
     const struct cli_options *o;
     struct cli_engine engine;
     struct bench_random random;
@@ -66,7 +66,7 @@ static void on_progress(struct generation *g) {
 }
 
 static void on_done(struct generation *g) {
-    struct run *r = ((struct stream *)g->ctx)->run;
+    struct bench_generate *r = ((struct stream *)g->ctx)->run;
     pthread_mutex_lock(&r->mutex);
     r->open--;
     pthread_cond_signal(&r->cond);
@@ -80,8 +80,8 @@ static void free_stream(struct stream *s) {
     *s = (struct stream){0};
 }
 
-static enum err make_stream(struct run *r, struct stream *s, size_t prompt, size_t tokens,
-                            struct errmsg *msg) {
+static enum err make_stream(struct bench_generate *r, struct stream *s, size_t prompt,
+                            size_t tokens, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     *s = (struct stream){
         .run = r,
@@ -107,7 +107,7 @@ static enum err make_stream(struct run *r, struct stream *s, size_t prompt, size
     return ERR_OK;
 }
 
-static void submit_and_wait(struct run *r, size_t n) {
+static void submit_and_wait(struct bench_generate *r, size_t n) {
     bool cancelled = false;
     r->open = n;
     for (size_t i = 0; i < n; i++)
@@ -122,7 +122,8 @@ static void submit_and_wait(struct run *r, size_t n) {
     pthread_mutex_unlock(&r->mutex);
 }
 
-static enum err check_streams(const struct run *r, size_t n, size_t tokens, struct errmsg *msg) {
+static enum err check_streams(const struct bench_generate *r, size_t n, size_t tokens,
+                              struct errmsg *msg) {
     for (size_t i = 0; i < n; i++) {
         const struct stream *s = &r->streams[i];
         if (cli_interrupted())
@@ -146,7 +147,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 // Of finished streams: gaps between a text's tokens, first tokens, and the whole.
-static enum err evaluate(const struct run *r, int64_t begin, struct result *out,
+static enum err evaluate(const struct bench_generate *r, int64_t begin, struct result *out,
                          struct errmsg *msg) {
     size_t n = out->streams, per = out->tokens - 1, count = n * per;
     double *gaps = mem_calloc(count + n, sizeof *gaps), *firsts = gaps ? gaps + count : NULL;
@@ -175,7 +176,7 @@ static enum err evaluate(const struct run *r, int64_t begin, struct result *out,
     return ERR_OK;
 }
 
-static enum err run_round(struct run *r, struct result *out, struct errmsg *msg) {
+static enum err run_round(struct bench_generate *r, struct result *out, struct errmsg *msg) {
     enum err e = ERR_OK;
     size_t n = out->streams, made = 0;
     for (; made < n && !e; made++)
@@ -198,7 +199,7 @@ static int by_whole(const void *a, const void *b) {
 }
 
 // The median of the rounds, by their whole time.
-static enum err measure_rounds(struct run *r, struct result *out, struct errmsg *msg) {
+static enum err measure_rounds(struct bench_generate *r, struct result *out, struct errmsg *msg) {
     struct result rounds[REPEATS];
     for (int i = 0; i < REPEATS; i++) {
         rounds[i] = *out;
@@ -214,7 +215,7 @@ static enum err measure_rounds(struct run *r, struct result *out, struct errmsg 
 // --- what a step costs ---
 
 // A table that is not the head as well is looked up in, not read.
-static enum err count_weights(struct run *r, struct errmsg *msg) {
+static enum err count_weights(struct bench_generate *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     struct weights *w;
     r->weight_bytes = m->weight_bytes;
@@ -235,19 +236,19 @@ static enum err count_weights(struct run *r, struct errmsg *msg) {
     return ERR_OK;
 }
 
-static double kv_bytes_per_token(const struct run *r) {
+static double kv_bytes_per_token(const struct bench_generate *r) {
     struct generation_stats g = scheduler_read_stats(r->engine.scheduler).generation;
     return g.kv_tokens ? (double)g.kv_bytes / (double)g.kv_tokens : 0;
 }
 
 // Bytes a second while a round decodes: each step reads the weights once, and each text's past.
-static double read_rate(const struct run *r, const struct result *w) {
+static double read_rate(const struct bench_generate *r, const struct result *w) {
     double steps = (double)(w->tokens - 1), past = (double)w->prompt + (double)w->tokens / 2;
     double step = (double)r->weight_bytes + (double)w->streams * past * kv_bytes_per_token(r);
     return step * steps / w->decode_s;
 }
 
-static double prefill_flops(const struct run *r, size_t tokens) {
+static double prefill_flops(const struct bench_generate *r, size_t tokens) {
     const struct decoder_config *c = &r->engine.model->decoder_config;
     double d = (double)c->hidden, q = (double)(c->heads * c->head_dim),
            kv = (double)(c->kv_heads * c->head_dim), f = (double)c->ffn, n = (double)tokens;
@@ -261,7 +262,7 @@ static double rate(const struct result *w, double seconds, size_t tokens) {
 
 // --- results ---
 
-static void print_environment(const struct run *r, struct buf *b, bool json) {
+static void print_environment(const struct bench_generate *r, struct buf *b, bool json) {
     char cpu[128], features[1024];
     bench_cpu_name(cpu, sizeof cpu);
     cpu_describe(features, sizeof features);
@@ -272,7 +273,7 @@ static void print_environment(const struct run *r, struct buf *b, bool json) {
     buf_printf(b, format, cpu, features, r->engine.device->describe, precision, version_commit);
 }
 
-static void print_json(const struct run *r, struct buf *b) {
+static void print_json(const struct bench_generate *r, struct buf *b) {
     const struct result *w = &r->one;
     double read = read_rate(r, w), prefill = prefill_flops(r, w->prompt) / w->prefill_s;
     buf_putc(b, '{');
@@ -301,7 +302,7 @@ static void print_json(const struct run *r, struct buf *b) {
     buf_puts(b, "}\n");
 }
 
-static void print_table(const struct run *r, struct buf *b) {
+static void print_table(const struct bench_generate *r, struct buf *b) {
     const struct result *w = &r->one;
     double read = read_rate(r, w), prefill = prefill_flops(r, w->prompt) / w->prefill_s;
     print_environment(r, b, false);
@@ -328,7 +329,7 @@ static void print_table(const struct run *r, struct buf *b) {
 
 // --- the command ---
 
-static enum err choose_sizes(struct run *r, struct errmsg *msg) {
+static enum err choose_sizes(struct bench_generate *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     size_t context = scheduler_context(r->engine.scheduler, m);
     size_t tokens = r->o->max_tokens ? r->o->max_tokens : DEFAULT_NEW, prompt = r->o->prompt_tokens;
@@ -354,7 +355,7 @@ static enum err choose_sizes(struct run *r, struct errmsg *msg) {
     return r->streams ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory");
 }
 
-static enum err measure(struct run *r, struct errmsg *msg) {
+static enum err measure(struct bench_generate *r, struct errmsg *msg) {
     struct peak after;
     enum err e = cli_engine_open(r->o, &r->engine, msg);
     if (!e)
@@ -389,7 +390,7 @@ static enum err measure(struct run *r, struct errmsg *msg) {
 
 int bench_generate(const struct cli_options *o) {
     struct errmsg msg = {0};
-    struct run r = {.o = o};
+    struct bench_generate r = {.o = o};
     struct buf b = {0};
     cli_catch_interrupt();
     pthread_mutex_init(&r.mutex, NULL);

@@ -13,7 +13,7 @@
 
 enum { REPEATS = 3 };
 
-struct run {
+struct bench_tokenize {
     const struct cli_options *o;
     struct tokenizer *tokenizer;
     struct bench_texts texts;
@@ -52,7 +52,7 @@ static enum err read_file(const char *path, struct bench_texts *t, struct errmsg
     return e;
 }
 
-static enum err make_texts(struct run *r, struct errmsg *msg) {
+static enum err make_texts(struct bench_tokenize *r, struct errmsg *msg) {
     struct bench_words words;
     struct bench_random random = {BENCH_SEED};
     struct bench_mix mix = {.random = {BENCH_SEED + 1}, .most = 256};
@@ -66,7 +66,7 @@ static enum err make_texts(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static enum err pass(struct run *r, struct tokenizer_scratch *s, struct encoding *e,
+static enum err pass(struct bench_tokenize *r, struct tokenizer_scratch *s, struct encoding *e,
                      double *seconds, struct errmsg *msg) {
     const struct encode_options options = {.add_special_tokens = true};
     int64_t begin = clock_now_us();
@@ -82,7 +82,7 @@ static enum err pass(struct run *r, struct tokenizer_scratch *s, struct encoding
     return cli_interrupted() ? err_set(msg, ERR_CANCELLED, "interrupted") : ERR_OK;
 }
 
-static enum err measure(struct run *r, struct errmsg *msg) {
+static enum err measure(struct bench_tokenize *r, struct errmsg *msg) {
     char *path = NULL;
     enum err e = store_resolve(r->o->models[0].spec, &path, msg);
     if (!e)
@@ -111,7 +111,7 @@ static enum err measure(struct run *r, struct errmsg *msg) {
     return e;
 }
 
-static int print(const struct run *r) {
+static int print(const struct bench_tokenize *r) {
     char cpu[128];
     bench_cpu_name(cpu, sizeof cpu);
     double mb = (double)r->texts.bytes.len / 1e6, tokens = (double)r->tokens;
@@ -132,7 +132,7 @@ static int print(const struct run *r) {
 
 int bench_tokenize(const struct cli_options *o) {
     struct errmsg msg = {0};
-    struct run r = {.o = o};
+    struct bench_tokenize r = {.o = o};
     cli_catch_interrupt();
     enum err e = measure(&r, &msg);
     if (!e && print(&r) != 0)

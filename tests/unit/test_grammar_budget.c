@@ -189,17 +189,17 @@ static void lead(const struct grammar *g, bool large, size_t limit, enum adversa
     struct grammar_vocab *v = large ? large_vocab() : kit_vocab();
     int32_t n = large ? LARGE_TOKENS : KIT_TOKENS, end = large ? LARGE_END : KIT_END;
     struct grammar_state *s = state(g, v, limit);
-    bool fitted = run_tokens_left(&s->run, s->now) < limit, ended = false;
+    bool fitted = machine_tokens_left(&s->machine, s->now) < limit, ended = false;
     for (size_t i = 0; i < limit && !ended; i++) {
         uint32_t mask[LARGE_WORDS];
         bool constrained = false;
         CHECK_INT(grammar_mask(s, mask, &constrained), ERR_OK);
-        uint32_t before = run_tokens_left(&s->run, s->now);
+        uint32_t before = machine_tokens_left(&s->machine, s->now);
         int32_t id = pick(large ? large_tokens : kit_tokens(), n, mask, how);
         if (!CHECK(id >= 0 && grammar_accept(s, id)))
             break;
         ended = id == end;
-        uint32_t after = ended ? 0 : run_tokens_left(&s->run, s->now);
+        uint32_t after = ended ? 0 : machine_tokens_left(&s->machine, s->now);
         size_t room = limit - i - 1;
         CHECK(ended || after < room || after < before);
     }
@@ -253,7 +253,7 @@ static void test_led(void) {
 
 static uint32_t left_of(struct grammar *g) {
     struct grammar_state *s = state(g, kit_vocab(), 100);
-    uint32_t left = run_tokens_left(&s->run, s->now);
+    uint32_t left = machine_tokens_left(&s->machine, s->now);
     grammar_state_free(s);
     grammar_free(g);
     return left;
@@ -356,7 +356,7 @@ static void test_large(void) {
     struct grammar *g = gbnf(b.data);
     int64_t begin = clock_now_us();
     struct grammar_state *s = state(g, kit_vocab(), 50);
-    CHECK_INT(run_tokens_left(&s->run, s->now), 1);
+    CHECK_INT(machine_tokens_left(&s->machine, s->now), 1);
     // 0.1 s in a release build
     CHECK((double)(clock_now_us() - begin) / 1e6 < 10);
     grammar_state_free(s);

@@ -38,7 +38,7 @@ static int plain_id(const struct plain *p, const char *piece) {
 
 // Source followed: models/wordpiece/mod.rs, word for word.
 static size_t plain_encode(const struct plain *p, const char *word, size_t max_chars,
-                           struct word_piece *out) {
+                           struct wordpiece_piece *out) {
     size_t len = strlen(word), count = 0, chars = 0;
     for (size_t i = 0; i < len; i++)
         chars += ((unsigned char)word[i] & 0xC0) != 0x80;
@@ -56,11 +56,11 @@ static size_t plain_encode(const struct plain *p, const char *word, size_t max_c
             chars = SIZE_MAX;
             break;
         }
-        out[count++] = (struct word_piece){id, (uint32_t)end};
+        out[count++] = (struct wordpiece_piece){id, (uint32_t)end};
     }
     if (chars <= max_chars)
         return count;
-    out[0] = (struct word_piece){0, (uint32_t)len};
+    out[0] = (struct wordpiece_piece){0, (uint32_t)len};
     return 1;
 }
 
@@ -87,7 +87,8 @@ static void make_model(struct plain *p, struct wordpiece *m, const char *prefix,
     cJSON_Delete(json);
 }
 
-static bool same_pieces(const struct word_work *w, const struct word_piece *want, size_t count) {
+static bool same_pieces(const struct wordpiece_work *w, const struct wordpiece_piece *want,
+                        size_t count) {
     bool same = w->count == count;
     for (size_t i = 0; same && i < count; i++)
         same = w->pieces[i].id == want[i].id && w->pieces[i].end == want[i].end;
@@ -97,14 +98,14 @@ static bool same_pieces(const struct word_work *w, const struct word_piece *want
 static void check_model(const char *prefix, int max_chars) {
     struct plain p;
     struct wordpiece m;
-    struct word_work w = {0};
+    struct wordpiece_work w = {0};
     size_t cut = 0;
     make_model(&p, &m, prefix, max_chars);
-    if (!CHECK(word_work_init(&w, &m) == ERR_OK))
+    if (!CHECK(wordpiece_work_init(&w, &m) == ERR_OK))
         return;
     for (int i = 0; i < 4000; i++) {
         char word[256];
-        struct word_piece want[128];
+        struct wordpiece_piece want[128];
         // many short words, so that most of them are met again, in the cache
         random_word(word, draw(10) ? 1 + draw(4) : 1 + draw(40));
         size_t len = strlen(word), count = plain_encode(&p, word, (size_t)max_chars, want);
@@ -116,7 +117,7 @@ static void check_model(const char *prefix, int max_chars) {
         cut += count > 1;
     }
     CHECK(cut > 100);
-    word_work_free(&w);
+    wordpiece_work_free(&w);
     wordpiece_free(&m);
 }
 

@@ -1,22 +1,22 @@
-// See run.h.
-#include "grammar/run.h"
+// See machine.h.
+#include "grammar/machine.h"
 
 #include <string.h>
 
 enum {
-    SLOTS = 16384, // twice RUN_CLOSURE_MAX
+    SLOTS = 16384, // twice MACHINE_CLOSURE_MAX
     SCAN = 16,     // up to this many nodes seen, looking through them beats hashing
     AT_NODE = -1,  // run_item.q of a node being visited
-    PENDING_MAX = 2 * RUN_CLOSURE_MAX,
+    PENDING_MAX = 2 * MACHINE_CLOSURE_MAX,
 };
 
-struct run_seen {
-    struct run_item item;
+struct machine_seen {
+    struct machine_item item;
     uint32_t hash;
 };
 
-enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) {
-    *r = (struct run){.g = g, .cap_frames = 64, .cap_items = 64};
+enum err machine_init(struct machine *r, const struct grammar *g, struct errmsg *msg) {
+    *r = (struct machine){.g = g, .cap_frames = 64, .cap_items = 64};
     r->frames = mem_alloc(r->cap_frames, sizeof *r->frames);
     r->moved = mem_alloc(r->cap_frames, sizeof *r->moved);
     r->items = mem_alloc(r->cap_items, sizeof *r->items);
@@ -24,51 +24,52 @@ enum err run_init(struct run *r, const struct grammar *g, struct errmsg *msg) {
     r->seen = mem_alloc(r->cap_seen, sizeof *r->seen);
     r->pending = mem_alloc(r->cap_pending, sizeof *r->pending);
     if (!r->frames || !r->moved || !r->items || !r->seen || !r->pending) {
-        run_free(r);
+        machine_free(r);
         return err_set(msg, ERR_NOMEM, "out of memory");
     }
     return ERR_OK;
 }
 
-void run_free(struct run *r) {
+void machine_free(struct machine *r) {
     mem_free(r->frames);
     mem_free(r->moved);
     mem_free(r->items);
     mem_free(r->seen);
     mem_free(r->slots);
     mem_free(r->pending);
-    *r = (struct run){0};
+    *r = (struct machine){0};
 }
 
 // Doubles an array of `cap` things; NULL at the limit or when memory is out.
-static void *grown(struct run *r, void *array, uint32_t cap, size_t size) {
-    void *p = cap >= RUN_ARRAY_MAX ? NULL : mem_realloc(array, (size_t)cap * 2, size);
-    r->nomem |= !p && cap < RUN_ARRAY_MAX;
+static void *grown(struct machine *r, void *array, uint32_t cap, size_t size) {
+    void *p = cap >= MACHINE_ARRAY_MAX ? NULL : mem_realloc(array, (size_t)cap * 2, size);
+    r->nomem |= !p && cap < MACHINE_ARRAY_MAX;
     return p;
 }
 
-static bool grow_frames(struct run *r) {
+static bool grow_frames(struct machine *r) {
     uint32_t *moved = grown(r, r->moved, r->cap_frames, sizeof *moved);
     r->moved = moved ? moved : r->moved;
-    struct run_frame *frames = moved ? grown(r, r->frames, r->cap_frames, sizeof *frames) : NULL;
+    struct machine_frame *frames =
+        moved ? grown(r, r->frames, r->cap_frames, sizeof *frames) : NULL;
     r->frames = frames ? frames : r->frames;
     r->cap_frames *= frames ? 2 : 1;
     return frames != NULL;
 }
 
-static bool grow_items(struct run *r) {
-    struct run_item *items = grown(r, r->items, r->cap_items, sizeof *items);
+static bool grow_items(struct machine *r) {
+    struct machine_item *items = grown(r, r->items, r->cap_items, sizeof *items);
     r->items = items ? items : r->items;
     r->cap_items *= items ? 2 : 1;
     return items != NULL;
 }
 
 // Room for one more node seen, and a table of them once looking through them all would be slow.
-static bool grow_seen(struct run *r) {
-    if (r->n_seen == RUN_CLOSURE_MAX)
+static bool grow_seen(struct machine *r) {
+    if (r->n_seen == MACHINE_CLOSURE_MAX)
         return false; // the limit: what comes after is dropped
     if (r->n_seen == r->cap_seen) {
-        struct run_seen *seen = grown(r, r->seen, r->cap_seen, sizeof *seen);
+        struct machine_seen *seen = grown(r, r->seen, r->cap_seen, sizeof *seen);
         if (!seen)
             return false;
         r->seen = seen;
@@ -86,46 +87,47 @@ static uint32_t mix(uint32_t h, uint32_t v) {
     return h ^ (h >> 15);
 }
 
-static uint32_t hash_of(const struct run *r, uint32_t top) {
+static uint32_t hash_of(const struct machine *r, uint32_t top) {
     return top == GRAMMAR_NONE ? 0 : r->frames[top].hash;
 }
 
-static uint32_t depth_of(const struct run *r, uint32_t top) {
+static uint32_t depth_of(const struct machine *r, uint32_t top) {
     return top == GRAMMAR_NONE ? 0 : r->frames[top].depth;
 }
 
-static uint32_t tokens_below(const struct run *r, uint32_t top) {
+static uint32_t tokens_below(const struct machine *r, uint32_t top) {
     return top == GRAMMAR_NONE ? 0 : r->frames[top].left;
 }
 
-static uint32_t tokens_at(const struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
+static uint32_t tokens_at(const struct machine *r, uint32_t pc, uint32_t count, uint32_t top) {
     return budget_sum(budget_at(r->g, r->budget, pc, count), tokens_below(r, top));
 }
 
-static uint32_t push(struct run *r, uint32_t top, uint32_t pc, uint32_t count, uint32_t cost) {
+static uint32_t push(struct machine *r, uint32_t top, uint32_t pc, uint32_t count, uint32_t cost) {
     if (r->n_frames == r->cap_frames && !grow_frames(r))
-        return RUN_NO_ROOM;
+        return MACHINE_NO_ROOM;
     uint32_t left = tokens_below(r, top);
-    if (r->budget && pc < RUN_DATA)
+    if (r->budget && pc < MACHINE_DATA)
         left = tokens_at(r, pc, count, top);
-    r->frames[r->n_frames] = (struct run_frame){.parent = top,
-                                                .pc = pc,
-                                                .count = count,
-                                                .hash = mix(mix(hash_of(r, top) + 1, pc), count),
-                                                .depth = depth_of(r, top) + cost,
-                                                .left = left};
+    r->frames[r->n_frames] =
+        (struct machine_frame){.parent = top,
+                               .pc = pc,
+                               .count = count,
+                               .hash = mix(mix(hash_of(r, top) + 1, pc), count),
+                               .depth = depth_of(r, top) + cost,
+                               .left = left};
     return r->n_frames++;
 }
 
-uint32_t run_push_key_byte(struct run *r, uint32_t top, uint8_t byte) {
-    return push(r, top, RUN_DATA + byte, 0, 0);
+uint32_t machine_push_key_byte(struct machine *r, uint32_t top, uint8_t byte) {
+    return push(r, top, MACHINE_DATA + byte, 0, 0);
 }
 
-static bool same_stack(const struct run *r, uint32_t a, uint32_t b) {
+static bool same_stack(const struct machine *r, uint32_t a, uint32_t b) {
     while (a != b) {
         if (a == GRAMMAR_NONE || b == GRAMMAR_NONE)
             return false;
-        const struct run_frame *x = &r->frames[a], *y = &r->frames[b];
+        const struct machine_frame *x = &r->frames[a], *y = &r->frames[b];
         if (x->hash != y->hash || x->pc != y->pc || x->count != y->count || x->depth != y->depth)
             return false;
         a = x->parent;
@@ -134,12 +136,13 @@ static bool same_stack(const struct run *r, uint32_t a, uint32_t b) {
     return true;
 }
 
-static bool same_item(const struct run *r, const struct run_item *a, const struct run_item *b) {
+static bool same_item(const struct machine *r, const struct machine_item *a,
+                      const struct machine_item *b) {
     return a->pc == b->pc && a->q == b->q && a->count == b->count && same_stack(r, a->top, b->top);
 }
 
 // slots come in pairs: the epoch that wrote it, and the index into seen
-static void slot_in(struct run *r, uint32_t index) {
+static void slot_in(struct machine *r, uint32_t index) {
     uint32_t i = r->seen[index].hash & (SLOTS - 1);
     while (r->slots[2 * i] == r->epoch)
         i = (i + 1) & (SLOTS - 1);
@@ -148,7 +151,7 @@ static void slot_in(struct run *r, uint32_t index) {
 }
 
 // True when the item is new to the closure at hand (and is noted).
-static bool is_new(struct run *r, struct run_item item) {
+static bool is_new(struct machine *r, struct machine_item item) {
     uint32_t h = mix(mix(mix(hash_of(r, item.top), item.pc), item.q), item.count);
     if (r->n_seen <= SCAN) {
         for (uint32_t i = 0; i < r->n_seen; i++)
@@ -156,14 +159,14 @@ static bool is_new(struct run *r, struct run_item item) {
                 return false;
     } else {
         for (uint32_t i = h & (SLOTS - 1); r->slots[2 * i] == r->epoch; i = (i + 1) & (SLOTS - 1)) {
-            const struct run_seen *s = &r->seen[r->slots[2 * i + 1]];
+            const struct machine_seen *s = &r->seen[r->slots[2 * i + 1]];
             if (s->hash == h && same_item(r, &s->item, &item))
                 return false;
         }
     }
     if (!grow_seen(r))
         return false;
-    r->seen[r->n_seen] = (struct run_seen){item, h};
+    r->seen[r->n_seen] = (struct machine_seen){item, h};
     if (r->n_seen > SCAN) {
         slot_in(r, r->n_seen);
     } else if (r->n_seen == SCAN) {
@@ -175,7 +178,7 @@ static bool is_new(struct run *r, struct run_item item) {
     return true;
 }
 
-static struct run_config begin(struct run *r) {
+static struct machine_config begin(struct machine *r) {
     if (++r->epoch == 0) {
         if (r->slots)
             memset(r->slots, 0, (size_t)SLOTS * 2 * sizeof *r->slots);
@@ -183,37 +186,37 @@ static struct run_config begin(struct run *r) {
     }
     r->n_seen = 0;
     r->n_pending = 0;
-    return (struct run_config){.first = r->n_items};
+    return (struct machine_config){.first = r->n_items};
 }
 
-static void emit(struct run *r, struct run_config *out, struct run_item item) {
-    if (out->n == RUN_ITEMS_MAX || !is_new(r, item))
+static void emit(struct machine *r, struct machine_config *out, struct machine_item item) {
+    if (out->n == MACHINE_ITEMS_MAX || !is_new(r, item))
         return;
-    if (!run_make_room(r))
+    if (!machine_make_room(r))
         return;
     r->items[r->n_items++] = item;
     out->n++;
 }
 
-static void later(struct run *r, uint32_t pc, uint32_t count, uint32_t top) {
-    if (r->n_pending == PENDING_MAX || top == RUN_NO_ROOM)
+static void later(struct machine *r, uint32_t pc, uint32_t count, uint32_t top) {
+    if (r->n_pending == PENDING_MAX || top == MACHINE_NO_ROOM)
         return;
     if (r->n_pending == r->cap_pending) {
-        struct run_item *pending = grown(r, r->pending, r->cap_pending, sizeof *pending);
+        struct machine_item *pending = grown(r, r->pending, r->cap_pending, sizeof *pending);
         if (!pending)
             return;
         r->pending = pending;
         r->cap_pending *= 2;
     }
-    r->pending[r->n_pending++] = (struct run_item){pc, (uint32_t)AT_NODE, count, top};
+    r->pending[r->n_pending++] = (struct machine_item){pc, (uint32_t)AT_NODE, count, top};
 }
 
 // What follows a leaf that may end here.
-static void leave(struct run *r, const struct grammar_node *n, uint32_t top, bool check) {
+static void leave(struct machine *r, const struct grammar_node *n, uint32_t top, bool check) {
     if (n->kind == GRAMMAR_KEY) {
-        if (check && !run_key_is_fresh(r, n->names, top))
+        if (check && !machine_key_is_fresh(r, n->names, top))
             return;
-        top = push(r, top, RUN_KEY_END, 0, 0);
+        top = push(r, top, MACHINE_KEY_END, 0, 0);
     }
     later(r, n->next, 0, top);
 }
@@ -222,17 +225,17 @@ static uint32_t counted(const struct grammar_node *n, uint32_t count) {
     return n->max == GRAMMAR_INF && count > n->min ? n->min : count;
 }
 
-static void visit_call(struct run *r, const struct grammar_node *n, uint32_t top) {
+static void visit_call(struct machine *r, const struct grammar_node *n, uint32_t top) {
     uint32_t start = r->g->rules[n->at].start;
     // the last thing in a rule needs no frame: right recursion runs in constant depth
-    if (r->g->nodes[n->next].kind == GRAMMAR_RET && !run_is_data(r, top))
+    if (r->g->nodes[n->next].kind == GRAMMAR_RET && !machine_is_data(r, top))
         later(r, start, 0, top);
     else
         later(r, start, 0, push(r, top, n->next, 0, n->cost));
 }
 
-static void visit_ret(struct run *r, struct run_config *out, uint32_t top) {
-    while (run_is_data(r, top))
+static void visit_ret(struct machine *r, struct machine_config *out, uint32_t top) {
+    while (machine_is_data(r, top))
         top = r->frames[top].parent;
     if (top == GRAMMAR_NONE)
         out->may_end = true;
@@ -240,14 +243,14 @@ static void visit_ret(struct run *r, struct run_config *out, uint32_t top) {
         later(r, r->frames[top].pc, r->frames[top].count, r->frames[top].parent);
 }
 
-static bool room_for_key(const struct run *r, uint32_t top) {
+static bool room_for_key(const struct machine *r, uint32_t top) {
     int keys = 0;
-    for (; run_is_data(r, top); top = r->frames[top].parent)
-        keys += r->frames[top].pc == RUN_KEY_END;
+    for (; machine_is_data(r, top); top = r->frames[top].parent)
+        keys += r->frames[top].pc == MACHINE_KEY_END;
     return keys < GRAMMAR_FREE_KEYS_MAX;
 }
 
-static void visit(struct run *r, struct run_config *out, struct run_item at) {
+static void visit(struct machine *r, struct machine_config *out, struct machine_item at) {
     const struct grammar_node *n = &r->g->nodes[at.pc];
     uint32_t count = at.count;
     if (n->need > GRAMMAR_DEPTH || depth_of(r, at.top) + n->need > GRAMMAR_DEPTH)
@@ -268,7 +271,7 @@ static void visit(struct run *r, struct run_config *out, struct run_item at) {
     case GRAMMAR_KEY:
         if (count >= n->min)
             leave(r, n, at.top, true);
-        emit(r, out, (struct run_item){at.pc, n->at, count, at.top});
+        emit(r, out, (struct machine_item){at.pc, n->at, count, at.top});
         return;
     case GRAMMAR_CALL:
         visit_call(r, n, at.top);
@@ -290,20 +293,21 @@ static void visit(struct run *r, struct run_config *out, struct run_item at) {
     }
 }
 
-static void close_over(struct run *r, struct run_config *out) {
+static void close_over(struct machine *r, struct machine_config *out) {
     while (r->n_pending)
         visit(r, out, r->pending[--r->n_pending]);
 }
 
-struct run_config run_start(struct run *r, uint32_t pc) {
-    struct run_config out = begin(r);
+struct machine_config machine_start(struct machine *r, uint32_t pc) {
+    struct machine_config out = begin(r);
     later(r, pc, 0, GRAMMAR_NONE);
     close_over(r, &out);
     return out;
 }
 
-struct run_config run_leave(struct run *r, struct run_item item, uint32_t count, bool check) {
-    struct run_config out = begin(r);
+struct machine_config machine_leave(struct machine *r, struct machine_item item, uint32_t count,
+                                    bool check) {
+    struct machine_config out = begin(r);
     const struct grammar_node *n = &r->g->nodes[item.pc];
     if (count >= n->min)
         leave(r, n, item.top, check);
@@ -331,26 +335,26 @@ static uint32_t edge_to(const struct grammar *g, uint32_t q, uint8_t byte) {
     return e[lo].lo <= byte && byte <= e[lo].hi ? e[lo].to : GRAMMAR_NONE;
 }
 
-struct run_config run_step(struct run *r, struct run_config from, uint8_t byte) {
-    struct run_config out = begin(r);
+struct machine_config machine_step(struct machine *r, struct machine_config from, uint8_t byte) {
+    struct machine_config out = begin(r);
     const struct grammar *g = r->g;
     r->steps += from.n;
     for (uint32_t i = from.first; i < from.first + from.n; i++) {
-        struct run_item item = r->items[i];
+        struct machine_item item = r->items[i];
         uint32_t q = edge_to(g, item.q, byte);
         if (q == GRAMMAR_NONE)
             continue;
         const struct grammar_node *n = &g->nodes[item.pc];
         if (n->kind == GRAMMAR_KEY &&
-            (item.top = run_push_key_byte(r, item.top, byte)) == RUN_NO_ROOM)
+            (item.top = machine_push_key_byte(r, item.top, byte)) == MACHINE_NO_ROOM)
             continue;
         if (g->states[q].n)
-            emit(r, &out, (struct run_item){item.pc, q, item.count, item.top});
+            emit(r, &out, (struct machine_item){item.pc, q, item.count, item.top});
         if (!g->states[q].accept)
             continue;
         uint32_t count = counted(n, item.count + 1);
         if (count < n->max)
-            emit(r, &out, (struct run_item){item.pc, n->at, count, item.top});
+            emit(r, &out, (struct machine_item){item.pc, n->at, count, item.top});
         if (count >= n->min) {
             leave(r, n, item.top, true);
             close_over(r, &out);
@@ -359,7 +363,7 @@ struct run_config run_step(struct run *r, struct run_config from, uint8_t byte) 
     return out;
 }
 
-void run_first_of(const struct run *r, struct run_item item, uint32_t first[8]) {
+void machine_first_of(const struct machine *r, struct machine_item item, uint32_t first[8]) {
     const struct grammar_dfa_state *s = &r->g->states[item.q];
     memset(first, 0, 8 * sizeof *first);
     for (uint32_t k = 0; k < s->n; k++) {
@@ -369,24 +373,24 @@ void run_first_of(const struct run *r, struct run_item item, uint32_t first[8]) 
     }
 }
 
-void run_first(const struct run *r, struct run_config c, uint32_t first[8]) {
+void machine_first(const struct machine *r, struct machine_config c, uint32_t first[8]) {
     uint32_t one[8];
     memset(first, 0, 8 * sizeof *first);
     for (uint32_t i = c.first; i < c.first + c.n; i++) {
-        run_first_of(r, r->items[i], one);
+        machine_first_of(r, r->items[i], one);
         for (size_t k = 0; k < 8; k++)
             first[k] |= one[k];
     }
 }
 
-uint32_t run_tokens_after(const struct run *r, struct run_item item, uint32_t count) {
+uint32_t machine_tokens_after(const struct machine *r, struct machine_item item, uint32_t count) {
     return tokens_at(r, item.pc, count, item.top);
 }
 
-uint32_t run_tokens_left(const struct run *r, struct run_config c) {
+uint32_t machine_tokens_left(const struct machine *r, struct machine_config c) {
     uint32_t least = c.may_end ? 0 : BUDGET_NEVER;
     for (uint32_t i = c.first; i < c.first + c.n && least > 0; i++) {
-        struct run_item item = r->items[i];
+        struct machine_item item = r->items[i];
         uint32_t after = tokens_at(r, item.pc, item.count + 1, item.top);
         uint32_t tokens = budget_sum(r->budget->to_accept[item.q], after);
         least = tokens < least ? tokens : least;
@@ -394,9 +398,9 @@ uint32_t run_tokens_left(const struct run *r, struct run_config c) {
     return least;
 }
 
-bool run_make_room(struct run *r) { return r->n_items < r->cap_items || grow_items(r); }
+bool machine_make_room(struct machine *r) { return r->n_items < r->cap_items || grow_items(r); }
 
-struct run_config run_compact(struct run *r, struct run_config c) {
+struct machine_config machine_compact(struct machine *r, struct machine_config c) {
     // Frames lie above their parents: a pass down marks what lives, a pass up moves it.
     memset(r->moved, 0, r->n_frames * sizeof *r->moved);
     for (uint32_t i = c.first; i < c.first + c.n; i++)
@@ -409,7 +413,7 @@ struct run_config run_compact(struct run *r, struct run_config c) {
     for (uint32_t i = 0; i < r->n_frames; i++) {
         if (!r->moved[i])
             continue;
-        struct run_frame f = r->frames[i];
+        struct machine_frame f = r->frames[i];
         if (f.parent != GRAMMAR_NONE)
             f.parent = r->moved[f.parent];
         r->frames[kept] = f;
@@ -417,7 +421,7 @@ struct run_config run_compact(struct run *r, struct run_config c) {
     }
     r->n_frames = kept;
     for (uint32_t i = 0; i < c.n; i++) {
-        struct run_item item = r->items[c.first + i];
+        struct machine_item item = r->items[c.first + i];
         if (item.top != GRAMMAR_NONE)
             item.top = r->moved[item.top];
         r->items[i] = item;

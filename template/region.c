@@ -1,5 +1,5 @@
-// See pool.h.
-#include "template/pool.h"
+// See region.h.
+#include "template/region.h"
 
 #include "base/mem.h"
 
@@ -13,7 +13,7 @@ struct pool_block {
     size_t padding; // so that what follows is aligned
 };
 
-static bool add_block(struct template_pool *p, size_t need) {
+static bool add_block(struct template_region *p, size_t need) {
     size_t size = p->total < FIRST_BLOCK ? FIRST_BLOCK : p->total;
     if (size > LARGEST_BLOCK)
         size = LARGEST_BLOCK;
@@ -37,7 +37,7 @@ static bool add_block(struct template_pool *p, size_t need) {
     return true;
 }
 
-void *template_pool_alloc(struct template_pool *p, size_t count, size_t size) {
+void *template_region_alloc(struct template_region *p, size_t count, size_t size) {
     size_t n;
     p->over_limit = false;
     if (mem_mul_overflows(count, size, &n) || n > SIZE_MAX / 2) {
@@ -55,7 +55,7 @@ void *template_pool_alloc(struct template_pool *p, size_t count, size_t size) {
     return memset(out, 0, n);
 }
 
-void template_pool_free(struct template_pool *p) {
+void template_region_free(struct template_region *p) {
     while (p->blocks) {
         struct pool_block *b = p->blocks;
         p->blocks = b->next;

@@ -1,5 +1,5 @@
 // See decoder.h.
-#include "tokenizer/decoder.h"
+#include "tokenizer/text_decoder.h"
 
 #include "base/mem.h"
 #include "tokenizer/byte_level.h"

@@ -2,16 +2,16 @@
 // refused by name. Source followed: huggingface/tokenizers, src/decoders/wordpiece.rs and
 // pre_tokenizers/byte_level.rs (decode_chain).
 // Thread rule: immutable after parse.
-#ifndef TRINE_TOKENIZER_DECODER_H
-#define TRINE_TOKENIZER_DECODER_H
+#ifndef TRINE_TOKENIZER_TEXT_DECODER_H
+#define TRINE_TOKENIZER_TEXT_DECODER_H
 
 #include "base/buf.h"
 #include "base/json.h"
 
-enum decoder_kind { DECODER_NONE, DECODER_WORDPIECE, DECODER_BYTE_LEVEL };
+enum text_decoder_kind { DECODER_NONE, DECODER_WORDPIECE, DECODER_BYTE_LEVEL };
 
 struct text_decoder {
-    enum decoder_kind kind;
+    enum text_decoder_kind kind;
     char *prefix; // owned
     size_t prefix_len;
     bool cleanup;

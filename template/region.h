@@ -1,7 +1,7 @@
 // Memory of one compiled template or of one rendering. It is handed out in order, grows by blocks
 // up to a limit, and is freed as a whole. Thread rule: one owner.
-#ifndef TRINE_TEMPLATE_POOL_H
-#define TRINE_TEMPLATE_POOL_H
+#ifndef TRINE_TEMPLATE_REGION_H
+#define TRINE_TEMPLATE_REGION_H
 
 #include "base/err.h"
 
@@ -9,7 +9,7 @@
 
 struct pool_block;
 
-struct template_pool {
+struct template_region {
     struct pool_block *blocks;
     char *at;
     size_t left;         // of the block in use
@@ -18,7 +18,7 @@ struct template_pool {
 };
 
 // Zeroed, 16-byte aligned; NULL over the limit, when memory is out or the product overflows.
-void *template_pool_alloc(struct template_pool *p, size_t count, size_t size) MUST_CHECK;
-void template_pool_free(struct template_pool *p);
+void *template_region_alloc(struct template_region *p, size_t count, size_t size) MUST_CHECK;
+void template_region_free(struct template_region *p);
 
 #endif
