@@ -182,8 +182,9 @@ const struct cli_option cli_option_table[] = {
 
     {"device", 0, CLI_CHOICE, COMPUTES, false, FIELD(device), 0, 0, "auto|cpu", "auto",
      "where to compute", "this version computes on the CPU only"},
-    {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32", "auto",
-     "auto: quantised weights meet 8-bit activations and a generator's bf16 ones bf16; f32: f32",
+    {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32|stored", "auto",
+     "auto: a decoder's quantised weights meet 8-bit activations and a generator's bf16 ones bf16; "
+     "f32: f32 ones; stored: f32 ones, and an encoder's f16 and bf16 weights stay so in memory",
      "other precisions are not in this version"},
     {"threads", 0, CLI_INT, COMPUTES & ~CLI_INSPECT, false, FIELD(engine.threads), 0, 1024, "N",
      "0", "compute threads; 0: one for each CPU this process may use", NULL},

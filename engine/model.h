@@ -24,9 +24,11 @@
 
 enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
-// --dtype. AUTO: block types meet int8 activations and a generator's bf16 weights bf16 ones where
-// the CPU multiplies pairs of them; everything else is computed in f32. F32: f32 activations.
-enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32 };
+// --dtype. AUTO: a decoder's block types meet int8 activations and a generator's bf16 weights bf16
+// ones where the CPU multiplies pairs of them; everything else is computed in f32. F32: f32
+// activations. STORED: those too, and an encoder's f16 and bf16 weights stay so in memory, where
+// the others widen them; a decoder's always do.
+enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32, MODEL_DTYPE_STORED };
 
 struct model_options {
     const char *path;           // a model folder or a .gguf file

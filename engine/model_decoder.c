@@ -54,28 +54,16 @@ static enum err load_templates(struct model *m, const struct model_options *o, s
     return tool_form_find(t.tools ? t.tools : t.chat, &m->generation, &m->tool_form, msg);
 }
 
-// The type that the most matrices have.
-static enum dtype usual_dtype(const struct weights *w) {
-    size_t count[DTYPE_COUNT] = {0};
-    enum dtype most = DTYPE_F32;
-    for (size_t i = 0; i < weights_count(w); i++) {
-        struct tensor t = weights_at(w, i);
-        if (t.rank == 2 && ++count[t.dtype] > count[most])
-            most = t.dtype;
-    }
-    return most;
-}
-
 static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
     struct weights *w;
     enum err e = weights_open(m->files, &w, msg);
     if (e)
         return e;
-    m->dtype = usual_dtype(w);
+    m->dtype = weights_usual_dtype(w);
     // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
     // activations on all of them.
     struct precision precision = {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8};
-    if (o->dtype == MODEL_DTYPE_F32)
+    if (o->dtype != MODEL_DTYPE_AUTO)
         precision.rounding = ACTIVATION_ROUNDING_NONE;
     else if (m->task == TASK_GENERATE)
         precision.rounding = ACTIVATION_ROUNDING_NARROW;

@@ -79,9 +79,14 @@ static enum err bind(struct model *m, const struct model_options *o, struct errm
     enum err e = weights_open(m->files, &w, msg);
     if (e)
         return e;
-    e = model_check_room(m, w, true, msg);
+    struct precision precision = {WEIGHT_STORAGE_F32, ACTIVATION_ROUNDING_NONE};
+    if (o->dtype == MODEL_DTYPE_STORED) {
+        precision.storage = WEIGHT_STORAGE_STORED;
+        m->dtype = weights_usual_dtype(w);
+    }
+    e = model_check_room(m, w, precision.storage == WEIGHT_STORAGE_F32, msg);
     if (!e)
-        e = encoder_load(w, &m->config, (struct precision){0}, m->device, &m->encoder, msg);
+        e = encoder_load(w, &m->config, precision, m->device, &m->encoder, msg);
     if (!e && m->config.classification)
         e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
                             msg);

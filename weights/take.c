@@ -193,6 +193,17 @@ enum err weights_check_model(const struct weights *w, struct errmsg *msg) {
     return ERR_OK;
 }
 
+enum dtype weights_usual_dtype(const struct weights *w) {
+    size_t count[DTYPE_COUNT] = {0};
+    enum dtype most = DTYPE_F32;
+    for (size_t i = 0; i < w->count; i++) {
+        const struct tensor *t = &w->entries[i].tensor;
+        if (t->rank == 2 && ++count[t->dtype] > count[most])
+            most = t->dtype;
+    }
+    return most;
+}
+
 size_t weights_count(const struct weights *w) { return w->count; }
 
 struct tensor weights_at(const struct weights *w, size_t i) {

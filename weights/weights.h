@@ -51,6 +51,9 @@ enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) MU
 // of a GGUF file.
 enum err weights_check_model(const struct weights *w, struct errmsg *msg) MUST_CHECK;
 
+// The type that the most matrices have.
+enum dtype weights_usual_dtype(const struct weights *w);
+
 // For inspect: every tensor in file order.
 size_t weights_count(const struct weights *w);
 struct tensor weights_at(const struct weights *w, size_t i);

@@ -212,9 +212,10 @@ static void print_environment(const struct bench_encode *r, struct buf *b, bool 
     bench_cpu_name(cpu, sizeof cpu);
     cpu_describe(features, sizeof features);
     const char *format = json ? "\"environment\":{\"cpu\":\"%s\",\"features\":\"%s\","
-                                "\"device\":\"%s\",\"precision\":\"f32\",\"commit\":\"%s\"},"
-                              : "%s\n%s\n%s, f32, commit %s\n";
-    buf_printf(b, format, cpu, features, r->engine.device->describe, version_commit);
+                                "\"device\":\"%s\",\"precision\":\"%s\",\"commit\":\"%s\"},"
+                              : "%s\n%s\n%s, %s, commit %s\n";
+    const char *precision = r->o->dtype == MODEL_DTYPE_STORED ? "stored" : "f32";
+    buf_printf(b, format, cpu, features, r->engine.device->describe, precision, version_commit);
 }
 
 static void print_json(const struct bench_encode *r, struct buf *b) {

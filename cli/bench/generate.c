@@ -266,7 +266,7 @@ static void print_environment(const struct bench_generate *r, struct buf *b, boo
     char cpu[128], features[1024];
     bench_cpu_name(cpu, sizeof cpu);
     cpu_describe(features, sizeof features);
-    const char *precision = r->o->dtype == MODEL_DTYPE_F32 ? "f32" : "auto";
+    const char *precision = r->o->dtype == MODEL_DTYPE_AUTO ? "auto" : "f32";
     const char *format = json ? "\"environment\":{\"cpu\":\"%s\",\"features\":\"%s\","
                                 "\"device\":\"%s\",\"precision\":\"%s\",\"commit\":\"%s\"},"
                               : "%s\n%s\n%s, dtype %s, commit %s\n";

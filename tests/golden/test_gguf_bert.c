@@ -14,7 +14,8 @@ static bool load_file(struct tiny_model *m, struct device *d) {
     *m = (struct tiny_model){.device = d};
     snprintf(m->folder, sizeof m->folder, "%s", file);
     bool ok = model_config_load(file, &m->config, &msg) == ERR_OK &&
-              weights_open(file, &w, &msg) == ERR_OK && tiny_load_parts(m, w, &msg);
+              weights_open(file, &w, &msg) == ERR_OK &&
+              tiny_load_parts(m, w, (struct precision){0}, &msg);
     weights_close(w);
     if (!CHECK(ok))
         fprintf(stderr, "    %s: %s\n", file, msg.text);

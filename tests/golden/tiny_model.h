@@ -24,8 +24,9 @@ struct tiny_model {
     cJSON *golden;
 };
 
-static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w, struct errmsg *msg) {
-    if (encoder_load(w, &m->config, (struct precision){0}, m->device, &m->encoder, msg))
+static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w,
+                                   struct precision precision, struct errmsg *msg) {
+    if (encoder_load(w, &m->config, precision, m->device, &m->encoder, msg))
         return false;
     m->dim = m->config.labels;
     if (m->config.classification) {
@@ -41,7 +42,8 @@ static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w, stru
 }
 
 // False after a counted failure.
-static inline bool tiny_load(struct tiny_model *m, const char *name, struct device *d) {
+static inline bool tiny_load_as(struct tiny_model *m, const char *name, struct precision precision,
+                                struct device *d) {
     struct errmsg msg = {0};
     struct weights *w = NULL;
     char golden[160];
@@ -49,12 +51,17 @@ static inline bool tiny_load(struct tiny_model *m, const char *name, struct devi
     snprintf(m->folder, sizeof m->folder, "tests/golden/data/%s", name);
     snprintf(golden, sizeof golden, "%s/golden.json", m->folder);
     bool ok = model_config_load(m->folder, &m->config, &msg) == ERR_OK &&
-              weights_open(m->folder, &w, &msg) == ERR_OK && tiny_load_parts(m, w, &msg) &&
+              weights_open(m->folder, &w, &msg) == ERR_OK &&
+              tiny_load_parts(m, w, precision, &msg) &&
               json_parse_file(golden, 1 << 20, &m->golden, &msg) == ERR_OK;
     weights_close(w);
     if (!CHECK(ok))
         fprintf(stderr, "    %s: %s\n", name, msg.text);
     return ok;
+}
+
+static inline bool tiny_load(struct tiny_model *m, const char *name, struct device *d) {
+    return tiny_load_as(m, name, (struct precision){0}, d);
 }
 
 static inline void tiny_free(struct tiny_model *m) {
