@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "base/version.h"
 #include "cli/cli.h"
 #include "cli/embed_input.h"
@@ -11,13 +12,14 @@
 #include "cli/fingerprint.h"
 #include "cli/model_files.h"
 #include "cli/parts.h"
-#include "cli/progress.h"
 #include "engine/bulk.h"
 #include "engine/prompt.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct embed_run {
     const struct cli_options *o;
@@ -105,8 +107,10 @@ static enum err write_rows(void *ctx, const struct bulk_chunk *c, struct errmsg 
 
 static void tick(void *ctx) {
     struct embed_run *r = ctx;
-    double total = (double)r->input.total;
-    progress_show(&r->progress, r->rows, total > 0 ? (double)r->mark / total : -1);
+    double total = (double)r->input.total, fraction = total > 0 ? (double)r->mark / total : -1;
+    if (progress_is_due(&r->progress, fraction))
+        progress_show(&r->progress, NULL, fraction, "%" PRIu64 " texts, %.0f/s", r->rows,
+                      (double)r->rows / progress_seconds(&r->progress));
 }
 
 // --- preparation ---
@@ -246,10 +250,10 @@ static enum err embed(struct embed_run *r, struct errmsg *msg) {
         .write = write_rows,
         .tick = tick,
     };
-    progress_begin(&r->progress, "texts", r->o->quiet);
+    progress_begin(&r->progress, STDERR_FILENO, r->o->quiet);
     r->begun_us = clock_now_us();
     e = bulk_run(&bulk, msg);
-    progress_end(&r->progress);
+    progress_clear(&r->progress);
     if (!e)
         e = embed_output_finish(&r->output, msg);
     if (!e && !r->o->quiet)

@@ -5,11 +5,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/engine.h"
 #include "cli/lines.h"
 #include "cli/parts.h"
-#include "cli/progress.h"
 #include "cli/sink.h"
 #include "engine/bulk.h"
 #include "engine/pair.h"
@@ -162,7 +162,9 @@ static enum err keep_scores(void *ctx, const struct bulk_chunk *c, struct errmsg
 
 static void tick(void *ctx) {
     struct rerank_run *r = ctx;
-    progress_show(&r->progress, r->count, -1);
+    if (progress_is_due(&r->progress, -1))
+        progress_show(&r->progress, NULL, -1, "%zu documents, %.0f/s", r->count,
+                      (double)r->count / progress_seconds(&r->progress));
 }
 
 // --- preparation ---
@@ -323,9 +325,9 @@ static enum err rerank(struct rerank_run *r, struct errmsg *msg) {
         .write = keep_scores,
         .tick = tick,
     };
-    progress_begin(&r->progress, "documents", r->o->quiet);
+    progress_begin(&r->progress, STDERR_FILENO, r->o->quiet);
     e = bulk_run(&bulk, msg);
-    progress_end(&r->progress);
+    progress_clear(&r->progress);
     if (e)
         return e;
     if (r->crowded && !r->o->quiet)

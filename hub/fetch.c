@@ -61,7 +61,7 @@ static bool stopped(const struct hub_session *s) {
 static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
     struct hub_session *s = ctx;
     (void)a, (void)b, (void)c, (void)d;
-    hub_progress_tick(s->options.progress);
+    hub_count_tick(s->options.count);
     return stopped(s);
 }
 
@@ -207,7 +207,7 @@ static bool restart(struct transfer *t) {
         return false;
     digest_free(t->hash);
     t->hash = fresh;
-    hub_progress_take_back(t->s->options.progress, t->at);
+    hub_count_take_back(t->s->options.count, t->at);
     t->at = 0;
     if (ftruncate(t->fd, 0) != 0 || lseek(t->fd, 0, SEEK_SET) != 0) {
         t->err = err_set(t->msg, ERR_IO, "%s: cannot truncate: %s", t->part, strerror(errno));
@@ -238,7 +238,7 @@ static bool write_part(struct transfer *t, const char *data, size_t n) {
         t->at += (uint64_t)wrote;
         data += wrote;
         n -= (size_t)wrote;
-        hub_progress_add(t->s->options.progress, (uint64_t)wrote);
+        hub_count_add(t->s->options.count, (uint64_t)wrote);
     }
     return true;
 }
@@ -469,8 +469,8 @@ static enum outcome try_once(struct transfer *t, const char *url, long *wait_ms)
 static bool wait_again(struct hub_session *s, int tries, long wished_ms, const char *why) {
     long ms = FIRST_WAIT_MS << (tries - 1);
     ms = wished_ms ? wished_ms : ms < MAX_WAIT_MS ? ms : MAX_WAIT_MS;
-    hub_progress_note(s->options.progress, "%s; trying again in %.1f s (%d of %d)", why,
-                      (double)ms / 1000, tries, MAX_TRIES - 1);
+    progress_note(&s->options.count->progress, "%s; trying again in %.1f s (%d of %d)", why,
+                  (double)ms / 1000, tries, MAX_TRIES - 1);
     for (; ms > 0 && !stopped(s); ms -= 100) {
         struct timespec tenth = {.tv_nsec = 100000000};
         nanosleep(&tenth, NULL);
@@ -576,7 +576,7 @@ static enum err verify_part(struct transfer *t) {
     if (!digest_end(t->hash, got))
         return err_set(t->msg, ERR_INTERNAL, "%s: libcrypto failed", t->part);
     if (strcmp(got, t->file->hash) != 0) {
-        hub_progress_take_back(t->s->options.progress, t->at);
+        hub_count_take_back(t->s->options.count, t->at);
         return err_set(t->msg, ERR_INVALID,
                        "%s: what came has %s %.16s..., the hub names %.16s...: deleted; run it "
                        "again to load it anew",
@@ -597,7 +597,7 @@ enum err hub_fetch_file(struct hub_session *s, const char *path, const struct hu
     char *url = full_url(s, path, msg);
     if (!url)
         return ERR_NOMEM;
-    hub_progress_file(s->options.progress, file->name);
+    hub_count_file(s->options.count, file->name);
     enum err e = open_part(&t);
     if (!e)
         e = fill_part(&t, url);

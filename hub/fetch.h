@@ -18,19 +18,19 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "hub/count.h"
 #include "hub/plan.h"
-#include "hub/progress.h"
 
 #include <stdatomic.h>
 
 struct hub_session;
 
 struct hub_session_options {
-    const char *endpoint;          // "https://huggingface.co", no slash at its end
-    const char *token;             // NULL or "": none
-    const char *repo;              // for messages
-    struct hub_progress *progress; // never NULL
-    const atomic_bool *stop;       // set by a signal: ends what runs; may be NULL
+    const char *endpoint;    // "https://huggingface.co", no slash at its end
+    const char *token;       // NULL or "": none
+    const char *repo;        // for messages
+    struct hub_count *count; // never NULL
+    const atomic_bool *stop; // set by a signal: ends what runs; may be NULL
 };
 
 // Everything in options is borrowed until close. ERR_INVALID: endpoint or token.

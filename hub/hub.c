@@ -4,9 +4,9 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "hub/count.h"
 #include "hub/fetch.h"
 #include "hub/place.h"
-#include "hub/progress.h"
 #include "hub/record.h"
 #include "hub/store.h"
 
@@ -27,7 +27,7 @@ struct pull {
     char endpoint[300];
     struct hub_place place;
     struct hub_record record; // of the folder that stands
-    struct hub_progress progress;
+    struct hub_count count;
     struct hub_session *session;
     struct hub_listing listing;
     struct hub_files files; // what the folder will hold
@@ -88,8 +88,8 @@ static enum err pull_offline(struct pull *p, struct errmsg *msg) {
                        "%s%s%s is not whole in the store, and HF_HUB_OFFLINE forbids to load it",
                        p->options->repo, p->options->revision ? "@" : "",
                        p->options->revision ? p->revision : "");
-    hub_progress_note(&p->progress, "%s is there; HF_HUB_OFFLINE: not asked for a newer one",
-                      p->options->repo);
+    progress_note(&p->count.progress, "%s is there; HF_HUB_OFFLINE: not asked for a newer one",
+                  p->options->repo);
     return ERR_OK;
 }
 
@@ -218,17 +218,17 @@ static enum err load_all(struct pull *p, struct errmsg *msg) {
         e = hub_place_check_room(&p->place, missing + ROOM_TO_SPARE, msg);
     if (e)
         return e;
-    hub_progress_note(&p->progress, "pulling %s at %.12s: %zu files, %.1f MiB, %.1f MiB to load",
-                      p->options->repo, p->listing.commit, p->files.count,
-                      (double)total / (1 << 20), (double)missing / (1 << 20));
-    hub_progress_begin(&p->progress, total, total - missing);
+    progress_note(&p->count.progress, "pulling %s at %.12s: %zu files, %.1f MiB, %.1f MiB to load",
+                  p->options->repo, p->listing.commit, p->files.count, (double)total / (1 << 20),
+                  (double)missing / (1 << 20));
+    hub_count_begin(&p->count, total, total - missing);
     for (size_t i = 0; i < p->files.count && !e; i++)
         e = load(p, &p->files.list[i], msg);
     if (!e)
-        hub_progress_end(&p->progress);
+        hub_count_end(&p->count);
     else
-        hub_progress_note(&p->progress, "%.1f of %.1f MiB are here",
-                          (double)p->progress.done / (1 << 20), (double)total / (1 << 20));
+        progress_note(&p->count.progress, "%.1f of %.1f MiB are here",
+                      (double)p->count.done / (1 << 20), (double)total / (1 << 20));
     return e;
 }
 
@@ -251,7 +251,7 @@ static enum err pull_online(struct pull *p, struct errmsg *msg) {
     const struct hub_session_options session = {.endpoint = p->endpoint,
                                                 .token = getenv("HF_TOKEN"),
                                                 .repo = p->options->repo,
-                                                .progress = &p->progress,
+                                                .count = &p->count,
                                                 .stop = p->options->stop};
     enum err e = hub_session_open(&session, &p->session, msg);
     if (!e)
@@ -274,8 +274,8 @@ static enum err pull_online(struct pull *p, struct errmsg *msg) {
     if (!e)
         e = is_current(p, &current, msg);
     if (!e && current) {
-        hub_progress_note(&p->progress, "%s at %.12s is there", p->options->repo,
-                          p->listing.commit);
+        progress_note(&p->count.progress, "%s at %.12s is there", p->options->repo,
+                      p->listing.commit);
         // an interrupted pull of another revision may have left parts; they may be wanted again
         (void)rmdir(p->place.part);
         return ERR_OK;
@@ -302,7 +302,7 @@ static enum err pull_to(struct pull *p, const char *store, struct errmsg *msg) {
     if (p->record.commit[0] && strcmp(p->revision, p->record.commit) == 0)
         e = is_whole(p, &whole, msg);
     if (!e && whole)
-        hub_progress_note(&p->progress, "%s at %.12s is there", o->repo, p->record.commit);
+        progress_note(&p->count.progress, "%s at %.12s is there", o->repo, p->record.commit);
     return e || whole ? e : pull_online(p, msg);
 }
 
@@ -313,7 +313,7 @@ enum err hub_pull(const struct hub_options *options, char **folder, struct errms
     char *root = NULL;
     if (folder)
         *folder = NULL;
-    hub_progress_init(&p.progress, options->progress_fd, options->quiet);
+    hub_count_init(&p.count, options->progress_fd, options->quiet);
     enum err e = check_options(&p, msg);
     if (!e && !options->store)
         e = store_root(&root, msg);
