@@ -136,7 +136,7 @@ static enum err choose_prompt(struct embed_run *r, struct errmsg *msg) {
 
 static bool normalizes(const struct embed_run *r) {
     if (r->o->normalize == CLI_AUTO)
-        return pooler_normalizes(r->engine.model->pooler);
+        return r->engine.model->pooling.normalizes;
     return r->o->normalize == CLI_YES;
 }
 
@@ -154,16 +154,16 @@ static enum err identify(struct embed_run *r, struct embed_journal *j, struct er
     snprintf(length, sizeof length, "%zu", m->max_length);
     snprintf(id, sizeof id, "%.256s", o->id ? o->id : "");
     // The last word of "cpu, 2 threads, avx512": sums have other last bits on another kernel set.
-    const char *kernels = strrchr(m->device->describe, ' ');
+    const char *kernels = strrchr(r->engine.device->describe, ' ');
     const struct {
         const char *key, *value;
     } facts[] = {
         {"the model", model},
         {"the program's version", version_number},
-        {"the kernel set", kernels ? kernels + 1 : m->device->describe},
+        {"the kernel set", kernels ? kernels + 1 : r->engine.device->describe},
         {"--format", formats[embed_output_format(o)]},
         {"--normalize", normalizes(r) ? "yes" : "no"},
-        {"--pooling", pooler_mode_name(m->pooler)},
+        {"--pooling", m->pooling.mode_name},
         {"--max-length", length},
         {"the prompt", r->prompt ? r->prompt : ""},
         {"--field", o->field},

@@ -235,19 +235,18 @@ static void show_st_config(struct inspect_run *r) {
     }
 }
 
-static void show_pooling(struct inspect_run *r, struct device *d) {
+static void show_pooling(struct inspect_run *r) {
     struct errmsg msg = {0};
-    struct pooler *p = NULL;
+    struct pooler_facts p;
     if (!r->config_ok || r->is_decoder || (r->config.classification && !pools(r)))
         return; // how a decoder embeds is for model_load to say
-    if (pooler_load(r->path, r->config.hidden, r->o->models[0].pool_mode, d, &p, &msg)) {
+    if (pooler_describe(r->path, r->config.hidden, r->o->models[0].pool_mode, &p, &msg)) {
         refuse(r, &msg);
         return;
     }
-    buf_printf(&r->out.buf, "pooling: %s, %s, %zu dimensions%s\n", pooler_mode_name(p),
-               pooler_normalizes(p) ? "normalized" : "not normalized", pooler_dim(p),
-               pooler_includes_prompt(p) ? "" : ", prompt tokens left out");
-    pooler_free(p);
+    buf_printf(&r->out.buf, "pooling: %s, %s, %zu dimensions%s\n", p.mode_name,
+               p.normalizes ? "normalized" : "not normalized", p.dim,
+               p.includes_prompt ? "" : ", prompt tokens left out");
 }
 
 static void show_tokenizer(struct inspect_run *r) {
@@ -339,16 +338,17 @@ static void show_tensors(struct inspect_run *r) {
 }
 
 // A step's workspace, and what the cache takes for a text.
-static void show_generator_memory(struct inspect_run *r, const struct model *m) {
+static void show_generator_memory(struct inspect_run *r, const struct replica_model *loaded) {
+    const struct model *m = loaded->model;
     enum dtype kv = m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
-    size_t bytes = generator_bytes_of(m, kv, m->max_length);
+    size_t bytes = generator_bytes_of(loaded, kv, m->max_length);
     const double mib = 1 << 20;
     buf_printf(&r->out.buf,
                "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
                "in %s, %.1f MiB for a context of %zu\n",
                BATCH_TOKENS,
-               (double)decoder_workspace_bytes(m->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
-               generator_bytes_of(m, kv, TOKENS_SHOWN) / TOKENS_SHOWN,
+               (double)decoder_workspace_bytes(loaded->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
+               generator_bytes_of(loaded, kv, TOKENS_SHOWN) / TOKENS_SHOWN,
                kv == DTYPE_F32 ? "f32" : "f16", (double)bytes / mib, m->max_length);
 }
 
@@ -364,18 +364,22 @@ static void try_load(struct inspect_run *r, struct device *d) {
         .dtype = (enum model_dtype)r->o->dtype,
         .chat_template = asked->chat_template,
     };
-    if (model_load(&options, d, &m, &msg)) {
+    struct replica_model *loaded = NULL;
+    enum err e = model_load(&options, &m, &msg);
+    if (!e)
+        e = replica_model_load(m, d, &loaded, &msg);
+    model_release(m);
+    if (e) {
         refuse(r, &msg);
         return;
     }
-    if (m->task == TASK_GENERATE) {
-        show_generator_memory(r, m);
-        model_release(m);
-        return;
-    }
-    buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,
-               (double)model_workspace_bytes(m, BATCH_TOKENS, BATCH_TOKENS / 2) / (1 << 20));
-    model_release(m);
+    if (m->task == TASK_GENERATE)
+        show_generator_memory(r, loaded);
+    else
+        buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,
+                   (double)replica_model_workspace_bytes(loaded, BATCH_TOKENS, BATCH_TOKENS / 2) /
+                       (1 << 20));
+    replica_model_free(loaded);
 }
 
 // One line for each file and fate: "keys of config.json: honoured: hidden_size, ...".
@@ -439,7 +443,7 @@ static enum err inspect(struct inspect_run *r, struct errmsg *msg) {
         show_encoder_config(r);
     show_generation(r);
     show_st_config(r);
-    show_pooling(r, d);
+    show_pooling(r);
     show_tokenizer(r);
     show_keys(r);
     show_tensors(r);

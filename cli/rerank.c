@@ -249,7 +249,7 @@ static enum err prepare(struct rerank_run *r, struct errmsg *msg) {
     }
     if (r->o->raw_scores)
         r->activation = SCORE_RAW;
-    if (r->o->native && m->encoder) // a causal model's is the sigmoid
+    if (r->o->native && !m->causal) // a causal model's is the sigmoid
         e = read_native_activation(r, msg);
     return e ? e : tokenize_query(r, msg);
 }
@@ -279,7 +279,7 @@ static enum err print_results(struct rerank_run *r, struct errmsg *msg) {
         json_quote(b, r->engine.model->name, strlen(r->engine.model->name));
         buf_printf(b, ",\"method\":\"%s\",\"results\":[",
                    r->by_cosine               ? "embedding"
-                   : r->engine.model->encoder ? "cross-encoder"
+                   : !r->engine.model->causal ? "cross-encoder"
                                               : "yes-no");
     }
     for (size_t i = 0; i < n && !e; i++) {

@@ -35,9 +35,10 @@ static enum err slot_init(struct encode_slots *e, struct encode_slot *slot, size
     return ok ? ERR_OK : ERR_NOMEM;
 }
 
-enum err encode_slots_init(struct encode_slots *e, struct device *d, struct model *const *models,
+enum err encode_slots_init(struct encode_slots *e, struct replica *r, struct model *const *models,
                            size_t n, size_t batch_tokens, struct errmsg *msg) {
-    *e = (struct encode_slots){.device = d, .max_tokens = batch_tokens};
+    *e = (struct encode_slots){
+        .replica = r, .device = replica_local_device(r), .max_tokens = batch_tokens};
     for (size_t i = 0; i < n; i++) {
         if (models[i]->task == TASK_GENERATE)
             continue;
@@ -50,7 +51,8 @@ enum err encode_slots_init(struct encode_slots *e, struct device *d, struct mode
     size_t workspace = 0;
     for (size_t i = 0; i < n; i++) {
         size_t most = models[i]->max_length > batch_tokens ? models[i]->max_length : batch_tokens;
-        size_t bytes = model_workspace_bytes(models[i], most, e->max_seqs);
+        size_t bytes =
+            replica_model_workspace_bytes(replica_local_find(r, models[i]->id), most, e->max_seqs);
         workspace = bytes > workspace ? bytes : workspace;
     }
     for (int i = 0; i < LANE_COUNT; i++) {
@@ -102,7 +104,6 @@ bool encode_slot_add(const struct encode_slots *e, struct encode_slot *slot, str
 
 enum err encode_slot_run(struct encode_slots *e, struct encode_slot *slot,
                          const struct forward_hooks *hooks, struct errmsg *msg) {
-    (void)e;
     const struct job *first = slot->pieces[0].job;
     struct batch b = {.ids = slot->ids,
                       .positions = slot->positions,
@@ -110,8 +111,8 @@ enum err encode_slot_run(struct encode_slots *e, struct encode_slot *slot,
                       .cu_seqlens = slot->cu_seqlens,
                       .tokens = slot->tokens,
                       .seqs = slot->seqs};
-    return model_run(first->model, &b, slot->skip, first->normalize, &slot->ws, hooks, slot->rows,
-                     msg);
+    return replica_model_run(replica_local_find(e->replica, first->model->id), &b, slot->skip,
+                             first->normalize, &slot->ws, hooks, slot->rows, msg);
 }
 
 enum err encode_slots_warm_up(struct encode_slots *e, const struct model *m, size_t tokens,
@@ -128,5 +129,6 @@ enum err encode_slots_warm_up(struct encode_slots *e, const struct model *m, siz
     slot->cu_seqlens[1] = (int32_t)tokens;
     slot->skip[0] = 0;
     struct batch b = {slot->ids, slot->positions, slot->type_ids, slot->cu_seqlens, tokens, 1};
-    return model_run(m, &b, slot->skip, true, &slot->ws, hooks, slot->rows, msg);
+    return replica_model_run(replica_local_find(e->replica, m->id), &b, slot->skip, true, &slot->ws,
+                             hooks, slot->rows, msg);
 }

@@ -6,6 +6,7 @@
 #define TRINE_ENGINE_ENCODE_SLOTS_H
 
 #include "engine/job.h"
+#include "engine/replica_local.h"
 
 // A sequence of a job that a batch computes.
 struct encode_piece {
@@ -25,14 +26,15 @@ struct encode_slot {
 };
 
 struct encode_slots {
-    struct device *device;
+    struct replica *replica;
+    struct device *device; // its
     size_t max_tokens, max_seqs, max_dim;
     struct encode_slot items[LANE_COUNT];
 };
 
 // Sizes both slots for the largest of the models. A batch holds at most batch_tokens tokens (an
 // interactive one INTERACTIVE_TOKENS), or one sequence of a model's full length. ERR_NOMEM.
-enum err encode_slots_init(struct encode_slots *e, struct device *d, struct model *const *models,
+enum err encode_slots_init(struct encode_slots *e, struct replica *r, struct model *const *models,
                            size_t n, size_t batch_tokens, struct errmsg *msg) MUST_CHECK;
 void encode_slots_free(struct encode_slots *e);
 size_t encode_slots_bytes(const struct encode_slots *e);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 
 enum err engine_open(const struct engine_options *options, struct engine **out,
                      struct errmsg *msg) {
@@ -14,6 +15,8 @@ enum err engine_open(const struct engine_options *options, struct engine **out,
     e->options = *options;
     pthread_mutex_init(&e->adding, NULL);
     enum err err = cpu_device_new(&cpu, &e->device, msg);
+    if (!err)
+        err = replica_local_new(e->device, &e->replica, msg);
     if (!err)
         err = registry_new(&e->models, msg);
     if (err) {
@@ -28,7 +31,9 @@ static enum err add_model(struct engine *e, const struct model_options *options,
                           struct errmsg *msg) {
     enum err err = registry_check_names(e->models, options, 1, msg);
     if (!err)
-        err = model_load(options, e->device, out, msg);
+        err = model_load(options, out, msg);
+    if (!err)
+        err = replica_load(e->replica, *out, msg);
     return err ? err : registry_add(e->models, *out, msg);
 }
 
@@ -54,7 +59,7 @@ enum err engine_start(struct engine *e, struct errmsg *msg) {
         models[count++] = model_hold(m);
     const struct engine_options *o = &e->options;
     struct scheduler_options options = {
-        .device = e->device,
+        .replica = e->replica,
         .models = models,
         .model_count = count,
         .max_batch_tokens = o->max_batch_tokens,
@@ -85,6 +90,7 @@ void engine_close(struct engine *e) {
     engine_end(e, 0);
     scheduler_free(e->scheduler);
     registry_free(e->models);
+    replica_free(e->replica);
     cpu_device_free(e->device);
     pthread_mutex_destroy(&e->adding);
     mem_free(e);

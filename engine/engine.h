@@ -1,9 +1,9 @@
-// The engine: a device, the models that are served on it and the scheduler of their work, put
-// together. Role: what every command and the service open, and all that a program needs that has
-// models compute; it knows no HTTP and no dialect. Jobs and generations go to `scheduler`, models
-// are found in `models`.
-// Thread rule: open, start, end and close from one thread, one after the other; models are added
-// from any thread, one at a time, while others are served; what is made here by its own rules.
+// The engine: a device, its replica, the models that are served and the scheduler of their work,
+// put together. Role: what every command and the service open, and all that a program needs that
+// has models compute; it knows no HTTP and no dialect. Jobs and generations go to `scheduler`,
+// models are found in `models`. Thread rule: open, start, end and close from one thread, one after
+// the other; models are added from any thread, one at a time, while others are served; what is made
+// here by its own rules.
 #ifndef TRINE_ENGINE_ENGINE_H
 #define TRINE_ENGINE_ENGINE_H
 
@@ -21,6 +21,7 @@ struct engine_options {
 struct engine {
     struct engine_options options;
     struct device *device;
+    struct replica *replica; // of that device
     struct registry *models;
     struct scheduler *scheduler; // NULL until engine_start
     pthread_mutex_t adding;

@@ -21,12 +21,12 @@ size_t generator_max_sequences(const struct generator *g) { return g->options.ma
 
 // ---- making
 
-static size_t block_bytes(const struct model *m, enum dtype dtype) {
+static size_t block_bytes(const struct replica_model *m, enum dtype dtype) {
     struct kv_shape one = decoder_kv_shape(m->decoder, BLOCK_TOKENS, 1, dtype);
     return m->device->ops->kv_block_bytes(m->device, &one);
 }
 
-size_t generator_bytes_of(const struct model *m, enum dtype kv_dtype, size_t tokens) {
+size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens) {
     return (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS * block_bytes(m, kv_dtype);
 }
 
@@ -37,7 +37,7 @@ enum err generator_choose_size(const struct generator_options *options, struct g
                                struct errmsg *msg) {
     const struct model *m = options->model;
     size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    size_t block = block_bytes(m, options->kv_dtype), most;
+    size_t block = block_bytes(options->loaded, options->kv_dtype), most;
     if (block == 0) // a shape that kv_new would refuse in its own words
         return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
                        m->decoder_config.head_dim);
@@ -57,8 +57,9 @@ enum err generator_choose_size(const struct generator_options *options, struct g
         .cache_bytes = blocks * block,
         .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
         .max_sequences = options->max_sequences,
-        .workspace_bytes = step_workspace_bytes(m, step_tokens_most(options->max_sequences),
-                                                step_logits_most(options->max_sequences)),
+        .workspace_bytes =
+            step_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
+                                 step_logits_most(options->max_sequences)),
     };
     return ERR_OK;
 }
@@ -89,7 +90,7 @@ enum err generator_new(const struct generator_options *options, struct generator
                                  .max_seqs = seqs,
                                  .max_logits = step_logits_most(seqs),
                                  .max_context = g->context + BLOCK_TOKENS};
-    e = step_engine_new(m, &steps, &g->steps, msg);
+    e = step_engine_new(options->loaded, &steps, &g->steps, msg);
     if (!e)
         e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
     if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||

@@ -12,13 +12,15 @@
 
 #include "engine/generation.h"
 #include "engine/masks.h"
+#include "engine/replica_local.h"
 #include "engine/shares.h"
 
 struct generator;
 
 struct generator_options {
     struct model *model;
-    size_t kv_bytes; // of its cache, at most
+    const struct replica_model *loaded; // its weights
+    size_t kv_bytes;                    // of its cache, at most
     enum dtype kv_dtype;
     size_t max_sequences;
     bool speculate, share_prefixes;
@@ -38,7 +40,7 @@ struct generator_size {
 };
 
 // Bytes of a cache for this many tokens of one text, in whole blocks; 0: no cache can be made.
-size_t generator_bytes_of(const struct model *m, enum dtype kv_dtype, size_t tokens);
+size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens);
 // Makes nothing. ERR_TOO_LARGE: the cache would hold no text, and the message says what would do.
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) MUST_CHECK;

@@ -25,6 +25,7 @@ static struct generator_options options_for(const struct generators_options *o, 
                                             size_t caches) {
     return (struct generator_options){
         .model = m,
+        .loaded = replica_local_find(o->replica, m->id),
         .kv_bytes = caches / count_models(o),
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,

@@ -7,6 +7,7 @@
 #include "engine/memory_plan.h"
 
 struct generators_options {
+    struct replica *replica;     // the models are loaded on it
     struct model *const *models; // those with TASK_GENERATE count
     size_t model_count;
     size_t cache_bytes; // of all models together; 0: a quarter of what is available, or less

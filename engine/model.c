@@ -130,6 +130,16 @@ static enum err check_effect(const struct model *m, const struct model_options *
     return ERR_OK;
 }
 
+enum err model_find_dtype(struct model *m, struct errmsg *msg) {
+    struct weights *w;
+    enum err e = weights_open(m->files, &w, msg);
+    if (e)
+        return e;
+    m->dtype = weights_usual_dtype(w);
+    weights_close(w);
+    return ERR_OK;
+}
+
 static enum err load(struct model *m, const struct model_options *o, struct errmsg *msg) {
     if (!file_is_dir(o->path) && !gguf_is_file(o->path))
         return err_set(msg, ERR_NOT_FOUND, "%s: neither a model folder nor a GGUF file", o->path);
@@ -140,18 +150,12 @@ static enum err load(struct model *m, const struct model_options *o, struct errm
         e = refuse_adapter(m->files, msg);
     if (e)
         return e;
-    e = decoder_config_is_decoder(m->files) ? model_load_decoder(m, o, msg)
-                                            : model_load_encoder(m, o, msg);
+    m->causal = decoder_config_is_decoder(m->files);
+    e = m->causal ? model_load_decoder(m, o, msg) : model_load_encoder(m, o, msg);
     return e ? e : check_effect(m, o, msg);
 }
 
 static void model_free(struct model *m) {
-    score_head_free(m->head);
-    pooler_free(m->pooler);
-    encoder_free(m->encoder);
-    decoder_free(m->decoder);
-    if (m->answers)
-        m->device->ops->weight_free(m->device, m->answers);
     generation_config_free(&m->generation);
     template_free(m->chat_template);
     template_free(m->tool_template);
@@ -184,8 +188,7 @@ void model_release(const struct model *m) {
         model_free(m->self);
 }
 
-enum err model_load(const struct model_options *options, struct device *d, struct model **out,
-                    struct errmsg *msg) {
+enum err model_load(const struct model_options *options, struct model **out, struct errmsg *msg) {
     static atomic_uint_fast64_t ids;
     *out = NULL;
     struct model *m = mem_calloc(1, sizeof *m);
@@ -194,7 +197,6 @@ enum err model_load(const struct model_options *options, struct device *d, struc
     m->self = m;
     m->id = atomic_fetch_add(&ids, 1) + 1;
     atomic_store(&m->holds, 1);
-    m->device = d;
     m->yes_id = m->no_id = -1;
     pthread_mutex_init(&m->grammar_mutex, NULL);
     enum err e = load(m, options, msg);
@@ -206,47 +208,6 @@ enum err model_load(const struct model_options *options, struct device *d, struc
     model_keys_warn(m->path, m->files, m->tokenizer);
     *out = m;
     return ERR_OK;
-}
-
-enum err model_check_room(const struct model *m, const struct weights *w, bool f32,
-                          struct errmsg *msg) {
-    struct memory_plan plan;
-    size_t bytes = 0;
-    for (size_t i = 0; i < weights_count(w); i++) {
-        struct tensor t = weights_at(w, i);
-        size_t n = 1;
-        for (int k = 0; k < t.rank; k++)
-            n *= t.shape[k]; // bounded by the file's size, which was checked
-        bytes += dtype_is_block(t.dtype) ? n / dtype_block(t.dtype) * dtype_block_bytes(t.dtype)
-                                         : n * (f32 ? sizeof(float) : dtype_size(t.dtype));
-    }
-    memory_plan_begin(&plan);
-    return memory_plan_check_weights(&plan, m->path, bytes, msg);
-}
-
-size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs) {
-    size_t pooled = m->pooler ? pooler_workspace_bytes(m->pooler, seqs)
-                    : m->head ? score_head_workspace_bytes(m->head, seqs)
-                              : model_yes_no_bytes(m, seqs);
-    if (m->encoder)
-        return encoder_workspace_bytes(m->encoder, tokens) + pooled;
-    if (m->task == TASK_GENERATE)
-        return 0; // its steps have workspaces of their own
-    return decoder_workspace_bytes(m->decoder, tokens, 0) + pooled;
-}
-
-enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,
-                   bool normalize, struct arena *ws, const struct forward_hooks *hooks, float *out,
-                   struct errmsg *msg) {
-    arena_reset(ws);
-    struct mat hidden = m->encoder ? encoder_forward(m->encoder, b, ws, hooks)
-                                   : decoder_encode(m->decoder, b, ws, hooks);
-    struct mat rows = m->pooler ? pooler_apply(m->pooler, hidden, b, skip, normalize, ws)
-                      : m->head ? score_head_apply(m->head, hidden, b, ws)
-                                : model_yes_no(m, hidden, b, ws);
-    if (rows.data)
-        m->device->ops->read(m->device, rows, out);
-    return device_sync(m->device, msg);
 }
 
 bool model_is_end(const struct model *m, int32_t id) {
@@ -285,13 +246,13 @@ enum err model_grammar_vocab(const struct model *of, const struct grammar_vocab 
 }
 
 size_t model_vocab(const struct model *m) {
-    return m->encoder ? m->config.vocab : m->decoder_config.vocab;
+    return m->causal ? m->decoder_config.vocab : m->config.vocab;
 }
 
 const char *model_architecture(const struct model *m) {
-    return m->encoder ? m->config.architecture : m->decoder_config.architecture;
+    return m->causal ? m->decoder_config.architecture : m->config.architecture;
 }
 
 size_t model_layers(const struct model *m) {
-    return m->encoder ? m->config.layers : m->decoder_config.layers;
+    return m->causal ? m->decoder_config.layers : m->config.layers;
 }

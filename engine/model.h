@@ -1,19 +1,18 @@
-// A loaded model: tokenizer, encoder or decoder, and pooler or head joined, with what its files say
-// about length, prompts, labels, chat and sampling. Role: the engine's unit; everything above it
-// asks here what a model can do. Thread rule: immutable after load, shared by all threads; only the
-// device's driving thread runs it. Whoever keeps a pointer to a model beyond the call holds it
-// (model_hold): it goes when the last one lets go.
+// What a model is: tokenizer, shapes, and what its files say about length, prompts, pooling,
+// labels, chat and sampling. Role: the engine's unit; everything above it asks here what a model
+// can do. It has no weights and knows no device: those are a replica's (replica.h), which may be
+// many or none. Thread rule: immutable after load, shared by all threads. Whoever keeps a pointer
+// to a model beyond the call holds it (model_hold): it goes when the last one lets go.
 #ifndef TRINE_ENGINE_MODEL_H
 #define TRINE_ENGINE_MODEL_H
 
-#include "compute/batch.h"
-#include "decoder/decoder.h"
-#include "encoder/encoder.h"
+#include "compute/device.h"
 #include "engine/tool_form.h"
 #include "grammar/grammar.h"
 #include "pooling/pooling.h"
 #include "template/template.h"
 #include "tokenizer/tokenizer.h"
+#include "weights/decoder_config.h"
 #include "weights/generation_config.h"
 #include "weights/model_config.h"
 #include "weights/st_config.h"
@@ -58,10 +57,13 @@ struct model {
     struct model_config config; // of an encoder
     struct st_config st;
     struct tokenizer *tokenizer;
-    struct encoder *encoder; // NULL: a decoder
-    struct decoder *decoder; // NULL: an encoder
-    struct pooler *pooler;   // TASK_EMBED, else NULL
-    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
+    bool causal;                // a decoder; else an encoder
+    struct precision precision; // of its weights and activations
+    // Of TASK_EMBED: what its pooler does, and what that is made from: the folder's modules with
+    // this mode in their place (-1: theirs), or, where it has none, the mode alone.
+    struct pooler_facts pooling;
+    int pool_mode;
+    bool pools_plainly;
     // Of a decoder.
     struct decoder_config decoder_config;
     struct generation_config generation;
@@ -72,19 +74,17 @@ struct model {
     struct tool_form tool_form;     // how the template has tools called
     // Of a decoder's TASK_RERANK.
     int32_t yes_id, no_id;
-    struct weight *answers;              // [2, D] their rows of the head
     struct pair_frame *frame;            // pair_frame.h
     enum dtype dtype;                    // of most of the weights, as they are kept
     pthread_mutex_t grammar_mutex;       // guards grammar_vocab
     struct grammar_vocab *grammar_vocab; // by model_grammar_vocab
-    struct device *device;
-    size_t weight_bytes;
 };
 
 // The name that it will have, which is the caller's (mem_free). NULL: no memory.
 char *model_served_name(const struct model_options *options);
-// The new model is held once, by the caller.
-enum err model_load(const struct model_options *options, struct device *d, struct model **out,
+// Reads everything but the weights, which replica_load does. The new model is held once, by the
+// caller.
+enum err model_load(const struct model_options *options, struct model **out,
                     struct errmsg *msg) MUST_CHECK;
 // One more holder, who holds it already or got the pointer from one who does. Returns m.
 struct model *model_hold(const struct model *m);
@@ -108,14 +108,5 @@ size_t model_vocab(const struct model *m);
 size_t model_layers(const struct model *m);
 const char *model_architecture(const struct model *m);
 bool model_is_end(const struct model *m, int32_t id); // an end-of-generation token
-
-// Workspace bytes for one forward of at most this many tokens and sequences.
-size_t model_workspace_bytes(const struct model *m, size_t tokens, size_t seqs);
-
-// Runs a batch: rows [S, dim], raw (vectors normalised when `normalize`; logits as they are),
-// copied to out. skip as in struct pool_args. Drives the device; resets ws first.
-enum err model_run(const struct model *m, const struct batch *b, const int32_t *skip,
-                   bool normalize, struct arena *ws, const struct forward_hooks *hooks, float *out,
-                   struct errmsg *msg) MUST_CHECK;
 
 #endif

@@ -54,31 +54,15 @@ static enum err load_templates(struct model *m, const struct model_options *o, s
     return tool_form_find(t.tools ? t.tools : t.chat, &m->generation, &m->tool_form, msg);
 }
 
-static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    struct weights *w;
-    enum err e = weights_open(m->files, &w, msg);
-    if (e)
-        return e;
-    m->dtype = weights_usual_dtype(w);
-    // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
-    // activations on all of them.
-    struct precision precision = {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8};
+// Vectors and scores are stored and compared across machines: their bf16 weights meet f32
+// activations on all of them.
+static struct precision choose_precision(const struct model *m, const struct model_options *o) {
+    struct precision p = {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8};
     if (o->dtype != MODEL_DTYPE_AUTO)
-        precision.rounding = ACTIVATION_ROUNDING_NONE;
+        p.rounding = ACTIVATION_ROUNDING_NONE;
     else if (m->task == TASK_GENERATE)
-        precision.rounding = ACTIVATION_ROUNDING_NARROW;
-    struct decoder_config config = m->decoder_config;
-    config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
-    e = model_check_room(m, w, false, msg);
-    if (!e)
-        e = decoder_load(w, &config, precision, m->device, &m->decoder, msg);
-    const int32_t answers[2] = {m->yes_id, m->no_id};
-    if (!e && m->task == TASK_RERANK)
-        e = decoder_load_head_rows(w, &config, answers, 2, m->device, &m->answers, msg);
-    if (!e)
-        e = weights_check_model(w, msg);
-    weights_close(w);
-    return e;
+        p.rounding = ACTIVATION_ROUNDING_NARROW;
+    return p;
 }
 
 // The tokens that sentence-transformers compares, where its folder says so, must be these two.
@@ -128,16 +112,20 @@ static enum err prepare_judging(struct model *m, struct errmsg *msg) {
 }
 
 // What the files say; where they do not, the last token's normalised state.
-static enum err load_pooler(struct model *m, const struct model_options *o, struct errmsg *msg) {
+static enum err choose_pooling(struct model *m, const struct model_options *o, struct errmsg *msg) {
     size_t hidden = m->decoder_config.hidden;
     bool declared;
     enum err e = pooler_is_declared(m->path, &declared, msg);
     if (e)
         return e;
+    m->pool_mode = o->pool_mode;
     if (declared)
-        return pooler_load(m->path, hidden, o->pool_mode, m->device, &m->pooler, msg);
-    enum pool_mode mode = o->pool_mode >= 0 ? (enum pool_mode)o->pool_mode : POOL_LAST;
-    return pooler_plain(hidden, mode, true, m->device, &m->pooler, msg);
+        return pooler_describe(m->path, hidden, m->pool_mode, &m->pooling, msg);
+    m->pools_plainly = true;
+    if (m->pool_mode < 0)
+        m->pool_mode = POOL_LAST;
+    pooler_describe_plain(hidden, (enum pool_mode)m->pool_mode, true, &m->pooling);
+    return ERR_OK;
 }
 
 // As an encoder's: those of the other kind of folder are not used. A judge's own prompt is fixed.
@@ -180,11 +168,12 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
     if (!e && m->task == TASK_RERANK)
         e = prepare_judging(m, msg);
     if (!e)
-        e = bind(m, o, msg);
+        e = model_find_dtype(m, msg);
     if (!e && m->task == TASK_EMBED)
-        e = load_pooler(m, o, msg);
+        e = choose_pooling(m, o, msg);
     if (e)
         return e;
+    m->precision = choose_precision(m, o);
     size_t special = m->task == TASK_RERANK  ? pair_frame_len(m->frame)
                      : m->task == TASK_EMBED ? tokenizer_special_count(m->tokenizer, false)
                                              : 0;
@@ -192,29 +181,6 @@ enum err model_load_decoder(struct model *m, const struct model_options *o, stru
         return err_set(msg, ERR_INVALID,
                        "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
                        m->max_length, special);
-    m->dim = m->pooler ? pooler_dim(m->pooler) : m->task == TASK_RERANK ? 1 : 0;
-    m->weight_bytes = decoder_weight_bytes(m->decoder);
+    m->dim = m->task == TASK_EMBED ? m->pooling.dim : m->task == TASK_RERANK ? 1 : 0;
     return ERR_OK;
-}
-
-size_t model_yes_no_bytes(const struct model *m, size_t seqs) {
-    if (m->task != TASK_RERANK)
-        return 0;
-    return device_mat_bytes(seqs, m->decoder_config.hidden) + device_mat_bytes(seqs, 2) +
-           device_mat_bytes(seqs, 1);
-}
-
-struct mat model_yes_no(const struct model *m, struct mat hidden, const struct batch *b,
-                        struct arena *ws) {
-    struct device *d = m->device;
-    struct mat ends = device_mat(d, ws, b->seqs, m->decoder_config.hidden);
-    struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
-    if (!hidden.data || !ends.data || !both.data || !out.data)
-        return (struct mat){0};
-    struct pool_args last = {
-        .mode = POOL_LAST, .x = hidden, .out = ends, .cu_seqlens = b->cu_seqlens, .seqs = b->seqs};
-    d->ops->pool(d, &last);
-    d->ops->linear(d, m->answers, ends, both);
-    d->ops->subtract(d, mat_cols(both, 0, 1), mat_cols(both, 1, 1), out);
-    return out;
 }

@@ -73,31 +73,6 @@ static void choose_length(struct model *m, const struct model_options *o) {
         m->max_length = o->max_length;
 }
 
-// Binds weights to the device; the files are let go behind it.
-static enum err bind(struct model *m, const struct model_options *o, struct errmsg *msg) {
-    struct weights *w;
-    enum err e = weights_open(m->files, &w, msg);
-    if (e)
-        return e;
-    struct precision precision = {WEIGHT_STORAGE_F32, ACTIVATION_ROUNDING_NONE};
-    if (o->dtype == MODEL_DTYPE_STORED) {
-        precision.storage = WEIGHT_STORAGE_STORED;
-        m->dtype = weights_usual_dtype(w);
-    }
-    e = model_check_room(m, w, precision.storage == WEIGHT_STORAGE_F32, msg);
-    if (!e)
-        e = encoder_load(w, &m->config, precision, m->device, &m->encoder, msg);
-    if (!e && m->config.classification)
-        e = score_head_load(w, &m->config, encoder_pooler_weight(m->encoder), m->device, &m->head,
-                            msg);
-    if (!e)
-        e = weights_check_model(w, msg);
-    weights_close(w);
-    if (!e && !m->config.classification)
-        e = pooler_load(m->path, m->config.hidden, o->pool_mode, m->device, &m->pooler, msg);
-    return e;
-}
-
 static int32_t highest_type(const struct encoding *e) {
     int32_t most = 0;
     for (size_t i = 0; i < e->len; i++)
@@ -154,8 +129,14 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
         tokenizer_use_model_types(m->tokenizer);
     if (!e)
         e = check_types(m, msg);
-    if (!e)
-        e = bind(m, o, msg);
+    m->pool_mode = o->pool_mode;
+    if (o->dtype == MODEL_DTYPE_STORED) {
+        m->precision.storage = WEIGHT_STORAGE_STORED; // else f32 throughout
+        if (!e)
+            e = model_find_dtype(m, msg);
+    }
+    if (!e && m->task == TASK_EMBED)
+        e = pooler_describe(m->path, m->config.hidden, m->pool_mode, &m->pooling, msg);
     if (e)
         return e;
     size_t special = tokenizer_special_count(m->tokenizer, m->task != TASK_EMBED);
@@ -163,7 +144,6 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
         return err_set(msg, ERR_INVALID,
                        "%s: a length of %zu tokens leaves no room beside %zu special ones", m->path,
                        m->max_length, special);
-    m->dim = m->pooler ? pooler_dim(m->pooler) : m->config.labels;
-    m->weight_bytes = encoder_weight_bytes(m->encoder);
+    m->dim = m->task == TASK_EMBED ? m->pooling.dim : m->config.labels;
     return ERR_OK;
 }

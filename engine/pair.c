@@ -17,12 +17,12 @@ static const char before_document[] = " ";
 static const struct encode_options bare = {.truncate = TRUNCATE_NONE};
 
 size_t pair_special_count(const struct model *m) {
-    return m->encoder ? tokenizer_special_count(m->tokenizer, true) : pair_frame_len(m->frame);
+    return m->causal ? pair_frame_len(m->frame) : tokenizer_special_count(m->tokenizer, true);
 }
 
 bool pair_query_crowds(const struct model *m, size_t query_tokens) {
     size_t special = pair_special_count(m);
-    return m->encoder && m->max_length > special && query_tokens > (m->max_length - special) / 2;
+    return !m->causal && m->max_length > special && query_tokens > (m->max_length - special) / 2;
 }
 
 static enum err encode_between(const struct model *m, struct tokenizer_scratch *s,
@@ -43,7 +43,7 @@ static enum err encode_between(const struct model *m, struct tokenizer_scratch *
 enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
                            struct text query, struct buf *work, struct encoding *out,
                            struct errmsg *msg) {
-    if (m->encoder)
+    if (!m->causal)
         return encode_between(m, s, prompt ? prompt : "", query, "", work, out, msg);
     return encode_between(m, s, before_query, query, behind_query, work, out, msg);
 }
@@ -51,7 +51,7 @@ enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, c
 enum err pair_encode_document(const struct model *m, struct tokenizer_scratch *s,
                               struct text document, struct buf *work, struct encoding *out,
                               struct errmsg *msg) {
-    return encode_between(m, s, m->encoder ? "" : before_document, document, "", work, out, msg);
+    return encode_between(m, s, m->causal ? before_document : "", document, "", work, out, msg);
 }
 
 static void put(struct encoding *out, const int32_t *ids, size_t n, bool special) {
@@ -65,7 +65,7 @@ static void put(struct encoding *out, const int32_t *ids, size_t n, bool special
 enum err pair_assemble(const struct model *m, const struct encoding *query,
                        const struct encoding *document, const struct encode_options *options,
                        struct encoding *out, struct errmsg *msg) {
-    if (m->encoder)
+    if (!m->causal)
         return tokenizer_assemble(m->tokenizer, query, document, options, out, msg);
     const struct pair_frame *f = m->frame;
     size_t beside = f->prefix_len + query->len + f->suffix_len, n = document->len;

@@ -77,7 +77,7 @@ enum err prompt_tokens_left_out(const struct model *m, struct tokenizer_scratch 
                                 const char *prompt, struct encoding *work, size_t *tokens,
                                 struct errmsg *msg) {
     *tokens = 0;
-    if (!prompt || !*prompt || !m->pooler || pooler_includes_prompt(m->pooler))
+    if (!prompt || !*prompt || m->task != TASK_EMBED || m->pooling.includes_prompt)
         return ERR_OK;
     struct encode_options options = {
         .add_special_tokens = true,

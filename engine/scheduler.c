@@ -63,7 +63,8 @@ static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx
 
 static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
     const struct scheduler_options *o = &s->options;
-    struct generators_options g = {.models = o->models,
+    struct generators_options g = {.replica = o->replica,
+                                   .models = o->models,
                                    .model_count = o->model_count,
                                    .cache_bytes = o->kv_cache_bytes,
                                    .kv_dtype = o->kv_dtype,
@@ -89,7 +90,7 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
     s->admission.limit = s->options.max_queue_tokens;
-    enum err e = encode_slots_init(&s->slots, options->device, options->models,
+    enum err e = encode_slots_init(&s->slots, options->replica, options->models,
                                    options->model_count, s->options.max_batch_tokens, msg);
     s->memory.workspaces = encode_slots_bytes(&s->slots);
     if (!e)

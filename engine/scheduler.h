@@ -10,13 +10,14 @@
 
 #include "engine/generation.h"
 #include "engine/job.h"
+#include "engine/replica.h"
 #include "engine/shares.h"
 
 struct scheduler;
 
 struct scheduler_options {
-    struct device *device;       // driven by the engine thread from start to stop
-    struct model *const *models; // for the size of the workspaces
+    struct replica *replica;     // driven by the engine thread from start to stop
+    struct model *const *models; // loaded on it; for the size of the workspaces
     size_t model_count;
     size_t max_batch_tokens; // 0: 512
     size_t max_queue_tokens; // 0: 1,048,576

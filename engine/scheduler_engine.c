@@ -197,7 +197,7 @@ static bool nobody_waits(const struct forward *f) {
 
 // Records why a forward ends here; false where it goes on.
 static bool must_end(const struct forward *f) {
-    struct device *d = f->s->options.device;
+    struct device *d = f->s->slots.device;
     if (atomic_load(&f->s->end_now))
         device_fail(d, ERR_UNAVAILABLE, "the service is stopping");
     else if (nobody_waits(f))
@@ -243,10 +243,10 @@ static bool pause_forward(void *ctx) {
         return true;
     // what runs inside syncs the device: what this one has recorded is kept out
     struct errmsg held;
-    enum err failed = device_sync(s->options.device, &held);
+    enum err failed = device_sync(s->slots.device, &held);
     bool yielded = let_pass(f);
     if (failed)
-        device_fail(s->options.device, failed, "%s", held.text);
+        device_fail(s->slots.device, failed, "%s", held.text);
     if (yielded) {
         pthread_mutex_lock(&s->mutex);
         s->stats.yields++;
@@ -350,7 +350,7 @@ static bool pause_warm_up(void *ctx) {
     atomic_store(&s->heartbeat_us, clock_now_us());
     if (!atomic_load(&s->end_now))
         return true;
-    device_fail(s->options.device, ERR_UNAVAILABLE, "the service is stopping");
+    device_fail(s->slots.device, ERR_UNAVAILABLE, "the service is stopping");
     return false;
 }
 

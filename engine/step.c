@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct step_engine {
-    const struct model *model;
+    const struct replica_model *model;
     struct device *device;
     struct step_options options;
     struct kv_cache *kv;
@@ -77,20 +77,22 @@ static bool make_arrays(struct step_engine *e) {
     return true;
 }
 
-size_t step_workspace_bytes(const struct model *m, size_t tokens, size_t logits) {
+size_t step_workspace_bytes(const struct replica_model *m, size_t tokens, size_t logits) {
     size_t forward = decoder_workspace_bytes(m->decoder, tokens, logits),
-           draw = m->device->ops->draw_bytes(m->device, m->decoder_config.vocab), sum;
+           draw = m->device->ops->draw_bytes(m->device, m->model->decoder_config.vocab), sum;
     return __builtin_add_overflow(forward, draw, &sum) ? SIZE_MAX : sum;
 }
 
-enum err step_engine_new(const struct model *m, const struct step_options *options,
+enum err step_engine_new(const struct replica_model *m, const struct step_options *options,
                          struct step_engine **out, struct errmsg *msg) {
     *out = NULL;
     struct step_engine *e = mem_calloc(1, sizeof *e);
     if (!e)
-        return err_set(msg, ERR_NOMEM, "no memory for the steps of model '%s'", m->name);
-    *e = (struct step_engine){
-        .model = m, .device = m->device, .options = *options, .vocab = m->decoder_config.vocab};
+        return err_set(msg, ERR_NOMEM, "no memory for the steps of model '%s'", m->model->name);
+    *e = (struct step_engine){.model = m,
+                              .device = m->device,
+                              .options = *options,
+                              .vocab = m->model->decoder_config.vocab};
     e->table_stride = (options->max_context + options->block_tokens - 1) / options->block_tokens;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, options->block_tokens, options->blocks, options->kv_dtype);
@@ -98,7 +100,7 @@ enum err step_engine_new(const struct model *m, const struct step_options *optio
     enum err err = m->device->ops->kv_new(m->device, &shape, &e->kv, msg);
     if (!err && (m->device->ops->workspace_new(m->device, bytes, &e->ws) || !make_arrays(e)))
         err = err_set(msg, ERR_NOMEM, "no memory for a workspace of %zu bytes for model '%s'",
-                      bytes, m->name);
+                      bytes, m->model->name);
     if (err) {
         step_engine_free(e);
         return err;

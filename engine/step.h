@@ -6,7 +6,7 @@
 #define TRINE_ENGINE_STEP_H
 
 #include "engine/masks.h"
-#include "engine/model.h"
+#include "engine/replica_model.h"
 
 struct step_engine;
 
@@ -21,9 +21,9 @@ struct step_options {
 
 // Of a forward of so many tokens and rows of logits, and of drawing from these. SIZE_MAX: more than
 // a size counts.
-size_t step_workspace_bytes(const struct model *m, size_t tokens, size_t logits);
+size_t step_workspace_bytes(const struct replica_model *m, size_t tokens, size_t logits);
 // ERR_NOMEM, ERR_TOO_LARGE.
-enum err step_engine_new(const struct model *m, const struct step_options *options,
+enum err step_engine_new(const struct replica_model *m, const struct step_options *options,
                          struct step_engine **out, struct errmsg *msg) MUST_CHECK;
 void step_engine_free(struct step_engine *e);          // NULL is fine
 size_t step_engine_bytes(const struct step_engine *e); // workspace and host arrays, KV apart

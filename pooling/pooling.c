@@ -23,10 +23,7 @@ struct pooler {
     struct pooler_step steps[MODULES_MAX_STEPS];
     size_t step_count;
     struct weight_list owned; // the steps' weights
-    size_t dim;
-    bool normalizes; // the last step of the folder; not in `steps`
-    bool include_prompt;
-    char mode_name[96];
+    struct pooler_facts facts;
 };
 
 // The folder's Dense weights: the file must be safetensors and hold nothing else.
@@ -49,36 +46,63 @@ static enum err bind_dense(struct pooler *p, const char *folder, const struct mo
     return b.failed;
 }
 
-static enum err bind_steps(struct pooler *p, const char *folder, const struct modules *m,
-                           struct errmsg *msg) {
-    p->dim = p->hidden * p->mode_count;
+// What its modes alone make of a model's vectors.
+static void describe_modes(struct pooler *p, bool includes_prompt) {
+    struct pooler_facts *f = &p->facts;
+    *f =
+        (struct pooler_facts){.dim = p->hidden * p->mode_count, .includes_prompt = includes_prompt};
+    size_t at = 0;
+    for (size_t i = 0; i < p->mode_count && at < sizeof f->mode_name; i++)
+        at += (size_t)snprintf(f->mode_name + at, sizeof f->mode_name - at, "%s%s", i ? "+" : "",
+                               pool_mode_name(p->modes[i]));
+}
+
+// What the folder says, and that it fits together: the pooler but for its weights.
+static enum err read_folder(const char *folder, size_t hidden, int mode_override, struct modules *m,
+                            struct pooler *p, struct errmsg *msg) {
+    enum err e = modules_load(folder, m, msg);
+    if (e)
+        return e;
+    if (m->pooling.dim && m->pooling.dim != hidden)
+        return err_set(msg, ERR_INVALID,
+                       "%s: pooling reads vectors of %zu, config.json's hidden size is %zu", folder,
+                       m->pooling.dim, hidden);
+    p->hidden = hidden;
+    memcpy(p->modes, m->pooling.modes, sizeof p->modes);
+    p->mode_count = m->pooling.mode_count;
+    if (mode_override >= 0) {
+        p->modes[0] = (enum pool_mode)mode_override;
+        p->mode_count = 1;
+    }
+    describe_modes(p, m->pooling.include_prompt);
+    struct pooler_facts *facts = &p->facts;
     for (size_t i = 0; i < m->step_count; i++) {
         const struct module_step *s = &m->steps[i];
         if (s->kind == MODULE_NORMALIZE) {
-            // whether the last one applies is the caller's wish
+            // whether the last one applies is the caller's wish, and it is not in `steps`
             if (i + 1 == m->step_count)
-                p->normalizes = true;
+                facts->normalizes = true;
             else
-                p->steps[p->step_count++].out = p->dim;
+                p->steps[p->step_count++].out = facts->dim;
             continue;
         }
-        if (s->dense.in != p->dim)
+        if (s->dense.in != facts->dim)
             return err_set(msg, ERR_INVALID,
                            "%s/%s/config.json: 'in_features' is %zu, the module before gives %zu",
-                           folder, s->path, s->dense.in, p->dim);
-        enum err e = bind_dense(p, folder, s, &p->steps[p->step_count++], msg);
-        if (e)
-            return e;
-        p->dim = s->dense.out;
+                           folder, s->path, s->dense.in, facts->dim);
+        p->step_count++;
+        facts->dim = s->dense.out;
     }
     return ERR_OK;
 }
 
-static void name_modes(struct pooler *p) {
-    size_t at = 0;
-    for (size_t i = 0; i < p->mode_count && at < sizeof p->mode_name; i++)
-        at += (size_t)snprintf(p->mode_name + at, sizeof p->mode_name - at, "%s%s", i ? "+" : "",
-                               pool_mode_name(p->modes[i]));
+static enum err bind_steps(struct pooler *p, const char *folder, const struct modules *m,
+                           struct errmsg *msg) {
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < m->step_count && !e; i++)
+        if (m->steps[i].kind == MODULE_DENSE)
+            e = bind_dense(p, folder, &m->steps[i], &p->steps[i], msg);
+    return e;
 }
 
 enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg) {
@@ -99,31 +123,26 @@ void pooler_each_file(const char *path, pooler_file_seen *see, void *ctx) {
     modules_each_file(path, see, ctx);
 }
 
+enum err pooler_describe(const char *folder, size_t hidden, int mode_override,
+                         struct pooler_facts *out, struct errmsg *msg) {
+    struct modules m;
+    struct pooler p = {0};
+    enum err e = read_folder(folder, hidden, mode_override, &m, &p, msg);
+    *out = p.facts;
+    return e;
+}
+
 enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
                      struct pooler **out, struct errmsg *msg) {
     *out = NULL;
     struct modules m;
-    enum err e = modules_load(folder, &m, msg);
-    if (e)
-        return e;
-    if (m.pooling.dim && m.pooling.dim != hidden)
-        return err_set(msg, ERR_INVALID,
-                       "%s: pooling reads vectors of %zu, config.json's hidden size is %zu", folder,
-                       m.pooling.dim, hidden);
     struct pooler *p = mem_calloc(1, sizeof *p);
     if (!p)
         return err_set(msg, ERR_NOMEM, "%s: no memory for pooling", folder);
     p->device = d;
-    p->hidden = hidden;
-    p->include_prompt = m.pooling.include_prompt;
-    memcpy(p->modes, m.pooling.modes, sizeof p->modes);
-    p->mode_count = m.pooling.mode_count;
-    if (mode_override >= 0) {
-        p->modes[0] = (enum pool_mode)mode_override;
-        p->mode_count = 1;
-    }
-    name_modes(p);
-    e = bind_steps(p, folder, &m, msg);
+    enum err e = read_folder(folder, hidden, mode_override, &m, p, msg);
+    if (!e)
+        e = bind_steps(p, folder, &m, msg);
     if (e)
         pooler_free(p);
     else
@@ -131,19 +150,25 @@ enum err pooler_load(const char *folder, size_t hidden, int mode_override, struc
     return e;
 }
 
+static struct pooler plain(size_t hidden, enum pool_mode mode, bool normalizes) {
+    struct pooler p = {.hidden = hidden, .modes = {mode}, .mode_count = 1};
+    describe_modes(&p, true);
+    p.facts.normalizes = normalizes;
+    return p;
+}
+
+void pooler_describe_plain(size_t hidden, enum pool_mode mode, bool normalizes,
+                           struct pooler_facts *out) {
+    *out = plain(hidden, mode, normalizes).facts;
+}
+
 enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
                       struct pooler **out, struct errmsg *msg) {
-    struct pooler *p = *out = mem_calloc(1, sizeof *p);
-    if (!p)
+    *out = mem_calloc(1, sizeof **out);
+    if (!*out)
         return err_set(msg, ERR_NOMEM, "no memory for pooling");
-    *p = (struct pooler){.device = d,
-                         .hidden = hidden,
-                         .dim = hidden,
-                         .include_prompt = true,
-                         .normalizes = normalizes,
-                         .modes = {mode},
-                         .mode_count = 1};
-    name_modes(p);
+    **out = plain(hidden, mode, normalizes);
+    (*out)->device = d;
     return ERR_OK;
 }
 
@@ -154,10 +179,7 @@ void pooler_free(struct pooler *p) {
     mem_free(p);
 }
 
-size_t pooler_dim(const struct pooler *p) { return p->dim; }
-bool pooler_normalizes(const struct pooler *p) { return p->normalizes; }
-bool pooler_includes_prompt(const struct pooler *p) { return p->include_prompt; }
-const char *pooler_mode_name(const struct pooler *p) { return p->mode_name; }
+const struct pooler_facts *pooler_facts_of(const struct pooler *p) { return &p->facts; }
 
 size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs) {
     size_t bytes = device_mat_bytes(seqs, p->hidden * p->mode_count);
@@ -181,7 +203,7 @@ struct mat pooler_apply(const struct pooler *p, struct mat hidden, const struct 
                               .x = hidden,
                               .out = mat_cols(y, i * p->hidden, p->hidden),
                               .cu_seqlens = b->cu_seqlens,
-                              .skip = p->include_prompt ? NULL : skip,
+                              .skip = p->facts.includes_prompt ? NULL : skip,
                               .seqs = b->seqs};
         d->ops->pool(d, &a);
     }

@@ -40,11 +40,20 @@ enum err pooler_load(const char *folder, size_t hidden, int mode_override, struc
 // Without a folder: one mode over vectors of `hidden`. ERR_NOMEM.
 enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
                       struct pooler **out, struct errmsg *msg) MUST_CHECK;
-void pooler_free(struct pooler *p);                   // NULL is fine
-size_t pooler_dim(const struct pooler *p);            // of the vectors it gives
-bool pooler_normalizes(const struct pooler *p);       // a Normalize module is there
-bool pooler_includes_prompt(const struct pooler *p);  // false: prompt tokens stay out of the pool
-const char *pooler_mode_name(const struct pooler *p); // "mean"
+void pooler_free(struct pooler *p); // NULL is fine
+
+// What is known of it without a device and weights.
+struct pooler_facts {
+    size_t dim;           // of the vectors it gives
+    bool normalizes;      // a Normalize module is there
+    bool includes_prompt; // false: prompt tokens stay out of the pool
+    char mode_name[96];   // "mean"
+};
+enum err pooler_describe(const char *folder, size_t hidden, int mode_override,
+                         struct pooler_facts *out, struct errmsg *msg) MUST_CHECK;
+void pooler_describe_plain(size_t hidden, enum pool_mode mode, bool normalizes,
+                           struct pooler_facts *out);
+const struct pooler_facts *pooler_facts_of(const struct pooler *p);
 size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs);
 
 // [S, pooler_dim] in ws. skip as in struct pool_args (may be NULL). normalize is the caller's wish.

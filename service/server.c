@@ -90,17 +90,17 @@ static void tell_of_chat(const struct model *m) {
     buf_free(&tools);
 }
 
-static void tell_of_model(const struct model *m, int64_t us) {
+static void tell_of_model(const struct model *m, size_t bytes, int64_t us) {
     long long ms = (long long)us / 1000;
     log_event(LOG_LEVEL_INFO, "model_loaded",
               LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
                          log_string("architecture", model_architecture(m)),
                          log_size("layers", model_layers(m)), log_size("max_tokens", m->max_length),
-                         log_size("weight_bytes", m->weight_bytes), log_int("duration_ms", ms),
+                         log_size("weight_bytes", bytes), log_int("duration_ms", ms),
                          log_string("path", m->path)),
               "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
               m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
-              m->weight_bytes >> 20, ms);
+              bytes >> 20, ms);
 }
 
 enum err service_load_models(struct service *s, struct engine *engine,
@@ -113,7 +113,7 @@ enum err service_load_models(struct service *s, struct engine *engine,
         struct model *m;
         e = engine_add_model(engine, &options[i], &m, msg);
         if (!e)
-            tell_of_model(m, clock_now_us() - start);
+            tell_of_model(m, replica_weight_bytes(engine->replica, m->id), clock_now_us() - start);
         model_release(m);
     }
     for (struct model *m = NULL; !e && (m = registry_next(s->models, m));)

@@ -218,7 +218,7 @@ static enum err measure_rounds(struct bench_generate *r, struct result *out, str
 static enum err count_weights(struct bench_generate *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     struct weights *w;
-    r->weight_bytes = m->weight_bytes;
+    r->weight_bytes = replica_weight_bytes(r->engine.engine->replica, m->id);
     if (m->decoder_config.tied)
         return ERR_OK;
     enum err e = weights_open(m->path, &w, msg);
@@ -286,8 +286,8 @@ static void print_json(const struct bench_generate *r, struct buf *b) {
                "\"prefill_peak_share\":%.3f,\"decode_tokens_per_s\":%.2f,\"token_p50_ms\":%.3f,"
                "\"token_p99_ms\":%.3f,\"decode_read_gb_per_s\":%.2f,\"decode_read_share\":%.3f,"
                "\"probed_gflops\":%.1f,\"probed_read_gb_per_s\":%.2f",
-               r->engine.model->weight_bytes, w->prompt, w->tokens,
-               rate(w, w->prefill_s, w->prompt), prefill / 1e9, prefill / r->peak.flops,
+               replica_weight_bytes(r->engine.engine->replica, r->engine.model->id), w->prompt,
+               w->tokens, rate(w, w->prefill_s, w->prompt), prefill / 1e9, prefill / r->peak.flops,
                rate(w, w->decode_s, w->tokens - 1), w->p50_ms, w->p99_ms, read / 1e9,
                read / r->peak.read_bytes, r->peak.flops / 1e9, r->peak.read_bytes / 1e9);
     if (r->with_many) {
@@ -308,7 +308,7 @@ static void print_table(const struct bench_generate *r, struct buf *b) {
     print_environment(r, b, false);
     buf_printf(b, "probed: %.1f GF/s fp32, %.1f GB/s read; weights: %.1f MB\n\n",
                r->peak.flops / 1e9, r->peak.read_bytes / 1e9,
-               (double)r->engine.model->weight_bytes / 1e6);
+               (double)replica_weight_bytes(r->engine.engine->replica, r->engine.model->id) / 1e6);
     buf_printf(b, "%-28s %10s %9s %9s   %s\n", "", "tokens/s", "p50 ms", "p99 ms",
                "of this machine");
     buf_printf(b, "prompt of %-18zu %10.1f %9.1f %9s   %.0f GF/s, %.0f %% of fp32\n", w->prompt,

@@ -44,8 +44,7 @@ static void put_model(const struct api_request *q, const struct model *m, struct
                max_input_length(q, m), dtype_label(m->dtype));
     put_string(out, model_architecture(m));
     if (m->task == TASK_EMBED)
-        buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim,
-                   pooler_mode_name(m->pooler));
+        buf_printf(out, ",\"dimensions\":%zu,\"pooling\":\"%s\"", m->dim, m->pooling.mode_name);
     buf_puts(out, ",\"aliases\":[");
     for (size_t i = 0; i < m->alias_count; i++) {
         buf_puts(out, i ? "," : "");
@@ -137,7 +136,7 @@ static void put_info(const struct api_request *q, const struct model *m, struct 
     buf_printf(out,
                ",\"model_sha\":null,\"model_dtype\":\"%s\",\"model_type\":", dtype_label(m->dtype));
     if (m->task == TASK_EMBED) {
-        buf_printf(out, "{\"embedding\":{\"pooling\":\"%s\"}}", pooler_mode_name(m->pooler));
+        buf_printf(out, "{\"embedding\":{\"pooling\":\"%s\"}}", m->pooling.mode_name);
     } else if (m->task == TASK_GENERATE) {
         buf_printf(out, "{\"generator\":{\"context\":%zu,\"chat\":%s}}",
                    scheduler_context(s->scheduler, m), m->chat_template ? "true" : "false");

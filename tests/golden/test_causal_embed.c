@@ -5,6 +5,7 @@
 
 #include "engine/pair.h"
 #include "engine/prompt.h"
+#include "engine/replica_model.h"
 
 #define DATA "tests/golden/data/causal/"
 
@@ -21,17 +22,28 @@ static void check_error(enum err got, enum err want, const struct errmsg *msg, c
         fprintf(stderr, "    wanted '%s', got %d: %s\n", words, (int)got, msg->text);
 }
 
-static struct model *load(const char *name, struct device *d, struct model_options more) {
-    struct errmsg msg = {0};
+static enum err load_model(const struct model_options *o, struct device *d,
+                           struct replica_model **out, struct errmsg *msg) {
     struct model *m = NULL;
+    *out = NULL;
+    enum err e = model_load(o, &m, msg);
+    if (!e)
+        e = replica_model_load(m, d, out, msg); // holds it
+    model_release(m);
+    return e;
+}
+
+static struct replica_model *load(const char *name, struct device *d, struct model_options more) {
+    struct errmsg msg = {0};
+    struct replica_model *m = NULL;
     char path[160];
     snprintf(path, sizeof path, DATA "%s", name);
     more.path = path;
-    CHECK_OK(model_load(&more, d, &m, &msg), msg);
+    CHECK_OK(load_model(&more, d, &m, &msg), msg);
     return m;
 }
 
-static struct model *load_for(const char *name, struct device *d, int task) {
+static struct replica_model *load_for(const char *name, struct device *d, int task) {
     return load(name, d, (struct model_options){.task = task, .pool_mode = -1});
 }
 
@@ -61,25 +73,26 @@ static void add(struct rows *r, const int32_t *ids, size_t n) {
     r->cu[++r->seqs] = at + (int32_t)n;
 }
 
-static void check_ids(const struct model *m, const int32_t *got, size_t n, const cJSON *want) {
+static void check_ids(const struct replica_model *m, const int32_t *got, size_t n,
+                      const cJSON *want) {
     bool same = (int)n == cJSON_GetArraySize(want);
     const cJSON *id = want ? want->child : NULL;
     for (size_t i = 0; same && i < n; i++, id = id->next)
         same = got[i] == id->valueint;
     if (!CHECK(same))
-        fprintf(stderr, "    %s: %zu tokens for %d\n", m->path, n, cJSON_GetArraySize(want));
+        fprintf(stderr, "    %s: %zu tokens for %d\n", m->model->path, n, cJSON_GetArraySize(want));
 }
 
 // [seqs, dim] into out, from a workspace of exactly the bytes that the model asks for.
-static bool run(const struct model *m, const struct rows *r, bool normalize, float *out) {
+static bool run(const struct replica_model *m, const struct rows *r, bool normalize, float *out) {
     struct errmsg msg = {0};
     struct arena ws;
     struct forward_hooks none = {0};
     struct batch b = {r->ids, r->positions, r->types, r->cu, (size_t)r->cu[r->seqs], r->seqs};
-    size_t bytes = model_workspace_bytes(m, b.tokens, b.seqs);
+    size_t bytes = replica_model_workspace_bytes(m, b.tokens, b.seqs);
     if (!CHECK(m->device->ops->workspace_new(m->device, bytes, &ws) == ERR_OK))
         return false;
-    enum err e = model_run(m, &b, NULL, normalize, &ws, &none, out, &msg);
+    enum err e = replica_model_run(m, &b, NULL, normalize, &ws, &none, out, &msg);
     CHECK_OK(e, msg);
     CHECK_INT(ws.used, ws.size);
     m->device->ops->workspace_free(m->device, &ws);
@@ -87,7 +100,7 @@ static bool run(const struct model *m, const struct rows *r, bool normalize, flo
 }
 
 // Each sequence alone, and all of them backwards: the bits of `all`.
-static void check_any_batch(const struct model *m, const struct rows *r, const float *all) {
+static void check_any_batch(const struct replica_model *m, const struct rows *r, const float *all) {
     static struct rows some;
     float out[MAX_SEQS * MAX_DIM];
     some = (struct rows){0};
@@ -95,13 +108,13 @@ static void check_any_batch(const struct model *m, const struct rows *r, const f
         add(&some, r->ids + r->cu[i], (size_t)(r->cu[i + 1] - r->cu[i]));
     if (run(m, &some, true, out))
         for (size_t i = 0; i < r->seqs; i++)
-            CHECK(memcmp(out + i * m->dim, all + (r->seqs - 1 - i) * m->dim,
-                         m->dim * sizeof *out) == 0);
+            CHECK(memcmp(out + i * m->model->dim, all + (r->seqs - 1 - i) * m->model->dim,
+                         m->model->dim * sizeof *out) == 0);
     for (size_t i = 0; i < r->seqs; i++) {
         some = (struct rows){0};
         add(&some, r->ids + r->cu[i], (size_t)(r->cu[i + 1] - r->cu[i]));
         if (run(m, &some, true, out))
-            CHECK(memcmp(out, all + i * m->dim, m->dim * sizeof *out) == 0);
+            CHECK(memcmp(out, all + i * m->model->dim, m->model->dim * sizeof *out) == 0);
     }
 }
 
@@ -114,21 +127,21 @@ static void unit_length(float *v, size_t n) {
 }
 
 // The case's texts as tokens; each is checked.
-static void encode_texts(const struct model *m, const cJSON *c, struct rows *r) {
+static void encode_texts(const struct replica_model *m, const cJSON *c, struct rows *r) {
     struct tokenizer_scratch *scratch = NULL;
     struct encoding e = {0};
     struct buf joined = {0};
     struct errmsg msg = {0};
     struct encode_options options = {.add_special_tokens = true,
                                      .truncate = TRUNCATE_LONGEST_FIRST,
-                                     .max_length = m->max_length};
+                                     .max_length = m->model->max_length};
     const cJSON *text, *ids = json_get(c, "ids")->child, *texts = json_get(c, "texts");
     *r = (struct rows){0};
-    CHECK(tokenizer_scratch_new(m->tokenizer, &scratch) == ERR_OK);
+    CHECK(tokenizer_scratch_new(m->model->tokenizer, &scratch) == ERR_OK);
     cJSON_ArrayForEach(text, texts) {
         struct text t = {text->valuestring, strlen(text->valuestring)};
-        CHECK_OK(prompt_encode(m, scratch, json_get(c, "prompt")->valuestring, t, NULL, &options,
-                               &joined, &e, &msg),
+        CHECK_OK(prompt_encode(m->model, scratch, json_get(c, "prompt")->valuestring, t, NULL,
+                               &options, &joined, &e, &msg),
                  msg);
         check_ids(m, e.ids, e.len, ids);
         add(r, e.ids, e.len);
@@ -139,21 +152,22 @@ static void encode_texts(const struct model *m, const cJSON *c, struct rows *r) 
     tokenizer_scratch_free(scratch);
 }
 
-static void check_vectors(const struct model *m, const cJSON *c, const struct rows *r) {
+static void check_vectors(const struct replica_model *m, const cJSON *c, const struct rows *r) {
     float raw[MAX_SEQS * MAX_DIM], unit[MAX_SEQS * MAX_DIM];
-    if (!run(m, r, pooler_normalizes(m->pooler), raw) || !run(m, r, true, unit))
+    if (!run(m, r, m->model->pooling.normalizes, raw) || !run(m, r, true, unit))
         return;
     for (size_t s = 0; s < r->seqs; s++) {
         size_t n;
         float *want = tiny_numbers(cJSON_GetArrayItem(json_get(c, "vectors"), (int)s), &n);
-        CHECK_INT(n, m->dim);
-        bool near = CHECK_NEAR(raw + s * m->dim, want, m->dim, RAW_BAR, 1e-6);
-        unit_length(want, m->dim);
-        near &= CHECK_NEAR(unit + s * m->dim, want, m->dim, UNIT_BAR, 0);
-        for (size_t i = 0; i < m->dim; i++)
-            worst_unit = fmax(worst_unit, fabs((double)unit[s * m->dim + i] - (double)want[i]));
+        CHECK_INT(n, m->model->dim);
+        bool near = CHECK_NEAR(raw + s * m->model->dim, want, m->model->dim, RAW_BAR, 1e-6);
+        unit_length(want, m->model->dim);
+        near &= CHECK_NEAR(unit + s * m->model->dim, want, m->model->dim, UNIT_BAR, 0);
+        for (size_t i = 0; i < m->model->dim; i++)
+            worst_unit =
+                fmax(worst_unit, fabs((double)unit[s * m->model->dim + i] - (double)want[i]));
         if (!near)
-            fprintf(stderr, "    %s, text %zu, %s\n", m->path, s, m->device->describe);
+            fprintf(stderr, "    %s, text %zu, %s\n", m->model->path, s, m->device->describe);
         free(want);
     }
     check_any_batch(m, r, unit);
@@ -163,13 +177,13 @@ static void check_embedder(const char *name, bool has_file, struct device *d) {
     static struct rows r;
     char file[64];
     snprintf(file, sizeof file, "%s.gguf", name);
-    struct model *m = load_for(name, d, -1); // modules.json says what it is for
-    struct model *g = has_file ? load_for(file, d, -1) : NULL;
+    struct replica_model *m = load_for(name, d, -1); // modules.json says what it is for
+    struct replica_model *g = has_file ? load_for(file, d, -1) : NULL;
     cJSON *golden = golden_of(name);
     const cJSON *c, *cases = json_get(golden, "cases");
-    if (m && CHECK(m->task == TASK_EMBED)) {
-        CHECK_STR(pooler_mode_name(m->pooler), "lasttoken");
-        CHECK_INT(m->max_length, json_get(golden, "max_length")->valueint);
+    if (m && CHECK(m->model->task == TASK_EMBED)) {
+        CHECK_STR(m->model->pooling.mode_name, "lasttoken");
+        CHECK_INT(m->model->max_length, json_get(golden, "max_length")->valueint);
         cJSON_ArrayForEach(c, cases) {
             encode_texts(m, c, &r);
             check_vectors(m, c, &r);
@@ -178,46 +192,47 @@ static void check_embedder(const char *name, bool has_file, struct device *d) {
             encode_texts(g, c, &r);
             float a[MAX_SEQS * MAX_DIM], b[MAX_SEQS * MAX_DIM];
             if (run(m, &r, true, a) && run(g, &r, true, b))
-                CHECK(memcmp(a, b, r.seqs * m->dim * sizeof *a) == 0);
+                CHECK(memcmp(a, b, r.seqs * m->model->dim * sizeof *a) == 0);
         }
     }
-    if (has_file && CHECK(g && g->task == TASK_EMBED)) {
-        CHECK_STR(pooler_mode_name(g->pooler), "lasttoken");
-        CHECK(pooler_normalizes(g->pooler));
+    if (has_file && CHECK(g && g->model->task == TASK_EMBED)) {
+        CHECK_STR(g->model->pooling.mode_name, "lasttoken");
+        CHECK(g->model->pooling.normalizes);
     }
     cJSON_Delete(golden);
-    model_release(m);
-    model_release(g);
+    replica_model_free(m);
+    replica_model_free(g);
 }
 
 // The case's pairs as tokens, each checked against prefix + ids + suffix.
-static void encode_pairs(const struct model *m, const cJSON *golden, const cJSON *c,
+static void encode_pairs(const struct replica_model *m, const cJSON *golden, const cJSON *c,
                          struct rows *r) {
     struct tokenizer_scratch *scratch = NULL;
     struct encoding q = {0}, e = {0}, pair = {0};
     struct buf work = {0};
     struct errmsg msg = {0};
-    struct encode_options options = {.truncate = TRUNCATE_ONLY_SECOND, .max_length = m->max_length};
+    struct encode_options options = {.truncate = TRUNCATE_ONLY_SECOND,
+                                     .max_length = m->model->max_length};
     const cJSON *text, *ids = json_get(c, "ids")->child, *documents = json_get(c, "documents");
     const cJSON *prefix = json_get(golden, "prefix"), *suffix = json_get(golden, "suffix");
     size_t before = (size_t)cJSON_GetArraySize(prefix), behind = (size_t)cJSON_GetArraySize(suffix);
     const char *query = json_get(c, "query")->valuestring;
     *r = (struct rows){0};
-    CHECK(tokenizer_scratch_new(m->tokenizer, &scratch) == ERR_OK);
-    CHECK_INT(pair_special_count(m), before + behind);
-    CHECK_OK(
-        pair_encode_query(m, scratch, NULL, (struct text){query, strlen(query)}, &work, &q, &msg),
-        msg);
+    CHECK(tokenizer_scratch_new(m->model->tokenizer, &scratch) == ERR_OK);
+    CHECK_INT(pair_special_count(m->model), before + behind);
+    CHECK_OK(pair_encode_query(m->model, scratch, NULL, (struct text){query, strlen(query)}, &work,
+                               &q, &msg),
+             msg);
     cJSON_ArrayForEach(text, documents) {
         struct text t = {text->valuestring, strlen(text->valuestring)};
-        CHECK_OK(pair_encode_document(m, scratch, t, &work, &e, &msg), msg);
-        CHECK_OK(pair_assemble(m, &q, &e, &options, &pair, &msg), msg);
+        CHECK_OK(pair_encode_document(m->model, scratch, t, &work, &e, &msg), msg);
+        CHECK_OK(pair_assemble(m->model, &q, &e, &options, &pair, &msg), msg);
         if (CHECK(pair.len >= before + behind)) {
             check_ids(m, pair.ids, before, prefix);
             check_ids(m, pair.ids + before, pair.len - before - behind, ids);
             check_ids(m, pair.ids + pair.len - behind, behind, suffix);
         }
-        CHECK(pair.truncated == (pair.full_len > m->max_length));
+        CHECK(pair.truncated == (pair.full_len > m->model->max_length));
         add(r, pair.ids, pair.len);
         ids = ids->next;
     }
@@ -228,13 +243,14 @@ static void encode_pairs(const struct model *m, const cJSON *golden, const cJSON
     tokenizer_scratch_free(scratch);
 }
 
-static void check_scores(const struct model *m, const cJSON *c, const float *got, size_t seqs) {
+static void check_scores(const struct replica_model *m, const cJSON *c, const float *got,
+                         size_t seqs) {
     size_t n;
     float *want = tiny_numbers(json_get(c, "logits"), &n);
     float *scores = tiny_numbers(json_get(c, "scores"), &n);
     CHECK_INT(n, seqs);
     if (!CHECK_NEAR(got, want, seqs, LOGIT_BAR, 1e-6))
-        fprintf(stderr, "    %s, %s\n", m->path, m->device->describe);
+        fprintf(stderr, "    %s, %s\n", m->model->path, m->device->describe);
     for (size_t i = 0; i < seqs; i++) {
         worst_logit = fmax(worst_logit, fabs((double)got[i] - (double)want[i]));
         CHECK(fabs(1 / (1 + exp(-(double)got[i])) - (double)scores[i]) < 3e-6);
@@ -245,8 +261,8 @@ static void check_scores(const struct model *m, const cJSON *c, const float *got
 
 static void check_reranker(struct device *d) {
     static struct rows r;
-    struct model *m = load_for("qwen3-reranker", d, TASK_RERANK);
-    struct model *g = load_for("qwen3-reranker.gguf", d, TASK_RERANK);
+    struct replica_model *m = load_for("qwen3-reranker", d, TASK_RERANK);
+    struct replica_model *g = load_for("qwen3-reranker.gguf", d, TASK_RERANK);
     cJSON *golden = golden_of("qwen3-reranker");
     const cJSON *c, *cases = json_get(golden, "cases");
     if (m && g)
@@ -262,19 +278,19 @@ static void check_reranker(struct device *d) {
                 CHECK(memcmp(got, other, r.seqs * sizeof *got) == 0);
         }
     cJSON_Delete(golden);
-    model_release(m);
-    model_release(g);
+    replica_model_free(m);
+    replica_model_free(g);
 }
 
 static void refused(const char *name, struct device *d, struct model_options o, enum err want,
                     const char *words) {
     struct errmsg msg = {0};
-    struct model *m = NULL;
+    struct replica_model *m = NULL;
     char path[160];
     snprintf(path, sizeof path, DATA "%s", name);
     o.path = path;
-    check_error(model_load(&o, d, &m, &msg), want, &msg, words);
-    model_release(m);
+    check_error(load_model(&o, d, &m, &msg), want, &msg, words);
+    replica_model_free(m);
 }
 
 static void check_options(struct device *d) {
@@ -283,20 +299,20 @@ static void check_options(struct device *d) {
     static const enum task want[] = {TASK_GENERATE, TASK_GENERATE, TASK_EMBED, TASK_RERANK};
     size_t bytes[4] = {0};
     for (int i = 0; i < 4; i++) {
-        struct model *m = load_for("qwen3-reranker", d, tasks[i]);
+        struct replica_model *m = load_for("qwen3-reranker", d, tasks[i]);
         if (m)
-            CHECK(m->task == want[i]);
+            CHECK(m->model->task == want[i]);
         bytes[i] = m ? m->weight_bytes : 0;
-        model_release(m);
+        replica_model_free(m);
     }
     CHECK(bytes[2] < bytes[1] && bytes[3] < bytes[1]); // neither holds the whole head
-    struct model *m = load("qwen3-reranker", d,
-                           (struct model_options){.task = TASK_EMBED, .pool_mode = POOL_MEAN});
+    struct replica_model *m = load(
+        "qwen3-reranker", d, (struct model_options){.task = TASK_EMBED, .pool_mode = POOL_MEAN});
     if (m) {
-        CHECK_STR(pooler_mode_name(m->pooler), "mean");
-        CHECK(pooler_normalizes(m->pooler) && m->dim == 14);
+        CHECK_STR(m->model->pooling.mode_name, "mean");
+        CHECK(m->model->pooling.normalizes && m->model->dim == 14);
     }
-    model_release(m);
+    replica_model_free(m);
     struct model_options none = {.task = -1, .pool_mode = -1}, o = none;
     o.task = TASK_CLASSIFY;
     refused("qwen3-reranker", d, o, ERR_UNSUPPORTED, "cannot be used to classify");
@@ -318,13 +334,13 @@ static void check_options(struct device *d) {
 static void check_long_query(struct device *d) {
     struct errmsg msg = {0};
     struct model_options o = {.task = TASK_RERANK, .pool_mode = -1, .max_length = 120};
-    struct model *m = load("qwen3-reranker", d, o);
+    struct replica_model *m = load("qwen3-reranker", d, o);
     if (!m)
         return;
-    size_t room = 120 - pair_special_count(m) - PROMPT_MIN_DOCUMENT;
-    CHECK_OK(prompt_check_query(m, room, &msg), msg);
-    check_error(prompt_check_query(m, room + 1, &msg), ERR_INVALID, &msg, "never cut");
-    model_release(m);
+    size_t room = 120 - pair_special_count(m->model) - PROMPT_MIN_DOCUMENT;
+    CHECK_OK(prompt_check_query(m->model, room, &msg), msg);
+    check_error(prompt_check_query(m->model, room + 1, &msg), ERR_INVALID, &msg, "never cut");
+    replica_model_free(m);
 }
 
 static void on_device(struct device *d) {

@@ -36,7 +36,7 @@ static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w,
     } else {
         if (pooler_load(m->folder, m->config.hidden, -1, m->device, &m->pooler, msg))
             return false;
-        m->dim = pooler_dim(m->pooler);
+        m->dim = pooler_facts_of(m->pooler)->dim;
     }
     return weights_check_all_taken(w, msg) == ERR_OK;
 }

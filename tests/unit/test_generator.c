@@ -18,16 +18,19 @@ enum { PROMPT = 40, OUTPUT = 48, TOP = 3 };
 
 static struct device *device;
 static struct model model;
+static struct replica_model loaded;
 
 static void load(const char *path) {
     struct errmsg msg = {0};
-    decoder_free(model.decoder);
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    decoder_free(loaded.decoder);
+    loaded = (struct replica_model){.model = &model, .device = device};
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
     CHECK_OK(weights_open(path, &w, &msg), msg);
-    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
-             msg);
+    CHECK_OK(
+        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
+        msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
 }
@@ -78,13 +81,14 @@ static void on_release(void *ctx, size_t tokens) {
 }
 
 static size_t bytes_per_token(void) {
-    struct kv_shape one = decoder_kv_shape(model.decoder, 32, 1, DTYPE_F32);
+    struct kv_shape one = decoder_kv_shape(loaded.decoder, 32, 1, DTYPE_F32);
     return device->ops->kv_block_bytes(device, &one) / 32;
 }
 
 // kv_tokens: what the cache holds.
 static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool speculate) {
     struct generator_options o = {.model = &model,
+                                  .loaded = &loaded,
                                   .kv_bytes = kv_tokens * bytes_per_token(),
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
@@ -213,6 +217,7 @@ static void sizes(void) {
     size_t own = model.max_length;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct generator_options o = {.model = &model,
+                                      .loaded = &loaded,
                                       .kv_bytes = cases[i].kv_tokens * bytes_per_token(),
                                       .kv_dtype = DTYPE_F32,
                                       .max_sequences = cases[i].max_sequences,
@@ -480,7 +485,7 @@ int main(void) {
     faults();
     load(LONG_MODEL);
     short_prompts();
-    decoder_free(model.decoder);
+    decoder_free(loaded.decoder);
     cpu_device_free(device);
     return check_done();
 }

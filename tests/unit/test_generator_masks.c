@@ -19,18 +19,21 @@ enum { OUTPUT = 24, TOP = 2 };
 
 static struct device *device;
 static struct model model;
+static struct replica_model loaded;
 static struct grammar_vocab *vocab;
 static struct masks *masks;
 static struct grammar *easy, *costly, *dead;
 
 static void load(void) {
     struct errmsg msg = {0};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    loaded = (struct replica_model){.model = &model, .device = device};
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
     CHECK_OK(weights_open(MODEL, &w, &msg), msg);
-    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
-             msg);
+    CHECK_OK(
+        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
+        msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
 }
@@ -127,6 +130,7 @@ static void on_release(void *ctx, size_t tokens) {
 
 static struct generator *generator(size_t max_sequences, bool speculate) {
     struct generator_options o = {.model = &model,
+                                  .loaded = &loaded,
                                   .kv_bytes = 1 << 20,
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
@@ -428,7 +432,7 @@ int main(void) {
     grammar_free(dead);
     masks_free(masks);
     grammar_vocab_free(vocab);
-    decoder_free(model.decoder);
+    decoder_free(loaded.decoder);
     cpu_device_free(device);
     return check_done();
 }

@@ -15,15 +15,18 @@ enum { PROMPT = 1000, OUTPUT = 600, MANY = 32 };
 
 static struct device *device;
 static struct model model;
+static struct replica_model loaded;
 
 static void load(void) {
     struct errmsg msg = {0};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    loaded = (struct replica_model){.model = &model, .device = device};
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
     CHECK_OK(weights_open(MODEL, &w, &msg), msg);
-    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
-             msg);
+    CHECK_OK(
+        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
+        msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
 }
@@ -63,8 +66,9 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
 }
 
 static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
-    struct kv_shape one = decoder_kv_shape(model.decoder, 32, 1, DTYPE_F32);
+    struct kv_shape one = decoder_kv_shape(loaded.decoder, 32, 1, DTYPE_F32);
     struct generator_options o = {.model = &model,
+                                  .loaded = &loaded,
                                   .kv_bytes =
                                       kv_tokens / 32 * device->ops->kv_block_bytes(device, &one),
                                   .kv_dtype = DTYPE_F32,
@@ -310,7 +314,7 @@ int main(void) {
     rows();
     prompts();
     same_bits();
-    decoder_free(model.decoder);
+    decoder_free(loaded.decoder);
     cpu_device_free(device);
     return check_done();
 }

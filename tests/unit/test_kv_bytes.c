@@ -13,6 +13,7 @@ enum { BLOCKS = 7, TOKENS = 32 };
 
 static struct device *device;
 static struct model model;
+static struct replica_model loaded;
 
 static void release(void *ctx, size_t tokens) {
     (void)ctx;
@@ -21,12 +22,14 @@ static void release(void *ctx, size_t tokens) {
 
 static void load(const char *path) {
     struct errmsg msg = {0};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE, .device = device};
+    loaded = (struct replica_model){.model = &model, .device = device};
+    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
     CHECK_OK(weights_open(path, &w, &msg), msg);
-    CHECK_OK(decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &model.decoder, &msg),
-             msg);
+    CHECK_OK(
+        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
+        msg);
     weights_close(w);
     model.max_length = 4096;
 }
@@ -35,7 +38,7 @@ static void wake(void *ctx) { (void)ctx; }
 
 // What the device takes for so many blocks.
 static size_t taken(enum dtype dtype) {
-    struct kv_shape shape = decoder_kv_shape(model.decoder, TOKENS, BLOCKS, dtype);
+    struct kv_shape shape = decoder_kv_shape(loaded.decoder, TOKENS, BLOCKS, dtype);
     struct kv_cache *kv = NULL;
     struct errmsg msg = {0};
     CHECK_OK(device->ops->kv_new(device, &shape, &kv, &msg), msg);
@@ -56,6 +59,7 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
                              dtype_size(dtype));
         for (int short_of = 0; short_of < 2; short_of++) { // one byte less holds one block less
             struct generator_options o = {.model = &model,
+                                          .loaded = &loaded,
                                           .kv_bytes = bytes - (size_t)short_of,
                                           .kv_dtype = dtype,
                                           .max_sequences = 2,
@@ -76,20 +80,32 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
             generator_free(g);
         }
     }
-    decoder_free(model.decoder);
+    decoder_free(loaded.decoder);
 }
 
 // The options that are served with come to the same cache, and to the same sum in the plan.
 static void options(void) {
-    load("tests/golden/data/decoders/llama-linear-biases");
+    static char path[] = "tests/golden/data/decoders/llama-linear-biases";
+    load(path);
     model.dtype = DTYPE_F32;
+    model.self = &model;
+    atomic_store(&model.holds, 1);
+    model.causal = true;
+    model.path = model.files = path;
     struct model *models[] = {&model};
+    struct replica *replica = NULL;
+    struct errmsg msg = {0};
     size_t bytes = taken(DTYPE_F32);
-    struct generators_options o = {
-        .models = models, .model_count = 1, .cache_bytes = bytes, .release = release, .wake = wake};
+    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
+    CHECK_OK(replica_load(replica, &model, &msg), msg);
+    struct generators_options o = {.replica = replica,
+                                   .models = models,
+                                   .model_count = 1,
+                                   .cache_bytes = bytes,
+                                   .release = release,
+                                   .wake = wake};
     struct memory_plan plan;
     struct generators g;
-    struct errmsg msg = {0};
     memory_plan_begin(&plan);
     CHECK_OK(generators_init(&g, &o, &plan, &msg), msg);
     struct generation_stats s = {0};
@@ -98,7 +114,8 @@ static void options(void) {
     CHECK_INT(s.kv_bytes, bytes);
     CHECK_INT(generator_cache_bytes(g.items[0]), bytes);
     generators_free(&g);
-    decoder_free(model.decoder);
+    replica_free(replica);
+    decoder_free(loaded.decoder);
 }
 
 static void refused(void) {

@@ -2,6 +2,7 @@
 // those beside them in the same batch, of the same model, have the bits that they have alone.
 #include "base/json.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 #include "tests/unit/scheduler_kit.h"
 
 #include <dirent.h>
@@ -14,6 +15,7 @@
 enum { BAD = 100, DIM = 24 }; // the token whose row overflows when it is summed
 
 static struct device *device;
+static struct replica *replica;
 static struct model *model;
 static char folder[] = "/tmp/test_non_finite.XXXXXX";
 
@@ -88,7 +90,7 @@ static struct test_job *job(uint32_t seed, bool bad) {
 
 static void overflow(void) {
     enum { JOBS = 30 };
-    struct scheduler_options o = {.device = device, .models = &model, .model_count = 1};
+    struct scheduler_options o = {.replica = replica, .models = &model, .model_count = 1};
     struct scheduler *s = NULL;
     struct errmsg msg = {0};
     CHECK_OK(scheduler_start(&o, &s, &msg), msg);
@@ -129,12 +131,15 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options cpu = {.threads = 2};
     CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     make_model();
     struct model_options o = {.path = folder, .task = -1, .pool_mode = -1};
-    CHECK_OK(model_load(&o, device, &model, &msg), msg);
+    CHECK_OK(model_load(&o, &model, &msg), msg);
+    CHECK_OK(replica_load(replica, model, &msg), msg);
     if (!check_failed)
         overflow();
     model_release(model);
+    replica_free(replica);
     cpu_device_free(device);
     remove_model();
     return check_done();

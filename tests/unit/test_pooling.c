@@ -35,8 +35,8 @@ static void check_mode(const struct temp_folder *t, const char *config, const ch
     temp_text(t, "1_Pooling/config.json", config);
     struct pooler *p = load(t, 2, -1);
     if (p) {
-        CHECK_STR(pooler_mode_name(p), name);
-        CHECK_INT(pooler_dim(p), dim);
+        CHECK_STR(pooler_facts_of(p)->mode_name, name);
+        CHECK_INT(pooler_facts_of(p)->dim, dim);
     }
     pooler_free(p);
 }
@@ -44,8 +44,9 @@ static void check_mode(const struct temp_folder *t, const char *config, const ch
 static void test_modes(void) {
     struct temp_folder t = temp_new();
     struct pooler *p = load(&t, 7, -1); // no modules.json
-    CHECK_STR(pooler_mode_name(p), "mean");
-    CHECK(pooler_dim(p) == 7 && !pooler_normalizes(p) && pooler_includes_prompt(p));
+    CHECK_STR(pooler_facts_of(p)->mode_name, "mean");
+    CHECK(pooler_facts_of(p)->dim == 7 && !pooler_facts_of(p)->normalizes &&
+          pooler_facts_of(p)->includes_prompt);
     pooler_free(p);
 
     temp_text(&t, "modules.json", "[" FIRST "," POOLING "]");
@@ -68,8 +69,8 @@ static void test_modes(void) {
 
     temp_text(&t, "1_Pooling/config.json", "{\"pooling_mode\":\"cls\",\"include_prompt\":false}");
     p = load(&t, 2, POOL_LAST);
-    CHECK_STR(pooler_mode_name(p), "lasttoken");
-    CHECK(!pooler_includes_prompt(p));
+    CHECK_STR(pooler_facts_of(p)->mode_name, "lasttoken");
+    CHECK(!pooler_facts_of(p)->includes_prompt);
     pooler_free(p);
 
     static const struct {
@@ -128,8 +129,8 @@ static void test_paths(void) {
         CHECK_OK(pooler_find_transformer(t.path, found, &msg), msg);
         CHECK_STR(found, paths[i][1]);
         struct pooler *p = load(&t, 2, -1);
-        CHECK_STR(pooler_mode_name(p), "cls");
-        CHECK(pooler_normalizes(p) && pooler_dim(p) == 2);
+        CHECK_STR(pooler_facts_of(p)->mode_name, "cls");
+        CHECK(pooler_facts_of(p)->normalizes && pooler_facts_of(p)->dim == 2);
         pooler_free(p);
     }
     temp_text(&t, "modules.json", "[" MODULE("../x", OLD "Transformer") "]");
@@ -191,7 +192,7 @@ static void test_list(void) {
                                                                                              "Norma"
                                                                                              "lize") "]");
     struct pooler *p = load(&t, 2, -1);
-    CHECK(pooler_normalizes(p));
+    CHECK(pooler_facts_of(p)->normalizes);
     pooler_free(p);
     temp_text(&t, "2_Normalize/config.json", "{\"module_input_name\":\"token_embeddings\"}");
     refused(&t, ERR_UNSUPPORTED,
@@ -237,7 +238,7 @@ static void test_dense_files(void) {
     refused(&t, ERR_UNSUPPORTED, "2_Dense: only pytorch_model.bin is there");
     temp_write_safetensors(&t, "2_Dense/model.safetensors", header, 24);
     struct pooler *p = load(&t, 2, -1);
-    CHECK_INT(pooler_dim(p), 3);
+    CHECK_INT(pooler_facts_of(p)->dim, 3);
     pooler_free(p);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         temp_text(&t, "2_Dense/config.json", bad[i].config);
@@ -268,7 +269,7 @@ static void test_apply(void) {
     free(file);
 
     struct pooler *p = load(&t, 1, -1);
-    CHECK(p && pooler_dim(p) == 2 && pooler_normalizes(p));
+    CHECK(p && pooler_facts_of(p)->dim == 2 && pooler_facts_of(p)->normalizes);
     struct arena ws;
     struct errmsg msg = {0};
     CHECK_OK(device->ops->workspace_new(device,

@@ -3,7 +3,6 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/thread.h"
-#include "compute/cpu/cpu.h"
 #include "engine/registry.h"
 #include "tests/check.h"
 
@@ -11,8 +10,6 @@
 #define RERANKER "tests/golden/data/bert-cross-encoder"
 
 enum { READERS = 3, CHANGES = 2000 };
-
-static struct device *device;
 
 static struct model_options named(const char *path, const char *name, const char *const *aliases,
                                   size_t n) {
@@ -27,7 +24,7 @@ static struct model_options named(const char *path, const char *name, const char
 static struct model *load(const struct model_options *o) {
     struct model *m = NULL;
     struct errmsg msg = {0};
-    CHECK_OK(model_load(o, device, &m, &msg), msg);
+    CHECK_OK(model_load(o, &m, &msg), msg);
     return m;
 }
 
@@ -209,13 +206,9 @@ static void from_threads(void) {
 
 int main(void) {
     json_init();
-    struct errmsg msg = {0};
-    struct cpu_options options = {.threads = 1};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
     names();
     walk();
     faults();
     from_threads();
-    cpu_device_free(device);
     return check_done();
 }

@@ -7,16 +7,18 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 #include "tests/unit/scheduler_kit.h"
 
 #define MODEL_A "tests/golden/data/bert-mean-st6"
 #define MODEL_B "tests/golden/data/distilbert-prompt-st6"
 
 static struct device *device;
+static struct replica *replica;
 static struct model *models[2];
 
 static struct scheduler *start(size_t batch_tokens, size_t queue_tokens) {
-    struct scheduler_options o = {.device = device,
+    struct scheduler_options o = {.replica = replica,
                                   .models = models,
                                   .model_count = 2,
                                   .max_batch_tokens = batch_tokens,
@@ -274,7 +276,7 @@ static void test_many_threads(void) {
 }
 
 static void test_no_memory(void) {
-    struct scheduler_options o = {.device = device, .models = models, .model_count = 2};
+    struct scheduler_options o = {.replica = replica, .models = models, .model_count = 2};
     struct scheduler *s = NULL;
     for (long nth = 1; nth < 1000; nth++) {
         fault_arm(FAULT_ALLOC, nth, true);
@@ -298,10 +300,12 @@ int main(void) {
         struct errmsg msg = {0};
         struct cpu_options cpu = {.threads = threads};
         CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+        CHECK_OK(replica_local_new(device, &replica, &msg), msg);
         const char *const paths[] = {MODEL_A, MODEL_B};
         for (int i = 0; i < 2; i++) {
             struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-            CHECK_OK(model_load(&o, device, &models[i], &msg), msg);
+            CHECK_OK(model_load(&o, &models[i], &msg), msg);
+            CHECK_OK(replica_load(replica, models[i], &msg), msg);
         }
         if (check_failed)
             return check_done();
@@ -318,6 +322,7 @@ int main(void) {
         }
         for (int i = 0; i < 2; i++)
             model_release(models[i]);
+        replica_free(replica);
         cpu_device_free(device);
     }
     return check_done();

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -13,6 +14,7 @@
 enum { LONGEST = 400 };
 
 static struct device *device;
+static struct replica *replica;
 static struct model *models[2];
 
 struct test_text {
@@ -49,7 +51,7 @@ static void text_wait(struct test_text *t) {
 }
 
 static struct scheduler *start(size_t batch_tokens) {
-    struct scheduler_options o = {.device = device,
+    struct scheduler_options o = {.replica = replica,
                                   .models = models,
                                   .model_count = 2,
                                   .max_batch_tokens = batch_tokens,
@@ -272,10 +274,12 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
     CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
         struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, device, &models[i], &msg), msg);
+        CHECK_OK(model_load(&o, &models[i], &msg), msg);
+        CHECK_OK(replica_load(replica, models[i], &msg), msg);
     }
     if (check_failed)
         return check_done();
@@ -287,6 +291,7 @@ int main(void) {
     test_urgent_bulk();
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
+    replica_free(replica);
     cpu_device_free(device);
     return check_done();
 }

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 #include "tests/unit/scheduler_kit.h"
 
 #define EMBEDDER "tests/golden/data/bert-mean-st6"
@@ -13,6 +14,7 @@
 enum { LONGEST = 400, KINDS = 12, THREADS = 3 };
 
 static struct device *device;
+static struct replica *replica;
 static struct model *models[2]; // the embedder, the generator
 
 struct test_generation {
@@ -80,7 +82,7 @@ static void wait_for(atomic_int *ends) {
 static void generation_wait(struct test_generation *t) { wait_for(&t->ends); }
 
 static struct scheduler *start(void) {
-    struct scheduler_options o = {.device = device,
+    struct scheduler_options o = {.replica = replica,
                                   .models = models,
                                   .model_count = 2,
                                   .kv_cache_bytes = (size_t)16 << 20,
@@ -267,10 +269,12 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
     CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
         struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, device, &models[i], &msg), msg);
+        CHECK_OK(model_load(&o, &models[i], &msg), msg);
+        CHECK_OK(replica_load(replica, models[i], &msg), msg);
     }
     alone();
     together();
@@ -283,6 +287,7 @@ int main(void) {
     }
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
+    replica_free(replica);
     cpu_device_free(device);
     CHECK_INT(wrong, 0);
     return check_done();

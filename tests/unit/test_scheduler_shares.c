@@ -3,6 +3,7 @@
 // counted; so a slow or loaded machine changes nothing.
 #include "base/json.h"
 #include "compute/cpu/cpu.h"
+#include "engine/replica_local.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -12,6 +13,7 @@
 enum { SHORT = 9000, TEXTS = 600, LONGEST = 440, PROMPT = 60 };
 
 static struct device *device;
+static struct replica *replica;
 static struct model *models[2];
 
 struct test_text {
@@ -35,7 +37,7 @@ static void on_short_end(struct job *job) {
 }
 
 static struct scheduler *start(size_t max_sequences) {
-    struct scheduler_options o = {.device = device,
+    struct scheduler_options o = {.replica = replica,
                                   .models = models,
                                   .model_count = 2,
                                   .max_queue_tokens = 100000000,
@@ -221,10 +223,12 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
     CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
         struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, device, &models[i], &msg), msg);
+        CHECK_OK(model_load(&o, &models[i], &msg), msg);
+        CHECK_OK(replica_load(replica, models[i], &msg), msg);
     }
     if (check_failed)
         return check_done();
@@ -234,6 +238,7 @@ int main(void) {
     test_owners(LANE_BULK, 40);
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
+    replica_free(replica);
     cpu_device_free(device);
     return check_done();
 }

@@ -1,0 +1,157 @@
+// See replica_model.h.
+#include "engine/replica_model.h"
+
+#include "base/mem.h"
+#include "engine/memory_plan.h"
+#include "weights/weights.h"
+
+// ERR_TOO_LARGE when the weights do not fit into what memory there is; f32: what the file has as
+// shorter floats is kept as f32 (blocks stay as they are).
+static enum err check_room(const struct model *m, const struct weights *w, bool f32,
+                           struct errmsg *msg) {
+    struct memory_plan plan;
+    size_t bytes = 0;
+    for (size_t i = 0; i < weights_count(w); i++) {
+        struct tensor t = weights_at(w, i);
+        size_t n = 1;
+        for (int k = 0; k < t.rank; k++)
+            n *= t.shape[k]; // bounded by the file's size, which was checked
+        bytes += dtype_is_block(t.dtype) ? n / dtype_block(t.dtype) * dtype_block_bytes(t.dtype)
+                                         : n * (f32 ? sizeof(float) : dtype_size(t.dtype));
+    }
+    memory_plan_begin(&plan);
+    return memory_plan_check_weights(&plan, m->path, bytes, msg);
+}
+
+static enum err bind_encoder(struct replica_model *r, struct weights *w, struct errmsg *msg) {
+    const struct model_config *c = &r->model->config;
+    enum err e = check_room(r->model, w, r->model->precision.storage == WEIGHT_STORAGE_F32, msg);
+    if (!e)
+        e = encoder_load(w, c, r->model->precision, r->device, &r->encoder, msg);
+    if (!e && c->classification)
+        e = score_head_load(w, c, encoder_pooler_weight(r->encoder), r->device, &r->head, msg);
+    if (!e)
+        r->weight_bytes = encoder_weight_bytes(r->encoder);
+    return e;
+}
+
+static enum err bind_decoder(struct replica_model *r, struct weights *w, struct errmsg *msg) {
+    const struct model *m = r->model;
+    struct decoder_config config = m->decoder_config;
+    config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
+    enum err e = check_room(m, w, false, msg);
+    if (!e)
+        e = decoder_load(w, &config, m->precision, r->device, &r->decoder, msg);
+    const int32_t answers[2] = {m->yes_id, m->no_id};
+    if (!e && m->task == TASK_RERANK)
+        e = decoder_load_head_rows(w, &config, answers, 2, r->device, &r->answers, msg);
+    if (!e)
+        r->weight_bytes = decoder_weight_bytes(r->decoder);
+    return e;
+}
+
+static enum err bind_pooler(struct replica_model *r, struct errmsg *msg) {
+    const struct model *m = r->model;
+    size_t hidden = m->causal ? m->decoder_config.hidden : m->config.hidden;
+    if (m->pools_plainly)
+        return pooler_plain(hidden, (enum pool_mode)m->pool_mode, m->pooling.normalizes, r->device,
+                            &r->pooler, msg);
+    return pooler_load(m->path, hidden, m->pool_mode, r->device, &r->pooler, msg);
+}
+
+// Binds weights to the device; the files are let go behind it.
+static enum err bind(struct replica_model *r, struct errmsg *msg) {
+    const struct model *m = r->model;
+    struct weights *w;
+    enum err e = weights_open(m->files, &w, msg);
+    if (e)
+        return e;
+    e = m->causal ? bind_decoder(r, w, msg) : bind_encoder(r, w, msg);
+    if (!e)
+        e = weights_check_model(w, msg);
+    weights_close(w);
+    if (!e && m->task == TASK_EMBED)
+        e = bind_pooler(r, msg);
+    return e;
+}
+
+enum err replica_model_load(const struct model *m, struct device *d, struct replica_model **out,
+                            struct errmsg *msg) {
+    *out = NULL;
+    struct replica_model *r = mem_calloc(1, sizeof *r);
+    if (!r)
+        return err_set(msg, ERR_NOMEM, "%s: no memory", m->path);
+    r->model = model_hold(m);
+    r->device = d;
+    enum err e = bind(r, msg);
+    if (e) {
+        e = memory_plan_explain(e, "serve fewer models, or smaller ones", msg);
+        replica_model_free(r);
+        return e;
+    }
+    *out = r;
+    return ERR_OK;
+}
+
+void replica_model_free(struct replica_model *r) {
+    if (!r)
+        return;
+    score_head_free(r->head);
+    pooler_free(r->pooler);
+    encoder_free(r->encoder);
+    decoder_free(r->decoder);
+    if (r->answers)
+        r->device->ops->weight_free(r->device, r->answers);
+    model_release(r->model);
+    mem_free(r);
+}
+
+// ---- the forward pass
+
+static size_t yes_no_bytes(const struct replica_model *r, size_t seqs) {
+    if (!r->answers)
+        return 0;
+    return device_mat_bytes(seqs, r->model->decoder_config.hidden) + device_mat_bytes(seqs, 2) +
+           device_mat_bytes(seqs, 1);
+}
+
+size_t replica_model_workspace_bytes(const struct replica_model *r, size_t tokens, size_t seqs) {
+    size_t pooled = r->pooler ? pooler_workspace_bytes(r->pooler, seqs)
+                    : r->head ? score_head_workspace_bytes(r->head, seqs)
+                              : yes_no_bytes(r, seqs);
+    if (r->encoder)
+        return encoder_workspace_bytes(r->encoder, tokens) + pooled;
+    if (r->model->task == TASK_GENERATE)
+        return 0; // its steps have workspaces of their own
+    return decoder_workspace_bytes(r->decoder, tokens, 0) + pooled;
+}
+
+// Logit differences yes - no, [S, 1] in ws, of a decoder's TASK_RERANK.
+static struct mat yes_no(const struct replica_model *r, struct mat hidden, const struct batch *b,
+                         struct arena *ws) {
+    struct device *d = r->device;
+    struct mat ends = device_mat(d, ws, b->seqs, r->model->decoder_config.hidden);
+    struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
+    if (!hidden.data || !ends.data || !both.data || !out.data)
+        return (struct mat){0};
+    struct pool_args last = {
+        .mode = POOL_LAST, .x = hidden, .out = ends, .cu_seqlens = b->cu_seqlens, .seqs = b->seqs};
+    d->ops->pool(d, &last);
+    d->ops->linear(d, r->answers, ends, both);
+    d->ops->subtract(d, mat_cols(both, 0, 1), mat_cols(both, 1, 1), out);
+    return out;
+}
+
+enum err replica_model_run(const struct replica_model *r, const struct batch *b,
+                           const int32_t *skip, bool normalize, struct arena *ws,
+                           const struct forward_hooks *hooks, float *out, struct errmsg *msg) {
+    arena_reset(ws);
+    struct mat hidden = r->encoder ? encoder_forward(r->encoder, b, ws, hooks)
+                                   : decoder_encode(r->decoder, b, ws, hooks);
+    struct mat rows = r->pooler ? pooler_apply(r->pooler, hidden, b, skip, normalize, ws)
+                      : r->head ? score_head_apply(r->head, hidden, b, ws)
+                                : yes_no(r, hidden, b, ws);
+    if (rows.data)
+        r->device->ops->read(r->device, rows, out);
+    return device_sync(r->device, msg);
+}

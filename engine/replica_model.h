@@ -1,0 +1,42 @@
+// A model on one device: its weights there, and the forward pass of an encoding batch through them.
+// Role: what a replica holds of a model, whose identity and shapes are model.h's. It opens the
+// model's files by itself and lets them go again.
+// Thread rule: loaded and freed by any thread; else immutable, and the device's driving thread runs
+// it. It holds the model.
+#ifndef TRINE_ENGINE_REPLICA_MODEL_H
+#define TRINE_ENGINE_REPLICA_MODEL_H
+
+#include "compute/batch.h"
+#include "decoder/decoder.h"
+#include "encoder/encoder.h"
+#include "engine/model.h"
+#include "pooling/pooling.h"
+
+struct replica_model {
+    const struct model *model; // held
+    struct device *device;
+    struct encoder *encoder; // NULL: a decoder
+    struct decoder *decoder; // NULL: an encoder
+    struct pooler *pooler;   // TASK_EMBED, else NULL
+    struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
+    struct weight *answers;  // of a decoder's TASK_RERANK: [2, D] the head's rows of yes and no
+    size_t weight_bytes;
+};
+
+// ERR_TOO_LARGE when the weights do not fit into what memory there is; else as weights_open and
+// what binds them to a device.
+enum err replica_model_load(const struct model *m, struct device *d, struct replica_model **out,
+                            struct errmsg *msg) MUST_CHECK;
+void replica_model_free(struct replica_model *r); // NULL is fine
+
+// Workspace bytes for one forward of at most this many tokens and sequences.
+size_t replica_model_workspace_bytes(const struct replica_model *r, size_t tokens, size_t seqs);
+
+// Runs a batch: rows [S, dim], raw (vectors normalised when `normalize`; logits as they are),
+// copied to out. skip as in struct pool_args. Drives the device; resets ws first.
+enum err replica_model_run(const struct replica_model *r, const struct batch *b,
+                           const int32_t *skip, bool normalize, struct arena *ws,
+                           const struct forward_hooks *hooks, float *out,
+                           struct errmsg *msg) MUST_CHECK;
+
+#endif
