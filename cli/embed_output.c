@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "cli/fingerprint.h"
 #include "cli/parts.h"
-#include "service/api/render.h"
+#include "service/api/vectors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,7 +201,7 @@ enum err embed_output_row(struct embed_output *out, struct text id, struct text 
         buf_puts(b, "{\"id\":");
         buf_append(b, id.bytes, id.len);
         buf_puts(b, ",\"embedding\":");
-        render_vector(b, row, out->dim, VECTOR_FLOAT);
+        api_vector_print(b, row, out->dim, API_VECTOR_FLOAT);
         buf_puts(b, "}\n");
     } else {
         buf_append(b, row, out->dim * sizeof *row); // this host is little-endian, as both formats

@@ -14,7 +14,7 @@
 #include "engine/bulk.h"
 #include "engine/pair.h"
 #include "engine/prompt.h"
-#include "service/api/render.h"
+#include "service/api/vectors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -284,8 +284,8 @@ static enum err print_results(struct rerank_run *r, struct errmsg *msg) {
     }
     for (size_t i = 0; i < n && !e; i++) {
         struct text text = document(r, r->results[i].index);
-        char score[RENDER_FLOAT_MAX];
-        size_t len = render_float(r->results[i].score, score);
+        char score[API_FLOAT_MAX];
+        size_t len = api_float_print(r->results[i].score, score);
         if (r->o->json) {
             buf_printf(b, "%s{\"index\":%zu,\"score\":%.*s,\"text\":", i ? "," : "",
                        r->results[i].index, (int)len, score);

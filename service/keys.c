@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct api_keys {
-    struct api_key *keys; // [count]
+struct keys {
+    struct keys_key *keys; // [count]
     size_t count;
 };
 
@@ -45,7 +45,7 @@ static size_t next_field(const char **s, const char *end, const char **field) {
 
 // NULL when the line is well formed, else what is wrong with it. The message must not show the
 // line: someone may have written a key where its hash belongs.
-static const char *read_line(const char *s, const char *end, struct api_key *key) {
+static const char *read_line(const char *s, const char *end, struct keys_key *key) {
     const char *field;
     size_t n = next_field(&s, end, &field);
     if (n == 0 || n >= sizeof key->name)
@@ -79,7 +79,7 @@ static const char *read_line(const char *s, const char *end, struct api_key *key
 }
 
 // The earlier key of the same hash: of its name and of this one's, which is meant is a guess.
-static const struct api_key *find_same(const struct api_keys *k, const struct api_key *key) {
+static const struct keys_key *find_same(const struct keys *k, const struct keys_key *key) {
     for (size_t i = 0; i < k->count; i++)
         if (memcmp(k->keys[i].hash, key->hash, sizeof key->hash) == 0)
             return &k->keys[i];
@@ -87,17 +87,17 @@ static const struct api_key *find_same(const struct api_keys *k, const struct ap
 }
 
 // Adds the key of one line.
-static enum err take_line(struct api_keys *k, const char *path, size_t line, const char *s,
+static enum err take_line(struct keys *k, const char *path, size_t line, const char *s,
                           const char *end, struct errmsg *msg) {
-    struct api_key key = {.line = line};
+    struct keys_key key = {.line = line};
     const char *wrong = read_line(s, end, &key);
     if (wrong)
         return err_set(msg, ERR_INVALID, "%s: line %zu: %s", path, line, wrong);
-    const struct api_key *same = find_same(k, &key);
+    const struct keys_key *same = find_same(k, &key);
     if (same)
         return err_set(msg, ERR_INVALID, "%s: line %zu: the same key as on line %zu; remove one",
                        path, line, same->line);
-    struct api_key *grown = mem_realloc(k->keys, k->count + 1, sizeof *k->keys);
+    struct keys_key *grown = mem_realloc(k->keys, k->count + 1, sizeof *k->keys);
     if (!grown)
         return err_set(msg, ERR_NOMEM, "%s: no memory", path);
     k->keys = grown;
@@ -105,14 +105,14 @@ static enum err take_line(struct api_keys *k, const char *path, size_t line, con
     return ERR_OK;
 }
 
-enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *msg) {
+enum err keys_load(const char *path, struct keys **out, struct errmsg *msg) {
     *out = NULL;
     char *text;
     size_t len;
     enum err e = file_read(path, (size_t)1 << 20, &text, &len, msg);
     if (e)
         return e;
-    struct api_keys *k = mem_calloc(1, sizeof *k);
+    struct keys *k = mem_calloc(1, sizeof *k);
     if (!k) {
         mem_free(text);
         return err_set(msg, ERR_NOMEM, "%s: no memory", path);
@@ -133,27 +133,27 @@ enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *m
                     path);
     mem_free(text);
     if (e) {
-        api_keys_free(k);
+        keys_free(k);
         return e;
     }
     *out = k;
     return ERR_OK;
 }
 
-void api_keys_free(struct api_keys *k) {
+void keys_free(struct keys *k) {
     if (!k)
         return;
     mem_free(k->keys);
     mem_free(k);
 }
 
-size_t api_keys_count(const struct api_keys *k) { return k->count; }
+size_t keys_count(const struct keys *k) { return k->count; }
 
-const struct api_key *api_keys_match(const struct api_keys *k, const char *text, size_t len) {
+const struct keys_key *keys_match(const struct keys *k, const char *text, size_t len) {
     uint8_t hash[32];
     if (!digest_sha256(text, len, hash))
         return NULL; // the key cannot be told, so it is refused
-    const struct api_key *found = NULL;
+    const struct keys_key *found = NULL;
     for (size_t i = 0; i < k->count; i++) {
         unsigned differ = 0;
         for (size_t b = 0; b < sizeof hash; b++)

@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct api_keys;
+struct keys;
 
-struct api_key {
+struct keys_key {
     char name[64];
     uint8_t hash[32]; // SHA-256 of the key's bytes
     bool admin;
@@ -25,12 +25,12 @@ struct api_key {
 
 // ERR_NOT_FOUND, ERR_IO, ERR_INVALID (file and line; a file without any key is refused too),
 // ERR_NOMEM.
-enum err api_keys_load(const char *path, struct api_keys **out, struct errmsg *msg) MUST_CHECK;
-void api_keys_free(struct api_keys *k); // NULL is fine
-size_t api_keys_count(const struct api_keys *k);
+enum err keys_load(const char *path, struct keys **out, struct errmsg *msg) MUST_CHECK;
+void keys_free(struct keys *k); // NULL is fine
+size_t keys_count(const struct keys *k);
 
 // The key that this text is; NULL: none. Its time does not depend on which key matched or on how
 // many bytes of a hash agreed.
-const struct api_key *api_keys_match(const struct api_keys *k, const char *text, size_t len);
+const struct keys_key *keys_match(const struct keys *k, const char *text, size_t len);
 
 #endif

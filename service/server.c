@@ -23,7 +23,7 @@ static int read_timeout_ms(const struct service_options *o) {
 static enum err start_parts(struct service *s, struct errmsg *msg) {
     enum err e = ERR_OK;
     if (s->options.api_key_file)
-        e = api_keys_load(s->options.api_key_file, &s->keys, msg);
+        e = keys_load(s->options.api_key_file, &s->keys, msg);
     if (e)
         return e;
     s->metrics = metrics_new();
@@ -178,6 +178,6 @@ void service_close(struct service *s) {
         http_stop(s->http, 1000000);
     front_stop(s->front);
     metrics_free(s->metrics);
-    api_keys_free(s->keys);
+    keys_free(s->keys);
     *s = (struct service){0};
 }

@@ -9,13 +9,13 @@
 
 #include <stdio.h>
 
-static enum log_level level_of(const struct access *a) {
+static enum log_level level_of(const struct api_access *a) {
     if (a->status >= 500 && a->status != 504 && a->error) // a deadline is the client's wish
         return LOG_LEVEL_WARN;
     return a->probe ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
 }
 
-static const char *error_of(const struct access *a) {
+static const char *error_of(const struct api_access *a) {
     if (!a->error)
         return NULL;
     return a->error->slug ? a->error->slug : err_name(a->error->msg.code);
@@ -32,7 +32,7 @@ static void add_count(struct buf *out, const char *name, size_t n) {
         buf_printf(out, " %s=%zu", name, n);
 }
 
-static void write_line(const struct access *a, enum log_level level) {
+static void write_line(const struct api_access *a, enum log_level level) {
     const char *key = a->key ? a->key->name : NULL, *model = a->model ? a->model->name : NULL;
     const char *route = api_route_name(a->route), *error = error_of(a);
     // a message may quote the request where it is the client's fault
@@ -63,7 +63,7 @@ static void write_line(const struct access *a, enum log_level level) {
     buf_free(&rest);
 }
 
-void access_note(const struct service *s, const struct access *a) {
+void api_access_note(const struct service *s, const struct api_access *a) {
     metrics_count_request(s->metrics, a->route, a->status, a->total_us);
     if (a->model) {
         const struct metrics_use use = {.status = a->status,

@@ -10,22 +10,22 @@
 #include "service/api/error.h"
 #include "service/service.h"
 
-struct api_key;
+struct keys_key;
 
-struct access {
+struct api_access {
     const struct http_request *http;
     int route; // api_route_index
     bool probe;
     int status;
     int64_t total_us;
     const struct api_error *error; // NULL: none
-    const struct api_key *key;     // NULL: none asked, or none that is ours
+    const struct keys_key *key;    // NULL: none asked, or none that is ours
     const struct model *model;     // NULL: it did not come to that
     bool stream;
     size_t tokens_in, tokens_cached, tokens_out, truncated;
     int64_t tokenize_us, queue_us, compute_us;
 };
 
-void access_note(const struct service *s, const struct access *a);
+void api_access_note(const struct service *s, const struct api_access *a);
 
 #endif

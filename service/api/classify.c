@@ -3,10 +3,10 @@
 // them.
 #include "service/api/classify.h"
 
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/mem.h"
-#include "service/api/render.h"
 #include "service/api/rerank.h"
+#include "service/api/vectors.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ struct classify {
     bool single, nested;
 };
 
-static const struct api_known shared[] = {
+static const struct api_member shared[] = {
     API_READ("raw_scores"),
     API_READ("use_activation"),
     API_SAME("activation", "use_activation"),
@@ -28,7 +28,7 @@ static const struct api_known shared[] = {
     API_REFUSE("examples", "[]", "the labels are the model's own"),
     API_REFUSE("classifier_id", "", "'model' names the classifier"),
 };
-static const struct api_known_table shared_table = API_TABLE(shared, &api_known_jobs);
+static const struct api_members shared_table = API_TABLE(shared, &api_members_jobs);
 
 struct label_score {
     float score;
@@ -36,8 +36,8 @@ struct label_score {
 };
 
 static void put_float(struct buf *out, float x) {
-    char text[RENDER_FLOAT_MAX];
-    buf_append(out, text, render_float(x, text));
+    char text[API_FLOAT_MAX];
+    buf_append(out, text, api_float_print(x, text));
 }
 
 // In place; sums in double so that a thousand labels keep their last digits.
@@ -94,7 +94,7 @@ static enum err render_ours(struct api_request *q, struct api_error *err) {
         buf_printf(out, "%s{\"index\":%zu,\"label\":", i ? "," : "", i);
         put_label(out, q->model, best);
         buf_puts(out, ",\"probs\":");
-        render_vector(out, row, n, VECTOR_FLOAT);
+        api_vector_print(out, row, n, API_VECTOR_FLOAT);
         buf_printf(out, ",\"num_classes\":%zu}", n);
     }
     buf_printf(out, "],\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", q->tokens,
@@ -153,7 +153,7 @@ static enum err read_scores(const struct api_request *q, struct classify *c,
     return e;
 }
 
-static enum err choose(struct api_request *q, const struct api_known_table *table,
+static enum err choose(struct api_request *q, const struct api_members *table,
                        struct classify **out, struct api_error *err) {
     static const enum task order[] = {TASK_CLASSIFY, TASK_RERANK};
     *out = q->state = mem_calloc(1, sizeof **out);
@@ -166,16 +166,16 @@ static enum err choose(struct api_request *q, const struct api_known_table *tabl
 }
 
 enum err api_classify(struct api_request *q, struct api_error *err) {
-    static const struct api_known own[] = {
+    static const struct api_member own[] = {
         API_READ("input"),
         API_REFUSE("top_k", "", "the answer has every label's score"),
     };
-    static const struct api_known_table table = API_TABLE(own, &shared_table);
+    static const struct api_members table = API_TABLE(own, &shared_table);
     const struct service_options *options = &q->service->options;
     struct classify *c;
-    struct text_inputs inputs;
-    struct text_rules rules = {0};
-    struct sequences s = {0};
+    struct api_inputs inputs;
+    struct api_text_rules rules = {0};
+    struct api_texts s = {0};
     bool named;
     enum err e = choose(q, &table, &c, err);
     if (!e)
@@ -189,16 +189,16 @@ enum err api_classify(struct api_request *q, struct api_error *err) {
     if (!e)
         e = api_choose_named_prompt(q, &rules.prompt, &named, err);
     if (!e)
-        e = texts_encode(q->worker, &inputs, &rules, &s, err);
+        e = api_texts_encode(q->worker, &inputs, &rules, &s, err);
     if (!e)
         e = api_request_set_job(q, &s, false, render_ours, err);
-    sequences_free(&s);
+    api_texts_free(&s);
     return e;
 }
 
 // ---- TEI
 
-static enum err wrong_inputs(struct text_place at, struct api_error *err) {
+static enum err wrong_inputs(struct api_place at, struct api_error *err) {
     return api_fail(err, ERR_INVALID, "wrong_type", "inputs",
                     "'%s' must be a string, a pair of strings [string, string], or a batch of "
                     "them [[string], [string, string], ...]",
@@ -206,45 +206,47 @@ static enum err wrong_inputs(struct text_place at, struct api_error *err) {
 }
 
 // A string, or a list of one or two strings: the second may be empty, as a document may.
-static enum err encode_item(struct api_request *q, const cJSON *item, size_t at,
-                            const struct text_rules *rules, struct sequences *s,
+static enum err encode_item(struct api_request *q, const struct json_node *item, size_t at,
+                            const struct api_text_rules *rules, struct api_texts *s,
                             struct api_error *err) {
-    const cJSON *first = cJSON_IsArray(item) ? item->child : item;
-    const cJSON *second = cJSON_IsArray(item) && first ? first->next : NULL;
-    if (!first || !cJSON_IsString(first) || (second && (!cJSON_IsString(second) || second->next)))
-        return wrong_inputs(text_place("inputs", rules->alone, at), err);
-    if (!*first->valuestring)
+    const struct json_node *first = json_is(item, JSON_ARRAY) ? item->child : item;
+    const struct json_node *second = json_is(item, JSON_ARRAY) && first ? first->next : NULL;
+    if (!first || !json_is(first, JSON_STRING) ||
+        (second && (!json_is(second, JSON_STRING) || second->next)))
+        return wrong_inputs(api_place("inputs", rules->alone, at), err);
+    if (!*first->text)
         return api_fail(err, ERR_INVALID, "empty_input", "inputs", "'%s' %s an empty string",
-                        text_place("inputs", rules->alone, at).text, second ? "begins with" : "is");
-    struct text text = {first->valuestring, strlen(first->valuestring)}, pair = {0};
+                        api_place("inputs", rules->alone, at).text, second ? "begins with" : "is");
+    struct text text = {first->text, strlen(first->text)}, pair = {0};
     if (second)
-        pair = (struct text){second->valuestring, strlen(second->valuestring)};
-    enum err e = texts_encode_one(q->worker, text, second ? &pair : NULL, at, rules, s, err);
+        pair = (struct text){second->text, strlen(second->text)};
+    enum err e = api_texts_encode_one(q->worker, text, second ? &pair : NULL, at, rules, s, err);
     if (e == ERR_INVALID && !err->param)
         err->param = "inputs";
     return e;
 }
 
-static enum err encode_inputs(struct api_request *q, struct classify *c, struct text_rules *rules,
-                              struct sequences *s, struct api_error *err) {
-    const cJSON *inputs = json_get(q->body, "inputs");
+static enum err encode_inputs(struct api_request *q, struct classify *c,
+                              struct api_text_rules *rules, struct api_texts *s,
+                              struct api_error *err) {
+    const struct json_node *inputs = api_value(q, "inputs");
     if (!inputs)
         return api_fail(err, ERR_INVALID, "missing_field", "inputs", "'inputs' is missing");
-    if (cJSON_IsArray(inputs) && !inputs->child)
+    if (json_is(inputs, JSON_ARRAY) && !inputs->child)
         return api_fail(err, ERR_INVALID, "empty_input", "inputs", "'inputs' is an empty list");
-    c->single = !cJSON_IsArray(inputs) || !cJSON_IsArray(inputs->child);
+    c->single = !json_is(inputs, JSON_ARRAY) || !json_is(inputs->child, JSON_ARRAY);
     rules->alone = c->single;
     if (c->single)
         return encode_item(q, inputs, 0, rules, s, err);
-    size_t n = (size_t)cJSON_GetArraySize(inputs), most = q->service->options.max_client_batch;
+    size_t n = inputs->count, most = q->service->options.max_client_batch;
     if (n > most)
         return api_fail(err, ERR_INVALID, "too_many_inputs", "inputs",
                         "'inputs' holds %zu inputs, at most %zu are allowed in a request", n, most);
-    enum err e = sequences_reserve(s, n, err);
+    enum err e = api_texts_reserve(s, n, err);
     size_t at = 0;
-    for (const cJSON *item = inputs->child; item && !e; item = item->next, at++)
-        e = cJSON_IsArray(item) ? encode_item(q, item, at, rules, s, err)
-                                : wrong_inputs(text_place("inputs", false, at), err);
+    for (const struct json_node *item = inputs->child; item && !e; item = item->next, at++)
+        e = json_is(item, JSON_ARRAY) ? encode_item(q, item, at, rules, s, err)
+                                      : wrong_inputs(api_place("inputs", false, at), err);
     return e;
 }
 
@@ -278,15 +280,15 @@ static enum err read_pipeline(const struct api_request *q, struct classify *c,
 }
 
 enum err api_tei_predict(struct api_request *q, struct api_error *err) {
-    static const struct api_known own[] = {
+    static const struct api_member own[] = {
         API_READ("inputs"),    API_READ("parameters"),
         API_READ("top_k"),     API_READ("function_to_apply"),
         API_REFUSE_GENERATING,
     };
-    static const struct api_known_table table = API_TABLE(own, &shared_table);
+    static const struct api_members table = API_TABLE(own, &shared_table);
     struct classify *c;
-    struct text_rules rules = {.field = "inputs"};
-    struct sequences s = {0};
+    struct api_text_rules rules = {.field = "inputs"};
+    struct api_texts s = {0};
     bool named;
     enum err e = choose(q, &table, &c, err);
     rules.model = q->model;
@@ -300,7 +302,7 @@ enum err api_tei_predict(struct api_request *q, struct api_error *err) {
         e = encode_inputs(q, c, &rules, &s, err);
     if (!e)
         e = api_request_set_job(q, &s, false, render_tei, err);
-    sequences_free(&s);
+    api_texts_free(&s);
     return e;
 }
 

@@ -1,13 +1,13 @@
 // POST /v1/embed and /v2/embed: Cohere's dialects. Source followed: the cohere client's
 // embed_by_type_response and embed_floats_response types.
-#include "base/json.h"
+#include "base/json_text.h"
 #include "service/api/embed.h"
 
 #include <string.h>
 
 enum { FLOATS_ONLY = 1, VERSION_2 = 2 }; // api_embed.extra
 
-static void put_all(struct api_request *q, enum vector_form form) {
+static void put_all(struct api_request *q, enum api_vector form) {
     buf_putc(&q->response.body, '[');
     for (size_t i = 0; i < q->job.seqs; i++) {
         if (i)
@@ -19,17 +19,17 @@ static void put_all(struct api_request *q, enum vector_form form) {
 
 // `texts`, or v2's other form of input, `inputs`, whose objects have become strings.
 static const char *texts_key(const struct api_request *q) {
-    return !json_get(q->body, "texts") && json_get(q->body, "inputs") ? "inputs" : "texts";
+    return !api_value(q, "texts") && api_value(q, "inputs") ? "inputs" : "texts";
 }
 
 static void put_texts(struct api_request *q) {
     struct buf *out = &q->response.body;
-    const cJSON *texts = json_get(q->body, texts_key(q));
+    const struct json_node *texts = api_value(q, texts_key(q));
     buf_puts(out, ",\"texts\":[");
-    for (const cJSON *t = texts ? texts->child : NULL; t; t = t->next) {
+    for (const struct json_node *t = texts ? texts->child : NULL; t; t = t->next) {
         if (t != texts->child)
             buf_putc(out, ',');
-        json_quote(out, t->valuestring, strlen(t->valuestring));
+        json_quote(out, t->text, strlen(t->text));
     }
     buf_putc(out, ']');
 }
@@ -43,10 +43,10 @@ static enum err render(struct api_request *q, struct api_error *err) {
     json_quote(out, q->http->id, strlen(q->http->id));
     buf_puts(out, ",\"embeddings\":");
     if (floats) {
-        put_all(q, VECTOR_FLOAT);
+        put_all(q, API_VECTOR_FLOAT);
     } else {
         for (size_t f = 0; f < e->form_count; f++) {
-            buf_printf(out, "%c\"%s\":", f ? ',' : '{', vector_form_name(e->forms[f]));
+            buf_printf(out, "%c\"%s\":", f ? ',' : '{', api_vector_name(e->forms[f]));
             put_all(q, e->forms[f]);
         }
         buf_putc(out, '}');
@@ -68,14 +68,14 @@ static enum err render(struct api_request *q, struct api_error *err) {
 
 static enum err prepare(struct api_request *q, size_t version, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    static const struct api_known own[] = {
+    static const struct api_member own[] = {
         API_READ("texts"),
         API_READ("inputs"),
         API_REFUSE("images", "[]", "only text is embedded"),
         API_READ("max_tokens"),
     };
-    static const struct api_known_table table = API_TABLE(own, &api_known_embed);
-    struct text_inputs inputs;
+    static const struct api_members table = API_TABLE(own, &api_members_embed);
+    struct api_inputs inputs;
     struct api_embed *embed;
     const char *key;
     int64_t max_tokens;
@@ -83,15 +83,14 @@ static enum err prepare(struct api_request *q, size_t version, struct api_error 
     if (!e)
         e = api_choose_model(q, order, 1, err);
     key = texts_key(q);
-    if (!e && json_get(q->body, "texts") && json_get(q->body, "inputs"))
+    if (!e && api_value(q, "texts") && api_value(q, "inputs"))
         e = api_fail(err, ERR_INVALID, "invalid_value", "inputs",
                      "'texts' and 'inputs' are both given; send one");
     if (!e)
-        e = text_objects_flatten(cJSON_GetObjectItemCaseSensitive(q->body_owned, key), key,
-                                 &q->made, err);
+        e = api_inputs_flatten(q->body.tree, api_value(q, key), key, &q->made, err);
     if (!e)
-        e = text_list_read(json_get(q->body, key), key, q->service->options.max_client_batch,
-                           &inputs, err);
+        e = api_inputs_read_list(api_value(q, key), key, q->service->options.max_client_batch,
+                                 &inputs, err);
     if (!e)
         e = api_embed_read(q, &embed, err);
     if (!e)
@@ -100,7 +99,7 @@ static enum err prepare(struct api_request *q, size_t version, struct api_error 
         return e;
     embed->extra = version == 2 ? VERSION_2 : embed->form_count == 0 ? FLOATS_ONLY : 0;
     if (embed->form_count == 0)
-        embed->forms[embed->form_count++] = VECTOR_FLOAT;
+        embed->forms[embed->form_count++] = API_VECTOR_FLOAT;
     q->keep_body = true; // the answer repeats the texts
     return api_embed_submit(q, &inputs, true, (size_t)max_tokens, render, err);
 }

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-static const struct api_known embed[] = {
+static const struct api_member embed[] = {
     API_READ("normalize"),
     API_READ("dimensions"),
     API_READ("embedding_type"),
@@ -27,15 +27,15 @@ static const struct api_known embed[] = {
     API_SAME("output_dtype", "embedding_type"),
     API_SAME("encoding_type", "embedding_type"),
 };
-const struct api_known_table api_known_embed = API_TABLE(embed, &api_known_jobs);
+const struct api_members api_members_embed = API_TABLE(embed, &api_members_jobs);
 
-static enum err add_form(struct api_embed *e, const cJSON *word, const char *key,
+static enum err add_form(struct api_embed *e, const struct json_node *word, const char *key,
                          struct api_error *err) {
-    enum vector_form form;
-    if (!cJSON_IsString(word))
+    enum api_vector form;
+    if (!json_is(word, JSON_STRING))
         return api_fail(err, ERR_INVALID, "wrong_type", key,
                         "'%s' must be a string or a list of strings", key);
-    if (!vector_form_parse(word->valuestring, &form))
+    if (!api_vector_parse(word->text, &form))
         return api_fail(err, ERR_INVALID, "invalid_value", key,
                         "'%s' must be of float, base64, int8, uint8, binary and ubinary", key);
     for (size_t i = 0; i < e->form_count; i++)
@@ -45,12 +45,12 @@ static enum err add_form(struct api_embed *e, const cJSON *word, const char *key
     return ERR_OK;
 }
 
-enum err api_embed_add_forms(struct api_embed *e, const cJSON *value, const char *key,
+enum err api_embed_add_forms(struct api_embed *e, const struct json_node *value, const char *key,
                              struct api_error *err) {
-    if (!cJSON_IsArray(value))
+    if (!json_is(value, JSON_ARRAY))
         return add_form(e, value, key, err);
     enum err failed = ERR_OK;
-    for (const cJSON *word = value->child; word && !failed; word = word->next)
+    for (const struct json_node *word = value->child; word && !failed; word = word->next)
         failed = add_form(e, word, key, err);
     if (!failed && e->form_count == 0)
         return api_fail(err, ERR_INVALID, "invalid_value", key, "'%s' is empty", key);
@@ -60,8 +60,8 @@ enum err api_embed_add_forms(struct api_embed *e, const cJSON *value, const char
 static enum err read_forms(const struct api_request *q, struct api_embed *e,
                            struct api_error *err) {
     const char *key;
-    const cJSON *value = api_sent(q, "embedding_type", &key);
-    e->by_type = cJSON_IsArray(value);
+    const struct json_node *value = api_sent(q, "embedding_type", &key);
+    e->by_type = json_is(value, JSON_ARRAY);
     return value ? api_embed_add_forms(e, value, key, err) : ERR_OK;
 }
 
@@ -97,32 +97,32 @@ static enum err choose_prompt(const struct api_request *q, const char **prompt,
     return ERR_OK;
 }
 
-enum err api_embed_submit(struct api_request *q, const struct text_inputs *inputs, bool truncate,
+enum err api_embed_submit(struct api_request *q, const struct api_inputs *inputs, bool truncate,
                           size_t max_tokens, api_render_fn *render, struct api_error *err) {
-    struct text_rules rules = {.model = q->model};
+    struct api_text_rules rules = {.model = q->model};
     enum err e = api_get_truncate(q, truncate, &rules.truncate, &rules.side, err);
     if (max_tokens)
         rules.max_length = max_tokens + tokenizer_special_count(q->model->tokenizer, false);
     if (!e)
         e = choose_prompt(q, &rules.prompt, err);
-    struct sequences s = {0};
+    struct api_texts s = {0};
     if (!e)
-        e = texts_encode(q->worker, inputs, &rules, &s, err);
+        e = api_texts_encode(q->worker, inputs, &rules, &s, err);
     const struct api_embed *embed_state = q->state;
     // a slice is normalised after slicing, as sentence-transformers' truncate_dim does
     bool whole = embed_state->dimensions == q->model->dim;
     if (!e)
         e = api_request_set_job(q, &s, embed_state->normalize && whole, render, err);
-    sequences_free(&s);
+    api_texts_free(&s);
     return e;
 }
 
 static void put_form(struct buf *out, const float *x, size_t n, const struct api_embed *e,
-                     enum vector_form form) {
+                     enum api_vector form) {
     if (e->packed)
-        render_packed(out, x, n, form);
+        api_vector_print_packed(out, x, n, form);
     else
-        render_vector(out, x, n, form);
+        api_vector_print(out, x, n, form);
 }
 
 static void normalize(float *x, size_t n) {
@@ -135,7 +135,7 @@ static void normalize(float *x, size_t n) {
         x[i] *= scale;
 }
 
-void api_embed_put(struct api_request *q, size_t i, enum vector_form form) {
+void api_embed_put(struct api_request *q, size_t i, enum api_vector form) {
     const struct api_embed *e = q->state;
     const float *row = q->job.out + i * q->model->dim;
     if (e->dimensions == q->model->dim || !e->normalize) {

@@ -1,7 +1,7 @@
 // See api_error.h.
 #include "service/api/error.h"
 
-#include "base/json.h"
+#include "base/json_text.h"
 
 #include <stdarg.h>
 #include <string.h>

@@ -2,15 +2,17 @@
 #include "service/api/request.h"
 
 #include "engine/prompt.h"
+#include "service/metrics.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_NAME = 64 };
-
-const char *api_shown_name(const char *name) {
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
-    return n > 0 && n <= MOST_NAME && name[n] == '\0' ? name : "?";
+enum err api_know(struct api_request *q, const struct api_members *table, struct api_error *err) {
+    size_t unused;
+    enum err e = api_body_check(&q->body, table, &unused, err);
+    if (!e && unused)
+        metrics_count_unknown_fields(q->service->metrics, api_route_index(q->route), unused);
+    return e;
 }
 
 static enum err named(enum err e, const char *key, struct api_error *err) {
@@ -21,43 +23,36 @@ static enum err named(enum err e, const char *key, struct api_error *err) {
     return e;
 }
 
-// The object that json_get_* is to look into for *key, which becomes the name that was sent.
-static const cJSON *holder(const struct api_request *q, const char **key) {
-    const cJSON *item = api_sent(q, *key, key);
-    return item && q->parameters && json_get(q->body, *key) != item ? q->parameters : q->body;
-}
-
-static bool is_bool_word(const cJSON *item) {
-    return cJSON_IsString(item) &&
-           (strcmp(item->valuestring, "true") == 0 || strcmp(item->valuestring, "false") == 0);
+static bool is_bool_word(const struct json_node *item) {
+    return json_is_word(item, "true") || json_is_word(item, "false");
 }
 
 enum err api_get_bool(const struct api_request *q, const char *key, bool fallback, bool *out,
                       struct api_error *err) {
-    const cJSON *object = holder(q, &key), *item = json_get(object, key);
-    if (q->known && item && is_bool_word(item)) {
-        *out = *item->valuestring == 't';
+    const struct json_node *item = api_sent(q, key, &key);
+    if (q->body.members && is_bool_word(item)) {
+        *out = json_is_word(item, "true");
         return ERR_OK;
     }
-    return named(json_get_bool(object, key, fallback, out, &err->msg), key, err);
+    return named(json_node_bool(item, key, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_int(const struct api_request *q, const char *key, int64_t min, int64_t max,
                      int64_t fallback, int64_t *out, struct api_error *err) {
-    const cJSON *object = holder(q, &key);
-    return named(json_get_int(object, key, min, max, fallback, out, &err->msg), key, err);
+    const struct json_node *item = api_sent(q, key, &key);
+    return named(json_node_int(item, key, min, max, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_double(const struct api_request *q, const char *key, double min, double max,
                         double fallback, double *out, struct api_error *err) {
-    const cJSON *object = holder(q, &key);
-    return named(json_get_double(object, key, min, max, fallback, out, &err->msg), key, err);
+    const struct json_node *item = api_sent(q, key, &key);
+    return named(json_node_double(item, key, min, max, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
                         const char **out, struct api_error *err) {
-    const cJSON *object = holder(q, &key);
-    return named(json_get_string(object, key, fallback, out, &err->msg), key, err);
+    const struct json_node *item = api_sent(q, key, &key);
+    return named(json_node_string(item, key, fallback, out, &err->msg), key, err);
 }
 
 enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
@@ -78,13 +73,13 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
                           enum truncate_side *side, struct api_error *err) {
     enum err e = api_get_side(q, side, err);
     const char *name;
-    const cJSON *value = api_sent(q, "truncate", &name);
+    const struct json_node *value = api_sent(q, "truncate", &name);
     *truncate = fallback;
     if (e || !value)
         return e;
-    if (cJSON_IsBool(value) || is_bool_word(value))
+    if (json_is_bool(value) || is_bool_word(value))
         return api_get_bool(q, "truncate", fallback, truncate, err);
-    const char *word = cJSON_IsString(value) ? value->valuestring : "";
+    const char *word = json_is(value, JSON_STRING) ? value->text : "";
     bool start = strcmp(word, "START") == 0, end = strcmp(word, "END") == 0;
     enum truncate_side told = *side;
     *truncate = strcmp(word, "NONE") != 0;
@@ -99,13 +94,11 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
     return ERR_OK;
 }
 
-enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+enum err api_read_texts(struct api_request *q, const char *key, struct api_inputs *out,
                         struct api_error *err) {
-    cJSON *value = cJSON_GetObjectItemCaseSensitive(q->body_owned, key);
-    enum err e = text_objects_flatten(value, key, &q->made, err);
-    return e ? e
-             : text_inputs_read(json_get(q->body, key), key, q->service->options.max_client_batch,
-                                out, err);
+    const struct json_node *value = api_value(q, key);
+    enum err e = api_inputs_flatten(q->body.tree, value, key, &q->made, err);
+    return e ? e : api_inputs_read(value, key, q->service->options.max_client_batch, out, err);
 }
 
 void api_set_model(struct api_request *q, struct model *m) {

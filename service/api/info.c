@@ -2,7 +2,7 @@
 #include "service/api/info.h"
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/version.h"
 #include "service/metrics.h"
 

@@ -1,11 +1,11 @@
 // POST /v1/embeddings: OpenAI's dialect with Jina's extensions (embedding_type, task, truncate).
-#include "base/json.h"
+#include "base/json_text.h"
 #include "service/api/embed.h"
 
 #include <string.h>
 
-static const struct api_known own[] = {API_READ("input"), API_READ("encoding_format")};
-static const struct api_known_table table = API_TABLE(own, &api_known_embed);
+static const struct api_member own[] = {API_READ("input"), API_READ("encoding_format")};
+static const struct api_members table = API_TABLE(own, &api_members_embed);
 
 static void put_embedding(struct api_request *q, size_t i, const struct api_embed *e) {
     struct buf *out = &q->response.body;
@@ -16,7 +16,7 @@ static void put_embedding(struct api_request *q, size_t i, const struct api_embe
         api_embed_put(q, i, e->forms[0]);
     } else {
         for (size_t f = 0; f < e->form_count; f++) {
-            buf_printf(out, "%c\"%s\":", f ? ',' : '{', vector_form_name(e->forms[f]));
+            buf_printf(out, "%c\"%s\":", f ? ',' : '{', api_vector_name(e->forms[f]));
             api_embed_put(q, i, e->forms[f]);
         }
         buf_putc(out, '}');
@@ -44,15 +44,15 @@ static enum err render(struct api_request *q, struct api_error *err) {
 static enum err read_format(const struct api_request *q, struct api_embed *e,
                             struct api_error *err) {
     static const char name[] = "encoding_format";
-    const cJSON *value = json_get(q->body, name);
+    const struct json_node *value = api_value(q, name);
     struct api_embed asked = {0};
     enum err failed = value ? api_embed_add_forms(&asked, value, name, err) : ERR_OK;
     if (failed)
         return failed;
     if (asked.form_count == 0)
-        asked.forms[asked.form_count++] = VECTOR_FLOAT;
-    bool base64 = asked.form_count == 1 && asked.forms[0] == VECTOR_BASE64;
-    bool plain = base64 || (asked.form_count == 1 && asked.forms[0] == VECTOR_FLOAT);
+        asked.forms[asked.form_count++] = API_VECTOR_FLOAT;
+    bool base64 = asked.form_count == 1 && asked.forms[0] == API_VECTOR_BASE64;
+    bool plain = base64 || (asked.form_count == 1 && asked.forms[0] == API_VECTOR_FLOAT);
     if (e->form_count == 0) {
         memcpy(e->forms, asked.forms, sizeof e->forms);
         e->form_count = asked.form_count;
@@ -62,19 +62,19 @@ static enum err read_format(const struct api_request *q, struct api_embed *e,
     if (!plain)
         return api_fail(err, ERR_INVALID, "invalid_value", name,
                         "'%s' and 'embedding_type' both name a vector's type; send one", name);
-    e->packed = base64 && json_get(q->body, "output_dtype");
+    e->packed = base64 && api_value(q, "output_dtype");
     return ERR_OK;
 }
 
 // Voyage cuts what is too long unless told not to.
 static bool is_voyage(const struct api_request *q) {
-    return json_get(q->body, "output_dtype") || json_get(q->body, "output_dimension");
+    return api_value(q, "output_dtype") || api_value(q, "output_dimension");
 }
 
 enum err api_openai_embeddings(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
     const struct service_options *options = &q->service->options;
-    struct text_inputs inputs;
+    struct api_inputs inputs;
     struct api_embed *e;
     enum err failed = api_know(q, &table, err);
     if (!failed)

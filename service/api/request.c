@@ -77,7 +77,7 @@ void api_warn(struct api_request *q, const char *fmt, ...) {
 }
 
 static void note(const struct api_request *q, int status, int64_t total_us) {
-    const struct access a = {
+    const struct api_access a = {
         .http = q->http,
         .route = api_route_index(q->route),
         .probe = q->route->flags & API_INLINE,
@@ -95,18 +95,18 @@ static void note(const struct api_request *q, int status, int64_t total_us) {
         .queue_us = q->queue_us,
         .compute_us = q->compute_us,
     };
-    access_note(q->service, &a);
+    api_access_note(q->service, &a);
 }
 
 void api_note_refusal(const struct service *s, const struct http_request *r,
                       const struct api_route *route, int status, const struct api_error *err) {
-    const struct access a = {.http = r,
-                             .route = api_route_index(route),
-                             .status = status,
-                             .total_us = clock_now_us() - r->arrived_us,
-                             .error = err,
-                             .key = r->ctx};
-    access_note(s, &a);
+    const struct api_access a = {.http = r,
+                                 .route = api_route_index(route),
+                                 .status = status,
+                                 .total_us = clock_now_us() - r->arrived_us,
+                                 .error = err,
+                                 .key = r->ctx};
+    api_access_note(s, &a);
 }
 
 void api_refuse(struct service *s, struct http_request *r, enum dialect d,
@@ -121,10 +121,9 @@ void api_refuse(struct service *s, struct http_request *r, enum dialect d,
 static void request_free(struct api_request *q) {
     if (q->work)
         q->work->free(q);
-    json_tree_free(q->tree);
+    json_tree_free(q->body.tree);
     buf_free(&q->response.body);
     buf_free(&q->response.headers);
-    cJSON_Delete(q->body_owned);
     mem_free(q->job.ids);
     mem_free(q->job.type_ids);
     mem_free(q->job.cu_seqlens);
@@ -133,7 +132,7 @@ static void request_free(struct api_request *q) {
     mem_free(q->state);
     buf_free(&q->made);
     buf_free(&q->warnings);
-    buf_free(&q->ignored);
+    buf_free(&q->body.ignored);
     model_release(q->model);
     bool huge = q->huge;
     mem_free(q);
@@ -236,9 +235,11 @@ static void on_gone(struct http_request *r) {
 }
 
 static enum err parse_body(struct api_request *q, struct api_error *err) {
+    static const struct json_limits limits = {
+        .max_depth = 64, .max_values = 200000, .max_number = 63};
     struct json_issue issue = {0};
-    enum err e = json_parse(q->http->body, q->http->body_len, &json_limits_request, &q->body_owned,
-                            &issue, &err->msg);
+    enum err e = json_tree_parse(q->http->body, q->http->body_len, &limits, &q->body.tree, &issue,
+                                 &err->msg);
     if (e) {
         if (e == ERR_INVALID) { // not a matter of the dialect: JSON that is none is 400 for all
             err->slug = issue.code;
@@ -246,14 +247,8 @@ static enum err parse_body(struct api_request *q, struct api_error *err) {
         }
         return e;
     }
-    q->body = q->body_owned;
-    if (q->route->flags & API_TREE) {
-        e = json_tree_parse(q->http->body, q->http->body_len, &json_limits_request, &q->tree, NULL,
-                            &err->msg);
-        if (e)
-            return e;
-    }
-    if (!cJSON_IsObject(q->body)) {
+    q->body.root = json_tree_root(q->body.tree);
+    if (!json_is(q->body.root, JSON_OBJECT)) {
         err->status = 400;
         return api_fail(err, ERR_INVALID, "invalid_json", NULL, "the body must be a JSON object");
     }
@@ -286,9 +281,9 @@ static void run_prepare(struct front_task *task, struct front_worker *w) {
         return;
     }
     if (!q->keep_body) {
-        cJSON_Delete(q->body_owned);
-        q->body_owned = NULL;
-        q->body = NULL;
+        json_tree_free(q->body.tree);
+        q->body.tree = NULL;
+        q->body.root = NULL;
     }
     q->worker = NULL;
     q->job.reserved = q->reserved;
@@ -296,7 +291,7 @@ static void run_prepare(struct front_task *task, struct front_worker *w) {
     scheduler_submit(q->service->scheduler, &q->job); // q is not ours from here on
 }
 
-enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
+enum err api_request_set_job(struct api_request *q, struct api_texts *s, bool normalize,
                              api_render_fn *render, struct api_error *err) {
     q->tokens = s->tokens;
     q->cut = s->cut;
@@ -309,7 +304,7 @@ enum err api_request_set_job(struct api_request *q, struct sequences *s, bool no
     q->job.cu_seqlens = s->cu_seqlens;
     q->job.skip = s->skip;
     q->job.seqs = s->seqs;
-    *s = (struct sequences){0};
+    *s = (struct api_texts){0};
     size_t floats;
     if (mem_mul_overflows(q->job.seqs, q->model->dim, &floats))
         floats = SIZE_MAX;
@@ -407,7 +402,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
     }
     q->service = s;
     q->http = r;
-    const struct api_key *key = r->ctx;
+    const struct keys_key *key = r->ctx;
     q->key = key;
     q->owner = key ? key->owner : 0;
     q->route = route;

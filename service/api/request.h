@@ -7,10 +7,8 @@
 #ifndef TRINE_SERVICE_API_REQUEST_H
 #define TRINE_SERVICE_API_REQUEST_H
 
-#include "base/json.h"
-#include "base/json_tree.h"
-#include "service/api/error.h"
-#include "service/api/known.h"
+#include "service/api/body.h"
+#include "service/api/inputs.h"
 #include "service/api/texts.h"
 #include "service/front.h"
 #include "service/keys.h"
@@ -18,7 +16,7 @@
 
 struct api_request;
 
-// Parses q->body into q->job's sequences (api_request_set_job), or sets q->work, or answers at once
+// Makes of q->body q->job's sequences (api_request_set_job), or sets q->work, or answers at once
 // by writing q->response.body. On an error, err says why.
 typedef enum err api_prepare_fn(struct api_request *q, struct api_error *err);
 // Writes q->response.body from the job's finished rows.
@@ -38,8 +36,7 @@ enum api_route_flags {
     API_OPEN = 1,    // needs no key
     API_INLINE = 2,  // answered on the socket thread: no parsing, no waiting
     API_LOADING = 4, // answers while models load
-    API_TREE = 8,    // q->tree is read too
-    API_PROBE = 16,  // answered even where all connections are busy
+    API_PROBE = 8,   // answered even where all connections are busy
 };
 
 struct api_route {
@@ -54,15 +51,8 @@ struct api_request {
     struct service *service;
     struct http_request *http;
     const struct api_route *route;
-    enum dialect dialect; // of errors; the route's until the body tells
-    const cJSON *body;    // the parsed body, of a POST
-    cJSON *body_owned;
-    // By api_know, of routes with a table: that, whether a member stands under another name that it
-    // has, and an object in the body that holds more members (or NULL).
-    const struct api_known_table *known;
-    bool renamed;
-    const cJSON *parameters;
-    struct json_tree *tree;      // the same with numbers as they are spelled; kept
+    enum dialect dialect;        // of errors; the route's until the body tells
+    struct api_body body;        // of a POST
     bool keep_body;              // what render needs borrows from the body
     bool huge;                   // its body made a tree of many megabytes
     struct front_worker *worker; // while a pool thread has the request
@@ -79,17 +69,29 @@ struct api_request {
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing
     _Atomic(api_cancel_fn *) cancel;
-    const struct api_key *key; // it came with; NULL: none is asked
-    uint64_t owner;            // the key's; 0: none
-    void *state;               // the dialect's own: one block, freed by mem_free
-    struct buf made;           // the dialect's own texts, freed with the request
-    struct buf warnings;       // by api_warn
-    struct buf ignored;        // by api_ignore: names, ", " between them
+    const struct keys_key *key; // it came with; NULL: none is asked
+    uint64_t owner;             // the key's; 0: none
+    void *state;                // the dialect's own: one block, freed by mem_free
+    struct buf made;            // the dialect's own texts, freed with the request
+    struct buf warnings;        // by api_warn
     int64_t deadline_us, tokenize_us;
     struct api_error error;
 };
 
 // --- for dialects ---
+
+// Gives the body its table and checks it (api_body_check); counts what it takes without effect.
+enum err api_know(struct api_request *q, const struct api_members *table,
+                  struct api_error *err) MUST_CHECK;
+// The body's member of this very name; NULL: absent or null.
+static inline const struct json_node *api_value(const struct api_request *q, const char *key) {
+    return json_node_value(q->body.root, key);
+}
+// The same by any of its names (api_body_sent).
+static inline const struct json_node *api_sent(const struct api_request *q, const char *key,
+                                               const char **name) {
+    return api_body_sent(&q->body, key, name);
+}
 
 // Reads the typed member `key`, as api_sent finds it; on a wrong type or value err names it. On a
 // route with a table a boolean may be the string "true" or "false" too: there are clients that send
@@ -113,9 +115,6 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
 // warning never fails a request: where memory is out it is left away. Several are joined by "; ".
 void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-// A name of the client's if it may stand in a message (short, plain ASCII), else "?".
-const char *api_shown_name(const char *name);
-
 // m, held, is the request's now, which lets go of it when it is freed; and of the one before it.
 void api_set_model(struct api_request *q, struct model *m);
 // q->model from the body's `model`; where it names none, the first loaded model of the first task
@@ -133,12 +132,12 @@ enum err api_choose_prompt(const struct api_request *q, const char **prompt,
 enum err api_choose_named_prompt(const struct api_request *q, const char **prompt, bool *named,
                                  struct api_error *err) MUST_CHECK;
 
-// The inputs under `key`, with objects that hold a text made strings. Errors as text_inputs_read's.
-enum err api_read_texts(struct api_request *q, const char *key, struct text_inputs *out,
+// The inputs under `key`, with objects that hold a text made strings. Errors as api_inputs_read's.
+enum err api_read_texts(struct api_request *q, const char *key, struct api_inputs *out,
                         struct api_error *err) MUST_CHECK;
 
 // Moves `s` into q->job with room for the rows, and its urgency. ERR_NOMEM (s is freed either way).
-enum err api_request_set_job(struct api_request *q, struct sequences *s, bool normalize,
+enum err api_request_set_job(struct api_request *q, struct api_texts *s, bool normalize,
                              api_render_fn *render, struct api_error *err) MUST_CHECK;
 
 // Answers with an error (q->error), or with what is in q->response. q is gone afterwards.

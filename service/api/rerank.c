@@ -2,11 +2,11 @@
 // the documents instead, and the answer says so.
 #include "service/api/rerank.h"
 
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/mem.h"
 #include "engine/pair.h"
 #include "engine/prompt.h"
-#include "service/api/render.h"
+#include "service/api/vectors.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ enum { MAX_RANK_FIELDS = 16 };
 enum shape { SHAPE_UNION, SHAPE_COHERE_V2, SHAPE_TEI, SHAPE_WEAVIATE };
 
 struct document {
-    const cJSON *source;
+    const struct json_node *source;
     struct text text; // borrowed from the body, or from q->made
     size_t made_at;   // where it begins in q->made; SIZE_MAX: it is borrowed from the body
 };
@@ -61,25 +61,20 @@ static void read_results(struct api_request *q, struct rerank *r) {
 }
 
 static void put_score(struct buf *out, const struct rerank *r, float logit) {
-    char text[RENDER_FLOAT_MAX];
-    size_t n = render_float(r->raw || r->by_embedding ? logit : api_sigmoid(logit), text);
+    char text[API_FLOAT_MAX];
+    size_t n = api_float_print(r->raw || r->by_embedding ? logit : api_sigmoid(logit), text);
     buf_append(out, text, n);
 }
 
 // The document as it was sent: a string as {"text": ...}, an object as itself.
 static void put_document(struct buf *out, const struct document *d) {
-    if (cJSON_IsString(d->source)) {
+    if (json_is(d->source, JSON_STRING)) {
         buf_puts(out, "{\"text\":");
         json_quote(out, d->text.bytes, d->text.len);
         buf_putc(out, '}');
         return;
     }
-    char *text = cJSON_PrintUnformatted(d->source);
-    if (text)
-        buf_puts(out, text);
-    else
-        out->failed = true;
-    mem_free(text);
+    json_node_print(out, d->source);
 }
 
 static void put_tei(struct api_request *q, const struct rerank *r) {
@@ -172,28 +167,28 @@ static enum err render(struct api_request *q, struct api_error *err) {
 
 // ---- requests
 
-// An object's text: as text_of_object has it, or its rank_fields that are strings. One field stands
-// alone, several as "name: value" lines, the form that Cohere's guides give structured documents.
-static enum err make_text(struct api_request *q, struct document *d, const cJSON *fields,
-                          struct text_place at, struct api_error *err) {
-    size_t wanted = fields ? (size_t)cJSON_GetArraySize(fields) : 0, found = 0;
+// An object's text: as api_text_of_object has it, or its rank_fields that are strings. One field
+// stands alone, several as "name: value" lines, the form that Cohere's guides give structured
+// documents.
+static enum err make_text(struct api_request *q, struct document *d, const struct json_node *fields,
+                          struct api_place at, struct api_error *err) {
+    size_t found = 0;
     d->made_at = q->made.len;
-    if (!fields && !text_of_object(d->source, &q->made))
+    if (!fields && !api_text_of_object(d->source, &q->made))
         return api_fail(err, ERR_INVALID, "missing_field", "documents",
                         "'%s' must be a string, or an object with a string 'text' or with "
                         "'content' of text parts",
                         at.text);
-    for (size_t i = 0; i < wanted; i++) {
-        const char *name = cJSON_GetArrayItem(fields, (int)i)->valuestring;
-        const cJSON *value = json_get(d->source, name);
+    for (const struct json_node *f = fields ? fields->child : NULL; f; f = f->next) {
+        const struct json_node *value = json_node_value(d->source, f->text);
         if (!value)
             continue;
-        if (!cJSON_IsString(value))
+        if (!json_is(value, JSON_STRING))
             return api_fail(err, ERR_INVALID, "wrong_type", "documents",
                             "'%s' has a ranked field that is not a string", at.text);
-        if (wanted > 1)
-            buf_printf(&q->made, "%s%s: ", found ? "\n" : "", name);
-        buf_puts(&q->made, value->valuestring);
+        if (fields->count > 1)
+            buf_printf(&q->made, "%s%s: ", found ? "\n" : "", f->text);
+        buf_puts(&q->made, value->text);
         found++;
     }
     if (fields && !found)
@@ -207,28 +202,28 @@ static enum err make_text(struct api_request *q, struct document *d, const cJSON
 
 // An empty document is scored as any other: the row that it stands for is there.
 static enum err read_document(struct api_request *q, struct document *d, size_t at, const char *key,
-                              bool objects, const cJSON *fields, struct api_error *err) {
+                              bool objects, const struct json_node *fields, struct api_error *err) {
     d->made_at = SIZE_MAX;
-    if (cJSON_IsString(d->source)) {
-        d->text = (struct text){d->source->valuestring, strlen(d->source->valuestring)};
+    if (json_is(d->source, JSON_STRING)) {
+        d->text = (struct text){d->source->text, strlen(d->source->text)};
         return ERR_OK;
     }
-    struct text_place place = text_place(key, false, at);
-    if (objects && cJSON_IsObject(d->source))
+    struct api_place place = api_place(key, false, at);
+    if (objects && json_is(d->source, JSON_OBJECT))
         return make_text(q, d, fields, place, err);
     return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a string%s", place.text,
                     objects ? " or an object with a 'text'" : "");
 }
 
-static enum err read_rank_fields(const struct api_request *q, const cJSON **fields,
+static enum err read_rank_fields(const struct api_request *q, const struct json_node **fields,
                                  struct api_error *err) {
-    *fields = json_get(q->body, "rank_fields");
-    bool good = !*fields || (cJSON_IsArray(*fields) && (*fields)->child);
-    if (good && *fields && cJSON_GetArraySize(*fields) > MAX_RANK_FIELDS)
+    *fields = api_value(q, "rank_fields");
+    bool good = !*fields || (json_is(*fields, JSON_ARRAY) && (*fields)->child);
+    if (good && *fields && (*fields)->count > MAX_RANK_FIELDS)
         return api_fail(err, ERR_INVALID, "too_many_inputs", "rank_fields",
                         "'rank_fields' may hold at most %d names", MAX_RANK_FIELDS);
-    for (const cJSON *f = *fields && good ? (*fields)->child : NULL; f; f = f->next)
-        good = good && cJSON_IsString(f);
+    for (const struct json_node *f = *fields && good ? (*fields)->child : NULL; f; f = f->next)
+        good = good && json_is(f, JSON_STRING);
     if (good)
         return ERR_OK;
     return api_fail(err, ERR_INVALID, "wrong_type", "rank_fields",
@@ -238,15 +233,15 @@ static enum err read_rank_fields(const struct api_request *q, const cJSON **fiel
 // Makes q->state with the documents' texts.
 static enum err read_documents(struct api_request *q, const char *key, bool objects,
                                struct api_error *err) {
-    const cJSON *list = json_get(q->body, key), *fields;
+    const struct json_node *list = api_value(q, key), *fields;
     enum err e = read_rank_fields(q, &fields, err);
     if (e)
         return e;
     if (!list)
         return api_fail(err, ERR_INVALID, "missing_field", key, "'%s' is missing", key);
-    if (!cJSON_IsArray(list))
+    if (!json_is(list, JSON_ARRAY))
         return api_fail(err, ERR_INVALID, "wrong_type", key, "'%s' must be a list", key);
-    size_t n = (size_t)cJSON_GetArraySize(list), most = q->service->options.max_client_batch;
+    size_t n = list->count, most = q->service->options.max_client_batch;
     if (n == 0)
         return api_fail(err, ERR_INVALID, "empty_input", key, "'%s' is an empty list", key);
     if (n > most)
@@ -261,7 +256,7 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
     r->n = n;
     r->ranks = (struct rank *)(void *)(r->documents + n);
     size_t i = 0;
-    for (const cJSON *item = list->child; item && !e; item = item->next, i++) {
+    for (const struct json_node *item = list->child; item && !e; item = item->next, i++) {
         r->documents[i].source = item;
         e = read_document(q, &r->documents[i], i, key, objects, fields, err);
     }
@@ -272,13 +267,13 @@ static enum err read_documents(struct api_request *q, const char *key, bool obje
 }
 
 static enum err encode_vectors(struct api_request *q, struct text query, const struct text *texts,
-                               size_t n, const struct pair_rules *pair, struct sequences *s,
+                               size_t n, const struct api_pair_rules *pair, struct api_texts *s,
                                struct api_error *err) {
-    struct text_rules rules = {
+    struct api_text_rules rules = {
         .model = q->model, .prompt = pair->prompt, .field = "query", .alone = true};
-    enum err e = sequences_reserve(s, n + 1, err);
+    enum err e = api_texts_reserve(s, n + 1, err);
     if (!e)
-        e = texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
+        e = api_texts_encode_one(q->worker, query, NULL, 0, &rules, s, err);
     if (e == ERR_INVALID)
         err->param = "query";
     if (e)
@@ -290,19 +285,20 @@ static enum err encode_vectors(struct api_request *q, struct text query, const s
     rules.side = pair->side;
     // a document's own tokens, as for a reranker; a prompt counts as part of it
     rules.max_length = pair->max_document + tokenizer_special_count(q->model->tokenizer, false);
-    return texts_encode_all(q->worker, texts, n, &rules, s, err);
+    return api_texts_encode_all(q->worker, texts, n, &rules, s, err);
 }
 
-static enum err encode(struct api_request *q, struct text query, const struct pair_rules *rules,
-                       struct sequences *s, struct api_error *err) {
+static enum err encode(struct api_request *q, struct text query, const struct api_pair_rules *rules,
+                       struct api_texts *s, struct api_error *err) {
     const struct rerank *r = q->state;
     struct text *texts = mem_alloc(r->n, sizeof *texts);
     if (!texts)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the documents");
     for (size_t i = 0; i < r->n; i++)
         texts[i] = r->documents[i].text;
-    enum err e = r->by_embedding ? encode_vectors(q, query, texts, r->n, rules, s, err)
-                                 : texts_encode_pairs(q->worker, query, texts, r->n, rules, s, err);
+    enum err e = r->by_embedding
+                     ? encode_vectors(q, query, texts, r->n, rules, s, err)
+                     : api_texts_encode_pairs(q->worker, query, texts, r->n, rules, s, err);
     mem_free(texts);
     return e;
 }
@@ -331,7 +327,7 @@ static enum err read_raw(const struct api_request *q, bool *raw, struct api_erro
 }
 
 static enum err read_numbers(const struct api_request *q, struct rerank *r,
-                             struct pair_rules *rules, struct api_error *err) {
+                             struct api_pair_rules *rules, struct api_error *err) {
     int64_t top_n, max_document;
     enum err e = api_get_truncate(q, true, &rules->truncate, &rules->side, err);
     if (!e)
@@ -348,17 +344,16 @@ static enum err read_numbers(const struct api_request *q, struct rerank *r,
 }
 
 static enum err read_query(struct api_request *q, struct text *out, struct api_error *err) {
-    enum err e = text_objects_flatten(cJSON_GetObjectItemCaseSensitive(q->body_owned, "query"),
-                                      "query", &q->made, err);
+    enum err e = api_inputs_flatten(q->body.tree, api_value(q, "query"), "query", &q->made, err);
     if (e)
         return e;
-    const cJSON *query = json_get(q->body, "query");
-    if (!query || !cJSON_IsString(query))
+    const struct json_node *query = api_value(q, "query");
+    if (!query || !json_is(query, JSON_STRING))
         return api_fail(err, ERR_INVALID, query ? "wrong_type" : "missing_field", "query",
                         query ? "'query' must be a string" : "'query' is missing");
-    if (!*query->valuestring)
+    if (!*query->text)
         return api_fail(err, ERR_INVALID, "empty_input", "query", "'query' is empty");
-    *out = (struct text){query->valuestring, strlen(query->valuestring)};
+    *out = (struct text){query->text, strlen(query->text)};
     buf_reset(&q->made);
     return ERR_OK;
 }
@@ -382,9 +377,9 @@ static enum err check_weaviate(const struct api_request *q, const struct rerank 
 static enum err submit(struct api_request *q, struct text query, const char *key,
                        struct api_error *err) {
     struct rerank *r = q->state;
-    struct pair_rules rules = {.model = q->model, .field = key};
+    struct api_pair_rules rules = {.model = q->model, .field = key};
     r->by_embedding = q->model->task == TASK_EMBED;
-    struct sequences s = {0};
+    struct api_texts s = {0};
     enum err e = read_numbers(q, r, &rules, err);
     if (!e && r->shape == SHAPE_WEAVIATE)
         e = check_weaviate(q, r, err);
@@ -398,12 +393,12 @@ static enum err submit(struct api_request *q, struct text query, const char *key
         api_warn(q, PAIR_CROWDED, q->model->max_length, s.crowded);
     if (!e)
         e = api_request_set_job(q, &s, r->by_embedding, render, err);
-    sequences_free(&s);
+    api_texts_free(&s);
     q->keep_body = r->return_text || r->shape == SHAPE_WEAVIATE;
     return e;
 }
 
-static const struct api_known shared[] = {
+static const struct api_member shared[] = {
     API_READ("query"),
     API_READ("top_n"),
     API_READ("max_tokens_per_doc"),
@@ -418,9 +413,9 @@ static const struct api_known shared[] = {
     API_REFUSE("top_results", "0", "send \"top_n\""),
     API_IDLE("return_len"), // the answer always says how many tokens there were
 };
-static const struct api_known_table shared_table = API_TABLE(shared, &api_known_jobs);
+static const struct api_members shared_table = API_TABLE(shared, &api_members_jobs);
 
-static const struct api_known documents[] = {
+static const struct api_member documents[] = {
     API_READ("documents"),
     API_READ("rank_fields"),
     API_READ("return_documents"),
@@ -428,9 +423,9 @@ static const struct api_known documents[] = {
     API_SAME("return_text", "return_documents"),
     API_SAME("return_input", "return_documents"),
 };
-static const struct api_known_table documents_table = API_TABLE(documents, &shared_table);
+static const struct api_members documents_table = API_TABLE(documents, &shared_table);
 
-static const struct api_known texts[] = {
+static const struct api_member texts[] = {
     API_READ("texts"),
     API_READ("parameters"),
     API_REFUSE("documents", "[]", "send 'texts' or 'documents', not both"),
@@ -438,7 +433,7 @@ static const struct api_known texts[] = {
     API_SAME("return_documents", "return_text"),
     API_SAME("return_input", "return_text"),
 };
-static const struct api_known_table texts_table = API_TABLE(texts, &shared_table);
+static const struct api_members texts_table = API_TABLE(texts, &shared_table);
 
 static enum err prepare(struct api_request *q, enum shape shape, struct api_error *err) {
     static const enum task order[] = {TASK_RERANK, TASK_EMBED};
@@ -478,12 +473,12 @@ static enum err rerank_weaviate(struct api_request *q, struct api_error *err) {
 }
 
 enum err api_rerank_v1(struct api_request *q, struct api_error *err) {
-    return json_get(q->body, "property") ? rerank_weaviate(q, err) : prepare(q, SHAPE_UNION, err);
+    return api_value(q, "property") ? rerank_weaviate(q, err) : prepare(q, SHAPE_UNION, err);
 }
 
 enum err api_rerank_either(struct api_request *q, struct api_error *err) {
-    bool of_tei = json_get(q->body, "texts") != NULL;
-    if (of_tei && json_get(q->body, "documents"))
+    bool of_tei = api_value(q, "texts") != NULL;
+    if (of_tei && api_value(q, "documents"))
         return api_fail(
             err, ERR_INVALID, "invalid_value", "documents",
             "'documents' (Cohere's and Jina's) and 'texts' (text-embeddings-inference's) "

@@ -26,8 +26,8 @@ static const struct api_route routes[] = {
     {"POST", "/v2/rerank", DIALECT_COHERE, 0, api_rerank_v2},
     {"POST", "/v1/embed", DIALECT_COHERE, 0, api_cohere_embed_v1},
     {"POST", "/v2/embed", DIALECT_COHERE, 0, api_cohere_embed_v2},
-    {"POST", "/v1/completions", DIALECT_OPENAI, API_TREE, api_completions},
-    {"POST", "/v1/chat/completions", DIALECT_OPENAI, API_TREE, api_chat_completions},
+    {"POST", "/v1/completions", DIALECT_OPENAI, 0, api_completions},
+    {"POST", "/v1/chat/completions", DIALECT_OPENAI, 0, api_chat_completions},
     {"POST", "/v1/classify", DIALECT_OPENAI, 0, api_classify},
     {"POST", "/embed", DIALECT_TEI, 0, api_tei_embed},
     {"POST", "/embed_sparse", DIALECT_TEI, 0, api_tei_embed_sparse},
@@ -157,7 +157,7 @@ static enum err check_key(const struct service *s, struct http_request *r, struc
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         const char *header = http_request_header(r, places[i]);
         const char *key = header ? bare_key(header) : "";
-        const struct api_key *found = *key ? api_keys_match(s->keys, key, strlen(key)) : NULL;
+        const struct keys_key *found = *key ? keys_match(s->keys, key, strlen(key)) : NULL;
         given = given || *key;
         if (found) {
             r->ctx = (void *)found; // for api_request_begin

@@ -1,28 +1,28 @@
 // See api_tei.h: embed, similarity, and the aliases that look at a body to know what it asks.
 #include "service/api/tei.h"
 
-#include "base/json.h"
+#include "base/json_text.h"
 #include "service/api/classify.h"
 #include "service/api/embed.h"
 #include "service/api/rerank.h"
 
 #include <string.h>
 
-static const struct api_known embed_own[] = {
+static const struct api_member embed_own[] = {
     API_READ("inputs"),
     API_READ("parameters"),
     API_SAME("encoding_format", "embedding_type"),
     API_REFUSE_GENERATING,
 };
-static const struct api_known_table embed_table = API_TABLE(embed_own, &api_known_embed);
+static const struct api_members embed_table = API_TABLE(embed_own, &api_members_embed);
 
-static const struct api_known similarity_own[] = {
+static const struct api_member similarity_own[] = {
     API_READ("inputs"),
     API_READ("parameters"),
     API_READ("input_type"),
     API_READ("task"),
 };
-static const struct api_known_table similarity_table = API_TABLE(similarity_own, &api_known_jobs);
+static const struct api_members similarity_table = API_TABLE(similarity_own, &api_members_jobs);
 
 static enum err render_embed(struct api_request *q, struct api_error *err) {
     (void)err;
@@ -40,7 +40,7 @@ static enum err render_embed(struct api_request *q, struct api_error *err) {
 
 enum err api_tei_embed(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    struct text_inputs inputs;
+    struct api_inputs inputs;
     struct api_embed *embed;
     enum err e = api_know(q, &embed_table, err);
     if (!e)
@@ -55,7 +55,7 @@ enum err api_tei_embed(struct api_request *q, struct api_error *err) {
         return api_fail(err, ERR_INVALID, "invalid_value", "embedding_types",
                         "this route writes vectors in one type only");
     if (embed->form_count == 0)
-        embed->forms[embed->form_count++] = VECTOR_FLOAT;
+        embed->forms[embed->form_count++] = API_VECTOR_FLOAT;
     return api_embed_submit(q, &inputs, true, 0, render_embed, err);
 }
 
@@ -78,8 +78,8 @@ static enum err render_similarity(struct api_request *q, struct api_error *err) 
         double dot = 0;
         for (size_t k = 0; k < dim; k++)
             dot += (double)a[k] * (double)b[k];
-        char text[RENDER_FLOAT_MAX];
-        size_t n = render_float((float)dot, text);
+        char text[API_FLOAT_MAX];
+        size_t n = api_float_print((float)dot, text);
         buf_putc(out, i == 1 ? '[' : ',');
         buf_append(out, text, n);
     }
@@ -87,32 +87,34 @@ static enum err render_similarity(struct api_request *q, struct api_error *err) 
     return ERR_OK;
 }
 
-static enum err read_source(const cJSON *inputs, struct text *out, struct api_error *err) {
-    const cJSON *source = cJSON_IsObject(inputs) ? json_get(inputs, "source_sentence") : NULL;
-    if (!source || !cJSON_IsString(source))
+static enum err read_source(const struct json_node *inputs, struct text *out,
+                            struct api_error *err) {
+    const struct json_node *source =
+        json_is(inputs, JSON_OBJECT) ? json_node_value(inputs, "source_sentence") : NULL;
+    if (!source || !json_is(source, JSON_STRING))
         return api_fail(err, ERR_INVALID, "wrong_type", "inputs",
                         "'inputs' must be an object with a string 'source_sentence' and a list "
                         "'sentences'");
-    if (!*source->valuestring)
+    if (!*source->text)
         return api_fail(err, ERR_INVALID, "empty_input", "inputs", "'source_sentence' is empty");
-    *out = (struct text){source->valuestring, strlen(source->valuestring)};
+    *out = (struct text){source->text, strlen(source->text)};
     return ERR_OK;
 }
 
 enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_EMBED};
-    const cJSON *inputs = json_get(q->body, "inputs");
+    const struct json_node *inputs = api_value(q, "inputs");
     struct text source = {0};
-    struct text_inputs sentences = {0};
+    struct api_inputs sentences = {0};
     enum err e = api_know(q, &similarity_table, err);
     if (!e)
         e = api_choose_model(q, order, 1, err);
     if (!e)
         e = read_source(inputs, &source, err);
     if (!e)
-        e = text_list_read(json_get(inputs, "sentences"), "sentences",
-                           q->service->options.max_client_batch, &sentences, err);
-    struct text_rules rules = {
+        e = api_inputs_read_list(json_node_value(inputs, "sentences"), "sentences",
+                                 q->service->options.max_client_batch, &sentences, err);
+    struct api_text_rules rules = {
         .model = q->model,
         .field = "source_sentence",
         .alone = true,
@@ -121,18 +123,18 @@ enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
         e = api_get_truncate(q, true, &rules.truncate, &rules.side, err);
     if (!e)
         e = api_choose_prompt(q, &rules.prompt, err);
-    struct sequences s = {0};
+    struct api_texts s = {0};
     if (!e)
-        e = sequences_reserve(&s, sentences.count + 1, err);
+        e = api_texts_reserve(&s, sentences.count + 1, err);
     if (!e)
-        e = texts_encode_one(q->worker, source, NULL, 0, &rules, &s, err);
+        e = api_texts_encode_one(q->worker, source, NULL, 0, &rules, &s, err);
     if (!e)
-        e = texts_encode(q->worker, &sentences, &rules, &s, err);
+        e = api_texts_encode(q->worker, &sentences, &rules, &s, err);
     if (e == ERR_INVALID && !err->param)
         err->param = "inputs";
     if (!e)
         e = api_request_set_job(q, &s, true, render_similarity, err);
-    sequences_free(&s);
+    api_texts_free(&s);
     return e;
 }
 
@@ -158,13 +160,13 @@ static struct model *model_that_writes(const struct service *s, const struct mod
 // Which of TEI's routes a body is for: its shape decides, then the model that it names, then what
 // is loaded (vectors first, as most are here for them).
 enum err api_tei_any(struct api_request *q, struct api_error *err) {
-    const cJSON *inputs = json_get(q->body, "inputs"), *name = json_get(q->body, "model");
-    if (json_get(q->body, "texts"))
+    const struct json_node *inputs = api_value(q, "inputs"), *name = api_value(q, "model");
+    if (api_value(q, "texts"))
         return api_rerank_tei(q, err);
-    if (cJSON_IsObject(inputs))
+    if (json_is(inputs, JSON_OBJECT))
         return api_tei_similarity(q, err);
     const char *asked =
-        service_model_name(q->service, cJSON_IsString(name) ? name->valuestring : NULL);
+        service_model_name(q->service, json_is(name, JSON_STRING) ? name->text : NULL);
     struct model *named = asked ? service_find_model(q->service, asked, TASK_EMBED) : NULL;
     struct model *writes = model_that_writes(q->service, named);
     enum err e = ERR_OK;
@@ -180,6 +182,5 @@ enum err api_tei_any(struct api_request *q, struct api_error *err) {
         return e;
     if (embeds)
         return api_tei_embed(q, err);
-    return json_get(q->body, "parameters") ? api_tei_predict_nested(q, err)
-                                           : api_tei_predict(q, err);
+    return api_value(q, "parameters") ? api_tei_predict_nested(q, err) : api_tei_predict(q, err);
 }

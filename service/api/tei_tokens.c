@@ -1,5 +1,5 @@
 // TEI's /tokenize and /decode: what the tokenizer does, without a job.
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/utf8.h"
 #include "engine/prompt.h"
 #include "service/api/tei.h"
@@ -67,13 +67,13 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
 }
 
 enum err api_tei_tokenize(struct api_request *q, struct api_error *err) {
-    static const struct api_known own[] = {
+    static const struct api_member own[] = {
         API_READ("inputs"),
         API_READ("add_special_tokens"),
         API_READ("prompt_name"),
     };
-    static const struct api_known_table table = API_TABLE(own, &api_known_everywhere);
-    struct text_inputs inputs;
+    static const struct api_members table = API_TABLE(own, &api_members_everywhere);
+    struct api_inputs inputs;
     bool special;
     const char *prompt = NULL;
     struct tokenizer_scratch *scratch;
@@ -94,13 +94,13 @@ enum err api_tei_tokenize(struct api_request *q, struct api_error *err) {
     if (e)
         return e;
     buf_putc(&q->response.body, '[');
-    const cJSON *item = inputs.single ? inputs.value : inputs.value->child;
+    const struct json_node *item = inputs.single ? inputs.value : inputs.value->child;
     for (size_t i = 0; i < inputs.count; i++, item = item->next) {
         if (i)
             buf_putc(&q->response.body, ',');
-        e = tokenize_one(q, scratch, prompt, item->valuestring, special, err);
+        e = tokenize_one(q, scratch, prompt, item->text, special, err);
         if (e && !err->slug) // the tokenizer's own words
-            return text_not_encoded(err, e, text_place("inputs", inputs.single, i).text);
+            return api_text_not_encoded(err, e, api_place("inputs", inputs.single, i).text);
         if (e)
             return e;
     }
@@ -110,23 +110,23 @@ enum err api_tei_tokenize(struct api_request *q, struct api_error *err) {
 
 // ---- decode
 
-static enum err wrong_ids(struct text_place at, struct api_error *err) {
+static enum err wrong_ids(struct api_place at, struct api_error *err) {
     return api_fail(err, ERR_INVALID, "wrong_type", "ids", "'%s' must be a list of token ids%s",
                     at.text, strchr(at.text, '[') ? "" : " or a list of such lists");
 }
 
 // The list's ids as an array in the worker's buffer.
-static enum err read_ids(struct api_request *q, const cJSON *list, struct text_place at,
+static enum err read_ids(struct api_request *q, const struct json_node *list, struct api_place at,
                          int32_t **out, size_t *n, struct api_error *err) {
     struct buf *bytes = front_worker_text(q->worker);
     size_t vocab = model_vocab(q->model); // of its rows some may have no token, and so no text
-    *n = (size_t)cJSON_GetArraySize(list);
+    *n = list->count;
     if (*n == 0)
         return api_fail(err, ERR_INVALID, "empty_input", "ids", "'%s' is an empty list", at.text);
     buf_reset(bytes);
-    for (const cJSON *id = list->child; id; id = id->next) {
-        double v = id->valuedouble;
-        if (!cJSON_IsNumber(id))
+    for (const struct json_node *id = list->child; id; id = id->next) {
+        double v = id->number;
+        if (!json_is(id, JSON_NUMBER))
             return wrong_ids(at, err);
         if (v < 0 || v != floor(v) || v >= (double)vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", "ids",
@@ -141,11 +141,12 @@ static enum err read_ids(struct api_request *q, const cJSON *list, struct text_p
     return ERR_OK;
 }
 
-static enum err decode_one(struct api_request *q, const cJSON *list, struct text_place at,
+static enum err decode_one(struct api_request *q, const struct json_node *list, struct api_place at,
                            bool skip_special, struct api_error *err) {
     int32_t *ids = NULL;
     size_t n = 0;
-    enum err e = cJSON_IsArray(list) ? read_ids(q, list, at, &ids, &n, err) : wrong_ids(at, err);
+    enum err e =
+        json_is(list, JSON_ARRAY) ? read_ids(q, list, at, &ids, &n, err) : wrong_ids(at, err);
     if (e)
         return e;
     buf_reset(&q->made);
@@ -159,8 +160,8 @@ static enum err decode_one(struct api_request *q, const cJSON *list, struct text
 }
 
 enum err api_tei_decode(struct api_request *q, struct api_error *err) {
-    static const struct api_known own[] = {API_READ("ids"), API_READ("skip_special_tokens")};
-    static const struct api_known_table table = API_TABLE(own, &api_known_everywhere);
+    static const struct api_member own[] = {API_READ("ids"), API_READ("skip_special_tokens")};
+    static const struct api_members table = API_TABLE(own, &api_members_everywhere);
     bool skip;
     enum err e = api_know(q, &table, err);
     if (!e)
@@ -169,23 +170,23 @@ enum err api_tei_decode(struct api_request *q, struct api_error *err) {
         e = api_get_bool(q, "skip_special_tokens", true, &skip, err);
     if (e)
         return e;
-    const cJSON *ids = json_get(q->body, "ids");
+    const struct json_node *ids = api_value(q, "ids");
     if (!ids)
         return api_fail(err, ERR_INVALID, "missing_field", "ids", "'ids' is missing");
-    if (!cJSON_IsArray(ids))
-        return wrong_ids(text_place("ids", true, 0), err);
+    if (!json_is(ids, JSON_ARRAY))
+        return wrong_ids(api_place("ids", true, 0), err);
     if (!ids->child)
         return api_fail(err, ERR_INVALID, "empty_input", "ids", "'ids' is an empty list");
     size_t most = q->service->options.max_client_batch, count = 0;
-    bool single = !cJSON_IsArray(ids->child);
-    if (!single && (size_t)cJSON_GetArraySize(ids) > most)
+    bool single = !json_is(ids->child, JSON_ARRAY);
+    if (!single && ids->count > most)
         return api_fail(err, ERR_INVALID, "too_many_inputs", "ids",
                         "'ids' holds more than %zu lists", most);
     buf_putc(&q->response.body, '[');
-    for (const cJSON *list = single ? ids : ids->child; list && !e; list = list->next) {
+    for (const struct json_node *list = single ? ids : ids->child; list && !e; list = list->next) {
         if (count)
             buf_putc(&q->response.body, ',');
-        e = decode_one(q, list, text_place("ids", single, count++), skip, err);
+        e = decode_one(q, list, api_place("ids", single, count++), skip, err);
         if (single)
             break;
     }

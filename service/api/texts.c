@@ -10,176 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-struct text_place text_place(const char *field, bool alone, size_t at) {
-    struct text_place p;
-    if (alone)
-        snprintf(p.text, sizeof p.text, "%s", field);
-    else
-        snprintf(p.text, sizeof p.text, "%s[%zu]", field, at);
-    return p;
-}
-
-static enum err too_many(struct api_error *err, const char *name, size_t count, size_t max) {
-    return api_fail(err, ERR_INVALID, "too_many_inputs", name,
-                    "'%s' holds %zu inputs, at most %zu are allowed in a request", name, count,
-                    max);
-}
-
-static enum err empty(struct api_error *err, const char *name, struct text_place at,
-                      const char *what) {
-    return api_fail(err, ERR_INVALID, "empty_input", name, "'%s' %s", at.text, what);
-}
-
-static enum err check_ids(const cJSON *list, size_t at, const struct text_inputs *of,
-                          struct api_error *err) {
-    const char *name = of->name;
-    if (!list->child)
-        return empty(err, name, text_place(name, of->single, at), "is an empty list of token ids");
-    for (const cJSON *id = list->child; id; id = id->next) {
-        if (!cJSON_IsNumber(id))
-            return api_fail(err, ERR_INVALID, "wrong_type", name,
-                            "'%s' holds what is no token id: a list within must be of token ids "
-                            "only",
-                            text_place(name, of->single, at).text);
-        double v = id->valuedouble;
-        if (v < 0 || v != floor(v) || v > INT32_MAX)
-            return api_fail(err, ERR_INVALID, "invalid_token_id", name,
-                            "'%s' holds %.17g, which is no token id",
-                            text_place(name, of->single, at).text, v);
-    }
-    return ERR_OK;
-}
-
-static enum err check_input(const cJSON *item, size_t at, struct text_inputs *out,
-                            struct api_error *err) {
-    if (cJSON_IsString(item) && *item->valuestring)
-        return ERR_OK;
-    if (cJSON_IsArray(item)) {
-        out->has_ids = true;
-        return check_ids(item, at, out, err);
-    }
-    struct text_place place = text_place(out->name, out->single, at);
-    if (cJSON_IsString(item))
-        return empty(err, out->name, place, "is an empty string");
-    return api_fail(err, ERR_INVALID, "wrong_type", out->name, "'%s' must be a string%s",
-                    place.text,
-                    out->single ? ", a list of strings, a list of token ids or a list of lists of "
-                                  "token ids"
-                                : " or a list of token ids");
-}
-
-// ---- objects that hold a text
-
-// The text of a member `content`: a string, or a list of strings and of {"type": "text", "text"}.
-static bool join_content(const cJSON *content, struct buf *out) {
-    size_t begin = out->len;
-    if (cJSON_IsString(content)) {
-        buf_puts(out, content->valuestring);
-        return true;
-    }
-    for (const cJSON *part = cJSON_IsArray(content) ? content->child : NULL; part;
-         part = part->next) {
-        const cJSON *text = cJSON_IsObject(part) ? json_get(part, "text") : part;
-        if (!text || !cJSON_IsString(text))
-            return false;
-        if (out->len > begin)
-            buf_putc(out, '\n');
-        buf_puts(out, text->valuestring);
-    }
-    return cJSON_IsArray(content) && content->child;
-}
-
-bool text_of_object(const cJSON *object, struct buf *out) {
-    const cJSON *text = json_get(object, "text");
-    if (text && cJSON_IsString(text)) {
-        buf_puts(out, text->valuestring);
-        return true;
-    }
-    return !text && join_content(json_get(object, "content"), out);
-}
-
-enum err text_objects_flatten(cJSON *value, const char *name, struct buf *work,
-                              struct api_error *err) {
-    bool alone = value && cJSON_IsObject(value);
-    cJSON *item = !value ? NULL : alone ? value : cJSON_IsArray(value) ? value->child : NULL;
-    for (size_t at = 0; item; item = alone ? NULL : item->next, at++) {
-        if (!cJSON_IsObject(item))
-            continue;
-        buf_reset(work);
-        if (!text_of_object(item, work))
-            return api_fail(err, ERR_INVALID, "wrong_type", name,
-                            "'%s' must be a string, or an object with a string 'text' or with "
-                            "'content' of text parts; only text is taken",
-                            text_place(name, alone, at).text);
-        char *text = work->failed ? NULL : mem_strndup(work->len ? work->data : "", work->len);
-        if (!text)
-            return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the texts");
-        cJSON_Delete(item->child);
-        item->child = NULL;
-        item->type = (item->type & cJSON_StringIsConst) | cJSON_String;
-        item->valuestring = text;
-    }
-    return ERR_OK;
-}
-
-// ---- lists of texts
-
-enum err text_inputs_read(const cJSON *value, const char *name, size_t max_inputs,
-                          struct text_inputs *out, struct api_error *err) {
-    *out = (struct text_inputs){.value = value, .name = name};
-    if (!value)
-        return api_fail(err, ERR_INVALID, "missing_field", name, "'%s' is missing", name);
-    if (cJSON_IsArray(value) && !value->child)
-        return empty(err, name, text_place(name, true, 0), "is an empty list");
-    out->single = !cJSON_IsArray(value) || cJSON_IsNumber(value->child);
-    if (out->single) {
-        out->count = 1;
-        return check_input(value, 0, out, err);
-    }
-    for (const cJSON *item = value->child; item; item = item->next)
-        out->count++;
-    if (out->count > max_inputs)
-        return too_many(err, name, out->count, max_inputs);
-    size_t at = 0;
-    for (const cJSON *item = value->child; item; item = item->next, at++) {
-        enum err e = check_input(item, at, out, err);
-        if (e)
-            return e;
-    }
-    return ERR_OK;
-}
-
-enum err text_list_read(const cJSON *value, const char *name, size_t max_inputs,
-                        struct text_inputs *out, struct api_error *err) {
-    *out = (struct text_inputs){.value = value, .name = name};
-    if (!value)
-        return api_fail(err, ERR_INVALID, "missing_field", name, "'%s' is missing", name);
-    if (!cJSON_IsArray(value))
-        return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a list of strings",
-                        name);
-    if (!value->child)
-        return empty(err, name, text_place(name, true, 0), "is an empty list");
-    for (const cJSON *item = value->child; item; item = item->next)
-        out->count++;
-    if (out->count > max_inputs)
-        return too_many(err, name, out->count, max_inputs);
-    size_t at = 0;
-    for (const cJSON *item = value->child; item; item = item->next, at++) {
-        if (!cJSON_IsString(item))
-            return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a string",
-                            text_place(name, false, at).text);
-        if (!*item->valuestring)
-            return empty(err, name, text_place(name, false, at), "is an empty string");
-    }
-    return ERR_OK;
-}
-
-void sequences_free(struct sequences *s) {
+void api_texts_free(struct api_texts *s) {
     mem_free(s->ids);
     mem_free(s->type_ids);
     mem_free(s->cu_seqlens);
     mem_free(s->skip);
-    *s = (struct sequences){0};
+    *s = (struct api_texts){0};
 }
 
 static bool grow(int32_t **array, size_t count) {
@@ -193,7 +29,7 @@ static enum err no_room(struct api_error *err) {
     return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for the request's tokens");
 }
 
-enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *err) {
+enum err api_texts_reserve(struct api_texts *s, size_t seqs, struct api_error *err) {
     if (seqs <= s->seq_cap && s->cu_seqlens)
         return ERR_OK;
     if (seqs >= INT32_MAX || !grow(&s->cu_seqlens, seqs + 1) || (s->skip && !grow(&s->skip, seqs)))
@@ -204,7 +40,7 @@ enum err sequences_reserve(struct sequences *s, size_t seqs, struct api_error *e
     return ERR_OK;
 }
 
-static enum err reserve_tokens(struct sequences *s, size_t more, struct api_error *err) {
+static enum err reserve_tokens(struct api_texts *s, size_t more, struct api_error *err) {
     if (more <= s->token_cap - s->tokens)
         return ERR_OK;
     size_t cap = s->token_cap * 2 > s->tokens + more ? s->token_cap * 2 : s->tokens + more;
@@ -215,7 +51,7 @@ static enum err reserve_tokens(struct sequences *s, size_t more, struct api_erro
     return ERR_OK;
 }
 
-static enum err close_sequence(struct sequences *s, size_t len, size_t skip,
+static enum err close_sequence(struct api_texts *s, size_t len, size_t skip,
                                struct api_error *err) {
     if (skip && !s->skip) {
         s->skip = mem_calloc(s->seq_cap, sizeof *s->skip);
@@ -229,11 +65,11 @@ static enum err close_sequence(struct sequences *s, size_t len, size_t skip,
     return ERR_OK;
 }
 
-static enum err add_sequence(struct sequences *s, const struct encoding *e, size_t skip,
+static enum err add_sequence(struct api_texts *s, const struct encoding *e, size_t skip,
                              struct api_error *err) {
     enum err failed = ERR_OK;
     if (s->seqs == s->seq_cap)
-        failed = sequences_reserve(s, s->seq_cap * 2 + 8, err);
+        failed = api_texts_reserve(s, s->seq_cap * 2 + 8, err);
     if (!failed)
         failed = reserve_tokens(s, e->len, err);
     if (failed)
@@ -246,8 +82,8 @@ static enum err add_sequence(struct sequences *s, const struct encoding *e, size
 
 // In the words that platforms look for (OpenAI's), whoever's the request is. whole: the model's own
 // length, where that and nothing in the request is the limit.
-static enum err too_long(struct api_error *err, const char *field, struct text_place at,
-                         size_t have, size_t most, size_t whole) {
+static enum err too_long(struct api_error *err, const char *field, struct api_place at, size_t have,
+                         size_t most, size_t whole) {
     if (most == whole)
         return api_fail(err, ERR_INVALID, "context_length_exceeded", field,
                         "This model's maximum context length is %zu tokens, however you requested "
@@ -260,25 +96,25 @@ static enum err too_long(struct api_error *err, const char *field, struct text_p
                     at.text, have, most);
 }
 
-static struct text_place rules_place(const struct text_rules *rules, size_t at) {
-    return text_place(rules->field, rules->alone, at);
+static struct api_place rules_place(const struct api_text_rules *rules, size_t at) {
+    return api_place(rules->field, rules->alone, at);
 }
 
-static size_t length_limit(const struct text_rules *rules) {
+static size_t length_limit(const struct api_text_rules *rules) {
     size_t most = rules->model->max_length;
     if (rules->any_length)
         return SIZE_MAX;
     return rules->max_length && rules->max_length < most ? rules->max_length : most;
 }
 
-static enum err add_ids(const cJSON *list, size_t at, const struct text_rules *rules,
-                        struct sequences *out, struct api_error *err) {
+static enum err add_ids(const struct json_node *list, size_t at, const struct api_text_rules *rules,
+                        struct api_texts *out, struct api_error *err) {
     size_t n = 0, vocab = model_vocab(rules->model); // its rows: some may have no token
-    for (const cJSON *id = list->child; id; id = id->next, n++)
-        if (id->valuedouble >= (double)vocab)
+    for (const struct json_node *id = list->child; id; id = id->next, n++)
+        if (id->number >= (double)vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", rules->field,
                             "'%s' holds token id %.17g; this model's ids lie below %zu",
-                            rules_place(rules, at).text, id->valuedouble, vocab);
+                            rules_place(rules, at).text, id->number, vocab);
     size_t most = length_limit(rules), first = 0, keep = n;
     if (n > most && !rules->truncate)
         return too_long(err, rules->field, rules_place(rules, at), n, most,
@@ -290,22 +126,22 @@ static enum err add_ids(const cJSON *list, size_t at, const struct text_rules *r
     }
     enum err e = ERR_OK;
     if (out->seqs == out->seq_cap)
-        e = sequences_reserve(out, out->seq_cap * 2 + 8, err);
+        e = api_texts_reserve(out, out->seq_cap * 2 + 8, err);
     if (!e)
         e = reserve_tokens(out, keep, err);
     if (e)
         return e;
     size_t i = 0;
-    for (const cJSON *id = list->child; id; id = id->next, i++) {
+    for (const struct json_node *id = list->child; id; id = id->next, i++) {
         if (i >= first && i < first + keep) {
-            out->ids[out->tokens + i - first] = (int32_t)id->valuedouble;
+            out->ids[out->tokens + i - first] = (int32_t)id->number;
             out->type_ids[out->tokens + i - first] = 0;
         }
     }
     return close_sequence(out, keep, 0, err);
 }
 
-enum err text_not_encoded(struct api_error *err, enum err e, const char *what) {
+enum err api_text_not_encoded(struct api_error *err, enum err e, const char *what) {
     err->slug = e == ERR_NOMEM ? NULL : "tokenizer";
     if (e == ERR_NOMEM)
         return err_set(&err->msg, e, "no memory to tokenize");
@@ -313,15 +149,16 @@ enum err text_not_encoded(struct api_error *err, enum err e, const char *what) {
 }
 
 static enum err prompt_length(struct front_worker *w, struct tokenizer_scratch *scratch,
-                              const struct text_rules *rules, size_t *out, struct api_error *err) {
+                              const struct api_text_rules *rules, size_t *out,
+                              struct api_error *err) {
     enum err e = prompt_tokens_left_out(rules->model, scratch, rules->prompt,
                                         front_worker_encoding(w, 1), out, &err->msg);
-    return e ? text_not_encoded(err, e, "prompt") : ERR_OK;
+    return e ? api_text_not_encoded(err, e, "prompt") : ERR_OK;
 }
 
 static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *scratch,
                             struct text text, const struct text *pair, size_t at, size_t left_out,
-                            const struct text_rules *rules, struct sequences *out,
+                            const struct api_text_rules *rules, struct api_texts *out,
                             struct api_error *err) {
     const struct model *m = rules->model;
     if (m->frame) // its pairs have a way of their own
@@ -339,18 +176,18 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
     enum err failed = prompt_encode(m, scratch, rules->prompt, text, pair, &options,
                                     front_worker_text(w), e, &err->msg);
     if (failed)
-        return text_not_encoded(err, failed, rules_place(rules, at).text);
+        return api_text_not_encoded(err, failed, rules_place(rules, at).text);
     if (e->len > most)
         return too_long(err, rules->field, rules_place(rules, at), e->len, most, m->max_length);
     if (e->len == 0) // a template without special tokens, and a text of what the normalizer drops
-        return empty(err, rules->field, rules_place(rules, at), "has no tokens");
+        return api_empty_input(err, rules->field, rules_place(rules, at), "has no tokens");
     return add_sequence(out, e, prompt_skip(left_out, e), err);
 }
 
 // first: the number of the first document in messages.
 static enum err encode_pairs(struct front_worker *w, struct text query,
                              const struct text *documents, size_t n, size_t first,
-                             const struct pair_rules *rules, struct sequences *out,
+                             const struct api_pair_rules *rules, struct api_texts *out,
                              struct api_error *err) {
     const struct model *m = rules->model;
     struct tokenizer_scratch *scratch;
@@ -361,7 +198,7 @@ static enum err encode_pairs(struct front_worker *w, struct text query,
     struct buf *work = front_worker_text(w);
     enum err e = pair_encode_query(m, scratch, rules->prompt, query, work, q, &err->msg);
     if (e)
-        return text_not_encoded(err, e, "query");
+        return api_text_not_encoded(err, e, "query");
     e = prompt_check_query(m, q->len, &err->msg);
     if (e) {
         err->slug = "query_too_long";
@@ -379,28 +216,29 @@ static enum err encode_pairs(struct front_worker *w, struct text query,
         .max_length = most,
     };
     bool crowding = most == m->max_length && pair_query_crowds(m, q->len);
-    e = sequences_reserve(out, out->seqs + n, err);
+    e = api_texts_reserve(out, out->seqs + n, err);
     for (size_t i = 0; i < n && !e; i++) {
         e = pair_encode_document(m, scratch, documents[i], work, d, &err->msg);
         if (!e)
             e = pair_assemble(m, q, d, &options, joined, &err->msg);
         if (e)
-            return text_not_encoded(err, e, text_place(rules->field, rules->alone, first + i).text);
+            return api_text_not_encoded(err, e,
+                                        api_place(rules->field, rules->alone, first + i).text);
         out->crowded += crowding && joined->truncated;
         if (joined->len > most)
-            return too_long(err, rules->field, text_place(rules->field, rules->alone, first + i),
+            return too_long(err, rules->field, api_place(rules->field, rules->alone, first + i),
                             joined->len, most, m->max_length);
         e = add_sequence(out, joined, 0, err);
     }
     return e;
 }
 
-enum err texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
-                          size_t at, const struct text_rules *rules, struct sequences *out,
-                          struct api_error *err) {
+enum err api_texts_encode_one(struct front_worker *w, struct text text, const struct text *pair,
+                              size_t at, const struct api_text_rules *rules, struct api_texts *out,
+                              struct api_error *err) {
     struct tokenizer_scratch *scratch;
     if (pair && rules->model->frame) {
-        const struct pair_rules judged = {
+        const struct api_pair_rules judged = {
             .model = rules->model,
             .truncate = rules->truncate,
             .side = rules->side,
@@ -416,11 +254,11 @@ enum err texts_encode_one(struct front_worker *w, struct text text, const struct
     return e ? e : encode_text(w, scratch, text, pair, at, skip, rules, out, err);
 }
 
-enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
-                      const struct text_rules *rules, struct sequences *out,
-                      struct api_error *err) {
+enum err api_texts_encode(struct front_worker *w, const struct api_inputs *inputs,
+                          const struct api_text_rules *rules, struct api_texts *out,
+                          struct api_error *err) {
     struct tokenizer_scratch *scratch;
-    struct text_rules named = *rules;
+    struct api_text_rules named = *rules;
     rules = &named;
     named.field = inputs->name;
     named.alone = inputs->single;
@@ -429,11 +267,11 @@ enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
     size_t skip, at = 0;
     enum err e = prompt_length(w, scratch, rules, &skip, err);
     if (!e)
-        e = sequences_reserve(out, out->seqs + inputs->count, err);
-    const cJSON *item = inputs->single ? inputs->value : inputs->value->child;
+        e = api_texts_reserve(out, out->seqs + inputs->count, err);
+    const struct json_node *item = inputs->single ? inputs->value : inputs->value->child;
     for (; !e && at < inputs->count; item = item->next, at++) {
-        if (cJSON_IsString(item)) {
-            struct text text = {item->valuestring, strlen(item->valuestring)};
+        if (json_is(item, JSON_STRING)) {
+            struct text text = {item->text, strlen(item->text)};
             e = encode_text(w, scratch, text, NULL, at, skip, rules, out, err);
         } else {
             e = add_ids(item, at, rules, out, err);
@@ -444,23 +282,24 @@ enum err texts_encode(struct front_worker *w, const struct text_inputs *inputs,
     return e;
 }
 
-enum err texts_encode_all(struct front_worker *w, const struct text *texts, size_t n,
-                          const struct text_rules *rules, struct sequences *out,
-                          struct api_error *err) {
+enum err api_texts_encode_all(struct front_worker *w, const struct text *texts, size_t n,
+                              const struct api_text_rules *rules, struct api_texts *out,
+                              struct api_error *err) {
     struct tokenizer_scratch *scratch;
     if (front_worker_scratch(w, rules->model, &scratch) != ERR_OK)
         return no_room(err);
     size_t skip;
     enum err e = prompt_length(w, scratch, rules, &skip, err);
     if (!e)
-        e = sequences_reserve(out, out->seqs + n, err);
+        e = api_texts_reserve(out, out->seqs + n, err);
     for (size_t i = 0; i < n && !e; i++)
         e = encode_text(w, scratch, texts[i], NULL, i, skip, rules, out, err);
     return e;
 }
 
-enum err texts_encode_pairs(struct front_worker *w, struct text query, const struct text *documents,
-                            size_t n, const struct pair_rules *rules, struct sequences *out,
-                            struct api_error *err) {
+enum err api_texts_encode_pairs(struct front_worker *w, struct text query,
+                                const struct text *documents, size_t n,
+                                const struct api_pair_rules *rules, struct api_texts *out,
+                                struct api_error *err) {
     return encode_pairs(w, query, documents, n, 0, rules, out, err);
 }

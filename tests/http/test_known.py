@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tables of service/api/known.h say the truth: what a route's table calls read is read. Nonsense
+"""The tables of service/api/members.h say the truth: what a route's table calls read is read. Nonsense
 in any such member is 400 (422), or the member is named in x-warning; so it is by its other names.
 
     tests/http/test_known.py [PROGRAM]
@@ -46,8 +46,8 @@ def tables():
         with open(path, encoding="utf-8") as f:
             source = f.read()
         rows = {}
-        for m in re.finditer(r"struct api_known (\w+)\[\] = \{(.*?)\};|"
-                             r"struct api_known_table (\w+) =\s*API_TABLE(?:_CLOSED)?\((\w+),\s*(?:NULL|&(\w+))\)",
+        for m in re.finditer(r"struct api_member (\w+)\[\] = \{(.*?)\};|"
+                             r"struct api_members (\w+) =\s*API_TABLE(?:_CLOSED)?\((\w+),\s*(?:NULL|&(\w+))\)",
                              source, re.DOTALL):
             if m[1]:
                 rows[m[1]] = re.findall(r'API_(\w+)\("(\w+)"(?:,\s*"(\w+)")?', m[2])

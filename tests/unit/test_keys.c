@@ -13,52 +13,52 @@
 
 static char path[] = "/tmp/trine-keys-XXXXXX";
 
-static enum err load(const char *text, struct api_keys **k, struct errmsg *msg) {
+static enum err load(const char *text, struct keys **k, struct errmsg *msg) {
     struct errmsg write = {0};
     CHECK_OK(file_write_atomic(path, text, strlen(text), &write), write);
-    return api_keys_load(path, k, msg);
+    return keys_load(path, k, msg);
 }
 
 static void check_refused(const char *text, const char *why) {
-    struct api_keys *k = NULL;
+    struct keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_INT(load(text, &k, &msg), ERR_INVALID);
     CHECK(!k && strstr(msg.text, why) && strstr(msg.text, path));
     CHECK(!strstr(msg.text, "secret"));
-    api_keys_free(k);
+    keys_free(k);
 }
 
 static void test_match(void) {
-    struct api_keys *k = NULL;
+    struct keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_OK(load("# keys\r\n\na:" ALPHA "\r\nb:" BETA ":admin:7", &k, &msg), msg);
-    CHECK_INT(api_keys_count(k), 2);
-    const struct api_key *a = api_keys_match(k, "alpha", 5), *b = api_keys_match(k, "beta", 4);
+    CHECK_INT(keys_count(k), 2);
+    const struct keys_key *a = keys_match(k, "alpha", 5), *b = keys_match(k, "beta", 4);
     CHECK(a && !a->admin && a->weight == 1);
     CHECK(b && b->admin && b->weight == 7);
     CHECK_STR(a ? a->name : NULL, "a");
     CHECK_STR(b ? b->name : NULL, "b");
     CHECK(a && b && a->owner && b->owner && a->owner != b->owner);
-    CHECK(!api_keys_match(k, "alpha ", 6));
-    CHECK(!api_keys_match(k, "alph", 4));
-    CHECK(!api_keys_match(k, "", 0));
-    CHECK(!api_keys_match(k, ALPHA, 64)); // the hash is not the key
-    api_keys_free(k);
+    CHECK(!keys_match(k, "alpha ", 6));
+    CHECK(!keys_match(k, "alph", 4));
+    CHECK(!keys_match(k, "", 0));
+    CHECK(!keys_match(k, ALPHA, 64)); // the hash is not the key
+    keys_free(k);
 }
 
 // What a key owns is by the key: two of one name are two owners, one under two names is one.
 static void test_owner(void) {
-    struct api_keys *k = NULL;
+    struct keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_OK(load("app:" ALPHA "\napp:" BETA "\n", &k, &msg), msg);
-    const struct api_key *a = api_keys_match(k, "alpha", 5), *b = api_keys_match(k, "beta", 4);
+    const struct keys_key *a = keys_match(k, "alpha", 5), *b = keys_match(k, "beta", 4);
     CHECK(a && b && a->owner != b->owner);
     uint64_t owner = a ? a->owner : 0;
-    api_keys_free(k);
+    keys_free(k);
     CHECK_OK(load("other:" ALPHA "\n", &k, &msg), msg);
-    a = api_keys_match(k, "alpha", 5);
+    a = keys_match(k, "alpha", 5);
     CHECK(a && a->owner == owner);
-    api_keys_free(k);
+    keys_free(k);
 }
 
 static void test_refused(void) {
@@ -79,23 +79,23 @@ static void test_refused(void) {
     check_refused("a:" BETA
                   "\na:F44E64E75F3948E9F73F8DFA94721C4CE8CBB4F265C4790C702B2D41CFBF2753\n",
                   "line 2: the same key as on line 1");
-    struct api_keys *k = NULL;
+    struct keys *k = NULL;
     struct errmsg msg = {0};
-    CHECK_INT(api_keys_load("tests/unit/no-such-file", &k, &msg), ERR_NOT_FOUND);
+    CHECK_INT(keys_load("tests/unit/no-such-file", &k, &msg), ERR_NOT_FOUND);
     CHECK(!k);
 }
 
 static void test_faults(void) {
     for (long n = 1;; n++) {
-        struct api_keys *k = NULL;
+        struct keys *k = NULL;
         struct errmsg msg = {0};
         fault_arm(FAULT_ALLOC, n, false);
-        enum err e = api_keys_load(path, &k, &msg);
+        enum err e = keys_load(path, &k, &msg);
         bool reached = fault_calls(FAULT_ALLOC) >= n;
         fault_disarm();
         if (!reached) {
             CHECK(n > 2 && e == ERR_OK);
-            api_keys_free(k);
+            keys_free(k);
             break;
         }
         CHECK(e == ERR_NOMEM && !k);
@@ -110,10 +110,10 @@ int main(void) {
     test_match();
     test_owner();
     test_refused();
-    struct api_keys *k = NULL;
+    struct keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_OK(load("a:" ALPHA "\nb:" BETA "\n", &k, &msg), msg);
-    api_keys_free(k);
+    keys_free(k);
     test_faults();
     unlink(path);
     return check_done();

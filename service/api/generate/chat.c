@@ -1,11 +1,11 @@
 // POST /v1/chat/completions: OpenAI's chat. See api_generate.h.
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/mem.h"
 #include "service/api/generate/generate.h"
 
 #include <string.h>
 
-static const struct api_known own[] = {
+static const struct api_member own[] = {
     API_READ("messages"),
     API_SAME("max_completion_tokens", "max_tokens"),
     API_READ("top_logprobs"),
@@ -20,7 +20,7 @@ static const struct api_known own[] = {
     API_READ("add_generation_prompt"),
     API_READ("chat_template_kwargs"),
 };
-static const struct api_known_table table = API_TABLE_CLOSED(own, &api_known_generate);
+static const struct api_members table = API_TABLE_CLOSED(own, &api_members_generate);
 
 // An id that no other call of this service has.
 static void put_call_id(const struct api_choice *c, struct buf *out) {
@@ -242,11 +242,11 @@ static enum err encode(struct api_generate *g, const struct buf *text, struct ap
     if (e->len == 0)
         return api_fail(err, ERR_INVALID, "empty_input", "messages",
                         "the chat template gives an empty prompt");
-    struct sequences *s = &g->prompts;
+    struct api_texts *s = &g->prompts;
     if (e->len >= INT32_MAX)
         return api_fail(err, ERR_INVALID, "context_length_exceeded", "messages",
                         "the prompt has %zu tokens", e->len);
-    failed = sequences_reserve(s, 1, err);
+    failed = api_texts_reserve(s, 1, err);
     s->ids = failed ? NULL : mem_alloc(e->len, sizeof *s->ids);
     if (!s->ids)
         return failed ? failed : api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a prompt");

@@ -51,7 +51,7 @@ static enum err part_text(struct api_generate *g, const struct json_node *part, 
         return api_fail(
             err, ERR_UNSUPPORTED, "unsupported_content", "messages",
             "message %zu: parts of 'content' may be {\"type\":\"text\",\"text\":...} only", at);
-    api_ignore(g->q, "messages[].content[].", type->text);
+    api_body_ignore(&g->q->body, "messages[].content[].", type->text);
     return ERR_OK;
 }
 
@@ -181,7 +181,7 @@ static enum err check_members(struct api_generate *g, const struct json_node *me
                             strcmp(k, "prefix") == 0 ? "; the body's 'continue_final_message' goes "
                                                        "on with the last message"
                                                      : "");
-        api_ignore(g->q, "messages[].", k);
+        api_body_ignore(&g->q->body, "messages[].", k);
     }
     return ERR_OK;
 }
@@ -196,7 +196,7 @@ static void put_thoughts(struct api_generate *g, const struct json_node *message
             said = m;
         else if (is_string(m) && m->len && strcmp(m->key, "thinking") != 0 &&
                  strcmp(m->text, said->text) != 0)
-            api_ignore(g->q, "messages[].", m->key);
+            api_body_ignore(&g->q->body, "messages[].", m->key);
     }
     if (!said)
         return;
@@ -272,7 +272,7 @@ static enum err make_messages(struct api_generate *g, const struct json_node *li
 static enum err add_kwargs(const struct api_generate *g, struct template_variable *v, size_t *n,
                            struct api_error *err) {
     static const char key[] = "chat_template_kwargs";
-    const struct json_node *kwargs = json_node_get(json_tree_root(g->q->tree), key);
+    const struct json_node *kwargs = json_node_get(g->q->body.root, key);
     if (is_null(kwargs))
         return ERR_OK;
     if (kwargs->kind != JSON_OBJECT || kwargs->count > CHAT_KWARGS_MOST)
@@ -318,13 +318,14 @@ static enum err cut_behind(const struct json_node *messages, size_t begin, struc
 // `enable_thinking`, Ollama's `think`, and {"type": "enabled"} or "disabled" of Anthropic's and
 // DeepSeek's `thinking`: -1 where none says it.
 static enum err read_thinking(const struct api_generate *g, int *out, struct api_error *err) {
-    const cJSON *thinking = json_get(g->q->body, "thinking"), *type = json_get(thinking, "type");
+    const struct json_node *thinking = api_value(g->q, "thinking"),
+                           *type = json_node_value(thinking, "type");
     const char *name;
     bool on = false, sent = api_sent(g->q, "enable_thinking", &name);
     enum err e = api_get_bool(g->q, "enable_thinking", false, &on, err);
-    int said = cJSON_IsBool(thinking) ? cJSON_IsTrue(thinking)
-               : cJSON_IsString(type) ? strcmp(type->valuestring, "disabled") != 0
-                                      : -1;
+    int said = json_is_bool(thinking)       ? json_is(thinking, JSON_TRUE)
+               : json_is(type, JSON_STRING) ? strcmp(type->text, "disabled") != 0
+                                            : -1;
     if (!e && sent && said >= 0 && said != on)
         return api_fail(err, ERR_INVALID, "invalid_value", "thinking",
                         "'%s' and 'thinking' say two things; send one", name);
@@ -337,25 +338,26 @@ static enum err add_thinking(struct api_generate *g, const struct template *t,
                              struct template_variable *v, size_t *n, struct api_error *err) {
     int thinking = -1;
     enum err e = read_thinking(g, &thinking, err);
-    const cJSON *body = g->q->body, *effort = json_get(body, "reasoning_effort");
+    const struct json_node *body = g->q->body.root,
+                           *effort = json_node_value(body, "reasoning_effort");
     if (e)
         return e;
     bool uses_enable = template_uses(t, "enable_thinking"), uses_it = template_uses(t, "thinking");
-    if (thinking >= 0 && (uses_enable || json_get(body, "enable_thinking")))
+    if (thinking >= 0 && (uses_enable || json_node_value(body, "enable_thinking")))
         v[(*n)++] = (struct template_variable){.name = "enable_thinking", .truth = thinking};
     if (thinking >= 0 && uses_it)
         v[(*n)++] = (struct template_variable){.name = "thinking", .truth = thinking};
-    if (cJSON_IsString(effort) && template_uses(t, "reasoning_effort")) {
-        const char *word = effort->valuestring;
+    if (json_is(effort, JSON_STRING) && template_uses(t, "reasoning_effort")) {
+        const char *word = effort->text;
         v[(*n)++] = (struct template_variable){
             .name = "reasoning_effort", .string = word, .string_len = strlen(word)};
     } else if (effort) {
-        api_ignore(g->q, "", "reasoning_effort");
+        api_body_ignore(&g->q->body, "", "reasoning_effort");
     }
     static const char *const names[] = {"enable_thinking", "think", "thinking"};
     for (size_t i = 0; i < 3; i++)
-        if (json_get(body, names[i]) && (thinking < 0 || !(uses_enable || uses_it)))
-            api_ignore(g->q, "", names[i]);
+        if (json_node_value(body, names[i]) && (thinking < 0 || !(uses_enable || uses_it)))
+            api_body_ignore(&g->q->body, "", names[i]);
     return ERR_OK;
 }
 
@@ -365,7 +367,7 @@ static enum err render(struct api_generate *g, const struct json_node *messages,
     struct template_variable v[CHAT_VARIABLES + CHAT_KWARGS_MOST + 3];
     const struct json_node *tools = NULL;
     if (g->with_tools)
-        tools = json_node_get(json_tree_root(g->q->tree), "tools");
+        tools = json_node_get(g->q->body.root, "tools");
     const struct template *t =
         g->with_tools && m->tool_template ? m->tool_template : m->chat_template;
     size_t n = chat_variables(&m->generation, messages, tools, prompt_turn, v);
@@ -400,7 +402,7 @@ enum err api_chat_render(struct api_generate *g, struct buf *out, struct api_err
         return api_fail(err, ERR_INVALID, "invalid_value", "add_generation_prompt",
                         "'continue_final_message' and 'add_generation_prompt' exclude each other");
     struct json_tree *tree = NULL;
-    e = make_messages(g, json_node_get(json_tree_root(g->q->tree), "messages"), &tree, err);
+    e = make_messages(g, json_node_get(g->q->body.root, "messages"), &tree, err);
     size_t begin = out->len;
     if (!e)
         e = render(g, json_tree_root(tree), prompt_turn, out, err);

@@ -1,16 +1,16 @@
 // POST /v1/completions: OpenAI's text completions. See api_generate.h.
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/mem.h"
 #include "service/api/generate/generate.h"
 
 #include <string.h>
 
-static const struct api_known own[] = {
+static const struct api_member own[] = {
     API_READ("prompt"),
     API_READ("echo"),
     API_REFUSE("suffix", "", NULL),
 };
-static const struct api_known_table table = API_TABLE_CLOSED(own, &api_known_generate);
+static const struct api_members table = API_TABLE_CLOSED(own, &api_members_generate);
 
 enum { DEFAULT_TOKENS = 16 };
 
@@ -81,10 +81,10 @@ static const struct api_generate_shape shape = {
 static enum err read_own(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
     int64_t logprobs;
-    const cJSON *wanted = json_get(q->body, "logprobs");
+    const struct json_node *wanted = api_value(q, "logprobs");
     logprobs = -1;
     enum err e = ERR_OK;
-    if (!cJSON_IsFalse(wanted))
+    if (!json_is(wanted, JSON_FALSE))
         e = api_get_int(q, "logprobs", 0, SAMPLING_MAX_TOP, -1, &logprobs, err);
     if (e)
         return e;
@@ -96,9 +96,9 @@ static enum err read_own(struct api_generate *g, struct api_error *err) {
 }
 
 // The prompts' texts, for `echo`: a string as it was given, ids decoded whole.
-static enum err keep_texts(struct api_generate *g, const struct text_inputs *inputs,
+static enum err keep_texts(struct api_generate *g, const struct api_inputs *inputs,
                            struct api_error *err) {
-    const cJSON *item = inputs->single ? inputs->value : inputs->value->child;
+    const struct json_node *item = inputs->single ? inputs->value : inputs->value->child;
     size_t n = g->prompts.seqs;
     g->prompt_texts = mem_calloc(n, sizeof *g->prompt_texts);
     for (size_t i = 0; i < n && g->prompt_texts; i++, item = item->next) {
@@ -106,8 +106,8 @@ static enum err keep_texts(struct api_generate *g, const struct text_inputs *inp
         const int32_t *ids = g->prompts.ids + g->prompts.cu_seqlens[i];
         size_t len = (size_t)(g->prompts.cu_seqlens[i + 1] - g->prompts.cu_seqlens[i]);
         enum err e = ERR_OK;
-        if (cJSON_IsString(item))
-            buf_puts(&g->prompt_bytes, item->valuestring);
+        if (json_is(item, JSON_STRING))
+            buf_puts(&g->prompt_bytes, item->text);
         else
             e = tokenizer_decode(g->q->model->tokenizer, ids, len, false, &g->prompt_bytes,
                                  &err->msg);
@@ -126,7 +126,7 @@ static enum err keep_texts(struct api_generate *g, const struct text_inputs *inp
 enum err api_completions(struct api_request *q, struct api_error *err) {
     static const enum task order[] = {TASK_GENERATE};
     struct api_generate *g;
-    struct text_inputs inputs;
+    struct api_inputs inputs;
     enum err e = api_choose_model(q, order, 1, err);
     if (e)
         return e;
@@ -143,14 +143,14 @@ enum err api_completions(struct api_request *q, struct api_error *err) {
     if (!e)
         e = api_structured_read(g, false, err);
     if (!e)
-        e = text_inputs_read(json_get(q->body, "prompt"), "prompt",
-                             q->service->options.max_client_batch, &inputs, err);
+        e = api_inputs_read(api_value(q, "prompt"), "prompt", q->service->options.max_client_batch,
+                            &inputs, err);
     bool special = true;
     if (!e)
         e = api_get_bool(q, "add_special_tokens", true, &special, err);
-    struct text_rules rules = {.model = q->model, .any_length = true, .plain = !special};
+    struct api_text_rules rules = {.model = q->model, .any_length = true, .plain = !special};
     if (!e)
-        e = texts_encode(q->worker, &inputs, &rules, &g->prompts, err);
+        e = api_texts_encode(q->worker, &inputs, &rules, &g->prompts, err);
     if (!e && g->echo)
         e = keep_texts(g, &inputs, err);
     return e ? e : api_generate_prepare(g, err);

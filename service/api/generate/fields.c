@@ -80,8 +80,8 @@ static bool read_integer(const struct json_node *n, uint64_t *out) {
 
 static enum err read_seed(struct api_generate *g, struct api_error *err) {
     const char *name;
-    const cJSON *sent = api_sent(g->q, "seed", &name);
-    const struct json_node *seed = sent ? json_node_get(json_tree_root(g->q->tree), name) : NULL;
+    const struct json_node *sent = api_sent(g->q, "seed", &name);
+    const struct json_node *seed = sent ? json_node_get(g->q->body.root, name) : NULL;
     if (getrandom(&g->nonce, sizeof g->nonce, 0) != sizeof g->nonce)
         return api_fail(err, ERR_INTERNAL, NULL, NULL, "the system gives no random numbers");
     g->sampling.seed = g->nonce;
@@ -102,18 +102,18 @@ static enum err read_stop(struct api_generate *g, struct api_error *err) {
     struct text strings[STOP_STRINGS_MAX];
     size_t n = 0;
     const char *name;
-    const cJSON *stop = api_sent(g->q, "stop", &name);
+    const struct json_node *stop = api_sent(g->q, "stop", &name);
     if (!stop)
         return ERR_OK;
-    if (!cJSON_IsString(stop) && !cJSON_IsArray(stop))
+    if (!json_is(stop, JSON_STRING) && !json_is(stop, JSON_ARRAY))
         return bad_stop(name, err);
-    const cJSON *item = cJSON_IsString(stop) ? stop : stop->child;
-    for (; item; item = cJSON_IsString(stop) ? NULL : item->next) {
-        if (cJSON_IsNull(item) || (cJSON_IsString(item) && !*item->valuestring))
+    const struct json_node *item = json_is(stop, JSON_STRING) ? stop : stop->child;
+    for (; item; item = json_is(stop, JSON_STRING) ? NULL : item->next) {
+        if (json_is(item, JSON_NULL) || (json_is(item, JSON_STRING) && !*item->text))
             continue;
-        if (!cJSON_IsString(item) || n == STOP_STRINGS_MAX)
+        if (!json_is(item, JSON_STRING) || n == STOP_STRINGS_MAX)
             return bad_stop(name, err);
-        strings[n++] = (struct text){item->valuestring, strlen(item->valuestring)};
+        strings[n++] = (struct text){item->text, strlen(item->text)};
     }
     return n ? stop_strings_compile(strings, n, &g->stops, &err->msg) : ERR_OK;
 }
@@ -121,15 +121,15 @@ static enum err read_stop(struct api_generate *g, struct api_error *err) {
 // Tokens that end the text as the model's own end tokens do, but that they count as drawn.
 static enum err read_stop_ids(struct api_generate *g, struct api_error *err) {
     static const char name[] = "stop_token_ids";
-    const cJSON *list = json_get(g->q->body, name);
+    const struct json_node *list = api_value(g->q, name);
     size_t vocab = model_vocab(g->q->model);
     if (!list)
         return ERR_OK;
-    if (!cJSON_IsArray(list))
+    if (!json_is(list, JSON_ARRAY))
         return api_fail(err, ERR_INVALID, "wrong_type", name, "'%s' must be a list of token ids",
                         name);
-    for (const cJSON *item = list->child; item; item = item->next) {
-        double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    for (const struct json_node *item = list->child; item; item = item->next) {
+        double id = json_is(item, JSON_NUMBER) ? item->number : -1;
         if (!(id >= 0) || id >= (double)vocab || id != floor(id))
             return api_fail(err, ERR_INVALID, "invalid_token_id", name,
                             "'%s' holds what is no token id below %zu", name, vocab);
@@ -142,14 +142,14 @@ static enum err read_stop_ids(struct api_generate *g, struct api_error *err) {
 }
 
 static enum err read_bias(struct api_generate *g, struct api_error *err) {
-    const cJSON *object = json_get(g->q->body, "logit_bias");
-    if (!object || (cJSON_IsArray(object) && !object->child))
+    const struct json_node *object = api_value(g->q, "logit_bias");
+    if (!object || (json_is(object, JSON_ARRAY) && !object->child))
         return ERR_OK;
-    if (!cJSON_IsObject(object))
+    if (!json_is(object, JSON_OBJECT))
         return api_fail(err, ERR_INVALID, "wrong_type", "logit_bias",
                         "'logit_bias' must be an object of token ids");
     size_t n = 0, vocab = model_vocab(g->q->model);
-    for (const cJSON *item = object->child; item; item = item->next)
+    for (const struct json_node *item = object->child; item; item = item->next)
         n++;
     if (n > MOST_BIASES)
         return api_fail(err, ERR_INVALID, "invalid_value", "logit_bias",
@@ -157,51 +157,48 @@ static enum err read_bias(struct api_generate *g, struct api_error *err) {
     g->bias = mem_alloc(n, sizeof *g->bias);
     if (!g->bias)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");
-    for (const cJSON *item = object->child; item; item = item->next) {
-        size_t len = strlen(item->string);
-        unsigned long long id = strtoull(item->string, NULL, 10);
-        bool padded = len > 1 && item->string[0] == '0'; // or one token could have two names
-        if (len == 0 || len > 10 || padded || strspn(item->string, "0123456789") != len ||
-            id >= vocab)
+    for (const struct json_node *item = object->child; item; item = item->next) {
+        size_t len = strlen(item->key);
+        unsigned long long id = strtoull(item->key, NULL, 10);
+        bool padded = len > 1 && item->key[0] == '0'; // or one token could have two names
+        if (len == 0 || len > 10 || padded || strspn(item->key, "0123456789") != len || id >= vocab)
             return api_fail(err, ERR_INVALID, "invalid_token_id", "logit_bias",
                             "'logit_bias' has a name that is no token id below %zu", vocab);
-        if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) <= 100))
+        if (!json_is(item, JSON_NUMBER) || !(fabs(item->number) <= 100))
             return api_fail(err, ERR_INVALID, "invalid_value", "logit_bias",
                             "'logit_bias' must give numbers from -100 to 100");
-        g->bias[g->sampling.bias_count++] =
-            (struct logit_bias){(int32_t)id, (float)item->valuedouble};
+        g->bias[g->sampling.bias_count++] = (struct logit_bias){(int32_t)id, (float)item->number};
     }
     g->sampling.bias = g->bias;
     return ERR_OK;
 }
 
 static enum err read_stream(struct api_generate *g, struct api_error *err) {
-    const cJSON *options = json_get(g->q->body, "stream_options");
+    const struct json_node *options = api_value(g->q, "stream_options");
     enum err e = api_get_bool(g->q, "stream", false, &g->stream, err);
     if (e || !options)
         return e;
-    if (!cJSON_IsObject(options))
+    if (!json_is(options, JSON_OBJECT))
         return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
                         "'stream_options' must be an object");
     if (!g->stream && options->child)
         return api_fail(err, ERR_INVALID, "invalid_value", "stream_options",
                         "'stream_options' goes with 'stream': true only");
-    for (const cJSON *item = options->child; item; item = item->next) {
-        bool usage = strcmp(item->string, "include_usage") == 0;
+    for (const struct json_node *item = options->child; item; item = item->next) {
+        bool usage = strcmp(item->key, "include_usage") == 0;
         // padding against an eavesdropper; figures in every chunk
-        bool unused = strcmp(item->string, "include_obfuscation") == 0 ||
-                      strcmp(item->string, "continuous_usage_stats") == 0;
-        if (!usage && !unused && !cJSON_IsNull(item))
+        bool unused = strcmp(item->key, "include_obfuscation") == 0 ||
+                      strcmp(item->key, "continuous_usage_stats") == 0;
+        if (!usage && !unused && !json_is(item, JSON_NULL))
             return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "stream_options",
                             "'stream_options.%s' is not supported; 'include_usage' is",
-                            api_shown_name(item->string));
-        if (!cJSON_IsNull(item) && !cJSON_IsBool(item))
+                            api_shown_name(item->key));
+        if (!json_is(item, JSON_NULL) && !json_is_bool(item))
             return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
-                            "'stream_options.%s' must be true or false",
-                            api_shown_name(item->string));
-        if (unused && cJSON_IsTrue(item))
-            api_ignore(g->q, "stream_options.", item->string);
-        g->include_usage = g->include_usage || (usage && cJSON_IsTrue(item));
+                            "'stream_options.%s' must be true or false", api_shown_name(item->key));
+        if (unused && json_is(item, JSON_TRUE))
+            api_body_ignore(&g->q->body, "stream_options.", item->key);
+        g->include_usage = g->include_usage || (usage && json_is(item, JSON_TRUE));
     }
     return ERR_OK;
 }
@@ -209,10 +206,10 @@ static enum err read_stream(struct api_generate *g, struct api_error *err) {
 // A number of tokens into g->max_tokens, left alone where it is absent.
 static enum err read_most(struct api_generate *g, struct api_error *err) {
     const struct api_request *q = g->q;
-    const cJSON *item = api_sent(q, "max_tokens", NULL);
+    const struct json_node *item = api_sent(q, "max_tokens", NULL);
     int64_t tokens, least = g->echo ? 0 : 1;
     // as llama.cpp has it: no bound but the context's
-    if (item && cJSON_IsNumber(item) && item->valuedouble == -1) {
+    if (item && json_is(item, JSON_NUMBER) && item->number == -1) {
         g->max_tokens_given = false;
         g->max_tokens = SIZE_MAX;
         return ERR_OK;

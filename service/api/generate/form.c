@@ -210,7 +210,7 @@ enum err api_form_read(const struct api_generate *g, struct api_form *f, struct 
         {"guided_grammar", take_gbnf, false},
         {"grammar", take_gbnf, false},
     };
-    const struct json_node *root = json_tree_root(g->q->tree);
+    const struct json_node *root = g->q->body.root;
     enum err e = ERR_OK;
     for (size_t i = 0; i < sizeof parameters / sizeof *parameters && !e; i++) {
         const struct json_node *n = value_of(root, parameters[i].name);

@@ -36,7 +36,7 @@ static void free_state(struct api_request *q) {
         free_choice(&g->choices[i]);
     mem_free(g->choices);
     grammar_free(g->grammar);
-    sequences_free(&g->prompts);
+    api_texts_free(&g->prompts);
     mem_free(g->prompt_texts);
     buf_free(&g->prompt_bytes);
     buf_free(&g->warnings);
@@ -453,7 +453,7 @@ static enum err forbid_early_ends(struct api_generate *g, struct api_error *err)
     const struct generation_config *config = &g->q->model->generation;
     size_t bias = g->sampling.bias_count, ends = g->ignore_eos ? 0 : config->eos_count;
     if (g->min_tokens && g->grammar)
-        api_ignore(g->q, "", "min_tokens");
+        api_body_ignore(&g->q->body, "", "min_tokens");
     if (g->min_tokens == 0 || g->grammar || ends + g->stop_id_count == 0)
         return ERR_OK;
     g->early_bias = mem_alloc(bias + ends + g->stop_id_count, sizeof *g->early_bias);
@@ -470,7 +470,7 @@ static enum err forbid_early_ends(struct api_generate *g, struct api_error *err)
 
 // Each line of the grammar's warnings.
 static void put_warnings(struct api_generate *g) {
-    const struct buf *ignored = &g->q->ignored;
+    const struct buf *ignored = &g->q->body.ignored;
     if (ignored->len && !ignored->failed)
         api_warn(g->q, "without effect here: %s", ignored->data);
     const char *at = g->warnings.len && !g->warnings.failed ? g->warnings.data : "";

@@ -61,7 +61,7 @@ struct api_generate {
     bool streaming; // the head of the stream was handed over
     size_t closed;  // choices whose last chunk was written
 
-    struct sequences prompts;
+    struct api_texts prompts;
     struct text *prompt_texts;  // [prompts.seqs] owned, where `echo` asks for them
     struct buf prompt_bytes;    // owned, what prompt_texts borrows
     struct api_choice *choices; // [choice_count] owned

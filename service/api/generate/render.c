@@ -1,5 +1,5 @@
 // See api_generate.h: what both dialects write in the same way, logprobs above all.
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/utf8.h"
 #include "base/version.h"
 #include "service/api/generate/generate.h"

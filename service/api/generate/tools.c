@@ -16,7 +16,7 @@ struct tools {
 };
 
 static const struct json_node *member(const struct api_generate *g, const char *key) {
-    const struct json_node *n = json_node_get(json_tree_root(g->q->tree), key);
+    const struct json_node *n = json_node_get(g->q->body.root, key);
     return n && n->kind != JSON_NULL ? n : NULL;
 }
 
@@ -220,7 +220,7 @@ enum err api_tools_read(struct api_generate *g, const struct api_form *f, struct
     if (!list || (list->kind == JSON_ARRAY && !list->child)) {
         const struct json_node *word = choice ? word_of(choice) : NULL;
         if (choice && !is_word(word, "none") && !is_word(word, "auto"))
-            api_ignore(g->q, "", "tool_choice"); // there is nothing to be called
+            api_body_ignore(&g->q->body, "", "tool_choice"); // there is nothing to be called
         return ERR_OK;
     }
     struct tools *t = mem_calloc(1, sizeof *t);

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
-#include "service/api/render.h"
+#include "service/api/vectors.h"
 #include "tests/check.h"
 
 #include <stdint.h>
@@ -58,9 +58,9 @@ static size_t significant_digits(const char *s) {
 
 // Prints, reads back, compares. True when all is well.
 static bool survives(uint32_t bits) {
-    char s[RENDER_FLOAT_MAX + 1];
-    size_t n = render_float(float_of(bits), s);
-    if (n >= RENDER_FLOAT_MAX)
+    char s[API_FLOAT_MAX + 1];
+    size_t n = api_float_print(float_of(bits), s);
+    if (n >= API_FLOAT_MAX)
         return false;
     s[n] = '\0';
     char *end;
@@ -96,8 +96,8 @@ static void test_known(void) {
         {0.030603994f, "0.030603994"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char s[RENDER_FLOAT_MAX + 1];
-        s[render_float(cases[i].x, s)] = '\0';
+        char s[API_FLOAT_MAX + 1];
+        s[api_float_print(cases[i].x, s)] = '\0';
         CHECK_STR(s, cases[i].want);
     }
 }
@@ -129,9 +129,9 @@ static void test_shortest(void) {
         uint32_t bits = (uint32_t)next_random() & 0x7fffffff;
         if (bits >= 0x7f800000)
             continue;
-        char s[RENDER_FLOAT_MAX + 1], shorter[40];
+        char s[API_FLOAT_MAX + 1], shorter[40];
         float x = float_of(bits);
-        s[render_float(x, s)] = '\0';
+        s[api_float_print(x, s)] = '\0';
         size_t n = significant_digits(s);
         if (n < 2)
             continue;
@@ -154,7 +154,7 @@ static void test_base64(void) {
                  {"foobarfoobar!", "Zm9vYmFyZm9vYmFyIQ=="}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf b = {0};
-        render_base64(&b, cases[i].in, strlen(cases[i].in));
+        api_base64_print(&b, cases[i].in, strlen(cases[i].in));
         CHECK_STR(b.data, cases[i].want);
         buf_free(&b);
     }
@@ -163,7 +163,7 @@ static void test_base64(void) {
     for (int i = 0; i < 256; i++)
         all[i] = (unsigned char)i;
     struct buf b = {0};
-    render_base64(&b, all, 255);
+    api_base64_print(&b, all, 255);
     size_t bad = 0;
     for (size_t i = 0; i < b.len; i++) {
         unsigned v = 0;
@@ -176,9 +176,9 @@ static void test_base64(void) {
     buf_free(&b);
 }
 
-static void check_vector(const float *x, size_t n, enum vector_form form, const char *want) {
+static void check_vector(const float *x, size_t n, enum api_vector form, const char *want) {
     struct buf b = {0};
-    render_vector(&b, x, n, form);
+    api_vector_print(&b, x, n, form);
     CHECK(!b.failed);
     CHECK_STR(b.data, want);
     buf_free(&b);
@@ -186,25 +186,25 @@ static void check_vector(const float *x, size_t n, enum vector_form form, const 
 
 static void test_vectors(void) {
     const float x[] = {0.5f, -0.25f, 1.0f, -1.0f, 0.0f, 0.004f, -0.004f, 2.0f, 0.1f, -0.1f};
-    check_vector(x, 3, VECTOR_FLOAT, "[0.5,-0.25,1.0]");
-    check_vector(x, 0, VECTOR_FLOAT, "[]");
-    check_vector(x, 1, VECTOR_BASE64, "\"AAAAPw==\"");
-    check_vector(x, 10, VECTOR_INT8, "[64,-32,127,-127,0,1,-1,127,13,-13]");
-    check_vector(x, 10, VECTOR_UINT8, "[192,96,255,1,128,129,127,255,141,115]");
+    check_vector(x, 3, API_VECTOR_FLOAT, "[0.5,-0.25,1.0]");
+    check_vector(x, 0, API_VECTOR_FLOAT, "[]");
+    check_vector(x, 1, API_VECTOR_BASE64, "\"AAAAPw==\"");
+    check_vector(x, 10, API_VECTOR_INT8, "[64,-32,127,-127,0,1,-1,127,13,-13]");
+    check_vector(x, 10, API_VECTOR_UINT8, "[192,96,255,1,128,129,127,255,141,115]");
     // 1 0 1 0 0 1 0 1 | 1 0 and six zero bits; np.packbits gives 165, 128
-    check_vector(x, 10, VECTOR_UBINARY, "[165,128]");
-    check_vector(x, 10, VECTOR_BINARY, "[37,0]");
-    check_vector(x, 8, VECTOR_UBINARY, "[165]");
+    check_vector(x, 10, API_VECTOR_UBINARY, "[165,128]");
+    check_vector(x, 10, API_VECTOR_BINARY, "[37,0]");
+    check_vector(x, 8, API_VECTOR_UBINARY, "[165]");
 
-    enum vector_form form;
-    for (int i = 0; i < VECTOR_FORMS; i++)
-        CHECK(vector_form_parse(vector_form_name((enum vector_form)i), &form) && (int)form == i);
-    CHECK(!vector_form_parse("Float", &form));
+    enum api_vector form;
+    for (int i = 0; i < API_VECTOR_FORMS; i++)
+        CHECK(api_vector_parse(api_vector_name((enum api_vector)i), &form) && (int)form == i);
+    CHECK(!api_vector_parse("Float", &form));
 
     struct buf b = {0};
     fault_arm(FAULT_ALLOC, 1, true);
-    render_vector(&b, x, 10, VECTOR_FLOAT);
-    render_vector(&b, x, 10, VECTOR_BASE64);
+    api_vector_print(&b, x, 10, API_VECTOR_FLOAT);
+    api_vector_print(&b, x, 10, API_VECTOR_BASE64);
     fault_disarm();
     CHECK(b.failed && !b.data);
     buf_free(&b);
@@ -222,17 +222,17 @@ static void print_speed(void) {
     }
     for (size_t i = 0; i < N; i++)
         x[i] = (float)((double)(int64_t)next_random() / 9.3e18 * 0.15);
-    for (int form = VECTOR_FLOAT; form <= VECTOR_INT8; form++) {
+    for (int form = API_VECTOR_FLOAT; form <= API_VECTOR_INT8; form++) {
         int64_t best = INT64_MAX;
         for (int run = 0; run < 5; run++) {
             buf_reset(&b);
             int64_t start = clock_now_us();
-            render_vector(&b, x, N, (enum vector_form)form);
+            api_vector_print(&b, x, N, (enum api_vector)form);
             int64_t took = clock_now_us() - start;
             best = took < best ? took : best;
         }
         printf("%s: %.2f ns a float, %.2f bytes a float\n",
-               vector_form_name((enum vector_form)form), (double)best * 1e3 / N, (double)b.len / N);
+               api_vector_name((enum api_vector)form), (double)best * 1e3 / N, (double)b.len / N);
     }
     buf_free(&b);
     mem_free(x);

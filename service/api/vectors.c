@@ -1,5 +1,5 @@
 // See render.h.
-#include "service/api/render.h"
+#include "service/api/vectors.h"
 
 #include <math.h>
 #include <string.h>
@@ -121,7 +121,7 @@ static size_t put_exponent(char *p, int e) {
     return n + (size_t)digits;
 }
 
-size_t render_float(float x, char out[RENDER_FLOAT_MAX]) {
+size_t api_float_print(float x, char out[API_FLOAT_MAX]) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     char *p = out;
@@ -168,7 +168,7 @@ size_t render_float(float x, char out[RENDER_FLOAT_MAX]) {
     return (size_t)(p - out) + put_exponent(p, point - 1);
 }
 
-void render_base64(struct buf *out, const void *bytes, size_t n) {
+void api_base64_print(struct buf *out, const void *bytes, size_t n) {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     if (n > SIZE_MAX / 2 || !buf_reserve(out, (n + 2) / 3 * 4)) {
@@ -205,15 +205,15 @@ void render_base64(struct buf *out, const void *bytes, size_t n) {
     out->data[out->len] = '\0';
 }
 
-static const char *const form_names[VECTOR_FORMS] = {"float", "base64", "int8",
-                                                     "uint8", "binary", "ubinary"};
+static const char *const form_names[API_VECTOR_FORMS] = {"float", "base64", "int8",
+                                                         "uint8", "binary", "ubinary"};
 
-const char *vector_form_name(enum vector_form form) { return form_names[form]; }
+const char *api_vector_name(enum api_vector form) { return form_names[form]; }
 
-bool vector_form_parse(const char *name, enum vector_form *form) {
-    for (int i = 0; i < VECTOR_FORMS; i++) {
+bool api_vector_parse(const char *name, enum api_vector *form) {
+    for (int i = 0; i < API_VECTOR_FORMS; i++) {
         if (strcmp(name, form_names[i]) == 0) {
-            *form = (enum vector_form)i;
+            *form = (enum api_vector)i;
             return true;
         }
     }
@@ -243,31 +243,31 @@ static int pack8(const float *x, size_t n) {
 }
 
 // Components that one number of a quantised form stands for, and that number.
-static size_t components(enum vector_form form) {
-    return form == VECTOR_BINARY || form == VECTOR_UBINARY ? 8 : 1;
+static size_t components(enum api_vector form) {
+    return form == API_VECTOR_BINARY || form == API_VECTOR_UBINARY ? 8 : 1;
 }
 
-static int quantized(const float *x, size_t n, enum vector_form form) {
+static int quantized(const float *x, size_t n, enum api_vector form) {
     switch (form) {
-    case VECTOR_INT8:
+    case API_VECTOR_INT8:
         return quantize8(*x);
-    case VECTOR_UINT8:
+    case API_VECTOR_UINT8:
         return quantize8(*x) + 128;
-    case VECTOR_BINARY:
+    case API_VECTOR_BINARY:
         return pack8(x, n) - 128;
     default:
         return pack8(x, n);
     }
 }
 
-void render_vector(struct buf *out, const float *x, size_t n, enum vector_form form) {
-    if (form == VECTOR_BASE64) {
+void api_vector_print(struct buf *out, const float *x, size_t n, enum api_vector form) {
+    if (form == API_VECTOR_BASE64) {
         buf_putc(out, '"');
-        render_base64(out, x, n * sizeof *x);
+        api_base64_print(out, x, n * sizeof *x);
         buf_putc(out, '"');
         return;
     }
-    size_t most = form == VECTOR_FLOAT ? RENDER_FLOAT_MAX + 1 : 5;
+    size_t most = form == API_VECTOR_FLOAT ? API_FLOAT_MAX + 1 : 5;
     if (n > SIZE_MAX / (most + 1) || !buf_reserve(out, n * most + 2)) {
         out->failed = true;
         return;
@@ -276,8 +276,8 @@ void render_vector(struct buf *out, const float *x, size_t n, enum vector_form f
     *p++ = '[';
     size_t step = components(form);
     for (size_t i = 0; i < n; i += step) {
-        if (form == VECTOR_FLOAT)
-            p += render_float(x[i], p);
+        if (form == API_VECTOR_FLOAT)
+            p += api_float_print(x[i], p);
         else
             p = put_small_int(p, quantized(x + i, n - i, form));
         *p++ = ',';
@@ -288,9 +288,9 @@ void render_vector(struct buf *out, const float *x, size_t n, enum vector_form f
     *p = '\0';
 }
 
-void render_packed(struct buf *out, const float *x, size_t n, enum vector_form form) {
-    if (form == VECTOR_FLOAT || form == VECTOR_BASE64) {
-        render_vector(out, x, n, VECTOR_BASE64);
+void api_vector_print_packed(struct buf *out, const float *x, size_t n, enum api_vector form) {
+    if (form == API_VECTOR_FLOAT || form == API_VECTOR_BASE64) {
+        api_vector_print(out, x, n, API_VECTOR_BASE64);
         return;
     }
     unsigned char bytes[192]; // whole groups of three, so that only the last one is padded
@@ -299,10 +299,10 @@ void render_packed(struct buf *out, const float *x, size_t n, enum vector_form f
     for (size_t i = 0; i < n; i += step) {
         bytes[have++] = (unsigned char)quantized(x + i, n - i, form);
         if (have == sizeof bytes) {
-            render_base64(out, bytes, have);
+            api_base64_print(out, bytes, have);
             have = 0;
         }
     }
-    render_base64(out, bytes, have);
+    api_base64_print(out, bytes, have);
     buf_putc(out, '"');
 }

@@ -2,9 +2,9 @@
 // closed: what would change the text and is not there is refused by name; what an official server
 // or a common client's own server takes, and could not change the text here, is accepted, with a
 // word in `x-warning` where it asked for something.
-#include "service/api/known.h"
+#include "service/api/members.h"
 
-static const struct api_known generate[] = {
+static const struct api_member generate[] = {
     // read by api_generate_fields.c and api_form.c; some are other servers' names
     API_READ("model"),
     API_READ("max_tokens"),
@@ -166,4 +166,4 @@ static const struct api_known generate[] = {
     API_REFUSE("input", NULL, "texts to embed go to /v1/embeddings"),
     API_REFUSE("inputs", NULL, "this route takes 'prompt', or 'messages' as chat"),
 };
-const struct api_known_table api_known_generate = API_TABLE(generate, NULL);
+const struct api_members api_members_generate = API_TABLE(generate, NULL);

@@ -1,19 +1,12 @@
-// What a body's members mean on a route. Role: every route with a body has a table that says of
-// each member whether the route reads it, whether it is another name of one that it reads, whether
-// it is taken without effect, or that it would change the answer in a way that is not there; here
-// is the one mechanism over these tables. What is in none is refused where the table is closed (the
-// generating routes); else it is refused where its name tells of another answer, or ignored.
-// Thread rule: tables are constant; the rest as api_request.h.
-#ifndef TRINE_SERVICE_API_KNOWN_H
-#define TRINE_SERVICE_API_KNOWN_H
+// What an object's members mean. Role: one form of table for the bodies of all routes and for the
+// objects within them: it says of each member whether it is read, whether it is another name of one
+// that is read, whether it is taken without effect, or that it would change the answer in a way
+// that is not there; and what becomes of a member by it. Bodies have more to be looked at (body.h).
+// Thread rule: tables are constant; pure functions.
+#ifndef TRINE_SERVICE_API_MEMBERS_H
+#define TRINE_SERVICE_API_MEMBERS_H
 
-#include "service/api/error.h"
-
-#include <cjson/cJSON.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-struct api_request;
+#include "base/json_node.h"
 
 enum api_fate {
     API_TAKEN,      // the route reads it: a value that it cannot use is 400, or named in x-warning
@@ -23,7 +16,7 @@ enum api_fate {
     API_REFUSED,    // but for the harmless values
 };
 
-struct api_known {
+struct api_member {
     const char *name;
     enum api_fate fate;
     const char *means;
@@ -32,11 +25,13 @@ struct api_known {
 };
 
 // A table, and the one to be looked into behind it.
-struct api_known_table {
-    const struct api_known *rows;
+struct api_members {
+    const struct api_member *rows;
     size_t count;
-    const struct api_known_table *next;
-    bool closed; // of the first: what is in none of them is refused, but for "", [] and {}
+    const struct api_members *next;
+    bool closed; // of the first: what is in none of them is refused (of a body but for "", [] and
+                 // {})
+    const char *harmless; // of the first: values by which no member asks for anything; NULL: null
 };
 
 // clang-format off
@@ -63,29 +58,27 @@ struct api_known_table {
         API_REFUSE("num_beams", "1", API_GENERATES),                                               \
         API_REFUSE("num_return_sequences", "1", API_GENERATES)
 #define API_TABLE(rows, next)                                                                      \
-    { rows, sizeof(rows) / sizeof *(rows), next, false }
+    { rows, sizeof(rows) / sizeof *(rows), next, false, NULL }
 #define API_TABLE_CLOSED(rows, next)                                                               \
-    { rows, sizeof(rows) / sizeof *(rows), next, true }
+    { rows, sizeof(rows) / sizeof *(rows), next, true, NULL }
 
 // What every encode and score route ends with: members that are read by all, and those of other
 // routes and services that change an answer.
-extern const struct api_known_table api_known_everywhere;
+extern const struct api_members api_members_everywhere;
 // The same behind what every route with a job of texts reads: how they are cut, and its priority.
-extern const struct api_known_table api_known_jobs;
-// What both generating routes end with (api_known_generate.c).
-extern const struct api_known_table api_known_generate;
+extern const struct api_members api_members_jobs;
+// What both generating routes end with (api_members_generate.c).
+extern const struct api_members api_members_generate;
 
-// Gives the request its table and checks the body by it, and the object `parameters` where the
-// table reads one. ERR_UNSUPPORTED (status 400 in every dialect) names a member that would change
-// the answer; ERR_INVALID two names of one member with two values.
-enum err api_know(struct api_request *q, const struct api_known_table *table,
-                  struct api_error *err) MUST_CHECK;
-
-// Remembers for `x-warning` that `where` + name (a client's: shown if it may be) had no effect.
-void api_ignore(struct api_request *q, const char *where, const char *name);
-
-// The value sent for `key`, under its own name or another of the table's, in the body or its
-// `parameters`; NULL: absent (or null). name, unless NULL: as it was sent, or key.
-const cJSON *api_sent(const struct api_request *q, const char *key, const char **name);
+// The row of this name, in the table or one behind it; NULL: none has it.
+const struct api_member *api_member_find(const struct api_members *table, const char *name);
+// The row whose name is another spelling (camelCase, dashes) of this one.
+const struct api_member *api_member_spelled(const struct api_members *table, const char *name);
+// Whether a value is among those of "false|1|[]".
+bool api_member_harmless(const struct json_node *value, const char *words);
+// What becomes of member m of an object by its table: API_QUIET for a null and a harmless value;
+// where no row has it (*row NULL) API_REFUSED of a closed table, else API_NO_EFFECT.
+enum api_fate api_member_fate(const struct api_members *table, const struct json_node *m,
+                              const struct api_member **row);
 
 #endif
