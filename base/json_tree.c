@@ -10,21 +10,21 @@
 
 enum { CHUNK_FIRST = 32, CHUNK_MOST = 16384 }; // nodes
 
-struct chunk {
-    struct chunk *next;
+struct json_chunk {
+    struct json_chunk *next;
     size_t used, cap;
     struct json_node nodes[];
 };
 
-struct block {
-    struct block *next;
+struct json_block {
+    struct json_block *next;
     char bytes[];
 };
 
 struct json_tree {
     const struct json_node *root;
-    struct chunk *chunks; // the one that is being filled first
-    struct block *blocks;
+    struct json_chunk *chunks; // the one that is being filled first
+    struct json_block *blocks;
 };
 
 struct json_tree *json_tree_new(void) {
@@ -34,11 +34,11 @@ struct json_tree *json_tree_new(void) {
 void json_tree_free(struct json_tree *t) {
     if (!t)
         return;
-    for (struct chunk *c = t->chunks, *next; c; c = next) {
+    for (struct json_chunk *c = t->chunks, *next; c; c = next) {
         next = c->next;
         mem_free(c);
     }
-    for (struct block *b = t->blocks, *next; b; b = next) {
+    for (struct json_block *b = t->blocks, *next; b; b = next) {
         next = b->next;
         mem_free(b);
     }
@@ -48,13 +48,13 @@ void json_tree_free(struct json_tree *t) {
 const struct json_node *json_tree_root(const struct json_tree *t) { return t->root; }
 
 static struct json_node *new_node(struct json_tree *t) {
-    struct chunk *c = t->chunks;
+    struct json_chunk *c = t->chunks;
     if (!c || c->used == c->cap) {
         size_t cap = !c ? CHUNK_FIRST : c->cap < CHUNK_MOST ? c->cap * 2 : CHUNK_MOST;
-        struct chunk *more = mem_alloc(1, sizeof *more + cap * sizeof *more->nodes);
+        struct json_chunk *more = mem_alloc(1, sizeof *more + cap * sizeof *more->nodes);
         if (!more)
             return NULL;
-        *more = (struct chunk){.next = c, .cap = cap};
+        *more = (struct json_chunk){.next = c, .cap = cap};
         t->chunks = c = more;
     }
     return &c->nodes[c->used++];
@@ -78,9 +78,9 @@ struct json_node *json_tree_add(struct json_tree *t, struct json_place *at, enum
 }
 
 char *json_tree_bytes(struct json_tree *t, size_t n) {
-    if (n > SIZE_MAX - sizeof(struct block))
+    if (n > SIZE_MAX - sizeof(struct json_block))
         return NULL;
-    struct block *b = mem_alloc(1, sizeof *b + n);
+    struct json_block *b = mem_alloc(1, sizeof *b + n);
     if (!b)
         return NULL;
     b->next = t->blocks;

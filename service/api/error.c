@@ -70,12 +70,12 @@ static bool is_tei_validation(const struct api_error *e) {
     return ours && !slug_is(e, "empty_input") && !slug_is(e, "invalid_token_id");
 }
 
-static int status_in(const struct api_error *e, enum dialect d) {
+static int status_in(const struct api_error *e, enum api_dialect d) {
     if (e->status)
         return e->status;
-    if (d == DIALECT_TEI && is_tei_validation(e))
+    if (d == API_DIALECT_TEI && is_tei_validation(e))
         return 422;
-    if (d == DIALECT_TEI && e->msg.code == ERR_INTERNAL)
+    if (d == API_DIALECT_TEI && e->msg.code == ERR_INTERNAL)
         return 424;
     return status_of(e->msg.code);
 }
@@ -134,26 +134,26 @@ static void put_openai(struct buf *out, const struct api_error *e, int status) {
     put_member(out, "detail", e->msg.text);
 }
 
-void api_error_render(const struct api_error *e, enum dialect d, struct http_response *out) {
+void api_error_render(const struct api_error *e, enum api_dialect d, struct http_response *out) {
     out->status = status_in(e, d);
     out->content_type = "application/json";
     buf_reset(&out->body);
     buf_putc(&out->body, '{');
     switch (d) {
-    case DIALECT_OPENAI:
+    case API_DIALECT_OPENAI:
         put_openai(&out->body, e, out->status);
         break;
-    case DIALECT_TEI:
+    case API_DIALECT_TEI:
         put_member(&out->body, "error", e->msg.text);
         buf_putc(&out->body, ',');
         put_member(&out->body, "error_type", tei_type(e));
         break;
-    case DIALECT_UNION:
+    case API_DIALECT_UNION:
         put_openai(&out->body, e, out->status);
         buf_putc(&out->body, ',');
         put_member(&out->body, "message", e->msg.text);
         break;
-    case DIALECT_COHERE:
+    case API_DIALECT_COHERE:
         put_member(&out->body, "message", e->msg.text);
         break;
     }

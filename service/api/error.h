@@ -7,13 +7,14 @@
 #include "base/err.h"
 #include "service/http/http.h"
 
-enum dialect {
+enum api_dialect {
     // {"error":{"message","type","param","code"},"detail"}: OpenAI, Jina and our own. Clients of
     // Jina, Voyage and Xinference read `detail`, the message alone
-    DIALECT_OPENAI,
-    DIALECT_TEI,    // {"error","error_type"}
-    DIALECT_COHERE, // {"message"}
-    DIALECT_UNION,  // /v1/rerank speaks Jina and Cohere v1: OpenAI's members and "message" in one
+    API_DIALECT_OPENAI,
+    API_DIALECT_TEI,    // {"error","error_type"}
+    API_DIALECT_COHERE, // {"message"}
+    API_DIALECT_UNION,  // /v1/rerank speaks Jina and Cohere v1: OpenAI's members and "message" in
+                        // one
 };
 
 struct api_error {
@@ -30,6 +31,6 @@ enum err api_fail(struct api_error *e, enum err code, const char *slug, const ch
 
 // The whole answer but for the headers that every route has: status, body, Retry-After,
 // x-should-retry. Where memory is out a buffer is `failed`, and http.c answers 503 in its place.
-void api_error_render(const struct api_error *e, enum dialect d, struct http_response *out);
+void api_error_render(const struct api_error *e, enum api_dialect d, struct http_response *out);
 
 #endif

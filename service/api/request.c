@@ -109,7 +109,7 @@ void api_note_refusal(const struct service *s, const struct http_request *r,
     api_access_note(s, &a);
 }
 
-void api_refuse(struct service *s, struct http_request *r, enum dialect d,
+void api_refuse(struct service *s, struct http_request *r, enum api_dialect d,
                 const struct api_error *err, struct http_response *out) {
     int64_t total_us = clock_now_us() - r->arrived_us;
     api_error_render(err, d, out);

@@ -41,7 +41,7 @@ enum api_route_flags {
 
 struct api_route {
     const char *method, *path; // a path that ends in '/' and is not "/" takes one more segment
-    enum dialect dialect;
+    enum api_dialect dialect;
     unsigned flags;
     api_prepare_fn *prepare;
 };
@@ -51,7 +51,7 @@ struct api_request {
     struct service *service;
     struct http_request *http;
     const struct api_route *route;
-    enum dialect dialect;        // of errors; the route's until the body tells
+    enum api_dialect dialect;    // of errors; the route's until the body tells
     struct api_body body;        // of a POST
     bool keep_body;              // what render needs borrows from the body
     bool huge;                   // its body made a tree of many megabytes
@@ -165,7 +165,7 @@ void api_request_begin(struct service *s, struct http_request *r, const struct a
 void api_note_refusal(const struct service *s, const struct http_request *r,
                       const struct api_route *route, int status, const struct api_error *err);
 // An error answered on the socket thread, with the headers that every route has.
-void api_refuse(struct service *s, struct http_request *r, enum dialect d,
+void api_refuse(struct service *s, struct http_request *r, enum api_dialect d,
                 const struct api_error *err, struct http_response *out);
 
 #endif

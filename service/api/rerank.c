@@ -463,12 +463,12 @@ enum err api_rerank_v2(struct api_request *q, struct api_error *err) {
 }
 
 enum err api_rerank_tei(struct api_request *q, struct api_error *err) {
-    q->dialect = DIALECT_TEI;
+    q->dialect = API_DIALECT_TEI;
     return prepare(q, SHAPE_TEI, err);
 }
 
 static enum err rerank_weaviate(struct api_request *q, struct api_error *err) {
-    q->dialect = DIALECT_TEI; // an `error` that is a string
+    q->dialect = API_DIALECT_TEI; // an `error` that is a string
     return prepare(q, SHAPE_WEAVIATE, err);
 }
 

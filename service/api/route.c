@@ -20,32 +20,32 @@
 enum { PROBE = API_INLINE | API_OPEN | API_LOADING | API_PROBE };
 
 static const struct api_route routes[] = {
-    {"POST", "/v1/embeddings", DIALECT_OPENAI, 0, api_openai_embeddings},
-    {"POST", "/v1/rerank", DIALECT_UNION, 0, api_rerank_v1},
-    {"POST", "/rerank", DIALECT_UNION, 0, api_rerank_either},
-    {"POST", "/v2/rerank", DIALECT_COHERE, 0, api_rerank_v2},
-    {"POST", "/v1/embed", DIALECT_COHERE, 0, api_cohere_embed_v1},
-    {"POST", "/v2/embed", DIALECT_COHERE, 0, api_cohere_embed_v2},
-    {"POST", "/v1/completions", DIALECT_OPENAI, 0, api_completions},
-    {"POST", "/v1/chat/completions", DIALECT_OPENAI, 0, api_chat_completions},
-    {"POST", "/v1/classify", DIALECT_OPENAI, 0, api_classify},
-    {"POST", "/embed", DIALECT_TEI, 0, api_tei_embed},
-    {"POST", "/embed_sparse", DIALECT_TEI, 0, api_tei_embed_sparse},
-    {"POST", "/predict", DIALECT_TEI, 0, api_tei_predict},
-    {"POST", "/similarity", DIALECT_TEI, 0, api_tei_similarity},
-    {"POST", "/tokenize", DIALECT_TEI, 0, api_tei_tokenize},
-    {"POST", "/decode", DIALECT_TEI, 0, api_tei_decode},
-    {"POST", "/", DIALECT_TEI, 0, api_tei_any},
-    {"POST", "/invocations", DIALECT_TEI, 0, api_tei_any},
-    {"GET", "/", DIALECT_OPENAI, PROBE, api_root},
-    {"GET", "/v1/models", DIALECT_OPENAI, API_INLINE, api_models},
-    {"GET", "/v1/models/", DIALECT_OPENAI, API_INLINE, api_model},
-    {"GET", "/info", DIALECT_TEI, API_INLINE, api_tei_info},
-    {"GET", "/livez", DIALECT_OPENAI, PROBE, api_livez},
-    {"GET", "/readyz", DIALECT_OPENAI, PROBE, api_readyz},
-    {"GET", "/health", DIALECT_OPENAI, PROBE, api_readyz},
-    {"GET", "/ping", DIALECT_OPENAI, PROBE, api_readyz},
-    {"GET", "/metrics", DIALECT_OPENAI, API_INLINE | API_LOADING, api_metrics},
+    {"POST", "/v1/embeddings", API_DIALECT_OPENAI, 0, api_openai_embeddings},
+    {"POST", "/v1/rerank", API_DIALECT_UNION, 0, api_rerank_v1},
+    {"POST", "/rerank", API_DIALECT_UNION, 0, api_rerank_either},
+    {"POST", "/v2/rerank", API_DIALECT_COHERE, 0, api_rerank_v2},
+    {"POST", "/v1/embed", API_DIALECT_COHERE, 0, api_cohere_embed_v1},
+    {"POST", "/v2/embed", API_DIALECT_COHERE, 0, api_cohere_embed_v2},
+    {"POST", "/v1/completions", API_DIALECT_OPENAI, 0, api_completions},
+    {"POST", "/v1/chat/completions", API_DIALECT_OPENAI, 0, api_chat_completions},
+    {"POST", "/v1/classify", API_DIALECT_OPENAI, 0, api_classify},
+    {"POST", "/embed", API_DIALECT_TEI, 0, api_tei_embed},
+    {"POST", "/embed_sparse", API_DIALECT_TEI, 0, api_tei_embed_sparse},
+    {"POST", "/predict", API_DIALECT_TEI, 0, api_tei_predict},
+    {"POST", "/similarity", API_DIALECT_TEI, 0, api_tei_similarity},
+    {"POST", "/tokenize", API_DIALECT_TEI, 0, api_tei_tokenize},
+    {"POST", "/decode", API_DIALECT_TEI, 0, api_tei_decode},
+    {"POST", "/", API_DIALECT_TEI, 0, api_tei_any},
+    {"POST", "/invocations", API_DIALECT_TEI, 0, api_tei_any},
+    {"GET", "/", API_DIALECT_OPENAI, PROBE, api_root},
+    {"GET", "/v1/models", API_DIALECT_OPENAI, API_INLINE, api_models},
+    {"GET", "/v1/models/", API_DIALECT_OPENAI, API_INLINE, api_model},
+    {"GET", "/info", API_DIALECT_TEI, API_INLINE, api_tei_info},
+    {"GET", "/livez", API_DIALECT_OPENAI, PROBE, api_livez},
+    {"GET", "/readyz", API_DIALECT_OPENAI, PROBE, api_readyz},
+    {"GET", "/health", API_DIALECT_OPENAI, PROBE, api_readyz},
+    {"GET", "/ping", API_DIALECT_OPENAI, PROBE, api_readyz},
+    {"GET", "/metrics", API_DIALECT_OPENAI, API_INLINE | API_LOADING, api_metrics},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 _Static_assert(ROUTES + 1 <= METRICS_MAX_ROUTES, "each route has its counters");
@@ -246,7 +246,7 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
     if (!e)
         return;
     const struct api_route *said = route ? route : other;
-    api_refuse(s, r, said ? said->dialect : DIALECT_OPENAI, &err, refusal);
+    api_refuse(s, r, said ? said->dialect : API_DIALECT_OPENAI, &err, refusal);
     api_note_refusal(s, r, said, refusal->status, &err);
 }
 
