@@ -38,7 +38,7 @@ struct service {
     struct front *front;
     struct metrics *metrics;
     struct keys *keys; // NULL: none asked
-    atomic_int state;      // enum service_state
+    atomic_int state;  // enum service_state
     // Requests for generated text so far: their numbers, for turns among those without a key.
     atomic_uint_fast64_t generations;
 };

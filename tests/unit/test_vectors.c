@@ -231,8 +231,8 @@ static void print_speed(void) {
             int64_t took = clock_now_us() - start;
             best = took < best ? took : best;
         }
-        printf("%s: %.2f ns a float, %.2f bytes a float\n",
-               api_vector_name((enum api_vector)form), (double)best * 1e3 / N, (double)b.len / N);
+        printf("%s: %.2f ns a float, %.2f bytes a float\n", api_vector_name((enum api_vector)form),
+               (double)best * 1e3 / N, (double)b.len / N);
     }
     buf_free(&b);
     mem_free(x);
