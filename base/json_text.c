@@ -1,5 +1,6 @@
 // See json_text.h.
 #include "base/json_text.h"
+#include "base/hex.h"
 
 #include "base/buf.h"
 #include "base/utf8.h"
@@ -35,20 +36,10 @@ void json_quote(struct buf *out, const char *s, size_t len) {
     buf_putc(out, '"');
 }
 
-static int hex_digit(char ch) {
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    if (ch >= 'a' && ch <= 'f')
-        return ch - 'a' + 10;
-    if (ch >= 'A' && ch <= 'F')
-        return ch - 'A' + 10;
-    return -1;
-}
-
 int json_hex4(const char *p) {
     int x = 0;
     for (int i = 0; i < 4; i++) {
-        int d = hex_digit(p[i]);
+        int d = hex_value(p[i]);
         if (d < 0)
             return -1;
         x = x << 4 | d;

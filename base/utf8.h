@@ -12,6 +12,8 @@
 size_t utf8_decode(const char *s, size_t len, uint32_t *cp);
 // Writes cp (a valid scalar value) to out[0..4); returns its length.
 size_t utf8_encode(uint32_t cp, char out[4]);
+// Whether a byte is the second or a later one of a character.
+static inline bool utf8_is_tail(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 // True when all of s is valid; else *bad is the offset of the first wrong byte. bad may be NULL.
 bool utf8_valid(const char *s, size_t len, size_t *bad);
 // Makes a string that is shown (a message, a log's line) one line of valid UTF-8, in place: control

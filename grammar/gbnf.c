@@ -2,6 +2,7 @@
 // literals, classes of code points, `.`, groups, alternatives and repetitions. Token literals
 // (<...>) are refused by name: a grammar here knows bytes only.
 // A second rule of the same name is refused; names may hold `_` besides letters, digits and `-`.
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "grammar/expr.h"
 
@@ -125,10 +126,7 @@ static uint32_t rule_of(struct gbnf_parser *p, const char *name, size_t len) {
 static bool take_hex(struct gbnf_parser *p, int digits, uint32_t *cp) {
     uint32_t v = 0;
     for (int i = 0; i < digits; i++) {
-        int c = peek(p), d = c >= '0' && c <= '9'   ? c - '0'
-                             : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                             : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                                    : -1;
+        int c = peek(p), d = c < 0 ? -1 : hex_value((char)c);
         if (d < 0) {
             wrong(p, "an escape lacks hexadecimal digits");
             return false;

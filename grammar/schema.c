@@ -14,6 +14,8 @@
 // - how values are spelled (json_rules.h), and 32 levels of what nests without end.
 #include "grammar/schema.h"
 
+#include "base/hex.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -322,13 +324,6 @@ uint32_t schema_call(struct schema *s, const struct json_node *node, const struc
     return s->j.g->err ? 0 : json_rules_call(&s->j, rule, s->levels, next);
 }
 
-static int hex(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 // Reads a step of a JSON pointer in a URI fragment into out (as long as text); its length, or
 // SIZE_MAX when an escape is wrong.
 static size_t read_step(const char *text, size_t len, char *out) {
@@ -336,8 +331,8 @@ static size_t read_step(const char *text, size_t len, char *out) {
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         if (c == '%') {
-            int high = i + 2 < len ? hex(text[i + 1]) : -1;
-            int low = i + 2 < len ? hex(text[i + 2]) : -1;
+            int high = i + 2 < len ? hex_value(text[i + 1]) : -1;
+            int low = i + 2 < len ? hex_value(text[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return SIZE_MAX;
             c = (char)(high * 16 + low);

@@ -3,6 +3,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -12,13 +13,6 @@ struct keys {
     struct keys_key *keys; // [count]
     size_t count;
 };
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 static bool read_hash(const char *s, size_t len, uint8_t out[32]) {
     if (len != 64)

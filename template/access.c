@@ -4,9 +4,9 @@
 // method where there is no such key.
 // Source followed: jinja2 3.1.6, sandbox.py (getattr, getitem).
 #include "template/access.h"
+#include "template/chars.h"
 #include "template/functions.h"
 #include "template/make.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <stdlib.h>
@@ -144,9 +144,9 @@ static bool python_item(struct render *r, struct value v, struct value key, stru
             return true;
         *found = true;
         bool ascii = t->chars == t->len;
-        size_t at = ascii ? (size_t)i : text_offset(t->data, t->len, (size_t)i);
+        size_t at = ascii ? (size_t)i : chars_offset(t->data, t->len, (size_t)i);
         return render_charge(r, ascii ? 0 : t->len / 64) &&
-               make_text_view(r, t->data + at, text_offset(t->data + at, t->len - at, 1), out);
+               make_text_view(r, t->data + at, chars_offset(t->data + at, t->len - at, 1), out);
     }
     if (!value_is_flavour(v, LIST_LIST) && !value_is_flavour(v, LIST_TUPLE) &&
         !value_is_flavour(v, LIST_RANGE))

@@ -2,11 +2,11 @@
 // Source followed: jinja2 3.1.6, filters.py, without autoescape.
 #include "template/filters.h"
 #include "template/access.h"
+#include "template/chars.h"
 #include "template/eval.h"
 #include "template/format.h"
 #include "template/make.h"
 #include "template/print.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <errno.h>
@@ -25,18 +25,19 @@ bool filter_change_case(struct render *r, struct value self, int to, struct valu
     if (!print_to_text(r, self, &t) || !render_charge(r, t->len / 4))
         return false;
     buf_reset(&r->scratch);
-    text_append_case(&r->scratch, t->data, t->len, (enum text_case)to);
+    chars_append_case(&r->scratch, t->data, t->len, (enum chars_case)to);
     return make_scratched(r, t->safe, out);
 }
 
 static FILTER(filter_upper) {
-    return none_allowed(r, "upper", args) && filter_change_case(r, self, TEXT_UPPER, out);
+    return none_allowed(r, "upper", args) && filter_change_case(r, self, CHARS_UPPER, out);
 }
 static FILTER(filter_lower) {
-    return none_allowed(r, "lower", args) && filter_change_case(r, self, TEXT_LOWER, out);
+    return none_allowed(r, "lower", args) && filter_change_case(r, self, CHARS_LOWER, out);
 }
 static FILTER(filter_capitalize) {
-    return none_allowed(r, "capitalize", args) && filter_change_case(r, self, TEXT_CAPITALIZE, out);
+    return none_allowed(r, "capitalize", args) &&
+           filter_change_case(r, self, CHARS_CAPITALIZE, out);
 }
 
 // Unlike str.title: words begin behind spaces, '-' and opening brackets only.
@@ -49,16 +50,16 @@ static FILTER(filter_title) {
     for (size_t at = 0; at < t->len;) {
         size_t end = at;
         while (end < t->len && !memchr("-({[<", t->data[end], 5) &&
-               text_space_prefix(t->data + end, t->len - end) == 0)
+               chars_space_prefix(t->data + end, t->len - end) == 0)
             end++;
         // the first character in upper case (not title case), the rest lowered as a word of its own
-        size_t head = end > at ? text_offset(t->data + at, end - at, 1) : 0;
-        text_append_case(&r->scratch, t->data + at, head, TEXT_UPPER);
-        text_append_case(&r->scratch, t->data + at + head, end - at - head, TEXT_LOWER);
+        size_t head = end > at ? chars_offset(t->data + at, end - at, 1) : 0;
+        chars_append_case(&r->scratch, t->data + at, head, CHARS_UPPER);
+        chars_append_case(&r->scratch, t->data + at + head, end - at - head, CHARS_LOWER);
         at = end;
         size_t gap = at;
         for (;;) {
-            size_t space = text_space_prefix(t->data + gap, t->len - gap);
+            size_t space = chars_space_prefix(t->data + gap, t->len - gap);
             gap += space;
             if (gap < t->len && memchr("-({[<", t->data[gap], 5))
                 gap++;
@@ -151,8 +152,8 @@ static FILTER(filter_escape) {
 // The text without spaces around it, when it is a number as Python's float() reads them.
 static bool parse_real(const struct value_text *t, double *out) {
     char copy[400];
-    size_t from = text_space_prefix(t->data, t->len), n = 0;
-    size_t end = t->len - (from < t->len ? text_space_suffix(t->data, t->len) : 0);
+    size_t from = chars_space_prefix(t->data, t->len), n = 0;
+    size_t end = t->len - (from < t->len ? chars_space_suffix(t->data, t->len) : 0);
     if (end <= from || end - from >= sizeof copy)
         return false;
     for (size_t i = from; i < end; i++) {
@@ -173,8 +174,8 @@ static bool parse_real(const struct value_text *t, double *out) {
 
 // int() of a text in decimal, in *out; false when it is none.
 static bool parse_decimal(struct render *r, const struct value_text *t, struct value *out) {
-    size_t from = text_space_prefix(t->data, t->len), n = 0;
-    size_t end = t->len - (from < t->len ? text_space_suffix(t->data, t->len) : 0);
+    size_t from = chars_space_prefix(t->data, t->len), n = 0;
+    size_t end = t->len - (from < t->len ? chars_space_suffix(t->data, t->len) : 0);
     char copy[400];
     for (size_t i = from; i < end; i++) {
         char c = t->data[i];
@@ -319,7 +320,7 @@ static FILTER(filter_indent) {
     struct buf *b = &r->scratch;
     buf_reset(b);
     for (size_t at = 0, line = 0;; line++) {
-        size_t gap, len = text_line(t->data + at, t->len - at, &gap);
+        size_t gap, len = chars_line(t->data + at, t->len - at, &gap);
         if (line)
             buf_putc(b, '\n');
         if (line ? blank || len : first) {

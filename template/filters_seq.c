@@ -2,11 +2,11 @@
 // be read once (LIST_ITERATOR). The two differ only when an element that would never have been
 // reached has an error. Source followed: jinja2 3.1.6, filters.py.
 #include "template/access.h"
+#include "template/chars.h"
 #include "template/filters.h"
 #include "template/make.h"
 #include "template/operators.h"
 #include "template/print.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <string.h>
@@ -160,7 +160,7 @@ static bool sort_key(struct render *r, struct value item, struct value path, boo
     if (path.kind != VALUE_ABSENT && path.kind != VALUE_NONE &&
         !access_path(r, item, path, value_absent(), out))
         return false;
-    return !fold || out->kind != VALUE_STRING || filter_change_case(r, *out, TEXT_LOWER, out);
+    return !fold || out->kind != VALUE_STRING || filter_change_case(r, *out, CHARS_LOWER, out);
 }
 
 struct filter_keyed {

@@ -1,9 +1,9 @@
 // Python's two ways to format a string. See format.h. What their small languages have and this file
 // has not is an error of the rendering.
 #include "template/format.h"
+#include "template/chars.h"
 #include "template/make.h"
 #include "template/print.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ struct spec {
 // Formatted text with its padding, to out. digits_at: where zeros go for '='.
 static bool put_padded(struct render *r, struct buf *out, const char *s, size_t len,
                        size_t digits_at, const struct spec *f, char align) {
-    size_t chars = text_count_chars(s, len);
+    size_t chars = chars_count(s, len);
     size_t pad = f->width > chars ? f->width - chars : 0;
     size_t left = align == '>' ? pad : align == '^' ? pad / 2 : 0;
     size_t inside = align == '=' ? pad : 0;
@@ -145,7 +145,7 @@ static bool put_text(struct render *r, struct buf *out, const struct value_text 
                      const struct spec *f) {
     size_t len = t->len;
     if (f->precision >= 0)
-        len = text_offset(t->data, t->len, (size_t)f->precision);
+        len = chars_offset(t->data, t->len, (size_t)f->precision);
     return put_padded(r, out, t->data, len, 0, f, f->align ? f->align : '<');
 }
 
@@ -214,7 +214,7 @@ static bool percent_item(struct render *r, const struct value_text *t, size_t *a
     bool zero = false;
     size_t i = *at, n;
     if (i < t->len && t->data[i] == '(') {
-        size_t close = text_find(t->data, t->len, ")", 1, i);
+        size_t close = chars_find(t->data, t->len, ")", 1, i);
         struct value *found = NULL;
         if (close == SIZE_MAX)
             return render_fail(r, ERR_INVALID, "incomplete format key");
@@ -264,7 +264,7 @@ bool format_percent(struct render *r, const struct value_text *t, struct value a
     size_t used = 0, at = 0;
     bool ok = !t->safe || render_fail(r, ERR_INVALID, "'%%' of a string marked safe");
     while (ok && at < t->len) {
-        size_t hit = text_find(t->data, t->len, "%", 1, at);
+        size_t hit = chars_find(t->data, t->len, "%", 1, at);
         size_t end = hit == SIZE_MAX ? t->len : hit;
         buf_append(&made, t->data + at, end - at);
         at = end + 1;
@@ -293,7 +293,7 @@ static bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '
 static bool parse_spec(struct render *r, const struct value_text *t, size_t at, size_t end,
                        struct spec *f) {
     struct value_text s = {.data = t->data, .len = end};
-    size_t n = at < end ? text_offset(t->data + at, end - at, 1) : 0;
+    size_t n = at < end ? chars_offset(t->data + at, end - at, 1) : 0;
     *f = (struct spec){.fill = " ", .fill_len = 1, .precision = -1};
     if (n && at + n < end && is_align(t->data[at + n])) {
         memcpy(f->fill, t->data + at, n);
@@ -389,7 +389,7 @@ static bool field_value(struct render *r, const struct arguments *args, const ch
 // From behind '{' to behind '}'.
 static bool braces_item(struct render *r, const struct value_text *t, size_t *at, size_t *automatic,
                         const struct arguments *args, struct buf *out) {
-    size_t close = text_find(t->data, t->len, "}", 1, *at), name = *at;
+    size_t close = chars_find(t->data, t->len, "}", 1, *at), name = *at;
     if (close == SIZE_MAX)
         return render_fail(r, ERR_INVALID, "expected '}' before end of string");
     while (name < close && t->data[name] != ':' && t->data[name] != '!')

@@ -1,7 +1,7 @@
 // See lexer.h.
 #include "template/lexer.h"
 
-#include "template/text.h"
+#include "template/chars.h"
 
 #include <string.h>
 
@@ -28,7 +28,7 @@ static bool starts(const struct lexer *lx, size_t at, const char *word) {
 }
 
 static size_t skip_space(const struct lexer *lx, size_t at) {
-    return at + text_space_prefix(lx->source + at, lx->len - at);
+    return at + chars_space_prefix(lx->source + at, lx->len - at);
 }
 
 static void advance(struct lexer *lx, size_t to) {
@@ -81,13 +81,13 @@ static void trim_data(const struct lexer *lx, size_t tag, struct lexer_token *ou
     size_t len = tag - lx->at;
     char sign = tag + 2 < lx->len ? lx->source[tag + 2] : '\0';
     if (sign == '-') {
-        len -= text_space_suffix(s, len);
+        len -= chars_space_suffix(s, len);
     } else if (sign != '+' && lx->source[tag + 1] != '{') {
         size_t line = len;
         while (line > 0 && s[line - 1] != '\n')
             line--;
         if ((line > 0 || lx->line_starting) &&
-            text_space_prefix(s + line, len - line) == len - line)
+            chars_space_prefix(s + line, len - line) == len - line)
             len = line;
     }
     *out = (struct lexer_token){TOKEN_DATA, s, len, lx->line};

@@ -1,7 +1,7 @@
 // See make.h.
 #include "template/make.h"
 
-#include "template/text.h"
+#include "template/chars.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static struct value_text *new_text(struct render *r, const char *s, size_t len) 
     struct value_text *t = render_alloc(r, 1, sizeof *t);
     if (!t)
         return NULL;
-    *t = (struct value_text){.data = s, .len = len, .chars = text_count_chars(s, len)};
+    *t = (struct value_text){.data = s, .len = len, .chars = chars_count(s, len)};
     return t;
 }
 
@@ -70,7 +70,7 @@ bool make_concat(struct render *r, const struct value_text *a, const char *b, si
         memcpy(g->data + a->len, b, b_len);
     g->used = len;
     *t = (struct value_text){.data = g->data, .len = len, .growth = g, .safe = a->safe};
-    t->chars = a->chars + text_count_chars(b, b_len);
+    t->chars = a->chars + chars_count(b, b_len);
     *out = value_text(t);
     return true;
 }

@@ -1,9 +1,9 @@
 // Methods of strings, as Python's str has them.
+#include "template/chars.h"
 #include "template/filters.h"
 #include "template/format.h"
 #include "template/make.h"
 #include "template/methods.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <string.h>
@@ -18,16 +18,17 @@ static bool no_arguments(struct render *r, const char *what, const struct argume
 }
 
 METHOD(text_upper) {
-    return no_arguments(r, "upper", args) && filter_change_case(r, self, TEXT_UPPER, out);
+    return no_arguments(r, "upper", args) && filter_change_case(r, self, CHARS_UPPER, out);
 }
 METHOD(text_lower) {
-    return no_arguments(r, "lower", args) && filter_change_case(r, self, TEXT_LOWER, out);
+    return no_arguments(r, "lower", args) && filter_change_case(r, self, CHARS_LOWER, out);
 }
 METHOD(text_title) {
-    return no_arguments(r, "title", args) && filter_change_case(r, self, TEXT_TITLE, out);
+    return no_arguments(r, "title", args) && filter_change_case(r, self, CHARS_TITLE, out);
 }
 METHOD(text_capitalize) {
-    return no_arguments(r, "capitalize", args) && filter_change_case(r, self, TEXT_CAPITALIZE, out);
+    return no_arguments(r, "capitalize", args) &&
+           filter_change_case(r, self, CHARS_CAPITALIZE, out);
 }
 
 // Most of str's methods take no argument by name.
@@ -51,7 +52,7 @@ static bool make_part(struct render *r, const struct value_text *t, size_t from,
 static bool is_one_of(const struct value_text *t, size_t at, size_t n,
                       const struct value_text *chars) {
     for (size_t from = 0;;) {
-        size_t hit = text_find(chars->data, chars->len, t->data + at, n, from);
+        size_t hit = chars_find(chars->data, chars->len, t->data + at, n, from);
         if (hit == SIZE_MAX || n == 0)
             return false;
         if (((unsigned char)chars->data[hit] & 0xc0) != 0x80) // UTF-8: only whole characters match
@@ -70,16 +71,16 @@ static bool strip(struct render *r, struct value self, const struct arguments *a
         return false;
     if (v[0].kind == VALUE_ABSENT || v[0].kind == VALUE_NONE) {
         if (left)
-            from = text_space_prefix(t->data, t->len);
+            from = chars_space_prefix(t->data, t->len);
         if (right)
-            to -= text_space_suffix(t->data + from, t->len - from);
+            to -= chars_space_suffix(t->data + from, t->len - from);
         return make_part(r, t, from, to, out);
     }
     if (!argument_text(r, "strip's characters", v[0], &chars) ||
         !render_charge(r, (t->len / 16) * (1 + chars->len / 64)))
         return false;
     while (left && from < to) {
-        size_t n = text_offset(t->data + from, to - from, 1);
+        size_t n = chars_offset(t->data + from, to - from, 1);
         if (!is_one_of(t, from, n, chars))
             break;
         from += n;
@@ -116,32 +117,32 @@ static bool add_part(struct render *r, struct value_list *l, size_t *cap,
 
 static bool split_space(struct render *r, const struct value_text *t, int64_t most,
                         struct value_list *l) {
-    size_t cap = 0, at = text_space_prefix(t->data, t->len);
+    size_t cap = 0, at = chars_space_prefix(t->data, t->len);
     while (at < t->len) {
         size_t end = at;
         if (most >= 0 && (int64_t)l->count == most) // the rest as it stands
             return add_part(r, l, &cap, t, at, t->len);
-        while (end < t->len && !text_space_prefix(t->data + end, t->len - end))
-            end += text_offset(t->data + end, t->len - end, 1);
+        while (end < t->len && !chars_space_prefix(t->data + end, t->len - end))
+            end += chars_offset(t->data + end, t->len - end, 1);
         if (!add_part(r, l, &cap, t, at, end))
             return false;
-        at = end + text_space_prefix(t->data + end, t->len - end);
+        at = end + chars_space_prefix(t->data + end, t->len - end);
     }
     return true;
 }
 
 static bool rsplit_space(struct render *r, const struct value_text *t, int64_t most,
                          struct value_list *l) {
-    size_t cap = 0, to = t->len - text_space_suffix(t->data, t->len);
+    size_t cap = 0, to = t->len - chars_space_suffix(t->data, t->len);
     while (to > 0) {
         size_t from = to;
         if (most >= 0 && (int64_t)l->count == most) // the rest as it stands
             return add_part(r, l, &cap, t, 0, to);
-        while (from > 0 && !text_space_suffix(t->data, from))
+        while (from > 0 && !chars_space_suffix(t->data, from))
             from--; // through a character's bytes: none of them alone is a space
         if (!add_part(r, l, &cap, t, from, to))
             return false;
-        to = from - text_space_suffix(t->data, from);
+        to = from - chars_space_suffix(t->data, from);
     }
     return true;
 }
@@ -150,7 +151,7 @@ static bool split_by(struct render *r, const struct value_text *t, const struct 
                      int64_t most, struct value_list *l) {
     size_t cap = 0, at = 0;
     while (most < 0 || (int64_t)l->count < most) {
-        size_t hit = text_find(t->data, t->len, by->data, by->len, at);
+        size_t hit = chars_find(t->data, t->len, by->data, by->len, at);
         if (hit == SIZE_MAX)
             break;
         if (!add_part(r, l, &cap, t, at, hit))
@@ -164,7 +165,7 @@ static bool rsplit_by(struct render *r, const struct value_text *t, const struct
                       int64_t most, struct value_list *l) {
     size_t cap = 0, to = t->len;
     while (most < 0 || (int64_t)l->count < most) {
-        size_t hit = text_find_last(t->data, to, by->data, by->len);
+        size_t hit = chars_find_last(t->data, to, by->data, by->len);
         if (hit == SIZE_MAX)
             break;
         if (!add_part(r, l, &cap, t, hit + by->len, to))
@@ -220,7 +221,7 @@ METHOD(text_splitlines) {
         !make_list(r, LIST_LIST, 0, &l))
         return false;
     for (size_t at = 0; at < t->len;) {
-        size_t gap, len = text_line(t->data + at, t->len - at, &gap);
+        size_t gap, len = chars_line(t->data + at, t->len - at, &gap);
         if (!add_part(r, l, &cap, t, at, at + len + (value_truth(v[0]) ? gap : 0)))
             return false;
         at += len + gap;
@@ -298,14 +299,14 @@ METHOD(text_replace) {
     buf_reset(b);
     size_t at = 0;
     for (; most < 0 || done < most; done++) {
-        size_t hit = text_find(t->data, t->len, old->data, old->len, at);
+        size_t hit = chars_find(t->data, t->len, old->data, old->len, at);
         if (hit == SIZE_MAX)
             break;
         buf_append(b, t->data + at, hit - at);
         buf_append(b, new->data, new->len);
         at = hit + old->len;
         if (!old->len) { // between all characters, and at both ends
-            size_t n = at < t->len ? text_offset(t->data + at, t->len - at, 1) : 0;
+            size_t n = at < t->len ? chars_offset(t->data + at, t->len - at, 1) : 0;
             buf_append(b, t->data + at, n);
             at += n;
             if (!n)
@@ -329,9 +330,9 @@ static bool find(struct render *r, struct value self, const struct arguments *ar
         !argument_text(r, "what is looked for", v[0], &what) ||
         !render_charge(r, (t->len / 16) * (1 + what->len / 64)))
         return false;
-    size_t hit = last ? text_find_last(t->data, t->len, what->data, what->len)
-                      : text_find(t->data, t->len, what->data, what->len, 0);
-    *out = value_int(hit == SIZE_MAX ? -1 : (int64_t)text_count_chars(t->data, hit));
+    size_t hit = last ? chars_find_last(t->data, t->len, what->data, what->len)
+                      : chars_find(t->data, t->len, what->data, what->len, 0);
+    *out = value_int(hit == SIZE_MAX ? -1 : (int64_t)chars_count(t->data, hit));
     return true;
 }
 
@@ -354,7 +355,7 @@ METHOD(text_count) {
         return false;
     int64_t n = what->len ? 0 : (int64_t)t->chars + 1;
     for (size_t at = 0; what->len; n++) {
-        size_t hit = text_find(t->data, t->len, what->data, what->len, at);
+        size_t hit = chars_find(t->data, t->len, what->data, what->len, at);
         if (hit == SIZE_MAX)
             break;
         at = hit + what->len;
@@ -396,8 +397,8 @@ static bool partition(struct render *r, struct value self, const struct argument
         return false;
     if (!by->len)
         return render_fail(r, ERR_INVALID, "empty separator");
-    size_t hit = last ? text_find_last(t->data, t->len, by->data, by->len)
-                      : text_find(t->data, t->len, by->data, by->len, 0);
+    size_t hit = last ? chars_find_last(t->data, t->len, by->data, by->len)
+                      : chars_find(t->data, t->len, by->data, by->len, 0);
     size_t ends[4] = {0, hit, hit + by->len, t->len};
     if (hit == SIZE_MAX) {
         ends[1] = ends[2] = last ? 0 : t->len;

@@ -3,9 +3,9 @@
 #include "template/operators.h"
 
 #include "template/arguments.h"
+#include "template/chars.h"
 #include "template/format.h"
 #include "template/make.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <math.h>
@@ -272,9 +272,9 @@ bool operator_slice(struct render *r, struct value v, struct value start, struct
         if (from >= to)
             return make_text_view(r, "", 0, out);
         bool ascii = t->chars == t->len;
-        size_t a = ascii ? (size_t)from : text_offset(t->data, t->len, (size_t)from);
+        size_t a = ascii ? (size_t)from : chars_offset(t->data, t->len, (size_t)from);
         size_t b =
-            ascii ? (size_t)to : a + text_offset(t->data + a, t->len - a, (size_t)(to - from));
+            ascii ? (size_t)to : a + chars_offset(t->data + a, t->len - a, (size_t)(to - from));
         if (!render_charge(r, t->len / 64) || !make_text_view(r, t->data + a, b - a, out))
             return false;
         ((struct value_text *)out->as.text)->safe = t->safe; // just made, ours alone

@@ -3,9 +3,9 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "template/chars.h"
 #include "template/functions.h"
 #include "template/template.h"
-#include "template/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -192,7 +192,7 @@ bool parser_text(struct parser *p, const char *s, size_t len, struct value *out)
         return false;
     if (len)
         memcpy(copy, s, len);
-    *t = (struct value_text){.data = copy, .len = len, .chars = text_count_chars(copy, len)};
+    *t = (struct value_text){.data = copy, .len = len, .chars = chars_count(copy, len)};
     *out = value_text(t);
     return true;
 }

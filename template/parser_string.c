@@ -1,16 +1,10 @@
 // See parser.h: the text between quotes. Source followed: CPython 3.11's unicode-escape codec, to
 // which jinja2's lexer gives its strings.
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "template/parser.h"
 
 #include <string.h>
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 // \xNN, \uNNNN, \UNNNNNNNN: n digits at s.
 static bool parse_hex(struct parser *p, const char *s, size_t left, size_t n, struct buf *out) {

@@ -4,8 +4,8 @@
 // Source followed: transformers 5, chat_template_utils.py (tojson); CPython 3.11, json/encoder.py.
 #include "template/print.h"
 #include "base/utf8.h"
+#include "template/chars.h"
 #include "template/make.h"
-#include "template/text.h"
 #include "template/value_ops.h"
 
 #include <math.h>
@@ -74,7 +74,7 @@ static void repr_text(struct buf *out, const struct value_text *t) {
             buf_append(out, (char[]){'\\', (char)cp}, 2);
         else if (cp == '\n' || cp == '\r' || cp == '\t')
             buf_puts(out, cp == '\n' ? "\\n" : cp == '\r' ? "\\r" : "\\t");
-        else if (text_is_printable(cp))
+        else if (chars_is_printable(cp))
             buf_append(out, t->data + at, n);
         else if (cp < 0x100)
             buf_printf(out, "\\x%02x", cp);

@@ -1,8 +1,8 @@
 // See value_ops.h.
 #include "template/value_ops.h"
 
+#include "template/chars.h"
 #include "template/make.h"
-#include "template/text.h"
 
 #include <string.h>
 
@@ -151,7 +151,7 @@ bool value_compare(struct render *r, struct value a, struct value b, const char 
     }
     if (a.kind == VALUE_STRING && b.kind == VALUE_STRING) {
         size_t n = a.as.text->len, m = b.as.text->len;
-        *order = text_compare(a.as.text->data, n, b.as.text->data, m);
+        *order = chars_compare(a.as.text->data, n, b.as.text->data, m);
         return render_charge(r, (n < m ? n : m) / 64);
     }
     bool sequences = (value_is_flavour(a, LIST_LIST) && value_is_flavour(b, LIST_LIST)) ||
@@ -185,7 +185,7 @@ bool value_contains(struct render *r, struct value haystack, struct value needle
         const struct value_text *h = haystack.as.text, *n = needle.as.text;
         if (!render_charge(r, (h->len / 16) * (1 + n->len / 64))) // before what may take minutes
             return false;
-        *found = text_find(h->data, h->len, n->data, n->len, 0) != SIZE_MAX;
+        *found = chars_find(h->data, h->len, n->data, n->len, 0) != SIZE_MAX;
         return true;
     }
     if (haystack.kind == VALUE_DICT) {
@@ -231,7 +231,7 @@ bool value_iterate(struct render *r, struct value v, struct value_list **out) {
         if (!render_charge(r, t->chars) || !make_list(r, LIST_LIST, t->chars, &l))
             return false;
         for (size_t at = 0; at < t->len;) {
-            size_t n = text_offset(t->data + at, t->len - at, 1);
+            size_t n = chars_offset(t->data + at, t->len - at, 1);
             if (!make_text_view(r, t->data + at, n, &l->items[l->count++]))
                 return false;
             at += n;

@@ -32,7 +32,7 @@ static int32_t match_at(const struct added_matcher *m, const char *text, size_t 
 
 static unsigned flags_before(const char *text, size_t at, size_t *begin) {
     size_t i = at - 1;
-    while (i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80)
+    while (i > 0 && utf8_is_tail(text[i]))
         i--;
     uint32_t cp = 0;
     utf8_decode(text + i, at - i, &cp);

@@ -1,6 +1,7 @@
 // Text to ids by byte-level BPE. Most texts go to the pattern as they are: where the normalizer is
 // NFC or nothing and no character of the text could change, its result is the text.
 // See tokenizer.h.
+#include "base/utf8.h"
 #include "tokenizer/encode.h"
 
 #include <string.h>
@@ -13,15 +14,13 @@ struct encode_source {
     const struct token_span *align; // NULL: the original itself
 };
 
-static inline bool is_tail(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
-
 // Part of a character has the span of the whole one, as in Hugging Face.
 static inline struct token_span span_of(const struct encode_source *s, size_t begin, size_t end) {
     if (s->align)
         return (struct token_span){s->align[begin].begin, s->align[end - 1].end};
-    while (begin > 0 && is_tail(s->text[begin]))
+    while (begin > 0 && utf8_is_tail(s->text[begin]))
         begin--;
-    while (end < s->len && is_tail(s->text[end]))
+    while (end < s->len && utf8_is_tail(s->text[end]))
         end++;
     return (struct token_span){(uint32_t)begin, (uint32_t)end};
 }
@@ -81,7 +80,7 @@ static enum err walk_prefixed(struct encode_source *s, size_t begin, size_t end)
     n->text[0] = ' ';
     memcpy(n->text + 1, s->text + begin, end - begin);
     for (size_t i = begin, stop; i < end; i = stop) {
-        for (stop = i + 1; stop < end && is_tail(s->text[stop]);)
+        for (stop = i + 1; stop < end && utf8_is_tail(s->text[stop]);)
             stop++;
         struct token_span span = span_of(s, i, stop);
         for (size_t k = i; k < stop; k++)

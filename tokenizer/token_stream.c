@@ -2,6 +2,7 @@
 #include "tokenizer/token_stream.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tokenizer/tokenizer_internal.h"
 
 #include <string.h>
@@ -72,7 +73,7 @@ static size_t size_of(unsigned char first) {
 
 // True when `byte` can follow what is pending, by the table of well-formed UTF-8.
 static bool goes_on(const struct token_stream *s, unsigned char byte) {
-    if ((byte & 0xC0) != 0x80)
+    if (!utf8_is_tail((char)byte))
         return false;
     if (s->pending_len > 1)
         return true;

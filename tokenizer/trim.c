@@ -23,7 +23,7 @@ static void count_spaces(const char *s, size_t len, size_t *leading, size_t *tra
 }
 
 static bool is_tail(struct text text, size_t at) {
-    return at < text.len && ((unsigned char)text.bytes[at] & 0xC0) == 0x80;
+    return at < text.len && utf8_is_tail(text.bytes[at]);
 }
 
 struct token_span trim_span(struct text text, const char *token, size_t len, bool first,

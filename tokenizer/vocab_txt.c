@@ -18,7 +18,7 @@ static const char *spelling(const cJSON *config, const char *key, const char *fa
 static size_t trimmed(const char *line, size_t len) {
     while (len) {
         size_t at = len - 1;
-        while (at > 0 && ((unsigned char)line[at] & 0xC0) == 0x80)
+        while (at > 0 && utf8_is_tail(line[at]))
             at--;
         uint32_t cp = 0;
         utf8_decode(line + at, len - at, &cp);

@@ -2,6 +2,7 @@
 #include "tokenizer/wordpiece.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -36,7 +37,7 @@ static enum err push(struct wordpiece_work *w, int32_t id, size_t end) {
 }
 
 static bool is_boundary(const char *s, size_t at, size_t len) {
-    return at >= len || ((unsigned char)s[at] & 0xC0) != 0x80;
+    return at >= len || !utf8_is_tail(s[at]);
 }
 
 // The longest piece that begins at `start`; *end behind it, or -1.

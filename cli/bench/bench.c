@@ -2,8 +2,10 @@
 #include "cli/bench/bench.h"
 
 #include "base/mem.h"
+#include "base/version.h"
 #include "cli/cli.h"
 #include "cli/parts.h"
+#include "compute/cpu/cpu.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -112,13 +114,30 @@ void bench_cpu_name(char *out, size_t size) {
         fclose(f);
 }
 
+void bench_print_environment(struct buf *b, bool json, const char *device, const char *label,
+                             const char *precision) {
+    char cpu[128], features[1024];
+    bench_cpu_name(cpu, sizeof cpu);
+    cpu_describe(features, sizeof features);
+    if (json)
+        buf_printf(b,
+                   "\"environment\":{\"cpu\":\"%s\",\"features\":\"%s\",\"device\":\"%s\","
+                   "\"precision\":\"%s\",\"commit\":\"%s\"},",
+                   cpu, features, device, precision, version_commit);
+    else
+        buf_printf(b, "%s\n%s\n%s, %s%s, commit %s\n", cpu, features, device, label, precision,
+                   version_commit);
+}
+
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
+void bench_sort(double *values, size_t n) { qsort(values, n, sizeof *values, by_value); }
+
 double bench_median(double *values, size_t n) {
-    qsort(values, n, sizeof *values, by_value);
+    bench_sort(values, n);
     return bench_percentile(values, n, 0.5);
 }
 

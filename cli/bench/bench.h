@@ -49,7 +49,12 @@ size_t bench_mix_length(void *ctx); // a struct bench_mix
 
 // "AMD EPYC ..." from /proc/cpuinfo.
 void bench_cpu_name(char *out, size_t size);
+// Where the numbers come from: CPU, its features, device, precision and commit; a member of a JSON
+// object with its comma, or lines. label: words before the precision, in the lines.
+void bench_print_environment(struct buf *b, bool json, const char *device, const char *label,
+                             const char *precision);
 
+void bench_sort(double *values, size_t n);     // ascending
 double bench_median(double *values, size_t n); // sorts them
 double bench_percentile(const double *sorted, size_t n, double p);
 

@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/version.h"
 #include "cli/bench/bench.h"
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -208,14 +207,8 @@ static enum err measure_latency(struct bench_encode *r, struct errmsg *msg) {
 // --- results ---
 
 static void print_environment(const struct bench_encode *r, struct buf *b, bool json) {
-    char cpu[128], features[1024];
-    bench_cpu_name(cpu, sizeof cpu);
-    cpu_describe(features, sizeof features);
-    const char *format = json ? "\"environment\":{\"cpu\":\"%s\",\"features\":\"%s\","
-                                "\"device\":\"%s\",\"precision\":\"%s\",\"commit\":\"%s\"},"
-                              : "%s\n%s\n%s, %s, commit %s\n";
-    const char *precision = r->o->dtype == MODEL_DTYPE_STORED ? "stored" : "f32";
-    buf_printf(b, format, cpu, features, r->engine.device->describe, precision, version_commit);
+    bench_print_environment(b, json, r->engine.device->describe, "",
+                            r->o->dtype == MODEL_DTYPE_STORED ? "stored" : "f32");
 }
 
 static void print_json(const struct bench_encode *r, struct buf *b) {

@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "base/version.h"
 #include "cli/bench/bench.h"
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -141,11 +140,6 @@ static enum err check_streams(const struct bench_generate *r, size_t n, size_t t
     return ERR_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 // Of finished streams: gaps between a text's tokens, first tokens, and the whole.
 static enum err evaluate(const struct bench_generate *r, int64_t begin, struct result *out,
                          struct errmsg *msg) {
@@ -163,8 +157,8 @@ static enum err evaluate(const struct bench_generate *r, int64_t begin, struct r
         last_first = t[0] > last_first ? t[0] : last_first;
         last = t[per] > last ? t[per] : last;
     }
-    qsort(gaps, count, sizeof *gaps, by_value);
-    qsort(firsts, n, sizeof *firsts, by_value);
+    bench_sort(gaps, count);
+    bench_sort(firsts, n);
     out->prefill_s = (double)(last_first - begin) / 1e6;
     out->decode_s = (double)(last - first) / 1e6;
     out->all_s = (double)(last - begin) / 1e6;
@@ -263,14 +257,8 @@ static double rate(const struct result *w, double seconds, size_t tokens) {
 // --- results ---
 
 static void print_environment(const struct bench_generate *r, struct buf *b, bool json) {
-    char cpu[128], features[1024];
-    bench_cpu_name(cpu, sizeof cpu);
-    cpu_describe(features, sizeof features);
-    const char *precision = r->o->dtype == MODEL_DTYPE_AUTO ? "auto" : "f32";
-    const char *format = json ? "\"environment\":{\"cpu\":\"%s\",\"features\":\"%s\","
-                                "\"device\":\"%s\",\"precision\":\"%s\",\"commit\":\"%s\"},"
-                              : "%s\n%s\n%s, dtype %s, commit %s\n";
-    buf_printf(b, format, cpu, features, r->engine.device->describe, precision, version_commit);
+    bench_print_environment(b, json, r->engine.device->describe, "dtype ",
+                            r->o->dtype == MODEL_DTYPE_AUTO ? "auto" : "f32");
 }
 
 static void print_json(const struct bench_generate *r, struct buf *b) {

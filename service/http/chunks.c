@@ -1,6 +1,8 @@
 // See chunks.h.
 #include "service/http/chunks.h"
 
+#include "base/hex.h"
+
 #include <string.h>
 
 enum { SKIPPED_MAX = 16384, DIGITS_MAX = 8 };
@@ -19,13 +21,6 @@ enum state {
     LAST_LF,
 };
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 // What an extension and a trailer may hold, within a bound.
 static bool skip(struct http_chunks *c, char byte) {
     unsigned char b = (unsigned char)byte;
@@ -34,7 +29,7 @@ static bool skip(struct http_chunks *c, char byte) {
 
 // The next state, or -1.
 static int step_size(struct http_chunks *c, char b) {
-    int digit = c->state == SIZE ? hex_digit(b) : -1;
+    int digit = c->state == SIZE ? hex_value(b) : -1;
     if (digit >= 0) {
         c->digits++;
         c->left = c->left << 4 | (uint64_t)digit;

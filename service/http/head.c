@@ -1,6 +1,7 @@
 // See head.h.
 #include "service/http/head.h"
 
+#include "base/hex.h"
 #include "base/utf8.h"
 
 #include <stdint.h>
@@ -249,14 +250,6 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
     return NULL;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 // "//v1//embeddings/" is "/v1/embeddings": base addresses are typed with and without a last slash.
 static void drop_slashes(char *path) {
     char *out = path;
@@ -275,7 +268,7 @@ const struct http_fault *http_head_decode_path(char *path) {
     for (const char *in = path; *in; in++) {
         unsigned char c = (unsigned char)*in;
         if (c == '%') {
-            int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
+            int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
             if (low < 0)
                 return &bad_path;
             c = (unsigned char)(high * 16 + low);

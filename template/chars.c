@@ -1,19 +1,19 @@
-// See text.h.
-#include "template/text.h"
+// See chars.h.
+#include "template/chars.h"
 
 #include "base/utf8.h"
 #include "template/unicode_tables.h"
 
 #include <string.h>
 
-size_t text_count_chars(const char *s, size_t len) {
+size_t chars_count(const char *s, size_t len) {
     size_t n = 0;
     for (size_t i = 0; i < len; i++)
         n += ((unsigned char)s[i] & 0xc0) != 0x80;
     return n;
 }
 
-size_t text_offset(const char *s, size_t len, size_t index) {
+size_t chars_offset(const char *s, size_t len, size_t index) {
     size_t at = 0;
     for (size_t n = 0; at < len; at++) {
         if (((unsigned char)s[at] & 0xc0) == 0x80)
@@ -24,17 +24,17 @@ size_t text_offset(const char *s, size_t len, size_t index) {
     return at;
 }
 
-bool text_is_space(uint32_t cp) {
+bool chars_is_space(uint32_t cp) {
     if (cp < 0x80)
         return cp == ' ' || (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x1f);
     return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
            cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
-size_t text_space_prefix(const char *s, size_t len) {
+size_t chars_space_prefix(const char *s, size_t len) {
     size_t at = 0;
     uint32_t cp;
-    for (size_t n; (n = utf8_decode(s + at, len - at, &cp)) > 0 && text_is_space(cp);)
+    for (size_t n; (n = utf8_decode(s + at, len - at, &cp)) > 0 && chars_is_space(cp);)
         at += n;
     return at;
 }
@@ -50,12 +50,12 @@ static size_t step_back(const char *s, size_t end, uint32_t *cp) {
     return at;
 }
 
-size_t text_space_suffix(const char *s, size_t len) {
+size_t chars_space_suffix(const char *s, size_t len) {
     size_t end = len;
     while (end > 0) {
         uint32_t cp;
         size_t at = step_back(s, end, &cp);
-        if (!text_is_space(cp))
+        if (!chars_is_space(cp))
             break;
         end = at;
     }
@@ -74,7 +74,7 @@ static bool in_ranges(const struct template_unicode_range *r, size_t n, uint32_t
     return low < n && cp >= r[low].first;
 }
 
-bool text_is_printable(uint32_t cp) {
+bool chars_is_printable(uint32_t cp) {
     if (cp < 0x7f)
         return cp >= 0x20;
     return !in_ranges(template_unprintable, template_unprintable_count, cp);
@@ -159,17 +159,17 @@ static void append_upper(struct buf *out, uint32_t cp, bool title) {
         append_char(out, cp);
 }
 
-void text_append_case(struct buf *out, const char *s, size_t len, enum text_case to) {
+void chars_append_case(struct buf *out, const char *s, size_t len, enum chars_case to) {
     bool behind_cased = false;
     for (size_t at = 0; at < len;) {
         uint32_t cp;
         size_t n = utf8_decode(s + at, len - at, &cp);
         if (n == 0)
             return; // strings here are valid
-        bool first = to == TEXT_TITLE ? !behind_cased : at == 0;
-        if (to == TEXT_UPPER)
+        bool first = to == CHARS_TITLE ? !behind_cased : at == 0;
+        if (to == CHARS_UPPER)
             append_upper(out, cp, false);
-        else if (to != TEXT_LOWER && first)
+        else if (to != CHARS_LOWER && first)
             append_upper(out, cp, true);
         else
             append_lower(out, s, len, at, cp);
@@ -178,7 +178,7 @@ void text_append_case(struct buf *out, const char *s, size_t len, enum text_case
     }
 }
 
-size_t text_find(const char *s, size_t len, const char *what, size_t what_len, size_t from) {
+size_t chars_find(const char *s, size_t len, const char *what, size_t what_len, size_t from) {
     if (from > len || what_len > len - from)
         return SIZE_MAX;
     if (what_len == 0)
@@ -194,7 +194,7 @@ size_t text_find(const char *s, size_t len, const char *what, size_t what_len, s
     return SIZE_MAX;
 }
 
-size_t text_find_last(const char *s, size_t len, const char *what, size_t what_len) {
+size_t chars_find_last(const char *s, size_t len, const char *what, size_t what_len) {
     if (what_len > len)
         return SIZE_MAX;
     for (size_t at = len - what_len + 1; at-- > 0;)
@@ -203,7 +203,7 @@ size_t text_find_last(const char *s, size_t len, const char *what, size_t what_l
     return SIZE_MAX;
 }
 
-size_t text_line(const char *s, size_t len, size_t *break_len) {
+size_t chars_line(const char *s, size_t len, size_t *break_len) {
     *break_len = 0;
     for (size_t at = 0; at < len;) {
         uint32_t cp = 0;
@@ -221,7 +221,7 @@ size_t text_line(const char *s, size_t len, size_t *break_len) {
     return len;
 }
 
-int text_compare(const char *a, size_t a_len, const char *b, size_t b_len) {
+int chars_compare(const char *a, size_t a_len, const char *b, size_t b_len) {
     size_t n = a_len < b_len ? a_len : b_len;
     int c = n ? memcmp(a, b, n) : 0;
     return c ? c : (a_len > b_len) - (a_len < b_len);
