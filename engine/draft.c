@@ -25,6 +25,18 @@ static size_t find_ngram(const int32_t *tokens, size_t n, size_t ngram) {
     return 0;
 }
 
+// Where the guess begins; 0: there is none.
+static size_t find(const int32_t *tokens, size_t n) {
+    size_t at = 0;
+    for (size_t ngram = LONGEST_NGRAM; ngram >= SHORTEST_NGRAM && at == 0; ngram--)
+        at = find_ngram(tokens, n, ngram);
+    return at;
+}
+
+bool draft_is_likely(const struct draft_policy *p, const int32_t *tokens, size_t n) {
+    return p->rests == 0 && find(tokens, n) > 0;
+}
+
 size_t draft_make(struct draft_policy *p, const int32_t *tokens, size_t n, size_t most,
                   const int32_t **draft) {
     if (p->rests > 0) {
@@ -36,14 +48,9 @@ size_t draft_make(struct draft_policy *p, const int32_t *tokens, size_t n, size_
         length = most;
     if (length == 0)
         return 0;
-    for (size_t ngram = LONGEST_NGRAM; ngram >= SHORTEST_NGRAM; ngram--) {
-        size_t at = find_ngram(tokens, n, ngram);
-        if (at == 0)
-            continue;
-        *draft = tokens + at;
-        return n - at < length ? n - at : length;
-    }
-    return 0;
+    size_t at = find(tokens, n);
+    *draft = tokens + at;
+    return at == 0 ? 0 : n - at < length ? n - at : length;
 }
 
 void draft_learn(struct draft_policy *p, size_t made, size_t came_true) {

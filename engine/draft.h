@@ -6,6 +6,7 @@
 #ifndef TRINE_ENGINE_DRAFT_H
 #define TRINE_ENGINE_DRAFT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,8 @@ struct draft_policy {
 // many there are, at most `most`; 0: no guess.
 size_t draft_make(struct draft_policy *p, const int32_t *tokens, size_t n, size_t most,
                   const int32_t **draft);
+// Whether there would be a guess, if it may be of any length.
+bool draft_is_likely(const struct draft_policy *p, const int32_t *tokens, size_t n);
 // Of `made` guessed tokens `came_true` did.
 void draft_learn(struct draft_policy *p, size_t made, size_t came_true);
 

@@ -15,7 +15,10 @@ enum {
 const struct model *generator_model(const struct generator *g) { return g->model; }
 size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
-size_t generator_workspace_bytes(const struct generator *g) { return step_engine_bytes(g->steps); }
+size_t generator_workspace_bytes(const struct generator *g) {
+    size_t steps = (1 + g->options.ahead) * step_bytes(&g->flights[0].step->limits);
+    return step_engine_bytes(g->engine) + steps;
+}
 size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
 size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
 
@@ -58,8 +61,8 @@ enum err generator_choose_size(const struct generator_options *options, struct g
         .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
         .max_sequences = options->max_sequences,
         .workspace_bytes =
-            step_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
-                                 step_logits_most(options->max_sequences)),
+            step_engine_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
+                                        step_logits_most(options->max_sequences)),
     };
     return ERR_OK;
 }
@@ -83,14 +86,17 @@ enum err generator_new(const struct generator_options *options, struct generator
     g->inbox_tail = &g->inbox;
     pthread_mutex_init(&g->mutex, NULL);
     size_t seqs = options->max_sequences;
-    struct step_options steps = {.block_tokens = BLOCK_TOKENS,
-                                 .blocks = size.blocks,
-                                 .kv_dtype = options->kv_dtype,
-                                 .max_tokens = step_tokens_most(seqs),
-                                 .max_seqs = seqs,
-                                 .max_logits = step_logits_most(seqs),
-                                 .max_context = g->context + BLOCK_TOKENS};
-    e = step_engine_new(options->loaded, &steps, &g->steps, msg);
+    struct step_engine_options steps = {.limits = {.block_tokens = BLOCK_TOKENS,
+                                                   .max_tokens = step_tokens_most(seqs),
+                                                   .max_seqs = seqs,
+                                                   .max_logits = step_logits_most(seqs),
+                                                   .max_context = g->context + BLOCK_TOKENS},
+                                        .blocks = size.blocks,
+                                        .kv_dtype = options->kv_dtype};
+    e = step_engine_new(options->loaded, &steps, &g->engine, msg);
+    for (size_t i = 0; i <= options->ahead && !e; i++)
+        if ((e = step_new(&steps.limits, &g->flights[i].step)))
+            (void)err_set(msg, e, "no memory for the steps of model '%s'", m->name);
     if (!e)
         e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
     if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||
@@ -110,7 +116,10 @@ enum err generator_new(const struct generator_options *options, struct generator
 void generator_free(struct generator *g) {
     if (!g)
         return;
-    step_engine_free(g->steps);
+    generator_take_back(g);
+    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
+        step_free(g->flights[i].step);
+    step_engine_free(g->engine);
     kv_blocks_free(g->blocks);
     pthread_mutex_destroy(&g->mutex);
     turns_free(&g->turns);
@@ -147,9 +156,23 @@ static void finish(struct generator *g, struct sequence *s) {
     else
         g->stats.failed++;
     pthread_mutex_unlock(&g->mutex);
-    sequence_free(s);
+    s->next = g->done;
+    g->done = s;
+    generator_free_done(g);
     atomic_fetch_sub(&g->count, 1);
     n->done(n);
+}
+
+void generator_free_done(struct generator *g) {
+    for (struct sequence **at = &g->done; *at;) {
+        struct sequence *s = *at;
+        if (s->in_flight > 0) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        sequence_free(s);
+    }
 }
 
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
@@ -180,11 +203,6 @@ static void finish_ended(struct generator *g) {
         g->ended_count--;
         finish(g, s);
     }
-}
-
-void generator_ask_mask(struct generator *g, struct sequence *s) {
-    if (s->mask && atomic_load(&s->mask->at) == MASK_DUE)
-        masks_submit(g->options.masks, s->mask);
 }
 
 // What ends a sequence between steps.
@@ -308,7 +326,6 @@ void generator_tend(struct generator *g) {
 
 enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
                            struct errmsg *msg) {
-    static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1};
     size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
     int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
     for (size_t i = 0; i < n; i++)
@@ -321,10 +338,14 @@ enum err generator_warm_up(struct generator *g, const struct forward_hooks *hook
                              .blocks = blocks,
                              .block_count = count,
                              .wanted = 1,
-                             .sampling = &greedy};
-    step_clear(g->steps);
-    struct step_part *added = step_add(g->steps, &part);
-    enum err e = step_run(g->steps, hooks, msg);
+                             .draws = true,
+                             .sampling = {.top_p = 1, .repetition_penalty = 1}}; // greedy
+    struct step *step = g->flights[0].step;
+    step_clear(step);
+    const struct step_part *added = step_add(step, &part);
+    enum err e = step_engine_forward(g->engine, step, hooks, msg);
+    if (!e)
+        e = step_engine_draw(g->engine, step, msg);
     if (!e && added->err)
         e = err_set(msg, added->err, "model '%s': %s", g->model->name, added->why);
     kv_blocks_release(g->blocks, blocks, count);

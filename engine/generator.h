@@ -1,12 +1,15 @@
 // Continuous batching for one model: sequences join and leave at every step. Role: decides which
 // sequences' tokens the next step computes, and keeps the account of blocks, drafts and logs; the
 // step itself is step.h's, when it runs is the scheduler's.
+// A step goes to the device and comes back in parts (step.h), so that what its tokens mean, and
+// which ones may come next, is worked out while the device computes: the masks of the step that is
+// there, and where `ahead` is 1 the results of the one before it.
 // A step holds one token (and its drafts) of every sequence that decodes, and, in what time is left
 // beside them, a chunk of the oldest prompt. When the cache is exhausted the youngest sequence
 // of the owner with most is set aside: its blocks are freed and its tokens computed again later;
 // its log stands.
 // Thread rule: generator_submit, generator_busy, generator_count and the readers from any thread;
-// the rest from the engine's thread.
+// the rest from the scheduler's thread.
 #ifndef TRINE_ENGINE_GENERATOR_H
 #define TRINE_ENGINE_GENERATOR_H
 
@@ -17,6 +20,8 @@
 
 struct generator;
 
+enum { GENERATOR_AHEAD_MOST = 1 };
+
 struct generator_options {
     struct model *model;
     const struct replica_model *loaded; // its weights
@@ -24,6 +29,7 @@ struct generator_options {
     enum dtype kv_dtype;
     size_t max_sequences;
     bool speculate, share_prefixes;
+    size_t ahead;        // steps that are put together before the results of those before are known
     struct masks *masks; // where masks of grammars are made that take long
     // A generation has its first token, or has ended without: gives back what was reserved for it.
     void (*release)(void *ctx, size_t tokens);
@@ -46,7 +52,8 @@ enum err generator_choose_size(const struct generator_options *options, struct g
                                struct errmsg *msg) MUST_CHECK;
 enum err generator_new(const struct generator_options *options, struct generator **out,
                        struct errmsg *msg) MUST_CHECK;
-void generator_free(struct generator *g); // ended (generator_end_all); NULL is fine
+// Ended (generator_end_all), and no step is with a device any more; NULL is fine.
+void generator_free(struct generator *g);
 const struct model *generator_model(const struct generator *g);
 size_t generator_context(const struct generator *g);         // as scheduler_context
 size_t generator_workspace_bytes(const struct generator *g); // KV apart
@@ -58,18 +65,37 @@ void generator_submit(struct generator *g, struct generation *generation);
 size_t generator_count(const struct generator *g); // generations it has
 static inline bool generator_busy(const struct generator *g) { return generator_count(g) > 0; }
 
-// What it has to compute: SHARE_BITs of decoding and prompts; none while it is in a step, nor for
-// sequences that wait for a mask.
+// What it has to compute: SHARE_BITs of decoding and prompts; none while as many steps are in
+// flight as may be, nor for sequences that wait for a mask.
 unsigned generator_ready(const struct generator *g);
 // Ends what is over. A step does so as well.
 void generator_tend(struct generator *g);
-// Computes one step. False: there was nothing to compute. Where a pause ends it, the generations in
-// it end with what the device says.
+
+// ---- a step, for whoever has a device compute it: begun, its masks filled in, ended; steps come
+// to the device, and to their ends, in the order in which they began
+
+// NULL: there is nothing to compute, or as many are in flight as may be.
+struct step *generator_begin_step(struct generator *g);
+// Makes masks of the step, as far as little work goes, and puts in those that are there. True: it
+// can be drawn, for all are there; or the forward is `over`, and what is late is late. Not before
+// the steps before it have ended. To be asked again when one has, when masks have come back
+// (masks_new's wake) and when its forward is over.
+bool generator_fill_masks(struct generator *g, struct step *step, bool over);
+// Takes the results. err: of the whole step; its generations end with it.
+void generator_end_step(struct generator *g, struct step *step, enum err err, const char *why);
+// Nobody waits for what it computes.
+bool generator_step_is_gone(const struct step *step);
+// What it draws and computes is not to come: all is as it was before it began, and is computed
+// again. Of all steps in flight; none is with a device any more.
+void generator_take_back(struct generator *g);
+
+// All of this on one thread: computes one step. False: there was nothing to compute. Where a pause
+// ends it, the generations in it end with what the device says.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);
-// Of the step in progress, or the last one: the part of its time that prompts take (0 to 1), and
-// whether all its generations are cancelled.
+// Of the step that is computed, or the last one: the part of its time that prompts take (0 to 1),
+// and whether nobody waits for it.
 double generator_prompt_part(const struct generator *g);
-bool generator_step_is_gone(const struct generator *g);
+bool generator_is_gone(const struct generator *g);
 enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
                            struct errmsg *msg) MUST_CHECK;
 // Ends all with this error; later submissions are refused with it.

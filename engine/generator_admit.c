@@ -66,11 +66,15 @@ void generator_count_turns(struct generator *g) {
     turns_end(&g->turns);
 }
 
-static void set_aside(struct generator *g, struct sequence *s) {
+size_t generator_place_of(const struct generator *g, const struct sequence *s) {
     size_t at = 0;
     while (g->running[at] != s)
         at++;
-    generator_leave(g, at);
+    return at;
+}
+
+static void set_aside(struct generator *g, struct sequence *s) {
+    generator_leave(g, generator_place_of(g, s));
     sequence_unplace(s, g->blocks);
     s->passing = s->leaving = false;
     s->g->preemptions++;

@@ -1,12 +1,12 @@
 // What a struct generator is made of. Role: shared by generator.c (submission, ends, numbers),
-// generator_admit.c (who runs, and who waits) and generator_step.c (what a step computes, and what
-// becomes of its results).
+// generator_admit.c (who runs, and who waits), generator_step.c (what a step computes),
+// generator_masks.c (what may be drawn in it) and generator_take.c (what becomes of its results).
 #ifndef TRINE_ENGINE_GENERATOR_INTERNAL_H
 #define TRINE_ENGINE_GENERATOR_INTERNAL_H
 
 #include "engine/generator.h"
 #include "engine/sequence.h"
-#include "engine/step.h"
+#include "engine/step_engine.h"
 #include "engine/turns.h"
 
 #include <pthread.h>
@@ -18,10 +18,22 @@ enum {
     DRAFT_ROWS = 16,    // drafted rows of a step, of all sequences
 };
 
+// A step between its beginning and its end.
+struct flight {
+    struct step *step;
+    bool busy;
+    bool masks_tried;
+    size_t decoding, prompt_tokens;
+    double prompt_part; // of its time
+    int64_t begun_us;
+};
+
 struct generator {
     struct generator_options options;
     const struct model *model;
-    struct step_engine *steps;
+    struct step_engine *engine;
+    struct flight flights[1 + GENERATOR_AHEAD_MOST]; // steps in flight, in turn
+    size_t in_flight, oldest;
     struct kv_blocks *blocks;
     size_t block_count, context, cache_bytes;
     struct sequence **running; // [max_sequences] oldest first
@@ -32,13 +44,16 @@ struct generator {
     uint64_t step_number;
     struct sequence *ended; // but a thread has their mask still
     size_t ended_count;
-    double decode_us;  // of a step without prompts, lately; 0: not known
-    double prefill_us; // of a prompt's token beside a decoding step, lately; 0: not known
+    struct sequence *done; // but a step in flight may read them still
+    int64_t taken_us;      // when a step's results were taken last
+    double decode_us;      // of a step without prompts, lately; 0: not known
+    double prefill_us;     // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
         uint64_t steps, ended, output, drafted, accepted; // not yet in stats
     } tally;
-    bool stepping;      // a step is in progress
-    double prompt_part; // of that step's time, or the last one's
+    bool stepping;      // generator_step computes one
+    bool begun_ahead;   // it has begun the next one
+    double prompt_part; // of the oldest step in flight, or the last one
     atomic_size_t count;
 
     pthread_mutex_t mutex; // guards what is below
@@ -48,6 +63,17 @@ struct generator {
     struct generation_stats stats;
 };
 
+static inline struct flight *generator_oldest(struct generator *g) {
+    return g->in_flight > 0 ? &g->flights[g->oldest] : NULL;
+}
+// Whether a part's results count for its sequence.
+static inline bool generator_counts(const struct step_part *p) {
+    return ((const struct sequence *)p->ctx)->dropped == p->note;
+}
+// Whether the next step could have this one, beside what is in flight of it.
+bool generator_can_go(const struct generator *g, const struct sequence *s);
+// Where a running sequence stands in the list.
+size_t generator_place_of(const struct generator *g, const struct sequence *s);
 // Takes the running sequence at this place out of the list.
 void generator_leave(struct generator *g, size_t at);
 // Makes room for `s`, which is to decode in this step: sets a sequence aside that does not decode
@@ -61,6 +87,8 @@ void generator_release(struct generator *g, struct sequence *s);
 // later, where a thread has its mask still.
 void generator_finish(struct generator *g, struct sequence *s, enum generation_end end,
                       enum err err, const char *why);
+// Frees those that are done and in no step any more.
+void generator_free_done(struct generator *g);
 // Gives its mask to the threads where it is DUE.
 void generator_ask_mask(struct generator *g, struct sequence *s);
 // Into the waiting list by age; one that was set aside goes before those that came later.

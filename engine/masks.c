@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
+#include <string.h>
+
 enum {
     CPUS_A_THREAD = 4,
     MOST_THREADS = 8,
@@ -47,7 +49,7 @@ enum err mask_job_new(struct grammar_state *grammar, size_t vocab, const char *o
     }
     job->grammar = grammar;
     job->of = of ? of : "the grammar";
-    job->token = -1;
+    job->words = words > own ? words : own;
     atomic_store(&job->at, MASK_DUE);
     *out = job;
     return ERR_OK;
@@ -56,41 +58,47 @@ enum err mask_job_new(struct grammar_state *grammar, size_t vocab, const char *o
 void mask_job_free(struct mask_job *job) {
     if (!job)
         return;
+    grammar_mark_free(job->mark);
+    mem_free(job->ahead);
     mem_free(job->mask);
     mem_free(job);
 }
 
-static enum err explain(struct mask_job *job, enum err e, bool taking) {
+// token: that was to be taken; -1: none.
+static enum err explain(struct mask_job *job, enum err e, int32_t token) {
     char wants[200];
     if (e == ERR_NOMEM)
         return err_set(&job->msg, e, "no memory for a mask of %s", job->of);
-    if (taking)
+    if (token >= 0)
         return err_set(&job->msg, ERR_INTERNAL, "%s refused the token %d that its mask allowed",
-                       job->of, (int)job->token);
+                       job->of, (int)token);
     grammar_state_describe(job->grammar, wants, sizeof wants);
     return err_set(&job->msg, e, "%s cannot go on: %s, and this model has no token for that",
                    job->of, wants);
 }
 
-// False: given up, the job is as it was but for a token that was taken.
+// False: given up, the job is as it was but for tokens that were taken. work->most is for all.
 static bool make(struct mask_job *job, struct grammar_work *work) {
-    uint64_t taking = 0;
+    uint64_t most = work->most, done = 0;
     enum err e = ERR_OK;
-    if (job->token >= 0) {
-        e = grammar_accept_within(job->grammar, job->token, work);
-        taking = work->done;
-        if (e && e != ERR_CANCELLED)
-            job->err = explain(job, e, true);
-        if (!e)
-            job->token = -1;
+    size_t taken = 0;
+    for (; taken < job->token_count && !e; taken += !e) {
+        e = grammar_accept_within(job->grammar, job->tokens[taken], work);
+        done += work->done;
+        if (most)
+            work->most = most > done ? most - done : 1;
     }
+    if (e && e != ERR_CANCELLED)
+        job->err = explain(job, e, job->tokens[taken]);
+    job->token_count -= taken;
+    memmove(job->tokens, job->tokens + taken, job->token_count * sizeof *job->tokens);
     if (!e) {
         e = grammar_mask_within(job->grammar, work, job->mask, &job->constrained);
+        done += work->done;
         if (e && e != ERR_CANCELLED)
-            job->err = explain(job, e, false);
-        taking += work->done;
+            job->err = explain(job, e, -1);
     }
-    job->spent += taking;
+    job->spent += done;
     return e != ERR_CANCELLED;
 }
 
@@ -100,11 +108,49 @@ void mask_job_try(struct mask_job *job, uint64_t work) {
         atomic_store(&job->at, MASK_READY);
 }
 
-void mask_job_advance(struct mask_job *job, int32_t token, uint64_t work) {
-    job->token = token;
-    job->spent /= 2; // what it took long ago is forgotten
+void mask_job_take(struct mask_job *job, const int32_t *tokens, size_t n) {
+    memcpy(job->tokens, tokens, n * sizeof *tokens);
+    job->token_count = n;
+    for (; n > 0; n--)
+        job->spent /= 2; // what it took long ago is forgotten
     atomic_store(&job->at, MASK_DUE);
-    mask_job_try(job, work);
+}
+
+const uint32_t *mask_job_row(const struct mask_job *job, size_t drafts) {
+    if (drafts == 0)
+        return job->constrained ? job->mask : NULL;
+    return job->ahead_constrained[drafts - 1] ? job->ahead + (drafts - 1) * job->words : NULL;
+}
+
+static bool allows(const uint32_t *mask, int32_t id) {
+    return !mask || (mask[id / 32] >> (id % 32) & 1U);
+}
+
+// The mask behind one more draft, within what is left of `work`.
+static bool look_behind(struct mask_job *job, int32_t draft, size_t at, uint64_t *work) {
+    struct grammar_work w = {.most = *work};
+    if (!allows(mask_job_row(job, at), draft) ||
+        grammar_accept_within(job->grammar, draft, &w) != ERR_OK)
+        return false;
+    *work -= w.done < *work ? w.done : *work;
+    w.most = *work;
+    if (*work == 0 || grammar_mask_within(job->grammar, &w, job->ahead + at * job->words,
+                                          &job->ahead_constrained[at]) != ERR_OK)
+        return false;
+    *work -= w.done < *work ? w.done : *work;
+    return true;
+}
+
+size_t mask_job_look_ahead(struct mask_job *job, const int32_t *drafts, size_t n, uint64_t work) {
+    if (!job->ahead)
+        job->ahead = mem_calloc(DRAFT_MAX * job->words, sizeof *job->ahead);
+    if (!job->ahead || job->err || n > DRAFT_MAX || grammar_state_mark(job->grammar, &job->mark))
+        return 0;
+    size_t made = 0;
+    while (made < n && work > 0 && look_behind(job, drafts[made], made, &work))
+        made++;
+    grammar_state_go_back(job->grammar, job->mark);
+    return made;
 }
 
 // ---- the threads

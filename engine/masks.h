@@ -9,6 +9,7 @@
 #ifndef TRINE_ENGINE_MASKS_H
 #define TRINE_ENGINE_MASKS_H
 
+#include "engine/draft.h"
 #include "grammar/grammar.h"
 
 #include <stdatomic.h>
@@ -27,9 +28,15 @@ struct mask_job {
     bool constrained;              // false: any token may come, the mask says nothing
     enum err err;                  // ERR_NOMEM, ERR_UNSUPPORTED, ERR_INTERNAL
     struct errmsg msg;             // in words, naming `of`
-    int32_t token;                 // to be taken before the mask is made; -1: none
-    uint64_t spent;                // work lately: what went before a token counts half behind it
-    atomic_int at;                 // enum mask_at
+    int32_t tokens[1 + DRAFT_MAX]; // [token_count] to be taken before the mask is made
+    size_t token_count;
+    uint64_t spent; // work lately: what went before a token counts half behind it
+    atomic_int at;  // enum mask_at
+    // Behind drafts (mask_job_look_ahead).
+    size_t words;
+    uint32_t *ahead; // [DRAFT_MAX, words] owned; NULL: never asked for
+    bool ahead_constrained[DRAFT_MAX];
+    struct grammar_mark *mark; // owned
     // The threads' own.
     atomic_bool unwanted;
     struct mask_job *next;
@@ -52,8 +59,13 @@ enum err mask_job_new(struct grammar_state *grammar, size_t vocab, const char *o
 void mask_job_free(struct mask_job *job); // not AWAY; NULL is fine
 // Makes the mask that is DUE with at most `work`; it may stay DUE.
 void mask_job_try(struct mask_job *job, uint64_t work);
-// The same behind a token that the READY mask allowed.
-void mask_job_advance(struct mask_job *job, int32_t token, uint64_t work);
+// The next mask is DUE, behind `n` tokens (at most 1 + DRAFT_MAX) that READY masks allowed.
+void mask_job_take(struct mask_job *job, const int32_t *tokens, size_t n);
+// Makes the masks behind the first draft, the first two, ... for as long as the mask before allows
+// the draft and there is work left. Returns how many there are; the job is as it was: READY.
+size_t mask_job_look_ahead(struct mask_job *job, const int32_t *drafts, size_t n, uint64_t work);
+// Of the row behind `drafts` of them, NULL: any token may come. Until tokens are taken.
+const uint32_t *mask_job_row(const struct mask_job *job, size_t drafts);
 static inline bool mask_job_ready(const struct mask_job *job) {
     return atomic_load_explicit(&job->at, memory_order_acquire) == MASK_READY;
 }

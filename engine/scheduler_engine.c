@@ -187,7 +187,7 @@ static bool run(struct scheduler *s, enum share share);
 
 static bool nobody_waits(const struct forward *f) {
     if (f->lane == LANE_COUNT)
-        return generator_step_is_gone(f->generator);
+        return generator_is_gone(f->generator);
     const struct encode_slot *slot = &f->s->slots.items[f->lane];
     for (size_t i = 0; i < slot->seqs; i++)
         if (!atomic_load(&slot->pieces[i].job->cancelled))

@@ -1,75 +1,97 @@
-// One step of a generating model on its device: ragged rows of many sequences in, drawn tokens out.
-// Role: owns the model's KV storage, the workspace and the host arrays of a step; runs the forward
-// pass and draws. It knows no queues, no requests and no text; full logits never leave it.
-// Thread rule: the engine's thread.
+// One step of a generating model, as a message to the device that computes it: ragged rows of many
+// sequences, and what comes of them. Plain data that could cross a process: numbers, ids and
+// arrays; nothing of it points into a request, a grammar or a queue.
+// A step goes in two messages. step_engine.h's forward computes the rows; the draw comes when the
+// sender has put the masks into the parts, which it makes while the forward runs. A row whose mask
+// is not there then is not drawn (`late`), and the sender repeats it in a later step. So a step may
+// be sent before what the one before it drew is known: STEP_LAST_DRAWN stands for that token.
+// Thread rule: the sender's; from the forward to the results of the draw the device's, but for the
+// masks, which are written before the draw is asked for.
 #ifndef TRINE_ENGINE_STEP_H
 #define TRINE_ENGINE_STEP_H
 
-#include "engine/masks.h"
-#include "engine/replica_model.h"
+#include "compute/sampling.h"
+#include "engine/draft.h"
 
-struct step_engine;
+// As ids[0] of a part: the token that was drawn for this sequence in the step before this one.
+#define STEP_LAST_DRAWN (-1)
 
-struct step_options {
-    size_t block_tokens, blocks; // of the KV cache
-    enum dtype kv_dtype;
+enum { STEP_ROWS_MOST = 1 + DRAFT_MAX }; // wanted rows of a part that draws
+
+// A sequence's part of a step: `count` tokens that follow the `context` which the cache holds.
+struct step_part {
+    // Set by the sender, and left alone until the results are there.
+    uint64_t sequence;  // names it; no other has the same
+    const int32_t *ids; // [count], copied by step_add
+    size_t count, context;
+    const int32_t *blocks; // [block_count] its block table, copied by step_add: room for all
+    size_t block_count;
+    size_t wanted; // logits of the last `wanted` tokens are used
+    // Tokens are drawn from the wanted rows, the first one at `position`: from a further row only
+    // when the token that its row computes is the one drawn before it (a draft that came true).
+    // Otherwise (scores) the rows' next tokens are known and are scored: next[wanted].
+    bool draws;
+    struct sampling sampling;
+    uint64_t position;
+    // What the penalties need: the prompt, and of the output what the sender knows. The device adds
+    // what it has drawn since.
+    const int32_t *tokens; // [prompt_len + logged]
+    size_t prompt_len, logged;
+    const int32_t *end_ids; // a drawn end token ends the drawing
+    size_t end_count;
+    const int32_t *next;
+    size_t top; // alternatives wanted
+    bool want_logprob;
+    bool masked;   // only what masks allow is drawn
+    void *ctx;     // the sender's own,
+    uint64_t note; // as well
+
+    // Set by the sender before the draw. Masks of the first rows: [ceil(vocab / 32)] bits of
+    // allowed tokens, NULL: any token. Rows behind them are not drawn.
+    const uint32_t *masks[STEP_ROWS_MOST];
+    size_t mask_count;
+
+    // Results.
+    const struct sampling_result *results; // [drawn], as long as the step
+    size_t drawn;
+    bool late;    // its mask, or the token it was to go on from, was not there: nothing was drawn
+    enum err err; // of this part alone: ERR_NONFINITE, ERR_INVALID, ERR_NOMEM, ERR_INTERNAL
+    const char *why; // in words, never freed
+};
+
+struct step_limits {
+    size_t block_tokens;
     size_t max_tokens;  // rows of a step
     size_t max_seqs;    // sequences in a step
     size_t max_logits;  // rows of a step from which tokens are drawn or scored
     size_t max_context; // tokens of a sequence
 };
 
-// Of a forward of so many tokens and rows of logits, and of drawing from these. SIZE_MAX: more than
-// a size counts.
-size_t step_workspace_bytes(const struct replica_model *m, size_t tokens, size_t logits);
-// ERR_NOMEM, ERR_TOO_LARGE.
-enum err step_engine_new(const struct replica_model *m, const struct step_options *options,
-                         struct step_engine **out, struct errmsg *msg) MUST_CHECK;
-void step_engine_free(struct step_engine *e);          // NULL is fine
-size_t step_engine_bytes(const struct step_engine *e); // workspace and host arrays, KV apart
-
-// A sequence's part of a step: `count` tokens that follow the `context` which the cache holds.
-struct step_part {
-    // Set by the caller.
-    const int32_t *ids; // [count]
-    size_t count, context;
-    const int32_t *blocks; // its block table, room for context + count
-    size_t block_count;
-    size_t wanted; // logits of the last `wanted` tokens are used
-    // Tokens are drawn from the wanted rows, the first one at `position`: from a further row only
-    // when the token that its row computes is the one drawn before it (a draft that came true).
-    // Otherwise (scores) the rows' next tokens are known and are scored: next[wanted].
-    const struct sampling *sampling;  // NULL: scores
-    struct sampling_history *history; // is told of what is drawn; or NULL
-    struct mask_job *mask;            // READY; goes on behind what is drawn; or NULL
-    const int32_t *end_ids;           // a drawn end token ends the drawing
-    size_t end_count;
-    uint64_t position;
-    const int32_t *next;
-    size_t top; // alternatives wanted
-    bool want_logprob;
-    void *ctx; // the caller's own
-
-    // Results of step_run.
-    const struct sampling_result *results; // [drawn]; until the next step
-    size_t drawn;
-    bool waits;      // drafts were left alone because the mask behind them takes more work
-    enum err err;    // ERR_NONFINITE, or the mask's
-    const char *why; // in words; as long as the mask's job
-    bool over;       // step.c's: nothing more is drawn
+struct step {
+    struct step_limits limits;
+    size_t table_stride;
+    // As decoder.h's step has them; ids[t] may be STEP_LAST_DRAWN.
+    int32_t *ids, *positions, *slots;   // [max_tokens]
+    int32_t *cu_seqlens, *context_lens; // [max_seqs + 1], [max_seqs]
+    int32_t *block_tables;              // [max_seqs, table_stride]
+    int32_t *logit_rows;                // [max_logits]
+    struct step_part *parts;            // [max_seqs]
+    size_t *first_logit;                // [max_seqs]
+    struct sampling_result *results;    // [max_logits]
+    size_t tokens, seqs, logits;
 };
 
-void step_clear(struct step_engine *e);
-size_t step_room(const struct step_engine *e);        // tokens that still fit
-size_t step_logits_room(const struct step_engine *e); // wanted rows that still fit
-size_t step_tokens(const struct step_engine *e);
-// Copies a part into the step; NULL when it does not fit. The part may be read after step_run.
-struct step_part *step_add(struct step_engine *e, const struct step_part *part);
-// The parts of the step in the order they were added.
-size_t step_parts(const struct step_engine *e);
-struct step_part *step_part_at(struct step_engine *e, size_t i);
-// Computes and draws. An error is the whole step's; a part's own is in the part.
-enum err step_run(struct step_engine *e, const struct forward_hooks *hooks,
-                  struct errmsg *msg) MUST_CHECK;
+// ERR_NOMEM.
+enum err step_new(const struct step_limits *limits, struct step **out) MUST_CHECK;
+void step_free(struct step *s); // NULL is fine
+size_t step_bytes(const struct step_limits *limits);
+
+void step_clear(struct step *s);
+size_t step_room(const struct step *s); // tokens that still fit
+static inline size_t step_logits_room(const struct step *s) {
+    return s->limits.max_logits - s->logits;
+}
+// Copies a part into the step; NULL when it does not fit.
+struct step_part *step_add(struct step *s, const struct step_part *part);
 
 #endif

@@ -101,6 +101,14 @@ struct grammar_work {
 };
 #define GRAMMAR_WORK_SLICE 4096 // between two calls of go_on, some tens of microseconds
 
+// Where a state stands, to go back to: for looking at what would follow some tokens.
+struct grammar_mark;
+// *m is NULL, or a mark that is written over. ERR_NOMEM.
+enum err grammar_state_mark(const struct grammar_state *s, struct grammar_mark **m) MUST_CHECK;
+// m: of this state, which may have taken tokens since. What was worked out meanwhile is kept.
+void grammar_state_go_back(struct grammar_state *s, const struct grammar_mark *m);
+void grammar_mark_free(struct grammar_mark *m); // NULL is fine
+
 // grammar_accept and grammar_mask with bounded work. ERR_CANCELLED: given up, the state is as it
 // was. Accepting: ERR_INVALID when the grammar does not allow the token.
 enum err grammar_accept_within(struct grammar_state *s, int32_t id,

@@ -108,6 +108,78 @@ void grammar_state_free(struct grammar_state *s) {
     mem_free(s);
 }
 
+// The machine's arrays hold what `now` needs and nothing else, so a mark is a copy of both.
+struct grammar_mark {
+    size_t left, matched;
+    struct machine_config now;
+    bool ended, free_text;
+    struct machine_frame *frames;
+    struct machine_item *items;
+    uint32_t n_frames, n_items, cap_frames, cap_items;
+};
+
+void grammar_mark_free(struct grammar_mark *m) {
+    if (!m)
+        return;
+    mem_free(m->frames);
+    mem_free(m->items);
+    mem_free(m);
+}
+
+// As much room as the machine has.
+static bool fit_mark(struct grammar_mark *m, const struct machine *r) {
+    if (m->cap_frames < r->n_frames) {
+        struct machine_frame *frames = mem_realloc(m->frames, r->cap_frames, sizeof *frames);
+        if (!frames)
+            return false;
+        m->frames = frames;
+        m->cap_frames = r->cap_frames;
+    }
+    if (m->cap_items < r->n_items) {
+        struct machine_item *items = mem_realloc(m->items, r->cap_items, sizeof *items);
+        if (!items)
+            return false;
+        m->items = items;
+        m->cap_items = r->cap_items;
+    }
+    return true;
+}
+
+enum err grammar_state_mark(const struct grammar_state *s, struct grammar_mark **mark) {
+    struct grammar_mark *m = *mark ? *mark : mem_calloc(1, sizeof *m);
+    const struct machine *r = &s->machine;
+    *mark = m;
+    if (!m || !fit_mark(m, r))
+        return ERR_NOMEM;
+    m->left = s->left;
+    m->matched = s->matched;
+    m->now = s->now;
+    m->ended = s->ended;
+    m->free_text = s->free_text;
+    m->n_frames = r->n_frames;
+    m->n_items = r->n_items;
+    if (r->n_frames > 0)
+        memcpy(m->frames, r->frames, r->n_frames * sizeof *m->frames);
+    if (r->n_items > 0)
+        memcpy(m->items, r->items, r->n_items * sizeof *m->items);
+    return ERR_OK;
+}
+
+void grammar_state_go_back(struct grammar_state *s, const struct grammar_mark *m) {
+    struct machine *r = &s->machine; // its arrays never shrink
+    s->left = m->left;
+    s->matched = m->matched;
+    s->now = m->now;
+    s->ended = m->ended;
+    s->free_text = m->free_text;
+    r->n_frames = m->n_frames;
+    r->n_items = m->n_items;
+    if (m->n_frames > 0)
+        memcpy(r->frames, m->frames, m->n_frames * sizeof *m->frames);
+    if (m->n_items > 0)
+        memcpy(r->items, m->items, m->n_items * sizeof *m->items);
+}
+
 size_t grammar_state_mask_words(const struct grammar_state *s) { return grammar_mask_words(s->v); }
 
 bool grammar_may_end(const struct grammar_state *s) {

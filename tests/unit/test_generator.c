@@ -16,6 +16,7 @@
 
 enum { PROMPT = 40, OUTPUT = 48, TOP = 3 };
 
+static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
@@ -93,6 +94,7 @@ static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool 
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
                                   .speculate = speculate,
+                                  .ahead = ahead,
                                   .release = on_release};
     struct generator *g = NULL;
     struct errmsg msg = {0};
@@ -221,6 +223,7 @@ static void sizes(void) {
                                       .kv_bytes = cases[i].kv_tokens * bytes_per_token(),
                                       .kv_dtype = DTYPE_F32,
                                       .max_sequences = cases[i].max_sequences,
+                                      .ahead = ahead,
                                       .release = on_release};
         struct generator_size size = {0};
         struct generator *g = NULL;
@@ -475,16 +478,19 @@ int main(void) {
     struct cpu_options options = {.threads = 2};
     CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
     load(MODEL);
-    same_bits();
-    full_cache();
     sizes();
-    prefixes();
-    drafts();
-    ends();
-    scores();
-    faults();
-    load(LONG_MODEL);
-    short_prompts();
+    for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST; ahead++) {
+        load(MODEL);
+        same_bits();
+        full_cache();
+        prefixes();
+        drafts();
+        ends();
+        scores();
+        faults();
+        load(LONG_MODEL);
+        short_prompts();
+    }
     decoder_free(loaded.decoder);
     cpu_device_free(device);
     return check_done();

@@ -17,6 +17,7 @@
 
 enum { OUTPUT = 24, TOP = 2 };
 
+static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
@@ -136,6 +137,7 @@ static struct generator *generator(size_t max_sequences, bool speculate) {
                                   .max_sequences = max_sequences,
                                   .speculate = speculate,
                                   .masks = masks,
+                                  .ahead = ahead,
                                   .release = on_release};
     struct generator *g = NULL;
     struct errmsg msg = {0};
@@ -341,6 +343,9 @@ static void failed_while_away(void) {
     CHECK_OK(grammar_state_new(easy, vocab, &state, &msg), msg);
     CHECK_INT(mask_job_new(state, model.decoder_config.vocab, NULL, &small), ERR_OK);
     struct test_gen *first = hold(g), *t = gen_new(10, costly), *after = gen_new(1, NULL);
+    struct forward_hooks none = {0};
+    while (generator_step(g, &none)) // until it waits for its mask
+        ;
     generator_submit(g, &t->g);
     struct forward_hooks breaks = {.pause = into_the_middle, .ctx = small};
     CHECK(generator_step(g, &breaks));
@@ -420,7 +425,7 @@ int main(void) {
     easy = gbnf("root ::= ([a-p]+ | [d-z]+)+ \"0\"");
     dead = gbnf("root ::= [a-z] [a-z] tail\ntail ::= \"0\"");
     costly = make_costly();
-    if (!check_failed) {
+    for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST && !check_failed; ahead++) {
         same_bits();
         others_go_on();
         ended_while_away();

@@ -13,6 +13,7 @@
 
 enum { PROMPT = 1000, OUTPUT = 600, MANY = 32 };
 
+static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
@@ -74,6 +75,7 @@ static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
                                   .speculate = true,
+                                  .ahead = ahead,
                                   .release = on_release};
     struct generator *g = NULL;
     struct errmsg msg = {0};
@@ -306,14 +308,16 @@ int main(void) {
     load();
     if (check_failed)
         return check_done();
-    newcomer(32768, 8, true);
-    newcomer(32768, 8, false);
-    newcomer(1024, 32, true); // the cache is what is full
-    newcomer_of_one_key();
-    no_room();
-    rows();
-    prompts();
-    same_bits();
+    for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST; ahead++) {
+        newcomer(32768, 8, true);
+        newcomer(32768, 8, false);
+        newcomer(1024, 32, true); // the cache is what is full
+        newcomer_of_one_key();
+        no_room();
+        rows();
+        prompts();
+        same_bits();
+    }
     decoder_free(loaded.decoder);
     cpu_device_free(device);
     return check_done();

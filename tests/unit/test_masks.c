@@ -25,6 +25,11 @@ enum { GRAMMARS = sizeof grammars / sizeof *grammars };
 
 static struct grammar_vocab *vocab;
 
+static void advance(struct mask_job *job, int32_t id, uint64_t work) {
+    mask_job_take(job, &id, 1);
+    mask_job_try(job, work);
+}
+
 static uint32_t random_at = 7;
 static uint32_t random_next(void) {
     random_at = random_at * 1664525u + 1013904223u;
@@ -195,7 +200,7 @@ static void together(int threads) {
             int32_t id = e ? -1 : pick(want);
             if (id >= 0 && id != VOCAB - 1) {
                 CHECK(grammar_accept(plain[i], id));
-                mask_job_advance(job[i], id, step % 2 ? 1 : 4000);
+                advance(job[i], id, step % 2 ? 1 : 4000);
             }
         }
     }
@@ -306,7 +311,7 @@ static void old_text(void) {
     mask_job_try(job, 0);
     uint64_t first = 0;
     for (int i = 0; i < TOKENS; i++) {
-        mask_job_advance(job, 'a', 0);
+        advance(job, 'a', 0);
         CHECK(mask_job_ready(job) && job->err == ERR_OK);
         first = first ? first : job->spent;
     }
@@ -405,7 +410,7 @@ static void words(void) {
         CHECK_INT(mask_job_new(s, 3, cases[i].of, &job), ERR_OK);
         mask_job_try(job, 0);
         CHECK(mask_job_ready(job) && job->err == ERR_OK && job->mask[0] == 1);
-        mask_job_advance(job, 0, 0);
+        advance(job, 0, 0);
         CHECK(mask_job_ready(job) && job->err == ERR_UNSUPPORTED);
         CHECK_STR(job->msg.text, cases[i].want);
         mask_job_free(job);
@@ -420,7 +425,7 @@ static void words(void) {
     CHECK_OK(grammar_state_new(g, v, &s, &msg), msg);
     CHECK_INT(mask_job_new(s, 3, "'grammar'", &job), ERR_OK);
     mask_job_try(job, 0);
-    mask_job_advance(job, 1, 0);
+    advance(job, 1, 0);
     CHECK(mask_job_ready(job) && job->err == ERR_INTERNAL);
     CHECK_STR(job->msg.text, "'grammar' refused the token 1 that its mask allowed");
     mask_job_free(job);
