@@ -40,7 +40,7 @@ static enum err start_parts(struct service *s, struct errmsg *msg) {
         .max_body = s->options.max_body,
         .read_timeout_ms = read_timeout_ms(&s->options),
         .write_timeout_ms = s->options.request_timeout_s * 1000,
-        .is_probe = api_is_probe,
+        .look = api_look,
         .put_headers = api_put_cors,
         .check_head = api_check_head,
         .handle = api_handle,

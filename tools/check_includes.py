@@ -215,7 +215,6 @@ LEFT = {
 }
 CIRCLES = [
     "weights/config_keys weights/decoder_config weights/model_config",
-    "service/api/generate/generate service/api/generate/structured",
 ]
 
 if __name__ == "__main__":

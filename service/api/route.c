@@ -79,62 +79,66 @@ const char *api_route_rest(const struct api_route *route, const char *path) {
     return path + strlen(route->path) - (path_matches(route, path) ? 0 : 3);
 }
 
-static bool any_answers(const char *path) {
-    for (size_t i = 0; i < ROUTES; i++)
-        if (path_matches(&routes[i], path))
-            return true;
-    return false;
-}
-
-// NULL: no such path, or not with this method; then *other is the path's route for another one.
-static const struct api_route *find(const struct http_request *r, const struct api_route **other) {
+static bool is_method(const struct api_route *route, const struct http_request *r) {
     // http.c leaves the body of an answer to HEAD out
-    const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
-    bool bare = !any_answers(r->path);
-    *other = NULL;
-    for (size_t i = 0; i < ROUTES; i++) {
-        if (!answers(&routes[i], r->path, bare))
-            continue;
-        if (strcmp(routes[i].method, method) == 0)
-            return &routes[i];
-        *other = &routes[i];
-    }
-    return NULL;
+    return strcmp(route->method, strcmp(r->method, "HEAD") == 0 ? "GET" : r->method) == 0;
 }
 
-bool api_is_probe(void *service, const struct http_request *r) {
+// The path's route for the method, or else one that it has for another; NULL: no such path.
+static const struct api_route *find(const struct http_request *r) {
+    const struct api_route *other = NULL;
+    for (int bare = 0; bare < 2 && !other; bare++) {
+        for (size_t i = 0; i < ROUTES; i++) {
+            if (!answers(&routes[i], r->path, bare))
+                continue;
+            if (is_method(&routes[i], r))
+                return &routes[i];
+            other = &routes[i];
+        }
+    }
+    return other;
+}
+
+// The route as api_look found it; NULL: no such path, or not with this method.
+static const struct api_route *route_of(const struct http_request *r) {
+    const struct api_route *route = r->route;
+    return route && is_method(route, r) ? route : NULL;
+}
+
+bool api_look(void *service, struct http_request *r) {
     (void)service;
-    const struct api_route *other, *route = find(r, &other);
+    r->route = find(r);
+    const struct api_route *route = route_of(r);
     return route && route->flags & API_PROBE;
 }
 
 void api_note_cut(void *service, const struct http_request *r, const char *why) {
     (void)service;
-    const struct api_route *other, *route = find(r, &other);
-    const char *name = api_route_name(api_route_index(route));
+    const char *name = api_route_name(api_route_index(route_of(r)));
     log_event(LOG_LEVEL_WARN, "answer_cut",
               LOG_FIELDS(log_string("id", r->id), log_string("method", r->method),
                          log_string("route", name), log_string("cut", why)),
               "%s %s: the answer was cut: %s [%s]", r->method, name, why, r->id);
 }
 
-// "GET, HEAD, POST": what the path takes.
-static void put_methods(const char *path, struct buf *out) {
-    bool bare = !any_answers(path), get = false, post = false;
+// "GET, HEAD, POST": what the route's path takes.
+static void put_methods(const struct api_route *route, struct buf *out) {
+    bool get = false, post = false;
     for (size_t i = 0; i < ROUTES; i++) {
-        bool there = answers(&routes[i], path, bare);
-        get = get || (there && strcmp(routes[i].method, "GET") == 0);
-        post = post || (there && strcmp(routes[i].method, "POST") == 0);
+        bool same = strcmp(routes[i].path, route->path) == 0;
+        get = get || (same && strcmp(routes[i].method, "GET") == 0);
+        post = post || (same && strcmp(routes[i].method, "POST") == 0);
     }
     buf_printf(out, "%s%s%s", get ? "GET, HEAD" : "", get && post ? ", " : "", post ? "POST" : "");
 }
 
-static enum err refuse_path(const struct http_request *r, const struct api_route *other,
-                            struct api_error *err, struct http_response *out) {
+// other: the path's route for another method; NULL: no such path.
+static enum err refuse_path(const struct api_route *other, struct api_error *err,
+                            struct http_response *out) {
     if (!other)
         return api_fail(err, ERR_NOT_FOUND, "unknown_path", NULL, "no such path");
     struct buf methods = {0};
-    put_methods(r->path, &methods);
+    put_methods(other, &methods);
     buf_printf(&out->headers, "Allow: %s\r\n", methods.failed ? "" : methods.data);
     err->status = 405;
     enum err e = api_fail(err, ERR_INVALID, "method_not_allowed", NULL, "this path takes %s",
@@ -205,7 +209,7 @@ static enum err check_content_encoding(const struct http_request *r, struct api_
 
 // OPTIONS for a path that is there, or for the server itself ("*", RFC 9110, 9.3.7). True:
 // answered.
-static bool answer_options(struct service *s, const struct http_request *r, bool known,
+static bool answer_options(struct service *s, const struct http_request *r,
                            struct http_response *out) {
     if (strcmp(r->method, "OPTIONS") != 0)
         return false;
@@ -215,10 +219,10 @@ static bool answer_options(struct service *s, const struct http_request *r, bool
         api_put_cors(s, r, &out->headers);
         return true;
     }
-    if (!known || !s->options.cors_origin_count)
+    if (!r->route || !s->options.cors_origin_count)
         return false;
     struct buf methods = {0};
-    put_methods(r->path, &methods);
+    put_methods(r->route, &methods);
     api_answer_preflight(s, r, methods.failed ? "GET, HEAD, POST" : methods.data, out);
     buf_free(&methods);
     return true;
@@ -228,12 +232,12 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
                     struct http_response *refusal) {
     struct service *s = service;
     struct api_error err = {0};
-    const struct api_route *other, *route = find(r, &other);
+    const struct api_route *said = r->route, *route = route_of(r);
     enum err e = ERR_OK;
-    if (!route && answer_options(s, r, other != NULL, refusal))
+    if (!route && answer_options(s, r, refusal))
         return;
     if (!route)
-        e = refuse_path(r, other, &err, refusal);
+        e = refuse_path(said, &err, refusal);
     else if (s->keys && !(route->flags & API_OPEN))
         e = check_key(s, r, &err, refusal);
     if (!e && strcmp(r->method, "POST") == 0) {
@@ -245,13 +249,10 @@ void api_check_head(void *service, struct http_request *r, size_t content_length
         e = api_request_admit(s, route, content_length, &err);
     if (!e)
         return;
-    const struct api_route *said = route ? route : other;
     api_refuse(s, r, said ? said->dialect : API_DIALECT_OPENAI, &err, refusal);
     api_note_refusal(s, r, said, refusal->status, &err);
 }
 
 void api_handle(void *service, struct http_request *r) {
-    const struct api_route *other, *route = find(r, &other);
-    // api_check_head let it through, so the route is there
-    api_request_begin(service, r, route);
+    api_request_begin(service, r, r->route); // which api_check_head let through
 }

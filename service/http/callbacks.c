@@ -353,7 +353,7 @@ static int serve(struct http_thread *t, struct mg_connection *conn) {
     const struct http_fault *f = take_head(t, mg_get_request_info(conn), &framing);
     if (f)
         return refuse(t, conn, f);
-    bool probe = s->options.is_probe && s->options.is_probe(s->options.ctx, &t->x.request);
+    bool probe = s->options.look && s->options.look(s->options.ctx, &t->x.request);
     t->write_timeout_ms = s->options.write_timeout_ms;
     if (probe) {
         if (t->write_timeout_ms > PROBE_WRITE_MS)

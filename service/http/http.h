@@ -31,9 +31,10 @@ struct http_options {
     // alone limits. May be NULL.
     void (*check_head)(void *ctx, struct http_request *r, size_t content_length,
                        struct http_response *refusal);
-    // True when a request is answered even if all connections are busy: it must be answered before
-    // handle returns. Called on a socket thread, before check_head; NULL: none is.
-    bool (*is_probe)(void *ctx, const struct http_request *r);
+    // The first look at a whole head, before check_head and on the same socket thread: what it
+    // finds the path to be it may keep in r->route. True when the request is answered even if all
+    // connections are busy: it must be answered before handle returns. NULL: none is.
+    bool (*look)(void *ctx, struct http_request *r);
     // Header lines for what the room answers by itself (400, 408, 413, 503 ...); the request may
     // have no method and no header fields. May be NULL.
     void (*put_headers)(void *ctx, const struct http_request *r, struct buf *out);

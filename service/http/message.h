@@ -23,6 +23,7 @@ struct http_request {
     int64_t arrived_us; // monotonic: its first byte's time
     char id[40];        // x-request-id: the client's if it is sane, else made here
     void *ctx;          // the handler's own
+    const void *route;  // its own, too: what it found the path to be (http.h, look)
     // Set (with on_gone called once, on a socket thread) when the client is gone: reset or closed
     // both ways, or a stream's reader that stands still; a half-close alone is not gone. on_gone
     // never runs beside http_answer or http_stream_end nor after they have returned, so what it

@@ -12,7 +12,7 @@
 
 enum { HTTP_SPARES = 8 }; // threads beyond the limit
 
-static bool kit_is_probe(void *ctx, const struct http_request *r) {
+static bool kit_look(void *ctx, struct http_request *r) {
     (void)ctx;
     return strcmp(r->path, "/probe") == 0;
 }
@@ -78,7 +78,7 @@ static void test_room(void) {
     enum { LIMIT = 4, MORE = 3 };
     struct http_options o = kit_options();
     o.max_connections = LIMIT;
-    o.is_probe = kit_is_probe;
+    o.look = kit_look;
     o.read_timeout_ms = 10000;
     if (!kit_start(o))
         return;

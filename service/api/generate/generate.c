@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "service/api/generate/structured.h"
 #include "service/metrics.h"
 
 #include <math.h>
@@ -76,6 +75,15 @@ static void on_done(struct generation *generation) {
 }
 
 // --- tokens to text ---
+
+enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) {
+    if (e == ERR_INVALID || e == ERR_UNSUPPORTED || e == ERR_TOO_LARGE) {
+        err->slug = e == ERR_UNSUPPORTED ? "unsupported_schema" : "invalid_grammar";
+        err->param = param;
+        err->status = 400;
+    }
+    return e;
+}
 
 static void fail(struct api_generate *g, const struct errmsg *msg, enum err code) {
     struct api_error *err = &g->q->error;

@@ -102,6 +102,9 @@ enum err api_generate_new(struct api_request *q, const struct api_generate_shape
 // With prompts and fields there: checks lengths and makes the choices.
 enum err api_generate_prepare(struct api_generate *g, struct api_error *err) MUST_CHECK;
 
+// A grammar's own words, with the parameter that they are about.
+enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) MUST_CHECK;
+
 // --- api_generate_fields.c ---
 
 // Reads all that the two dialects have in common. After api_know; needs q->model.

@@ -5,15 +5,6 @@
 
 #include <stdio.h>
 
-enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) {
-    if (e == ERR_INVALID || e == ERR_UNSUPPORTED || e == ERR_TOO_LARGE) {
-        err->slug = e == ERR_UNSUPPORTED ? "unsupported_schema" : "invalid_grammar";
-        err->param = param;
-        err->status = 400;
-    }
-    return e;
-}
-
 enum err api_structured_read(struct api_generate *g, bool chat, struct api_error *err) {
     struct api_form form = {0};
     enum err e = api_form_read(g, &form, err);

@@ -30,7 +30,4 @@ void api_form_free(struct api_form *f);
 enum err api_tools_read(struct api_generate *g, const struct api_form *f,
                         struct api_error *err) MUST_CHECK;
 
-// A grammar's own words, with the parameter that they are about.
-enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) MUST_CHECK;
-
 #endif
