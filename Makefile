@@ -68,9 +68,12 @@ FORCE:
 $(BUILD)/base/version.o: $(BUILD)/commit
 $(BUILD)/base/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtrine.a
+# What test programs share beyond headers.
+$(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
+	rm -f $@ && ar rcs $@ $^
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libtrine.a
+$(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)

@@ -148,6 +148,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return err_set(msg, ERR_NOMEM, "cpu device: no memory");
     c->base.ops = &cpu_ops;
     c->k = k;
+    c->pages = c->slabs.pages = options->pages;
     c->base.max_head_dim = k->max_head_dim;
     enum err e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {

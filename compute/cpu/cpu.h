@@ -4,6 +4,7 @@
 #ifndef TRINE_COMPUTE_CPU_CPU_H
 #define TRINE_COMPUTE_CPU_CPU_H
 
+#include "compute/cpu/pages.h"
 #include "compute/device.h"
 
 // Who multiplies in `linear`. AUTO: what TRINE_GEMM (own|openblas) says, else our own packed
@@ -15,6 +16,8 @@ struct cpu_options {
     int threads;     // 0: one per CPU this process may use
     const char *isa; // NULL: the best this CPU has and TRINE_CPU allows; else "generic", "avx2" ...
     enum cpu_gemm gemm;
+    const struct cpu_pages *pages; // device memory's; borrowed while the device lives; NULL: the
+                                   // system's
 };
 
 // ERR_UNSUPPORTED (isa unknown or not on this CPU), ERR_NOMEM, ERR_IO (threads).

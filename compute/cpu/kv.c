@@ -42,7 +42,8 @@ size_t kv_block_bytes(const struct kv_shape *shape) {
     return check_shape(shape, NULL) == ERR_OK && sizes(&kv, &bytes) ? kv.block_bytes : 0;
 }
 
-enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errmsg *msg) {
+enum err kv_new(const struct kv_shape *shape, const struct cpu_pages *pages, struct kv_cache **out,
+                struct errmsg *msg) {
     *out = NULL;
     enum err e = check_shape(shape, msg);
     if (e != ERR_OK)
@@ -51,13 +52,14 @@ enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errm
     if (!kv)
         return err_set(msg, ERR_NOMEM, "no memory for a cache");
     kv->shape = *shape;
+    kv->pages = pages;
     size_t bytes = 0;
     if (!sizes(kv, &bytes)) {
         mem_free(kv);
         return err_set(msg, ERR_TOO_LARGE, "a cache of %zu blocks of %zu positions", shape->blocks,
                        shape->block_tokens);
     }
-    kv->data = mem_map(shape->blocks, kv->block_bytes);
+    kv->data = pages ? pages->take(pages->ctx, bytes) : mem_map(bytes, 1);
     if (!kv->data) {
         mem_free(kv);
         return err_set(msg, ERR_NOMEM, "no memory for a cache of %zu bytes", bytes);
@@ -69,7 +71,11 @@ enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errm
 void kv_free(struct kv_cache *kv) {
     if (!kv)
         return;
-    mem_unmap(kv->data, kv->shape.blocks, kv->block_bytes);
+    size_t bytes = kv->shape.blocks * kv->block_bytes;
+    if (kv->pages)
+        kv->pages->give(kv->pages->ctx, kv->data, bytes);
+    else
+        mem_unmap(kv->data, bytes, 1);
     mem_free(kv);
 }
 

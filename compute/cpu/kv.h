@@ -8,10 +8,12 @@
 #define TRINE_COMPUTE_CPU_KV_H
 
 #include "compute/cpu/causal.h"
+#include "compute/cpu/pages.h"
 #include "compute/device.h"
 
 struct kv_cache {
     struct kv_shape shape;
+    const struct cpu_pages *pages; // of data; NULL: the system's
     char *data;
     size_t head_bytes;  // of one kv head of one layer of one block
     size_t values;      // bytes from its keys to its values
@@ -21,7 +23,8 @@ struct kv_cache {
 // Of one block with all its layers; 0 where kv_new refuses the shape.
 size_t kv_block_bytes(const struct kv_shape *shape);
 // ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM.
-enum err kv_new(const struct kv_shape *shape, struct kv_cache **out, struct errmsg *msg) MUST_CHECK;
+enum err kv_new(const struct kv_shape *shape, const struct cpu_pages *pages, struct kv_cache **out,
+                struct errmsg *msg) MUST_CHECK;
 void kv_free(struct kv_cache *kv); // NULL is fine
 
 // Block 0's keys of a layer and kv head.

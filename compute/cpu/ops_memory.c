@@ -2,6 +2,7 @@
 #include "compute/cpu/ops_memory.h"
 
 #include "base/mem.h"
+#include "base/poison.h"
 #include "compute/cpu/gemm_openblas.h"
 #include "compute/cpu/kv.h"
 #include "compute/cpu/rows.h"
@@ -49,13 +50,25 @@ size_t cpu_weight_bytes(const struct weight *w) { return w->bytes; }
 // ---- workspaces ----
 
 enum err cpu_workspace_new(struct device *d, size_t bytes, struct arena *out) {
-    (void)d;
-    return arena_init(out, bytes);
+    const struct cpu_pages *pages = cpu_of(d)->pages;
+    if (!pages)
+        return arena_init(out, bytes);
+    *out = (struct arena){.base = pages->take(pages->ctx, bytes)};
+    out->size = out->base ? bytes : 0;
+    return out->base ? ERR_OK : ERR_NOMEM;
 }
 
 void cpu_workspace_free(struct device *d, struct arena *a) {
-    (void)d;
-    arena_free(a);
+    const struct cpu_pages *pages = cpu_of(d)->pages;
+    if (!pages) {
+        arena_free(a);
+        return;
+    }
+    if (a->base) {
+        unpoison(a->base, a->size);
+        pages->give(pages->ctx, a->base, a->size);
+    }
+    *a = (struct arena){0};
 }
 
 // ---- the cache ----
@@ -67,8 +80,7 @@ size_t cpu_kv_block_bytes(const struct device *d, const struct kv_shape *shape) 
 
 enum err cpu_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
                     struct errmsg *msg) {
-    (void)d;
-    return kv_new(shape, out, msg);
+    return kv_new(shape, cpu_of(d)->pages, out, msg);
 }
 
 void cpu_kv_free(struct device *d, struct kv_cache *kv) {

@@ -15,11 +15,22 @@ struct slab {
     size_t used, live; // bytes given out (they come back only all together), blocks in use
 };
 
+static void *take(struct slabs *s, size_t bytes) {
+    return s->pages ? s->pages->take(s->pages->ctx, bytes) : mem_alloc_aligned(bytes, 1);
+}
+
+static void give(struct slabs *s, void *p, size_t bytes) {
+    if (s->pages)
+        s->pages->give(s->pages->ctx, p, bytes);
+    else
+        mem_free(p);
+}
+
 static struct slab *new_slab(struct slabs *s) {
     struct slab *one = mem_calloc(1, sizeof *one);
     if (!one)
         return NULL;
-    one->data = mem_alloc_aligned(SLAB_BYTES, 1);
+    one->data = take(s, SLAB_BYTES);
     if (!one->data) {
         mem_free(one);
         return NULL;
@@ -32,7 +43,7 @@ static struct slab *new_slab(struct slabs *s) {
 
 struct slab_block slab_alloc(struct slabs *s, size_t bytes) {
     if (bytes < SHARED_FROM || bytes >= SHARED_TO)
-        return (struct slab_block){mem_alloc_aligned(bytes, 1), NULL, bytes};
+        return (struct slab_block){take(s, bytes), NULL, bytes};
     size_t taken = round_up(bytes, LINE) + POISON_GAP;
     struct slab *at = s->first;
     while (at && SLAB_BYTES - at->used < taken)
@@ -52,13 +63,14 @@ static void drop(struct slabs *s, struct slab *slab) {
         link = &(*link)->next;
     *link = slab->next;
     unpoison(slab->data, SLAB_BYTES);
-    mem_free(slab->data);
+    give(s, slab->data, SLAB_BYTES);
     mem_free(slab);
 }
 
 void slab_free(struct slabs *s, struct slab_block block) {
     if (!block.slab) {
-        mem_free(block.data);
+        if (block.data)
+            give(s, block.data, block.bytes);
         return;
     }
     poison(block.data, block.bytes);

@@ -7,13 +7,14 @@
 #ifndef TRINE_COMPUTE_CPU_SLAB_H
 #define TRINE_COMPUTE_CPU_SLAB_H
 
-#include <stddef.h>
+#include "compute/cpu/pages.h"
 
 struct slab;
 
 // Zeroed is a good start; every block freed is a good end.
 struct slabs {
     struct slab *first;
+    const struct cpu_pages *pages; // NULL: the system's
 };
 
 struct slab_block {

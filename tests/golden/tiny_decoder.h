@@ -209,7 +209,7 @@ static inline bool tiny_run_step(const struct tiny_decoder *m, struct tiny_cache
     for (size_t r = 0; logits.data && r < R; r++) {
         struct tiny_stream *s = b->of[b->rows[r]];
         size_t at = b->at[b->rows[r]];
-        memcpy(s->logits + at * V, logits.data + r * logits.ld, V * sizeof(float));
+        d->ops->read(d, mat_rows(logits, r, 1), s->logits + at * V);
         s->have[at] = true;
     }
     d->ops->workspace_free(d, &ws);

@@ -1,0 +1,14 @@
+// The device that a test's models run on. Role: TRINE_TEST_DEVICE=guard makes it the guarded one
+// (guard_device.h), so that a second run of the same program holds that device's contract
+// (tests/run.sh); else it is the CPU's. Only tests know the switch.
+#ifndef TRINE_TESTS_KIT_TEST_DEVICE_H
+#define TRINE_TESTS_KIT_TEST_DEVICE_H
+
+#include "compute/cpu/cpu.h"
+
+// As cpu_device_new.
+enum err test_device_new(const struct cpu_options *options, struct device **out,
+                         struct errmsg *msg) MUST_CHECK;
+void test_device_free(struct device *d); // NULL is fine
+
+#endif
