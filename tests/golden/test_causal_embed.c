@@ -354,12 +354,12 @@ int main(void) {
     tiny_on_devices(on_device);
     struct errmsg msg = {0};
     struct device *d = NULL;
-    CHECK_OK(cpu_device_new(&(struct cpu_options){.threads = 2}, &d, &msg), msg);
+    CHECK_OK(test_device_new(&(struct cpu_options){.threads = 2}, &d, &msg), msg);
     if (d) {
         check_options(d);
         check_long_query(d);
     }
-    cpu_device_free(d);
+    test_device_free(d);
     printf("largest differences: unit vectors %.2g, logits %.2g\n", worst_unit, worst_logit);
     return check_done();
 }

@@ -340,7 +340,7 @@ static void check_threads(const char *name, const char *isa) {
         struct device *d = NULL;
         struct tiny_decoder m;
         struct tiny_stream alone[TINY_PROMPTS] = {0};
-        CHECK_OK(cpu_device_new(&(struct cpu_options){.threads = threads, .isa = isa}, &d, &msg),
+        CHECK_OK(test_device_new(&(struct cpu_options){.threads = threads, .isa = isa}, &d, &msg),
                  msg);
         if (!d)
             break;
@@ -355,7 +355,7 @@ static void check_threads(const char *name, const char *isa) {
         else
             free_streams(alone, TINY_PROMPTS);
         tiny_decoder_free(&m);
-        cpu_device_free(d);
+        test_device_free(d);
     }
     free_streams(first, TINY_PROMPTS);
 }
@@ -375,7 +375,7 @@ static void on_device(const struct cpu_options *options) {
         check_skip("avx2");
         return;
     }
-    CHECK_OK(cpu_device_new(options, &d, &msg), msg);
+    CHECK_OK(test_device_new(options, &d, &msg), msg);
     for (size_t i = 0; d && i < MODELS; i++) {
         check_model(models[i], d);
         check_precision(models[i], PRECISION_STORED, F32_BAR, 1, d);
@@ -386,7 +386,7 @@ static void on_device(const struct cpu_options *options) {
     }
     if (d)
         check_embedder(d);
-    cpu_device_free(d);
+    test_device_free(d);
 }
 
 int main(void) {

@@ -7,9 +7,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <stdlib.h>

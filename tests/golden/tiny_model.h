@@ -6,10 +6,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "compute/cpu/cpu.h"
 #include "encoder/encoder.h"
 #include "pooling/pooling.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 
 #include <stdlib.h>
 
@@ -166,11 +166,11 @@ static inline void tiny_on_devices(void (*run)(struct device *d)) {
             check_skip("avx2");
             continue;
         }
-        enum err e = cpu_device_new(&options[i], &d, &msg);
+        enum err e = test_device_new(&options[i], &d, &msg);
         CHECK_OK(e, msg);
         if (!e)
             run(d);
-        cpu_device_free(d);
+        test_device_free(d);
     }
 }
 

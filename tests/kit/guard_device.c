@@ -23,8 +23,8 @@ struct guard_device {
     struct device_ops ops;
     struct device *inner;
     struct cpu_pages pages;
-    char *memory; // [RESERVED]
-    size_t reach; // what was ever given out lies below
+    char *reserved, *memory; // [RESERVED], from a huge page's begin on
+    size_t reach;            // what was ever given out lies below
     bool open;
     size_t operations;
     struct guard_block blocks[MAX_BLOCKS]; // one behind the other, free ones never neighbours
@@ -76,7 +76,7 @@ static void *guard_take(void *ctx, size_t bytes) {
     if (bytes > RESERVED || g->count + 1 >= MAX_BLOCKS)
         return NULL;
     size_t need = bytes / PAGE * PAGE + PAGE,
-           i = 0; // a page behind the last byte, at least in part
+           i = 0; // whole pages, the last not full
     while (i < g->count && (g->blocks[i].taken || g->blocks[i].bytes < need))
         i++;
     if (i < g->count) {
@@ -98,6 +98,20 @@ static void *guard_take(void *ctx, size_t bytes) {
     return g->memory + g->blocks[i].at;
 }
 
+// Zero for its next user: whole huge pages go back, so that a large cache that was never touched
+// stays so, and none is broken up.
+static void clear(struct guard_device *g, size_t from, size_t to) {
+    size_t first = (from + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE,
+           last = to / HUGE_PAGE * HUGE_PAGE;
+    if (first >= last) {
+        memset(g->memory + from, 0, to - from);
+        return;
+    }
+    memset(g->memory + from, 0, first - from);
+    (void)madvise(g->memory + first, last - first, MADV_DONTNEED);
+    memset(g->memory + last, 0, to - last);
+}
+
 static void guard_give(void *ctx, void *p, size_t bytes) {
     struct guard_device *g = ctx;
     size_t i = 0;
@@ -106,7 +120,7 @@ static void guard_give(void *ctx, void *p, size_t bytes) {
     if (i == g->count || !g->blocks[i].taken || bytes >= g->blocks[i].bytes)
         abort(); // not what was taken
     g->blocks[i].taken = false;
-    (void)madvise(p, g->blocks[i].bytes, MADV_DONTNEED); // zero for its next user
+    clear(g, g->blocks[i].at, g->blocks[i].at + g->blocks[i].bytes);
     if (i + 1 < g->count && !g->blocks[i + 1].taken) {
         g->blocks[i].bytes += g->blocks[i + 1].bytes;
         remove_block(g, i + 1);
@@ -271,7 +285,7 @@ static void guard_free(struct device *d) {
         fprintf(stderr, "guard device: %zu bytes were not freed\n", guard_device_bytes(d));
         abort();
     }
-    (void)munmap(g->memory, RESERVED);
+    (void)munmap(g->reserved, RESERVED + HUGE_PAGE);
     free(g);
 }
 
@@ -324,15 +338,18 @@ enum err guard_device_new(const struct cpu_options *options, struct device **out
                           struct errmsg *msg) {
     *out = NULL;
     struct guard_device *g = calloc(1, sizeof *g);
-    void *memory =
-        g ? mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-          : MAP_FAILED;
+    void *memory = g ? mmap(NULL, RESERVED + HUGE_PAGE, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                     : MAP_FAILED;
     if (memory == MAP_FAILED) {
         free(g);
         return err_set(msg, ERR_NOMEM, "guard device: no addresses");
     }
-    (void)madvise(memory, RESERVED, MADV_HUGEPAGE); // few entries to change, where they are given
-    g->memory = memory;
+    (void)madvise(memory, RESERVED + HUGE_PAGE,
+                  MADV_HUGEPAGE); // few entries to change, where they are given
+    size_t odd = (uintptr_t)memory % HUGE_PAGE;
+    g->reserved = memory;
+    g->memory = g->reserved + (odd ? HUGE_PAGE - odd : 0);
     g->pages = (struct cpu_pages){guard_take, guard_give, g};
     struct cpu_options guarded = *options;
     guarded.pages = &g->pages;

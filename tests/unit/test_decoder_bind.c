@@ -2,8 +2,8 @@
 // (FAULTS 49, 52 to 54), what a forward refuses, and every allocation and file call failing once.
 #include "base/fault.h"
 #include "base/json.h"
-#include "compute/cpu/cpu.h"
 #include "decoder/decoder.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 #include "tests/unit/test_weights_files.h"
 
@@ -275,7 +275,7 @@ static void test_faults(void) {
 int main(void) {
     json_init();
     struct errmsg msg = {0};
-    CHECK_OK(cpu_device_new(&(struct cpu_options){.threads = 1}, &device, &msg), msg);
+    CHECK_OK(test_device_new(&(struct cpu_options){.threads = 1}, &device, &msg), msg);
     if (device) {
         test_disagreement();
         test_not_finite();
@@ -286,6 +286,6 @@ int main(void) {
         test_tied_is_one_copy();
         test_faults();
     }
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }

@@ -4,9 +4,9 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
-#include "compute/cpu/cpu.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <stdlib.h>
@@ -476,7 +476,7 @@ static void faults(void) {
 int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(test_device_new(&options, &device, &msg), msg);
     load(MODEL);
     sizes();
     for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST; ahead++) {
@@ -492,6 +492,6 @@ int main(void) {
         short_prompts();
     }
     decoder_free(loaded.decoder);
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }

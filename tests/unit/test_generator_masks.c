@@ -3,9 +3,9 @@
 // moment.
 #include "base/mem.h"
 #include "base/thread.h"
-#include "compute/cpu/cpu.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <math.h>
@@ -417,7 +417,7 @@ static void words(void) {
 int main(void) {
     struct errmsg msg = {0};
     struct cpu_options cpu = {.threads = 2};
-    CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     sem_init(&gate, 0, 0);
     load();
     make_vocab();
@@ -438,6 +438,6 @@ int main(void) {
     masks_free(masks);
     grammar_vocab_free(vocab);
     decoder_free(loaded.decoder);
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }

@@ -2,9 +2,9 @@
 // every step, whatever another has running; prompts take turns; and what a text says never depends
 // on it.
 #include "base/mem.h"
-#include "compute/cpu/cpu.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <stdlib.h>
@@ -304,7 +304,7 @@ static void same_bits(void) {
 int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(test_device_new(&options, &device, &msg), msg);
     load();
     if (check_failed)
         return check_done();
@@ -319,6 +319,6 @@ int main(void) {
         same_bits();
     }
     decoder_free(loaded.decoder);
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }

@@ -1,10 +1,10 @@
 // The bytes of a KV cache are counted in one place: what a generator sizes its cache by, what it
 // says it has and what the device takes are one number, for heads that fill whole vectors and for
 // those that do not.
-#include "compute/cpu/cpu.h"
 #include "compute/cpu/kv.h"
 #include "engine/generators.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <stdlib.h>
@@ -128,12 +128,12 @@ static void refused(void) {
 int main(void) {
     struct errmsg msg = {0};
     struct cpu_options cpu = {.threads = 1};
-    CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     one_number("tests/golden/data/decoders/llama-linear-biases", 18, 32);
     one_number("tests/golden/data/decoders/qwen2-tied", 10, 16);
     one_number("tests/golden/data/decoders/qwen3-embedder", 16, 16);
     options();
     refused();
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }

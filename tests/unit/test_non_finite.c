@@ -1,8 +1,8 @@
 // A model whose finite weights overflow in the forward pass: the jobs that meet them fail, and
 // those beside them in the same batch, of the same model, have the bits that they have alone.
 #include "base/json.h"
-#include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
 #include <dirent.h>
@@ -130,7 +130,7 @@ int main(void) {
     json_init();
     struct errmsg msg = {0};
     struct cpu_options cpu = {.threads = 2};
-    CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     make_model();
     struct model_options o = {.path = folder, .task = -1, .pool_mode = -1};
@@ -140,7 +140,7 @@ int main(void) {
         overflow();
     model_release(model);
     replica_free(replica);
-    cpu_device_free(device);
+    test_device_free(device);
     remove_model();
     return check_done();
 }

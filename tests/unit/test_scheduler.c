@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
 #define MODEL_A "tests/golden/data/bert-mean-st6"
@@ -299,7 +299,7 @@ int main(void) {
     for (int threads = 1; threads <= 3; threads++) {
         struct errmsg msg = {0};
         struct cpu_options cpu = {.threads = threads};
-        CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+        CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
         CHECK_OK(replica_local_new(device, &replica, &msg), msg);
         const char *const paths[] = {MODEL_A, MODEL_B};
         for (int i = 0; i < 2; i++) {
@@ -323,7 +323,7 @@ int main(void) {
         for (int i = 0; i < 2; i++)
             model_release(models[i]);
         replica_free(replica);
-        cpu_device_free(device);
+        test_device_free(device);
     }
     return check_done();
 }

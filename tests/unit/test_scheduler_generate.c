@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/thread.h"
-#include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
 #define EMBEDDER "tests/golden/data/bert-mean-st6"
@@ -268,7 +268,7 @@ int main(void) {
     json_init();
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(test_device_new(&options, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
@@ -288,7 +288,7 @@ int main(void) {
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
     replica_free(replica);
-    cpu_device_free(device);
+    test_device_free(device);
     CHECK_INT(wrong, 0);
     return check_done();
 }

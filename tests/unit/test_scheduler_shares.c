@@ -2,8 +2,8 @@
 // every owner of jobs its turns. Time is the device's own, as the scheduler books it, and work is
 // counted; so a slow or loaded machine changes nothing.
 #include "base/json.h"
-#include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/test_device.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -222,7 +222,7 @@ int main(void) {
     json_init();
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
-    CHECK_OK(cpu_device_new(&options, &device, &msg), msg);
+    CHECK_OK(test_device_new(&options, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
@@ -239,6 +239,6 @@ int main(void) {
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
     replica_free(replica);
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }
