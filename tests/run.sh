@@ -54,6 +54,10 @@ for variant in release asan; do
     for name in $(names 'tests/unit/test_*.c'); do program "$variant/$name" "$folder/tests/unit/$name"; done
     for name in $(names 'tests/golden/test_*.c'); do program "$variant/$name" "$folder/tests/golden/$name"; done
 done
+# Once more where device memory is closed but for operations: all programs that take such a device.
+for source in $(grep -lE '"tests/(kit/test_device|golden/tiny_[a-z]*)\.h"' tests/unit/test_*.c tests/golden/test_*.c); do
+    TRINE_TEST_DEVICE=guard program "guard/$(names "$source")" "build/${source%.c}"
+done
 for name in $(cat build/tsan-units); do program "tsan/$name" "build/tsan/tests/unit/$name"; done
 for name in $(names 'tests/fuzz/fuzz_*.c'); do
     program "asan/corpus/${name#fuzz_}" "build/asan/tests/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}"
