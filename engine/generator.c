@@ -67,6 +67,48 @@ enum err generator_choose_size(const struct generator_options *options, struct g
     return ERR_OK;
 }
 
+enum err generator_storage_new(const struct generator_options *options,
+                               const struct generator_size *size, struct generator_storage *out,
+                               struct errmsg *msg) {
+    size_t seqs = options->max_sequences;
+    struct step_engine_options o = {.limits = {.block_tokens = BLOCK_TOKENS,
+                                               .max_tokens = step_tokens_most(seqs),
+                                               .max_seqs = seqs,
+                                               .max_logits = step_logits_most(seqs),
+                                               .max_context = size->context + BLOCK_TOKENS},
+                                    .blocks = size->blocks,
+                                    .kv_dtype = options->kv_dtype};
+    *out = (struct generator_storage){0};
+    enum err e = step_engine_new(options->loaded, &o, &out->engine, msg);
+    for (size_t i = 0; i <= options->ahead && !e; i++)
+        if ((e = step_new(&o.limits, &out->steps[i])))
+            (void)err_set(msg, e, "no memory for the steps of model '%s'", options->model->name);
+    if (!e)
+        e = kv_blocks_new(size->blocks, BLOCK_TOKENS, &out->blocks, msg);
+    if (e)
+        generator_storage_free(out);
+    return e;
+}
+
+void generator_storage_free(struct generator_storage *s) {
+    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
+        step_free(s->steps[i]);
+    step_engine_free(s->engine);
+    kv_blocks_free(s->blocks);
+    *s = (struct generator_storage){0};
+}
+
+void generator_storage_swap(struct generator *g, struct generator_storage *s) {
+    struct generator_storage had = {.engine = g->engine, .blocks = g->blocks};
+    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++) {
+        had.steps[i] = g->flights[i].step;
+        g->flights[i].step = s->steps[i];
+    }
+    g->engine = s->engine;
+    g->blocks = s->blocks;
+    *s = had;
+}
+
 enum err generator_new(const struct generator_options *options, struct generator **out,
                        struct errmsg *msg) {
     *out = NULL;
@@ -86,19 +128,9 @@ enum err generator_new(const struct generator_options *options, struct generator
     g->inbox_tail = &g->inbox;
     pthread_mutex_init(&g->mutex, NULL);
     size_t seqs = options->max_sequences;
-    struct step_engine_options steps = {.limits = {.block_tokens = BLOCK_TOKENS,
-                                                   .max_tokens = step_tokens_most(seqs),
-                                                   .max_seqs = seqs,
-                                                   .max_logits = step_logits_most(seqs),
-                                                   .max_context = g->context + BLOCK_TOKENS},
-                                        .blocks = size.blocks,
-                                        .kv_dtype = options->kv_dtype};
-    e = step_engine_new(options->loaded, &steps, &g->engine, msg);
-    for (size_t i = 0; i <= options->ahead && !e; i++)
-        if ((e = step_new(&steps.limits, &g->flights[i].step)))
-            (void)err_set(msg, e, "no memory for the steps of model '%s'", m->name);
-    if (!e)
-        e = kv_blocks_new(size.blocks, BLOCK_TOKENS, &g->blocks, msg);
+    struct generator_storage storage;
+    e = generator_storage_new(options, &size, &storage, msg);
+    generator_storage_swap(g, &storage);
     if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||
                turns_init(&g->turns, seqs)))
         e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
@@ -117,10 +149,9 @@ void generator_free(struct generator *g) {
     if (!g)
         return;
     generator_take_back(g);
-    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
-        step_free(g->flights[i].step);
-    step_engine_free(g->engine);
-    kv_blocks_free(g->blocks);
+    struct generator_storage storage = {0};
+    generator_storage_swap(g, &storage);
+    generator_storage_free(&storage);
     pthread_mutex_destroy(&g->mutex);
     turns_free(&g->turns);
     mem_free(g->running);
@@ -228,16 +259,21 @@ static bool is_over(const struct sequence *s, int64_t now, struct ending *e) {
 
 // ---- the inbox and the waiting list
 
+static enum err check_prompt(const struct generator *g, struct generation *n) {
+    size_t context = g->context;
+    if (n->prompt_len > 0 && n->prompt_len + (n->max_tokens > 0) <= context)
+        return ERR_OK;
+    return err_set(&n->msg, ERR_INVALID,
+                   "a prompt of %zu tokens does not fit the context of %zu of model '%s'",
+                   n->prompt_len, context, g->model->name);
+}
+
 void generator_submit(struct generator *g, struct generation *n) {
     struct sequence *s = NULL;
     n->submitted_us = clock_now_us();
     n->started_us = n->first_us = 0;
     n->err = ERR_OK;
-    enum err e = ERR_OK;
-    if (n->prompt_len == 0 || n->prompt_len + (n->max_tokens > 0) > g->context)
-        e = err_set(&n->msg, ERR_INVALID,
-                    "a prompt of %zu tokens does not fit the context of %zu of model '%s'",
-                    n->prompt_len, g->context, g->model->name);
+    enum err e = check_prompt(g, n);
     uint64_t owner = g->options.share_prefixes ? 0 : n->owner;
     if (!e)
         e = sequence_new(n, g->model->decoder_config.vocab, BLOCK_TOKENS, owner, &s);
@@ -247,6 +283,8 @@ void generator_submit(struct generator *g, struct generation *n) {
     if (!e && s->mask)
         mask_job_try(s->mask, MASKS_WORK_MOST);
     pthread_mutex_lock(&g->mutex);
+    if (!e) // the cache may have become smaller
+        e = check_prompt(g, n);
     if (!e && g->closed) {
         e = g->closed;
         n->msg = g->closed_msg;

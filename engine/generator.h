@@ -52,6 +52,13 @@ enum err generator_choose_size(const struct generator_options *options, struct g
                                struct errmsg *msg) MUST_CHECK;
 enum err generator_new(const struct generator_options *options, struct generator **out,
                        struct errmsg *msg) MUST_CHECK;
+// Makes the cache anew, of this size at most. Running sequences are set aside as those that give
+// way are: their logs stand, and their tokens are computed again. ERR_TOO_LARGE: one that was
+// accepted would not fit; ERR_NOMEM. On an error all is as it was. msg may be NULL. No step is with
+// a device.
+enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *msg) MUST_CHECK;
+// Whether that can be; changes nothing.
+enum err generator_fits(struct generator *g, size_t kv_bytes, struct errmsg *msg) MUST_CHECK;
 // Ended (generator_end_all), and no step is with a device any more; NULL is fine.
 void generator_free(struct generator *g);
 const struct model *generator_model(const struct generator *g);

@@ -73,7 +73,7 @@ size_t generator_place_of(const struct generator *g, const struct sequence *s) {
     return at;
 }
 
-static void set_aside(struct generator *g, struct sequence *s) {
+void generator_set_aside(struct generator *g, struct sequence *s) {
     generator_leave(g, generator_place_of(g, s));
     sequence_unplace(s, g->blocks);
     s->passing = s->leaving = false;
@@ -123,7 +123,7 @@ struct sequence *generator_preempt(struct generator *g, struct sequence *s) {
     for (size_t i = g->running_count; i-- > 0 && !victim;) // else the youngest of all: s, at last
         if (g->running[i]->stepped != g->step_number)
             victim = g->running[i];
-    set_aside(g, victim);
+    generator_set_aside(g, victim);
     return victim;
 }
 
@@ -186,7 +186,7 @@ static bool bring_in(struct generator *g, struct sequence *s) {
     bool enough = g->running_count - leaving < g->options.max_sequences && lacks == 0;
     for (size_t i = g->running_count; i-- > 0;) {
         if (enough && g->running[i]->leaving)
-            set_aside(g, g->running[i]);
+            generator_set_aside(g, g->running[i]);
         else
             g->running[i]->leaving = false;
     }

@@ -35,8 +35,9 @@ struct generator {
     struct flight flights[1 + GENERATOR_AHEAD_MOST]; // steps in flight, in turn
     size_t in_flight, oldest;
     struct kv_blocks *blocks;
-    size_t block_count, context, cache_bytes;
-    struct sequence **running; // [max_sequences] oldest first
+    size_t block_count;
+    atomic_size_t context, cache_bytes; // changed by the engine's thread, under the mutex
+    struct sequence **running;          // [max_sequences] oldest first
     size_t running_count;
     struct sequence *waiting; // oldest first
     size_t waiting_count;
@@ -74,11 +75,25 @@ static inline bool generator_counts(const struct step_part *p) {
 bool generator_can_go(const struct generator *g, const struct sequence *s);
 // Where a running sequence stands in the list.
 size_t generator_place_of(const struct generator *g, const struct sequence *s);
+// What the options and their size come to: the cache, and what steps are computed with.
+struct generator_storage {
+    struct step_engine *engine;
+    struct step *steps[1 + GENERATOR_AHEAD_MOST];
+    struct kv_blocks *blocks;
+};
+enum err generator_storage_new(const struct generator_options *options,
+                               const struct generator_size *size, struct generator_storage *out,
+                               struct errmsg *msg) MUST_CHECK;
+void generator_storage_free(struct generator_storage *s);
+// Gives the generator this one, and takes the one that it has; nothing runs in it.
+void generator_storage_swap(struct generator *g, struct generator_storage *s);
 // Takes the running sequence at this place out of the list.
 void generator_leave(struct generator *g, size_t at);
 // Makes room for `s`, which is to decode in this step: sets a sequence aside that does not decode
 // in it yet, the youngest of the owner with most. Returns it (it may be s); NULL: s is alone.
 struct sequence *generator_preempt(struct generator *g, struct sequence *s);
+// Sets a running sequence aside: its blocks are free, and it waits to be computed again.
+void generator_set_aside(struct generator *g, struct sequence *s);
 // Counts the owners of the running sequences anew.
 void generator_count_turns(struct generator *g);
 // Gives back what was reserved, once.

@@ -1,6 +1,7 @@
 // See generators.h.
 #include "engine/generators.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdint.h>
@@ -13,86 +14,167 @@ static enum dtype choose_dtype(const struct generators_options *o, const struct 
     return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 
-static size_t count_models(const struct generators_options *o) {
-    size_t n = 0;
-    for (size_t i = 0; i < o->model_count; i++)
-        n += o->models[i]->task == TASK_GENERATE;
-    return n;
-}
-
-// For one of them; they share the caches' memory evenly.
-static struct generator_options options_for(const struct generators_options *o, struct model *m,
-                                            size_t caches) {
+static struct generator_options options_for(const struct generators *g, const struct model *m,
+                                            size_t bytes) {
+    const struct generators_options *o = &g->options;
     return (struct generator_options){
-        .model = m,
+        .model = m->self,
         .loaded = replica_local_find(o->replica, m->id),
-        .kv_bytes = caches / count_models(o),
+        .kv_bytes = bytes,
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,
         .speculate = !o->no_speculation,
         .share_prefixes = o->share_prefixes,
+        .masks = g->masks,
         .release = o->release,
         .ctx = o->ctx,
     };
 }
 
-// The cache is as large as was said, or as there is room beside all workspaces.
-static enum err add_to_plan(const struct generators_options *o, struct memory_plan *plan,
-                            size_t *caches, struct errmsg *msg) {
+// ---- the memory of all: workspaces first, and of what is left each cache as much as the others
+
+// models[n] generate. *share: bytes that each one's cache may have.
+static enum err add_to_plan(const struct generators *g, const struct model *const *models, size_t n,
+                            struct memory_plan *plan, size_t *share, struct errmsg *msg) {
     struct generator_size size;
     enum err e = ERR_OK;
-    for (size_t i = 0; i < o->model_count && !e; i++) {
-        struct model *m = o->models[i];
-        if (m->task != TASK_GENERATE)
-            continue;
-        struct generator_options any = options_for(o, m, SIZE_MAX); // whatever the cache's size
+    for (size_t i = 0; i < n && !e; i++) {
+        struct generator_options any = options_for(g, models[i], SIZE_MAX); // whatever its size
         if (!(e = generator_choose_size(&any, &size, msg)))
             plan->workspaces += size.workspace_bytes;
     }
-    *caches = o->cache_bytes ? o->cache_bytes : memory_plan_caches(plan);
-    for (size_t i = 0; i < o->model_count && !e; i++) {
-        struct model *m = o->models[i];
-        if (m->task != TASK_GENERATE)
-            continue;
-        struct generator_options sized = options_for(o, m, *caches);
+    // as large as was said, or as there is room beside all workspaces
+    size_t caches = g->options.cache_bytes ? g->options.cache_bytes : memory_plan_caches(plan);
+    *share = n ? caches / n : 0;
+    for (size_t i = 0; i < n && !e; i++) {
+        struct generator_options sized = options_for(g, models[i], *share);
         if (!(e = generator_choose_size(&sized, &size, msg)))
             plan->caches += size.cache_bytes;
     }
-    // what nobody asked for cannot be raised
-    return e == ERR_TOO_LARGE && !o->cache_bytes ? memory_plan_no_room(plan, *caches, msg) : e;
+    if (e == ERR_TOO_LARGE && !g->options.cache_bytes) // what nobody asked for cannot be raised
+        return memory_plan_no_room(plan, caches, msg);
+    return e ? e : memory_plan_check(plan, msg);
+}
+
+// The models of all generators, and `more` where it is not NULL; the caller frees it. NULL: memory.
+static const struct model **models_of(const struct generators *g, const struct model *more) {
+    const struct model **models = mem_calloc(g->count + 1, sizeof(const struct model *));
+    if (!models)
+        return NULL;
+    for (size_t i = 0; i < g->count; i++)
+        models[i] = generator_model(g->items[i]);
+    models[g->count] = more;
+    return models;
+}
+
+// ---- coming and going
+
+enum err generators_put(struct generators *g, struct generator *one, struct errmsg *msg) {
+    struct generator **grown = mem_realloc(g->items, g->count + 1, sizeof(struct generator *));
+    if (!grown)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", g->count + 1);
+    g->items = grown;
+    g->items[g->count++] = one;
+    return ERR_OK;
+}
+
+void generators_take(struct generators *g, const struct generator *one) {
+    size_t at = 0;
+    while (g->items[at] != one)
+        at++;
+    for (g->count--; at < g->count; at++)
+        g->items[at] = g->items[at + 1];
+}
+
+static enum err make(struct generators *g, const struct model *m, size_t share,
+                     struct generator **out, struct errmsg *msg) {
+    if (!g->masks) {
+        enum err e = masks_new(0, g->options.wake, g->options.ctx, &g->masks, msg);
+        if (e)
+            return e;
+    }
+    struct generator_options options = options_for(g, m, share);
+    return generator_new(&options, out, msg);
 }
 
 enum err generators_init(struct generators *g, const struct generators_options *options,
-                         struct memory_plan *plan, struct errmsg *msg) {
-    *g = (struct generators){0};
-    size_t n = count_models(options), caches;
-    enum err e = add_to_plan(options, plan, &caches, msg);
-    if (!e)
-        e = memory_plan_check(plan, msg);
-    if (e || n == 0)
-        return e;
-    g->items = mem_calloc(n, sizeof(struct generator *));
-    if (!g->items)
+                         struct model *const *models, size_t n, struct memory_plan *plan,
+                         struct errmsg *msg) {
+    *g = (struct generators){.options = *options};
+    const struct model **those = mem_calloc(n, sizeof(const struct model *));
+    if (!those)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", n);
-    e = masks_new(0, options->wake, options->ctx, &g->masks, msg);
-    if (e) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (models[i]->task == TASK_GENERATE)
+            those[count++] = models[i];
+    enum err e = add_to_plan(g, those, count, plan, &g->share, msg);
+    for (size_t i = 0; i < count && !e; i++) {
+        struct generator *one = NULL;
+        e = make(g, those[i], g->share, &one, msg);
+        if (!e && (e = generators_put(g, one, msg)))
+            generator_free(one);
+    }
+    mem_free(those);
+    if (e)
         generators_free(g);
-        return e;
+    return e;
+}
+
+// The first n have caches of this share at most. On an error those before have.
+static enum err resize(struct generators *g, size_t *n, size_t share, struct errmsg *msg) {
+    enum err e = ERR_OK;
+    for (*n = 0; *n < g->count && !(e = generator_resize(g->items[*n], share, msg));)
+        ++*n;
+    return e;
+}
+
+// A larger cache. Where memory is out the smaller one, which is right too, stays.
+static void resize_or_keep(struct generator *g, size_t share) {
+    struct errmsg msg = {0};
+    if (generator_resize(g, share, &msg))
+        log_event(LOG_LEVEL_WARN, "cache_kept",
+                  LOG_FIELDS(log_string("model", generator_model(g)->name),
+                             log_string("error", msg.text)),
+                  "model '%s' keeps the KV cache that it has: %s", generator_model(g)->name,
+                  msg.text);
+}
+
+enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
+                         struct generator **out, struct errmsg *msg) {
+    const struct model **models = models_of(g, m);
+    size_t share, done = 0;
+    *out = NULL;
+    if (!models)
+        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", g->count + 1);
+    enum err e = add_to_plan(g, models, g->count + 1, plan, &share, msg);
+    mem_free(models);
+    for (size_t i = 0; i < g->count && !e; i++)
+        e = generator_fits(g->items[i], share, msg); // before anything is set aside for it
+    if (!e)
+        e = make(g, m, share, out, msg);
+    if (!e)
+        e = resize(g, &done, share, msg);
+    if (!e) {
+        g->share = share;
+        return ERR_OK;
     }
-    for (size_t i = 0; i < options->model_count; i++) {
-        struct model *m = options->models[i];
-        if (m->task != TASK_GENERATE)
-            continue;
-        struct generator_options each = options_for(options, m, caches);
-        each.masks = g->masks;
-        e = generator_new(&each, &g->items[g->count], msg);
-        if (e) {
-            generators_free(g);
-            return e;
-        }
-        g->count++;
+    while (done > 0) // to what it had
+        resize_or_keep(g->items[--done], g->share);
+    generator_free(*out);
+    *out = NULL;
+    return e;
+}
+
+void generators_share_out(struct generators *g, struct memory_plan *plan) {
+    const struct model **models = models_of(g, NULL);
+    size_t share;
+    if (models && !add_to_plan(g, models, g->count, plan, &share, NULL)) {
+        g->share = share;
+        for (size_t i = 0; i < g->count; i++)
+            resize_or_keep(g->items[i], share);
     }
-    return ERR_OK;
+    mem_free(models);
 }
 
 void generators_free(struct generators *g) {

@@ -1,5 +1,8 @@
-// The generators of all models that generate. Role: sizes their caches, gives each its turn and
-// finds the one that a generation is for. Thread rule: as generator.h.
+// The generators of all models that generate. Role: divides the caches' memory among them, gives
+// each its turn and finds the one that a generation is for. A model that comes or goes changes what
+// each of the others has.
+// Thread rule: the engine's thread. Others may look too (find, busy, count, add_stats) where
+// generators_put and _take and they are called under one lock; that is the caller's.
 #ifndef TRINE_ENGINE_GENERATORS_H
 #define TRINE_ENGINE_GENERATORS_H
 
@@ -7,10 +10,8 @@
 #include "engine/memory_plan.h"
 
 struct generators_options {
-    struct replica *replica;     // the models are loaded on it
-    struct model *const *models; // those with TASK_GENERATE count
-    size_t model_count;
-    size_t cache_bytes; // of all models together; 0: a quarter of what is available, or less
+    struct replica *replica; // the models are loaded on it
+    size_t cache_bytes;      // of all models together; 0: a quarter of what is available, or less
     enum kv_dtype kv_dtype;
     size_t max_sequences; // running at once; 0: 32
     bool no_speculation, share_prefixes;
@@ -21,17 +22,35 @@ struct generators_options {
 };
 
 struct generators {
+    struct generators_options options;
     struct generator **items; // [count]
     size_t count;
-    size_t turn; // whose step comes next
+    size_t turn;  // whose step comes next
+    size_t share; // bytes that each one's cache may have
     struct masks *masks;
 };
 
-// plan: what is there and allocated beside them; their caches and workspaces are added to it, and
-// it is checked before anything is made. ERR_NOMEM, ERR_TOO_LARGE, ERR_IO.
+// For those of the models that generate. plan: what is there and allocated beside them; their
+// caches and workspaces are added to it, and it is checked before anything is made. ERR_NOMEM,
+// ERR_TOO_LARGE, ERR_IO.
 enum err generators_init(struct generators *g, const struct generators_options *options,
-                         struct memory_plan *plan, struct errmsg *msg) MUST_CHECK;
+                         struct model *const *models, size_t n, struct memory_plan *plan,
+                         struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
+
+// Makes the generator of one more model and gives the others the cache that is theirs beside it.
+// plan: as generators_init wants it, without any generator. On an error all is as it was: the
+// others' caches may have been made anew. ERR_NOMEM, ERR_IO, ERR_TOO_LARGE: a cache would be too
+// small, for a text at all or for one that was accepted.
+enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
+                         struct generator **out, struct errmsg *msg) MUST_CHECK;
+// Puts what was made into the list, or takes one out of it; neither makes or frees one.
+enum err generators_put(struct generators *g, struct generator *one, struct errmsg *msg) MUST_CHECK;
+void generators_take(struct generators *g, const struct generator *one);
+// Gives each what there is without the one that was taken. plan: as above. Where memory is out a
+// cache keeps the size that it has.
+void generators_share_out(struct generators *g, struct memory_plan *plan);
+
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);
 bool generators_busy(const struct generators *g);

@@ -64,8 +64,6 @@ static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx
 static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
     const struct scheduler_options *o = &s->options;
     struct generators_options g = {.replica = o->replica,
-                                   .models = o->models,
-                                   .model_count = o->model_count,
                                    .cache_bytes = o->kv_cache_bytes,
                                    .kv_dtype = o->kv_dtype,
                                    .max_sequences = o->max_sequences,
@@ -74,7 +72,7 @@ static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
                                    .release = release_generation,
                                    .wake = wake_engine,
                                    .ctx = s};
-    return generators_init(&s->generators, &g, &s->memory, msg);
+    return generators_init(&s->generators, &g, o->models, o->model_count, &s->memory, msg);
 }
 
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,

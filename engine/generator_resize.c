@@ -1,0 +1,81 @@
+// Another size of a generator's cache, while sequences run. See generator.h.
+#include "engine/generator_internal.h"
+
+// The blocks that this one may come to hold: it was accepted with the room that there is now.
+static size_t blocks_of(const struct generator *g, const struct sequence *s) {
+    size_t most = s->g->prompt_len + s->g->max_tokens;
+    most = most < g->context ? most : g->context;
+    return (most + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+}
+
+static size_t most_blocks(const struct generator *g, const struct sequence *list, size_t most) {
+    for (const struct sequence *s = list; s; s = s->next)
+        most = blocks_of(g, s) > most ? blocks_of(g, s) : most;
+    return most;
+}
+
+// Mutex held.
+static enum err check_accepted(const struct generator *g, const struct generator_size *size,
+                               struct errmsg *msg) {
+    size_t most = most_blocks(g, g->waiting, most_blocks(g, g->inbox, 0));
+    for (size_t i = 0; i < g->running_count; i++)
+        most = blocks_of(g, g->running[i]) > most ? blocks_of(g, g->running[i]) : most;
+    if (most <= size->blocks)
+        return ERR_OK;
+    return err_set(msg, ERR_TOO_LARGE,
+                   "model '%s' would be left a KV cache of %zu tokens, and a text of up to %zu is "
+                   "being generated; try again later, or raise --kv-cache-mib",
+                   g->model->name, size->blocks * BLOCK_TOKENS, most * BLOCK_TOKENS);
+}
+
+static enum err choose(const struct generator *g, size_t kv_bytes, struct generator_options *o,
+                       struct generator_size *size, struct errmsg *msg) {
+    *o = g->options;
+    o->kv_bytes = kv_bytes;
+    return generator_choose_size(o, size, msg);
+}
+
+enum err generator_fits(struct generator *g, size_t kv_bytes, struct errmsg *msg) {
+    struct generator_options options;
+    struct generator_size size;
+    enum err e = choose(g, kv_bytes, &options, &size, msg);
+    pthread_mutex_lock(&g->mutex);
+    if (!e)
+        e = check_accepted(g, &size, msg);
+    pthread_mutex_unlock(&g->mutex);
+    return e;
+}
+
+enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *msg) {
+    struct generator_options options;
+    struct generator_size size;
+    struct generator_storage storage;
+    enum err e = choose(g, kv_bytes, &options, &size, msg);
+    if (e || size.blocks == g->block_count)
+        return e;
+    e = generator_storage_new(&options, &size, &storage, msg);
+    if (e)
+        return e;
+    // What is submitted from here on is measured against the new size, what was before must fit.
+    pthread_mutex_lock(&g->mutex);
+    e = check_accepted(g, &size, msg);
+    if (!e) {
+        g->context = size.context;
+        g->cache_bytes = size.cache_bytes;
+        g->stats.kv_blocks = size.blocks;
+        g->stats.kv_bytes = size.cache_bytes;
+        g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
+    }
+    pthread_mutex_unlock(&g->mutex);
+    if (!e) {
+        generator_take_back(g);
+        while (g->running_count > 0)
+            generator_set_aside(g, g->running[g->running_count - 1]);
+        generator_storage_swap(g, &storage);
+        g->options.kv_bytes = kv_bytes; // the one thing of them that changes
+        g->block_count = size.blocks;
+        generator_update_stats(g);
+    }
+    generator_storage_free(&storage);
+    return e;
+}
