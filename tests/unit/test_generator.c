@@ -177,6 +177,46 @@ static void together(size_t kv_tokens, size_t max_sequences, bool speculate, boo
     generator_free(g);
 }
 
+static enum err resize(struct generator *g, size_t kv_tokens, struct errmsg *msg) {
+    return generator_resize(g, kv_tokens * bytes_per_token(), msg);
+}
+
+// The cache is made anew at other sizes while sequences run in it: their logs go on as if it had
+// not been.
+static void other_sizes(void) {
+    static const size_t sizes[] = {128, 1024, 6 * 32, 5 * 32, 512};
+    for (int speculate = 0; speculate < 2; speculate++) {
+        struct generator *g = generator(4096, 8, speculate);
+        struct forward_hooks none = {0};
+        struct errmsg msg = {0};
+        struct test_gen *all[MANY];
+        size_t equal = 0, taken = 0, resized = 0;
+        for (size_t i = 0; i < MANY; i++) {
+            all[i] = gen_new((uint32_t)i, prompt_of(i), output_of(i));
+            generator_submit(g, &all[i]->g);
+        }
+        for (int steps = 0; generator_busy(g) && steps < 10000; steps++) {
+            (void)generator_step(g, &none);
+            if (steps % 7 != 6)
+                continue;
+            taken += stats_of(g).running;
+            CHECK_OK(resize(g, sizes[resized % 5], &msg), msg);
+            CHECK_INT(stats_of(g).kv_tokens, sizes[resized % 5]);
+            CHECK_INT(stats_of(g).running, 0);
+            resized++;
+        }
+        for (size_t i = 0; i < MANY; i++) {
+            equal += all[i]->ended == 1 && same(all[i], expected[i]);
+            free(all[i]);
+        }
+        CHECK_INT(equal, MANY);
+        CHECK(resized > 5 && taken > 10);
+        CHECK(stats_of(g).preemptions >= taken); // each was set aside
+        CHECK_INT(stats_of(g).kv_blocks_used, 0);
+        generator_free(g);
+    }
+}
+
 static void same_bits(void) {
     for (size_t i = 0; i < MANY; i++)
         expected[i] = alone((uint32_t)i, prompt_of(i), output_of(i));
@@ -184,8 +224,56 @@ static void same_bits(void) {
     together(4096, 5, true, false);
     together(6 * 32, 32, false, true); // the cache is short: sequences are set aside
     together(6 * 32, 32, true, true);
+    other_sizes();
     for (size_t i = 0; i < MANY; i++)
         free(expected[i]);
+}
+
+// What was accepted keeps the room that it may need; what comes is measured against what there is.
+static void least_size(void) {
+    struct generator *g = generator(1024, 4, false);
+    struct forward_hooks none = {0};
+    struct errmsg msg = {0};
+    struct test_gen *in_line = gen_new(2, 20, 30), *big = gen_new(3, 30, 60);
+    generator_submit(g, &big->g); // 90 tokens, 3 blocks
+    (void)generator_step(g, &none);
+    generator_submit(g, &in_line->g);
+    CHECK_INT(resize(g, 2 * 32, &msg), ERR_TOO_LARGE);
+    CHECK_STR(msg.text, "model 'tiny' would be left a KV cache of 64 tokens, and a text of up to "
+                        "96 is being generated; try again later, or raise --kv-cache-mib");
+    CHECK_INT(generator_fits(g, 2 * 32 * bytes_per_token(), NULL), ERR_TOO_LARGE);
+    CHECK_INT(generator_context(g), 128);
+    CHECK_OK(generator_fits(g, 3 * 32 * bytes_per_token(), &msg), msg);
+    CHECK_OK(resize(g, 3 * 32, &msg), msg);
+    struct test_gen *late = gen_new(4, 96, 1);
+    generator_submit(g, &late->g);
+    CHECK_INT(late->g.err, ERR_INVALID);
+    run(g);
+    CHECK_INT(big->g.produced, 60);
+    CHECK_INT(in_line->g.produced, 30);
+    CHECK_INT(resize(g, 32, &msg), ERR_TOO_LARGE); // no text at all
+    CHECK_OK(resize(g, 2 * 32, &msg), msg);
+    struct test_gen *again = gen_new(2, 40, 24), *whole = alone(2, 40, 24);
+    generator_submit(g, &again->g);
+    run(g);
+    CHECK(same(again, whole));
+    // memory that fails leaves it as it was
+    for (long n = 1; n < 100; n++) {
+        fault_arm(FAULT_ALLOC, n, false);
+        enum err e = resize(g, 512, &msg);
+        bool reached = fault_calls(FAULT_ALLOC) >= n;
+        fault_disarm();
+        CHECK_INT(generator_context(g), reached ? 64 : 128);
+        CHECK_INT(e, reached ? ERR_NOMEM : ERR_OK);
+        if (!reached) {
+            CHECK(n > 10);
+            break;
+        }
+    }
+    struct test_gen *all[] = {in_line, big, late, again, whole};
+    for (size_t i = 0; i < 5; i++)
+        free(all[i]);
+    generator_free(g);
 }
 
 // What one sequence alone cannot have ends it with its length.
@@ -483,6 +571,7 @@ int main(void) {
         load(MODEL);
         same_bits();
         full_cache();
+        least_size();
         prefixes();
         drafts();
         ends();
