@@ -112,7 +112,7 @@ void generator_storage_swap(struct generator *g, struct generator_storage *s) {
 enum err generator_new(const struct generator_options *options, struct generator **out,
                        struct errmsg *msg) {
     *out = NULL;
-    struct model *m = options->model;
+    const struct model *m = options->model;
     struct generator_size size;
     enum err e = generator_choose_size(options, &size, msg);
     if (e)

@@ -23,7 +23,7 @@ struct generator;
 enum { GENERATOR_AHEAD_MOST = 1 };
 
 struct generator_options {
-    struct model *model;
+    const struct model *model;
     const struct replica_model *loaded; // its weights
     size_t kv_bytes;                    // of its cache, at most
     enum dtype kv_dtype;

@@ -18,7 +18,7 @@ static struct generator_options options_for(const struct generators *g, const st
                                             size_t bytes) {
     const struct generators_options *o = &g->options;
     return (struct generator_options){
-        .model = m->self,
+        .model = m,
         .loaded = replica_local_find(o->replica, m->id),
         .kv_bytes = bytes,
         .kv_dtype = choose_dtype(o, m),

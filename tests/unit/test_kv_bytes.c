@@ -98,16 +98,12 @@ static void options(void) {
     size_t bytes = taken(DTYPE_F32);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     CHECK_OK(replica_load(replica, &model, &msg), msg);
-    struct generators_options o = {.replica = replica,
-                                   .models = models,
-                                   .model_count = 1,
-                                   .cache_bytes = bytes,
-                                   .release = release,
-                                   .wake = wake};
+    struct generators_options o = {
+        .replica = replica, .cache_bytes = bytes, .release = release, .wake = wake};
     struct memory_plan plan;
     struct generators g;
     memory_plan_begin(&plan);
-    CHECK_OK(generators_init(&g, &o, &plan, &msg), msg);
+    CHECK_OK(generators_init(&g, &o, models, 1, &plan, &msg), msg);
     struct generation_stats s = {0};
     generators_add_stats(&g, &s);
     CHECK_INT(plan.caches, bytes);
