@@ -6,6 +6,8 @@
 #include "pooling/pooling.h"
 #include "tokenizer/tokenizer_config.h"
 #include "weights/config_keys.h"
+#include "weights/config_rules.h"
+#include "weights/decoder_config.h"
 #include "weights/gguf_rules.h"
 #include "weights/st_config.h"
 
@@ -45,7 +47,7 @@ static cJSON *open_file(const char *folder, const char *name) {
 static void walk_config(struct walk *w, const char *folder) {
     cJSON *root = open_file(folder, "config.json");
     cJSON *generation = open_file(folder, "generation_config.json");
-    const struct key_rules *known = root ? config_keys_of(root) : NULL;
+    const struct key_rules *known = root ? config_rules_of(root) : NULL;
     enum decoder_arch arch;
     bool generates = root && decoder_config_arch(root, &arch);
     if (known) {
@@ -78,7 +80,7 @@ static void walk_gguf(struct walk *w, const char *path) {
     if (gguf_open(path, &g, NULL))
         return;
     w->file = "metadata";
-    gguf_rules_walk(g, see_key, w);
+    gguf_rules_walk(g, config_rules_of_gguf(g), see_key, w);
     gguf_close(g);
 }
 

@@ -1,159 +1,54 @@
-// See decoder_config.h: config.json. Absent keys take the values that transformers' configuration
-// classes give them; what shapes can show wrong is then checked against the tensors.
-// Source followed: transformers configuration_{qwen2,qwen3,llama,mistral}.py,
-// modeling_rope_utils.py (RotaryEmbeddingConfigMixin).
+// See decoder_config.h: config.json. Its keys, and what an absent one stands for, are tables
+// (decoder_config_keys.c); here is what follows from them. What shapes can show wrong is then
+// checked against the tensors. Source followed: transformers modeling_rope_utils.py
+// (RotaryEmbeddingConfigMixin).
 #include "weights/decoder_config.h"
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "weights/config_keys.h"
+#include "weights/architectures.h"
 #include "weights/decoder_config_internal.h"
-#include "weights/gguf_keys.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
+enum { HEAD_NONE, HEAD_LANGUAGE };
 
-static const struct {
-    const char *name, *model_type;
-    enum decoder_arch arch;
-    bool causal_lm;
-} architectures[] = {
-    {"Qwen2ForCausalLM", "qwen2", DECODER_ARCH_QWEN2, true},
-    {"Qwen3ForCausalLM", "qwen3", DECODER_ARCH_QWEN3, true},
-    {"LlamaForCausalLM", "llama", DECODER_ARCH_LLAMA, true},
-    {"MistralForCausalLM", "mistral", DECODER_ARCH_MISTRAL, true},
-    {"Qwen2Model", NULL, DECODER_ARCH_QWEN2, false},
-    {"Qwen3Model", NULL, DECODER_ARCH_QWEN3, false},
-    {"LlamaModel", NULL, DECODER_ARCH_LLAMA, false},
-    {"MistralModel", NULL, DECODER_ARCH_MISTRAL, false},
+static const struct architecture known[] = {
+    {"Qwen2ForCausalLM", "qwen2", DECODER_ARCH_QWEN2, HEAD_LANGUAGE},
+    {"Qwen3ForCausalLM", "qwen3", DECODER_ARCH_QWEN3, HEAD_LANGUAGE},
+    {"LlamaForCausalLM", "llama", DECODER_ARCH_LLAMA, HEAD_LANGUAGE},
+    {"MistralForCausalLM", "mistral", DECODER_ARCH_MISTRAL, HEAD_LANGUAGE},
+    {"Qwen2Model", NULL, DECODER_ARCH_QWEN2, HEAD_NONE},
+    {"Qwen3Model", NULL, DECODER_ARCH_QWEN3, HEAD_NONE},
+    {"LlamaModel", NULL, DECODER_ARCH_LLAMA, HEAD_NONE},
+    {"MistralModel", NULL, DECODER_ARCH_MISTRAL, HEAD_NONE},
 };
-enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 #define SUPPORTED                                                                                  \
     "Qwen2ForCausalLM, Qwen3ForCausalLM, LlamaForCausalLM, MistralForCausalLM, Qwen2Model, "       \
-    "Qwen3Model, LlamaModel, MistralModel are"
+    "Qwen3Model, LlamaModel, MistralModel"
+static const struct architectures architectures = {known, sizeof known / sizeof *known, SUPPORTED,
+                                                   SUPPORTED};
 
-// What an absent key stands for.
-static const struct defaults {
-    int64_t vocab, hidden, ffn, layers, heads;
-    int64_t kv_heads; // 0: as many as heads
-    int64_t head_dim; // 0: hidden / heads
-    int64_t positions, window;
-} defaults_of[] = {
-    [DECODER_ARCH_QWEN2] = {151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096},
-    [DECODER_ARCH_QWEN3] = {151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096},
-    [DECODER_ARCH_LLAMA] = {32000, 4096, 11008, 32, 32, 0, 0, 2048, 0},
-    [DECODER_ARCH_MISTRAL] = {32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096},
+// What is fixed in the code of an architecture, and no key says.
+static const struct {
+    bool qkv_bias, qk_norm;
+} fixed_of[] = {
+    [DECODER_ARCH_QWEN2] = {.qkv_bias = true},
+    [DECODER_ARCH_QWEN3] = {.qk_norm = true},
+    [DECODER_ARCH_LLAMA] = {0},
+    [DECODER_ARCH_MISTRAL] = {0},
 };
 
-static enum err read_architecture(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
-    const cJSON *list = json_get(root, "architectures");
-    const char *type;
-    if (list && !(cJSON_IsArray(list) && (!list->child || cJSON_IsString(list->child))))
-        return err_set(msg, ERR_INVALID, "'architectures' must be an array of strings");
-    enum err e = json_get_string(root, "model_type", NULL, &type, msg);
-    if (e)
-        return e;
-    const char *name = list && list->child ? list->child->valuestring : NULL;
-    for (size_t i = 0; i < ARCHITECTURES; i++) {
-        const char *own = name ? architectures[i].name : architectures[i].model_type;
-        if (!own || strcmp(own, name ? name : type ? type : "") != 0)
-            continue;
-        c->arch = architectures[i].arch;
-        c->causal_lm = architectures[i].causal_lm;
-        snprintf(c->architecture, sizeof c->architecture, "%s", architectures[i].name);
-        return ERR_OK;
-    }
-    if (!name && !type)
-        return err_set(msg, ERR_INVALID, "neither 'architectures' nor 'model_type' is there");
-    return err_set(msg, ERR_UNSUPPORTED, "%s '%.64s' is not supported (" SUPPORTED ")",
-                   name ? "architecture" : "model_type", name ? name : type);
-}
-
 bool decoder_config_arch(const cJSON *root, enum decoder_arch *out) {
-    struct decoder_config c = {0};
-    if (read_architecture(root, &c, NULL))
+    const struct architecture *a;
+    if (architectures_find(&architectures, root, &a, NULL))
         return false;
-    *out = c.arch;
+    *out = (enum decoder_arch)a->arch;
     return true;
-}
-
-// transformers goes by model_type, and would make another model of such a file.
-static enum err check_type(const cJSON *root, const struct decoder_config *c, struct errmsg *msg) {
-    const char *own = "", *type;
-    for (size_t i = 0; i < ARCHITECTURES; i++)
-        if (architectures[i].arch == c->arch && architectures[i].model_type)
-            own = architectures[i].model_type;
-    enum err e = json_get_string(root, "model_type", own, &type, msg);
-    if (!e && strcmp(type, own) != 0)
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "model_type '%.64s' contradicts the architecture '%s', which is of '%s'", type,
-                    c->architecture, own);
-    return e;
-}
-
-static enum err read_count(const cJSON *root, const char *key, int64_t max, int64_t fallback,
-                           size_t *out, struct errmsg *msg) {
-    int64_t v;
-    enum err e = json_get_int(root, key, 1, max, fallback, &v, msg);
-    *out = (size_t)v;
-    return e;
-}
-
-static enum err read_shapes(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
-    const struct defaults *d = &defaults_of[c->arch];
-    double eps = 1e-6;
-    enum err e = read_count(root, "hidden_size", DECODER_MAX_HIDDEN, d->hidden, &c->hidden, msg);
-    if (!e)
-        e = read_count(root, "num_hidden_layers", DECODER_MAX_LAYERS, d->layers, &c->layers, msg);
-    if (!e)
-        e = read_count(root, "num_attention_heads", DECODER_MAX_HIDDEN, d->heads, &c->heads, msg);
-    // null is as many as heads; only an absent key is the default
-    bool null_kv = cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(root, "num_key_value_heads"));
-    int64_t kv = d->kv_heads == 0 || null_kv ? (int64_t)c->heads : d->kv_heads;
-    if (!e)
-        e = read_count(root, "num_key_value_heads", DECODER_MAX_HIDDEN, kv, &c->kv_heads, msg);
-    if (!e)
-        e = read_count(root, "head_dim", DECODER_MAX_HEAD_DIM, d->head_dim, &c->head_dim, msg);
-    if (!e)
-        e = read_count(root, "intermediate_size", DECODER_MAX_FFN, d->ffn, &c->ffn, msg);
-    if (!e)
-        e = read_count(root, "vocab_size", DECODER_MAX_VOCAB, d->vocab, &c->vocab, msg);
-    if (!e)
-        e = read_count(root, "max_position_embeddings", DECODER_MAX_POSITIONS, d->positions,
-                       &c->max_positions, msg);
-    if (!e)
-        e = json_get_double(root, "rms_norm_eps", 1e-30, 0.1, 1e-6, &eps, msg);
-    c->norm_eps = (float)eps;
-    return e;
-}
-
-static enum err read_flags(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
-    const char *act;
-    bool attention = false, causal = true;
-    enum err e = json_get_string(root, "hidden_act", "silu", &act, msg);
-    if (!e && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
-        e = err_set(msg, ERR_UNSUPPORTED, "hidden_act '%.64s' is not supported (silu, swish are)",
-                    act);
-    if (!e)
-        e = json_get_bool(root, "tie_word_embeddings", false, &c->tied, msg);
-    if (!e && (c->arch == DECODER_ARCH_QWEN3 || c->arch == DECODER_ARCH_LLAMA))
-        e = json_get_bool(root, "attention_bias", false, &attention, msg);
-    if (!e && c->arch == DECODER_ARCH_LLAMA)
-        e = json_get_bool(root, "mlp_bias", false, &c->mlp_bias, msg);
-    if (!e)
-        e = json_get_bool(root, "is_causal", true, &causal, msg);
-    if (!e && !causal) // some embedders: every token sees every other
-        e = err_set(msg, ERR_UNSUPPORTED,
-                    "'is_causal' false: a decoder that is not causal is not "
-                    "supported");
-    c->qkv_bias = c->arch == DECODER_ARCH_QWEN2 || attention;
-    c->o_bias = attention;
-    c->qk_norm = c->arch == DECODER_ARCH_QWEN3;
-    return e;
 }
 
 // Where the windowed layers begin: layer_types says it for each layer, and what the forward pass
@@ -186,101 +81,47 @@ static enum err read_layer_types(const cJSON *list, struct decoder_config *c, si
     return ERR_OK;
 }
 
-static enum err read_window(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
-    if (c->arch == DECODER_ARCH_LLAMA)
-        return ERR_OK;
-    bool qwen = c->arch != DECODER_ARCH_MISTRAL, use = true;
-    enum err e = ERR_OK;
-    if (qwen)
-        e = json_get_bool(root, "use_sliding_window", false, &use, msg);
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "sliding_window");
-    int64_t window = 0, from = 0;
-    if (!e && use && !cJSON_IsNull(item))
-        e = json_get_int(root, "sliding_window", 1, INT32_MAX, defaults_of[c->arch].window, &window,
-                         msg);
-    if (!e && qwen && use)
-        e = json_get_int(root, "max_window_layers", 0, DECODER_MAX_LAYERS, 28, &from, msg);
-    const cJSON *types = json_get(root, "layer_types");
-    size_t first = window > 0 && (size_t)from < c->layers ? (size_t)from : c->layers;
-    if (!e && types) // a Mistral that has them is a Ministral to transformers, which reads them
-        e = read_layer_types(types, c, &first, msg);
+static enum err derive_window(const struct decoder_said *said, struct decoder_config *c,
+                              struct errmsg *msg) {
+    size_t first = c->window > 0 && c->window_from < c->layers ? c->window_from : c->layers;
+    enum err e = said->layer_types ? read_layer_types(said->layer_types, c, &first, msg) : ERR_OK;
     if (e)
         return e;
-    if (first < c->layers && window == 0)
+    if (first < c->layers && c->window == 0)
         return err_set(msg, ERR_INVALID,
                        "'layer_types' has sliding_attention, but no "
                        "'sliding_window' is used");
-    c->window = first < c->layers ? (size_t)window : 0;
+    c->window = first < c->layers ? c->window : 0;
     c->window_from = c->window ? first : 0;
     return ERR_OK;
 }
 
-static enum err read_rope_type(const cJSON *dict, enum rope_scaling *out, struct errmsg *msg) {
-    static const char *const names[] = {[ROPE_SCALING_NONE] = "default",
-                                        [ROPE_SCALING_LINEAR] = "linear",
-                                        [ROPE_SCALING_LLAMA3] = "llama3",
-                                        [ROPE_SCALING_YARN] = "yarn"};
-    const char *name;
-    enum err e = json_get_string(dict, json_get(dict, "rope_type") ? "rope_type" : "type",
-                                 "default", &name, msg);
-    if (e)
-        return e;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], name) == 0) {
-            *out = (enum rope_scaling)i;
-            return ERR_OK;
-        }
-    return err_set(msg, ERR_UNSUPPORTED,
-                   "rope type '%.64s' is not supported (default, linear, llama3, yarn are)", name);
-}
-
-static enum err read_original(const cJSON *root, const cJSON *dict, const struct decoder_config *c,
-                              size_t *out, struct errmsg *msg) {
-    static const char key[] = "original_max_position_embeddings";
-    return read_count(json_get(root, key) ? root : dict, key, DECODER_MAX_POSITIONS,
-                      (int64_t)c->max_positions, out, msg);
-}
-
-static enum err read_yarn(const cJSON *dict, struct rope_config *r, struct errmsg *msg) {
-    enum err e = json_get_double(dict, "beta_fast", 0, 1e6, 32, &r->beta_fast, msg);
-    if (!e)
-        e = json_get_double(dict, "beta_slow", 0, 1e6, 1, &r->beta_slow, msg);
-    if (!e)
-        e = json_get_double(dict, "attention_factor", 1e-6, 1e6, 0, &r->attention_factor, msg);
-    if (!e)
-        e = json_get_double(dict, "mscale", 0, 1e6, 0, &r->mscale, msg);
-    if (!e)
-        e = json_get_double(dict, "mscale_all_dim", 0, 1e6, 0, &r->mscale_all_dim, msg);
-    if (!e)
-        e = json_get_bool(dict, "truncate", true, &r->truncate, msg);
-    // zero counts as absent there
-    r->beta_fast = r->beta_fast > 0 ? r->beta_fast : 32;
-    r->beta_slow = r->beta_slow > 0 ? r->beta_slow : 1;
-    return e;
-}
-
-static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decoder_config *c,
+static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decoder_said *said,
                              struct errmsg *msg) {
-    struct rope_config *r = &c->rope;
-    enum err e = read_rope_type(dict, &r->scaling, msg);
+    struct rope_config *r = &said->config.rope;
+    size_t positions = said->config.max_positions;
+    enum err e = key_rules_read(&decoder_rope_keys, dict, NULL, said, msg);
     if (e || r->scaling == ROPE_SCALING_NONE)
         return e;
-    if (r->scaling != ROPE_SCALING_LINEAR)
-        e = read_original(root, dict, c, &r->original_max_positions, msg);
-    double factor = 0; // yarn's may be null: how far the context was stretched
-    if (!e && r->scaling == ROPE_SCALING_YARN)
-        factor = fmax((double)c->max_positions / (double)r->original_max_positions, 1);
+    if (r->scaling != ROPE_SCALING_LINEAR) {
+        r->original_max_positions = positions;
+        e = key_rules_read(&decoder_rope_original_keys, root, dict, said, msg);
+    }
+    if (!e && r->scaling == ROPE_SCALING_YARN) // may be null: how far the context was stretched
+        r->factor = fmax((double)positions / (double)r->original_max_positions, 1);
     if (!e)
-        e = json_get_double(dict, "factor", 1, DECODER_MAX_FACTOR, factor, &r->factor, msg);
+        e = key_rules_read(&decoder_rope_factor_keys, dict, NULL, said, msg);
     if (!e && r->factor < 1)
         e = err_set(msg, ERR_INVALID, "'factor' of rope scaling is missing");
-    if (!e && r->scaling == ROPE_SCALING_YARN)
-        e = read_yarn(dict, r, msg);
+    if (!e && r->scaling == ROPE_SCALING_YARN) {
+        e = key_rules_read(&decoder_rope_yarn_keys, dict, NULL, said, msg);
+        // zero counts as absent there
+        r->beta_fast = r->beta_fast > 0 ? r->beta_fast : 32;
+        r->beta_slow = r->beta_slow > 0 ? r->beta_slow : 1;
+    }
     if (e || r->scaling != ROPE_SCALING_LLAMA3)
         return e;
-    e = json_get_double(dict, "low_freq_factor", 1e-6, 1e6, 0, &r->low_freq_factor, msg);
-    if (!e)
-        e = json_get_double(dict, "high_freq_factor", 1e-6, 1e6, 0, &r->high_freq_factor, msg);
+    e = key_rules_read(&decoder_rope_llama3_keys, dict, NULL, said, msg);
     if (!e && !(r->low_freq_factor > 0 && r->high_freq_factor > r->low_freq_factor))
         e = err_set(msg, ERR_INVALID,
                     "'low_freq_factor' (%g) must be there and below 'high_freq_factor' (%g)",
@@ -289,10 +130,10 @@ static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decode
 }
 
 // transformers 4: rope_theta, and rope_scaling or null; 5: rope_parameters with both.
-static enum err read_rope(const cJSON *root, struct decoder_config *c, struct errmsg *msg) {
-    const cJSON *dict = json_get(root, "rope_scaling"), *item;
+static enum err read_rope(const cJSON *root, struct decoder_said *said, struct errmsg *msg) {
+    const cJSON *dict = said->rope_scaling, *item;
     if (!dict || (cJSON_IsObject(dict) && !dict->child))
-        dict = json_get(root, "rope_parameters");
+        dict = said->rope_parameters;
     if (dict && !cJSON_IsObject(dict))
         return err_set(msg, ERR_INVALID, "'rope_scaling' and 'rope_parameters' must be objects");
     cJSON_ArrayForEach(item, dict) {
@@ -301,22 +142,17 @@ static enum err read_rope(const cJSON *root, struct decoder_config *c, struct er
                            "rope_parameters by layer type ('%.64s') are not supported",
                            item->string);
     }
-    double rotary;
-    enum err e = json_get_double(json_get(dict, "rope_theta") ? dict : root, "rope_theta",
-                                 DECODER_MIN_THETA, DECODER_MAX_THETA, 1e4, &c->rope.theta, msg);
-    if (!e)
-        e = json_get_double(json_get(dict, "partial_rotary_factor") ? dict : root,
-                            "partial_rotary_factor", 0, 1, 1, &rotary, msg);
-    if (!e && rotary < 1)
+    enum err e = key_rules_read(&decoder_rope_turn_keys, dict, root, said, msg);
+    if (!e && said->rotary_share < 1)
         e = err_set(msg, ERR_UNSUPPORTED, "partial_rotary_factor %g is not supported (1 is)",
-                    rotary);
-    if (e || !dict)
-        return e;
-    return read_scaling(root, dict, c, msg);
+                    said->rotary_share);
+    return e || !dict ? e : read_scaling(root, dict, said, msg);
 }
 
 enum err decoder_config_finish(struct decoder_config *c, struct errmsg *msg) {
     const struct rope_config *r = &c->rope;
+    if (c->kv_heads == 0)
+        c->kv_heads = c->heads;
     if (c->head_dim == 0) {
         if (c->hidden % c->heads != 0)
             return err_set(msg, ERR_INVALID,
@@ -337,25 +173,39 @@ enum err decoder_config_finish(struct decoder_config *c, struct errmsg *msg) {
     return ERR_OK;
 }
 
-static enum err read_config(const char *name, const cJSON *root, struct decoder_config *out,
-                            struct errmsg *msg) {
+static enum err read_said(const cJSON *root, struct decoder_said *said, struct errmsg *msg) {
+    struct decoder_config *c = &said->config;
+    const struct architecture *a = NULL;
     enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
     if (!e)
-        e = read_architecture(root, out, msg);
+        e = architectures_find(&architectures, root, &a, msg);
     if (!e)
-        e = check_type(root, out, msg);
+        e = architectures_check_type(&architectures, a, root, msg);
+    if (e)
+        return e;
+    c->arch = (enum decoder_arch)a->arch;
+    c->causal_lm = a->head == HEAD_LANGUAGE;
+    snprintf(c->architecture, sizeof c->architecture, "%s", a->name);
+    e = key_rules_check(decoder_config_keys(c->arch), root, msg);
+    return e ? e : key_rules_read(decoder_config_keys(c->arch), root, NULL, said, msg);
+}
+
+static enum err read_config(const char *name, const cJSON *root, struct decoder_config *out,
+                            struct errmsg *msg) {
+    struct decoder_said said = {0};
+    struct decoder_config *c = &said.config;
+    enum err e = read_said(root, &said, msg);
+    if (e)
+        return err_prefix(msg, e, "%s", name);
+    c->qkv_bias = fixed_of[c->arch].qkv_bias || said.attention_bias;
+    c->o_bias = said.attention_bias;
+    c->qk_norm = fixed_of[c->arch].qk_norm;
+    e = derive_window(&said, c, msg);
     if (!e)
-        e = key_rules_check(config_keys_decoder(out->arch), root, msg);
+        e = read_rope(root, &said, msg);
     if (!e)
-        e = read_shapes(root, out, msg);
-    if (!e)
-        e = read_flags(root, out, msg);
-    if (!e)
-        e = read_window(root, out, msg);
-    if (!e)
-        e = read_rope(root, out, msg);
-    if (!e)
-        e = decoder_config_finish(out, msg);
+        e = decoder_config_finish(c, msg);
+    *out = *c;
     return e ? err_prefix(msg, e, "%s", name) : ERR_OK;
 }
 
@@ -403,25 +253,21 @@ enum err decoder_config_parse(const char *name, const char *text, size_t len,
 }
 
 static bool gguf_is_decoder(const char *path) {
-    static const char *const names[] = {"qwen2", "qwen3", "llama"};
     struct gguf *g;
     if (gguf_open(path, &g, NULL))
         return false;
-    struct gguf_keys k = {.g = g, .arch = ""};
-    gguf_keys_choose(&k, names, sizeof names / sizeof *names, "");
+    bool is = decoder_config_is_gguf(g);
     gguf_close(g);
-    return k.failed == ERR_OK;
+    return is;
 }
 
 // One that cannot be run counts as a decoder too, so that its refusal says which decoders can.
 static bool names_decoder(const cJSON *root) {
-    struct decoder_config c;
-    const cJSON *list = json_get(root, "architectures");
+    enum decoder_arch arch;
     static const char suffix[] = "ForCausalLM";
-    if (read_architecture(root, &c, NULL) == ERR_OK)
+    if (decoder_config_arch(root, &arch))
         return true;
-    const char *name =
-        cJSON_IsArray(list) && cJSON_IsString(list->child) ? list->child->valuestring : "";
+    const char *name = architectures_name(root);
     size_t n = strlen(name), m = sizeof suffix - 1;
     return n > m && strcmp(name + n - m, suffix) == 0;
 }

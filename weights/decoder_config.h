@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "weights/key_rules.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,6 +68,10 @@ enum err decoder_config_load(const char *path, struct decoder_config *out,
 enum err decoder_config_parse(const char *name, const char *text, size_t len,
                               struct decoder_config *out, struct errmsg *msg) MUST_CHECK;
 
+// The keys of config.json, but for generation_config_keys; of a GGUF file, without the
+// architecture's name.
+const struct key_rules *decoder_config_keys(enum decoder_arch arch);
+extern const struct key_rules decoder_config_gguf_keys;
 // The architecture that a parsed config.json names; false: none of these.
 bool decoder_config_arch(const cJSON *root, enum decoder_arch *out);
 // Whether the model at `path` is a decoder by its architecture's name. Anything unreadable is not.

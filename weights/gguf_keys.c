@@ -31,45 +31,92 @@ size_t gguf_keys_choose(struct gguf_keys *k, const char *const *names, size_t n,
     return 0;
 }
 
-void gguf_keys_name(const struct gguf_keys *k, const char *name, char key[GGUF_KEY_SIZE]) {
-    snprintf(key, GGUF_KEY_SIZE, "%s.%s", k->arch, name);
-}
-
-size_t gguf_keys_count(struct gguf_keys *k, const char *name, int64_t max, size_t fallback) {
-    char key[GGUF_KEY_SIZE];
+static enum err read_count(const struct gguf_keys *k, const struct key_rule *r, const char *key,
+                           double *out) {
     int64_t v = 0;
-    if (k->failed)
-        return fallback;
-    gguf_keys_name(k, name, key);
-    k->failed = gguf_get_int(k->g, key, 1, max, (int64_t)fallback, &v, k->msg);
-    if (!k->failed && v == 0)
-        k->failed = err_set(k->msg, ERR_INVALID, "%s: key '%s' is missing", gguf_path(k->g), key);
-    return (size_t)v;
+    bool zero = r->kind == KEY_READ_EXPECT_ZERO;
+    enum err e = gguf_get_int(k->g, key, (int64_t)r->min, zero ? INT32_MAX : (int64_t)r->max,
+                              (int64_t)r->fallback, &v, k->msg);
+    *out = (double)v;
+    if (!e && zero && v > 0)
+        e = err_set(k->msg, ERR_UNSUPPORTED, "%s: key '%s': %s", gguf_path(k->g), key, r->why);
+    return e;
 }
 
-double gguf_keys_float(struct gguf_keys *k, const char *name, double min, double max,
-                       double fallback) {
-    char key[GGUF_KEY_SIZE];
-    double v = fallback;
-    if (k->failed)
-        return fallback;
-    gguf_keys_name(k, name, key);
-    k->failed = gguf_get_float(k->g, key, fallback, &v, k->msg);
-    if (!k->failed && gguf_has(k->g, key) && !(v >= min && v <= max))
-        k->failed = err_set(k->msg, ERR_INVALID, "%s: key '%s': %g is not in %g to %g",
-                            gguf_path(k->g), key, v, min, max);
-    return v;
+static enum err read_number(const struct gguf_keys *k, const struct key_rule *r, const char *key,
+                            double *out) {
+    enum err e = gguf_get_float(k->g, key, r->fallback, out, k->msg);
+    if (!e && gguf_has(k->g, key) && !(*out >= r->min && *out <= r->max))
+        e = err_set(k->msg, ERR_INVALID, "%s: key '%s': %g is not in %g to %g", gguf_path(k->g),
+                    key, *out, r->min, r->max);
+    return e;
 }
 
-void gguf_keys_expect(struct gguf_keys *k, const char *name, bool want, const char *why) {
+static enum err read_bool(const struct gguf_keys *k, const struct key_rule *r, const char *key,
+                          double *out) {
+    bool want = r->fallback > 0, is = want;
+    enum err e = gguf_get_bool(k->g, key, want, &is, k->msg);
+    *out = is;
+    if (!e && r->kind == KEY_READ_EXPECT && is != want)
+        e = err_set(k->msg, ERR_UNSUPPORTED, "%s: key '%s': %s", gguf_path(k->g), key, r->why);
+    return e;
+}
+
+static enum err read_choice(const struct gguf_keys *k, const struct key_rule *r, const char *key,
+                            double *out) {
+    struct gguf_string s = {0};
+    char known[128];
+    enum err e = gguf_get_string(k->g, key, &s, k->msg);
+    const struct key_choice *c = e || !s.bytes ? NULL : key_rule_choose(r, s.bytes, s.len);
+    *out = c ? c->value : r->fallback;
+    if (e || c || !s.bytes)
+        return e;
+    key_rule_list_choices(r, known, sizeof known);
+    return err_set(k->msg, ERR_UNSUPPORTED, "%s: key '%s': '%.*s' is not supported (%s are)",
+                   gguf_path(k->g), key, (int)(s.len < 64 ? s.len : 64), s.bytes, known);
+}
+
+static enum err read_field(const struct gguf_keys *k, const struct key_rule *r, void *into) {
     char key[GGUF_KEY_SIZE];
-    bool is = want;
-    if (k->failed)
-        return;
-    gguf_keys_name(k, name, key);
-    k->failed = gguf_get_bool(k->g, key, want, &is, k->msg);
-    if (!k->failed && is != want)
-        k->failed = err_set(k->msg, ERR_UNSUPPORTED, "%s: key '%s': %s", gguf_path(k->g), key, why);
+    double value = 0;
+    enum err e = ERR_OK;
+    snprintf(key, sizeof key, "%s.%s", k->arch, r->name);
+    if (!gguf_has(k->g, key)) {
+        if (r->required)
+            return err_set(k->msg, ERR_INVALID, "%s: key '%s' is missing", gguf_path(k->g), key);
+        if (r->keep)
+            return ERR_OK;
+    }
+    switch (r->kind) {
+    case KEY_READ_COUNT:
+    case KEY_READ_EXPECT_ZERO:
+        e = read_count(k, r, key, &value);
+        break;
+    case KEY_READ_DOUBLE:
+    case KEY_READ_FLOAT:
+        e = read_number(k, r, key, &value);
+        break;
+    case KEY_READ_BOOL:
+    case KEY_READ_EXPECT:
+        e = read_bool(k, r, key, &value);
+        break;
+    case KEY_READ_CHOICE:
+        e = read_choice(k, r, key, &value);
+        break;
+    case KEY_READ_ELSEWHERE:
+    case KEY_READ_NODE:
+        return ERR_OK;
+    }
+    if (!e)
+        key_rule_put(r, value, into);
+    return e;
+}
+
+void gguf_keys_read(struct gguf_keys *k, const struct key_rules *t, void *into) {
+    for (const struct key_rules *own = t; own; own = own->more)
+        for (size_t i = 0; !k->failed && key_rules_are_read(t, own) && i < own->count; i++)
+            if (key_rule_is_read(&own->rules[i], into))
+                k->failed = read_field(k, &own->rules[i], into);
 }
 
 bool gguf_find_tensor(const struct gguf *g, const char *name, struct tensor *out) {

@@ -5,6 +5,7 @@
 #define TRINE_WEIGHTS_GGUF_KEYS_H
 
 #include "weights/gguf.h"
+#include "weights/key_rules.h"
 
 struct gguf_keys {
     const struct gguf *g;
@@ -19,15 +20,8 @@ enum { GGUF_KEY_SIZE = 96 };
 // ERR_UNSUPPORTED: `supported` ends the message) and returns 0.
 size_t gguf_keys_choose(struct gguf_keys *k, const char *const *names, size_t n,
                         const char *supported);
-void gguf_keys_name(const struct gguf_keys *k, const char *name, char key[GGUF_KEY_SIZE]);
-
-// In 1 to max. Absent: fallback; where that is 0, ERR_INVALID.
-size_t gguf_keys_count(struct gguf_keys *k, const char *name, int64_t max, size_t fallback);
-// In min to max. Absent: fallback, whatever it is.
-double gguf_keys_float(struct gguf_keys *k, const char *name, double min, double max,
-                       double fallback);
-// A bool that is `want` or absent; else ERR_UNSUPPORTED with `why`.
-void gguf_keys_expect(struct gguf_keys *k, const char *name, bool want, const char *why);
+// As key_rules_read.
+void gguf_keys_read(struct gguf_keys *k, const struct key_rules *t, void *into);
 
 bool gguf_string_is(struct gguf_string s, const char *text);
 // By name, in a walk through all.

@@ -66,13 +66,6 @@ static const struct key_rules file_rules = {KEY_RULES(file_list)};
 // ---- of an architecture ----
 
 static const struct key_rule arch_list[] = {
-    {.name = "context_length", .fate = KEY_HONOURED},
-    {.name = "embedding_length", .fate = KEY_HONOURED},
-    {.name = "block_count", .fate = KEY_HONOURED},
-    {.name = "feed_forward_length", .fate = KEY_HONOURED},
-    {.name = "attention.head_count", .fate = KEY_HONOURED},
-    {.name = "attention.causal", .fate = KEY_HONOURED},
-    {.name = "pooling_type", .fate = KEY_HONOURED},
     {.name = "vocab_size", .fate = KEY_NO_EFFECT}, // the tensors have it
     {.name = "tensor_data_layout", .fate = KEY_NO_EFFECT},
     {.name = "classifier.output_labels", .fate = KEY_NO_EFFECT}, // of heads that are refused
@@ -92,62 +85,29 @@ static const struct key_rule arch_list[] = {
     {.name = "rope.scaling.alpha", .fate = KEY_REFUSED, .neutral = "0"},
     {.name = "dense_*", .fate = KEY_REFUSED},
 };
-static const struct key_rules arch_rules = {KEY_RULES(arch_list)};
-
-static const struct key_rule encoder_list[] = {
-    {.name = "attention.layer_norm_epsilon", .fate = KEY_HONOURED},
-    {.name = "attention.head_count_kv", .fate = KEY_NO_EFFECT}, // BERT has as many as heads
-    {.name = "rope.*", .fate = KEY_REFUSED},
-};
-static const struct key_rules encoder_rules = {KEY_RULES(encoder_list), &arch_rules};
-
-static const struct key_rule decoder_list[] = {
-    {.name = "attention.head_count_kv", .fate = KEY_HONOURED},
-    {.name = "attention.key_length", .fate = KEY_HONOURED},
-    {.name = "attention.value_length", .fate = KEY_HONOURED},
-    {.name = "attention.layer_norm_rms_epsilon", .fate = KEY_HONOURED},
-    {.name = "attention.layer_norm_epsilon", .fate = KEY_NO_EFFECT},
-    {.name = "attention.sliding_window*", .fate = KEY_NO_EFFECT}, // llama.cpp reads none of these
-    {.name = "expert_count", .fate = KEY_HONOURED},
-    {.name = "expert_*", .fate = KEY_NO_EFFECT}, // how a count above 0 is used
-    {.name = "rope.dimension_count", .fate = KEY_HONOURED},
-    {.name = "rope.freq_base", .fate = KEY_HONOURED},
-    {.name = "rope.scale_linear", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.type", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.factor", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.attn_factor", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.original_context_length", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.yarn_beta_fast", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.yarn_beta_slow", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.yarn_attn_factor", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.yarn_ext_factor", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.yarn_log_multiplier", .fate = KEY_HONOURED},
-    {.name = "rope.scaling.finetuned", .fate = KEY_NO_EFFECT},
-};
-static const struct key_rules decoder_rules = {KEY_RULES(decoder_list), &arch_rules};
+const struct key_rules gguf_arch_keys = {KEY_RULES(arch_list)};
 
 enum { MAX_KEY = 160 };
 
-struct names {
+// The rules of one file's keys.
+struct gguf_names {
     char arch[72]; // "qwen2."; "" when the file names none
-    const struct key_rules *rules;
+    const struct key_rules *own;
 };
 
-static struct names names_of(const struct gguf *g) {
-    struct names n = {"", &arch_rules};
+static struct gguf_names names_of(const struct gguf *g, const struct key_rules *own) {
+    struct gguf_names n = {"", own};
     struct gguf_string s = {0};
-    if (gguf_get_string(g, "general.architecture", &s, NULL) || !s.bytes || s.len >= 64)
-        return n;
-    snprintf(n.arch, sizeof n.arch, "%.*s.", (int)s.len, s.bytes);
-    n.rules = strcmp(n.arch, "bert.") == 0 ? &encoder_rules : &decoder_rules;
+    if (!gguf_get_string(g, "general.architecture", &s, NULL) && s.bytes && s.len < 64)
+        snprintf(n.arch, sizeof n.arch, "%.*s.", (int)s.len, s.bytes);
     return n;
 }
 
 // A key of the architecture has its own rules only, any other those of every file.
-static const struct key_rule *rule_of(const struct names *n, const char *key) {
+static const struct key_rule *rule_of(const struct gguf_names *n, const char *key) {
     size_t arch = strlen(n->arch);
     bool own = arch && strncmp(key, n->arch, arch) == 0;
-    return own ? key_rules_find(n->rules, key + arch) : key_rules_find(&file_rules, key);
+    return own ? key_rules_find(n->own, key + arch) : key_rules_find(&file_rules, key);
 }
 
 static bool is_neutral(const struct gguf *g, const struct key_rule *r, const char *key) {
@@ -175,8 +135,8 @@ static bool read_key(const struct gguf *g, size_t i, char key[MAX_KEY]) {
     return n > 0 && n < MAX_KEY; // longer ones are nobody's
 }
 
-enum err gguf_rules_check(const struct gguf *g, struct errmsg *msg) {
-    const struct names n = names_of(g);
+enum err gguf_rules_check(const struct gguf *g, const struct key_rules *own, struct errmsg *msg) {
+    const struct gguf_names n = names_of(g, own);
     char key[MAX_KEY];
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const struct key_rule *r = read_key(g, i, key) ? rule_of(&n, key) : NULL;
@@ -188,8 +148,8 @@ enum err gguf_rules_check(const struct gguf *g, struct errmsg *msg) {
     return ERR_OK;
 }
 
-void gguf_rules_walk(const struct gguf *g, key_seen *see, void *ctx) {
-    const struct names n = names_of(g);
+void gguf_rules_walk(const struct gguf *g, const struct key_rules *own, key_seen *see, void *ctx) {
+    const struct gguf_names n = names_of(g, own);
     char key[MAX_KEY];
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const struct key_rule *r = read_key(g, i, key) ? rule_of(&n, key) : NULL;

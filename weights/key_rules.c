@@ -13,15 +13,17 @@ enum {
     MAX_NAMED = 12,  // unknown keys in a warning
 };
 
-static bool fits(const char *rule, const char *name) {
-    size_t n = strlen(rule);
-    return n > 0 && rule[n - 1] == '*' ? strncmp(rule, name, n - 1) == 0 : strcmp(rule, name) == 0;
+static bool fits(const struct key_rule *r, const char *name) {
+    size_t n = strlen(r->name);
+    if (n > 0 && r->name[n - 1] == '*')
+        return strncmp(r->name, name, n - 1) == 0;
+    return strcmp(r->name, name) == 0 || (r->other && strcmp(r->other, name) == 0);
 }
 
 const struct key_rule *key_rules_find(const struct key_rules *t, const char *name) {
     for (; t; t = t->more)
         for (size_t i = 0; i < t->count; i++)
-            if (fits(t->rules[i].name, name))
+            if (fits(&t->rules[i], name))
                 return &t->rules[i];
     return NULL;
 }

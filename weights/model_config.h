@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "compute/device.h"
+#include "weights/key_rules.h"
 
 #include <stdbool.h>
 
@@ -44,6 +45,9 @@ enum err model_config_load(const char *path, struct model_config *out,
 // The same from memory (fuzzing); `name` begins the messages.
 enum err model_config_parse(const char *name, const char *text, size_t len,
                             struct model_config *out, struct errmsg *msg) MUST_CHECK;
+// The keys of config.json; of a GGUF file, without the architecture's name.
+const struct key_rules *model_config_keys(enum model_arch arch);
+extern const struct key_rules model_config_gguf_keys;
 // The architecture that a parsed config.json names; false: none of these.
 bool model_config_arch(const cJSON *root, enum model_arch *out);
 void model_config_free(struct model_config *c);

@@ -1,6 +1,7 @@
 // Rules for the keys of a GGUF file: what would change numbers is refused by name, what changes
 // nothing passes, and every key is listed.
 #include "tests/unit/test_gguf_kit.h"
+#include "weights/config_rules.h"
 #include "weights/gguf_rules.h"
 
 static struct gguf *parse(struct kit *k, struct buf *file) {
@@ -14,7 +15,7 @@ static struct gguf *parse(struct kit *k, struct buf *file) {
 static enum err check(struct kit *k, struct errmsg *msg) {
     struct buf file;
     struct gguf *g = parse(k, &file);
-    enum err e = gguf_rules_check(g, msg);
+    enum err e = gguf_rules_check(g, config_rules_of_gguf(g), msg);
     gguf_close(g);
     buf_free(&file);
     return e;
@@ -99,7 +100,7 @@ static void test_walk(void) {
     kit_text(&k, "general.name", "x");
     struct buf file, seen = {0};
     struct gguf *g = parse(&k, &file);
-    gguf_rules_walk(g, collect, &seen);
+    gguf_rules_walk(g, config_rules_of_gguf(g), collect, &seen);
     CHECK_STR(seen.data,
               "?block_count +general.architecture 0general.name +llama.block_count "
               "!llama.logit_scale 0llama.residual_scale 0llama.vocab_size ?llama.wings ");

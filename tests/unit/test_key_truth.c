@@ -4,7 +4,9 @@
 #include "pooling/modules.h"
 #include "tests/unit/test_weights_files.h"
 #include "weights/config_keys.h"
+#include "weights/decoder_config.h"
 #include "weights/generation_config.h"
+#include "weights/model_config.h"
 #include "weights/st_config.h"
 
 enum { VOCAB = 100 };
@@ -115,6 +117,24 @@ static bool is_elsewhere(const char *key) {
     return false;
 }
 
+// A key that becomes nonsense is an error of the file, which names it; or it has no effect.
+static void hold_one(const char *base, const char *within, const char *name, enum key_fate fate,
+                     reads *read) {
+    struct errmsg msg = {0};
+    char key[64];
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(name, "*"), name);
+    cJSON *root = parse(base), *at = within ? cJSON_GetObjectItem(root, within) : root;
+    cJSON_DeleteItemFromObjectCaseSensitive(at, key);
+    cJSON_AddItemToObject(at, key, nonsense());
+    enum err e = read(root, &msg);
+    bool idle = fate == KEY_NO_EFFECT;
+    if (!CHECK(idle ? e == ERR_OK : e == ERR_INVALID || e == ERR_UNSUPPORTED) ||
+        (!idle && !CHECK(strstr(msg.text, key) != NULL)))
+        fprintf(stderr, "    %s%s%s: %s: %s\n", within ? within : "", within ? "." : "", key,
+                err_name(e), msg.text);
+    cJSON_Delete(root);
+}
+
 // Of `base`, or of its member `within`, each key in turn becomes nonsense.
 static void holds(const char *base, const char *within, const struct key_rules *rules,
                   reads *read) {
@@ -128,20 +148,9 @@ static void holds(const char *base, const char *within, const struct key_rules *
             // an earlier table's rule counts; "x*" stands for the key "x" here
             if (key_rules_find(rules, r->name) != r || is_elsewhere(r->name))
                 continue;
-            char key[64];
-            snprintf(key, sizeof key, "%.*s", (int)strcspn(r->name, "*"), r->name);
-            root = parse(base);
-            cJSON *at = within ? cJSON_GetObjectItem(root, within) : root;
-            cJSON_DeleteItemFromObjectCaseSensitive(at, key);
-            cJSON_AddItemToObject(at, key, nonsense());
-            msg = (struct errmsg){0};
-            enum err e = read(root, &msg);
-            bool idle = r->fate == KEY_NO_EFFECT;
-            if (!CHECK(idle ? e == ERR_OK : e == ERR_INVALID || e == ERR_UNSUPPORTED) ||
-                (!idle && !CHECK(strstr(msg.text, key) != NULL)))
-                fprintf(stderr, "    %s%s%s: %s: %s\n", within ? within : "", within ? "." : "",
-                        key, err_name(e), msg.text);
-            cJSON_Delete(root);
+            hold_one(base, within, r->name, r->fate, read);
+            if (r->other)
+                hold_one(base, within, r->other, r->fate, read);
         }
     }
 }
@@ -187,16 +196,16 @@ static void test_rope(void) {
 int main(void) {
     json_init();
     folder = temp_new();
-    holds(CLASSIFIER("Bert"), NULL, config_keys_encoder(MODEL_ARCH_BERT), read_model_config);
-    holds(CLASSIFIER("DistilBert"), NULL, config_keys_encoder(MODEL_ARCH_DISTILBERT),
+    holds(CLASSIFIER("Bert"), NULL, model_config_keys(MODEL_ARCH_BERT), read_model_config);
+    holds(CLASSIFIER("DistilBert"), NULL, model_config_keys(MODEL_ARCH_DISTILBERT),
           read_model_config);
-    holds(DECODER("Qwen2", YARN WINDOW), NULL, config_keys_decoder(DECODER_ARCH_QWEN2),
+    holds(DECODER("Qwen2", YARN WINDOW), NULL, decoder_config_keys(DECODER_ARCH_QWEN2),
           read_decoder_config);
-    holds(DECODER("Qwen3", YARN WINDOW), NULL, config_keys_decoder(DECODER_ARCH_QWEN3),
+    holds(DECODER("Qwen3", YARN WINDOW), NULL, decoder_config_keys(DECODER_ARCH_QWEN3),
           read_decoder_config);
-    holds(DECODER("Llama", YARN), NULL, config_keys_decoder(DECODER_ARCH_LLAMA),
+    holds(DECODER("Llama", YARN), NULL, decoder_config_keys(DECODER_ARCH_LLAMA),
           read_decoder_config);
-    holds(DECODER("Mistral", YARN), NULL, config_keys_decoder(DECODER_ARCH_MISTRAL),
+    holds(DECODER("Mistral", YARN), NULL, decoder_config_keys(DECODER_ARCH_MISTRAL),
           read_decoder_config);
     test_rope();
     temp_text(&folder, "config.json", "{}");
