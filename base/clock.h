@@ -1,4 +1,4 @@
-// Monotonic time: no clock jump of the wall moves it. Thread rule: any thread.
+// Monotonic time, which does not jump when the wall clock is set. Thread rule: any thread.
 #ifndef TRINE_BASE_CLOCK_H
 #define TRINE_BASE_CLOCK_H
 

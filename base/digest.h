@@ -1,5 +1,5 @@
-// SHA-256 and SHA-1. Role: the one door to libcrypto; what is hashed, and how it is framed, is the
-// caller's. Thread rule: a digest belongs to one thread.
+// SHA-256 and SHA-1. Role: the one door to libcrypto. The caller decides what is hashed and how it
+// is framed. Thread rule: a digest belongs to one thread.
 #ifndef TRINE_BASE_DIGEST_H
 #define TRINE_BASE_DIGEST_H
 

@@ -12,7 +12,8 @@ enum fault_site { FAULT_ALLOC, FAULT_FILE, FAULT_THREAD, FAULT_SITES };
 // The nth (1 = the next) call at `site` fails; `from_then_on` fails all after it too.
 void fault_arm(enum fault_site site, long nth, bool from_then_on);
 void fault_disarm(void);
-// How many calls at `site` were asked since it was last armed (counted while armed only).
+// How many calls at `site` there have been since it was armed. Calls are counted only while it is
+// armed.
 long fault_calls(enum fault_site site);
 // Reads "alloc:17", "alloc:17+" or "file:3" from `spec`; false when it is malformed. Test builds of
 // the program (TRINE_FAULTS) arm themselves from the environment with it.

@@ -42,7 +42,7 @@ static enum err open_regular(const char *path, int *fd, size_t *size, struct err
     return ERR_OK;
 }
 
-// `size` bytes from `offset` on; what is shorter than it was when it was opened is an error.
+// Reads `size` bytes from `offset`. A file that has become shorter since it was opened is an error.
 static enum err read_all(int fd, const char *path, size_t offset, char *p, size_t size,
                          struct errmsg *msg) {
     size_t got = 0;

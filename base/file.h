@@ -26,22 +26,23 @@ enum err file_read(const char *path, size_t max, char **data, size_t *len,
 // A regular file to read in pieces. Not mapped: a mapped file that another process truncates
 // kills whoever touches it (SIGBUS). ERR_NOT_FOUND, ERR_INVALID, ERR_IO, ERR_NOMEM.
 enum err file_open(struct file *f, const char *path, struct errmsg *msg) MUST_CHECK;
-// Bytes [offset, offset + n) of it, from any thread. ERR_IO where it has become shorter;
-// ERR_INTERNAL beyond the size that it had.
+// Reads bytes [offset, offset + n). Any thread. ERR_IO when the file has become shorter,
+// ERR_INTERNAL when the range is beyond the size that it had.
 enum err file_read_at(const struct file *f, size_t offset, void *to, size_t n,
                       struct errmsg *msg) MUST_CHECK;
 void file_close(struct file *f); // zeroed, or closed before, is fine
 
-// Maps a regular file privately and read-only, to be read through once and let go: a file that
-// another process truncates meanwhile faults on access. What others may write to is read by
-// file_open.
+// Maps a regular file privately and read-only, to be read through once and closed. If another
+// process truncates the file meanwhile, an access ends this process (SIGBUS): for files that others
+// may write to, use file_open.
 enum err file_map_open(struct file_map *map, const char *path, struct errmsg *msg) MUST_CHECK;
 void file_map_close(struct file_map *map);
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 
-// Writes to path's neighbour, syncs, and renames over path: readers see the old file or the new.
+// Writes a new file beside path, syncs it and renames it over path: readers see the old file or the
+// new one, never a part.
 enum err file_write_atomic(const char *path, const void *data, size_t len,
                            struct errmsg *msg) MUST_CHECK;
 

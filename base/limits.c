@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-// Where one hierarchy's groups of this process lie.
+// One control-group hierarchy, and this process's place in it.
 struct hierarchy {
     bool v2;
     char mount[PATH_MAX];  // where it is mounted
@@ -40,7 +40,7 @@ static char *next_word(char **p) {
     return word;
 }
 
-// mountinfo writes a space as \040, and so tabs, newlines and backslashes.
+// mountinfo writes a space as \040; tabs, newlines and backslashes likewise.
 static void unescape(char *s) {
     char *to = s;
     for (; *s; s++) {
@@ -71,8 +71,8 @@ static bool lists(const char *list, const char *word) {
 
 // ---- the process's groups
 
-// The process's path in the hierarchy: of version 2 (controller NULL) or of the one of version 1
-// that has the controller. False: it is in none.
+// The process's path in a hierarchy: that of version 2 (controller NULL), or the one of version 1
+// that has the controller. False: the process is in none.
 static bool own_path(const char *root, const char *controller, char out[PATH_MAX]) {
     FILE *f = open_below(root, "/proc/self/cgroup");
     char *line = NULL;
@@ -96,10 +96,10 @@ static bool own_path(const char *root, const char *controller, char out[PATH_MAX
     return found;
 }
 
-// What of the group's path lies below the mount, whose own root is another group: a container may
-// see the whole tree's path in /proc/self/cgroup and have only its part mounted, or (in a name
-// space of its own) see "/". A path that is not below the mount says nothing of what is: then the
-// mount's top is all that can be asked.
+// The part of the group's path that lies below the mount. The mount's own root may be a group: in a
+// container /proc/self/cgroup may show the path from the host's root while only a part is mounted,
+// or (in a cgroup namespace) it may show "/". A path outside the mount tells nothing about what is
+// mounted, so then only the mount's top can be read.
 static void set_inside(struct hierarchy *h, const char *mount_root, const char *path) {
     size_t n = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
     bool below = strncmp(path, mount_root, n) == 0 && (path[n] == '/' || path[n] == '\0');
@@ -134,8 +134,8 @@ static bool read_mount(char *line, const char *controller, const char *path, str
     return true;
 }
 
-// A hierarchy may be mounted at several places: the one that shows the process's own group is the
-// best, and a later one else.
+// A hierarchy may be mounted at several places. The best is the one that shows the process's own
+// group; otherwise the last one is used.
 static bool find_hierarchy(const char *root, const char *controller, struct hierarchy *h) {
     char path[PATH_MAX];
     if (!own_path(root, controller, path))
@@ -196,7 +196,7 @@ static void take_group_limit(const char *root, const struct hierarchy *h, const 
         take_limit(m, (uint64_t)v[0], file, h->inside[0] ? h->inside : "/");
 }
 
-// Of version 1: the least limit of all groups above too, those that no mount shows among them.
+// Version 1: the least limit of all groups above too, including those that no mount shows.
 static void take_hierarchical_limit(const char *root, const struct hierarchy *h,
                                     struct limits_memory *m) {
     char path[2 * PATH_MAX + 64];
@@ -272,7 +272,7 @@ static size_t statm_bytes(int which) {
 
 size_t limits_resident(void) { return statm_bytes(STATM_RESIDENT); }
 
-// Takes a limit on what is mapped where it leaves less than the one so far does.
+// Uses a limit on mapped memory when it leaves less room than the limit found so far.
 static void bind_mapped(int resource, const char *what, size_t mapped, struct limits_memory *limit,
                         size_t *held) {
     struct rlimit r;

@@ -1,9 +1,9 @@
-// What the system lets this process use: memory and processors. Role: reads the control groups that
-// the process is in (version 1, version 2 and both at once), its resource limits and the machine,
-// and gives the least of them with the name of what set it. Every group from the process's own up
-// to the root of the mount binds, so all of them are read.
-// root stands before every path that is read, "" for the system's own: a test gives a tree of
-// files. What cannot be read sets no limit. Thread rule: any thread.
+// What the system lets this process use: memory and processors. Role: reads the process's control
+// groups (version 1, version 2, or both at once), its resource limits and the machine's size, and
+// returns the least of them with the name of what set it. Every group from the process's own up to
+// the root of the mount is a limit, so all of them are read.
+// `root` is put before every path that is read: "" for the system's own files, a folder of files in
+// a test. What cannot be read sets no limit. Thread rule: any thread.
 #ifndef TRINE_BASE_LIMITS_H
 #define TRINE_BASE_LIMITS_H
 
@@ -18,16 +18,16 @@ struct limits_memory {
 // hierarchical_memory_limit (version 1), RLIMIT_AS and RLIMIT_DATA.
 void limits_read_memory(const char *root, struct limits_memory *out);
 
-// Processors: the least of the affinity, cpu.max (version 2) and cfs_quota_us (version 1), part of
-// one counted whole; at least 1.
+// The number of processors: the least of the CPU affinity, cpu.max (version 2) and cfs_quota_us
+// (version 1). A part of a processor counts as one; at least 1.
 int limits_read_cpus(const char *root);
 
 // Bytes of memory that this process holds now.
 size_t limits_resident(void);
 
-// RLIMIT_AS and RLIMIT_DATA bind what is mapped, touched or not: stacks of threads, files, room of
-// the allocator. Where one of them leaves less than *limit beside *held, it becomes *limit, and
-// what is mapped *held.
+// RLIMIT_AS and RLIMIT_DATA limit what is mapped, touched or not: thread stacks, files, the
+// allocator's reserve. When one of them leaves less than *limit leaves beside *held, *limit becomes
+// that limit and *held what is mapped.
 void limits_bind_mapped(struct limits_memory *limit, size_t *held);
 
 #endif

@@ -58,8 +58,9 @@ static void put(struct line *l, const char *s, size_t n) {
 
 static void put_words(struct line *l, const char *s) { put(l, s, strlen(s)); }
 
-// One character of a JSON string: escaped, as it is, or U+FFFD for a byte that is no UTF-8. Returns
-// how many bytes of s it was; *n is the length of what stands for it.
+// Finds what stands for the next character of a JSON string: its escape, the character itself, or
+// U+FFFD for a byte that is not UTF-8. Returns how many bytes of s the character takes; *n is the
+// length of what stands for it.
 static size_t json_character(const char *s, size_t left, char out[8], size_t *n) {
     static const char hex[] = "0123456789abcdef";
     unsigned char c = (unsigned char)*s;

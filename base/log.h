@@ -1,8 +1,8 @@
-// One line to stderr per event, as text or JSON, never blocking on a full pipe: a line that cannot
-// be written at once is dropped and counted (FAULTS 62). Never give it a request's text or a key.
-// As text a line is time, level and message; as JSON the same with the event's name and its fields,
-// each of its type. Whatever the strings hold, a line is one line of valid UTF-8 and, as JSON, one
-// object: what is too long is cut at a character's end and ends in "...".
+// Log lines on stderr, one an event, as text or JSON. Writing never blocks: a line that cannot be
+// written at once is dropped and counted (FAULTS 62). Never log a request's text or a key.
+// A text line has time, level and message; a JSON line has these, the event's name, and its fields
+// with their types. Whatever the strings hold, a line stays one line of valid UTF-8 and, in JSON,
+// one object. A string that is too long is cut behind a whole character and ends in "...".
 // Thread rule: any thread, after log_init from main.
 #ifndef TRINE_BASE_LOG_H
 #define TRINE_BASE_LOG_H

@@ -1,5 +1,5 @@
-// Memory that is there and must not be touched. Role: what AddressSanitizer is told of blocks that
-// are cut from a larger one, between which it would see no border; nothing in other builds.
+// Memory that exists but must not be touched. Role: tells AddressSanitizer about blocks that are
+// cut from a larger one, because it sees no border between them. Does nothing in other builds.
 // Thread rule: as for the memory itself.
 #ifndef TRINE_BASE_POISON_H
 #define TRINE_BASE_POISON_H
@@ -20,7 +20,7 @@
 
 enum { POISON_GAP = 64 }; // bytes that nobody owns behind a block; keeps its alignment
 
-// Every access to [p, p + n) ends the program with a report, until it is given back.
+// Until unpoison is called, every access to [p, p + n) ends the program with a report.
 static inline void poison(const void *p, size_t n) { __asan_poison_memory_region(p, n); }
 static inline void unpoison(const void *p, size_t n) { __asan_unpoison_memory_region(p, n); }
 static inline int poisoned(const void *p) { return __asan_address_is_poisoned(p); }

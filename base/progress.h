@@ -22,12 +22,12 @@ void progress_begin(struct progress *p, int fd, bool quiet);
 // it is time to show it. Cheap: call it often.
 bool progress_is_due(struct progress *p, double fraction);
 // Shows "label [bar] 42% words, 1:23 left", without the parts that are not known. label: what is
-// being worked on, or NULL. The words are the format's.
+// being worked on, or NULL. fmt gives the words.
 void progress_show(struct progress *p, const char *label, double fraction, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 // Seconds since progress_begin.
 double progress_seconds(const struct progress *p);
-// A line of its own, with the bar out of its way.
+// Writes a line of its own; takes the bar away first.
 void progress_note(struct progress *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void progress_clear(struct progress *p); // takes the bar away
 void progress_leave(struct progress *p); // leaves the bar where it is and ends its line

@@ -1,4 +1,4 @@
-// A text that another owns.
+// A slice of text that someone else owns.
 #ifndef TRINE_BASE_TEXT_H
 #define TRINE_BASE_TEXT_H
 

@@ -19,7 +19,7 @@ struct thread_options {
 enum err thread_start(pthread_t *thread, const struct thread_options *options, void *(*fn)(void *),
                       void *arg, struct errmsg *msg) MUST_CHECK;
 
-// Condition variables wait on the monotonic clock: pthread_cond_init with that attribute.
+// Condition variables wait on the monotonic clock: initialises one with that attribute.
 enum err thread_cond_init(pthread_cond_t *cond) MUST_CHECK;
 // Waits until signalled or clock_now_us() reaches deadline_us; false on time-out. mutex is held.
 bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us);

@@ -16,9 +16,9 @@ size_t utf8_encode(uint32_t cp, char out[4]);
 static inline bool utf8_is_tail(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 // True when all of s is valid; else *bad is the offset of the first wrong byte. bad may be NULL.
 bool utf8_valid(const char *s, size_t len, size_t *bad);
-// Makes a string that is shown (a message, a log's line) one line of valid UTF-8, in place: control
-// characters and bytes that are no UTF-8 become '?', and a character that a fixed buffer or a
-// "%.100s" cut in two goes as a whole. Returns the new length.
+// Cleans a string for display (a message, a log line), in place: it becomes one line of valid
+// UTF-8. Control characters and bytes that are not UTF-8 become '?', and a character that a fixed
+// buffer or "%.100s" cut in two is removed. Returns the new length.
 size_t utf8_tidy(char *s);
 
 #endif

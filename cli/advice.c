@@ -1,4 +1,4 @@
-// See cli_advice.h.
+// See advice.h.
 #define _GNU_SOURCE // s6_addr
 #include "cli/advice.h"
 
@@ -41,7 +41,7 @@ void cli_advise_of_host(const struct cli_options *o) {
               o->service.host);
 }
 
-// The tasks of all of them, a bit each.
+// The tasks of all models, one bit each.
 static unsigned tasks_of(struct registry *models) {
     unsigned tasks = 0;
     for (struct model *m = NULL; (m = registry_next(models, m));)

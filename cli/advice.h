@@ -1,5 +1,5 @@
-// What an operator should hear of before the first request: options that do nothing with these
-// models, a port that everybody may call. Role: log lines. Thread rule: main thread.
+// Warnings that an operator should see before the first request: options that have no effect with
+// these models, a port that everybody may call. Role: log lines. Thread rule: main thread.
 #ifndef TRINE_CLI_ADVICE_H
 #define TRINE_CLI_ADVICE_H
 

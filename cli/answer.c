@@ -1,4 +1,4 @@
-// See cli_answer.h.
+// See answer.h.
 #include "cli/answer.h"
 
 #include "base/clock.h"
@@ -173,8 +173,9 @@ static void on_progress(struct generation *g) { signal_main(g->ctx, false); }
 
 static void on_done(struct generation *g) { signal_main(g->ctx, true); }
 
-// Waits for more of the log, its end, or an interrupt; what is to end, for its end alone. True: the
-// log is complete. A signal's handler cannot wake a condition: it is looked for.
+// Waits for more of the log, for its end, or for an interrupt; when the answer is to end, only for
+// its end. True: the log is complete. A signal handler cannot wake a condition variable, so the
+// flag is looked at now and then.
 static bool wait_for_more(struct giving *w) {
     struct cli_answers *a = w->a;
     pthread_mutex_lock(&a->mutex);
@@ -212,7 +213,7 @@ static enum err write_fresh(struct giving *w, bool over, bool keep, struct sink 
     return sink_flush(out, msg);
 }
 
-// After an interrupt the text stands as it is: what is held back stays so.
+// After an interrupt the text ends where it is: what was held back is not written.
 static enum err follow(struct giving *w, bool keep, struct sink *out, struct cli_answer *answer,
                        struct errmsg *msg) {
     enum err e = ERR_OK;

@@ -21,11 +21,11 @@ struct cli_answers {
     pthread_cond_t cond; // the log has grown, or is over
 };
 
-// What the options say, before anything is loaded: --seed, --stop, --grammar, --json-schema.
-// *exit_code on failure: 2 where the options themselves are wrong. cli_answers_free in any case.
+// Reads from the options what needs no model: --seed, --stop, --grammar, --json-schema. *exit_code
+// on failure: 2 when the options themselves are wrong. Call cli_answers_free in any case.
 enum err cli_answers_init(struct cli_answers *a, const struct cli_options *o, int *exit_code,
                           struct errmsg *msg) MUST_CHECK;
-// Then, with a generator loaded: the sampling that options leave open is the model's.
+// Then, with the generator loaded: what the options leave open in the sampling is the model's.
 void cli_answers_use(struct cli_answers *a, const struct cli_engine *engine);
 void cli_answers_free(struct cli_answers *a);
 
@@ -38,9 +38,9 @@ struct cli_answer {
     double prompt_s, answer_s; // until the first token; from there to the last
 };
 
-// Writes what the model says behind the prompt to `out` as it comes, whole characters, and flushes
+// Writes what the model says behind the prompt to `out` as it comes, in whole characters, flushed
 // each time. An interrupt ends it (interrupted, ERR_OK). ERR_INVALID: the prompt fills the context;
-// ERR_IO: `out` cannot be written; what the engine says.
+// ERR_IO: `out` cannot be written; and the engine's own errors.
 enum err cli_answer_give(struct cli_answers *a, const int32_t *prompt, size_t prompt_len, bool keep,
                          struct sink *out, struct cli_answer *answer,
                          struct errmsg *msg) MUST_CHECK;
@@ -48,7 +48,7 @@ enum err cli_answer_give(struct cli_answers *a, const int32_t *prompt, size_t pr
 void cli_answer_sum_up(const struct cli_answer *w);
 void cli_answer_free(struct cli_answer *answer);
 
-// The tokens of a text into `out`. ERR_INVALID: there are none.
+// Writes the tokens of a text to `out`. ERR_INVALID: there are none.
 enum err cli_answers_encode(const struct cli_answers *a, struct text text, bool add_special_tokens,
                             struct encoding *out, struct errmsg *msg) MUST_CHECK;
 

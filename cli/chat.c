@@ -1,7 +1,7 @@
-// trine chat: a conversation. Role: reads a line, renders all that was said by the model's chat
-// template, prints the answer as it comes. The whole prompt goes to the scheduler each time; what
-// of it was computed before is found in its prefix cache. Thread rule: main thread; cli_answer.h
-// computes beside.
+// trine chat: a conversation. Role: reads a line, renders the whole conversation with the model's
+// chat template, and prints the answer as it comes. The whole prompt goes to the scheduler each
+// time; the scheduler's prefix cache has what was computed before. Thread rule: main thread;
+// answer.h computes on others.
 #include "cli/chat.h"
 
 #include "base/json.h"
@@ -85,7 +85,7 @@ static enum err answer(struct chat_run *r, struct cli_answer *said, struct errms
     return ERR_OK;
 }
 
-// What one line says. Somebody who types hears what was wrong and goes on.
+// Answers one line. Somebody who types is told what was wrong and can go on.
 static enum err take_turn(struct chat_run *r, struct text line, struct errmsg *msg) {
     struct cli_answer said = {0};
     size_t before = r->messages.len;

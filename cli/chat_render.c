@@ -1,6 +1,6 @@
 // trine chat --render: the prompt that a chat template makes of a file's messages. Role: for
 // looking at a template and comparing it with other programs; the messages are handed over as they
-// stand. See cli_chat.h.
+// stand. See chat.h.
 #include "base/mem.h"
 #include "cli/chat.h"
 #include "cli/parts.h"

@@ -1,6 +1,6 @@
-// The program's subcommands. Role: what main.c dispatches to, and the few things all of them share:
-// how a failure is told, how an interrupt is noticed. Each command is one file, cli_NAME.c.
-// argv[0] is the subcommand's name. What they return is the exit code: 0 done, 1 failed, 2 wrong
+// The program's subcommands. Role: what main.c dispatches to, and the few things that all commands
+// share: how a failure is told, how an interrupt is noticed. Each command is one file, NAME.c.
+// argv[0] is the subcommand's name. A command returns the exit code: 0 done, 1 failed, 2 wrong
 // usage, 130 interrupted. Data goes to stdout, everything else to stderr.
 // Thread rule: main thread; cli_interrupted from any.
 #ifndef TRINE_CLI_CLI_H
@@ -33,11 +33,11 @@ int cli_misuse(const char *command, const struct errmsg *msg);
 enum err cli_check_text(const char *what, const char *text, struct errmsg *msg) MUST_CHECK;
 
 // From now on the first SIGINT or SIGTERM only sets a flag, and a second one ends the process at
-// once. For commands that have something to put in order first.
+// once. For commands that must put something in order before they end.
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);
-// Ends what a SIGINT began: the flag is down, the next one is a first one again. False, and nothing
-// is changed, where the signal was another.
+// Clears the flag after a SIGINT: the next one is a first one again. False, with nothing changed,
+// when the signal was another.
 bool cli_forget_interrupt(void);
 const atomic_bool *cli_interrupt_flag(void);
 

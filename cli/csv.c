@@ -23,7 +23,7 @@ static enum err end_field(struct lines *in, struct csv_record *r, struct errmsg 
     return ERR_OK;
 }
 
-// A quoted field from behind its opening quote; *line and *at move on over further lines.
+// Reads a quoted field from behind its opening quote; *line and *at move on over further lines.
 static enum err quoted_field(struct lines *in, struct csv_record *r, struct text *line, size_t *at,
                              struct errmsg *msg) {
     size_t i = *at;

@@ -1,6 +1,6 @@
-// CSV records (RFC 4180): fields parted by commas, quoted ones with "" and line breaks inside.
-// Role: cuts a line reader's input into fields; a quote where none may be is an error, not a guess.
-// Thread rule: one owner.
+// CSV records (RFC 4180): fields separated by commas; quoted fields may have "" and line breaks
+// inside. Role: cuts a line reader's input into fields. A quote where none may be is an error, not
+// a guess. Thread rule: one owner.
 #ifndef TRINE_CLI_CSV_H
 #define TRINE_CLI_CSV_H
 
@@ -14,7 +14,7 @@ struct csv_record {
     size_t line; // of the file, where the record begins
 };
 
-// The next record. *more false: the end. ERR_INVALID names file:line.
+// Reads the next record. *more false: the end. ERR_INVALID names file:line.
 enum err csv_next(struct lines *in, struct csv_record *r, bool *more,
                   struct errmsg *msg) MUST_CHECK;
 struct text csv_field(const struct csv_record *r, size_t i);

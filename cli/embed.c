@@ -1,5 +1,5 @@
-// trine embed: texts in bulk to vectors. Role: joins input, model and output; what they do is
-// theirs. Thread rule: main thread; read and encode run on bulk.h's producers.
+// trine embed: texts in bulk to vectors. Role: joins input, model and output, which do the work.
+// Thread rule: main thread; read and encode run on bulk.h's producers.
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -140,7 +140,7 @@ static bool normalizes(const struct embed_run *r) {
     return r->o->normalize == CLI_YES;
 }
 
-// Everything that a row's bytes depend on, but for the texts themselves.
+// Everything that the bytes of a row depend on, except the texts.
 static enum err identify(struct embed_run *r, struct embed_journal *j, struct errmsg *msg) {
     static const char *const formats[] = {"auto", "jsonl", "npy", "f32"};
     const struct cli_options *o = r->o;
@@ -153,7 +153,7 @@ static enum err identify(struct embed_run *r, struct embed_journal *j, struct er
     snprintf(model, sizeof model, "%016llx", (unsigned long long)h);
     snprintf(length, sizeof length, "%zu", m->max_length);
     snprintf(id, sizeof id, "%.256s", o->id ? o->id : "");
-    // The last word of "cpu, 2 threads, avx512": sums have other last bits on another kernel set.
+    // The last word of "cpu, 2 threads, avx512": another kernel set gives other last bits.
     const char *kernels = strrchr(r->engine.device->describe, ' ');
     const struct {
         const char *key, *value;
@@ -261,8 +261,8 @@ static enum err embed(struct embed_run *r, struct errmsg *msg) {
     return e;
 }
 
-// Nothing that is read may be written: not the inputs, by whatever name, and not by the files that
-// stand beside FILE until it is complete.
+// Refuses to write what is read: the inputs, by whatever name, also through the files that stand
+// beside FILE until it is complete.
 static enum err check_output(const struct cli_options *o, struct errmsg *msg) {
     static const char *const endings[] = {"", ".partial", ".partial.json"};
     struct buf path = {0}, what = {0};

@@ -1,4 +1,4 @@
-// See cli_embed_input.h.
+// See embed_input.h.
 #include "cli/embed_input.h"
 
 #include "base/json.h"
@@ -20,7 +20,7 @@ static int format_of(const struct cli_options *o, const char *path) {
     return cli_ending_is(ending, ".csv") ? CLI_INPUT_CSV : CLI_INPUT_LINES;
 }
 
-// Kinds of files that are known not to be a text a line. Of other endings nothing is known: texts
+// Endings of files that do not hold one text a line. About other endings nothing is known: texts
 // come under every name.
 static const char other_kinds[] =
     ".json|.tsv|.parquet|.arrow|.feather|.avro|.orc|.xlsx|.xls|.ods|.docx|.pdf|.gz|.bz2|.xz|.zst|"
@@ -84,8 +84,8 @@ enum err embed_input_open(struct embed_input *in, const struct cli_options *o,
         struct stat st;
         const char *path = path_of(in, i);
         bool is_stdin = strcmp(path, "-") == 0;
-        // A name mistyped should be told before the hours before it. Not opened: a writer into a
-        // fifo would see its reader go.
+        // A mistyped name should be told before hours of work, not after. The file is not opened:
+        // the writer of a FIFO would see its reader leave.
         if (!is_stdin && access(path, R_OK) != 0)
             return err_set(msg, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: cannot read: %s",
                            path, strerror(errno));
@@ -173,7 +173,7 @@ static enum err next_csv(struct embed_input *in, struct embed_record *out, bool 
     do {
         if ((e = csv_next(&in->lines, r, more, msg)) || !*more)
             return e;
-        // A blank line is a record only where records have one field.
+        // A blank line is a record only when records have one field.
     } while (r->count == 1 && r->bytes.len == 0 &&
              (in->columns ? in->columns > 1 : in->text_column > 0));
     if (in->text_column >= r->count)
@@ -219,7 +219,7 @@ static size_t skip_value(struct text t, size_t i) {
     return i;
 }
 
-// The string that a JSON string literal stands for, into out.
+// Writes the string that a JSON string literal stands for to out.
 static enum err unquote(struct text literal, struct buf *out, struct errmsg *msg) {
     if (!memchr(literal.bytes, '\\', literal.len)) {
         buf_append(out, literal.bytes + 1, literal.len - 2);

@@ -28,17 +28,17 @@ struct embed_record {
     struct text id; // as JSON
 };
 
-// ERR_INVALID for a flag that a file, read as it will be, has no use for (--field of plain lines),
-// and for a name whose ending says that it is neither lines, JSONL nor CSV.
+// ERR_INVALID for a flag that has no meaning for a file in the format it will be read in (--field
+// with plain lines), and for a name whose ending says that it is neither lines, JSONL nor CSV.
 enum err embed_input_check_flags(const struct cli_options *o, struct errmsg *msg) MUST_CHECK;
 // cli_check_not_input for each of them.
 enum err embed_input_check_output(const struct cli_options *o, const char *output, const char *what,
                                   struct errmsg *msg) MUST_CHECK;
 
-// The files are opened one by one; those that are not there are told now.
+// The files are opened one after the other; those that do not exist are told now.
 enum err embed_input_open(struct embed_input *in, const struct cli_options *o,
                           const atomic_bool *stop, struct errmsg *msg) MUST_CHECK;
-// *record is valid until the next call. *more false: the end. Errors name file:line.
+// Reads the next record, valid until the next call. *more false: the end. Errors name file:line.
 enum err embed_input_next(struct embed_input *in, struct embed_record *record, bool *more,
                           struct errmsg *msg) MUST_CHECK;
 uint64_t embed_input_bytes(const struct embed_input *in); // consumed so far

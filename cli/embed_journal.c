@@ -1,4 +1,4 @@
-// See cli_embed_journal.h.
+// See embed_journal.h.
 #include "cli/embed_journal.h"
 
 #include "base/file.h"

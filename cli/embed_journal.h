@@ -1,6 +1,6 @@
 // The journal of a bulk run: OUT.partial.json, beside OUT.partial. Role: says how much of the
-// partial file is complete and of what run it is, so that --resume can go on or say why not. It is
-// replaced atomically, and only after the rows it counts are on disk.
+// partial file is complete and which run it belongs to, so that --resume can go on or say why it
+// cannot. It is replaced atomically, and only after the rows that it counts are on disk.
 // Thread rule: one owner.
 #ifndef TRINE_CLI_EMBED_JOURNAL_H
 #define TRINE_CLI_EMBED_JOURNAL_H
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Identity of a run: a flat JSON object of strings. What of it differs is named by its key.
+// The identity of a run: a flat JSON object of strings. A difference is named by its key.
 struct embed_journal {
     char *path;         // owned
     cJSON *identity;    // owned
@@ -21,7 +21,7 @@ struct embed_journal {
     uint64_t texts;     // fingerprint of the rows' ids and texts
 };
 
-// A new run's journal for `partial`. ERR_NOMEM.
+// Begins the journal of a new run that writes `partial`. ERR_NOMEM.
 enum err embed_journal_new(const char *partial, struct embed_journal *j,
                            struct errmsg *msg) MUST_CHECK;
 // Adds a fact to the identity. ERR_NOMEM.

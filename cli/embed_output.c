@@ -1,4 +1,4 @@
-// See cli_embed_output.h.
+// See embed_output.h.
 #define _GNU_SOURCE // O_CLOEXEC
 #include "cli/embed_output.h"
 
@@ -19,7 +19,7 @@
 
 enum { NPY_HEADER_BYTES = 128, SAVE_EVERY_US = 2000000 };
 
-// By the name's ending; CLI_OUTPUT_AUTO: it says nothing that is known here.
+// By the name's ending; CLI_OUTPUT_AUTO: the ending is not known.
 static int format_of_name(const struct cli_options *o) {
     const char *ending = o->output ? cli_ending(o->output) : "";
     if (cli_ending_is(ending, ".npy"))
@@ -126,7 +126,7 @@ static enum err resume(struct embed_output *out, struct errmsg *msg) {
         return err_set(msg, ERR_INVALID,
                        "%s: %llu bytes, its journal counts %llu; start anew without --resume",
                        out->partial, (unsigned long long)st.st_size, (unsigned long long)j->bytes);
-    // Behind the journalled rows lies what was being written when the run ended.
+    // Behind the journalled rows lies what was being written when the earlier run ended.
     if (ftruncate(out->sink.fd, (off_t)j->bytes) != 0 ||
         lseek(out->sink.fd, (off_t)j->bytes, SEEK_SET) < 0)
         return os_error(out, "truncate", msg);
@@ -212,7 +212,7 @@ enum err embed_output_row(struct embed_output *out, struct text id, struct text 
     return sink_settle(&out->sink, msg);
 }
 
-// The journal may only count what a power failure would leave there.
+// The journal may only count what would survive a power failure.
 static enum err save(struct embed_output *out, struct errmsg *msg) {
     enum err e = sink_flush(&out->sink, msg);
     if (!e && fsync(out->sink.fd) != 0)
@@ -268,7 +268,7 @@ void embed_output_close(struct embed_output *out, bool keep) {
             embed_journal_remove(&out->journal);
             (void)unlink(out->partial);
         } else if (save(out, NULL) != ERR_OK) {
-            // Then the journal of a little while ago stands, and resuming goes on from that.
+            // Then the last journal still stands, and resuming goes on from that.
         }
     }
     if (out->sink.fd > STDERR_FILENO)

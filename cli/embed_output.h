@@ -1,7 +1,7 @@
 // What `trine embed` writes: rows as JSON lines, .npy or raw f32, to a stream or to a file that
 // appears when it is complete. Role: formats, the partial file and its journal.
 // A file OUT grows as OUT.partial; every few seconds what is there is synced and the journal
-// (cli_embed_journal.h) moves on. Thread rule: one owner.
+// (embed_journal.h) moves on. Thread rule: one owner.
 #ifndef TRINE_CLI_EMBED_OUTPUT_H
 #define TRINE_CLI_EMBED_OUTPUT_H
 
@@ -25,10 +25,11 @@ struct embed_output {
     int64_t saved_us;
 };
 
-// What the format will be: o->output_format, or by o->output's ending (jsonl where it has none).
+// The format of the output: o->output_format, or by the ending of o->output (jsonl when it has
+// none).
 int embed_output_format(const struct cli_options *o);
-// ERR_INVALID for an ending of o->output that says nothing known here while o->output_format does
-// not either, and for two that say different things.
+// ERR_INVALID when neither the ending of o->output nor o->output_format gives a format, and when
+// the two contradict each other.
 enum err embed_output_check_name(const struct cli_options *o, struct errmsg *msg) MUST_CHECK;
 
 // o: output, output_format, resume. journal (taken over, whatever comes back) is used where OUT is
@@ -40,17 +41,18 @@ enum err embed_output_open(struct embed_output *out, const struct cli_options *o
 enum err embed_output_row(struct embed_output *out, struct text id, struct text text,
                           const float *row, struct errmsg *msg) MUST_CHECK;
 
-// Rows so far may be journalled: between texts, never within a chunk that can still fail.
+// The rows so far may be journalled. Call it between texts, never within a chunk that can still
+// fail.
 enum err embed_output_settle(struct embed_output *out, struct errmsg *msg) MUST_CHECK;
 
 // Completes the file and gives it its name.
 enum err embed_output_finish(struct embed_output *out, struct errmsg *msg) MUST_CHECK;
 
-// After a failure: keep leaves the partial file and a journal of all that is in it, else both go.
-// Then frees; after embed_output_finish it only frees.
+// After a failure: `keep` leaves the partial file and a journal of all that is in it, otherwise
+// both are removed. Then frees; after embed_output_finish it only frees.
 void embed_output_close(struct embed_output *out, bool keep);
 
-// Takes one text into a fingerprint as embed_output_row does.
+// Adds one text to a fingerprint, as embed_output_row does.
 uint64_t embed_output_fingerprint(uint64_t h, struct text id, struct text text);
 
 #endif

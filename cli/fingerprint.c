@@ -1,5 +1,5 @@
-// See fingerprint.h. Eight bytes a step by multiply and fold: a model's weights are read at memory
-// speed.
+// See fingerprint.h. Eight bytes a step, by multiplying and folding: as fast as a model's weights
+// can be read.
 #define _GNU_SOURCE // DT_DIR, scandir's alphasort
 #include "cli/fingerprint.h"
 

@@ -1,4 +1,4 @@
-// A 64-bit fingerprint of bytes and of a model's files: tells an accident apart (another file, an
+// A 64-bit fingerprint of bytes and of a model's files. It detects an accident (another file, an
 // edited text), not an attack. Thread rule: pure functions over what the caller holds.
 #ifndef TRINE_CLI_FINGERPRINT_H
 #define TRINE_CLI_FINGERPRINT_H
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Over a sequence of byte strings: their lengths count, so ("a", "bc") is not ("ab", "c").
+// Of a sequence of byte strings. Their lengths count: ("a", "bc") and ("ab", "c") differ.
 uint64_t fingerprint_add(uint64_t h, const void *bytes, size_t n);
 #define FINGERPRINT_START UINT64_C(0x9e3779b97f4a7c15)
 

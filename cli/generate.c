@@ -1,5 +1,5 @@
 // trine generate: what a model says behind a text. Role: the prompt from the command line or
-// stdin, the answer to stdout as it comes. Thread rule: main thread; cli_answer.h computes beside.
+// stdin, the answer to stdout as it comes. Thread rule: main thread; answer.h computes beside.
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/parts.h"
@@ -24,7 +24,7 @@ static bool prompt_is_stdin(const struct cli_options *o) {
     return !o->arg_count || strcmp(o->args[0], "-") == 0;
 }
 
-// The line end that `echo` and editors put behind a text is none of it.
+// The line end that `echo` and editors put behind a text is not part of it.
 static enum err read_prompt(struct generate_run *r, struct errmsg *msg) {
     if (!prompt_is_stdin(r->o)) {
         buf_puts(&r->prompt, r->o->args[0]);
@@ -78,7 +78,7 @@ int cli_generate(int argc, char **argv) {
         return exit_code;
     struct errmsg msg = {0};
     struct generate_run r = {.o = &o};
-    // a reader that has gone is heard of from write, as any other failure
+    // that the reader has gone is told by write, like any other failure
     signal(SIGPIPE, SIG_IGN);
     cli_catch_interrupt();
     o.models[0].task = TASK_GENERATE;

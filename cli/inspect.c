@@ -45,7 +45,7 @@ static size_t positions_of(const struct inspect_run *r) {
     return r->is_decoder ? r->decoder_config.max_positions : r->config.max_positions;
 }
 
-// The same cause is met again when the model is loaded whole.
+// The same cause comes up again when the model is loaded whole.
 static void refuse(struct inspect_run *r, const struct errmsg *msg) {
     for (size_t i = 0; i < r->refusal_count; i++)
         if (strcmp(r->refusals[i].text, msg->text) == 0)
@@ -114,7 +114,7 @@ static void show_default(struct buf *b, const char *name, float v) {
         buf_printf(b, " %s %g", name, (double)v);
 }
 
-// One that does not compile lets the model complete texts.
+// When the template does not compile the model can still complete texts.
 static void show_template(struct inspect_run *r, const struct generation_config *g) {
     struct buf *b = &r->out.buf;
     struct errmsg msg = {0};
@@ -337,7 +337,7 @@ static void show_tensors(struct inspect_run *r) {
     weights_close(w);
 }
 
-// A step's workspace, and what the cache takes for a text.
+// Shows the workspace of a step, and what the cache takes for a text.
 static void show_generator_memory(struct inspect_run *r, const struct replica_model *loaded) {
     const struct model *m = loaded->model;
     enum dtype kv = m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;

@@ -1,6 +1,6 @@
 // Lines of a file or of stdin, of any total size in constant memory. Role: cuts bytes into lines
-// and checks that they are text (UTF-8, no NUL); what a line means is the caller's business. A line
-// that is waited for can be given up: a read looks at `stop` five times a second. Thread rule: one
+// and checks that they are text (UTF-8, no NUL). What a line means is the caller's business.
+// Waiting for a line can be given up: a read looks at `stop` five times a second. Thread rule: one
 // thread at a time.
 #ifndef TRINE_CLI_LINES_H
 #define TRINE_CLI_LINES_H
@@ -35,9 +35,9 @@ struct lines {
 enum err lines_open(struct lines *l, const char *path, struct errmsg *msg) MUST_CHECK;
 void lines_close(struct lines *l);
 
-// The next line without its \n (and without a \r before it, unless keep_cr): *line is valid until
-// the next call. *more false: the end. ERR_INVALID names "file:line" for a NUL or bytes that are
-// not UTF-8; ERR_TOO_LARGE, ERR_IO, ERR_NOMEM, ERR_CANCELLED.
+// Reads the next line, without its \n (and without a \r before it, unless keep_cr); *line is valid
+// until the next call. *more false: the end. ERR_INVALID names "file:line" for a NUL or bytes that
+// are not UTF-8; ERR_TOO_LARGE, ERR_IO, ERR_NOMEM, ERR_CANCELLED.
 enum err lines_next(struct lines *l, bool keep_cr, struct text *line, bool *more,
                     struct errmsg *msg) MUST_CHECK;
 

@@ -62,9 +62,9 @@ static bool arm_faults(void) {
     return true;
 }
 
-// stdin, stdout or stderr that came closed would be the next file's or socket's number, and
-// messages would go there. What takes its place is refused to be read or written just as a closed
-// one is.
+// If stdin, stdout or stderr is closed at the start, the next file or socket would get its number,
+// and messages would go there. What is opened in its place refuses to be read or written, just as a
+// closed one does.
 static bool hold_standard_streams(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 &&

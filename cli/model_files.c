@@ -1,4 +1,4 @@
-// See cli_model_files.h.
+// See model_files.h.
 #define _GNU_SOURCE // DT_DIR
 #include "cli/model_files.h"
 
@@ -38,7 +38,8 @@ static bool ends(const char *name, const char *tail) {
     return n >= t && strcmp(name + n - t, tail) == 0;
 }
 
-// A name of what commands write: an earlier run's output beside a model may be written again.
+// Whether commands write files of such a name: an earlier run's output beside a model may be
+// written again.
 static bool is_result(const char *name) {
     const char *ending = cli_ending(name);
     if (cli_ending_is(ending, ".txt"))
@@ -47,7 +48,7 @@ static bool is_result(const char *name) {
            ends(name, ".partial.json");
 }
 
-// A name that would be read of a model's folder, once it was there.
+// Whether a file of this name would be read from a model's folder if it were there.
 static bool would_be_read(const char *name) {
     return !is_result(name) &&
            cli_ending_is(cli_ending(name), ".json|.safetensors|.jinja|.gguf|.txt|.model");

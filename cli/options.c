@@ -1,4 +1,4 @@
-// See cli_options.h.
+// See options.h.
 #include "cli/options.h"
 
 #include "base/mem.h"
@@ -180,7 +180,8 @@ static enum err scan_add(struct scan *s, const struct cli_option *opt, const cha
     return ERR_OK;
 }
 
-// One argument that begins with '-' and is more than that; *i moves on over a separate value.
+// Reads one argument that begins with '-' and is longer than that; *i moves on over a separate
+// value.
 static enum err scan_flag(enum cli_command command, int argc, char **argv, int *i,
                           struct cli_options *o, struct scan *s, struct errmsg *msg) {
     const char *arg = argv[*i];
@@ -237,7 +238,8 @@ static enum err scan_arguments(enum cli_command command, int argc, char **argv,
 
 // --- precedence ---
 
-// Of a flag that is given twice the last one counts, as everywhere: scripts add to a line.
+// Of a flag that is given twice the last one counts, as in other programs: scripts append to a
+// line.
 static enum err set_from_flags(struct cli_options *o, const struct cli_option *opt,
                                const struct scan *s, bool *set, struct errmsg *msg) {
     struct cli_source from = {0};

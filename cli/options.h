@@ -1,9 +1,9 @@
-// Options of every subcommand: one table of names, types, ranges and help texts, read from the
-// flags, the environment (TRINE_MAX_LENGTH for --max-length), a --config file (JSON, same names)
-// and the defaults, the first of these that speaks winning. Role: turns argv into one struct of
+// The options of every subcommand: one table of names, types, ranges and help texts. A value comes
+// from the flags, the environment (TRINE_MAX_LENGTH for --max-length), a --config file (JSON, same
+// names) or the default; the first of these that has one wins. Role: turns argv into one struct of
 // checked values. It opens no model and no input.
-// An empty environment variable counts as unset; a list in one is parted by commas. A variable
-// TRINE_... or a key of the file that no option has is an error. Of a flag given twice
+// An empty environment variable counts as unset; a list in a variable is separated by commas. A
+// variable TRINE_... or a key of the file that is no option is an error. When a flag is given twice
 // the last one counts; flags that contradict each other are wrong usage.
 // Thread rule: main thread. Strings borrow from argv, the environment and the struct itself.
 #ifndef TRINE_CLI_OPTIONS_H
@@ -30,15 +30,15 @@ enum cli_command {
     CLI_CHAT = 1 << 8,
 };
 
-// A list option's values as they were given.
+// The values of a list option, as they were given.
 struct cli_list {
     const char **items; // [count], owned
     size_t count;
     bool from_flags; // else from the environment, the file or a default
 };
 
-// One model as asked for, after --alias, --task, --max-length, --pooling and --chat-template found
-// their model.
+// One model as it is asked for, with the --alias, --task, --max-length, --pooling and
+// --chat-template that belong to it.
 struct cli_model {
     const char *name;          // served name; NULL: none was given
     const char *spec;          // folder or name in the store: what store_resolve takes
@@ -103,7 +103,7 @@ struct cli_options {
     size_t texts;
     size_t streams, prompt_tokens; // of generate; prompt_tokens 0: not said
 
-    // What is no option, in order; borrowed from argv.
+    // Arguments that are not options, in order; borrowed from argv.
     const char **args; // [arg_count], owned
     size_t arg_count;
 
@@ -128,12 +128,12 @@ void cli_options_free(struct cli_options *o);
 bool cli_given(const struct cli_options *o, const char *name);
 bool cli_set(const struct cli_options *o, const char *name);
 
-// cli_options_parse for a command's first line: prints help (to stdout) or the failure (to stderr)
-// itself; false: return *exit_code, there is nothing to free.
+// As cli_options_parse, for a command's first line: prints the help (to stdout) or the failure (to
+// stderr) itself. False: return *exit_code; there is nothing to free.
 bool cli_options_read(enum cli_command command, int argc, char **argv, struct cli_options *o,
                       int *exit_code) MUST_CHECK;
 
-// The table, for cli_options.c and the help texts.
+// The table, for options.c and the help texts.
 enum cli_type { CLI_FLAG, CLI_STRING, CLI_INT, CLI_SIZE, CLI_REAL, CLI_CHOICE, CLI_LIST };
 
 struct cli_option {

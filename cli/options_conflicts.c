@@ -1,7 +1,7 @@
-// Options that do not go together: two that contradict each other, or one that another leaves
-// without effect. Role: the table of such pairs, for what can be told from the options alone; what
-// depends on the inputs or the model is the commands' own. Only flags are held to it: a setting of
-// the environment or of the file is shared by all commands. See cli_options_internal.h.
+// Options that do not go together: two that contradict each other, and one that another leaves
+// without effect. Role: the table of such pairs, as far as the options alone show it; the commands
+// check what depends on inputs or the model. Only flags are checked: a setting in the environment
+// or the file is shared by all commands. See options_internal.h.
 #include "cli/options_internal.h"
 
 #include "tokenizer/tokenizer.h"
@@ -34,7 +34,7 @@ static const struct need {
     {CLI_TOKENIZE, "truncate", "max-length"},
 };
 
-// What chat --render reads none of: it only prints a prompt.
+// Options that chat --render does not read: it only prints a prompt.
 static const char *const unused_by_render[] = {
     "system",   "max-tokens",     "temperature",        "top-p",
     "top-k",    "min-p",          "repetition-penalty", "seed",

@@ -1,10 +1,11 @@
-// What the files of the option parser share; nothing else includes it. Thread rule: main thread.
+// What the files of the option parser share. Role: no other file includes it. Thread rule: main
+// thread.
 #ifndef TRINE_CLI_OPTIONS_INTERNAL_H
 #define TRINE_CLI_OPTIONS_INTERNAL_H
 
 #include "cli/options.h"
 
-// Who said a value, for messages: "--port", "TRINE_PORT", "file.json: port".
+// Where a value comes from, for messages: "--port", "TRINE_PORT", "file.json: port".
 struct cli_source {
     char who[256];
 };
@@ -20,15 +21,16 @@ enum err cli_set_value(struct cli_options *o, const struct cli_option *opt, cons
 // A whole decimal number in [min, max].
 enum err cli_parse_number(const char *text, int64_t min, int64_t max, int64_t *out,
                           const struct cli_source *from, struct errmsg *msg) MUST_CHECK;
-// The place of text among opt->value's choices.
+// The index of text among opt->value's choices.
 enum err cli_parse_choice(const struct cli_option *opt, const char *text, int *out,
                           const struct cli_source *from, struct errmsg *msg) MUST_CHECK;
 
-// The option of these commands whose name is most like this one; lasting: of those that the
+// The option of these commands whose name is nearest to this one. lasting: only options that the
 // environment and the file may set. NULL: none is near.
 const struct cli_option *cli_nearest_option(const char *name, unsigned commands, bool lasting);
 
-// ERR_INVALID names a variable TRINE_... that no option has, and the one that may have been meant.
+// ERR_INVALID names a variable TRINE_... that belongs to no option, and the option that may have
+// been meant.
 enum err cli_check_environment(struct errmsg *msg) MUST_CHECK;
 // Reads o->config_path into o->config; every key must be an option's name.
 enum err cli_load_config(struct cli_options *o, struct errmsg *msg) MUST_CHECK;
@@ -40,7 +42,7 @@ enum err cli_set_from_settings(struct cli_options *o, const struct cli_option *o
 enum err cli_check_together(enum cli_command command, const struct cli_options *o,
                             struct errmsg *msg) MUST_CHECK;
 
-// o->models from the lists. *exit_code as in cli_options_parse.
+// Fills o->models from the lists. *exit_code as in cli_options_parse.
 enum err cli_join_models(enum cli_command command, struct cli_options *o, int *exit_code,
                          struct errmsg *msg) MUST_CHECK;
 

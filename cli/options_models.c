@@ -1,5 +1,5 @@
 // Which models a command is about: --model with the --alias, --task, --max-length and --pooling
-// that name it. See cli_options_internal.h.
+// that name it. See options_internal.h.
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -8,7 +8,7 @@
 #include <ctype.h>
 #include <string.h>
 
-// Wrong usage when the flags said it, a failure when a setting did.
+// 2 (wrong usage) when a flag said it, 1 (a failure) when a setting did.
 static int blame(const struct cli_list *list) {
     return list->from_flags ? CLI_EXIT_USAGE : CLI_EXIT_FAILED;
 }
@@ -38,7 +38,7 @@ static enum err split_model(struct cli_options *o, const char *text, struct cli_
     return ERR_OK;
 }
 
-// The name under which a model will be served when it was given none: its folder's.
+// The name under which a model is served when it was given none: that of its folder.
 static bool model_answers_to(const struct cli_model *m, const char *name, size_t len) {
     if (m->name)
         return strlen(m->name) == len && memcmp(m->name, name, len) == 0;
@@ -53,7 +53,7 @@ static bool model_answers_to(const struct cli_model *m, const char *name, size_t
     return end - begin == len && memcmp(m->spec + begin, name, len) == 0;
 }
 
-// "[NAME=]VALUE": the model meant. Without NAME there must be one model only.
+// "[NAME=]VALUE": finds the model that is meant. Without NAME there must be only one model.
 static enum err pick_model(struct cli_options *o, const char *option, const char *text, size_t *at,
                            const char **value, struct errmsg *msg) {
     const char *eq = strchr(text, '=');
@@ -71,7 +71,7 @@ static enum err pick_model(struct cli_options *o, const char *option, const char
                    text);
 }
 
-// One model, one value: of two, which was meant is a guess. had: it has one already.
+// Refuses a second value for one model: which was meant would be a guess. had: it has one already.
 static enum err check_once(const char *option, bool had, const char *value, struct errmsg *msg) {
     return had ? err_set(msg, ERR_INVALID, "--%s: '%s': this model was given one already", option,
                          value)

@@ -1,6 +1,6 @@
-// Settings that last: the environment and the --config file. Role: names are checked, every
-// TRINE_... variable and every key of the file among them, so that one that is misspelled is an
-// error and not silence. See cli_options_internal.h.
+// Settings that last: the environment and the --config file. Role: every TRINE_... variable and
+// every key of the file must be a known name, so that a misspelled one is an error and not ignored.
+// See options_internal.h.
 #include "cli/options_internal.h"
 
 #include "base/json.h"
@@ -78,7 +78,7 @@ static void variable_name(const char *option, char *out, size_t size) {
         out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
-// What is read elsewhere: the model store, the kernels, the fault build's injection.
+// Variables that are read elsewhere: the model store, the kernels, fault injection.
 static const char *const other_variables[] = {
     "TRINE_HOME",
     "TRINE_CPU",
@@ -88,10 +88,10 @@ static const char *const other_variables[] = {
 #endif
 };
 
-// A Kubernetes Service called "trine" or "trine-..." puts variables of its own into every pod of
-// its name space (and Docker's links did): TRINE_SERVICE_HOST, TRINE_PORT=tcp://10.0.0.1:80,
-// TRINE_PORT_80_TCP_ADDR. They say where a service is, and nothing to it. name: [n], without the
-// prefix. Source followed: Kubernetes, pkg/kubelet/envvars/envvars.go.
+// Kubernetes gives every pod variables about a Service called "trine" or "trine-..." in its
+// namespace (as Docker's links did): TRINE_SERVICE_HOST, TRINE_PORT=tcp://10.0.0.1:80,
+// TRINE_PORT_80_TCP_ADDR. They say where that service is and are not settings of this program.
+// name: [n], without the prefix. Source followed: Kubernetes, pkg/kubelet/envvars/envvars.go.
 static bool is_of_a_pod(const char *name, size_t n, const char *value) {
     char parts[2 * NAME_MAX_BYTES + 3];
     snprintf(parts, sizeof parts, "_%.*s_", (int)(n < 2 * NAME_MAX_BYTES ? n : 2 * NAME_MAX_BYTES),

@@ -1,4 +1,4 @@
-// The options and commands themselves, and the help texts made of them. See cli_options.h.
+// The table of options and commands, and the help texts that are made from it. See options.h.
 #include "cli/options.h"
 
 #include "base/buf.h"
@@ -294,7 +294,7 @@ const struct cli_command_info *cli_command_find(enum cli_command command) {
 
 enum { HELP_COLUMN = 30, HELP_WIDTH = 98 };
 
-// Words from HELP_COLUMN on.
+// Writes words from HELP_COLUMN on.
 static void help_wrapped(const char *text, struct buf *out) {
     size_t column = HELP_COLUMN;
     for (const char *p = text; *p;) {

@@ -1,4 +1,4 @@
-// See cli_parts.h.
+// See parts.h.
 #include "cli/parts.h"
 
 #include "base/fault.h"
@@ -75,7 +75,7 @@ enum err cli_check_not_input(const char *output, const char *what, const char *i
     int found = output ? stat(output, &out) : fstat(STDOUT_FILENO, &out);
     if (found == 0)
         found = from_stdin ? fstat(STDIN_FILENO, &in) : stat(input, &in);
-    // a device is no store of bytes: what is written to it is not what it is read for
+    // a device does not store bytes: what is written to it is not what is read from it
     if (found != 0 || S_ISCHR(out.st_mode) || out.st_dev != in.st_dev || out.st_ino != in.st_ino)
         return ERR_OK;
     return err_set(msg, ERR_INVALID, "%s: the same file as the input %s, which it would overwrite",

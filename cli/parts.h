@@ -1,5 +1,5 @@
-// What several commands do with files: small ones are read whole, an output that is an input is
-// refused, a name's ending is looked at. Role: shared by the commands. Thread rule: main thread.
+// What several commands do with files: read a small one whole, refuse an output that is an input,
+// look at a name's ending. Role: shared by the commands. Thread rule: main thread.
 #ifndef TRINE_CLI_PARTS_H
 #define TRINE_CLI_PARTS_H
 
@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-// A text of at most max bytes, "-" being stdin, appended to out; it must be UTF-8 without NUL.
+// Appends a text of at most max bytes to out; "-" is stdin. It must be UTF-8 without NUL.
 // ERR_CANCELLED when stdin is waited for and cli_interrupted.
 enum err cli_read_text(const char *path, size_t max, struct buf *out,
                        struct errmsg *msg) MUST_CHECK;
@@ -18,9 +18,9 @@ enum err cli_read_text(const char *path, size_t max, struct buf *out,
 enum err cli_check_not_input(const char *output, const char *what, const char *input,
                              struct errmsg *msg) MUST_CHECK;
 
-// The ending of a path's last part with its dot, ".txt"; "": it has none.
+// The ending of a path's last part, with its dot: ".txt"; "" when it has none.
 const char *cli_ending(const char *path);
-// True when the ending is one of a list parted by '|', in capitals or not.
+// True when the ending is in a list separated by '|', in upper or lower case.
 bool cli_ending_is(const char *ending, const char *list);
 
 #endif

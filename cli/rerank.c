@@ -1,7 +1,7 @@
-// trine rerank: the documents of a file, best first for a query. Role: pairs for a cross-encoder,
-// or vectors and their cosine where the model has no head; sorting and printing. All documents are
-// kept, as the order is known only at the end. Thread rule: main thread; read and encode run on
-// bulk.h's one producer.
+// trine rerank: sorts the documents of a file for a query, best first. Role: pairs for a
+// cross-encoder, or vectors and their cosine when the model has no head; sorting and printing. All
+// documents are kept, because the order is known only at the end. Thread rule: main thread; read
+// and encode run on bulk.h's one producer.
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -181,8 +181,8 @@ static enum err set_activation(struct rerank_run *r, const char *name, const cha
     return ERR_OK;
 }
 
-// The activation that the files name, as a class path: sentence-transformers keeps it in its own
-// file since version 5.4, before that in config.json.
+// The activation that the files name, as the path of a class: sentence-transformers keeps it in a
+// file of its own since version 5.4, and kept it in config.json before.
 static enum err read_native_activation(struct rerank_run *r, struct errmsg *msg) {
     const char *name = NULL, *own = r->engine.model->st.activation;
     if (own)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-// A pipe that is ready takes PIPE_BYTES without waiting (POSIX: PIPE_BUF).
+// A pipe that is ready takes PIPE_BYTES without blocking (POSIX: PIPE_BUF).
 enum { SETTLE_BYTES = 64 << 10, PIPE_BYTES = 4096, POLL_MS = 200 };
 
 void sink_init(struct sink *s, int fd, const char *name) {

@@ -1,5 +1,5 @@
-// Where a command's data goes: a buffered file descriptor. Role: one write for many small appends,
-// every failure reported with the file's name. Thread rule: one thread.
+// Where a command's data goes: a buffered file descriptor. Role: one write for many small appends;
+// every failure names the file. Thread rule: one thread.
 #ifndef TRINE_CLI_SINK_H
 #define TRINE_CLI_SINK_H
 
@@ -19,10 +19,10 @@ struct sink {
     uint64_t written; // bytes handed to the system
 };
 
-// Over a descriptor that stays the caller's.
+// Begins on a descriptor; the caller keeps and closes it.
 void sink_init(struct sink *s, int fd, const char *name);
-// Writes when a good deal has gathered. ERR_IO ("x: cannot write: No space left on device"),
-// ERR_NOMEM (an append failed).
+// Writes when enough has gathered. ERR_IO ("x: cannot write: No space left on device"), ERR_NOMEM
+// (an append failed).
 enum err sink_settle(struct sink *s, struct errmsg *msg) MUST_CHECK;
 // Writes everything.
 enum err sink_flush(struct sink *s, struct errmsg *msg) MUST_CHECK;

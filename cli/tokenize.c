@@ -30,7 +30,7 @@ struct tokenize_run {
 
 // --- printing ---
 
-// buf_printf costs more than all the rest of the work when there are only ids to print.
+// When only ids are printed, buf_printf would cost more than all the rest.
 static void print_number(struct buf *out, int64_t v) {
     char digits[24];
     size_t at = sizeof digits;
@@ -240,7 +240,7 @@ static enum err decode_line(struct tokenize_run *r, struct text line, struct err
     return sink_settle(&r->out, msg);
 }
 
-// What a peer at the other end of two pipes waits for must not sit in the buffer.
+// A peer at the other end of two pipes may be waiting for this: it must not stay in the buffer.
 static enum err before_wait(void *ctx, struct errmsg *msg) {
     return sink_flush(&((struct tokenize_run *)ctx)->out, msg);
 }
@@ -304,7 +304,7 @@ static enum err run_all(struct tokenize_run *r, struct errmsg *msg) {
     };
     sink_init(&r->out, STDOUT_FILENO, "stdout");
     e = r->o->arg_count ? run_argument(r, msg) : run_stdin(r, msg);
-    // What came before a bad line is the caller's all the same.
+    // What came before a bad line is still written.
     enum err last = sink_flush(&r->out, e ? NULL : msg);
     return e ? e : last;
 }

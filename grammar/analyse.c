@@ -1,7 +1,7 @@
-// What a compiled grammar can do: how deep the stack must at least get from each node to the end
-// (so that a limit on depth never leads into a dead end, and what can never end is never entered),
-// which nodes match the empty text, and whether a rule can call itself before it has matched
-// anything. Two least fixpoints over the reversed dependencies, linear in practice.
+// Works out what a compiled grammar can do: how deep the stack must get, at the least, from each
+// node to the end (so that a limit on depth never leads into a dead end, and what can never end is
+// never entered); which nodes match the empty text; and whether a rule can call itself before it
+// has matched anything. Two least fixpoints over the reversed dependencies, linear in practice.
 #include "grammar/users.h"
 
 #include <string.h>
@@ -15,7 +15,7 @@ struct analysis {
 
 static uint32_t most(uint32_t x, uint32_t y) { return x > y ? x : y; }
 
-// The depth that node i needs, by what its dependencies are known to need.
+// The depth that node i needs, from what its dependencies are known to need.
 static uint16_t need_of(const struct grammar *g, uint32_t i) {
     const struct grammar_node *n = &g->nodes[i];
     uint32_t need = GRAMMAR_NEED_NEVER, next = g->nodes[n->next].need;
@@ -72,8 +72,8 @@ static bool nullable_of(const struct analysis *a, uint32_t i) {
     return false;
 }
 
-// Works `update` to its fixpoint: a node whose value changed wakes those that depend on it. The
-// queue is a ring of n slots; no node is in it twice.
+// Repeats `update` until nothing changes: a node whose value changed wakes the nodes that depend on
+// it. The queue is a ring of n slots; no node is in it twice.
 static void fixpoint(struct analysis *a, bool (*update)(struct analysis *, uint32_t)) {
     size_t n = a->g->n_nodes, head = 0, waiting = n;
     for (size_t i = 0; i < n; i++) {
@@ -137,8 +137,8 @@ static uint32_t left_step(const struct analysis *a, uint32_t i, uint32_t k) {
     return GRAMMAR_NONE;
 }
 
-// A depth-first walk over left_step; a node met while it is open closes a circle, which only calls
-// can make. queue and `at` serve as the stack of nodes and of how far each has got.
+// A depth-first walk over left_step. A node that is met while it is still open closes a circle,
+// which only calls can do. queue and `at` serve as the stack of nodes and of how far each has got.
 static uint32_t find_left_recursion(struct analysis *a, uint32_t *at) {
     struct grammar *g = a->g;
     size_t n = g->n_nodes;

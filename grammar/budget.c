@@ -51,7 +51,7 @@ static void reverse_edges(struct ways *w) {
         for (size_t q = 0; pass == 0 && q < g->n_states; q++)
             w->first[q + 1] += w->first[q];
     }
-    // each start has moved to its end: the start is the one before's
+    // each start has moved to its end, so the start of this one is the end of the one before
     memmove(w->first + 1, w->first, g->n_states * sizeof *w->first);
     w->first[0] = 0;
 }
@@ -69,7 +69,8 @@ static void set_way(struct ways *w, uint32_t q, uint32_t to) {
     }
 }
 
-// Breadth first, backwards from the accepting states. Returns how many states have a way.
+// Goes backwards from the accepting states, breadth first. Returns how many states have a way to
+// one.
 static size_t find_ways(struct ways *w) {
     const struct grammar *g = w->g;
     size_t n = 0;
@@ -95,7 +96,7 @@ static uint32_t child_of(const struct ways *w, uint32_t node, uint8_t byte) {
     return GRAMMAR_NONE;
 }
 
-// The fewest tokens that spell the way from q, whose further states are known.
+// The fewest tokens that spell the way out of q. The states further along the way are known.
 static uint32_t tokens_from(const struct ways *w, const uint32_t *to_accept, uint32_t q) {
     uint32_t least = BUDGET_NEVER, node = w->child[w->by[q]];
     for (int i = 0; node != GRAMMAR_NONE && i < LOOK_AHEAD; i++) {
@@ -171,8 +172,8 @@ uint32_t budget_at(const struct grammar *g, const struct budget *b, uint32_t pc,
     return budget_sum(times(missing(min, count), each), b->to_end[n->next]);
 }
 
-// Node i's tokens, once those of what it leads to are known; of a split the first known is the
-// least.
+// The tokens of node i, once those of the nodes that it leads to are known; of a split the first
+// known alternative is the least.
 static uint32_t value_of(const struct grammar *g, const struct budget *b, uint32_t i) {
     const struct grammar_node *n = &g->nodes[i];
     uint32_t least = BUDGET_NEVER;
@@ -227,8 +228,8 @@ static struct waiting take(struct queue *q) {
     return top;
 }
 
-// Knuth's form of Dijkstra's search: no sum is less than its parts, so the least value that is
-// known is final, and every node is put into the queue once, when it has a value.
+// Knuth's form of Dijkstra's search: a sum is never less than its parts, so the least known value
+// is final, and each node enters the queue once, when it has a value.
 static enum err count_nodes(const struct grammar *g, struct budget *b, struct errmsg *msg) {
     struct grammar_users users;
     struct queue queue = {.heap = mem_calloc(g->n_nodes + 1, sizeof *queue.heap)};

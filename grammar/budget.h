@@ -1,7 +1,7 @@
-// How many tokens a text still needs at most to come to its end: what lets a mask lead a text to an
-// end within a number of tokens.
-// Role: upper bounds for a grammar under a vocabulary, by one shortest way out of every automaton
-// state and node. They hold but where a limit on depth or on an object's keys closes that way.
+// How many tokens a text still needs, at most, to come to its end. With it a mask can lead a text
+// to an end within a number of tokens.
+// Role: upper bounds for a grammar with a vocabulary, from one shortest way out of every automaton
+// state and node. They hold unless a limit on depth or on an object's keys closes that way.
 // Thread rule: immutable after making.
 #ifndef TRINE_GRAMMAR_BUDGET_H
 #define TRINE_GRAMMAR_BUDGET_H
@@ -10,8 +10,8 @@
 
 enum {
     BUDGET_NEVER = 1 << 30, // no end, or further away than counts
-    // A free key may be one code point, but not one that its object has: counted as this many, of
-    // which some are always left.
+    // A free key may have one code point, but must differ from the other keys of its object. So it
+    // counts as this many: there are always some left of that length.
     BUDGET_KEY_CHARS = 3,
 };
 
@@ -25,7 +25,7 @@ enum err budget_make(const struct grammar *g, const struct grammar_vocab *v, str
                      struct errmsg *msg) MUST_CHECK;
 void budget_free(struct budget *b);
 
-// Tokens from node pc, `count` repetitions done, to the end of its rule or body.
+// Tokens from node pc, with `count` repetitions done, to the end of its rule or body.
 uint32_t budget_at(const struct grammar *g, const struct budget *b, uint32_t pc, uint32_t count);
 
 static inline uint32_t budget_sum(uint32_t x, uint32_t y) {

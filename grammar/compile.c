@@ -1,5 +1,5 @@
-// Expressions as nodes: runs of loop-free parts become one automaton, a repetition of such a part
-// a counted leaf, rules become calls, and only what is left needs splits and counted bodies.
+// Makes nodes of expressions. A run of parts without rules becomes one automaton, a repetition of
+// such a part a counted leaf, a rule a call; only what is left needs splits and counted bodies.
 #include "grammar/expr.h"
 
 enum { FOLD_COUNT = 4 }; // repetitions up to this many are written out inside an automaton
@@ -73,7 +73,7 @@ static uint32_t compile_repeat(struct grammar *g, struct expr_arena *a, const st
     return grammar_repeat(g, compile(g, a, e->items[0], 1, true), e->min, e->max, 1, next);
 }
 
-// Recursion is as deep as the expression, which parsers bound.
+// The recursion is as deep as the expression; the parsers bound that.
 static uint32_t compile(struct grammar *g, struct expr_arena *a, const struct expr *e,
                         uint32_t next, bool fold) {
     if (g->err)

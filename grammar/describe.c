@@ -1,4 +1,4 @@
-// Where a text stands in a grammar, in words. See grammar.h.
+// Says in words where a text stands in a grammar. See grammar.h.
 #include "base/buf.h"
 #include "grammar/state.h"
 
@@ -6,7 +6,7 @@
 
 enum { SHOWN = 4 }; // bytes that are asked for
 
-// The named rule that a node was compiled from, NULL: none.
+// The named rule that a node was compiled from; NULL: none.
 static const char *rule_of(const struct grammar *g, uint32_t pc) {
     for (size_t i = 0; i < g->n_rules; i++)
         if (pc < g->rules[i].end)

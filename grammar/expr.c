@@ -68,7 +68,7 @@ static int by_lo(const void *x, const void *y) {
     return a->lo < b->lo ? -1 : a->lo > b->lo;
 }
 
-// The sorted, disjoint form of ranges[0..n) or what they leave out, written to out[0..n + 2).
+// Writes ranges[0..n) sorted and disjoint, or what they leave out, to out[0..n + 2).
 static size_t normalise(struct expr_range *ranges, size_t n, bool negated, struct expr_range *out) {
     enum { LAST = 0x10FFFF };
     qsort(ranges, n, sizeof *ranges, by_lo);

@@ -1,6 +1,6 @@
 // Expressions as a parser builds them, before they become automata.
-// Role: a tree whose parts come from one arena of blocks and go together. Sequences and
-// alternatives hold arrays, so that long ones are not deep ones.
+// Role: a tree whose parts lie in one arena of blocks and are freed together. Sequences and
+// alternatives hold arrays, so a long one is not a deep one.
 // Thread rule: one builder.
 #ifndef TRINE_GRAMMAR_EXPR_H
 #define TRINE_GRAMMAR_EXPR_H
@@ -48,11 +48,11 @@ const struct expr *expr_repeat(struct expr_arena *a, const struct expr *item, ui
                                uint32_t max);
 const struct expr *expr_rule(struct expr_arena *a, uint32_t rule);
 
-// leaf.c: the automaton of an expression without rules; repetitions are written out, so keep their
-// counts small. False, and no error kept, when it would be out of proportion (or has a rule);
-// memory: kept in g.
+// leaf.c: the automaton of an expression without rules. Repetitions are written out, so keep their
+// counts small. False: it would be out of proportion or has a rule (no error is kept), or memory is
+// out (the error is kept in g).
 bool grammar_leaf_make(struct grammar *g, const struct expr *e, struct grammar_leaf *out);
-// compile.c: nodes for e, going on at next. `a` holds temporaries.
+// compile.c: makes nodes for e that go on at `next`. `a` holds temporaries.
 uint32_t grammar_compile(struct grammar *g, struct expr_arena *a, const struct expr *e,
                          uint32_t next);
 

@@ -102,7 +102,7 @@ static size_t hash_name(uint64_t seed, const char *name, size_t len) {
     return (size_t)(h ^ (h >> 32));
 }
 
-// The index of a rule, made when its name is new.
+// The index of the rule of this name; a new name makes a new rule.
 static uint32_t rule_of(struct gbnf_parser *p, const char *name, size_t len) {
     struct grammar *g = p->g;
     size_t i = hash_name(p->seed, name, len) & (p->n_slots - 1);
@@ -142,7 +142,7 @@ static bool take_hex(struct gbnf_parser *p, int digits, uint32_t *cp) {
     return true;
 }
 
-// A code point of a literal or class, escapes read.
+// Reads a code point of a literal or class, escapes included.
 static bool take_char(struct gbnf_parser *p, uint32_t *cp) {
     if (take(p, '\\')) {
         int c = peek(p);
@@ -251,7 +251,7 @@ static bool take_count(struct gbnf_parser *p, uint32_t *count) {
     return true;
 }
 
-// The repetitions behind an item.
+// Reads the repetitions behind an item.
 static const struct expr *parse_suffix(struct gbnf_parser *p, const struct expr *e) {
     for (unsigned n = 0; !p->g->err; n++) {
         skip_space(p, p->depth > 0);
@@ -400,7 +400,7 @@ static void parse_rule(struct gbnf_parser *p) {
         wrong(p, "unexpected text in the rule");
 }
 
-// Compiles every rule; *root is where the grammar starts.
+// Compiles every rule; *root is the start of the grammar.
 static void compile_rules(struct gbnf_parser *p, uint32_t *root) {
     struct grammar *g = p->g;
     uint32_t start = GRAMMAR_NONE;
@@ -420,7 +420,7 @@ static void compile_rules(struct gbnf_parser *p, uint32_t *root) {
     *root = g->err ? 0 : grammar_call(g, start, 0, 1);
 }
 
-// What only the whole grammar shows.
+// Checks what can be seen only in the whole grammar.
 static enum err check_rules(struct grammar *g, struct grammar **out, uint32_t root,
                             struct errmsg *msg) {
     uint32_t left = GRAMMAR_NONE;

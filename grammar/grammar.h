@@ -69,7 +69,7 @@ enum err grammar_from_tools(const struct grammar_tool *tools, size_t n,
 // Whether a schema can be a tool's parameters by itself: the grammar can hold it, and nothing but
 // objects satisfies it. Else the error that grammar_from_tools gives.
 enum err grammar_check_parameters(const struct json_node *schema, struct errmsg *msg) MUST_CHECK;
-// Of a schema that is an object: nothing in it constrains a value.
+// For a schema that is an object: whether nothing in it constrains a value.
 bool grammar_schema_says_nothing(const struct json_node *schema);
 void grammar_free(struct grammar *g); // NULL is fine
 
@@ -79,22 +79,24 @@ struct grammar_state;
 enum err grammar_state_new(const struct grammar *g, const struct grammar_vocab *v,
                            struct grammar_state **out, struct errmsg *msg) MUST_CHECK;
 void grammar_state_free(struct grammar_state *s); // NULL is fine
-// Before the first token: the text gets at most `tokens` of them, its end token among them, and
-// masks leave out what could then not come to an end. Where the shortest text is longer (by an
-// upper bound of its tokens), or a limit of the grammar closes the short way, each token shortens
-// what is left or, if none does, is as free as without a limit: the text may then be cut. Free text
-// of GRAMMAR_TOOLS_AUTO counts and is not led. Once a state.
-// like: NULL, or a limited state of the same grammar and vocabulary, with which what is worked out
-// here (some milliseconds for a large grammar) is shared; either may be freed first. ERR_NOMEM.
+// Limits the text to `tokens` tokens, its end token included; call it before the first token, once
+// a state. Masks then leave out tokens after which the text could not end in time. If even the
+// shortest text is longer (by an upper bound of its tokens), or a limit of the grammar closes the
+// short way, each token must bring the end nearer; if no token does, the mask is as free as without
+// a limit, and the text may be cut. Free text of GRAMMAR_TOOLS_AUTO is counted but not led.
+// like: NULL, or a limited state of the same grammar and vocabulary: what is worked out here (some
+// milliseconds for a large grammar) is shared with it. Either may be freed first. ERR_NOMEM.
 enum err grammar_state_limit(struct grammar_state *s, size_t tokens,
                              const struct grammar_state *like, struct errmsg *msg) MUST_CHECK;
 
-// How much may go into a token or a mask at once. Work is counted, never timed, and what comes out
-// does not depend on it: where it runs out nothing is done, and it may be tried again with more.
+// Bounds the work of one call on a token or a mask. Work is counted, never timed, and the result
+// does not depend on the bound: when it runs out, nothing has been done, and the call may be
+// repeated with more.
 struct grammar_work {
     uint64_t most; // 0: as much as it takes. Else tables are not made either: what is made once
                    // takes as long as it takes
-    // Asked now and then, `done` so far; false: gives up. May be NULL.
+    // Called now and then with the work done so far; when it returns false the call is given up.
+    // May be NULL.
     bool (*go_on)(void *ctx, uint64_t done);
     void *ctx;
     uint64_t done; // is set: what went in
@@ -109,8 +111,8 @@ enum err grammar_state_mark(const struct grammar_state *s, struct grammar_mark *
 void grammar_state_go_back(struct grammar_state *s, const struct grammar_mark *m);
 void grammar_mark_free(struct grammar_mark *m); // NULL is fine
 
-// grammar_accept and grammar_mask with bounded work. ERR_CANCELLED: given up, the state is as it
-// was. Accepting: ERR_INVALID when the grammar does not allow the token.
+// As grammar_accept and grammar_mask, with bounded work. ERR_CANCELLED: given up; the state is as
+// it was. Accepting: ERR_INVALID when the grammar does not allow the token.
 enum err grammar_accept_within(struct grammar_state *s, int32_t id,
                                struct grammar_work *work) MUST_CHECK;
 enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work, uint32_t *mask,
@@ -119,12 +121,12 @@ enum err grammar_mask_within(struct grammar_state *s, struct grammar_work *work,
 // Takes a token; false (and the state as it was) when the grammar does not allow it. An end token
 // is accepted where the grammar may end.
 bool grammar_accept(struct grammar_state *s, int32_t id);
-// Bit id of mask[id / 32] is 1 when the token may come next; [grammar_mask_words] words. At least
-// one bit is set unless the text has ended. False when nothing is constrained here (free text of
-// GRAMMAR_TOOLS_AUTO): the mask is then left alone. ERR_NOMEM; ERR_UNSUPPORTED when the vocabulary
-// has no token that goes on.
+// Fills mask, [grammar_mask_words] words: bit id % 32 of mask[id / 32] is 1 when the token may come
+// next. At least one bit is set unless the text has ended. *constrained false: nothing is
+// constrained here (free text of GRAMMAR_TOOLS_AUTO), and the mask is left alone. ERR_NOMEM;
+// ERR_UNSUPPORTED when the vocabulary has no token that goes on.
 enum err grammar_mask(struct grammar_state *s, uint32_t *mask, bool *constrained) MUST_CHECK;
-// Where the text stands, for a message: `its rule "name" asks for the byte 0xC3`. One line.
+// Writes where the text stands, for a message: `its rule "name" asks for the byte 0xC3`. One line.
 void grammar_state_describe(const struct grammar_state *s, char *out, size_t size);
 size_t grammar_state_mask_words(const struct grammar_state *s); // of its vocab
 bool grammar_may_end(const struct grammar_state *s);

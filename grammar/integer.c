@@ -95,9 +95,9 @@ static const struct expr *any_digits(struct expr_arena *a, size_t n) {
     return expr_repeat(a, digits(a, '0', '9'), (uint32_t)n, (uint32_t)n);
 }
 
-// The n-digit texts from lo to hi, leading zeros and all; NULL stands for 00..0 or 99..9. Made
-// from the last digit to the first, in three forms: at least lo, at most hi, and between while
-// the two still agree.
+// Makes the expression of the n-digit texts from lo to hi, leading zeros included; NULL stands for
+// 00..0 or 99..9. It is made from the last digit to the first, in three forms: at least lo, at most
+// hi, and between the two while their digits still agree.
 static const struct expr *same_length(struct expr_arena *a, const char *lo, const char *hi,
                                       size_t n) {
     size_t agree = 0;
@@ -147,7 +147,7 @@ static const struct expr *positive(struct expr_arena *a, const struct integer *l
     return expr_list(a, EXPR_ALT, parts, count);
 }
 
-// The end that is not given: as far as 64 bits go, and a digit beyond the other end.
+// The end that is not given: as far as 64 bits go, and one digit beyond the other end.
 static struct integer far_end(const struct integer *other, bool negative) {
     static const struct integer least = {true, 19, "9223372036854775808"};
     static const struct integer most = {false, 19, "9223372036854775807"};

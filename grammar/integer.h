@@ -18,12 +18,12 @@ enum integer_read {
     INTEGER_LARGE, // magnitude over 100 digits; out->negative is set
 };
 
-// A JSON number's lexeme, rounded up (ceil) or down to an integer. *exact: it was one already.
+// Rounds the lexeme of a JSON number up (ceil) or down to an integer. *exact: it already was one.
 enum integer_read integer_from_lexeme(const char *text, size_t len, bool up, struct integer *out,
                                       bool *exact);
 int integer_compare(const struct integer *a, const struct integer *b);
-// lo..hi as JSON writes integers (no "-0"); an absent end is that of 64 bits, or further. NULL:
-// memory is out.
+// The integers from lo to hi as JSON writes them (no "-0"). An absent end is that of 64 bits, or
+// further. NULL: memory is out.
 const struct expr *integer_range(struct expr_arena *a, const struct integer *lo,
                                  const struct integer *hi);
 

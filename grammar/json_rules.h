@@ -26,7 +26,7 @@ uint32_t json_rules_string(struct json_rules *j, uint32_t min, uint32_t max, uin
 uint32_t json_rules_number(struct json_rules *j, uint32_t next);
 uint32_t json_rules_expr(struct json_rules *j, const struct expr *e, uint32_t next);
 uint32_t json_rules_text(struct json_rules *j, const char *text, uint32_t next);
-// `,` or `:` behind which a space may stand.
+// `,` or `:`, with an optional space behind it.
 const struct expr *json_rules_spaced(struct json_rules *j, const char *text);
 
 enum json_rules_any { JSON_ANY_VALUE, JSON_ANY_OBJECT, JSON_ANY_ARRAY };
@@ -34,11 +34,11 @@ enum json_rules_any { JSON_ANY_VALUE, JSON_ANY_OBJECT, JSON_ANY_ARRAY };
 uint32_t json_rules_any(struct json_rules *j, enum json_rules_any kind, uint32_t levels,
                         uint32_t next);
 uint32_t json_rules_value(struct json_rules *j); // the rule of any value
-// A call out of `levels` containers.
+// A call that leaves `levels` containers.
 uint32_t json_rules_call(struct json_rules *j, uint32_t rule, uint32_t levels, uint32_t next);
-// The start of an object's keys that no schema names, none of them in the set `names`; each value
-// is `rule`'s. `*after` is set to the node behind a value: another such key, or next (which begins
-// by closing the object). The object must be a rule of its own, and it calls out of `levels`.
+// The nodes of an object's keys that no schema names, none of them in the set `names`; each value
+// is by `rule`. *after becomes the node behind a value: another such key, or next (which closes the
+// object first). The object must be a rule of its own, and calls out of `levels` containers.
 uint32_t json_rules_free_keys(struct json_rules *j, uint32_t names, uint32_t rule, uint32_t levels,
                               uint32_t next, uint32_t *after);
 

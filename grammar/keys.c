@@ -1,5 +1,5 @@
 // The keys of an object that its schema does not name. They lie on the stack above the object's
-// frame, byte by byte, each closed by MACHINE_KEY_END but for the one being written.
+// frame, byte by byte; each is closed by MACHINE_KEY_END, except the one that is being written.
 #include "grammar/machine.h"
 
 #include <string.h>
@@ -7,8 +7,8 @@
 // What takes about as long as a step of the machine.
 enum { KEY_BYTES_A_STEP = 8, NAMES_A_STEP = 4 };
 
-// From a closed key's end: its last byte, its length and what lies below it. False when there is
-// no further key.
+// Finds, from the end of a closed key, its last byte, its length and what lies below it. False when
+// there is no further key.
 static bool next_key(const struct machine *r, uint32_t *at, uint32_t *last, size_t *len) {
     if (!machine_is_data(r, *at))
         return false;
@@ -18,7 +18,7 @@ static bool next_key(const struct machine *r, uint32_t *at, uint32_t *last, size
     return true;
 }
 
-// The length of the key being written, and what lies below it.
+// The length of the key that is being written, and what lies below it.
 static size_t open_key(const struct machine *r, uint32_t top, uint32_t *below) {
     size_t len = 0;
     for (; machine_is_data(r, top) && r->frames[top].pc != MACHINE_KEY_END; len++)
@@ -27,7 +27,7 @@ static size_t open_key(const struct machine *r, uint32_t top, uint32_t *below) {
     return len;
 }
 
-// The bytes of a key that ends at `at`.
+// Writes the bytes of the key that ends at `at`.
 static void copy_key(const struct machine *r, uint32_t at, size_t len, char *out) {
     for (; len > 0; at = r->frames[at].parent)
         out[--len] = (char)(r->frames[at].pc - MACHINE_DATA);

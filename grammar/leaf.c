@@ -1,6 +1,7 @@
-// Expressions without rules as deterministic automata over bytes: code points become their UTF-8
-// sequences, repetitions are written out, then the subset construction. Budgets in proportion to
-// the expression keep what would explode out; such an expression is built from nodes instead.
+// Makes deterministic automata over bytes of expressions without rules: code points become their
+// UTF-8 sequences, repetitions are written out, then the subset construction. Limits in proportion
+// to the expression keep out those whose automaton would explode; they are built from nodes
+// instead.
 #include "base/utf8.h"
 #include "grammar/expr.h"
 
@@ -61,7 +62,7 @@ static uint32_t add(struct maker *m, struct nfa_state s) {
     return (uint32_t)m->n++;
 }
 
-// `choice` or what came before (GRAMMAR_NONE: nothing yet).
+// A choice between `choice` and what came before (GRAMMAR_NONE: nothing yet).
 static uint32_t or_else(struct maker *m, uint32_t before, uint32_t choice) {
     return before == GRAMMAR_NONE
                ? choice
@@ -116,7 +117,7 @@ static uint32_t add_range(struct maker *m, uint32_t lo, uint32_t hi, uint32_t ne
 
 static uint32_t nothing(struct maker *m) { return add(m, (struct nfa_state){.kind = NFA_NOTHING}); }
 
-// Recursion is as deep as the expression, which parsers bound.
+// The recursion is as deep as the expression; the parsers bound that.
 static uint32_t build(struct maker *m, const struct expr *e, uint32_t next) {
     if (m->gave_up || m->nomem)
         return 0;
@@ -166,7 +167,8 @@ static int by_number(const void *x, const void *y) {
     return *a < *b ? -1 : *a > *b;
 }
 
-// Adds what state s leads to without a byte to the set being gathered at sets[n_sets + *n ...).
+// Adds the states that s leads to without a byte to the set that is being gathered at sets[n_sets +
+// *n ...).
 static bool close_over(struct maker *m, uint32_t s, size_t *n) {
     size_t depth = 0;
     m->stack[depth++] = s;
@@ -218,7 +220,8 @@ static void slot_in(struct maker *m, uint32_t subset) {
     m->slots[i] = subset + 1;
 }
 
-// The index of the set just gathered (n members at the end of sets), made when it is new.
+// The index of the set that was just gathered (n members at the end of sets); a new set gets a new
+// index.
 static uint32_t intern(struct maker *m, size_t n) {
     // the empty set too needs a place
     if (!more_room(m, (void **)&m->sets, &m->cap_sets, m->n_sets + n, sizeof *m->sets))
@@ -302,7 +305,7 @@ static void expand(struct maker *m, uint32_t i, uint32_t base) {
     }
 }
 
-// Drops the edges into states from which nothing is accepted. live: [DFA states].
+// Drops the edges into states that no accepting state can be reached from. live: [DFA states].
 static void trim(struct grammar *g, uint32_t base, bool *live) {
     size_t n = g->n_states - base;
     for (bool changed = true; changed;) {

@@ -15,7 +15,7 @@ struct rows {
     uint32_t n;
 };
 
-// *fits: it has a table.
+// *fits: the leaf has few enough states for a table.
 static enum err gather(const struct grammar *g, uint32_t start, uint32_t q, struct rows *rows,
                        uint8_t *start_at, uint8_t *q_at, bool *fits) {
     uint32_t *ids = mem_alloc(DEAD, sizeof *ids);
@@ -60,7 +60,7 @@ struct table_walk {
     uint32_t inside_count[GRAMMAR_TOKEN_MAX + 2], exit_count[257];
 };
 
-// Marks the nodes where the leaf is left at node i: those on the way, and all behind.
+// A token leaves the leaf at node i: marks the nodes on the way there, and all behind it.
 static void mark_beyond(struct table_walk *w, const uint32_t *path, uint32_t i) {
     uint32_t *bits = w->t->beyond, from = w->part.from;
     const struct trie_node *n = &w->trie->nodes[i];
@@ -125,8 +125,8 @@ static void sum_up(uint32_t *counts, size_t n) {
     }
 }
 
-// The most bytes from a state to the end of a repetition. A state has a way there, and leads on in
-// rounds: no way is longer than the states are many.
+// The most bytes from a state to the end of a repetition. Every state has a way there; the rounds
+// stop because no way is longer than there are states.
 static uint32_t farthest(const struct rows *rows) {
     uint32_t bytes[DEAD], far = 0;
     bool changed = true;

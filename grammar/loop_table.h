@@ -1,6 +1,6 @@
 // What each token does to a repeated leaf (the inside of a JSON string, a `[a-z]*`): which tokens
-// stay inside, after how many repetitions, and which leave it and where in the trie.
-// Role: turns the widest masks from a walk over the whole trie into a copy and a short list.
+// stay inside, after how many repetitions; which tokens leave it, and at which node of the trie.
+// Role: the widest masks become a copy and a short list, instead of a walk over the whole trie.
 // Thread rule: immutable after making.
 #ifndef TRINE_GRAMMAR_LOOP_TABLE_H
 #define TRINE_GRAMMAR_LOOP_TABLE_H
@@ -31,8 +31,8 @@ struct loop_table {
     uint32_t *beyond;
 };
 
-// For a leaf at `start` that stands in state q where `part` begins; the leaf is prefix-free.
-// *out NULL: it has over 255 states. ERR_NOMEM.
+// Makes the table of the leaf at `start`, which is in state q where `part` begins; the leaf is
+// prefix-free. *out NULL: it has over 255 states. ERR_NOMEM.
 enum err loop_table_make(const struct grammar *g, const struct trie *trie, struct trie_part part,
                          uint32_t start, uint32_t q, struct loop_table **out) MUST_CHECK;
 void loop_table_free(struct loop_table *t); // NULL is fine

@@ -40,7 +40,7 @@ void machine_free(struct machine *r) {
     *r = (struct machine){0};
 }
 
-// Doubles an array of `cap` things; NULL at the limit or when memory is out.
+// Doubles an array of `cap` elements; NULL at the limit or when memory is out.
 static void *grown(struct machine *r, void *array, uint32_t cap, size_t size) {
     void *p = cap >= MACHINE_ARRAY_MAX ? NULL : mem_realloc(array, (size_t)cap * 2, size);
     r->nomem |= !p && cap < MACHINE_ARRAY_MAX;
@@ -64,7 +64,8 @@ static bool grow_items(struct machine *r) {
     return items != NULL;
 }
 
-// Room for one more node seen, and a table of them once looking through them all would be slow.
+// Makes room for one more seen node, and begins a hash table of them when looking through them all
+// would be slow.
 static bool grow_seen(struct machine *r) {
     if (r->n_seen == MACHINE_CLOSURE_MAX)
         return false; // the limit: what comes after is dropped
@@ -211,7 +212,7 @@ static void later(struct machine *r, uint32_t pc, uint32_t count, uint32_t top) 
     r->pending[r->n_pending++] = (struct machine_item){pc, (uint32_t)AT_NODE, count, top};
 }
 
-// What follows a leaf that may end here.
+// Adds what follows a leaf that may end here.
 static void leave(struct machine *r, const struct grammar_node *n, uint32_t top, bool check) {
     if (n->kind == GRAMMAR_KEY) {
         if (check && !machine_key_is_fresh(r, n->names, top))

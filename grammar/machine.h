@@ -1,8 +1,8 @@
-// The machine that executes a compiled grammar byte by byte: every way that the text so far can be
-// read, at once. Role: configurations (sets of items, each a leaf's state and a stack of open
-// calls) in two bump arrays, so that a walk over many texts goes back by dropping what lies above a
-// mark. Stacks share their lower frames. What exceeds a limit on items or work is dropped: fewer
-// texts are then taken, never a wrong one.
+// The machine that executes a compiled grammar byte by byte, following at once every way in which
+// the text so far can be read. Role: configurations: sets of items, each the state of a leaf and a
+// stack of open calls. They lie in two arrays that only grow, so that a walk over many texts goes
+// back by dropping what lies above a mark. Stacks share their lower frames. What exceeds a limit on
+// items or work is dropped: then fewer texts are accepted, never a wrong one.
 // Thread rule: one thread.
 #ifndef TRINE_GRAMMAR_RUN_H
 #define TRINE_GRAMMAR_RUN_H
@@ -64,8 +64,8 @@ static inline uint64_t machine_work(const struct machine *r) { return r->steps +
 static inline bool machine_is_data(const struct machine *r, uint32_t top) {
     return top != GRAMMAR_NONE && r->frames[top].pc >= MACHINE_DATA;
 }
-// keys.c: whether the key whose bytes end at `top` may end there: it is no name of the set, and its
-// object has no such key yet.
+// keys.c: whether the key whose bytes end at `top` may end there: it is not a name of the set, and
+// its object does not have that key yet.
 bool machine_key_is_fresh(struct machine *r, uint32_t set, uint32_t top);
 
 enum err machine_init(struct machine *r, const struct grammar *g, struct errmsg *msg) MUST_CHECK;
@@ -73,26 +73,26 @@ void machine_free(struct machine *r);
 
 // The configuration at node pc with an empty stack.
 struct machine_config machine_start(struct machine *r, uint32_t pc);
-// What `from` becomes by a byte; n == 0 and !may_end: the byte is not allowed.
+// The configuration that `from` becomes by a byte; n == 0 and !may_end: the byte is not allowed.
 struct machine_config machine_step(struct machine *r, struct machine_config from, uint8_t byte);
-// What follows when the leaf of `item` ends here, `count` repetitions done. check: not where a key
-// that was used before would end.
+// The configuration when the leaf of `item` ends here after `count` repetitions. check: it may not
+// end a key that was used before.
 struct machine_config machine_leave(struct machine *r, struct machine_item item, uint32_t count,
                                     bool check);
 // Bit b of first[b / 32]: byte b is allowed.
 void machine_first(const struct machine *r, struct machine_config c, uint32_t first[8]);
 void machine_first_of(const struct machine *r, struct machine_item item, uint32_t first[8]);
-// Tokens to the end of the text, at most: of a configuration; of the leaf of `item` with `count`
-// repetitions done and none begun.
+// At most how many tokens to the end of the text: from a configuration; from the leaf of `item`
+// with `count` repetitions done and none begun.
 uint32_t machine_tokens_left(const struct machine *r, struct machine_config c);
 uint32_t machine_tokens_after(const struct machine *r, struct machine_item item, uint32_t count);
 bool machine_make_room(struct machine *r); // for one more item
-// `top` with a key's byte on it; GRAMMAR_NONE - 1 when there is no room.
+// Pushes a byte of a key on `top`; MACHINE_NO_ROOM when there is no room.
 uint32_t machine_push_key_byte(struct machine *r, uint32_t top, uint8_t byte);
 #define MACHINE_NO_ROOM (GRAMMAR_NONE - 1)
 
-// What the key that `item` stands in must not go on with and then end: the rests of the keys that
-// its object has already and of the names that are not free, where they begin as it does.
+// The endings that the key in which `item` stands must not get: the rests of the keys that its
+// object already has, and of the names that are not free, where they begin as this key does.
 struct machine_keys {
     struct machine_key {
         const char *bytes;

@@ -1,9 +1,10 @@
-// Which tokens may come next. Each way of reading the text so far (an item) adds its tokens: where
-// it stands in a repeated leaf, by that leaf's table and a walk from where tokens leave the leaf;
-// else by a walk over the trie that goes only where the grammar lets it. A budget of steps bounds
-// what a hostile grammar can cost: when it is spent, the tokens of one byte still get their bits.
-// Apart from that budget, which decides what a mask holds, a caller bounds what it gives at once
-// (struct grammar_work): where that ends the mask is given up, never cut.
+// Which tokens may come next. Each way of reading the text so far (an item) adds its tokens. When
+// the item is in a repeated leaf with a table, the table gives the tokens that stay inside, and a
+// walk finds those that leave it; otherwise a walk over the trie goes where the grammar lets it. A
+// budget of steps bounds what a hostile grammar can cost: when it is spent, the tokens of one byte
+// still get their bits.
+// That budget decides what is in a mask. Apart from it, a caller bounds how much work one call may
+// do (struct grammar_work): when that runs out, the mask is given up, never cut.
 #include "grammar/state.h"
 
 #include <string.h>
@@ -31,7 +32,7 @@ struct mask_walk {
     uint32_t below; // a token leaves fewer tokens to come; without a budget it is not looked at
 };
 
-// False, for good: what the caller gives is used up, or it wants no more.
+// False, from then on: the caller's bound is used up, or it wants no more.
 static bool look(struct mask_walk *w) {
     struct grammar_work *work = w->work;
     work->done = machine_work(w->r) - w->begun;
@@ -63,8 +64,8 @@ static void set_tokens(struct mask_walk *w, const struct trie_node *n) {
 
 static void spread(struct mask_walk *w, struct machine_config c, struct trie_part part);
 
-// Sets the tokens of a part of the trie where the text stands at c. shallow: only those of one byte
-// more, whatever it costs. only (may be NULL): a bit for each node that is to be looked at.
+// Sets the tokens of a part of the trie when the text is at c. shallow: only those with one more
+// byte, whatever it costs. only (may be NULL): a bit for each node that is to be looked at.
 static void walk_nodes(struct mask_walk *w, struct machine_config c, struct trie_part part,
                        bool shallow, const uint32_t *only) {
     struct machine *r = w->r;
@@ -143,9 +144,9 @@ static const struct loop_table *table_of(struct mask_walk *w, struct machine_ite
     return t;
 }
 
-// By how many tokens the budget is larger than what is left behind a token that stays inside and
-// ends with a repetition; one that ends within a repetition may need up to t->far more. 0 or less:
-// there is no room to stay inside.
+// How many tokens are to spare behind a token that stays inside the leaf and ends with a
+// repetition; a token that ends within one may need up to t->far more. 0 or less: there is no room
+// to stay inside.
 static int64_t spare_inside(const struct mask_walk *w, struct machine_item item) {
     if (!w->r->budget)
         return BUDGET_NEVER;
@@ -179,15 +180,15 @@ static bool goes_on(const struct mask_walk *w, const uint32_t first[8], uint32_t
     return false;
 }
 
-// What a token adds to a key before it leaves it.
+// The bytes that a token adds to a key before it leaves it.
 static const char *exit_bytes(const struct mask_walk *w, const struct loop_table_exit *e,
                               size_t base) {
     uint32_t id = (uint32_t)w->v->trie.order[w->v->trie.nodes[e->node].first];
     return w->v->trie.bytes + w->v->trie.at[id] + base;
 }
 
-// The tokens below an exit of a key that may end there: the bytes that this token adds to the key
-// are put down, for the keys that the token may go on with.
+// Sets the tokens below an exit of a key that may end there. The bytes that the token adds to the
+// key are pushed first, because the token may go on with further keys.
 static void leave_key(struct mask_walk *w, struct machine_item item,
                       const struct loop_table_exit *e, uint32_t count, size_t base) {
     struct machine *r = w->r;
@@ -243,8 +244,8 @@ static void set_exits(struct mask_walk *w, const struct loop_table *t, struct ma
     machine_keys_free(&keys);
 }
 
-// The bytes that may follow the leaf of `item` where it ends; true when some of them may as well
-// begin another repetition.
+// The bytes that may follow the leaf of `item` when it ends; true when some of them may also begin
+// another repetition.
 static bool follows(struct mask_walk *w, struct machine_item item, struct machine_config after,
                     uint32_t first[8]) {
     uint32_t again[8], both = 0;
@@ -256,8 +257,9 @@ static bool follows(struct mask_walk *w, struct machine_item item, struct machin
     return both != 0;
 }
 
-// By a table where a byte may both go on and leave: what stays inside is known, so only the tokens
-// that leave at some byte are walked. False where a limit leaves out some of those inside.
+// Uses a table where a byte may both go on and leave: the tokens that stay inside are known, so
+// only those that leave at some byte are walked. False when a limit leaves out some of those
+// inside.
 static bool by_walk_beyond(struct mask_walk *w, const struct loop_table *t,
                            struct machine_item item, uint32_t room, struct trie_part part) {
     struct machine *r = w->r;
@@ -300,7 +302,7 @@ static bool by_table(struct mask_walk *w, struct machine_item item, struct trie_
     return done;
 }
 
-// As walk_nodes, with tables where they help. It calls itself once a byte at most.
+// As walk_nodes, but uses tables where they help. It calls itself at most once for each byte.
 static void spread(struct mask_walk *w, struct machine_config c, struct trie_part part) {
     struct machine *r = w->r;
     if (part.to - part.from < WORTH) {
@@ -334,8 +336,8 @@ static void constrained_mask(struct mask_walk *w) {
         walk_nodes(w, w->s->now, all, true, NULL);
 }
 
-// A token leaves room for the rest and the end token, or, where there is not that much, at least
-// brings the end nearer; where none can, any will do.
+// A token must leave room for the rest and the end token; when there is not that much room, it must
+// at least bring the end nearer; when no token does, any is allowed.
 static void limited_mask(struct mask_walk *w) {
     uint32_t left = machine_tokens_left(w->r, w->s->now);
     size_t room = w->s->left > 0 ? w->s->left - 1 : 0;
@@ -358,8 +360,8 @@ static void clear_subtree(struct mask_walk *w, uint32_t node) {
         w->mask[v->trie.order[k] / 32] &= ~(1u << (v->trie.order[k] % 32));
 }
 
-// Free text of which part of the marker stands: every token but those that would complete the
-// marker and go on as the grammar does not.
+// Free text that ends in a part of the marker: every token is allowed, except those that would
+// complete the marker and go on against the grammar.
 static void free_mask(struct mask_walk *w) {
     struct grammar_state *s = w->s;
     struct machine *r = w->r;

@@ -1,7 +1,8 @@
-// A compiled grammar: nodes of a machine with a stack, whose leaves are small automata over bytes.
-// Role: the one form that GBNF, schemas and tools are built into (by continuation: each builder is
-// told the node that follows, so that shared endings cost nothing) and that machine.h executes.
-// Building keeps its first error and goes on harmlessly; grammar_finish gives it back.
+// A compiled grammar: the nodes of a machine with a stack, whose leaves are small automata over
+// bytes.
+// Role: GBNF, schemas and tools are all built into this form, and machine.h executes it. Each
+// builder is told which node follows, so that shared endings cost nothing. A builder keeps its
+// first error and goes on harmlessly; grammar_finish returns that error.
 // Thread rule: one builder; immutable after grammar_finish.
 #ifndef TRINE_GRAMMAR_PROGRAM_H
 #define TRINE_GRAMMAR_PROGRAM_H
@@ -10,9 +11,9 @@
 #include "grammar/grammar.h"
 
 enum {
-    // Open calls at once, in units of a call's cost. A schema's container costs
-    // GRAMMAR_LEVEL_COST, so that no text nests deeper than 32 levels beyond what the schema spells
-    // out itself, and stays under what strict JSON readers take.
+    // The most open calls at once, in units of a call's cost. A schema's container costs
+    // GRAMMAR_LEVEL_COST, so no text nests deeper than 32 levels beyond what the schema itself
+    // spells out, and stays within what strict JSON readers accept.
     GRAMMAR_DEPTH = 1024,
     GRAMMAR_LEVEL_COST = 32,
     GRAMMAR_NODES_MAX = 200000,
@@ -92,7 +93,7 @@ struct grammar {
         cap_name_bytes;
     uint32_t root;        // node
     uint32_t json_states; // the states below are json_rules.c's own, the same in every grammar
-    // AUTO tools: text is free until this has been seen; NULL elsewhere
+    // AUTO tools: text is free until this marker has come; NULL elsewhere
     const char *marker;
     size_t marker_len;
     enum err err; // while building
@@ -121,12 +122,12 @@ uint32_t grammar_repeat(struct grammar *g, uint32_t body, uint32_t min, uint32_t
 uint32_t grammar_more(struct grammar *g, uint32_t next);
 // name may be NULL. Returns its index.
 uint32_t grammar_rule_new(struct grammar *g, const char *name, size_t len);
-// A set of names that a key must not be; add them at once after it. Returns its index.
+// A set of names that a key must not be; add the names right after this call. Returns its index.
 uint32_t grammar_name_set(struct grammar *g);
 void grammar_name_add(struct grammar *g, const char *name, size_t len);
 
-// Grows an array of the program to hold n more; false (and the error kept) when it must not or
-// cannot.
+// Grows an array of the program by n elements; false (and the error kept) when it must not grow or
+// memory is out.
 bool grammar_grow(struct grammar *g, void **array, size_t *cap, size_t n, size_t more, size_t most,
                   size_t size);
 

@@ -222,7 +222,7 @@ static bool read_keywords(struct schema *s, struct schema_at *at) {
     return true;
 }
 
-// Refuses what may not stand beside the keyword `k` (of several such, the first).
+// Refuses keywords that must not stand beside `k` (the first of them is named).
 static bool stands_alone(struct schema *s, const struct schema_at *at, enum schema_keyword k,
                          bool with_type) {
     for (enum schema_keyword i = 0; i < SCHEMA_KEYWORDS; i++)
@@ -460,7 +460,7 @@ static uint32_t compile_types(struct schema *s, const struct schema_at *at, unsi
     return g->err ? 0 : grammar_split(g, alts, n);
 }
 
-// Recursion follows the JSON's nesting, which its parser bounds.
+// The recursion follows the nesting of the JSON, which its parser bounds.
 uint32_t schema_compile(struct schema *s, const struct json_node *node,
                         const struct schema_path *path, uint32_t next) {
     struct grammar *g = s->j.g;

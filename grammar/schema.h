@@ -68,27 +68,30 @@ struct schema {
     const char *base; // where the rule at hand stands, for messages
     size_t looks;     // members gone through in search of a name, a reference's target or a rule
 };
-// A request holds names and references enough to make such searches, each through all there are,
-// take minutes. These many are tenths of a second, and serve 3,000 references to 3,000 definitions.
+// Limits searches: a request can hold so many names and references that searching all of them for
+// each takes minutes. This many steps are tenths of a second, and are enough for 3,000 references
+// to 3,000 definitions.
 enum { SCHEMA_LOOKS_MAX = 1 << 24 };
 
-// Counts a search through n members; false, after an error too, when all of them go too far.
+// Counts a search through n members; false when all searches together go too far, and after an
+// error.
 bool schema_look(struct schema *s, size_t n);
 
-// Nodes for the schema at `node`, going on at next. After an error, node 0.
+// Makes nodes for the schema at `node` that go on at `next`. After an error, node 0.
 uint32_t schema_compile(struct schema *s, const struct json_node *node,
                         const struct schema_path *path, uint32_t next);
-// A call of the rule that `node` becomes; NULL stands for any value.
+// A call of the rule that `node` becomes; a NULL node stands for any value.
 uint32_t schema_call(struct schema *s, const struct json_node *node, const struct schema_path *path,
                      uint32_t next);
 // The rule itself, compiled later.
 uint32_t schema_rule(struct schema *s, const struct json_node *node,
                      const struct schema_path *path);
-// Fails with `what` and the place of the schema, "#/properties/a".
+// Fails with the message `what` and the place of the schema, "#/properties/a".
 uint32_t schema_wrong(struct schema *s, enum err code, const struct schema_path *path,
                       const char *fmt, ...) PRINTF_LIKE(4, 5);
 const char *schema_keyword_name(enum schema_keyword k);
-// A count (minItems and the like) into *out, left alone when absent; false after an error.
+// Reads a count (minItems and the like) into *out, which stays as it is when the member is absent;
+// false after an error.
 bool schema_count(struct schema *s, const struct schema_at *at, enum schema_keyword k,
                   uint32_t *out);
 
@@ -96,7 +99,7 @@ uint32_t schema_object(struct schema *s, const struct schema_at *at, uint32_t ne
 uint32_t schema_array(struct schema *s, const struct schema_at *at, uint32_t next);
 uint32_t schema_string(struct schema *s, const struct schema_at *at, uint32_t next);
 uint32_t schema_integer(struct schema *s, const struct schema_at *at, uint32_t next);
-// const and enum, of those values that are of `types`.
+// const and enum: the values among them that are of `types`.
 uint32_t schema_choice(struct schema *s, const struct schema_at *at, unsigned types, uint32_t next);
 
 // Compiles `root` and the rules that it needs into s, whose j is begun; `levels` containers are

@@ -5,7 +5,8 @@ static uint32_t less(uint32_t count, size_t by) {
     return count == GRAMMAR_INF ? count : count > by ? count - (uint32_t)by : 0;
 }
 
-// Behind at least one item: `,` and an item of the schema's `items`, min to max times, then `]`.
+// Makes what comes behind at least one item: `,` and an item of the schema's `items`, min to max
+// times, then `]`.
 static uint32_t further_items(struct schema *s, const struct schema_at *at,
                               const struct schema_path *path, uint32_t min, uint32_t max,
                               uint32_t close) {

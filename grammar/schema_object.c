@@ -1,6 +1,6 @@
-// Objects: the named properties in the schema's order, each optional one taken or passed over, then
-// further keys where the schema lets them. Built from the end: M(i) is a text that goes on with one
-// of the properties from i on, N(i) what may follow the property before i.
+// Objects: the named properties in the schema's order, optional ones taken or skipped, then further
+// keys where the schema allows them. Built from the end: M(i) is a text that goes on with one of
+// the properties from i on, N(i) is what may follow the property before i.
 #include "grammar/schema.h"
 
 #include "base/json_text.h"
@@ -30,8 +30,8 @@ static struct property *find(struct object *o, const struct json_node *name) {
     return NULL;
 }
 
-// The schema's properties, and behind them what it requires without naming it. False after an
-// error; *never: no object can do.
+// The schema's properties, and behind them the names that it requires but does not describe. False
+// after an error; *never: no object satisfies it.
 static bool read_object(struct schema *s, const struct schema_at *at, struct object *o,
                         bool *never) {
     const struct json_node *properties = at->key[SCHEMA_KEY_PROPERTIES];

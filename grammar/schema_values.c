@@ -13,7 +13,7 @@ uint32_t schema_string(struct schema *s, const struct schema_at *at, uint32_t ne
     return json_rules_string(&s->j, min, max, next);
 }
 
-// A bound rounded into the range; false after an error. *open: it bounds nothing.
+// Rounds a bound into the range; false after an error. *open: it bounds nothing.
 static bool read_bound(struct schema *s, const struct schema_at *at, bool lower,
                        struct integer *out, bool *open) {
     enum schema_keyword k = lower ? SCHEMA_KEY_MINIMUM : SCHEMA_KEY_MAXIMUM;
@@ -78,7 +78,7 @@ static const struct expr *quoted(struct schema *s, const char *text, size_t len)
     return e;
 }
 
-// A value as it is spelled: numbers by their own lexeme, containers with the optional spaces.
+// The spelling of a value: numbers by their own lexeme, containers with the optional spaces.
 static const struct expr *literal(struct schema *s, const struct json_node *v) {
     struct expr_arena *a = &s->j.arena;
     switch (v->kind) {

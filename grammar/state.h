@@ -9,7 +9,7 @@
 
 enum { STATE_TABLES_MAX = 12 };
 
-// One budget of the states of one grammar: it depends on grammar and vocabulary alone.
+// A budget that states of one grammar share: it depends only on the grammar and the vocabulary.
 struct state_budget {
     struct budget budget;
     atomic_uint users; // states; the last one frees it, on whichever thread that is
@@ -33,7 +33,7 @@ struct grammar_state {
     size_t n_tables;
 };
 
-// The marker's bytes that stand after one more byte.
+// How many bytes of the marker stand after one more byte.
 size_t state_match(const struct grammar *g, size_t matched, uint8_t byte);
 
 #endif

@@ -1,7 +1,7 @@
-// Calls of functions as Qwen2.5's template has the model write them. With the choice left to the
-// model, text is free until the opening tag stands in it (as one token or as several), and the
-// grammar begins right behind the tag; else the text is calls and nothing else, or (beside a form
-// for answers) an answer in that form and nothing else.
+// Function calls as Qwen2.5's template asks the model to write them. When the model may choose,
+// text is free until it contains the opening tag (as one token or several), and the grammar begins
+// right behind the tag. Otherwise the text is calls and nothing else, or (when the answer has a
+// form) an answer in that form and nothing else.
 #include "grammar/schema.h"
 
 #include "base/json_text.h"
@@ -15,8 +15,7 @@ static void visit(uint32_t node, bool *seen, uint32_t *stack, size_t *n) {
     stack[(*n)++] = node;
 }
 
-// Whether a text from the node on begins with a brace, whatever it is: of JSON, an object.
-// seen: [n_nodes] false; stack: [n_nodes].
+// Whether every text from the node on begins with a brace: of JSON that means an object.
 static bool begins_objects(const struct grammar *g, uint32_t node, bool *seen, uint32_t *stack) {
     size_t n = 0;
     visit(node, seen, stack, &n);
@@ -55,8 +54,8 @@ static bool begins_objects(const struct grammar *g, uint32_t node, bool *seen, u
     return true;
 }
 
-// The nodes of a call's arguments. What the grammar takes for a call is to be read as one, and
-// there a call's arguments are an object.
+// Makes the nodes of a call's arguments. Whatever the grammar accepts as a call must be readable as
+// one, and a call's arguments are an object.
 static uint32_t arguments(struct schema *s, const struct json_node *parameters, uint32_t next) {
     struct grammar *g = s->j.g;
     uint32_t node = schema_build(s, parameters, 1, next);
@@ -121,7 +120,7 @@ static uint32_t one_call(struct schema *s, const struct grammar_tool *tool, size
     return json_rules_expr(j, expr_list(a, EXPR_SEQ, parts, 6), next);
 }
 
-// Nodes for the calls, from behind the first opening tag.
+// Makes nodes for the calls, from behind the first opening tag.
 static uint32_t calls(struct schema *s, const struct grammar_tool *tools, size_t n, bool parallel,
                       uint32_t *again, struct errmsg *msg) {
     struct grammar *g = s->j.g;
@@ -145,7 +144,7 @@ static uint32_t calls(struct schema *s, const struct grammar_tool *tools, size_t
     return start;
 }
 
-// Nodes for an answer in its form.
+// Makes nodes for an answer in its form.
 static uint32_t answer_nodes(struct schema *s, const struct grammar_answer *answer) {
     if (!answer->schema)
         return json_rules_any(&s->j, JSON_ANY_OBJECT, 0, 1);

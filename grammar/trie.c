@@ -30,7 +30,7 @@ static size_t shared_prefix(const struct spelling *a, const struct spelling *b) 
     return i;
 }
 
-// Walks the sorted spellings; `nodes` NULL only counts.
+// Walks the sorted spellings and makes their nodes; with `nodes` NULL it only counts them.
 static uint32_t make_nodes(const struct spelling *s, size_t n, struct trie_node *nodes) {
     uint32_t count = 0, open[GRAMMAR_TOKEN_MAX] = {0};
     size_t depth = 0; // open[0..depth) are the nodes of the last spelling

@@ -1,6 +1,6 @@
-// A trie of the spellings of a vocabulary's tokens, its nodes in preorder: a node's subtree is a
-// run of nodes behind it, and a subtree's tokens are a run of ids. Thread rule: immutable after
-// making.
+// A trie of the spellings of a vocabulary's tokens, its nodes in preorder: the nodes below a node
+// follow it directly, and the tokens below it are neighbours in `order`. Thread rule: immutable
+// after making.
 #ifndef TRINE_GRAMMAR_TRIE_H
 #define TRINE_GRAMMAR_TRIE_H
 
@@ -32,8 +32,8 @@ struct trie_part { // the nodes [from, to) below one at `depth` bytes; the whole
     size_t depth;
 };
 
-// left_out: [n] tokens that get no place in it, besides those that are too long. ERR_NOMEM; free it
-// in either case.
+// left_out: [n] marks tokens that get no place in the trie; neither do those that are too long.
+// ERR_NOMEM; free it in either case.
 enum err trie_make(const struct grammar_token *tokens, const bool *left_out, size_t n,
                    struct trie *out) MUST_CHECK;
 void trie_free(struct trie *t);

@@ -56,7 +56,8 @@ enum err grammar_users_make(const struct grammar *g, struct grammar_users *out,
     }
     for (uint32_t i = 0; i < n; i++)
         each_dependency(g, i, put_user, out);
-    // put_user has moved each start to its end: the start is the one before's
+    // put_user has moved each start to its end, so the start of this one is the end of the one
+    // before
     memmove(out->first + 1, out->first, n * sizeof *out->first);
     out->first[0] = 0;
     return ERR_OK;

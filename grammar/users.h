@@ -1,4 +1,5 @@
-// Who depends on a node: the nodes that lead to it, or into a rule or body that it begins.
+// Which nodes depend on a node: those that lead to it, and those that lead into a rule or body that
+// it begins.
 #ifndef TRINE_GRAMMAR_USERS_H
 #define TRINE_GRAMMAR_USERS_H
 

@@ -1,6 +1,6 @@
-// The inside of a vocabulary: a trie of its tokens' spellings, which of them end a text, and tables
-// of the automata that every grammar made from a schema has, which say which tokens stay inside a
-// JSON string. Thread rule: as grammar.h says; the tables are made when first asked for and kept.
+// The inside of a vocabulary: a trie of its tokens' spellings, the tokens that end a text, and
+// tables that say which tokens stay inside a JSON string: every grammar made from a schema has
+// those automata. Thread rule: as grammar.h says. The tables are made at first need and kept.
 #ifndef TRINE_GRAMMAR_VOCAB_H
 #define TRINE_GRAMMAR_VOCAB_H
 
@@ -17,10 +17,11 @@ struct grammar_vocab {
     struct vocab_tables *tables;
 };
 
-// The table of the leaf at `start` of g, from state q < GRAMMAR_JSON_STATES, over the whole trie.
-// NULL: it is not made yet.
+// The table over the whole trie of the JSON leaf in state q < GRAMMAR_JSON_STATES. NULL: it is not
+// made yet.
 const struct loop_table *vocab_json_table(const struct grammar_vocab *v, uint32_t q);
-// Makes it, unless another thread has meanwhile. *out NULL: there is none. ERR_NOMEM.
+// Makes that table, for the leaf at `start` of g, unless another thread has made it meanwhile. *out
+// NULL: the leaf has none. ERR_NOMEM.
 enum err vocab_json_table_make(const struct grammar_vocab *v, const struct grammar *g,
                                uint32_t start, uint32_t q,
                                const struct loop_table **out) MUST_CHECK;

@@ -13,18 +13,18 @@ enum hub_hash_kind {
     HUB_HASH_GIT_SHA1, // 40 hex digits, of "blob <length>\0" and the content (git hash-object)
 };
 
-// size: the content's whole length, which git's hash begins with. ERR_NOMEM.
+// size: the length of the whole content; git's hash begins with it. ERR_NOMEM.
 enum err hub_hash_start(enum hub_hash_kind kind, uint64_t size, struct digest **out,
                         struct errmsg *msg) MUST_CHECK;
 
-// Hashes `size` bytes of a file from its start (its own length does not matter beyond that) and
-// leaves the state open in *out, so that a resumed download goes on with it. *out is the caller's.
-// ERR_IO when the file is shorter, ERR_NOMEM.
+// Hashes the first `upto` bytes of a file (which may be longer) and leaves the digest open in *out,
+// so that a resumed download can go on with it. The caller frees *out. ERR_IO when the file is
+// shorter, ERR_NOMEM.
 enum err hub_hash_begin_file(const char *path, uint64_t upto, enum hub_hash_kind kind,
                              uint64_t size, struct digest **out, struct errmsg *msg) MUST_CHECK;
 
-// True in *same when the file holds exactly `size` bytes with that hash; a file that is not there
-// is not the same.
+// Sets *same to whether the file holds exactly `size` bytes with that hash. A file that does not
+// exist is not the same.
 enum err hub_check_file(const char *path, enum hub_hash_kind kind, uint64_t size, const char *hex,
                         bool *same, struct errmsg *msg) MUST_CHECK;
 

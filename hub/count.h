@@ -1,5 +1,5 @@
-// What a pull has of its bytes, and showing it. Role: counts; base/progress.h draws. Thread rule:
-// one owner.
+// Counts the bytes of a pull and shows how far it is. Role: the counting; base/progress.h draws.
+// Thread rule: one owner.
 #ifndef TRINE_HUB_COUNT_H
 #define TRINE_HUB_COUNT_H
 
@@ -18,9 +18,9 @@ void hub_count_begin(struct hub_count *c, uint64_t total, uint64_t done);
 void hub_count_file(struct hub_count *c, const char *name);
 void hub_count_add(struct hub_count *c, uint64_t bytes);
 void hub_count_take_back(struct hub_count *c, uint64_t bytes); // they must come again
-// Shows what is due; call it a few times a second also when nothing arrives.
+// Shows the state when it is time to. Call it a few times a second, also when nothing arrives.
 void hub_count_tick(struct hub_count *c);
-// Shows the last state and leaves the line.
+// Shows the last state and leaves it on the screen.
 void hub_count_end(struct hub_count *c);
 
 #endif

@@ -1,4 +1,4 @@
-// See hub_fetch.h.
+// See fetch.h.
 #include "hub/fetch.h"
 
 #include "base/fault.h"
@@ -27,7 +27,7 @@ struct hub_session {
     bool reached; // the hub has answered once, so a lost connection is worth another try
 };
 
-// One GET: where its body goes, and what the answer said.
+// One GET: where its body goes, and what the answer's head said.
 struct transfer {
     struct hub_session *s;
     const char *what; // for messages
@@ -161,7 +161,7 @@ static const char *header_value(const char *line, size_t n, const char *name, si
     return value;
 }
 
-// A server's words, cut and cleaned: they go to a terminal.
+// A server's words for a message on a terminal: cut to a length and cleaned.
 static void copy_words(char *out, size_t size, const char *s, size_t n) {
     size_t i = 0;
     for (; i < n && i + 1 < size; i++)
@@ -199,7 +199,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx) {
     return n;
 }
 
-// Starts the part anew: nothing of it counts.
+// Starts the part anew: what had come of it does not count.
 static bool restart(struct transfer *t) {
     struct digest *fresh;
     t->err = hub_hash_start(t->file->kind, t->file->size, &fresh, t->msg);
@@ -332,8 +332,8 @@ static char *next_hop(struct transfer *t, const struct origin *from, struct orig
     return copy;
 }
 
-// GETs url and what it redirects to. What libcurl says of the last hop; t->err is set where the
-// failure is ours.
+// GETs url and follows its redirects. Returns what libcurl says of the last one; t->err is set when
+// the failure is ours.
 static CURLcode follow(struct transfer *t, const char *first_url) {
     struct hub_session *s = t->s;
     struct origin home, here, next = {0};
@@ -423,8 +423,8 @@ static enum outcome refused(struct transfer *t) {
     return OUTCOME_FAILED;
 }
 
-// One try. On OUTCOME_AGAIN and OUTCOME_FAILED msg says why; *wait_ms is the server's own wish or
-// 0.
+// One try. On OUTCOME_AGAIN and OUTCOME_FAILED msg says why; *wait_ms is how long the server asks
+// us to wait, or 0.
 static enum outcome try_once(struct transfer *t, const char *url, long *wait_ms) {
     bool reached_before = t->s->reached;
     CURLcode code = follow(t, url);

@@ -41,15 +41,15 @@ void hub_session_close(struct hub_session *s);
 // Appends text, percent-encoded for a path; a '/' stays when keep_slashes.
 void hub_escape(struct buf *out, const char *text, bool keep_slashes);
 
-// GET endpoint + path into *out (appended), at most max bytes. ERR_NOT_FOUND for 401, 403 and 404
-// with the reason in words (*no_revision: it is that the repository has no such revision; may be
-// NULL); ERR_IO for a hub that cannot be reached; ERR_CANCELLED.
+// GETs endpoint + path and appends the body, at most max bytes, to *out. ERR_NOT_FOUND for 401, 403
+// and 404, with the reason in words (*no_revision, may be NULL: the reason is that the repository
+// has no such revision); ERR_IO when the hub cannot be reached; ERR_CANCELLED.
 enum err hub_fetch_text(struct hub_session *s, const char *path, size_t max, struct buf *out,
                         bool *no_revision, struct errmsg *msg) MUST_CHECK;
 
-// GET endpoint + path into the file `part`, going on where it ends. ERR_OK: it holds exactly the
+// GETs endpoint + path into the file `part`, going on where that ends. ERR_OK: it holds exactly the
 // content that `file` describes, and is synced. ERR_INVALID: it had another hash, and is deleted.
-// On every other error what has come stays, to be resumed.
+// After every other error the bytes that have come stay, to be resumed.
 enum err hub_fetch_file(struct hub_session *s, const char *path, const struct hub_file *file,
                         const char *part, struct errmsg *msg) MUST_CHECK;
 

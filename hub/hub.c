@@ -61,7 +61,7 @@ static enum err check_options(struct pull *p, struct errmsg *msg) {
     return ERR_OK;
 }
 
-// True when the folder that stands is that revision's, and all its files are as they were recorded.
+// True when the present folder is of that revision and all its files are as they were recorded.
 static enum err is_whole(const struct pull *p, bool *whole, struct errmsg *msg) {
     const struct hub_record *r = &p->record;
     const char *file = p->options->file;
@@ -75,7 +75,7 @@ static enum err is_whole(const struct pull *p, bool *whole, struct errmsg *msg) 
     return e;
 }
 
-// Without a connection: what is there is checked, or is missing.
+// Without a connection: checks what is there, or says what is missing.
 static enum err pull_offline(struct pull *p, struct errmsg *msg) {
     const struct hub_record *r = &p->record;
     bool whole, matches = !p->options->revision || strcmp(p->revision, r->commit) == 0 ||
@@ -118,7 +118,7 @@ static enum err ask_listing(struct pull *p, struct errmsg *msg) {
     return e;
 }
 
-// Loads one file to its staged place, unless it lies there.
+// Loads one file to its staged place, unless it is already there.
 static enum err load(struct pull *p, const struct hub_file *file, struct errmsg *msg) {
     char *part = hub_place_staged(&p->place, file, true);
     char *staged = hub_place_staged(&p->place, file, false);
@@ -139,8 +139,8 @@ static enum err load(struct pull *p, const struct hub_file *file, struct errmsg 
     return e;
 }
 
-// Stages what need not be loaded: a file of the folder that stands, or one that an earlier pull
-// left whole. *missing is what is still to come of it, in bytes.
+// Stages a file that need not be loaded: one of the present folder, or one that an earlier pull
+// loaded whole. *missing is how many bytes of it are still to come.
 static enum err reuse(struct pull *p, const struct hub_file *file, uint64_t *missing,
                       struct errmsg *msg) {
     char *staged = hub_place_staged(&p->place, file, false);
@@ -169,7 +169,7 @@ static enum err reuse(struct pull *p, const struct hub_file *file, uint64_t *mis
     return e;
 }
 
-// The shards' names are in the index, so that comes first.
+// The index names the shards, so it is loaded first.
 static enum err plan_shards(struct pull *p, struct errmsg *msg) {
     const struct hub_file *index = hub_files_find(&p->files, HUB_INDEX_FILE);
     if (!index || p->options->file)
@@ -189,7 +189,8 @@ static enum err plan_shards(struct pull *p, struct errmsg *msg) {
     return e;
 }
 
-// Files of earlier pulls that stay: all of them when one more is asked for, GGUF files always.
+// Keeps files of earlier pulls: all of them when this pull asks for one more file, and .gguf files
+// always.
 static enum err keep_others(struct pull *p, struct errmsg *msg) {
     enum err e = ERR_OK;
     for (size_t i = 0; i < p->record.files.count && !e; i++) {
@@ -232,7 +233,7 @@ static enum err load_all(struct pull *p, struct errmsg *msg) {
     return e;
 }
 
-// True when the folder that stands is just what the pull would make.
+// True when the present folder is exactly what this pull would make.
 static enum err is_current(const struct pull *p, bool *current, struct errmsg *msg) {
     enum err e = ERR_OK;
     *current =

@@ -1,4 +1,4 @@
-// See hub_place.h.
+// See place.h.
 #define _GNU_SOURCE // renameat2, nftw
 #include "hub/place.h"
 
@@ -132,7 +132,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-// False when something of it is still there.
+// Removes a folder with all that is in it. False when something is still there.
 static bool remove_tree(const char *path) {
     return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT;
 }
@@ -163,7 +163,8 @@ static enum err settle(const struct hub_place *place, const struct hub_file *fil
     return e;
 }
 
-// Puts `fresh` where `folder` stands or will stand. Afterwards `fresh` is the old folder, or gone.
+// Puts `fresh` in the place of `folder`, which may not exist yet. Afterwards `fresh` is the old
+// folder, or gone.
 static enum err swap(const struct hub_place *place, struct errmsg *msg) {
     if (fault_hit(FAULT_FILE)) {
         errno = EIO;

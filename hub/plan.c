@@ -1,4 +1,4 @@
-// See hub_plan.h.
+// See plan.h.
 #include "hub/plan.h"
 
 #include "base/mem.h"
@@ -59,7 +59,8 @@ enum err hub_files_add(struct hub_files *files, const struct hub_file *file, str
     return ERR_OK;
 }
 
-// Names that climb out are a hostile listing; other odd ones are only never picked.
+// A name that leads out of the folder makes the listing hostile: an error. Other odd names are only
+// never picked.
 static bool climbs(const char *name) {
     if (!*name || *name == '/')
         return true;
@@ -122,7 +123,7 @@ static const cJSON *find(const struct hub_listing *l, const char *name) {
     return NULL;
 }
 
-// An LFS file's blobId is that of its pointer, so its sha256 is what counts.
+// An LFS file's blobId is the hash of its pointer, not of its content: its sha256 counts.
 static enum err add(const cJSON *sibling, struct hub_files *out, struct errmsg *msg) {
     struct hub_file f = {.name = json_get(sibling, "rfilename")->valuestring};
     const cJSON *lfs = json_get(sibling, "lfs"), *sized = lfs ? lfs : sibling;

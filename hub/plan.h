@@ -1,6 +1,6 @@
 // Which files of a repository a model needs. Role: reads the hub's listing (the answer of
-// /api/models/{repo}/revision/{revision}?blobs=true, huggingface_hub's ModelInfo and RepoSibling)
-// and picks; it opens no connection and no file. Nothing in a listing is trusted: a file name that
+// /api/models/{repo}/revision/{revision}?blobs=true; huggingface_hub's ModelInfo and RepoSibling)
+// and picks. It opens no connection and no file. The listing is not trusted: a file name that
 // leaves its folder, a missing size or a missing hash is an error.
 // Thread rule: pure functions; a listing and a plan have one owner.
 #ifndef TRINE_HUB_PLAN_H

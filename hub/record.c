@@ -1,4 +1,4 @@
-// See hub_record.h.
+// See record.h.
 #include "hub/record.h"
 
 #include "base/buf.h"

@@ -1,6 +1,6 @@
-// .trine-pull.json: what a model's folder was made from. Role: lets a second pull see without a
-// download, and mostly without reading the files, that all is there. It is a note, not a proof
-// against someone who can write to the folder.
+// .trine-pull.json: what a model's folder was made from. Role: lets a second pull see that
+// everything is there without a download, and mostly without reading the files. It is a note; it
+// proves nothing against someone who can write to the folder.
 // Thread rule: one owner.
 #ifndef TRINE_HUB_RECORD_H
 #define TRINE_HUB_RECORD_H
@@ -18,7 +18,7 @@ struct hub_record {
 };
 
 // A folder without a record, or with one that cannot be read, gives an empty record and ERR_OK: all
-// files are then looked at anew. ERR_NOMEM.
+// files are then checked anew. ERR_NOMEM.
 enum err hub_record_read(const char *folder, struct hub_record *out, struct errmsg *msg) MUST_CHECK;
 // Writes the record with the files' times as they are now.
 enum err hub_record_write(const char *folder, const char *repo, const char *revision,
@@ -26,8 +26,8 @@ enum err hub_record_write(const char *folder, const char *repo, const char *revi
                           struct errmsg *msg) MUST_CHECK;
 void hub_record_free(struct hub_record *r);
 
-// True in *same when folder/file->name is that content. Quick when the record lists it with that
-// hash and the file's size and time have not changed since; else the file is read.
+// Sets *same to whether folder/file->name has that content. Quick when the record lists that hash
+// and the file's size and time have not changed since; otherwise the file is read.
 enum err hub_record_check(const struct hub_record *r, const char *folder,
                           const struct hub_file *file, bool *same, struct errmsg *msg) MUST_CHECK;
 

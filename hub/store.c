@@ -116,8 +116,8 @@ enum err store_model_folder(const char *name, char **path, struct errmsg *msg) {
     return *path ? ERR_OK : no_memory(msg);
 }
 
-// The .gguf files in a folder, of a split one the first part: their number, and the path of the
-// last seen (mem_free).
+// Counts the .gguf files in a folder (of a split one, the first part only). *path: the last one
+// seen (mem_free).
 static size_t count_gguf(const char *folder, char **path) {
     size_t n = 0;
     *path = NULL;
@@ -145,9 +145,9 @@ static enum err has(const char *folder, const char *file, bool *there, struct er
     return ERR_OK;
 }
 
-// What can be loaded from a folder that a name led to: the folder itself, or its one .gguf file.
-// *path stays NULL (and ERR_OK) where there is nothing whole: the hub's cache holds many folders
-// with a tokenizer alone.
+// Finds what can be loaded from a folder that a name led to: the folder itself, or its one .gguf
+// file. *path stays NULL (with ERR_OK) when there is nothing whole: the hub's cache has many
+// folders with nothing but a tokenizer.
 static enum err usable(const char *folder, const char *file, char **path, struct errmsg *msg) {
     *path = NULL;
     if (*file) {
@@ -303,8 +303,8 @@ static enum err look_exact(struct search *s, bool in_cache, struct errmsg *msg) 
     return e;
 }
 
-// Where `entry` of the store's or the cache's root would hold the bare name: *folder is NULL when
-// it is no org's, or another model's, place. `shown` gets org/name.
+// Where `entry` of the store's or the cache's root would have a model of the bare name: *folder is
+// NULL when the entry is not an organisation, or is another model. `shown` gets org/name.
 static enum err below_org(const char *root, const char *entry, const char *name, bool in_cache,
                           char **folder, struct buf *shown, struct errmsg *msg) {
     size_t len = strlen(entry), name_len = strlen(name), prefix = strlen("models--");
@@ -328,7 +328,7 @@ static enum err below_org(const char *root, const char *entry, const char *name,
     return *folder && !shown->failed ? ERR_OK : no_memory(msg);
 }
 
-// A bare name below every org.
+// Looks for a bare name below every organisation.
 static enum err look_below_orgs(struct search *s, bool in_cache, struct errmsg *msg) {
     enum err e = ERR_OK;
     const char *root = in_cache ? s->cache : s->models;

@@ -37,8 +37,8 @@ enum err store_model_folder(const char *name, char **path, struct errmsg *msg) M
 // ERR_NOT_FOUND names where was looked and `trine pull`.
 enum err store_find(const char *name, char **path, struct errmsg *msg) MUST_CHECK;
 
-// As store_find, but what exists as a folder or a .gguf file is taken as it is; of a folder that is
-// nothing but the place of one .gguf file, that file.
+// As store_find, but an existing folder or .gguf file is taken as it is. A folder that holds
+// nothing but one .gguf file gives that file.
 enum err store_resolve(const char *arg, char **path, struct errmsg *msg) MUST_CHECK;
 
 #endif

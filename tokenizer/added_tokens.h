@@ -1,5 +1,6 @@
-// Added tokens: found in the text before (or after) it is normalized, and never split.
-// Role: ids of what is added, the search for them, and the cuts that it makes.
+// Added tokens: they are looked for in the text before (or after) it is normalized, and are never
+// split.
+// Role: which id each has, the search for them, and the pieces that the search cuts a text into.
 // Source followed: huggingface/tokenizers, tokenizer/added_vocabulary.rs.
 // Thread rule: immutable once built; a splits list belongs to its caller.
 #ifndef TRINE_TOKENIZER_ADDED_TOKENS_H
@@ -20,7 +21,7 @@ struct added_token {
     bool skipped; // by a decode that skips special tokens
 };
 
-// A trie over bytes: from a start, the longest token there is found in one walk.
+// A trie over bytes: one walk from a starting byte finds the longest token there.
 struct added_matcher_node {
     int32_t child, next; // -1: none
     int32_t token;       // index of what ends here, -1
@@ -48,8 +49,8 @@ struct added_splits {
     size_t count, cap;
 };
 
-// json: the added_tokens array or NULL. ids follow Hugging Face: that of the model's piece, else
-// the next free one; the file's own number is only read. ERR_INVALID, ERR_NOMEM; free it in either
+// json: the added_tokens array or NULL. Ids are as in Hugging Face: that of the model's piece, or
+// the next free one; the number in the file is only read. ERR_INVALID, ERR_NOMEM; free it in either
 // case.
 enum err added_tokens_parse(const cJSON *json, const struct vocab *vocab,
                             const struct normalizer *normalizer, struct added_tokens *out,
@@ -57,8 +58,8 @@ enum err added_tokens_parse(const cJSON *json, const struct vocab *vocab,
 void added_tokens_free(struct added_tokens *a);
 const struct added_token *added_tokens_by_id(const struct added_tokens *a, int32_t id);
 
-// Cuts text into tokens and what is between, in order. A token that begins in spaces which the
-// token before took (rstrip) overlaps it, as in Hugging Face. ERR_NOMEM.
+// Cuts a text into tokens and what lies between them, in order. A token that begins in spaces which
+// the token before took (rstrip) overlaps it, as in Hugging Face. ERR_NOMEM.
 enum err added_tokens_split(const struct added_tokens *a, const struct added_matcher *m,
                             const char *text, size_t len, struct added_splits *out) MUST_CHECK;
 

@@ -70,7 +70,7 @@ static enum err read_flags(const cJSON *json, struct added_token *t, struct errm
     return ERR_OK;
 }
 
-// Reads one entry into t; an empty content leaves t empty, and is passed over.
+// Reads one entry into t. An entry with an empty content is skipped: t stays empty.
 static enum err read_token(const cJSON *json, struct added_token *t, struct errmsg *msg) {
     const char *content;
     int64_t id;
@@ -114,7 +114,7 @@ static int by_id(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-// The spelling is special wherever any token of that content was, as in is_special_token.
+// A spelling is special when any token of that content was, as in is_special_token.
 static void mark_skipped(struct added_tokens *a, const struct vocab *contents,
                          const bool *special) {
     for (size_t i = 0; i < a->count; i++) {
@@ -124,7 +124,8 @@ static void mark_skipped(struct added_tokens *a, const struct vocab *contents,
     }
 }
 
-// Entries become tokens: a content seen before is replaced, a new one gets its id.
+// Makes tokens of the entries: a content seen before replaces the earlier one, a new one gets its
+// id.
 static enum err collect(const cJSON *json, const struct vocab *vocab, struct added_tokens *a,
                         struct vocab *contents, bool *special, struct errmsg *msg) {
     size_t next_id = vocab->count;

@@ -37,7 +37,7 @@ static enum err push(struct bpe_work *w, int32_t id, size_t begin, size_t end) {
     return ERR_OK;
 }
 
-// At most SHORT_WORD bytes, each of which has its piece.
+// Merges a word of at most SHORT_WORD bytes, each of which has a piece.
 static enum err encode_short(const struct bpe *m, struct bpe_work *w, const char *word,
                              size_t len) {
     int32_t id[SHORT_WORD];
@@ -106,7 +106,7 @@ static uint64_t heap_pop(struct bpe_work *w) {
     return top;
 }
 
-// What the symbol at `at` and its next become goes on the heap.
+// Puts on the heap what the symbol at `at` and the next one become.
 static enum err offer(struct bpe_work *w, uint32_t at, struct bpe_pair pair) {
     w->symbols[at].rank = pair.rank;
     w->symbols[at].merged = pair.id;
@@ -155,7 +155,8 @@ static enum err merge_all(const struct bpe *m, struct bpe_work *w, size_t n, con
     return e;
 }
 
-// The byte of a word that holds a given place of its spelling in the alphabet, counted in order.
+// The index of the byte of a word that holds a given place of its spelling in the byte-level
+// alphabet, counted in order.
 struct spelled_at {
     const char *word;
     size_t byte, place;
@@ -169,8 +170,8 @@ static size_t byte_of(struct spelled_at *s, size_t place) {
     return s->byte;
 }
 
-// `spelled`: lengths count the spelling, as Hugging Face's do, which matters where bytes without a
-// piece were dropped: the pieces behind them then stand too far to the left.
+// `spelled`: lengths are counted in the spelling, as Hugging Face does. It matters when bytes
+// without a piece were dropped: the pieces behind them then stand too far to the left.
 static enum err collect(struct bpe_work *w, const char *word, size_t n, bool spelled) {
     struct spelled_at here = {word, 0, 0};
     enum err e = ERR_OK;
@@ -184,7 +185,7 @@ static enum err collect(struct bpe_work *w, const char *word, size_t n, bool spe
     return e;
 }
 
-// The symbols of a word with a byte that has no piece of its own.
+// Makes the symbols of a word that has a byte without a piece of its own.
 static size_t spell_with_unknown(const struct bpe *m, struct bpe_work *w, const char *word,
                                  size_t len) {
     size_t n = 0;

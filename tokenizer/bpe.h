@@ -1,8 +1,8 @@
-// The byte-level BPE model: the bytes of a word are merged in pairs, lowest rank first, leftmost
-// first among equals, until no pair is in the table.
+// The byte-level BPE model: the bytes of a word are merged in pairs until no pair is in the table;
+// the pair of lowest rank goes first, among equals the leftmost.
 // Role: words (raw bytes) to pieces, with a cache per thread. Knows no normalizer, no pattern and
-// no offsets but its word's. Short words are merged by a plain loop, longer ones by a heap over a
-// linked list: n log n, never quadratic.
+// no offsets but those in its word. Short words are merged by a plain loop, longer ones with a heap
+// over a linked list: n log n, never quadratic.
 // Source followed: huggingface/tokenizers, models/bpe/model.rs (merge_word, tokenize), word.rs.
 // Thread rule: the model is immutable after load; a bpe_work belongs to one thread.
 #ifndef TRINE_TOKENIZER_BPE_H
@@ -55,8 +55,8 @@ void bpe_free(struct bpe *m);
 enum err bpe_work_init(struct bpe_work *w) MUST_CHECK;
 void bpe_work_free(struct bpe_work *w);
 
-// The pieces of a word of less than 4 GiB, made by bpe_word_of with w->cache, into
-// w->pieces[0..count). ERR_NOMEM.
+// Writes the pieces of a word of less than 4 GiB to w->pieces[0..count). The word was made by
+// bpe_word_of with w->cache. ERR_NOMEM.
 enum err bpe_encode(const struct bpe *m, struct bpe_work *w,
                     const struct bpe_word *word) MUST_CHECK;
 

@@ -1,6 +1,7 @@
-// The words that a thread met lately and the pieces they became: most words of a text are among
-// them. Role: a table of pairs of entries, a cache line each, the later one first; knows no model.
-// A word's line is fetched when the word is made, some words before it is asked for.
+// The words that a thread met lately and the pieces they became; most words of a text are among
+// them. Role: a hash table whose buckets are two entries, each a cache line, the newer one first.
+// Knows no model. A word's lines are prefetched when the word is made, some words before they are
+// looked at.
 // Thread rule: one owner.
 #ifndef TRINE_TOKENIZER_BPE_CACHE_H
 #define TRINE_TOKENIZER_BPE_CACHE_H
@@ -28,7 +29,7 @@ struct bpe_word {
     struct bpe_cached *line; // [BPE_CACHE_WAYS]; NULL: too long to be in it
 };
 
-// Bytes [0, n), 1 <= n <= 8, with zeros above.
+// The bytes [0, n), 1 <= n <= 8, as one number, with zeros above.
 static inline uint64_t bpe_load(const char *s, size_t n) {
     uint64_t x = 0;
     uint32_t low, high;
@@ -49,7 +50,8 @@ static inline uint64_t bpe_load(const char *s, size_t n) {
     return x;
 }
 
-// The word s[0..len), len > 0, which must stay where it is; cache is [BPE_CACHE_LINES] lines.
+// Makes the key of the word s[0..len), len > 0. s must stay where it is; cache is [BPE_CACHE_LINES]
+// lines.
 static inline struct bpe_word bpe_word_of(struct bpe_cached *cache, const char *s, size_t len) {
     struct bpe_word word = {s, len, {0, 0}, NULL};
     if (len > BPE_CACHE_WORD)
@@ -63,7 +65,7 @@ static inline struct bpe_word bpe_word_of(struct bpe_cached *cache, const char *
     return word;
 }
 
-// NULL: not there.
+// Looks the word up; NULL: it is not there.
 static inline const struct bpe_cached *bpe_cache_find(const struct bpe_word *word) {
     for (size_t i = 0; word->line && i < BPE_CACHE_WAYS; i++)
         if (word->line[i].key[0] == word->key[0] && word->line[i].key[1] == word->key[1])
@@ -71,7 +73,7 @@ static inline const struct bpe_cached *bpe_cache_find(const struct bpe_word *wor
     return NULL;
 }
 
-// Room for the word, whose key is set; the entry that was there longest is gone.
+// Makes room for the word and sets its key. The older entry of its bucket is gone.
 static inline struct bpe_cached *bpe_cache_put(const struct bpe_word *word) {
     memmove(word->line + 1, word->line, (BPE_CACHE_WAYS - 1) * sizeof *word->line);
     memcpy(word->line[0].key, word->key, sizeof word->key);

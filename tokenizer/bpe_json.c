@@ -76,7 +76,8 @@ static enum err read_merges(const cJSON *json, struct bpe *m, struct errmsg *msg
     return e;
 }
 
-// The options that change what a word becomes; those that are not built are refused by name.
+// Reads the options that change what a word becomes. Those that are not implemented are refused by
+// name.
 static enum err read_options(const cJSON *json, const char **unk, struct bpe *m,
                              struct errmsg *msg) {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -100,7 +101,7 @@ static enum err read_options(const cJSON *json, const char **unk, struct bpe *m,
     return e;
 }
 
-// byte_fallback is of no use where every byte has its piece.
+// byte_fallback has no effect where every byte has its piece.
 static enum err find_bytes(struct bpe *m, const char *unk, bool byte_fallback, struct errmsg *msg) {
     size_t missing = 0;
     for (unsigned byte = 0; byte < 256; byte++) {

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The code point of a byte: itself where it prints, else one of U+0100 to U+0143.
+// The code point that stands for a byte: the byte itself where it prints, else one of U+0100 to
+// U+0143.
 static inline uint32_t byte_level_cp(unsigned char byte) {
     if (byte < 0x21)
         return 0x100u + byte;
@@ -18,7 +19,7 @@ static inline uint32_t byte_level_cp(unsigned char byte) {
     return byte == 0xAD ? 0x143 : byte;
 }
 
-// The byte that cp stands for, -1 when it is not of the alphabet.
+// The byte that cp stands for; -1 when cp is not in the alphabet.
 static inline int byte_level_byte(uint32_t cp) {
     if (cp < 0x21)
         return -1;
@@ -31,13 +32,13 @@ static inline int byte_level_byte(uint32_t cp) {
     return cp == 0x143 ? 0xAD : (int)(cp - 0x121 + 0x7F);
 }
 
-// Bytes that its character takes in UTF-8.
+// How many bytes its character has in UTF-8.
 static inline size_t byte_level_len(unsigned char byte) {
     return byte_level_cp(byte) < 0x80 ? 1 : 2;
 }
 
-// Writes the bytes that a piece spells to out[0..len); a piece with a character outside the
-// alphabet stands for itself. Returns their number, at most len.
+// Writes the bytes that a piece stands for to out[0..len) and returns their number, at most len. A
+// piece with a character outside the alphabet stands for itself.
 size_t byte_level_decode(const char *piece, size_t len, char *out);
 
 #endif

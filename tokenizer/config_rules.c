@@ -25,10 +25,9 @@ static const struct key_rules tokens = {KEY_RULES(tokens_list)};
         WITHIN("mask_token", token), WITHIN("additional_special_tokens", token),                   \
         HONOURED("extra_special_tokens")
 
-// What is read by others: model_max_length (weights/st_config.c), chat_template and eos_token
-// (weights/generation_config.c). What has no effect: ragged batches are not padded, texts are not
-// tidied up behind the tokenizer's own decoder, and what only tokenizers of Python or of
-// SentencePiece read.
+// Keys that other files read: model_max_length (weights/st_config.c), chat_template and eos_token
+// (weights/generation_config.c). Keys without effect: padding (ragged batches have none), tidying
+// of the decoded text, and what only Python's own or SentencePiece tokenizers read.
 static const struct key_rule config_list[] = {
     NAMED,
     HONOURED("tokenizer_class"),
@@ -97,8 +96,8 @@ const struct key_rules tokenizer_special_map_keys = {KEY_RULES(map_list)};
 static const struct key_rule added_list[] = {HONOURED("*")};
 const struct key_rules tokenizer_added_tokens_keys = {KEY_RULES(added_list)};
 
-// ---- tokenizer.json. Each part's own reader refuses what it does not know by its type; these are
-// the members that the readers read.
+// ---- tokenizer.json. The reader of each part refuses types that it does not know; these are the
+// members that the readers read.
 
 static const struct key_rule pattern_list[] = {HONOURED("Regex"), HONOURED("String")};
 static const struct key_rules pattern = {KEY_RULES(pattern_list)};

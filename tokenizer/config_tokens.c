@@ -1,5 +1,5 @@
-// The tokens that tokenizer_config.json and its neighbours add to those of tokenizer.json, or whose
-// flags they change. See tokenizer_config.h.
+// The tokens that tokenizer_config.json and its neighbours add to those of tokenizer.json, and the
+// flags of tokens that they change. See tokenizer_config.h.
 #include "base/mem.h"
 #include "tokenizer/tokenizer_config.h"
 #include "tokenizer/vocab.h"
@@ -14,7 +14,7 @@ static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_
 static const char *const lists[] = {"additional_special_tokens", "extra_special_tokens"};
 enum { NAMES = sizeof names / sizeof *names, LISTS = sizeof lists / sizeof *lists };
 
-// What a class calls a token that no file names, in the order of `names`.
+// The spelling that a class gives a token when no file names it, in the order of `names`.
 static const char *const bert_names[NAMES] = {NULL,    NULL,    "[UNK]", "[SEP]",
                                               "[PAD]", "[CLS]", "[MASK]"};
 static const char *const gpt2_names[NAMES] = {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>"};
@@ -41,7 +41,7 @@ static enum err no_memory(const struct merge *m) {
     return err_set(m->msg, ERR_NOMEM, "no memory for the added tokens");
 }
 
-// As transformers' AddedToken: what is special is not normalized unless it says so.
+// As in transformers' AddedToken: a special token is not normalized unless it says so.
 static enum err read_flags(const cJSON *entry, bool special, struct flags *out,
                            struct errmsg *msg) {
     enum err e = json_get_bool(entry, "special", special, &out->special, msg);
@@ -133,9 +133,9 @@ static enum err note_named(void *ctx, const cJSON *item, const char *content) {
     return ERR_OK;
 }
 
-// A token of that name that is not among the added ones becomes one, and special. transformers
-// gives one that the vocabulary lacks the next free id; where the model has no row for it, which
-// only a text that spells the token would show, it stays text.
+// A token of that name becomes an added token, and special, if it is not one already. transformers
+// gives a token that the vocabulary lacks the next free id. When the model has no row for that id,
+// which only a text that spells the token would show, it stays text here.
 static enum err add_named(void *ctx, const cJSON *item, const char *content) {
     struct merge *m = ctx;
     struct flags f = {.special = true};
@@ -182,7 +182,8 @@ static enum err read_decoder(const cJSON *json, struct config_entry *out, size_t
     return ERR_OK;
 }
 
-// added_tokens.json: {"<tool>": 151657}. An id that tokenizer.json's list has is that one's.
+// added_tokens.json: {"<tool>": 151657}. When the list of tokenizer.json has the id, that entry
+// counts.
 static enum err read_added(const struct merge *m, const cJSON *json, struct config_entry *out,
                            size_t *n) {
     const cJSON *item, *other;
@@ -257,7 +258,7 @@ static size_t bytes_of(const cJSON *list, bool keys) {
     return n;
 }
 
-// Room for whatever may be looked up: the list, the files' entries, named tokens.
+// Room for all that may be looked up: the list, the entries of the files, the named tokens.
 static enum err make_room(struct merge *m) {
     const struct tokenizer_files *f = m->f;
     size_t named = NAMES, bytes = NAMES * sizeof "<|endoftext|>";

@@ -17,7 +17,8 @@ enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token
     return encode_push(j->out, id, span);
 }
 
-// A word of the normalized text in the scratch; its pieces' spans are looked up byte by byte.
+// Encodes a word of the normalized text in the scratch; the spans of its pieces are looked up byte
+// by byte.
 static enum err take_normal_word(void *context, size_t begin, size_t end) {
     struct encode_job *j = context;
     const struct normal *n = &j->s->normal;
@@ -36,7 +37,7 @@ static enum err take_normal_word(void *context, size_t begin, size_t end) {
     return e;
 }
 
-// Any text, every part as written in the file.
+// Encodes any text, through every part as the file has it.
 static enum err encode_general(struct encode_job *j, size_t begin, size_t end) {
     struct tokenizer_scratch *s = j->s;
     struct normal *n = &s->normal;
@@ -73,8 +74,8 @@ static enum err take_ascii_word(struct encode_job *j, const char *word, size_t l
     return e;
 }
 
-// ASCII words go straight to the model; what stands between two spaces and is not all ASCII takes
-// the general path, alone.
+// ASCII words go straight to the model. What stands between two spaces and is not all ASCII takes
+// the general path, by itself.
 static enum err encode_by_words(struct encode_job *j, size_t begin, size_t end) {
     const uint8_t *class = j->t->ascii_class;
     const char *normal = j->t->ascii_normal;

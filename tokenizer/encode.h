@@ -19,10 +19,11 @@ static inline enum err encode_push(struct encoding *out, int32_t id, struct toke
     out->spans[out->len++] = span;
     return ERR_OK;
 }
-// A token that is spelled (or was found as) token[0..len).
+// Appends a token that is spelled (or was found as) token[0..len), with the spaces at its ends left
+// out of its span where the file asks for it.
 enum err encode_push_trimmed(struct encode_job *j, int32_t id, const char *token, size_t len,
                              struct token_span span) MUST_CHECK;
-// What is between added tokens, text[begin, end), by byte-level BPE. ERR_NOMEM.
+// Encodes text[begin, end), which has no added token, by byte-level BPE. ERR_NOMEM.
 enum err encode_bpe(struct encode_job *j, size_t begin, size_t end) MUST_CHECK;
 
 #endif

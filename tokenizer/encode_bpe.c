@@ -1,12 +1,13 @@
-// Text to ids by byte-level BPE. Most texts go to the pattern as they are: where the normalizer is
-// NFC or nothing and no character of the text could change, its result is the text.
-// See tokenizer.h.
+// Text to ids by byte-level BPE. Most texts go to the split pattern as they are: when the
+// normalizer is NFC or nothing, and no character of the text could change, the text is its own
+// normal form. See tokenizer.h.
 #include "base/utf8.h"
 #include "tokenizer/encode.h"
 
 #include <string.h>
 
-// The words of text[0..len), whose byte i came from align[i], or is byte i of the original text.
+// Encodes the words of text[0..len). Its byte i came from align[i]; without align it is byte i of
+// the original text.
 struct encode_source {
     struct encode_job *job;
     const char *text;
@@ -14,7 +15,7 @@ struct encode_source {
     const struct token_span *align; // NULL: the original itself
 };
 
-// Part of a character has the span of the whole one, as in Hugging Face.
+// A part of a character gets the span of the whole one, as in Hugging Face.
 static inline struct token_span span_of(const struct encode_source *s, size_t begin, size_t end) {
     if (s->align)
         return (struct token_span){s->align[begin].begin, s->align[end - 1].end};
@@ -71,7 +72,7 @@ static enum err walk_words(const struct encode_source *s, size_t begin, size_t e
     return e;
 }
 
-// A space goes before the text, with the span of the text's first character.
+// Puts a space before the text, with the span of the text's first character.
 static enum err walk_prefixed(struct encode_source *s, size_t begin, size_t end) {
     struct normal *n = &s->job->s->prefixed;
     normal_clear(n);
@@ -99,7 +100,8 @@ static enum err walk(struct encode_source *s, size_t begin, size_t end) {
     return walk_words(s, begin, end);
 }
 
-// The added tokens that are looked for in normal text, and what is between them.
+// Finds the added tokens that are looked for in normalized text, and encodes what lies between
+// them.
 static enum err walk_added(struct encode_source *s, size_t begin, size_t end) {
     struct encode_job *j = s->job;
     struct added_splits *splits = &j->s->normalized;

@@ -20,9 +20,9 @@ struct encoding {
 };
 
 void encoding_free(struct encoding *e);
-// As encoding_free where it holds more than `bytes`, whatever of them is in use.
+// Frees it when it holds more than `bytes` of memory, used or not.
 void encoding_trim(struct encoding *e, size_t bytes);
-// Room for `more` tokens behind len. ERR_NOMEM.
+// Makes room for `more` tokens behind len. ERR_NOMEM.
 enum err encoding_reserve(struct encoding *e, size_t more) MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
-// What a GGUF file's `tokenizer.ggml.pre` says: a name for how texts are cut, which stands for a
-// pattern and for settings that the file does not repeat. Many names are another's alias.
+// What a GGUF file's `tokenizer.ggml.pre` means: it names how texts are cut, which stands for a
+// split pattern and for settings that the file does not repeat. Many names mean the same.
 // Role: the table of names; knows no file. Thread rule: constants.
 #ifndef TRINE_TOKENIZER_GGUF_PRE_H
 #define TRINE_TOKENIZER_GGUF_PRE_H

@@ -1,5 +1,5 @@
 // A text on its way through the normalizers: its bytes and, for each byte, the span of the original
-// text that it came from. Role: the one record of alignment; knows no normalizer.
+// text that it came from. Role: the only record of this alignment; knows no normalizer.
 // Source followed: huggingface/tokenizers, tokenizer/normalizer.rs (NormalizedString).
 // Thread rule: one owner.
 #ifndef TRINE_TOKENIZER_NORMAL_H
@@ -18,7 +18,7 @@ struct normal {
 };
 
 void normal_free(struct normal *n);
-// n becomes original[begin, end) as it stands.
+// Makes n the text original[begin, end), unchanged.
 void normal_set(struct normal *n, const char *original, size_t begin, size_t end);
 void normal_clear(struct normal *n); // keeps the memory
 // Room for `more` bytes; false, and failed set, when memory is out.
@@ -32,8 +32,9 @@ struct normal_reader {
     const struct normal *in;
     size_t at; // byte of `in` read next
 };
-// Where a written code point came from. change: 0 it replaces the next one read, -N it replaces the
-// next one and N after it go, above 0 it is inserted and shares the span of what was read last.
+// The span of a code point that is written. change as in Hugging Face: 0: it replaces the next code
+// point that is read; -N: it replaces the next one, and the N behind it are dropped; above 0: it is
+// inserted, and shares the span of the one read last.
 struct token_span normal_take(struct normal_reader *from, long change);
 
 #endif

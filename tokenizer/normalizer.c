@@ -35,7 +35,8 @@ static void marks_push(struct normalizer_work *w, struct normalizer_marks *m,
     m->items[m->len++] = mark;
 }
 
-// A pass over one text: what is decomposed goes, in canonical order, to what the kind asks for.
+// A pass over one text: decomposed code points go, in canonical order, to the step that the kind
+// asks for.
 struct normalizer_pass {
     const struct normalizer_step *step;
     struct normalizer_work *work;
@@ -248,7 +249,7 @@ static void replace_all(const struct normalizer_step *step, const struct normal 
     }
 }
 
-// One rewrite of text by way of the spare buffer.
+// Rewrites the text once, through the spare buffer.
 static void rewrite(const struct normalizer_step *step, struct normal *text,
                     struct normalizer_work *work, bool first_half) {
     struct normal *out = &work->spare;

@@ -35,7 +35,7 @@ struct normalizer {
     size_t count;
 };
 
-// What a decomposition or composition holds back; part of a scratch.
+// Code points that a decomposition or composition holds back; part of a scratch.
 struct normalizer_mark {
     uint32_t cp;
     uint8_t ccc;
@@ -56,12 +56,12 @@ enum err normalizer_parse(const cJSON *json, struct normalizer *out, struct errm
 void normalizer_free(struct normalizer *n);
 void normalizer_describe(const struct normalizer *n, struct buf *out);
 
-// text becomes its normal form. ERR_NOMEM.
+// Replaces text by its normal form. ERR_NOMEM.
 enum err normalizer_apply(const struct normalizer *n, struct normal *text,
                           struct normalizer_work *work) MUST_CHECK;
 void normalizer_work_free(struct normalizer_work *work);
 
-// True when the normal form of "a b" is that of "a", " " and "b" one after the other.
+// True when the normal form of "a b" is the normal forms of "a", " " and "b" put together.
 bool normalizer_splits_at_spaces(const struct normalizer *n);
 
 #endif

@@ -1,7 +1,8 @@
-// The post_processor section: what is put around one text and around two.
-// Role: TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and a Sequence of them
-// (one of the first three at most, and not Roberta with ByteLevel), all as one flat template. Knows
-// only ids. Truncation is truncate.h. Source followed: huggingface/tokenizers, src/processors.
+// The post_processor section: which tokens go around one text, and around two.
+// Role: TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and a Sequence of them (at
+// most one of the first three, and not Roberta with ByteLevel), all turned into one flat template.
+// Knows only ids; truncation is in truncate.h. Source followed: huggingface/tokenizers,
+// src/processors.
 // Thread rule: immutable after parse.
 #ifndef TRINE_TOKENIZER_POSTPROCESS_H
 #define TRINE_TOKENIZER_POSTPROCESS_H

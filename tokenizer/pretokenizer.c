@@ -185,7 +185,7 @@ static enum err cut_digits(const struct pretokenizer_walk *w, size_t step, size_
     return !e && from < end ? give(w, step + 1, from, end) : e;
 }
 
-// Runs of one class are a word, but for spaces, which go. Recursion is as deep as there are steps.
+// A run of one class is a word; spaces are dropped. The recursion is as deep as there are steps.
 static enum err cut(const struct pretokenizer_walk *w, size_t step, size_t begin, size_t end) {
     if (step == w->p->count)
         return begin < end ? w->sink(w->context, begin, end) : ERR_OK;

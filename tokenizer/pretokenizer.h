@@ -39,7 +39,7 @@ enum err pretokenizer_parse(const cJSON *json, struct pretokenizer *out,
                             struct errmsg *msg) MUST_CHECK;
 void pretokenizer_describe(const struct pretokenizer *p, struct buf *out);
 
-// Takes the word text[begin, end); what it returns other than ERR_OK ends the walk.
+// Takes the word text[begin, end). When it returns anything but ERR_OK the walk ends.
 typedef enum err pretokenizer_sink(void *context, size_t begin, size_t end);
 
 // Calls sink for each word of text[begin, end) in order. Words are never empty.

@@ -1,10 +1,10 @@
-// A thread's buffers: made empty, grown by whatever text comes, and given back where a text made
-// them large. See tokenizer.h.
+// A thread's buffers: they begin empty, grow with the texts, and are freed again after a text that
+// made them large. See tokenizer.h.
 #include "base/mem.h"
 #include "tokenizer/tokenizer_internal.h"
 
-// Of each buffer; a text of a hundred kilobytes fits. A larger one pays for its own memory each
-// time, some hundredths of what its tokens cost.
+// The limit of each buffer: a text of a hundred kilobytes fits. A larger text allocates anew each
+// time, which costs some hundredths of what its tokens cost.
 #define KEPT ((size_t)1 << 20)
 
 enum err tokenizer_scratch_new(const struct tokenizer *t, struct tokenizer_scratch **out) {
@@ -52,7 +52,7 @@ static void trim_normal(struct normal *n) {
         normal_free(n);
 }
 
-// The caches and hashes have the size that they were made with; bpe.c gives its symbols back.
+// Caches and hashes keep the size that they were made with; bpe.c frees its symbols itself.
 void scratch_trim(struct tokenizer_scratch *s) {
     struct normalizer_work *w = &s->normalizer;
     trim_normal(&s->normal);

@@ -70,8 +70,8 @@ struct rules {
     bool bare;        // line ends do not go with punctuation
 };
 
-// 's 't 'm 'd 're 've 'll at `at`, which holds the apostrophe: their length or 0. Folding is
-// Unicode's, so U+017F is an s.
+// Matches 's 't 'm 'd 're 've 'll at `at`, where the apostrophe is: returns their length, or 0.
+// Case folding is Unicode's, so U+017F is an s.
 static inline size_t contraction(const char *text, size_t at, size_t end, bool folded) {
     size_t left = end - at;
     if (left < 2)
@@ -87,7 +87,7 @@ static inline size_t contraction(const char *text, size_t at, size_t end, bool f
     return ((a == 'r' || a == 'v') && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-// The end of the run of characters that have one of the classes `with`.
+// The end of the run of characters whose class is in `with`.
 static inline size_t run_of(const char *text, size_t at, size_t end, unsigned with) {
     for (size_t next; at < end; at = next)
         if (!(split_class_at(text, at, end, &next) & with))
@@ -95,7 +95,8 @@ static inline size_t run_of(const char *text, size_t at, size_t end, unsigned wi
     return at;
 }
 
-// Where the ASCII letters from `at` on end, eight bytes at a time; it may stop early near the end.
+// The end of the ASCII letters from `at` on, read eight bytes at a time. It may stop early near the
+// end of the text.
 static inline size_t ascii_letters(const char *text, size_t at, size_t end) {
     const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
     for (uint64_t eight; end - at >= 8; at += 8) {
@@ -118,7 +119,7 @@ static inline size_t run_without(const char *text, size_t at, size_t end, unsign
 
 static inline bool is_line_end(char c) { return c == '\n' || c == '\r'; }
 
-// \s+(?!\S)|\s+ with, when `lines`, \s*[\r\n]+ before them.
+// Matches \s+(?!\S)|\s+ and, when `lines`, \s*[\r\n]+ before them.
 static size_t spaces(const char *text, size_t at, size_t end, bool lines) {
     size_t last = at, line = at, i = at;
     for (size_t next; i < end; i = next) {

@@ -1,6 +1,7 @@
-// The split patterns of byte-level BPE as hand-written automata: where the next match ends.
-// Role: a regular expression is recognised by its exact text; one that is not listed is refused by
-// whoever asked. Every pattern here matches at every position, so a text falls apart into matches.
+// The split patterns of byte-level BPE as hand-written automata: where does the next match end.
+// Role: a regular expression is recognised by its exact text; the caller refuses one that is not
+// listed. Every pattern here matches at every position, so a text is cut into matches with nothing
+// between them.
 // Source followed: the expressions themselves, as the engine of Hugging Face tokenizers reads them;
 // its character classes are tables made from its behaviour (tools/make_split_tables.py).
 // Thread rule: pure functions over constants.
@@ -38,16 +39,16 @@ enum split_kind {
     SPLIT_KINDS,
 };
 
-// The pattern that is written so; SPLIT_KINDS when there is none.
+// The kind of the pattern with this exact text; SPLIT_KINDS when it is none of them.
 enum split_kind split_by_regex(const char *regex);
 const char *split_regex(enum split_kind kind); // as most files write it
 const char *split_name(enum split_kind kind);
 
-// The end of the match that begins at `at` < end; above `at`. Amortised linear time. text is valid
-// UTF-8 and both ends are between characters.
+// The end of the match that begins at `at` < end; it is above `at`. Amortised linear time. text is
+// valid UTF-8, and `at` and `end` lie between characters.
 size_t split_next(enum split_kind kind, const char *text, size_t at, size_t end);
 
-// The classes of the character at `at` < end; *next behind it.
+// The classes of the character at `at` < end; *next is the index behind it.
 static inline unsigned split_class_at(const char *text, size_t at, size_t end, size_t *next) {
     const unsigned char *s = (const unsigned char *)text + at;
     uint32_t cp = s[0];
@@ -67,7 +68,7 @@ static inline unsigned split_class_at(const char *text, size_t at, size_t end, s
     return cp < 0x110000 ? split_class_blocks[split_block[cp / SPLIT_BLOCK]][cp % SPLIT_BLOCK] : 0;
 }
 
-// True when NFC leaves text[0..len) as it is, for sure.
+// True when NFC certainly leaves text[0..len) unchanged.
 bool split_is_stable(const char *text, size_t len);
 
 #endif

@@ -1,4 +1,4 @@
-// See decoder.h.
+// See text_decoder.h.
 #include "tokenizer/text_decoder.h"
 
 #include "base/mem.h"

@@ -23,8 +23,8 @@ enum err text_decoder_parse(const cJSON *json, struct text_decoder *out,
 void text_decoder_free(struct text_decoder *d);
 void text_decoder_describe(const struct text_decoder *d, struct buf *out);
 
-// Appends one piece, the index-th of those decoded; work is scratch. With DECODER_BYTE_LEVEL these
-// are raw bytes, whatever the index. Failure shows in out->failed.
+// Appends one piece, the index-th of those that are decoded; `work` is scratch. With
+// DECODER_BYTE_LEVEL raw bytes are appended, whatever the index. A failure shows in out->failed.
 void text_decoder_append(const struct text_decoder *d, const char *piece, size_t index,
                          struct buf *work, struct buf *out);
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-// The spelling that is decoded; NULL for an id without a token.
+// The spelling to decode; NULL for an id without a token.
 static const char *spelling(const struct tokenizer *t, int32_t id) {
     const struct added_token *added = added_tokens_by_id(&t->added, id);
     return added ? added->pattern : vocab_piece(t->vocab, id);
@@ -62,7 +62,7 @@ void token_stream_init(struct token_stream *s, const struct tokenizer *t,
 
 static void put_replacement(struct buf *out) { buf_append(out, "\xEF\xBF\xBD", 3); }
 
-// How many bytes the character that begins with `first` has; 0: none begins so.
+// The length of a character whose first byte is `first`; 0: no character begins so.
 static size_t size_of(unsigned char first) {
     if (first < 0x80)
         return 1;
@@ -91,7 +91,7 @@ static bool goes_on(const struct token_stream *s, unsigned char byte) {
     }
 }
 
-// Each longest beginning of a character that breaks off becomes one U+FFFD, as in Rust's
+// Every incomplete character becomes one U+FFFD for its longest valid beginning, as in Rust's
 // String::from_utf8_lossy.
 static void put_byte(struct token_stream *s, char c, struct buf *out) {
     if (s->pending_len && goes_on(s, (unsigned char)c)) {
@@ -118,7 +118,7 @@ void token_stream_end(struct token_stream *s, struct buf *out) {
     s->pending_len = 0;
 }
 
-// The first token of all, which a decoder may treat in another way than those behind it.
+// The first token of all: a decoder may treat it differently from the others.
 static void put_first(struct token_stream *s, int32_t id, struct buf *out) {
     struct buf work = {0};
     text_decoder_append(&s->tokenizer->decoder, spelling(s->tokenizer, id), 0, &work, out);

@@ -86,7 +86,7 @@ static enum err check_parts(struct tokenizer *t, struct errmsg *msg) {
     return ERR_OK;
 }
 
-// files: NULL where the tree says all.
+// files: NULL when the tree already says everything.
 static enum err parse_parts(cJSON *root, const struct tokenizer_files *files, size_t vocab_size,
                             struct tokenizer *t, struct errmsg *msg) {
     const char *version;

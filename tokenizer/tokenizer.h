@@ -1,9 +1,9 @@
 // Text to token ids and back, exactly as Hugging Face tokenizers 0.2x does for the same files.
 // Role: the one door to tokenizer/. Reads tokenizer.json (normalizer, pre-tokenizer, model,
 // post-processor, added tokens; of its truncation and padding sections only the side counts), or
-// vocab.txt, or vocab.json and merges.txt, and what tokenizer_config.json and its neighbours say
-// over it (tokenizer_config.h). A part that is not known is refused by name. It does not batch,
-// pad, or know about models.
+// vocab.txt, or vocab.json with merges.txt; and applies what tokenizer_config.json and the files
+// beside it say (tokenizer_config.h). A part that is not known is refused by name. It does not
+// batch or pad, and knows no models.
 // Source followed: huggingface/tokenizers, tokenizers/src/tokenizer/mod.rs (TokenizerImpl::encode,
 // post_process), utils/truncation.rs.
 // Thread rule: a tokenizer is immutable after load and shared; a scratch belongs to one thread.
@@ -23,8 +23,8 @@
 struct gguf;
 struct tokenizer;
 struct key_unknown;
-// Per-thread buffers and a cache of words. Its size is bounded, by some megabytes, whatever the
-// texts were: what a large one took it gives back.
+// A thread's buffers and its cache of words. Its size is bounded by some megabytes: what a large
+// text took is freed after it.
 struct tokenizer_scratch;
 
 struct encode_options {
@@ -57,9 +57,9 @@ enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s
                           const struct text *pair, const struct encode_options *options,
                           struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
-// The post-processor alone over already encoded texts (each made with add_special_tokens false and
-// TRUNCATE_NONE): what a reranker uses to tokenize its query once. Same result as tokenizer_encode
-// on the two texts. b may be NULL. out must be neither a nor b.
+// Applies only the post-processor, to texts that are encoded already (with add_special_tokens false
+// and TRUNCATE_NONE): a reranker tokenizes its query once that way. The result is that of
+// tokenizer_encode on the two texts. b may be NULL. out must be neither a nor b.
 enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
                             const struct encoding *b, const struct encode_options *options,
                             struct encoding *out, struct errmsg *msg) MUST_CHECK;
@@ -73,29 +73,29 @@ size_t tokenizer_special_count(const struct tokenizer *t, bool pair);
 enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
                           bool skip_special_tokens, struct buf *out, struct errmsg *msg) MUST_CHECK;
 
-// Where the model's files have a text cut unless the caller says it (truncation_side).
+// On which side the model's files have a text cut (truncation_side), unless the caller says it.
 enum truncate_side tokenizer_side(const struct tokenizer *t);
-// From here on the token types are those that the model is to read, not those of the templates: 0
-// where model_input_names or the class leaves them out. Before the tokenizer is shared.
+// From now on token types are those that the model reads, not those of the template: 0 when
+// model_input_names or the class leaves token types out. Call it before the tokenizer is shared.
 void tokenizer_use_model_types(struct tokenizer *t);
-// Whether releases of transformers differ on the token types that the templates give: 4 gives them
-// to the model, 5 gives none (the class PreTrainedTokenizer[Fast] without model_input_names).
+// Whether releases of transformers disagree on the template's token types: 4 gives them to the
+// model, 5 gives none (the class PreTrainedTokenizer[Fast] without model_input_names).
 bool tokenizer_types_unclear(const struct tokenizer *t);
 
 size_t tokenizer_vocab_size(const struct tokenizer *t); // added tokens included: highest id + 1
 // The token's own spelling ("##ing"); NULL for an id without one. Borrowed.
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id);
-// The raw bytes that a token adds to a text where it is not the first: the byte-level alphabet
-// undone, so they may be a part of a character. len 0 for an id without a token. Borrowed;
-// constant time.
+// The raw bytes that a token adds to a text when it is not the first token; for byte-level
+// vocabularies the bytes that its characters stand for, which may be only a part of a character.
+// len 0 for an id without a token. Borrowed; constant time.
 struct text tokenizer_token_bytes(const struct tokenizer *t, int32_t id);
-// True for what decode leaves out with skip_special_tokens.
+// True for tokens that decode leaves out with skip_special_tokens.
 bool tokenizer_token_is_special(const struct tokenizer *t, int32_t id);
-// The id of an added token or a vocabulary's piece by its exact spelling; -1: none.
+// The id of an added token, or of a piece of the vocabulary, with exactly this spelling; -1: none.
 int32_t tokenizer_token_id(const struct tokenizer *t, const char *piece, size_t len);
-// The keys of tokenizer.json that are in no table (tokenizer_config.h), for a warning. Gathered
-// while the file is parsed: to read it again would be a good part of a small model's start.
-// Borrowed.
+// The keys of tokenizer.json that are in no table (tokenizer_config.h), for a warning. They are
+// collected while the file is parsed, because reading it again would be a good part of a small
+// model's start. Borrowed.
 const struct key_unknown *tokenizer_unknown_keys(const struct tokenizer *t);
 // One line per part for `trine inspect`: "normalizer: BertNormalizer(lowercase, ...)".
 void tokenizer_describe(const struct tokenizer *t, struct buf *out);

@@ -111,7 +111,8 @@ static enum err put_copy(cJSON *object, const char *key, const cJSON *value, str
     return no_memory(msg);
 }
 
-// special_tokens_map.json over the configuration; lists of special tokens go behind those there.
+// Puts special_tokens_map.json over the configuration; its lists of special tokens go behind those
+// of the configuration.
 static enum err overlay(struct tokenizer_files *f, const cJSON *map, struct errmsg *msg) {
     const cJSON *item, *token;
     enum err e = ERR_OK;
@@ -203,8 +204,8 @@ static enum err probe(const struct normalizer *n, struct normal *out, struct err
     return failed ? no_memory(msg) : ERR_OK;
 }
 
-// A normalizer of another kind stays in release 4 and is made anew in 5. Arguments that stand there
-// must then mean what it does.
+// Release 4 keeps a normalizer of another kind, 5 makes it anew. So the arguments, where there are
+// any, must mean what that normalizer does.
 static enum err check_other(const cJSON *config, const cJSON *normalizer,
                             struct normalizer_step asked, struct errmsg *msg) {
     const struct normalizer anew = {.steps = &asked, .count = 1};
@@ -255,7 +256,7 @@ static enum err apply_bert(cJSON *root, const cJSON *config, struct errmsg *msg)
 
 // ---- what stands around a text
 
-// The post-processor that frames: itself, or one of a Sequence.
+// The post-processor that puts tokens around a text: the section itself, or a member of a Sequence.
 static const cJSON *framer(const cJSON *root) {
     const cJSON *p = json_get(root, "post_processor"), *item;
     if (!has_type(p, "Sequence"))
@@ -265,7 +266,7 @@ static const cJSON *framer(const cJSON *root) {
     return NULL;
 }
 
-// The token before one text (last: behind it); NULL: none.
+// The token that goes before one text (last: behind it); NULL: none.
 static const char *frame_token(const cJSON *root, bool last) {
     const cJSON *p = framer(root);
     const cJSON *named = json_get(p, last ? "sep" : "cls");
@@ -444,7 +445,7 @@ static enum err put_lowercase(cJSON *root, struct errmsg *msg) {
     return e;
 }
 
-// The end that a text is cut at: tokenizer.json's is only what the configuration leaves open.
+// The side that a text is cut on: tokenizer.json says it only where the configuration does not.
 static enum err apply_side(cJSON *root, const cJSON *config, struct errmsg *msg) {
     const char *direction, *side = "right"; // for cppcheck, which cannot follow e
     enum err e =

@@ -1,11 +1,11 @@
-// What the files beside a tokenizer's own say of it, written into the tree of tokenizer.json before
-// that is read: tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json
-// where the others leave the class open, and sentence_bert_config.json's do_lower_case, which puts
-// a Lowercase before the normalizer as sentence-transformers 5 and 6 do.
-// Role: the class decides what counts, as in transformers, whose classes build parts anew from
-// their arguments: BERT's its normalizer, GPT-2's its leading space, any class the tokens that it
-// names. Where releases 4 and 5 of transformers make different tokenizers of the same files,
-// nothing is guessed: the contradiction is refused by name. Sources followed: transformers 4
+// Applies what the files beside tokenizer.json say: it changes the tree of tokenizer.json before
+// that is read. The files: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// config.json where the others name no class, and sentence_bert_config.json, whose do_lower_case
+// puts a Lowercase before the normalizer as sentence-transformers 5 and 6 do.
+// Role: the tokenizer's class decides what counts, as in transformers. Its classes build parts anew
+// from their arguments: BERT's builds its normalizer, GPT-2's the leading space, every class the
+// tokens that it names. When releases 4 and 5 of transformers make different tokenizers of the same
+// files, we do not guess: the contradiction is refused by name. Sources followed: transformers 4
 // (tokenization_utils_base.py, tokenization_utils_fast.py, models/*/tokenization_*_fast.py) and 5
 // (tokenization_utils_tokenizers.py, models/auto). Thread rule: one thread.
 #ifndef TRINE_TOKENIZER_TOKENIZER_CONFIG_H
@@ -25,7 +25,7 @@ enum tokenizer_class { // what a class of transformers is, with or without "Fast
     CLASS_OTHER, // of another kind of model than those that are read here
 };
 
-// Whether a class gives token types where no model_input_names says it.
+// Whether a class gives token types to the model when no model_input_names says it.
 enum tokenizer_class_types {
     TYPES_GIVEN,
     TYPES_NONE,
@@ -33,8 +33,8 @@ enum tokenizer_class_types {
 };
 
 struct tokenizer_files {
-    // tokenizer_config.json; what special_tokens_map.json says is in it, unless it has an
-    // added_tokens_decoder, beside which that file counts for nothing. NULL: neither is there.
+    // tokenizer_config.json, with what special_tokens_map.json says in it. (When it has an
+    // added_tokens_decoder, special_tokens_map.json does not count.) NULL: neither file exists.
     cJSON *config;
     cJSON *added_tokens; // added_tokens.json
     cJSON *model;        // config.json
@@ -45,25 +45,25 @@ struct tokenizer_files {
     bool lower; // sentence_bert_config.json says do_lower_case
 };
 
-// What there is of them, checked against their rules; free it in either case.
+// Reads the files that exist and checks them against their rules; free it in either case.
 enum err tokenizer_files_read(const char *folder, struct tokenizer_files *out,
                               struct errmsg *msg) MUST_CHECK;
 void tokenizer_files_free(struct tokenizer_files *f);
 
-// Changes all but the tokens of `root`, an object in the form of tokenizer.json, and puts members
-// of our own in: split_special_tokens (what spells a special token is text), cut_left,
-// no_token_types (a model reads none), unclear_token_types (tokenizer_types_unclear).
-// ERR_UNSUPPORTED (a contradiction, a class that does not fit), ERR_INVALID, ERR_NOMEM.
+// Changes all of `root`, an object in the form of tokenizer.json, except the tokens. Adds members
+// of our own: split_special_tokens (what spells a special token is text), cut_left, no_token_types
+// (the model reads none), unclear_token_types (tokenizer_types_unclear). ERR_UNSUPPORTED (a
+// contradiction, a class that does not fit), ERR_INVALID, ERR_NOMEM.
 enum err tokenizer_config_apply(cJSON *root, const struct tokenizer_files *f,
                                 struct errmsg *msg) MUST_CHECK;
 
-// Adds the files' tokens to root's added_tokens. vocab: the model's; vocab_size: ids from there on
-// have no row (0: not known). ERR_INVALID, ERR_NOMEM.
+// Adds the files' tokens to root's added_tokens. vocab: the model's; vocab_size: how many rows the
+// model has, 0 when it is not known. ERR_INVALID, ERR_NOMEM.
 enum err tokenizer_config_tokens(cJSON *root, const struct vocab *vocab,
                                  const struct tokenizer_files *f, size_t vocab_size,
                                  struct errmsg *msg) MUST_CHECK;
 
-// The spelling of a token that is given as a string or as an object; NULL: neither, or null.
+// The spelling of a token that is given as a string or as an object; NULL when it is neither.
 const char *tokenizer_config_spelling(const cJSON *item);
 
 extern const struct key_rules tokenizer_config_keys;

@@ -1,10 +1,11 @@
-// The tokenizer that a GGUF file's metadata describes, by way of the tokenizer.json it was made
-// from. Sources followed: llama.cpp, src/llama-vocab.cpp (its defaults for keys that are absent;
-// control and user-defined tokens are found in any text; what each `pre` is: gguf_pre.c), and each
-// model's own tokenizer.json. transformers (integrations/gguf) differs, and we do not follow it, in
-// four things: it leaves out the normalizer (qwen2's NFC), ignore_merges (llama-bpe, tekken), the
-// digits that stand apart (smollm, starcoder), and control tokens with characters outside the byte
-// alphabet. A `pre` of "default", or none, is GPT-2's pattern, as in transformers.
+// The tokenizer that a GGUF file's metadata describes. It is written down as the tokenizer.json
+// that the file was made from, and then read like one. Sources followed: llama.cpp,
+// src/llama-vocab.cpp (its defaults for absent keys; control and user-defined tokens are found in
+// any text; what each `pre` means: gguf_pre.c), and each model's own tokenizer.json. transformers
+// (integrations/gguf) differs in four things, and we do not follow it there: it leaves out the
+// normalizer (qwen2's NFC), ignore_merges (llama-bpe, tekken), the digits that stand apart (smollm,
+// starcoder), and control tokens with characters outside the byte alphabet. A `pre` of "default",
+// or none, is GPT-2's pattern, as in transformers.
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/gguf_pre.h"
@@ -36,7 +37,7 @@ static enum err find_pre(const struct gguf_source *s, struct gguf_pre *out, stru
                    (int)(name.len < 64 ? name.len : 64), name.bytes);
 }
 
-// The token i in s->work.
+// Reads token i into s->work.
 static enum err read_token(struct gguf_source *s, size_t i, struct errmsg *msg) {
     struct gguf_string token = gguf_array_string(&s->tokens, i);
     buf_reset(&s->work);
@@ -66,7 +67,7 @@ static bool add_found(cJSON *list, const char *content, size_t id, bool special)
     return false;
 }
 
-// What llama.cpp's converters write for a row of the model that has no token: it is none here.
+// llama.cpp's converters write this for a row of the model that has no token; it is no token here.
 static bool is_padding(const struct gguf_source *s, size_t i) {
     char name[32];
     snprintf(name, sizeof name, "[PAD%zu]", i);
@@ -146,7 +147,7 @@ static void put_template(struct buf *b, const char *key, const int64_t ends[2], 
     buf_puts(b, "]");
 }
 
-// All but the vocabulary and merges.
+// Writes everything but the vocabulary and the merges.
 static void put_parts(struct buf *b, const struct gguf_pre *pre, const int64_t ends[2]) {
     buf_printf(b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[",
                pre->nfc ? "{\"type\":\"NFC\"}" : "null");
@@ -195,7 +196,7 @@ static enum err read_bpe(struct gguf_source *s, cJSON **root, struct errmsg *msg
     return e ? e : add_merges(s, cJSON_GetObjectItem(model, "merges"), msg);
 }
 
-// A special token's spelling by its id, into config; without the key BERT's own is taken.
+// Puts a special token's spelling, found by its id, into config; without the key it is BERT's own.
 static enum err name_special(struct gguf_source *s, const char *key, const char *name,
                              cJSON *config, struct errmsg *msg) {
     int64_t id;
@@ -212,7 +213,8 @@ static bool is_bracketed(const char *token, size_t len) {
     return len > 2 && token[0] == '[' && token[len - 1] == ']';
 }
 
-// vocab.txt as it was: U+2581 marks the pieces that begin a word, where vocab.txt marks the others.
+// Writes vocab.txt as it was. U+2581 marks the pieces that begin a word; vocab.txt marks the
+// others.
 static enum err put_vocab_txt(struct gguf_source *s, struct buf *out, struct errmsg *msg) {
     static const char begins[] = "\xE2\x96\x81";
     enum err e = ERR_OK;

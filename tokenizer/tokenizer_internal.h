@@ -23,7 +23,7 @@ enum tokenizer_ascii {
     ASCII_SLOW,        // needs the general path
 };
 
-// What each token adds to a text where it is not the first.
+// The bytes that each token adds to a text when it is not the first.
 struct tokenizer_bytes {
     struct buf blob;
     uint32_t *at; // [vocab_size + 1] into blob
@@ -47,7 +47,8 @@ struct tokenizer {
     struct key_unknown unknown; // of tokenizer.json
     bool stable_nfc; // the normalizer is NFC or nothing: most texts need not pass through it
 
-    // What the normalizer and pre-tokenizer do to each byte, when ASCII words can skip both.
+    // For each byte: what the normalizer and the pre-tokenizer do to it. Lets ASCII words skip
+    // both.
     bool ascii_fast;
     uint8_t ascii_class[256];
     char ascii_normal[256];
@@ -65,29 +66,29 @@ struct tokenizer_scratch {
     size_t lower_cap;
 };
 
-// Gives back what a large text made large. scratch.c.
+// Frees buffers that a large text made large. scratch.c.
 void scratch_trim(struct tokenizer_scratch *s);
 
 // Fills t->bytes from the pieces, added tokens and decoder. ERR_NOMEM.
 enum err tokenizer_bytes_fill(struct tokenizer *t) MUST_CHECK;
 void tokenizer_bytes_free(struct tokenizer_bytes *b);
 
-// A tokenizer from a tree in the form of tokenizer.json.
-// files: what the folder's other files say, written into it first; NULL: there are none.
+// Makes a tokenizer from a tree in the form of tokenizer.json. files: what the other files of the
+// folder say, which is written into the tree first; NULL: there are none.
 enum err tokenizer_from_tree(cJSON *root, const struct tokenizer_files *files, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) MUST_CHECK;
-// The tokenizer.json in bytes; messages begin with `name`. As tokenizer_load otherwise.
+// Makes one from the bytes of a tokenizer.json; messages begin with `name`. Otherwise as
+// tokenizer_load.
 enum err tokenizer_load_json(const char *bytes, size_t len, const char *name,
                              const struct tokenizer_files *files, size_t vocab_size,
                              struct tokenizer **out, struct errmsg *msg) MUST_CHECK;
-// The tokenizer.json that BertTokenizerFast would build from vocab.txt and tokenizer_config.json
-// (NULL: none), as a tree. *root is the caller's.
+// Makes, as a tree, the tokenizer.json that BertTokenizerFast would build from vocab.txt and
+// tokenizer_config.json (NULL: none). The caller owns *root.
 enum err vocab_txt_to_json(const char *vocab, size_t len, const cJSON *config, cJSON **root,
                            struct errmsg *msg) MUST_CHECK;
 
-// The same from vocab.json (taken over, whatever comes of it), merges.txt and
-// tokenizer_config.json, whose class decides the pattern. *root is the caller's, after an error
-// too.
+// The same from vocab.json (which it takes over in any case), merges.txt and tokenizer_config.json,
+// whose class decides the pattern. The caller owns *root, after an error too.
 enum err vocab_merges_to_json(cJSON *vocab, const char *merges, size_t len, const cJSON *config,
                               cJSON **root, struct errmsg *msg) MUST_CHECK;
 

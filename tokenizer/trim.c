@@ -4,7 +4,7 @@
 #include "base/utf8.h"
 #include "tokenizer/unicode.h"
 
-// Spaces a token begins with, and those it ends with.
+// How many spaces a token begins with, and how many it ends with.
 static void count_spaces(const char *s, size_t len, size_t *leading, size_t *trailing) {
     size_t run = 0;
     bool all = true;

@@ -1,7 +1,7 @@
-// RobertaProcessing's trim_offsets: spaces at the ends of a token are no part of its span.
+// RobertaProcessing's trim_offsets: spaces at the ends of a token are not part of its span.
 // Source followed: huggingface/tokenizers, pre_tokenizers/byte_level.rs (process_offsets). There a
-// left truncation comes first and makes another token the first one, which matters only with
-// add_prefix_space; here the first token of the text is the first.
+// truncation on the left comes first, so another token is the first one, which matters only with
+// add_prefix_space; here the first token of the text is the first one.
 // Thread rule: pure function.
 #ifndef TRINE_TOKENIZER_TRIM_H
 #define TRINE_TOKENIZER_TRIM_H

@@ -1,7 +1,7 @@
-// What the tokenizer asks of one code point, answered as Hugging Face tokenizers answers it.
-// Role: property flags and lowercase from generated tables (tools/make_tokenizer_tables.py), and
-// decomposition, combining class and composition from utf8proc less the characters that the
-// library does not know yet. Knows no strings. Thread rule: pure functions over constants.
+// What the tokenizer asks about one code point, answered as Hugging Face tokenizers answers it.
+// Role: property flags and lowercase come from generated tables (tools/make_tokenizer_tables.py);
+// decomposition, combining class and composition from utf8proc, without the characters that Hugging
+// Face's library does not know yet. Knows no strings. Thread rule: pure functions over constants.
 #ifndef TRINE_TOKENIZER_UNICODE_H
 #define TRINE_TOKENIZER_UNICODE_H
 
@@ -27,7 +27,7 @@ struct unicode_range {
     uint32_t first, last;
 };
 
-// first, first + step, ..., last each go down to themselves + delta.
+// first, first + step, ..., last each become themselves plus delta.
 struct unicode_lower_run {
     uint32_t first, last;
     int32_t step, delta;
@@ -62,7 +62,7 @@ size_t unicode_decompose(uint32_t cp, bool compatibility, uint32_t out[UNICODE_D
 
 uint8_t unicode_combining_class(uint32_t cp);
 
-// The primary composite of a starter and what follows it; 0 when there is none.
+// The code point that a starter and what follows it compose to; 0 when they do not.
 uint32_t unicode_compose(uint32_t a, uint32_t b);
 
 #endif

@@ -41,7 +41,7 @@ uint64_t vocab_hash(uint64_t h, const char *s, size_t len) {
     return h;
 }
 
-// FNV's low bits are its good ones; the tag is taken from the high half after one more mix.
+// FNV's low bits are the good ones, so the tag is taken from the high half after one more mix.
 static uint32_t tag_of(uint64_t hash) { return (uint32_t)((hash ^ (hash >> 29)) >> 32); }
 static size_t home_of(uint64_t hash) { return (size_t)(hash ^ (hash >> 32)); }
 

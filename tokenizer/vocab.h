@@ -27,13 +27,14 @@ struct vocab {
     size_t mask;
 };
 
-// Room for count pieces of `bytes` bytes in all, ids 0 to max_id. ERR_NOMEM.
+// Room for `count` pieces of `bytes` bytes together, with ids from 0 to max_id. ERR_NOMEM.
 enum err vocab_init(struct vocab *v, size_t count, size_t bytes, size_t max_id) MUST_CHECK;
-// An object of pieces and ids, from a model section. ERR_INVALID names the piece, ERR_NOMEM; free
-// it in either case.
+// Fills it from an object of pieces and ids (a model section). ERR_INVALID names the piece,
+// ERR_NOMEM; free it in either case.
 enum err vocab_parse(const cJSON *json, struct vocab *v, struct errmsg *msg) MUST_CHECK;
 void vocab_free(struct vocab *v);
-// Within what vocab_init was told. False when the id is taken or the spelling is there already.
+// Adds a piece, within what vocab_init was told. False when the id or the spelling is there
+// already.
 bool vocab_add(struct vocab *v, const char *piece, size_t len, int32_t id);
 
 #define VOCAB_HASH_START 0xcbf29ce484222325u

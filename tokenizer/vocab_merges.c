@@ -1,7 +1,7 @@
-// vocab.json and merges.txt, where there is no tokenizer.json: the same tokenizer is written down
-// as a tokenizer.json tree. The class that tokenizer_config.json names decides normalizer and
-// pattern. Source followed: transformers, models/gpt2/tokenization_gpt2.py, models/qwen2/
-// tokenization_qwen2.py.
+// A tokenizer from vocab.json and merges.txt, for a folder without tokenizer.json: it is written
+// down as a tokenizer.json tree. The class that tokenizer_config.json names decides the normalizer
+// and the pattern. Source followed: transformers, models/gpt2/tokenization_gpt2.py,
+// models/qwen2/tokenization_qwen2.py.
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/tokenizer_internal.h"
@@ -61,7 +61,7 @@ static cJSON *parts_of(const struct class *class, bool prefix) {
     return root;
 }
 
-// Lines of two pieces; a first line "#version: ..." is none.
+// Each line is two pieces; a first line "#version: ..." is not one.
 static enum err add_merges(const char *text, size_t len, cJSON *list, struct errmsg *msg) {
     size_t bad;
     if (!utf8_valid(text, len, &bad) || memchr(text, '\0', len))
@@ -139,7 +139,7 @@ static enum err add_listed(const cJSON *config, cJSON *list, struct errmsg *msg)
     return e;
 }
 
-// The tokens that the class names are special ones, whether they are listed or not.
+// The tokens that the class names are special, whether they are listed or not.
 static enum err add_named(const struct class *class, const cJSON *config, cJSON *list,
                           struct errmsg *msg) {
     static const struct {

@@ -1,6 +1,6 @@
-// vocab.txt of a BERT model, where there is no tokenizer.json: the same tokenizer is written down
-// as a tokenizer.json tree, so that one loader reads both. Source followed: transformers
-// BertTokenizer (models/bert/tokenization_bert.py) and huggingface/tokenizers,
+// A tokenizer from the vocab.txt of a BERT model, for a folder without tokenizer.json: it is
+// written down as a tokenizer.json tree, so that one loader reads both. Source followed:
+// transformers BertTokenizer (models/bert/tokenization_bert.py) and huggingface/tokenizers,
 // models/wordpiece/mod.rs (read_file).
 #include "base/utf8.h"
 #include "tokenizer/tokenizer_internal.h"
@@ -29,7 +29,7 @@ static size_t trimmed(const char *line, size_t len) {
     return len;
 }
 
-// Lines to pieces; the last of equal lines counts, and the id of the others has no piece.
+// Makes pieces of the lines. Of equal lines the last counts; the ids of the others have no piece.
 static enum err read_lines(const char *text, size_t len, struct vocab *all, struct errmsg *msg) {
     size_t lines = 0;
     size_t bad;

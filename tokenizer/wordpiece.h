@@ -1,7 +1,7 @@
 // The WordPiece model: a word becomes the longest pieces that spell it, from the left, or unk.
-// Role: words to pieces, with a cache per thread. Knows no normalizer and no offsets but its
-// word's. Source followed: huggingface/tokenizers, models/wordpiece/mod.rs (tokenize). Thread rule:
-// the model is immutable after load; a word_work belongs to one thread.
+// Role: words to pieces, with a cache per thread. Knows no normalizer, and no offsets but those in
+// its word. Source followed: huggingface/tokenizers, models/wordpiece/mod.rs (tokenize). Thread
+// rule: the model is immutable after load; a wordpiece_work belongs to one thread.
 #ifndef TRINE_TOKENIZER_WORDPIECE_H
 #define TRINE_TOKENIZER_WORDPIECE_H
 
@@ -49,8 +49,8 @@ void wordpiece_free(struct wordpiece *m);
 enum err wordpiece_work_init(struct wordpiece_work *w, const struct wordpiece *m) MUST_CHECK;
 void wordpiece_work_free(struct wordpiece_work *w);
 
-// The pieces of word[0..len), len >= 1, into w->pieces[0..count). hash is vocab_hash of the word.
-// ERR_NOMEM.
+// Writes the pieces of word[0..len), len >= 1, to w->pieces[0..count). hash is vocab_hash of the
+// word. ERR_NOMEM.
 enum err wordpiece_encode(const struct wordpiece *m, struct wordpiece_work *w, const char *word,
                           size_t len, uint64_t hash) MUST_CHECK;
 

@@ -1,4 +1,4 @@
-// trine bench: the dispatch and what the benches share. See cli_bench.h.
+// trine bench: the dispatch and what the benches share. See bench.h.
 #include "cli/bench/bench.h"
 
 #include "base/mem.h"
@@ -149,7 +149,7 @@ double bench_percentile(const double *sorted, size_t n, double p) {
     return sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]);
 }
 
-// What each bench has no use for.
+// Options that have no meaning for a bench.
 static enum err check_flags(const char *what, const struct cli_options *o, struct errmsg *msg) {
     static const char *const of_generate[] = {"streams",  "prompt-tokens", "max-tokens",
                                               "kv-dtype", "kv-cache-mib",  NULL};
@@ -188,7 +188,7 @@ int cli_bench(int argc, char **argv) {
     } else if (!strcmp(what, "encode")) {
         exit_code = bench_encode(&o);
     } else if (!strcmp(what, "generate")) {
-        // each token by itself, and no text waits for another to end
+        // no speculation: tokens are computed one by one; and no text waits for another to end
         o.engine.no_speculation = true;
         o.engine.max_sequences = o.streams;
         o.models[0].task = TASK_GENERATE;

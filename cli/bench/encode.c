@@ -1,7 +1,7 @@
 // trine bench encode: latency of one short text, then rates over texts of one length and of mixed
-// ones, each beside the fp32 peak probed just before and after it, as a shared machine's peak
-// moves. The rates are whole: reading, tokenizing and computing overlap as in trine embed. Thread
-// rule: main thread.
+// lengths, each beside the fp32 peak probed just before and after it, because the peak of a shared
+// machine moves. The rates are of the whole: reading, tokenizing and computing overlap as in trine
+// embed. Thread rule: main thread.
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -40,7 +40,7 @@ struct bench_encode {
     struct set sets[SETS];
     size_t set_count;
 
-    // Of the interactive job in progress.
+    // Of the interactive job that is running.
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     bool done;
@@ -247,8 +247,8 @@ static void print_table(const struct bench_encode *r, struct buf *b) {
     }
 }
 
-// The texts are to have the length asked for: the positions limit it, not the folder's habit; and
-// --max-length, and what the engine takes at once.
+// The texts must have the length that is asked for: the number of positions limits it, and not the
+// folder's max_seq_length; so do --max-length and what the engine takes at once.
 static size_t longest(const struct cli_options *o, const struct model *m) {
     enum { BATCH_TOKENS = 512 }; // of the scheduler, where --batch-tokens is not given
     size_t batch = o->engine.max_batch_tokens ? o->engine.max_batch_tokens : BATCH_TOKENS;

@@ -1,8 +1,8 @@
-// trine bench generate: a prompt's rate, then single tokens behind it, of one text; then many texts
-// at once. All of it goes through the scheduler, as in service, without speculation; prompts are
-// random ids, which no cache has seen. Bytes read a token are the weights (once a step) and the
-// text's own keys and values; their rate stands beside the read bandwidth probed around it. Thread
-// rule: main thread; on the engine's thread progress notes the time.
+// trine bench generate: the rate of a prompt, then of single tokens behind it, for one text; then
+// of many texts at once. All goes through the scheduler, as in service, without speculation.
+// Prompts are random ids, which no cache has seen. The bytes read for a token are the weights (once
+// a step) and the text's own keys and values; their rate is shown beside the read bandwidth probed
+// around it. Thread rule: main thread; on the engine's thread a callback notes the time.
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -140,7 +140,7 @@ static enum err check_streams(const struct bench_generate *r, size_t n, size_t t
     return ERR_OK;
 }
 
-// Of finished streams: gaps between a text's tokens, first tokens, and the whole.
+// Of finished streams: the gaps between tokens of a text, the first tokens, and the whole.
 static enum err evaluate(const struct bench_generate *r, int64_t begin, struct result *out,
                          struct errmsg *msg) {
     size_t n = out->streams, per = out->tokens - 1, count = n * per;
@@ -208,7 +208,7 @@ static enum err measure_rounds(struct bench_generate *r, struct result *out, str
 
 // --- what a step costs ---
 
-// A table that is not the head as well is looked up in, not read.
+// An embedding table that is not also the head is only looked up in, not read.
 static enum err count_weights(struct bench_generate *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     struct weights *w;
