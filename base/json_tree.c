@@ -120,7 +120,8 @@ static char *keep(char *to, const struct json_span *span, const char **text, siz
 
 // chars has room for every string and number with its NUL: a string is at most as long as it was
 // spelled, and its two quotes are not kept; behind a number stands something, or the document ends.
-static bool fill(struct json_tree *t, struct json_scan *s, char *chars) {
+static bool fill(struct json_tree *t, struct json_scan *s, char *chars,
+                 const struct json_node **root) {
     static const enum json_kind kinds[] = {
         [JSON_TOKEN_NULL] = JSON_NULL,          [JSON_TOKEN_FALSE] = JSON_FALSE,
         [JSON_TOKEN_TRUE] = JSON_TRUE,          [JSON_TOKEN_NUMBER] = JSON_NUMBER,
@@ -131,6 +132,7 @@ static bool fill(struct json_tree *t, struct json_scan *s, char *chars) {
     struct json_token token;
     size_t depth = 0;
     open[0] = (struct json_place){0};
+    *root = NULL;
     while (json_scan_next(s, &token)) {
         if (token.kind == JSON_TOKEN_CLOSE) {
             depth--;
@@ -139,6 +141,8 @@ static bool fill(struct json_tree *t, struct json_scan *s, char *chars) {
         struct json_node *n = json_tree_add(t, &open[depth], kinds[token.kind]);
         if (!n)
             return false;
+        if (!*root)
+            *root = n;
         if (token.key.at)
             chars = keep(chars, &token.key, &n->key, &n->key_len);
         if (token.kind == JSON_TOKEN_STRING || token.kind == JSON_TOKEN_NUMBER)
@@ -151,22 +155,38 @@ static bool fill(struct json_tree *t, struct json_scan *s, char *chars) {
     return true;
 }
 
-enum err json_tree_parse(const char *text, size_t len, const struct json_limits *limits,
-                         struct json_tree **out, struct json_issue *issue, struct errmsg *msg) {
+static enum err parse(struct json_tree *t, const char *text, size_t len,
+                      const struct json_limits *limits, const struct json_node **root,
+                      struct json_issue *issue, struct errmsg *msg) {
     struct json_scan s;
-    *out = NULL;
     enum err e = json_scan_begin(&s, text, len, limits, msg);
     if (e)
         return e;
-    struct json_tree *t = json_tree_new();
-    char *chars = t ? json_tree_bytes(t, len + 1) : NULL;
-    bool filled = chars && fill(t, &s, chars);
+    char *chars = json_tree_bytes(t, len + 1);
+    bool filled = chars && fill(t, &s, chars, root);
     e = json_scan_end(&s, issue, msg);
-    if (!filled)
-        e = err_set(msg, ERR_NOMEM, "no memory for a tree of %zu bytes of JSON", len);
-    if (e)
+    return filled ? e : err_set(msg, ERR_NOMEM, "no memory for a tree of %zu bytes of JSON", len);
+}
+
+enum err json_tree_parse_into(struct json_tree *t, const char *text, size_t len,
+                              const struct json_limits *limits, const struct json_node **root,
+                              struct errmsg *msg) {
+    const struct json_node *own = t->root;
+    enum err e = parse(t, text, len, limits, root, NULL, msg);
+    t->root = own;
+    return e;
+}
+
+enum err json_tree_parse(const char *text, size_t len, const struct json_limits *limits,
+                         struct json_tree **out, struct json_issue *issue, struct errmsg *msg) {
+    const struct json_node *root;
+    struct json_tree *t = *out = json_tree_new();
+    if (!t)
+        return err_set(msg, ERR_NOMEM, "no memory for a tree of JSON");
+    enum err e = parse(t, text, len, limits, &root, issue, msg);
+    if (e) {
         json_tree_free(t);
-    else
-        *out = t;
+        *out = NULL;
+    }
     return e;
 }

@@ -31,5 +31,10 @@ char *json_tree_bytes(struct json_tree *t, size_t n);
 // Makes a node of this tree the string s[0..len), which is copied. False: memory is out.
 bool json_tree_set_string(struct json_tree *t, const struct json_node *node, const char *s,
                           size_t len);
+// Parses a text whose nodes become this tree's, but stand nowhere in it: *root is the caller's to
+// put there. Errors as json_check.
+enum err json_tree_parse_into(struct json_tree *t, const char *text, size_t len,
+                              const struct json_limits *limits, const struct json_node **root,
+                              struct errmsg *msg) MUST_CHECK;
 
 #endif

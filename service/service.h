@@ -23,7 +23,7 @@ struct service_options {
     bool auto_truncate;       // truncate on every route unless the request says otherwise
     bool accept_token_ids;    // on /v1/embeddings (FAULTS 66)
     bool no_port;             // none is opened: for a start that is only tried
-    // Web pages that may call, as api_cors.h reads them; 0: none.
+    // Web pages that may call, as service/api/cors.h reads them; 0: none.
     const char *const *cors_origins;
     size_t cors_origin_count;
 };

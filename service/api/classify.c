@@ -1,4 +1,4 @@
-// See api_classify.h. A row of logits becomes scores as the model's problem_type has it: softmax
+// See classify.h. A row of logits becomes scores as the model's problem_type has it: softmax
 // over several labels, the sigmoid of each label's own logit, or the logits; raw_scores leaves
 // them.
 #include "service/api/classify.h"

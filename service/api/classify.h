@@ -1,5 +1,5 @@
 // Classification: /v1/classify (ours, as vLLM's) and TEI's /predict.
-// Thread rule: as api_request.h.
+// Thread rule: as request.h.
 #ifndef TRINE_SERVICE_API_CLASSIFY_H
 #define TRINE_SERVICE_API_CLASSIFY_H
 

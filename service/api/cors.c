@@ -1,4 +1,4 @@
-// See api_cors.h. What is sent back of an origin is the option's own spelling, and of a preflight's
+// See cors.h. What is sent back of an origin is the option's own spelling, and of a preflight's
 // header names only what is one: nothing else of a request is echoed.
 #include "service/api/cors.h"
 

@@ -1,4 +1,4 @@
-// See api_embed.h.
+// See embed.h.
 #include "service/api/embed.h"
 
 #include "base/mem.h"

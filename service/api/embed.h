@@ -1,5 +1,5 @@
 // What every embedding dialect shares: the fields that say how a vector is made and written, and
-// the way from inputs to vectors. Thread rule: as api_request.h.
+// the way from inputs to vectors. Thread rule: as request.h.
 #ifndef TRINE_SERVICE_API_EMBED_H
 #define TRINE_SERVICE_API_EMBED_H
 

@@ -1,4 +1,4 @@
-// See api_error.h.
+// See error.h.
 #include "service/api/error.h"
 
 #include "base/json_text.h"

@@ -1,4 +1,4 @@
-// See api_request.h: what every dialect reads from a body in the same way.
+// See request.h: what every dialect reads from a body in the same way.
 #include "service/api/request.h"
 
 #include "engine/prompt.h"

@@ -1,4 +1,4 @@
-// See api_info.h.
+// See info.h.
 #include "service/api/info.h"
 
 #include "base/clock.h"

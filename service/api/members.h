@@ -61,13 +61,16 @@ struct api_members {
     { rows, sizeof(rows) / sizeof *(rows), next, false, NULL }
 #define API_TABLE_CLOSED(rows, next)                                                               \
     { rows, sizeof(rows) / sizeof *(rows), next, true, NULL }
+// An open one within a body; harmless: what asks for nothing as any member.
+#define API_TABLE_OPEN(rows, next, harmless)                                                       \
+    { rows, sizeof(rows) / sizeof *(rows), next, false, harmless }
 
 // What every encode and score route ends with: members that are read by all, and those of other
 // routes and services that change an answer.
 extern const struct api_members api_members_everywhere;
 // The same behind what every route with a job of texts reads: how they are cut, and its priority.
 extern const struct api_members api_members_jobs;
-// What both generating routes end with (api_members_generate.c).
+// What both generating routes end with (generate/members.c).
 extern const struct api_members api_members_generate;
 
 // The row of this name, in the table or one behind it; NULL: none has it.

@@ -1,4 +1,4 @@
-// See api_request.h: the life of a request.
+// See request.h: the life of a request.
 #include "service/api/request.h"
 
 #include "base/clock.h"
@@ -271,11 +271,7 @@ static void run_prepare(struct front_task *task, struct front_worker *w) {
     int64_t start = clock_now_us();
     q->error.msg.code = prepare(q, &q->error);
     q->tokenize_us = clock_now_us() - start;
-    if (!q->error.msg.code && q->work) {
-        q->work->start(q);
-        return;
-    }
-    if (q->error.msg.code || !q->has_job) {
+    if (q->error.msg.code || (!q->has_job && !q->work)) {
         q->has_job = false;
         api_request_answer(q);
         return;
@@ -284,6 +280,10 @@ static void run_prepare(struct front_task *task, struct front_worker *w) {
         json_tree_free(q->body.tree);
         q->body.tree = NULL;
         q->body.root = NULL;
+    }
+    if (q->work) {
+        q->work->start(q);
+        return;
     }
     q->worker = NULL;
     q->job.reserved = q->reserved;

@@ -1,5 +1,5 @@
 // A request between its arrival and its answer. Role: what a dialect's file sees of the service;
-// the route table and the request's life are api_route.c's and api_request.c's, a dialect only
+// the route table and the request's life are route.c's and request.c's, a dialect only
 // prepares a job from a body and renders rows.
 // Thread rule: one thread at a time owns a request: the socket's until it is posted, a pool
 // thread's, the engine's while the job runs, a pool thread's again. Only job.cancelled is set from
@@ -22,7 +22,7 @@ typedef enum err api_prepare_fn(struct api_request *q, struct api_error *err);
 // Writes q->response.body from the job's finished rows.
 typedef enum err api_render_fn(struct api_request *q, struct api_error *err);
 
-// What a request does that is no job: a generation (api_generate.h).
+// What a request does that is no job: a generation (generate.h).
 struct api_work {
     // After prepare, on its thread: hands the work over. q is not the caller's from then on; it
     // ends with api_request_answer, or with api_request_stream and api_request_end_stream.
@@ -147,7 +147,7 @@ void api_request_stream(struct api_request *q, const char *content_type);
 // Its end, counted as q->error says. q is gone afterwards.
 void api_request_end_stream(struct api_request *q);
 
-// --- for api_route.c ---
+// --- for route.c ---
 
 int api_route_index(const struct api_route *route); // NULL: the one for unknown paths
 // What a path has behind that of its route, with or without its /v1.

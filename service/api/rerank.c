@@ -1,4 +1,4 @@
-// See api_rerank.h. One job of (query, document) pairs; a model without a head embeds the query and
+// See rerank.h. One job of (query, document) pairs; a model without a head embeds the query and
 // the documents instead, and the answer says so.
 #include "service/api/rerank.h"
 

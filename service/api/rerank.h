@@ -1,5 +1,5 @@
 // Reranking in the dialects of Jina, Cohere (v1 and v2) and text-embeddings-inference.
-// Thread rule: as api_request.h.
+// Thread rule: as request.h.
 #ifndef TRINE_SERVICE_API_RERANK_H
 #define TRINE_SERVICE_API_RERANK_H
 

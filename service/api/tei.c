@@ -1,4 +1,4 @@
-// See api_tei.h: embed, similarity, and the aliases that look at a body to know what it asks.
+// See tei.h: embed, similarity, and the aliases that look at a body to know what it asks.
 #include "service/api/tei.h"
 
 #include "base/json_text.h"

@@ -1,6 +1,6 @@
 // text-embeddings-inference's routes that are not reranking or classification. Source followed:
 // huggingface/text-embeddings-inference router/src/http/{server,types}.rs.
-// Thread rule: as api_request.h.
+// Thread rule: as request.h.
 #ifndef TRINE_SERVICE_API_TEI_H
 #define TRINE_SERVICE_API_TEI_H
 

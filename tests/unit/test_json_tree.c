@@ -207,7 +207,25 @@ static void test_made(void) {
     json_tree_free(from);
 }
 
+// Values of another text, put into a tree by hand; what is wrong with it leaves the tree as it was.
+static void test_parse_into(void) {
+    static const struct json_limits flat = {.max_depth = 2, .max_values = 100};
+    struct json_tree *t = parse("[7]");
+    const struct json_node *root = NULL, *top = json_tree_root(t);
+    struct errmsg msg;
+    struct buf out = {0};
+    CHECK_OK(json_tree_parse_into(t, "{\"a\":[1.0]}", 11, &flat, &root, &msg), msg);
+    CHECK(json_tree_root(t) == top && root != top);
+    json_node_print(&out, root);
+    CHECK_STR(out.data, "{\"a\":[1.0]}");
+    CHECK(json_tree_parse_into(t, "[[[]]]", 6, &flat, &root, &msg) == ERR_INVALID);
+    CHECK(json_tree_root(t) == top && json_is(top, JSON_ARRAY) && top->count == 1);
+    buf_free(&out);
+    json_tree_free(t);
+}
+
 int main(void) {
+    test_parse_into();
     test_strings();
     test_numbers();
     test_same();

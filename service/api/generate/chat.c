@@ -1,4 +1,4 @@
-// POST /v1/chat/completions: OpenAI's chat. See api_generate.h.
+// POST /v1/chat/completions: OpenAI's chat. See generate.h.
 #include "base/json_text.h"
 #include "base/mem.h"
 #include "service/api/generate/generate.h"

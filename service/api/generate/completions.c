@@ -1,4 +1,4 @@
-// POST /v1/completions: OpenAI's text completions. See api_generate.h.
+// POST /v1/completions: OpenAI's text completions. See generate.h.
 #include "base/json_text.h"
 #include "base/mem.h"
 #include "service/api/generate/generate.h"

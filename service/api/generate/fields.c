@@ -1,4 +1,4 @@
-// See api_generate.h: what /v1/completions and /v1/chat/completions read in the same way. Null is
+// See generate.h: what /v1/completions and /v1/chat/completions read in the same way. Null is
 // absent; defaults are the model's generation_config.json, then OpenAI's. Other names of a member
 // are api_sent's business.
 #include "service/api/generate/generate.h"
@@ -80,8 +80,7 @@ static bool read_integer(const struct json_node *n, uint64_t *out) {
 
 static enum err read_seed(struct api_generate *g, struct api_error *err) {
     const char *name;
-    const struct json_node *sent = api_sent(g->q, "seed", &name);
-    const struct json_node *seed = sent ? json_node_get(g->q->body.root, name) : NULL;
+    const struct json_node *seed = api_sent(g->q, "seed", &name);
     if (getrandom(&g->nonce, sizeof g->nonce, 0) != sizeof g->nonce)
         return api_fail(err, ERR_INTERNAL, NULL, NULL, "the system gives no random numbers");
     g->sampling.seed = g->nonce;
@@ -174,6 +173,12 @@ static enum err read_bias(struct api_generate *g, struct api_error *err) {
 }
 
 static enum err read_stream(struct api_generate *g, struct api_error *err) {
+    static const struct api_member rows[] = {
+        API_READ("include_usage"),
+        API_IDLE_TOLD("include_obfuscation"),    // padding against an eavesdropper
+        API_IDLE_TOLD("continuous_usage_stats"), // figures in every chunk
+    };
+    static const struct api_members table = API_TABLE_CLOSED(rows, NULL);
     const struct json_node *options = api_value(g->q, "stream_options");
     enum err e = api_get_bool(g->q, "stream", false, &g->stream, err);
     if (e || !options)
@@ -185,20 +190,18 @@ static enum err read_stream(struct api_generate *g, struct api_error *err) {
         return api_fail(err, ERR_INVALID, "invalid_value", "stream_options",
                         "'stream_options' goes with 'stream': true only");
     for (const struct json_node *item = options->child; item; item = item->next) {
-        bool usage = strcmp(item->key, "include_usage") == 0;
-        // padding against an eavesdropper; figures in every chunk
-        bool unused = strcmp(item->key, "include_obfuscation") == 0 ||
-                      strcmp(item->key, "continuous_usage_stats") == 0;
-        if (!usage && !unused && !json_is(item, JSON_NULL))
+        const struct api_member *row;
+        enum api_fate fate = api_member_fate(&table, item, &row);
+        if (fate == API_REFUSED)
             return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", "stream_options",
                             "'stream_options.%s' is not supported; 'include_usage' is",
                             api_shown_name(item->key));
-        if (!json_is(item, JSON_NULL) && !json_is_bool(item))
+        if (fate != API_QUIET && !json_is_bool(item))
             return api_fail(err, ERR_INVALID, "wrong_type", "stream_options",
                             "'stream_options.%s' must be true or false", api_shown_name(item->key));
-        if (unused && json_is(item, JSON_TRUE))
+        if (fate == API_NO_EFFECT && item->kind == JSON_TRUE)
             api_body_ignore(&g->q->body, "stream_options.", item->key);
-        g->include_usage = g->include_usage || (usage && json_is(item, JSON_TRUE));
+        g->include_usage = g->include_usage || (fate == API_TAKEN && item->kind == JSON_TRUE);
     }
     return ERR_OK;
 }

@@ -1,4 +1,4 @@
-// See api_structured.h: the parameters that say in what form an answer comes, as OpenAI, vLLM,
+// See structured.h: the parameters that say in what form an answer comes, as OpenAI, vLLM,
 // llama.cpp, TGI and Fireworks spell them. At most one of them may.
 #include "base/mem.h"
 #include "service/api/generate/structured.h"
@@ -9,14 +9,12 @@ static enum err invalid(const char *param, const char *what, struct api_error *e
     return api_fail(err, ERR_INVALID, "invalid_value", param, "%s", what);
 }
 
-// Each member that has a value is among `known`.
+// Each member that has a value is the table's.
 static enum err check_members(const struct json_node *object, const char *param, const char *path,
-                              const char *const *known, size_t n, struct api_error *err) {
+                              const struct api_members *table, struct api_error *err) {
     for (const struct json_node *m = object->child; m; m = m->next) {
-        bool found = m->kind == JSON_NULL;
-        for (size_t i = 0; i < n; i++)
-            found = found || strcmp(m->key, known[i]) == 0;
-        if (!found)
+        const struct api_member *row;
+        if (api_member_fate(table, m, &row) == API_REFUSED)
             return api_fail(err, ERR_INVALID, "unsupported_parameter", param,
                             "'%s.%s' is not supported", path, api_shown_name(m->key));
     }
@@ -92,24 +90,17 @@ static enum err take_choice(struct api_form *f, const struct json_node *list,
 
 // --- response_format ---
 
-static const struct json_node *value_of(const struct json_node *object, const char *key) {
-    const struct json_node *n = json_node_get(object, key);
-    return n && n->kind != JSON_NULL ? n : NULL;
-}
-
-static bool is_word(const struct json_node *n, const char *word) {
-    return n && n->kind == JSON_STRING && strcmp(n->text, word) == 0;
-}
-
 // {"name", "schema", "strict", "description"}: OpenAI's wrapper, which others put elsewhere.
 static enum err take_wrapped(struct api_form *f, const struct json_node *wrapper, const char *path,
                              struct api_error *err) {
-    static const char *const known[] = {"name", "schema", "strict", "description"};
+    static const struct api_member rows[] = {API_READ("name"), API_READ("schema"),
+                                             API_READ("strict"), API_READ("description")};
+    static const struct api_members table = API_TABLE_CLOSED(rows, NULL);
     if (wrapper->kind != JSON_OBJECT)
         return api_fail(err, ERR_INVALID, "invalid_value", f->param, "'%s' must be an object",
                         path);
-    enum err e = check_members(wrapper, f->param, path, known, sizeof known / sizeof *known, err);
-    const struct json_node *schema = value_of(wrapper, "schema");
+    enum err e = check_members(wrapper, f->param, path, &table, err);
+    const struct json_node *schema = json_node_value(wrapper, "schema");
     if (e)
         return e;
     if (!schema)
@@ -121,9 +112,9 @@ static enum err take_wrapped(struct api_form *f, const struct json_node *wrapper
 // `value` of TGI: a schema, or the wrapper.
 static enum err take_value(struct api_form *f, const struct json_node *value,
                            struct api_error *err) {
-    const struct json_node *inner = value_of(value, "schema");
-    bool wrapped = inner && inner->kind == JSON_OBJECT && !value_of(value, "type") &&
-                   !value_of(value, "properties");
+    const struct json_node *inner = json_node_value(value, "schema");
+    bool wrapped = inner && inner->kind == JSON_OBJECT && !json_node_value(value, "type") &&
+                   !json_node_value(value, "properties");
     return wrapped ? take_wrapped(f, value, "response_format.value", err)
                    : take_schema(f, value, err);
 }
@@ -131,23 +122,28 @@ static enum err take_value(struct api_form *f, const struct json_node *value,
 static enum err read_response_format(struct api_form *f, const struct json_node *format,
                                      struct api_error *err) {
     static const char name[] = "response_format";
-    static const char *const members[] = {"type", "json_schema", "schema",      "value",
-                                          "name", "strict",      "description", "grammar"};
+    static const struct api_member rows[] = {
+        API_READ("json_schema"), API_READ("schema"),      API_READ("value"),   API_READ("name"),
+        API_READ("strict"),      API_READ("description"), API_READ("grammar"),
+    };
+    static const struct api_member type_row[] = {API_READ("type")};
+    static const struct api_members text_table = API_TABLE_CLOSED(type_row, NULL),
+                                    table = API_TABLE_CLOSED(rows, &text_table);
     if (format->kind != JSON_OBJECT)
         return invalid(name, "'response_format' must be an object", err);
-    const struct json_node *type = value_of(format, "type"),
-                           *wrapper = value_of(format, "json_schema"),
-                           *schema = value_of(format, "schema"), *value = value_of(format, "value");
-    bool text = is_word(type, "text"), plain = is_word(type, "json_schema");
-    bool object = is_word(type, "json_object") || is_word(type, "json");
-    size_t known = text ? 1 : sizeof members / sizeof *members;
-    enum err e = check_members(format, name, name, members, known, err);
+    const struct json_node *type = json_node_value(format, "type"),
+                           *wrapper = json_node_value(format, "json_schema"),
+                           *schema = json_node_value(format, "schema"),
+                           *value = json_node_value(format, "value");
+    bool text = json_is_word(type, "text"), plain = json_is_word(type, "json_schema");
+    bool object = json_is_word(type, "json_object") || json_is_word(type, "json");
+    enum err e = check_members(format, name, name, text ? &text_table : &table, err);
     if (e || text || !format->child)
         return e;
     if ((e = claim(f, name, err)) != ERR_OK)
         return e;
-    if (is_word(type, "grammar") && value_of(format, "grammar"))
-        return take_gbnf(f, value_of(format, "grammar"), err);
+    if (json_is_word(type, "grammar") && json_node_value(format, "grammar"))
+        return take_gbnf(f, json_node_value(format, "grammar"), err);
     bool typed = object || plain || (!type && (schema || wrapper));
     if (!typed)
         return invalid(name, "'response_format.type' must be text, json_object or json_schema",
@@ -166,32 +162,42 @@ static enum err read_response_format(struct api_form *f, const struct json_node 
     return ERR_OK;
 }
 
-// vLLM's: one of its members.
+// vLLM's: one of its members; `disable_...` and whitespace_pattern are of its backends.
 static enum err read_outputs(struct api_form *f, const struct json_node *outputs,
                              struct api_error *err) {
     static const char name[] = "structured_outputs";
+    static const struct api_member rows[] = {
+        API_READ("json"),
+        API_READ("choice"),
+        API_READ("grammar"),
+        API_READ("json_object"),
+        API_IDLE("whitespace_pattern"),
+    };
+    static const struct api_members table = API_TABLE_CLOSED(rows, NULL);
     if (outputs->kind != JSON_OBJECT)
         return invalid(name, "'structured_outputs' must be an object", err);
     enum err e = ERR_OK;
     for (const struct json_node *m = outputs->child; m && !e; m = m->next) {
-        bool off = m->kind == JSON_NULL || m->kind == JSON_FALSE;
-        bool json = strcmp(m->key, "json") == 0, choice = strcmp(m->key, "choice") == 0;
-        bool grammar = strcmp(m->key, "grammar") == 0, object = strcmp(m->key, "json_object") == 0;
-        if (off || strncmp(m->key, "disable_", 8) == 0 ||
-            strcmp(m->key, "whitespace_pattern") == 0) // of its backends
+        const struct api_member *row;
+        enum api_fate fate = api_member_fate(&table, m, &row);
+        if (fate == API_QUIET || m->kind == JSON_FALSE || strncmp(m->key, "disable_", 8) == 0)
             continue;
-        if (!json && !choice && !grammar && !object)
+        if (fate == API_REFUSED)
             return api_fail(err, ERR_UNSUPPORTED, "unsupported_parameter", name,
                             "'structured_outputs.%s' is not supported: json, choice, grammar and "
                             "json_object are",
                             api_shown_name(m->key));
         e = claim(f, name, err);
-        if (!e)
-            e = json      ? take_schema(f, m, err)
-                : choice  ? take_choice(f, m, err)
-                : grammar ? take_gbnf(f, m, err)
-                          : ERR_OK;
-        f->object = f->object || object;
+        if (e)
+            return e;
+        if (strcmp(m->key, "json") == 0)
+            e = take_schema(f, m, err);
+        else if (strcmp(m->key, "choice") == 0)
+            e = take_choice(f, m, err);
+        else if (strcmp(m->key, "grammar") == 0)
+            e = take_gbnf(f, m, err);
+        else
+            f->object = true;
     }
     return e;
 }
@@ -213,10 +219,8 @@ enum err api_form_read(const struct api_generate *g, struct api_form *f, struct 
     const struct json_node *root = g->q->body.root;
     enum err e = ERR_OK;
     for (size_t i = 0; i < sizeof parameters / sizeof *parameters && !e; i++) {
-        const struct json_node *n = value_of(root, parameters[i].name);
-        bool empty =
-            n && ((n->kind == JSON_STRING && n->len == 0) || (n->kind == JSON_ARRAY && !n->child));
-        if (!n || empty)
+        const struct json_node *n = json_node_value(root, parameters[i].name);
+        if (!n || (n->kind != JSON_OBJECT && json_is_empty(n)))
             continue;
         if (!parameters[i].whole)
             e = claim(f, parameters[i].name, err);

@@ -1,4 +1,4 @@
-// See api_generate.h: the life of a generating request.
+// See generate.h: the life of a generating request.
 #include "service/api/generate/generate.h"
 
 #include "base/clock.h"

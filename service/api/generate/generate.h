@@ -5,7 +5,7 @@
 // submits them -> the engine's progress and done post one front task, never more than one at a time
 // -> it takes new tokens into text, writes a chunk of a stream, and after the last choice's end the
 // rest of the answer.
-// Thread rule: as api_request.h; the engine's callbacks touch `events` and `over` only.
+// Thread rule: as request.h; the engine's callbacks touch `events` and `over` only.
 #ifndef TRINE_SERVICE_API_GENERATE_GENERATE_H
 #define TRINE_SERVICE_API_GENERATE_GENERATE_H
 
@@ -82,7 +82,7 @@ struct api_generate {
     size_t top_logprobs;
     uint64_t nonce; // random, for ids
 
-    // Structured output (api_structured.c).
+    // Structured output (structured.c).
     struct grammar *grammar;   // owned
     const char *grammar_param; // the parameter that it is of, and that in quotes
     char grammar_of[48];
@@ -94,7 +94,7 @@ struct api_generate {
     uint64_t request; // its number, for turns among requests
 };
 
-// --- api_generate.c ---
+// --- generate.c ---
 
 // Makes q->state and q->work. ERR_NOMEM.
 enum err api_generate_new(struct api_request *q, const struct api_generate_shape *shape,
@@ -105,22 +105,22 @@ enum err api_generate_prepare(struct api_generate *g, struct api_error *err) MUS
 // A grammar's own words, with the parameter that they are about.
 enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) MUST_CHECK;
 
-// --- api_generate_fields.c ---
+// --- fields.c ---
 
 // Reads all that the two dialects have in common. After api_know; needs q->model.
 enum err api_generate_read(struct api_generate *g, struct api_error *err) MUST_CHECK;
 
-// --- api_structured.c ---
+// --- structured.c ---
 
 // response_format, grammar, and (in chat) tools, tool_choice, parallel_tool_calls: g->grammar.
 enum err api_structured_read(struct api_generate *g, bool chat, struct api_error *err) MUST_CHECK;
 
-// --- api_chat_messages.c ---
+// --- chat_prompt.c ---
 
 // The body's messages rendered by the model's chat template, appended to out.
 enum err api_chat_render(struct api_generate *g, struct buf *out, struct api_error *err) MUST_CHECK;
 
-// --- api_generate_render.c ---
+// --- render.c ---
 
 // `{"id":...,"object":...,"created":...,"model":...,"system_fingerprint":...` and a comma.
 void api_put_head(const struct api_generate *g, const char *object, struct buf *out);

@@ -1,11 +1,11 @@
-// See api_known.h: the members that a generating body may have on either route. The table is
+// See members.h: the members that a generating body may have on either route. The table is
 // closed: what would change the text and is not there is refused by name; what an official server
 // or a common client's own server takes, and could not change the text here, is accepted, with a
 // word in `x-warning` where it asked for something.
 #include "service/api/members.h"
 
 static const struct api_member generate[] = {
-    // read by api_generate_fields.c and api_form.c; some are other servers' names
+    // read by fields.c and form.c; some are other servers' names
     API_READ("model"),
     API_READ("max_tokens"),
     API_SAME("n_predict", "max_tokens"),

@@ -1,4 +1,4 @@
-// See api_generate.h: what both dialects write in the same way, logprobs above all.
+// See generate.h: what both dialects write in the same way, logprobs above all.
 #include "base/json_text.h"
 #include "base/utf8.h"
 #include "base/version.h"

@@ -1,4 +1,4 @@
-// See api_structured.h: the form of an answer and the tools, put together.
+// See structured.h: the form of an answer and the tools, put together.
 #include "service/api/generate/structured.h"
 
 #include "base/mem.h"

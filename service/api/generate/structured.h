@@ -1,6 +1,6 @@
-// What an answer's text must follow, read from a body. Role: the parts of api_structured.c, which
-// puts them together into one grammar: the form of an answer (api_form.c) and the tools that may be
-// called in its place (api_tools.c). Thread rule: as api_request.h.
+// What an answer's text must follow, read from a body. Role: the parts of structured.c, which
+// puts them together into one grammar: the form of an answer (form.c) and the tools that may be
+// called in its place (tools.c). Thread rule: as request.h.
 #ifndef TRINE_SERVICE_API_GENERATE_STRUCTURED_H
 #define TRINE_SERVICE_API_GENERATE_STRUCTURED_H
 

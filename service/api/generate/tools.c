@@ -1,4 +1,4 @@
-// See api_structured.h: tools, and how they may be called.
+// See structured.h: tools, and how they may be called.
 #include "base/mem.h"
 #include "service/api/generate/structured.h"
 
@@ -15,21 +15,12 @@ struct tools {
     bool parallel;
 };
 
-static const struct json_node *member(const struct api_generate *g, const char *key) {
-    const struct json_node *n = json_node_get(g->q->body.root, key);
-    return n && n->kind != JSON_NULL ? n : NULL;
-}
-
-static bool is_word(const struct json_node *n, const char *word) {
-    return n && n->kind == JSON_STRING && strcmp(n->text, word) == 0;
-}
-
 static enum err invalid(const char *param, const char *what, struct api_error *err) {
     return api_fail(err, ERR_INVALID, "invalid_value", param, "%s", what);
 }
 
 static bool is_function_name(const struct json_node *n) {
-    return n && n->kind == JSON_STRING && n->len > 0 && n->len <= MOST_NAME &&
+    return json_is(n, JSON_STRING) && n->len > 0 && n->len <= MOST_NAME &&
            strspn(n->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") ==
                n->len;
 }
@@ -37,24 +28,22 @@ static bool is_function_name(const struct json_node *n) {
 static enum err read_tool(const struct json_node *tool, struct grammar_tool *out, bool *strict,
                           struct api_error *err) {
     const struct json_node *function = json_node_get(tool, "function");
-    const struct json_node *says = json_node_get(function, "strict");
-    const struct json_node *type = json_node_get(tool, "type"); // what there is but functions: none
-    bool typed = !type || type->kind == JSON_NULL || is_word(type, "function");
-    if (!typed || !function || function->kind != JSON_OBJECT)
+    const struct json_node *says = json_node_value(function, "strict");
+    const struct json_node *type =
+        json_node_value(tool, "type"); // what there is but functions: none
+    if ((type && !json_is_word(type, "function")) || !json_is(function, JSON_OBJECT))
         return invalid("tools",
                        "each of 'tools' must be {\"type\":\"function\",\"function\":{...}}", err);
     const struct json_node *name = json_node_get(function, "name");
     if (!is_function_name(name))
         return invalid("tools",
                        "a function's 'name' must be 1 to 64 letters, digits, '_', '-' or '.'", err);
-    const struct json_node *parameters = json_node_get(function, "parameters");
-    if (parameters && parameters->kind == JSON_NULL)
-        parameters = NULL;
+    const struct json_node *parameters = json_node_value(function, "parameters");
     if (parameters && parameters->kind != JSON_OBJECT)
         return invalid("tools", "a function's 'parameters' must be a JSON schema", err);
-    if (says && says->kind != JSON_NULL && says->kind != JSON_TRUE && says->kind != JSON_FALSE)
+    if (says && !json_is_bool(says))
         return invalid("tools", "a function's 'strict' must be true or false", err);
-    *strict = says && says->kind == JSON_TRUE;
+    *strict = json_is(says, JSON_TRUE);
     // without a word of its type anything could be, and arguments are an object
     if (parameters && grammar_schema_says_nothing(parameters))
         parameters = NULL;
@@ -89,19 +78,19 @@ static const struct json_node *word_of(const struct json_node *choice) {
 static enum err choose(const struct json_node *choice, struct tools *t, struct api_error *err) {
     t->how = GRAMMAR_TOOLS_AUTO;
     const struct json_node *word = choice ? word_of(choice) : NULL;
-    if (!choice || is_word(word, "auto"))
+    if (!choice || json_is_word(word, "auto"))
         return ERR_OK;
-    if (is_word(word, "none")) {
+    if (json_is_word(word, "none")) {
         t->n = 0;
         return ERR_OK;
     }
     t->how = GRAMMAR_TOOLS_REQUIRED;
-    if (is_word(word, "required") || is_word(word, "any")) // Mistral's word for it
+    if (json_is_word(word, "required") || json_is_word(word, "any")) // Mistral's word for it
         return ERR_OK;
     const struct json_node *name = json_node_get(json_node_get(choice, "function"), "name");
     if (!name)
         name = json_node_get(choice, "name");
-    if (choice->kind != JSON_OBJECT || !is_word(word, "function") || !name ||
+    if (choice->kind != JSON_OBJECT || !json_is_word(word, "function") || !name ||
         name->kind != JSON_STRING)
         return invalid("tool_choice",
                        "'tool_choice' must be \"none\", \"auto\", \"required\" or "
@@ -198,7 +187,7 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list, 
                           const struct api_form *f, struct api_error *err) {
     enum err e = read_tools(list, t, err);
     if (!e)
-        e = choose(member(g, "tool_choice"), t, err);
+        e = choose(json_node_value(g->q->body.root, "tool_choice"), t, err);
     if (e || t->n == 0)
         return e;
     if (g->q->model->chat_template && (e = check_form(g->q->model, err)) != ERR_OK)
@@ -212,14 +201,15 @@ static enum err use_tools(struct api_generate *g, const struct json_node *list, 
 }
 
 enum err api_tools_read(struct api_generate *g, const struct api_form *f, struct api_error *err) {
-    const struct json_node *list = member(g, "tools"), *choice = member(g, "tool_choice");
+    const struct json_node *list = json_node_value(g->q->body.root, "tools"),
+                           *choice = json_node_value(g->q->body.root, "tool_choice");
     bool parallel;
     enum err e = api_get_bool(g->q, "parallel_tool_calls", true, &parallel, err);
     if (e)
         return e;
     if (!list || (list->kind == JSON_ARRAY && !list->child)) {
         const struct json_node *word = choice ? word_of(choice) : NULL;
-        if (choice && !is_word(word, "none") && !is_word(word, "auto"))
+        if (choice && !json_is_word(word, "none") && !json_is_word(word, "auto"))
             api_body_ignore(&g->q->body, "", "tool_choice"); // there is nothing to be called
         return ERR_OK;
     }
