@@ -27,7 +27,7 @@ struct settings {
     const char *model;
     bool spans, quiet, decode;
     long repeat;
-    struct encode_options options;
+    struct tokenizer_options options;
 };
 
 static bool read_settings(int argc, char **argv, struct settings *s) {

@@ -140,8 +140,8 @@ void cli_answers_free(struct cli_answers *a) {
 
 enum err cli_answers_encode(const struct cli_answers *a, struct text text, bool add_special_tokens,
                             struct encoding *out, struct errmsg *msg) {
-    const struct encode_options options = {.add_special_tokens = add_special_tokens,
-                                           .truncate = TRUNCATE_NONE};
+    const struct tokenizer_options options = {.add_special_tokens = add_special_tokens,
+                                              .truncate = TRUNCATE_NONE};
     struct tokenizer_scratch *s;
     if (tokenizer_scratch_new(a->model->tokenizer, &s))
         return err_set(msg, ERR_NOMEM, "no memory for the tokenizer");

@@ -30,7 +30,7 @@ struct embed_run {
     const char *prompt; // NULL: none
     size_t left_out;    // tokens of it kept out of the pool
     struct buf joined;  // the producer's own: prompt and text
-    struct encode_options encode;
+    struct tokenizer_options encode;
     // The reading thread's own: texts of an earlier run that are passed over, and their
     // fingerprint.
     uint64_t passed, passed_texts;
@@ -205,7 +205,7 @@ static enum err prepare(struct embed_run *r, struct errmsg *msg) {
     if (m->task != TASK_EMBED)
         return err_set(msg, ERR_UNSUPPORTED, "%s is %s model: it gives no embeddings%s", m->name,
                        task_noun(m->task), m->task == TASK_RERANK ? "; use trine rerank" : "");
-    r->encode = (struct encode_options){
+    r->encode = (struct tokenizer_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,
         .side = tokenizer_side(m->tokenizer),

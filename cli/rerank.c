@@ -36,7 +36,7 @@ struct rerank_run {
     struct cli_engine engine;
     bool by_cosine;
     enum activation_kind activation;
-    struct encode_options encode;
+    struct tokenizer_options encode;
     struct lines in;
     bool in_open;
     struct progress progress;
@@ -80,7 +80,7 @@ static enum err encode_single(struct rerank_run *r, struct tokenizer_scratch *s,
     bool is_query = !r->query_encoded; // one producer encodes in input order: it comes first
     r->query_encoded = true;
     const char *prompt = is_query ? r->query_prompt : prompt_for_document(m);
-    struct encode_options options = r->encode;
+    struct tokenizer_options options = r->encode;
     if (is_query) // never cut
         options.truncate = TRUNCATE_NONE;
     enum err e = prompt_encode(m, s, prompt, text, NULL, &options, &r->joined, out, msg);
@@ -233,7 +233,7 @@ static enum err prepare(struct rerank_run *r, struct errmsg *msg) {
         return err_set(msg, ERR_INVALID,
                        "--%s: %s is an embed model, whose scores are cosines; leave it out",
                        r->o->native ? "native" : "raw-scores", m->name);
-    r->encode = (struct encode_options){
+    r->encode = (struct tokenizer_options){
         .add_special_tokens = true,
         .truncate = r->by_cosine ? TRUNCATE_LONGEST_FIRST : TRUNCATE_ONLY_SECOND,
         .side = tokenizer_side(m->tokenizer),

@@ -18,7 +18,7 @@ struct tokenize_run {
     const struct cli_options *o;
     struct tokenizer *tokenizer;
     struct tokenizer_scratch *scratch;
-    struct encode_options encode;
+    struct tokenizer_options encode;
     struct encoding encoding;
     struct lines in;
     struct sink out;
@@ -296,7 +296,7 @@ static enum err run_all(struct tokenize_run *r, struct errmsg *msg) {
     if (tokenizer_scratch_new(r->tokenizer, &r->scratch))
         return err_set(msg, ERR_NOMEM, "no memory for the tokenizer");
     size_t max_length = r->o->models[0].max_length;
-    r->encode = (struct encode_options){
+    r->encode = (struct tokenizer_options){
         .add_special_tokens = !r->o->no_special,
         .truncate = max_length ? (enum truncate_strategy)r->o->truncate : TRUNCATE_NONE,
         .side = tokenizer_side(r->tokenizer),

@@ -7,7 +7,7 @@ static const double PI = 3.14159265358979323846;
 
 // As _compute_llama3_parameters: long waves are stretched by the factor, short ones stay, those
 // between pass over smoothly.
-static float llama3(const struct rope_config *c, float f) {
+static float llama3(const struct decoder_rope *c, float f) {
     float old = (float)c->original_max_positions, low = (float)c->low_freq_factor;
     float high = (float)c->high_freq_factor, factor = (float)c->factor;
     float wave = (float)(2 * PI) / f;
@@ -20,7 +20,7 @@ static float llama3(const struct rope_config *c, float f) {
 }
 
 // The dimension that turns so many times within the original context.
-static double turning_dim(const struct rope_config *c, double turns, size_t head_dim) {
+static double turning_dim(const struct decoder_rope *c, double turns, size_t head_dim) {
     return (double)head_dim * log((double)c->original_max_positions / (turns * 2 * PI)) /
            (2 * log(c->theta));
 }
@@ -29,7 +29,7 @@ struct yarn_range {
     double low, high;
 };
 
-static struct yarn_range yarn_range(const struct rope_config *c, size_t head_dim) {
+static struct yarn_range yarn_range(const struct decoder_rope *c, size_t head_dim) {
     struct yarn_range r = {turning_dim(c, c->beta_fast, head_dim),
                            turning_dim(c, c->beta_slow, head_dim)};
     if (c->truncate) {
@@ -44,7 +44,7 @@ static struct yarn_range yarn_range(const struct rope_config *c, size_t head_dim
 }
 
 // As _compute_yarn_parameters: fast dimensions stay, slow ones are stretched, a ramp between.
-static float yarn(const struct rope_config *c, struct yarn_range r, float wave, size_t i) {
+static float yarn(const struct decoder_rope *c, struct yarn_range r, float wave, size_t i) {
     float ramp = ((float)i - (float)r.low) / (float)(r.high - r.low);
     ramp = fminf(fmaxf(ramp, 0), 1);
     float stays = 1 - ramp;
@@ -55,7 +55,7 @@ static double yarn_mscale(double factor, double mscale) {
     return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
 }
 
-static float yarn_scale(const struct rope_config *c) {
+static float yarn_scale(const struct decoder_rope *c) {
     if (c->attention_factor != 0)
         return (float)c->attention_factor;
     if (c->mscale != 0 && c->mscale_all_dim != 0)
@@ -64,7 +64,7 @@ static float yarn_scale(const struct rope_config *c) {
     return (float)yarn_mscale(c->factor, 1);
 }
 
-void rope_frequencies(const struct rope_config *c, size_t head_dim, const float *factors,
+void rope_frequencies(const struct decoder_rope *c, size_t head_dim, const float *factors,
                       float *inv_freq, float *scale) {
     struct yarn_range range = {0};
     if (c->scaling == ROPE_SCALING_YARN)

@@ -13,7 +13,7 @@
 
 // inv_freq [hd/2], and *scale, which multiplies every cosine and sine. `factors` [hd/2] divide the
 // frequencies (rope_freqs.weight); NULL: ones.
-void rope_frequencies(const struct rope_config *c, size_t head_dim, const float *factors,
+void rope_frequencies(const struct decoder_rope *c, size_t head_dim, const float *factors,
                       float *inv_freq, float *scale);
 
 #endif

@@ -89,7 +89,7 @@ static enum err check_types(const struct model *m, struct errmsg *msg) {
     enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
     if (e)
         return err_set(msg, e, "%s: no memory", m->path);
-    struct encode_options options = {.add_special_tokens = true, .truncate = TRUNCATE_NONE};
+    struct tokenizer_options options = {.add_special_tokens = true, .truncate = TRUNCATE_NONE};
     struct encoding out = {0};
     struct text text = {"a", 1};
     bool pairs = m->task != TASK_EMBED;

@@ -52,12 +52,12 @@ static void walk_config(struct walk *w, const char *folder) {
     bool generates = root && decoder_config_arch(root, &arch);
     if (known) {
         const struct key_rules *g =
-            generates && !generation ? &generation_config_keys : &generation_config_keys_idle;
+            generates && !generation ? &config_keys_generation : &config_keys_generation_idle;
         const struct key_rules both = {.rules = g->rules, .count = g->count, .more = known};
         walk_file(w, "config.json", &both, root);
     }
     if (generation && generates)
-        walk_file(w, "generation_config.json", &generation_config_keys, generation);
+        walk_file(w, "generation_config.json", &config_keys_generation, generation);
     cJSON_Delete(root);
     cJSON_Delete(generation);
 }
@@ -94,12 +94,12 @@ void model_keys_each(const char *path, const char *transformer, bool large, mode
     walk_config(&w, transformer);
     pooler_each_file(path, walk_module, &w);
     for (size_t i = 0; i < ST_CONFIG_NAMES; i++)
-        walk_named(&w, transformer, st_config_names[i], &sentence_bert_config_keys);
-    walk_named(&w, path, "config_sentence_transformers.json", &sentence_transformers_config_keys);
+        walk_named(&w, transformer, st_config_names[i], &config_keys_sentence_bert);
+    walk_named(&w, path, "config_sentence_transformers.json", &config_keys_sentence_transformers);
     walk_named(&w, transformer, "tokenizer_config.json", &tokenizer_config_keys);
     walk_named(&w, transformer, "special_tokens_map.json", &tokenizer_special_map_keys);
     walk_named(&w, transformer, "added_tokens.json", &tokenizer_added_tokens_keys);
-    walk_named(&w, transformer, "chat_template.json", &chat_template_json_keys);
+    walk_named(&w, transformer, "chat_template.json", &config_keys_chat_template);
     if (large)
         walk_named(&w, transformer, "tokenizer.json", &tokenizer_json_keys);
 }

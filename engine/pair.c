@@ -14,7 +14,7 @@ static const char before_query[] =
 static const char behind_query[] = "\n<Document>:";
 static const char before_document[] = " ";
 
-static const struct encode_options bare = {.truncate = TRUNCATE_NONE};
+static const struct tokenizer_options bare = {.truncate = TRUNCATE_NONE};
 
 size_t pair_special_count(const struct model *m) {
     return m->causal ? pair_frame_len(m->frame) : tokenizer_special_count(m->tokenizer, true);
@@ -63,7 +63,7 @@ static void put(struct encoding *out, const int32_t *ids, size_t n, bool special
 }
 
 enum err pair_assemble(const struct model *m, const struct encoding *query,
-                       const struct encoding *document, const struct encode_options *options,
+                       const struct encoding *document, const struct tokenizer_options *options,
                        struct encoding *out, struct errmsg *msg) {
     if (!m->causal)
         return tokenizer_assemble(m->tokenizer, query, document, options, out, msg);

@@ -29,7 +29,7 @@ enum err pair_encode_document(const struct model *m, struct tokenizer_scratch *s
                               struct errmsg *msg) MUST_CHECK;
 // options: TRUNCATE_NONE or TRUNCATE_ONLY_SECOND with max_length and side.
 enum err pair_assemble(const struct model *m, const struct encoding *query,
-                       const struct encoding *document, const struct encode_options *options,
+                       const struct encoding *document, const struct tokenizer_options *options,
                        struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
 #endif

@@ -11,7 +11,7 @@ static const char prefix[] =
     "the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n"
     "<|im_start|>user\n";
 static const char suffix[] = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
-static const struct encode_options bare = {.truncate = TRUNCATE_NONE};
+static const struct tokenizer_options bare = {.truncate = TRUNCATE_NONE};
 
 static enum err encode_piece(const struct tokenizer *t, struct tokenizer_scratch *s,
                              const char *text, int32_t **ids, size_t *len, struct errmsg *msg) {

@@ -60,7 +60,7 @@ enum err prompt_by_name(const struct model *m, const char *option, const char *n
 
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
                        struct text text, const struct text *pair,
-                       const struct encode_options *options, struct buf *joined,
+                       const struct tokenizer_options *options, struct buf *joined,
                        struct encoding *out, struct errmsg *msg) {
     if (prompt && *prompt) {
         buf_reset(joined);
@@ -79,7 +79,7 @@ enum err prompt_tokens_left_out(const struct model *m, struct tokenizer_scratch 
     *tokens = 0;
     if (!prompt || !*prompt || m->task != TASK_EMBED || m->pooling.includes_prompt)
         return ERR_OK;
-    struct encode_options options = {
+    struct tokenizer_options options = {
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,
         .max_length = m->max_length,

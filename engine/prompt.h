@@ -26,7 +26,7 @@ enum err prompt_by_name(const struct model *m, const char *option, const char *n
 // (NULL: none), into out; `joined` is scratch space.
 enum err prompt_encode(const struct model *m, struct tokenizer_scratch *s, const char *prompt,
                        struct text text, const struct text *pair,
-                       const struct encode_options *options, struct buf *joined,
+                       const struct tokenizer_options *options, struct buf *joined,
                        struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
 // How many leading tokens of prompt + text stay out of the pool: none where the pooling module

@@ -153,7 +153,7 @@ static enum err encode_text(const struct tokenizer *t, struct tokenizer_scratch 
 }
 
 enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, struct text text,
-                          const struct text *pair, const struct encode_options *options,
+                          const struct text *pair, const struct tokenizer_options *options,
                           struct encoding *out, struct errmsg *msg) {
     if (text.len > UINT32_MAX || (pair && pair->len > UINT32_MAX))
         return err_set(msg, ERR_TOO_LARGE, "a text of 4 GiB or more");
@@ -182,7 +182,7 @@ static void copy_text(const struct encoding *from, size_t keep, enum truncate_si
 }
 
 enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
-                            const struct encoding *b, const struct encode_options *options,
+                            const struct encoding *b, const struct tokenizer_options *options,
                             struct encoding *out, struct errmsg *msg) {
     const struct postprocess_template *template = b ? &t->postprocess.pair : &t->postprocess.single;
     size_t special = options->add_special_tokens ? template->special : 0;

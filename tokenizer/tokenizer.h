@@ -27,7 +27,7 @@ struct key_unknown;
 // text took is freed after it.
 struct tokenizer_scratch;
 
-struct encode_options {
+struct tokenizer_options {
     bool add_special_tokens;
     enum truncate_strategy truncate;
     enum truncate_side side;
@@ -54,14 +54,14 @@ void tokenizer_scratch_free(struct tokenizer_scratch *s);
 // bytes given. ERR_INVALID (truncation cannot make it fit: ONLY_x and the other text alone is too
 // long, or max_length is below the template's own tokens), ERR_TOO_LARGE (4 GiB), ERR_NOMEM.
 enum err tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, struct text text,
-                          const struct text *pair, const struct encode_options *options,
+                          const struct text *pair, const struct tokenizer_options *options,
                           struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
 // Applies only the post-processor, to texts that are encoded already (with add_special_tokens false
 // and TRUNCATE_NONE): a reranker tokenizes its query once that way. The result is that of
 // tokenizer_encode on the two texts. b may be NULL. out must be neither a nor b.
 enum err tokenizer_assemble(const struct tokenizer *t, const struct encoding *a,
-                            const struct encoding *b, const struct encode_options *options,
+                            const struct encoding *b, const struct tokenizer_options *options,
                             struct encoding *out, struct errmsg *msg) MUST_CHECK;
 
 // How many tokens the template adds to one text, or to a pair.

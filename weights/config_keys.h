@@ -8,17 +8,17 @@
 
 #include "weights/key_rules.h"
 
-// What config.json has whatever the architecture, but for the keys of generation_config_keys. The
+// What config.json has whatever the architecture, but for the keys of config_keys_generation. The
 // tables of an architecture (model_config.h, decoder_config.h) end in this one.
 extern const struct key_rules config_common_keys;
 // generation_config.json; or, where a folder has none, what config.json says of generating.
-extern const struct key_rules generation_config_keys;
+extern const struct key_rules config_keys_generation;
 // The same keys (but for eos_token_id, which config.json has for itself) in a config.json where
 // nothing is generated, or beside a generation_config.json.
-extern const struct key_rules generation_config_keys_idle;
-extern const struct key_rules chat_template_json_keys;
-extern const struct key_rules sentence_bert_config_keys;
+extern const struct key_rules config_keys_generation_idle;
+extern const struct key_rules config_keys_chat_template;
+extern const struct key_rules config_keys_sentence_bert;
 extern const struct key_rules
-    sentence_transformers_config_keys; // config_sentence_transformers.json
+    config_keys_sentence_transformers; // config_sentence_transformers.json
 
 #endif

@@ -91,8 +91,8 @@ static const struct key_rule generation_list[] = {
     GENERATION_KEYS(ONE_HONOURED, ONE_IDLE, ONE_REFUSED)};
 static const struct key_rule generation_idle_list[] = {
     GENERATION_KEYS(ONE_IDLE, ONE_IDLE, REFUSED_IDLE)};
-const struct key_rules generation_config_keys = {KEY_RULES(generation_list)};
-const struct key_rules generation_config_keys_idle = {KEY_RULES(generation_idle_list)};
+const struct key_rules config_keys_generation = {KEY_RULES(generation_list)};
+const struct key_rules config_keys_generation_idle = {KEY_RULES(generation_idle_list)};
 
 // Versions 5.4 and 6 name what the module is made of; the text's way through it is the same.
 static const struct key_rule method_list[] = {
@@ -112,7 +112,7 @@ static const struct key_rules modality = {KEY_RULES(modality_list)};
 static const struct key_rule chat_template_list[] = {
     {.name = "chat_template", .fate = KEY_HONOURED},
 };
-const struct key_rules chat_template_json_keys = {KEY_RULES(chat_template_list)};
+const struct key_rules config_keys_chat_template = {KEY_RULES(chat_template_list)};
 
 static const struct key_rule sentence_bert_list[] = {
     {.name = "max_seq_length", .fate = KEY_HONOURED},
@@ -137,7 +137,7 @@ static const struct key_rule sentence_bert_list[] = {
     {.name = "processor_kwargs", .fate = KEY_REFUSED, .neutral = "{}"},
     {.name = "config_kwargs", .fate = KEY_REFUSED, .neutral = "{}"},
 };
-const struct key_rules sentence_bert_config_keys = {KEY_RULES(sentence_bert_list)};
+const struct key_rules config_keys_sentence_bert = {KEY_RULES(sentence_bert_list)};
 
 static const struct key_rule sentence_transformers_list[] = {
     {.name = "prompts", .fate = KEY_HONOURED},
@@ -152,4 +152,4 @@ static const struct key_rule sentence_transformers_list[] = {
     {.name = "truncate_dim", .fate = KEY_REFUSED},
     {.name = "keep_in_fp32_modules", .fate = KEY_NO_EFFECT}, // everything is computed in f32
 };
-const struct key_rules sentence_transformers_config_keys = {KEY_RULES(sentence_transformers_list)};
+const struct key_rules config_keys_sentence_transformers = {KEY_RULES(sentence_transformers_list)};

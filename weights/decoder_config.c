@@ -98,7 +98,7 @@ static enum err derive_window(const struct decoder_said *said, struct decoder_co
 
 static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decoder_said *said,
                              struct errmsg *msg) {
-    struct rope_config *r = &said->config.rope;
+    struct decoder_rope *r = &said->config.rope;
     size_t positions = said->config.max_positions;
     enum err e = key_rules_read(&decoder_rope_keys, dict, NULL, said, msg);
     if (e || r->scaling == ROPE_SCALING_NONE)
@@ -150,7 +150,7 @@ static enum err read_rope(const cJSON *root, struct decoder_said *said, struct e
 }
 
 enum err decoder_config_finish(struct decoder_config *c, struct errmsg *msg) {
-    const struct rope_config *r = &c->rope;
+    const struct decoder_rope *r = &c->rope;
     if (c->kv_heads == 0)
         c->kv_heads = c->heads;
     if (c->head_dim == 0) {

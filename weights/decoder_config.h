@@ -20,7 +20,7 @@ enum decoder_arch {
     DECODER_ARCH_MISTRAL,
 };
 
-enum rope_scaling {
+enum decoder_rope_scaling {
     ROPE_SCALING_NONE,
     ROPE_SCALING_LINEAR,
     ROPE_SCALING_LLAMA3,
@@ -28,9 +28,9 @@ enum rope_scaling {
 };
 
 // Source followed: transformers modeling_rope_utils.py.
-struct rope_config {
+struct decoder_rope {
     double theta;
-    enum rope_scaling scaling;
+    enum decoder_rope_scaling scaling;
     double factor;
     double low_freq_factor, high_freq_factor; // llama3
     double beta_fast, beta_slow;              // yarn
@@ -52,7 +52,7 @@ struct decoder_config {
     size_t vocab;           // V
     size_t max_positions;   // the context, in tokens, rope scaling included
     float norm_eps;
-    struct rope_config rope;
+    struct decoder_rope rope;
     bool qkv_bias, o_bias, mlp_bias;
     bool qk_norm;       // a norm over each head of q and of k
     bool tied;          // lm_head is the embedding table
@@ -68,7 +68,7 @@ enum err decoder_config_load(const char *path, struct decoder_config *out,
 enum err decoder_config_parse(const char *name, const char *text, size_t len,
                               struct decoder_config *out, struct errmsg *msg) MUST_CHECK;
 
-// The keys of config.json, but for generation_config_keys; of a GGUF file, without the
+// The keys of config.json, but for config_keys_generation; of a GGUF file, without the
 // architecture's name.
 const struct key_rules *decoder_config_keys(enum decoder_arch arch);
 extern const struct key_rules decoder_config_gguf_keys;

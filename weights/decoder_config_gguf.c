@@ -42,7 +42,7 @@ static void derive_shapes(struct gguf_keys *k, const struct decoder_said *said,
 
 // Of yarn's knobs, those that transformers has no like of must stand where they change nothing.
 static void read_yarn(struct gguf_keys *k, struct decoder_said *said) {
-    struct rope_config *rope = &said->config.rope;
+    struct decoder_rope *rope = &said->config.rope;
     rope->original_max_positions = said->config.max_positions;
     rope->truncate = true;
     gguf_keys_read(k, &decoder_config_gguf_yarn_keys, said);
@@ -57,7 +57,7 @@ static void read_yarn(struct gguf_keys *k, struct decoder_said *said) {
 }
 
 static void derive_rope(struct gguf_keys *k, struct decoder_said *said) {
-    struct rope_config *rope = &said->config.rope;
+    struct decoder_rope *rope = &said->config.rope;
     if (k->failed)
         return;
     bool scaled = rope->factor > 0 && (rope->factor < 1 || rope->factor > 1);

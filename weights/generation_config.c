@@ -112,7 +112,7 @@ static enum err read_sampling(const struct generation_sources *s, const cJSON *r
                               struct generation_config *c) {
     bool sample;
     int64_t top_k;
-    enum err e = key_rules_check(&generation_config_keys, root, s->msg);
+    enum err e = key_rules_check(&config_keys_generation, root, s->msg);
     if (!e)
         e = read_float(root, "temperature", 0, 1000, &c->temperature, s->msg);
     if (!e)

@@ -34,7 +34,7 @@ static const struct {
 };
 #define SUPPORTED "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, I32, I64 are"
 
-struct entry { // of the list, until names and offsets have their place
+struct gguf_entry { // of the list, until names and offsets have their place
     size_t name_at, name_len;
     size_t begin, bytes; // within the data
     size_t index;
@@ -43,13 +43,13 @@ struct entry { // of the list, until names and offsets have their place
 struct listing {
     struct gguf_cursor *c;
     struct gguf *g;
-    struct entry *entries; // [tensor_count]
+    struct gguf_entry *entries; // [tensor_count]
     size_t names_bytes;
 };
 
 #define NAME(l, e) (int)(e)->name_len, (l)->g->bytes + (e)->name_at
 
-static enum err read_name(struct listing *l, struct entry *e) {
+static enum err read_name(struct listing *l, struct gguf_entry *e) {
     enum err code = gguf_next_string(l->c, &e->name_at, &e->name_len);
     if (code)
         return code;
@@ -66,7 +66,7 @@ static enum err read_name(struct listing *l, struct entry *e) {
 }
 
 // The file lists the innermost dimension first.
-static enum err read_shape(struct listing *l, const struct entry *e, struct tensor *t) {
+static enum err read_shape(struct listing *l, const struct gguf_entry *e, struct tensor *t) {
     uint32_t rank;
     enum err code = gguf_next_u32(l->c, &rank);
     if (code)
@@ -88,7 +88,7 @@ static enum err read_shape(struct listing *l, const struct entry *e, struct tens
     return ERR_OK;
 }
 
-static enum err read_dtype(struct listing *l, const struct entry *e, struct tensor *t) {
+static enum err read_dtype(struct listing *l, const struct gguf_entry *e, struct tensor *t) {
     uint32_t number;
     enum err code = gguf_next_u32(l->c, &number);
     if (code)
@@ -102,7 +102,7 @@ static enum err read_dtype(struct listing *l, const struct entry *e, struct tens
     return ERR_OK;
 }
 
-static enum err count_bytes(const struct listing *l, struct entry *e, const struct tensor *t) {
+static enum err count_bytes(const struct listing *l, struct gguf_entry *e, const struct tensor *t) {
     size_t row = t->shape[t->rank - 1], block = dtype_block(t->dtype);
     if (row % block != 0)
         return err_set(l->c->msg, ERR_INVALID,
@@ -120,7 +120,7 @@ static enum err count_bytes(const struct listing *l, struct entry *e, const stru
 }
 
 static enum err read_tensor(struct listing *l, size_t i) {
-    struct entry *e = &l->entries[i];
+    struct gguf_entry *e = &l->entries[i];
     struct tensor *t = &l->g->tensors[i];
     uint64_t begin = 0;
     e->index = i;
@@ -144,7 +144,7 @@ static enum err read_tensor(struct listing *l, size_t i) {
 }
 
 static int by_begin(const void *a, const void *b) {
-    const struct entry *x = a, *y = b;
+    const struct gguf_entry *x = a, *y = b;
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
     return x->index < y->index ? -1 : 1;
@@ -156,7 +156,7 @@ static enum err place(struct listing *l, size_t data, size_t alignment) {
     struct gguf *g = l->g;
     size_t at = 0, left = data < g->size ? g->size - data : 0;
     for (size_t i = 0; i < g->tensor_count; i++) {
-        struct entry *e = &l->entries[i];
+        struct gguf_entry *e = &l->entries[i];
         if (e->begin % alignment != 0)
             return err_set(l->c->msg, ERR_INVALID,
                            "%s: tensor '%.*s': its offset %zu is not aligned to %zu", g->path,

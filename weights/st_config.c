@@ -52,7 +52,7 @@ static enum err read_sentence_config(const char *folder, struct st_config *c, st
     if (e || !root)
         return e;
     int64_t length = 0;
-    e = key_rules_check(&sentence_bert_config_keys, root, msg);
+    e = key_rules_check(&config_keys_sentence_bert, root, msg);
     if (!e)
         e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
     if (!e)
@@ -152,7 +152,7 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
     enum err e = read_optional(folder, file, &root, msg);
     if (e || !root)
         return e;
-    e = key_rules_check(&sentence_transformers_config_keys, root, msg);
+    e = key_rules_check(&config_keys_sentence_transformers, root, msg);
     if (!e)
         e = read_prompts(root, c, msg);
     if (!e)

@@ -10,12 +10,12 @@
 enum { MAX_KEY = 320 }; // a prefix and a tensor name (safetensors.c's limit) fit
 
 static int compare_name(const void *key, const void *element) {
-    const struct named *n = element;
+    const struct weights_named *n = element;
     return strcmp(key, n->name);
 }
 
-static struct entry *find(const struct weights *w, const char *name) {
-    struct named *at =
+static struct weights_entry *find(const struct weights *w, const char *name) {
+    struct weights_named *at =
         w->count ? bsearch(name, w->sorted, w->count, sizeof *w->sorted, compare_name) : NULL;
     return at ? at->entry : NULL;
 }
@@ -26,7 +26,7 @@ static bool ends_with(const char *s, const char *suffix) {
 }
 
 // Checkpoints of 2019 call a norm's scale gamma and its shift beta; transformers renames them too.
-static struct entry *find_old_norm_name(const struct weights *w, const char *key) {
+static struct weights_entry *find_old_norm_name(const struct weights *w, const char *key) {
     char old[MAX_KEY];
     static const char *const names[][2] = {{"LayerNorm.weight", "gamma"},
                                            {"LayerNorm.bias", "beta"}};
@@ -48,7 +48,7 @@ static void print_shape(char *out, size_t size, int rank, const size_t *shape) {
         snprintf(out + at, size - at, "]");
 }
 
-static enum err check_view(const struct weights *w, const struct entry *e, int rank,
+static enum err check_view(const struct weights *w, const struct weights_entry *e, int rank,
                            const size_t *shape, struct errmsg *msg) {
     const struct tensor *t = &e->tensor;
     bool same = t->rank == rank;
@@ -77,7 +77,7 @@ static enum err take(struct weights *w, const char *prefix, const char *name, in
     int n = snprintf(key, sizeof key, "%s%s", prefix, name);
     if (n < 0 || (size_t)n >= sizeof key)
         return err_set(msg, ERR_INTERNAL, "a tensor name of %d bytes was asked for", n);
-    struct entry *e = find(w, key);
+    struct weights_entry *e = find(w, key);
     if (!e)
         e = find_old_norm_name(w, key);
     if (!e)
@@ -143,14 +143,14 @@ static bool ignorable(const struct weights *w, const char *name) {
     return strcmp(name, "lm_head.weight") == 0 && weights_has(w, "embed_tokens.weight");
 }
 
-static enum err no_place(const struct entry *e, struct errmsg *msg) {
+static enum err no_place(const struct weights_entry *e, struct errmsg *msg) {
     return err_set(msg, ERR_INVALID, "%s: tensor '%s' has no place in this architecture",
                    e->shard->path, e->tensor.name);
 }
 
 enum err weights_check_all_taken(const struct weights *w, struct errmsg *msg) {
     for (size_t i = 0; i < w->count; i++) {
-        const struct entry *e = &w->entries[i];
+        const struct weights_entry *e = &w->entries[i];
         if (!e->taken && !ignorable(w, e->tensor.name))
             return no_place(e, msg);
     }
@@ -175,7 +175,7 @@ enum err weights_check_model(const struct weights *w, struct errmsg *msg) {
     if (w->gguf)
         return weights_check_all_taken(w, msg);
     for (size_t i = 0; i < w->count; i++) {
-        const struct entry *e = &w->entries[i];
+        const struct weights_entry *e = &w->entries[i];
         if (e->taken || ignorable(w, e->tensor.name))
             continue;
         if (is_own(w, e->tensor.name))

@@ -27,11 +27,11 @@ static int by_file_then_name(const void *a, const void *b) {
 }
 
 static int by_name(const void *a, const void *b) {
-    const struct named *x = a, *y = b;
+    const struct weights_named *x = a, *y = b;
     return strcmp(x->name, y->name);
 }
 
-static enum err read_header(struct shard *s, struct errmsg *msg) {
+static enum err read_header(struct weights_shard *s, struct errmsg *msg) {
     char first[SAFETENSORS_FIRST_BYTES];
     size_t n = s->file.size < sizeof first ? s->file.size : sizeof first, length = 0;
     enum err e = file_read_at(&s->file, 0, first, n, msg);
@@ -58,7 +58,7 @@ static enum err read_header(struct shard *s, struct errmsg *msg) {
 
 // Takes `path` over, success or not.
 static enum err add_shard(struct weights *w, char *path, struct errmsg *msg) {
-    struct shard *s = &w->shards[w->shard_count];
+    struct weights_shard *s = &w->shards[w->shard_count];
     enum err e = file_open(&s->file, path, msg);
     if (e) {
         mem_free(path);
@@ -79,7 +79,8 @@ static void list_shards(struct weights *w) {
     size_t n = 0;
     for (size_t s = 0; s < w->shard_count; s++)
         for (size_t i = 0; i < w->shards[s].content.count; i++, n++)
-            w->entries[n] = (struct entry){w->shards[s].content.tensors[i], &w->shards[s], false};
+            w->entries[n] =
+                (struct weights_entry){w->shards[s].content.tensors[i], &w->shards[s], false};
 }
 
 // All shards are open: one list of entries in file order, and one sorted by name.
@@ -97,7 +98,7 @@ static enum err make_lists(struct weights *w, struct errmsg *msg) {
     if (e)
         return e;
     for (size_t i = 0; i < n; i++)
-        w->sorted[i] = (struct named){w->entries[i].tensor.name, &w->entries[i]};
+        w->sorted[i] = (struct weights_named){w->entries[i].tensor.name, &w->entries[i]};
     if (n)
         qsort(w->sorted, n, sizeof *w->sorted, by_name);
     for (size_t i = 1; i < n; i++)

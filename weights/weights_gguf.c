@@ -115,7 +115,7 @@ enum err weights_list_gguf(struct weights *w, struct errmsg *msg) {
         int len = translate(n, t.name, at, (size_t)(w->names + bytes - at));
         t.name = at;
         at += len + 1;
-        w->entries[i] = (struct entry){t, &w->shards[0], false};
+        w->entries[i] = (struct weights_entry){t, &w->shards[0], false};
     }
     return ERR_OK;
 }

@@ -10,30 +10,30 @@
 
 enum { WEIGHTS_MAX_PREFIX = 32 };
 
-struct shard {
+struct weights_shard {
     char *path;                 // owned
     const char *name;           // path's last part
     struct file file;           // not open: the tensors lie in a GGUF file
     struct safetensors content; // whose tensors lie in file
 };
 
-struct entry {
+struct weights_entry {
     struct tensor tensor;
-    const struct shard *shard;
+    const struct weights_shard *shard;
     bool taken;
 };
 
-struct named {
+struct weights_named {
     const char *name; // the tensor's
-    struct entry *entry;
+    struct weights_entry *entry;
 };
 
 struct weights {
     char *path; // of the file or the index, for messages; owned
-    struct shard *shards;
+    struct weights_shard *shards;
     size_t shard_count;
-    struct entry *entries; // [count], in file order
-    struct named *sorted;  // [count], by name
+    struct weights_entry *entries; // [count], in file order
+    struct weights_named *sorted;  // [count], by name
     size_t count;
     char prefix[WEIGHTS_MAX_PREFIX]; // "" until detected
 

@@ -34,7 +34,7 @@ struct bench_encode {
     struct bench_random random;
     struct bench_texts texts; // of the set in progress
     size_t next;
-    struct encode_options encode;
+    struct tokenizer_options encode;
     struct peak peak;
     double p50_ms, p99_ms, latency_share;
     struct set sets[SETS];
@@ -263,7 +263,7 @@ static enum err measure(struct bench_encode *r, struct errmsg *msg) {
     if (e)
         return e;
     const struct model *m = r->engine.model;
-    r->encode = (struct encode_options){
+    r->encode = (struct tokenizer_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,
         .max_length = longest(r->o, m),

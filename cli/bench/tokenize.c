@@ -68,7 +68,7 @@ static enum err make_texts(struct bench_tokenize *r, struct errmsg *msg) {
 
 static enum err pass(struct bench_tokenize *r, struct tokenizer_scratch *s, struct encoding *e,
                      double *seconds, struct errmsg *msg) {
-    const struct encode_options options = {.add_special_tokens = true};
+    const struct tokenizer_options options = {.add_special_tokens = true};
     int64_t begin = clock_now_us();
     r->tokens = 0;
     for (size_t i = 0; i < r->texts.count; i++) {

@@ -27,7 +27,7 @@ static float best_steps(const float x[UNIT], float one) {
     return ACT_STEPS[least & 3];
 }
 
-void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
+void blocks_generic_quantize(const float *x, size_t k, struct kernel_act_unit *to, size_t stride) {
     for (size_t at = 0; at < k; at += UNIT, x += UNIT, to += stride) {
         float most = 0, inv = 0, steps = ACT_STEPS[0];
         bool finite = true;
@@ -41,7 +41,7 @@ void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size
             steps = best_steps(x, one);
             inv = steps * one;
         }
-        *to = (struct act_unit){.d = finite ? most / steps : NAN};
+        *to = (struct kernel_act_unit){.d = finite ? most / steps : NAN};
         for (size_t i = 0; inv > 0 && i < UNIT; i++) {
             to->q[i] = (int8_t)lrintf(x[i] * inv);
             to->minus -= to->q[i];
@@ -51,7 +51,7 @@ void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size
 }
 
 // A unit's part of one row's 16 sums.
-static void add_int8(enum dtype t, const struct panel_unit *u, const struct act_unit *x,
+static void add_int8(enum dtype t, const struct panel_unit *u, const struct kernel_act_unit *x,
                      float sums[BLOCK_PANEL]) {
     bool halves = t == DTYPE_Q2_K || t == DTYPE_Q3_K || t == DTYPE_Q6_K;
     int32_t offset = block_offset(t);
@@ -84,7 +84,7 @@ static void add_f32(enum dtype t, const struct panel_unit *u, const float *x, si
         }
 }
 
-static void panel_rows(const struct linear_share *s, const unsigned char *panel,
+static void panel_rows(const struct kernel_linear_share *s, const unsigned char *panel,
                        const unsigned char *acts, size_t rows, float sums[][BLOCK_PANEL]) {
     const void *units = acts;
     size_t width = act_width(rows);
@@ -94,7 +94,8 @@ static void panel_rows(const struct linear_share *s, const unsigned char *panel,
         panel_unit_read(s->format, panel, s->k, at, &u);
         for (size_t r = 0; r < rows; r++) {
             if (s->int8)
-                add_int8(s->format, &u, (const struct act_unit *)units + at * width + r, sums[r]);
+                add_int8(s->format, &u, (const struct kernel_act_unit *)units + at * width + r,
+                         sums[r]);
             else
                 add_f32(s->format, &u, (const float *)units + at * UNIT * width + r, width,
                         sums[r]);
@@ -102,7 +103,7 @@ static void panel_rows(const struct linear_share *s, const unsigned char *panel,
     }
 }
 
-void blocks_generic_linear(const struct cpu_kernels *k, const struct linear_share *s) {
+void blocks_generic_linear(const struct cpu_kernels *k, const struct kernel_linear_share *s) {
     size_t bytes = panel_bytes(s->format, s->k), row_bytes = act_row_bytes(s->k, s->int8);
     for (size_t col = 0; col < s->cols; col += BLOCK_PANEL) {
         const unsigned char *panel = (const unsigned char *)s->panels + col / BLOCK_PANEL * bytes;

@@ -5,8 +5,8 @@
 
 #include "compute/cpu/kernels.h"
 
-void blocks_generic_quantize(const float *x, size_t k, struct act_unit *to, size_t stride);
+void blocks_generic_quantize(const float *x, size_t k, struct kernel_act_unit *to, size_t stride);
 // k: whose activations are used.
-void blocks_generic_linear(const struct cpu_kernels *k, const struct linear_share *s);
+void blocks_generic_linear(const struct cpu_kernels *k, const struct kernel_linear_share *s);
 
 #endif

@@ -156,7 +156,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return e;
     }
     c->scratch = mem_alloc_aligned((size_t)threads, KERNEL_SCRATCH * sizeof *c->scratch);
-    e = c->scratch ? causal_plan_new(&c->plan, msg)
+    e = c->scratch ? ops_causal_plan_new(&c->plan, msg)
                    : err_set(msg, ERR_NOMEM, "cpu device: no memory");
     if (e == ERR_OK)
         e = team_new(threads, &c->team, msg);
@@ -176,7 +176,7 @@ void cpu_device_free(struct device *d) {
         return;
     struct cpu_device *c = cpu_of(d);
     team_free(c->team);
-    causal_plan_free(c->plan);
+    ops_causal_plan_free(c->plan);
     slab_free_all(&c->slabs);
     mem_free(c->scratch);
     mem_free(c->acts);

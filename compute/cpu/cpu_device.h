@@ -22,7 +22,7 @@ struct cpu_device {
     struct team *team;
     size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
     const struct cpu_pages *pages;
-    struct slabs slabs;       // the memory of weights
+    struct slab_list slabs;   // the memory of weights
     float *scratch;           // KERNEL_SCRATCH floats for each thread
     void *acts;               // CPU_ACT_BYTES, once a weight that needs them is prepared
     struct causal_plan *plan; // of causal attention

@@ -136,7 +136,7 @@ bool gemm_openblas_fits(size_t tile, size_t out, size_t in) {
     return in <= KERNEL_SCRATCH && out <= KERNEL_SCRATCH && tile * (in + out) <= KERNEL_SCRATCH;
 }
 
-void gemm_openblas_rows(const struct cpu_kernels *kernels, const struct linear_share *s,
+void gemm_openblas_rows(const struct cpu_kernels *kernels, const struct kernel_linear_share *s,
                         size_t tile, float *scratch) {
     const float *x = s->x;
     size_t ldx = s->ldx;

@@ -22,7 +22,7 @@ const char *gemm_openblas_core(void); // "SkylakeX"
 bool gemm_openblas_fits(size_t tile, size_t out, size_t in);
 // As kernels.h's linear, but s->panels are plain rows [cols][k], s->cols all outputs and
 // s->rows <= tile, the rows of every call; scratch is KERNEL_SCRATCH floats, and it fits.
-void gemm_openblas_rows(const struct cpu_kernels *kernels, const struct linear_share *s,
+void gemm_openblas_rows(const struct cpu_kernels *kernels, const struct kernel_linear_share *s,
                         size_t tile, float *scratch);
 
 #endif

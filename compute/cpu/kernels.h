@@ -26,13 +26,13 @@ enum {
 // (panels.h).
 // Every y is one chain of multiply-adds over ascending k (of int8 products: one for each unit of
 // 32; of pairs: one for each word), begun at 0, then the bias, then the residual are added.
-struct linear_share {
+struct kernel_linear_share {
     const float *x; // [rows, k], stride ldx; block types and pairs read acts instead
     size_t ldx, rows, k;
     enum dtype format;
     const void *panels; // the first of ceil(cols / panel)
     const void *acts;   // of these rows, see ACT_ROWS and pair_words
-    bool int8;          // which acts of block types: struct act_unit, or f32
+    bool int8;          // which acts of block types: struct kernel_act_unit, or f32
     const float *bias;  // [cols], padded with zeros to whole panels
     size_t cols;
     const float *residual; // [rows, cols], stride ldr; NULL: none; may be y
@@ -59,7 +59,7 @@ enum { ACT_CHOICES = 4 };
 static const float ACT_STEPS[ACT_CHOICES] = {127, 126, 125, 124};
 // 127^2 / c^2
 static const float ACT_STEP_SQUARES[ACT_CHOICES] = {1, 1.015936F, 1.032256F, 1.048972F};
-struct act_unit {
+struct kernel_act_unit {
     int8_t q[UNIT];
     float d;
     int32_t minus, minus_half[2]; // minus the sum of q, of its halves
@@ -72,7 +72,7 @@ static inline size_t act_width(size_t rows) {
     return at_most(width, ACT_ROWS);
 }
 static inline size_t act_row_bytes(size_t k, bool int8) {
-    return int8 ? k / UNIT * sizeof(struct act_unit) : k * sizeof(float);
+    return int8 ? k / UNIT * sizeof(struct kernel_act_unit) : k * sizeof(float);
 }
 
 // Pairs: bf16 weights of two neighbouring inputs, the first one low, in a word: [pair_words][panel]
@@ -83,14 +83,14 @@ static inline size_t pair_words(size_t k) { return k / 2 + k % 2; }
 static inline size_t pair_stride(size_t k) { return mat_ld(pair_words(k)); }
 
 // Panels and tiles are of the set's panel and tile_rows.
-struct pair_kernels {
-    void (*linear)(const struct linear_share *s);
+struct kernel_pairs {
+    void (*linear)(const struct kernel_linear_share *s);
     void (*round)(const float *x, size_t k, uint32_t *to); // to[pair_words(k)]
     double (*probe)(size_t rounds);                        // as probe_fma
 };
 
 // One head of one sequence, some of its queries: out = softmax(scale q k') v.
-struct attention_share {
+struct kernel_attention_share {
     const float *q; // [queries, head_dim], stride ldq
     const float *k; // [keys, head_dim], stride ldk
     const float *v; // [keys, head_dim], stride ldv
@@ -107,11 +107,11 @@ struct cpu_kernels {
     size_t tile_rows; // rows that `linear` takes at once: shares of a multiple of it are cheapest
     size_t max_head_dim;
 
-    void (*linear)(const struct linear_share *s);        // formats F32, F16, BF16
-    void (*linear_blocks)(const struct linear_share *s); // block types
+    void (*linear)(const struct kernel_linear_share *s);        // formats F32, F16, BF16
+    void (*linear_blocks)(const struct kernel_linear_share *s); // block types
     // One row of k values to units at to, to + stride, ...
-    void (*quantize)(const float *x, size_t k, struct act_unit *to, size_t stride);
-    void (*attention)(const struct attention_share *s);
+    void (*quantize)(const float *x, size_t k, struct kernel_act_unit *to, size_t stride);
+    void (*attention)(const struct kernel_attention_share *s);
     void (*activate)(enum activation f, float *x, size_t n);
     // y = sum of rows[0 .. count), in that order, count >= 1
     void (*sum_rows)(const float *const *rows, size_t count, float *y, size_t n);
@@ -126,7 +126,7 @@ struct cpu_kernels {
     size_t (*convert)(enum dtype from, const void *src, float *dst, size_t n);
 
     const struct causal_kernels *causal;
-    const struct pair_kernels *pairs; // NULL: no instruction for them
+    const struct kernel_pairs *pairs; // NULL: no instruction for them
 
     // What this set can do at most, for peak.h: multiply-adds on registers, and reading memory.
     double (*probe_fma)(size_t rounds);            // returns the floating point operations done
@@ -138,7 +138,7 @@ extern const struct cpu_kernels kernels_generic;
 #if defined(__x86_64__)
 extern const struct cpu_kernels kernels_avx2, kernels_avx512, kernels_avx512vnni,
     kernels_avx512bf16;
-extern const struct pair_kernels pairs_avx512bf16;
+extern const struct kernel_pairs pairs_avx512bf16;
 #endif
 
 #endif

@@ -45,7 +45,7 @@ static void panel_row(enum dtype format, const unsigned char *w, float out[PANEL
         out[j] = load_f32(format, w + 2 * panel_place(format, PANEL, j));
 }
 
-static void linear_row(const struct linear_share *s, size_t row, size_t panel) {
+static void linear_row(const struct kernel_linear_share *s, size_t row, size_t panel) {
     const float *x = s->x + row * s->ldx;
     size_t size = PANEL * dtype_size(s->format);
     const unsigned char *w = (const unsigned char *)s->panels + panel * size * s->k;
@@ -66,19 +66,19 @@ static void linear_row(const struct linear_share *s, size_t row, size_t panel) {
     activate(s->f, y, n);
 }
 
-static void linear(const struct linear_share *s) {
+static void linear(const struct kernel_linear_share *s) {
     for (size_t panel = 0; panel * PANEL < s->cols; panel++)
         for (size_t row = 0; row < s->rows; row++)
             linear_row(s, row, panel);
 }
 
-static void linear_blocks(const struct linear_share *s) {
+static void linear_blocks(const struct kernel_linear_share *s) {
     blocks_generic_linear(&kernels_generic, s);
 }
 
 // One query, online softmax over blocks of keys (Milakov and Gimelshein 2018; Rabe and Staats
 // 2021).
-static void attention_query(const struct attention_share *s, size_t query) {
+static void attention_query(const struct kernel_attention_share *s, size_t query) {
     const float *q = s->q + query * s->ldq;
     float *out = s->out + query * s->ldo, *sum = s->scratch, p[KEY_BLOCK];
     float most = -INFINITY, total = 0;
@@ -113,7 +113,7 @@ static void attention_query(const struct attention_share *s, size_t query) {
         out[d] = sum[d] / total;
 }
 
-static void attention(const struct attention_share *s) {
+static void attention(const struct kernel_attention_share *s) {
     for (size_t query = 0; query < s->queries; query++)
         attention_query(s, query);
 }

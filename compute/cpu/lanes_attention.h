@@ -16,7 +16,7 @@ enum {
     MAX_HEAD_DIM = 512,
 };
 
-struct attention_state {
+struct lanes_attention_state {
     float *keys;    // [panels of KEY_BLOCK][head_dim][PANEL]
     float *values;  // [panels of head_dim][KEY_BLOCK][PANEL]
     float *out;     // [queries][width]: sums of weight x value so far
@@ -31,9 +31,9 @@ _Static_assert((2 * KEY_BLOCK + ATTENTION_QUERIES) * (MAX_HEAD_DIM + PANEL) +
                    KERNEL_SCRATCH,
                "attention's scratch");
 
-static struct attention_state attention_begin(const struct attention_share *s) {
+static struct lanes_attention_state attention_begin(const struct kernel_attention_share *s) {
     size_t width = round_up(s->head_dim, PANEL);
-    struct attention_state a = {.keys = s->scratch, .width = width};
+    struct lanes_attention_state a = {.keys = s->scratch, .width = width};
     a.values = a.keys + KEY_BLOCK * width;
     a.out = a.values + KEY_BLOCK * width;
     a.weights = a.out + ATTENTION_QUERIES * width;
@@ -43,7 +43,7 @@ static struct attention_state attention_begin(const struct attention_share *s) {
 }
 
 // Keys [from, from + n) as panels [head_dim][PANEL]; keys behind the last are zero.
-static void pack_keys(const struct attention_share *s, size_t from, size_t n, float *to) {
+static void pack_keys(const struct kernel_attention_share *s, size_t from, size_t n, float *to) {
     for (size_t key = 0; key < n; key += LANES) {
         size_t keys = at_most(n - key, LANES);
         float *panel = to + key / PANEL * PANEL * s->head_dim + key % PANEL;
@@ -65,7 +65,7 @@ static void pack_keys(const struct attention_share *s, size_t from, size_t n, fl
 }
 
 // Values [from, from + n) as panels [n][PANEL]; columns behind the last are zero.
-static void pack_values(const struct attention_share *s, size_t from, size_t n, float *to) {
+static void pack_values(const struct kernel_attention_share *s, size_t from, size_t n, float *to) {
     for (size_t col = 0; col < s->head_dim; col += PANEL) {
         float *panel = to + col * KEY_BLOCK;
         size_t cols = s->head_dim - col;
@@ -83,8 +83,8 @@ static void pack_values(const struct attention_share *s, size_t from, size_t n, 
 // Scores [n] of a tile's queries become weights e^(scale (score - most)) = 2^(rate (score - most));
 // keep[i] is what query i's sums so far, made against an older maximum, are worth now. Each step
 // runs over all rows before the next begins: alone, a row's maximum is a wait.
-static void soften(const struct attention_state *a, size_t query, size_t rows, size_t n, float rate,
-                   int first, float keep[LANES]) {
+static void soften(const struct lanes_attention_state *a, size_t query, size_t rows, size_t n,
+                   float rate, int first, float keep[LANES]) {
     size_t padded = round_up(n, LANES);
     VMASK inside = v_first(n + LANES - padded);
     float now[LANES] = {0};
@@ -118,9 +118,9 @@ static void soften(const struct attention_state *a, size_t query, size_t rows, s
 
 // Adds a tile's products with a block of values to its queries' sums; after the last block the sums
 // divided by the weights' total are the output.
-static void add_values(const struct attention_share *s, const struct attention_state *a,
-                       size_t query, size_t rows, size_t n, const float *keep, int first,
-                       int last) {
+static void add_values(const struct kernel_attention_share *s,
+                       const struct lanes_attention_state *a, size_t query, size_t rows, size_t n,
+                       const float *keep, int first, int last) {
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
     for (size_t col = 0; col < a->width; col += LANES) {
         if (col % PANEL == 0)
@@ -144,8 +144,8 @@ static void add_values(const struct attention_share *s, const struct attention_s
     }
 }
 
-static void attention(const struct attention_share *s) {
-    struct attention_state a = attention_begin(s);
+static void attention(const struct kernel_attention_share *s) {
+    struct lanes_attention_state a = attention_begin(s);
     size_t tiles = ceil_div(s->queries, TILE_ROWS);
     float rate = s->scale * 1.44269504F; // log2 e
     for (size_t from = 0; from < s->keys; from += KEY_BLOCK) {

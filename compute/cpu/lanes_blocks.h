@@ -83,14 +83,14 @@ INLINE int offset_bits(const enum dtype t) {
                              : 7;
 }
 
-struct unit_scales {
+struct lanes_unit_scales {
     VF scale[2], shift[2]; // [1]: of types with halves only; shift: of types with shifts
 };
 
 // head: the chunk's scales; s: the unit's (plain types: head is theirs); of lanes from `lane` on.
-INLINE struct unit_scales unit_scales(const enum dtype t, const unsigned char *head,
-                                      const unsigned char *s, int lane) {
-    struct unit_scales u;
+INLINE struct lanes_unit_scales unit_scales(const enum dtype t, const unsigned char *head,
+                                            const unsigned char *s, int lane) {
+    struct lanes_unit_scales u;
     const int k =
         t == DTYPE_Q2_K || t == DTYPE_Q3_K || t == DTYPE_Q4_K || t == DTYPE_Q5_K || t == DTYPE_Q6_K;
     const unsigned char *d = (k ? head : s) + 2 * lane;
@@ -123,7 +123,7 @@ INLINE struct unit_scales unit_scales(const enum dtype t, const unsigned char *h
 
 // dot += the products of groups [from, from + groups).
 INLINE void add_dots(const int rows, const int n, const int small, const int from, const int groups,
-                     VI v[][8], const struct act_unit *x, VI dot[][TILE_PANELS]) {
+                     VI v[][8], const struct kernel_act_unit *x, VI dot[][TILE_PANELS]) {
 #pragma GCC unroll 8
     for (int g = from; g < from + groups; g++)
 #pragma GCC unroll 8
@@ -141,8 +141,8 @@ INLINE void add_dots(const int rows, const int n, const int small, const int fro
 // What a unit adds to the sums of `rows` neighbouring rows, of n panels at once. Input by input
 // over all of them: as many chains of products as that run side by side. small: codes below 64.
 INLINE void add_int8(const int rows, const int n, const int halves, const int shifted,
-                     const int small, int bits, VI v[][8], const struct unit_scales *u,
-                     const struct act_unit *x, VF sum[][TILE_PANELS]) {
+                     const int small, int bits, VI v[][8], const struct lanes_unit_scales *u,
+                     const struct kernel_act_unit *x, VF sum[][TILE_PANELS]) {
     VI dot[INT8_ROWS][TILE_PANELS];
     VF all[INT8_ROWS][TILE_PANELS];
 #pragma GCC unroll 2
@@ -178,7 +178,7 @@ INLINE int is_small(const enum dtype t) { return t != DTYPE_Q8_0 && t != DTYPE_I
 
 // One row and one panel; memory is read as it lies.
 INLINE void row_int8(const enum dtype t, const unsigned char *w, size_t units,
-                     const struct act_unit *x, float *sums) {
+                     const struct kernel_act_unit *x, float *sums) {
     const struct panel_layout l = *panel_layout(t);
     const size_t lines = (l.codes + l.unit_scales + 63U + l.head / CHUNK_UNITS) / 64;
     VF sum[PARTS];
@@ -195,7 +195,7 @@ INLINE void row_int8(const enum dtype t, const unsigned char *w, size_t units,
             for (int p = 0; p < PARTS; p++) {
                 VI v[1][8];
                 unit_codes(t, q + p * LANES * 4, v[0]);
-                struct unit_scales u = unit_scales(t, head, s, p * LANES);
+                struct lanes_unit_scales u = unit_scales(t, head, s, p * LANES);
                 VF one[1][TILE_PANELS] = {{sum[p]}};
                 add_int8(1, 1, has_halves(t), has_shift(t), is_small(t), offset_bits(t), v, &u, x,
                          one);
@@ -224,7 +224,7 @@ INLINE void chunk_unpack(const enum dtype t, const unsigned char *w, size_t n,
 #pragma GCC unroll 8
             for (int g = 0; g < 8; g++)
                 vi_store(out->codes[g] + p * LANES * 4, v[g]);
-            struct unit_scales u = unit_scales(t, w, s, p * LANES);
+            struct lanes_unit_scales u = unit_scales(t, w, s, p * LANES);
             for (int h = 0; h < 2; h++) {
                 v_store(out->scale[h] + p * LANES, u.scale[h]);
                 v_store(out->shift[h] + p * LANES, u.shift[h]);
@@ -233,13 +233,14 @@ INLINE void chunk_unpack(const enum dtype t, const unsigned char *w, size_t n,
     }
 }
 
-typedef void row_fn(const unsigned char *w, size_t units, const struct act_unit *x, float *sums);
+typedef void row_fn(const unsigned char *w, size_t units, const struct kernel_act_unit *x,
+                    float *sums);
 typedef void unpack_fn(const unsigned char *w, size_t n, struct panel_unit *out);
 
 #define BLOCK_TYPES(_)                                                                             \
     _(Q4_0) _(Q4_1) _(Q5_0) _(Q5_1) _(Q8_0) _(Q2_K) _(Q3_K) _(Q4_K) _(Q5_K) _(Q6_K) _(IQ4_NL)
 #define BLOCK_FUNCTIONS(t)                                                                         \
-    static void row_##t(const unsigned char *w, size_t units, const struct act_unit *x,            \
+    static void row_##t(const unsigned char *w, size_t units, const struct kernel_act_unit *x,     \
                         float *sums) {                                                             \
         row_int8(DTYPE_##t, w, units, x, sums);                                                    \
     }                                                                                              \
@@ -260,8 +261,8 @@ typedef void units_fn(const struct panel_unit *w, size_t n, const void *acts, si
                       int bits, float *sums, size_t stride);
 
 INLINE void units_int8(const int rows, const int halves, const int shifted, const int small,
-                       const struct panel_unit *w, size_t n, const struct act_unit *x, size_t width,
-                       int bits, float *sums, size_t stride) {
+                       const struct panel_unit *w, size_t n, const struct kernel_act_unit *x,
+                       size_t width, int bits, float *sums, size_t stride) {
     for (int p = 0; p < PARTS; p++, sums += LANES) {
         VF sum[INT8_ROWS][TILE_PANELS];
 #pragma GCC unroll 4
@@ -271,7 +272,7 @@ INLINE void units_int8(const int rows, const int halves, const int shifted, cons
                 sum[r][j] = v_load(sums + (size_t)j * stride + r * BLOCK_PANEL);
         for (size_t i = 0; i < n; i++) {
             VI v[TILE_PANELS][8];
-            struct unit_scales u[TILE_PANELS];
+            struct lanes_unit_scales u[TILE_PANELS];
 #pragma GCC unroll 2
             for (int j = 0; j < TILE_PANELS; j++) {
                 const struct panel_unit *one = &w[j * CHUNK_UNITS + (int)i];
@@ -373,15 +374,15 @@ static int log2_of(size_t width) { return __builtin_ctzl(width); }
 
 // Sums of some rows, ROWS_AT_ONCE at most, whole groups from acts on, and TILE_PANELS panels, or
 // one: the other is then the same again.
-static void panel_sums(const struct linear_share *s, const unsigned char *const *panels,
+static void panel_sums(const struct kernel_linear_share *s, const unsigned char *const *panels,
                        const unsigned char *acts, size_t rows, float *sums) {
     enum { STRIDE = ROWS_AT_ONCE * BLOCK_PANEL };
     struct panel_unit unpacked[TILE_PANELS][CHUNK_UNITS];
     const struct panel_layout *l = panel_layout(s->format);
     size_t units = s->k / UNIT, row_bytes = act_row_bytes(s->k, s->int8);
     size_t most = s->int8 ? INT8_ROWS : F32_ROWS;
-    size_t row_size = s->int8 ? sizeof(struct act_unit) : sizeof(float);
-    size_t unit_size = s->int8 ? sizeof(struct act_unit) : UNIT * sizeof(float);
+    size_t row_size = s->int8 ? sizeof(struct kernel_act_unit) : sizeof(float);
+    size_t unit_size = s->int8 ? sizeof(struct kernel_act_unit) : UNIT * sizeof(float);
     units_fn *const *add = s->int8 ? units_int8_of[class_of(s->format)] : units_f32_of;
     int bits = s->int8 ? offset_bits(s->format) : block_offset(s->format);
     for (size_t p = 0; p < TILE_PANELS; p++)
@@ -402,8 +403,8 @@ static void panel_sums(const struct linear_share *s, const unsigned char *const 
     }
 }
 
-INLINE void finish_sums(const struct linear_share *s, const float *sums, size_t row, size_t rows,
-                        size_t col) {
+INLINE void finish_sums(const struct kernel_linear_share *s, const float *sums, size_t row,
+                        size_t rows, size_t col) {
     size_t cols = at_most(s->cols - col, BLOCK_PANEL);
     for (size_t r = 0; r < rows; r++, sums += BLOCK_PANEL) {
         float *y = s->y + (row + r) * s->ldy + col;
@@ -418,7 +419,7 @@ INLINE void finish_sums(const struct linear_share *s, const float *sums, size_t 
     }
 }
 
-static void linear_rows(const struct linear_share *s) {
+static void linear_rows(const struct kernel_linear_share *s) {
     // rows of the last group up to its width are computed, and not written
     float sums[TILE_PANELS][ROWS_AT_ONCE * BLOCK_PANEL] __attribute__((aligned(64)));
     size_t bytes = panel_bytes(s->format, s->k), row_bytes = act_row_bytes(s->k, s->int8);
@@ -440,7 +441,7 @@ static void linear_rows(const struct linear_share *s) {
     }
 }
 
-static void linear_blocks(const struct linear_share *s) {
+static void linear_blocks(const struct kernel_linear_share *s) {
     if (s->rows > 1 || !s->int8) {
         linear_rows(s);
         return;
@@ -483,7 +484,7 @@ INLINE float best_steps(const VF v[UNIT / LANES], float one) {
     return ACT_STEPS[least & 3];
 }
 
-static void quantize(const float *x, size_t k, struct act_unit *to, size_t stride) {
+static void quantize(const float *x, size_t k, struct kernel_act_unit *to, size_t stride) {
     for (size_t at = 0; at < k; at += UNIT, x += UNIT, to += stride) {
         VF v[UNIT / LANES], most = v_zero();
         VMASK bad = v_not_finite(v_load(x));

@@ -147,19 +147,19 @@ INLINE void cache_product(const int keys, int half, size_t rows, const float *x,
 }
 
 // Neighbouring positions of a part that lie together, counted from the part's first.
-struct span {
+struct lanes_span {
     const char *k, *v;
     size_t ldk, from, to;
 };
 
-struct causal_work {
+struct lanes_causal_work {
     float *queries; // [tiles][head_dim][QUERY_LD], times scale log2 e
     float *states;  // [rows][size]: what is joined so far
     float *part;    // [TILE_ROWS][size]: a tile's states of one part
     float *weights; // [TILE_ROWS][WEIGHT_LD]
     float *k, *v;   // a part's, packed as a cache of SPAN positions' blocks
     size_t size, width, tiles;
-    struct span spans[MAX_SPANS + 1];
+    struct lanes_span spans[MAX_SPANS + 1];
     const char *next[AHEAD];  // keys of the part behind this one; NULL: there are none to fetch
     size_t span_count, begin; // begin: the part's first position
     int half;
@@ -174,11 +174,11 @@ _Static_assert((128 + TILE_ROWS) * 256 / TILE_ROWS * QUERY_LD + 128 * 272 +
                    KERNEL_SCRATCH,
                "attention's scratch, heads of 256");
 
-static struct causal_work causal_begin(const struct causal_share *s) {
-    struct causal_work a = {.size = causal_state(s->head_dim),
-                            .width = causal_width(s->head_dim),
-                            .tiles = ceil_div(s->rows, TILE_ROWS),
-                            .half = s->dtype == DTYPE_F16};
+static struct lanes_causal_work causal_begin(const struct causal_share *s) {
+    struct lanes_causal_work a = {.size = causal_state(s->head_dim),
+                                  .width = causal_width(s->head_dim),
+                                  .tiles = ceil_div(s->rows, TILE_ROWS),
+                                  .half = s->dtype == DTYPE_F16};
     a.queries = s->scratch;
     a.states = a.queries + a.tiles * s->head_dim * QUERY_LD;
     a.part = a.states + s->rows * a.size;
@@ -198,8 +198,8 @@ static struct causal_work causal_begin(const struct causal_share *s) {
 }
 
 // Positions [from, to) of the part, from a multiple of SPAN; keys behind the last are zero.
-static void pack_part(const struct causal_share *s, const struct causal_work *a, size_t from,
-                      size_t to) {
+static void weight_pack_part(const struct causal_share *s, const struct lanes_causal_work *a,
+                             size_t from, size_t to) {
     size_t hd = s->head_dim;
     for (size_t at = from; at < to; at += LANES) {
         size_t n = at_most(to - at, LANES);
@@ -229,17 +229,17 @@ static const char *block_of(const struct causal_share *s, size_t position) {
 }
 
 // Where positions [from, to) of the part lie.
-static void find_spans(const struct causal_share *s, struct causal_work *a, size_t from,
+static void find_spans(const struct causal_share *s, struct lanes_causal_work *a, size_t from,
                        size_t to) {
     a->span_count = 0;
     memset(a->next, 0, sizeof a->next);
     if (!s->blocks) {
         from = from / SPAN * SPAN;
-        pack_part(s, a, from, to);
+        weight_pack_part(s, a, from, to);
         for (size_t at = from; at < to; at += SPAN)
-            a->spans[a->span_count++] = (struct span){(const char *)(a->k + at * s->head_dim),
-                                                      (const char *)(a->v + at * a->width), SPAN,
-                                                      at, at_most(at + SPAN, to)};
+            a->spans[a->span_count++] = (struct lanes_span){(const char *)(a->k + at * s->head_dim),
+                                                            (const char *)(a->v + at * a->width),
+                                                            SPAN, at, at_most(at + SPAN, to)};
         return;
     }
     size_t bytes = a->half ? 2 : 4;
@@ -248,8 +248,8 @@ static void find_spans(const struct causal_share *s, struct causal_work *a, size
         const char *block = block_of(s, p);
         end = at_most(end, to);
         a->spans[a->span_count++] =
-            (struct span){block + in * bytes, block + s->values + in * a->width * bytes,
-                          s->block_tokens, at, end};
+            (struct lanes_span){block + in * bytes, block + s->values + in * a->width * bytes,
+                                s->block_tokens, at, end};
         at = end;
     }
     size_t behind = a->begin + CAUSAL_PART, unused, end;
@@ -260,20 +260,20 @@ static void find_spans(const struct causal_share *s, struct causal_work *a, size
 }
 
 // What is fetched while span i's keys, or its values, are met.
-static const char *ahead_of_keys(const struct causal_work *a, size_t i) {
+static const char *ahead_of_keys(const struct lanes_causal_work *a, size_t i) {
     size_t to = i + AHEAD;
     return to < a->span_count ? a->spans[to].k : a->spans[(to - a->span_count) % a->span_count].v;
 }
 
-static const char *ahead_of_values(const struct causal_work *a, size_t i) {
+static const char *ahead_of_values(const struct lanes_causal_work *a, size_t i) {
     size_t to = i + AHEAD;
     const char *next = to < a->span_count ? a->spans[to].v : a->next[(to - a->span_count) % AHEAD];
     return next ? next : a->spans[i].v;
 }
 
 // What row i of the share sees of the part, counted from the part's first position; false: nothing.
-INLINE bool seen(const struct causal_share *s, const struct causal_work *a, size_t i, size_t *from,
-                 size_t *to) {
+INLINE bool seen(const struct causal_share *s, const struct lanes_causal_work *a, size_t i,
+                 size_t *from, size_t *to) {
     causal_range(s, s->row + i, from, to);
     *from = at_least(*from, a->begin) - a->begin;
     *to = at_least(*to, a->begin) - a->begin;
@@ -282,11 +282,11 @@ INLINE bool seen(const struct causal_share *s, const struct causal_work *a, size
 }
 
 // A tile's scores of positions [from, to) of the part, and of more around them.
-static void score(const struct causal_share *s, const struct causal_work *a, size_t tile,
+static void score(const struct causal_share *s, const struct lanes_causal_work *a, size_t tile,
                   size_t rows, size_t from, size_t to) {
     const float *q = a->queries + tile * s->head_dim * QUERY_LD;
     for (size_t i = 0; i < a->span_count; i++) {
-        const struct span *p = &a->spans[i];
+        const struct lanes_span *p = &a->spans[i];
         if (p->to <= from || p->from >= to)
             continue;
         size_t begin = from > p->from ? from / CAUSAL_ALIGN * CAUSAL_ALIGN : p->from;
@@ -308,7 +308,7 @@ INLINE VF masked(VF v, size_t at, size_t from, size_t to) {
 
 // Scores of positions [first, last) become weights 2^(score - most), 0 where row i does not see;
 // most and the weights' sum go to the row's state.
-static void soften(const struct causal_share *s, const struct causal_work *a, size_t row,
+static void soften(const struct causal_share *s, const struct lanes_causal_work *a, size_t row,
                    size_t rows, size_t first, size_t last, float *states) {
     first = first / LANES * LANES;
     for (size_t i = 0; i < rows; i++) {
@@ -338,12 +338,12 @@ static void soften(const struct causal_share *s, const struct causal_work *a, si
 }
 
 // Adds weight x value of positions [from, to) to the sums of rows [row, row + rows) of the tile.
-static void add_values(const struct causal_work *a, size_t row, size_t rows, size_t from, size_t to,
-                       float *states) {
+static void add_values(const struct lanes_causal_work *a, size_t row, size_t rows, size_t from,
+                       size_t to, float *states) {
     float *sums = states + row * a->size + CAUSAL_HEAD;
     size_t bytes = a->half ? 2 : 4;
     for (size_t i = 0; i < a->span_count; i++) {
-        const struct span *p = &a->spans[i];
+        const struct lanes_span *p = &a->spans[i];
         if (p->to <= from || p->from >= to)
             continue;
         size_t begin = at_least(from, p->from), end = at_most(to, p->to);
@@ -355,7 +355,7 @@ static void add_values(const struct causal_work *a, size_t row, size_t rows, siz
 
 // The positions that all rows of the tile see at once, those that only some see a query at a time:
 // first those before, then those behind, so that each row's sum runs over ascending positions.
-static void sum_values(const struct causal_share *s, const struct causal_work *a, size_t row,
+static void sum_values(const struct causal_share *s, const struct lanes_causal_work *a, size_t row,
                        size_t rows, float *states) {
     size_t all_from, all_to, from, to, unused;
     seen(s, a, row + rows - 1, &all_from, &unused);
@@ -381,7 +381,7 @@ static void sum_values(const struct causal_share *s, const struct causal_work *a
     }
 }
 
-static void join_state(const struct causal_work *a, float *so_far, const float *part) {
+static void join_state(const struct lanes_causal_work *a, float *so_far, const float *part) {
     if (part[1] == 0.0F)
         return;
     if (so_far[1] == 0.0F) {
@@ -409,8 +409,8 @@ static void causal_finish(const struct causal_share *s, size_t row, const float 
 }
 
 // One part of one tile of rows, to `states`.
-static void causal_tile(const struct causal_share *s, const struct causal_work *a, size_t tile,
-                        float *states) {
+static void causal_tile(const struct causal_share *s, const struct lanes_causal_work *a,
+                        size_t tile, float *states) {
     size_t row = tile * TILE_ROWS, rows = at_most(s->rows - row, TILE_ROWS);
     size_t from, to, unused;
     seen(s, a, row, &from, &unused);
@@ -429,7 +429,7 @@ static void causal_tile(const struct causal_share *s, const struct causal_work *
 }
 
 static void causal_attention(const struct causal_share *s) {
-    struct causal_work a = causal_begin(s);
+    struct lanes_causal_work a = causal_begin(s);
     for (size_t p = s->part_from; p < s->part_to; p++) {
         size_t from, to, unused;
         a.begin = p * CAUSAL_PART;
@@ -452,7 +452,7 @@ static void causal_attention(const struct causal_share *s) {
 }
 
 static void causal_join(const struct causal_share *s) {
-    struct causal_work a = {.size = causal_state(s->head_dim)};
+    struct lanes_causal_work a = {.size = causal_state(s->head_dim)};
     for (size_t i = 0; i < s->rows; i++) {
         float *state = s->scratch;
         state[1] = 0;

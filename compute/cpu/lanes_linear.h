@@ -37,7 +37,7 @@ static tile_fn *const tile_of[3][TILE_ROWS + 1] = {
     [DTYPE_BF16] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_BF16, bf16)},
 };
 
-static void linear(const struct linear_share *s) {
+static void linear(const struct kernel_linear_share *s) {
     run_tiles(s, tile_of[s->format], s->x, s->ldx, s->k, tile_step(s->format));
 }
 

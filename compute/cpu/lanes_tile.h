@@ -118,8 +118,8 @@ INLINE VF finish(VF v, const float *bias, const float *residual, const enum acti
     return v_activate(f, v);
 }
 
-INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t row, size_t rows,
-                        size_t col, const enum activation f, const int add) {
+INLINE void finish_tile(const struct kernel_linear_share *s, const float *sums, size_t row,
+                        size_t rows, size_t col, const enum activation f, const int add) {
     size_t cols = s->cols - col;
     const float *bias = s->bias + col;
     for (size_t i = 0; i < rows; i++, sums += PANEL) {
@@ -142,7 +142,7 @@ INLINE void finish_tile(const struct linear_share *s, const float *sums, size_t 
 }
 
 // All panels of the share. x: rows of k steps, stride ldx words.
-INLINE void run_tiles(const struct linear_share *s, tile_fn *const *tile, const float *x,
+INLINE void run_tiles(const struct kernel_linear_share *s, tile_fn *const *tile, const float *x,
                       size_t ldx, size_t k, size_t step) {
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
     size_t tiles = ceil_div(s->rows, TILE_ROWS);

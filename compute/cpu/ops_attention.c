@@ -52,7 +52,7 @@ static void attention_task(void *job, size_t task, int worker) {
             continue;
         }
         size_t stop = at_most(at_most(end, to), from + ATTENTION_QUERIES);
-        struct attention_share share = {
+        struct kernel_attention_share share = {
             .q = a->q.data + from * a->q.ld + col,
             .k = a->k.data + begin * a->k.ld + kv_col,
             .v = a->v.data + begin * a->v.ld + kv_col,

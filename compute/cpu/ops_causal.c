@@ -27,12 +27,12 @@ struct causal_plan {
     float partials[PARTIAL_FLOATS];
 };
 
-enum err causal_plan_new(struct causal_plan **out, struct errmsg *msg) {
+enum err ops_causal_plan_new(struct causal_plan **out, struct errmsg *msg) {
     *out = mem_map(1, sizeof **out);
     return *out ? ERR_OK : err_set(msg, ERR_NOMEM, "cpu device: no memory");
 }
 
-void causal_plan_free(struct causal_plan *p) { mem_unmap(p, 1, sizeof *p); }
+void ops_causal_plan_free(struct causal_plan *p) { mem_unmap(p, 1, sizeof *p); }
 
 struct causal_job {
     struct cpu_device *d;

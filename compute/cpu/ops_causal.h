@@ -11,7 +11,7 @@ void cpu_causal_attention(struct device *d, const struct attention_args *a);
 
 // What the planner works on: taken with the device, of no cost until used.
 struct causal_plan;
-enum err causal_plan_new(struct causal_plan **out, struct errmsg *msg) MUST_CHECK;
-void causal_plan_free(struct causal_plan *p); // NULL is fine
+enum err ops_causal_plan_new(struct causal_plan **out, struct errmsg *msg) MUST_CHECK;
+void ops_causal_plan_free(struct causal_plan *p); // NULL is fine
 
 #endif

@@ -37,8 +37,8 @@ static void norm_rows(const struct linear_job *j, size_t from, size_t to) {
 }
 
 // Rows [from, to) of the job, without weights or columns.
-static struct linear_share share_of(const struct linear_job *j, size_t from, size_t to) {
-    return (struct linear_share){
+static struct kernel_linear_share share_of(const struct linear_job *j, size_t from, size_t to) {
+    return (struct kernel_linear_share){
         .x = j->x.data + from * j->x.ld,
         .ldx = j->x.ld,
         .rows = to - from,
@@ -55,7 +55,7 @@ static struct linear_share share_of(const struct linear_job *j, size_t from, siz
 static void openblas_task(void *job, size_t task, int worker) {
     const struct linear_job *j = job;
     size_t tile = j->d->openblas_rows, from = task * tile;
-    struct linear_share s = share_of(j, from, at_most(from + tile, j->x.rows));
+    struct kernel_linear_share s = share_of(j, from, at_most(from + tile, j->x.rows));
     s.panels = j->w->data;
     s.bias = j->w->bias;
     s.cols = j->w->rows;
@@ -65,10 +65,10 @@ static void openblas_task(void *job, size_t task, int worker) {
 }
 
 // Panels [from, to) of one segment, for the rows of `rows`.
-static void segment_share(const struct linear_job *j, const struct linear_share *rows,
+static void segment_share(const struct linear_job *j, const struct kernel_linear_share *rows,
                           size_t first_row, const struct weight_segment *g, size_t from,
                           size_t to) {
-    struct linear_share s = *rows;
+    struct kernel_linear_share s = *rows;
     size_t col = from * g->panel;
     s.format = g->format;
     s.panels = g->data + from * g->panel_bytes;
@@ -110,7 +110,7 @@ static void linear_task(void *job, size_t task, int worker) {
         share_range(j->x.rows, j->row_tiles, tile_from, &from, &unused);
         share_range(j->x.rows, j->row_tiles, tile_to - 1, &unused, &to);
     }
-    struct linear_share s = share_of(j, from, to);
+    struct kernel_linear_share s = share_of(j, from, to);
     size_t before = 0;
     for (size_t i = 0; i < w->segments && before < p_to; i++) {
         const struct weight_segment *g = &w->segment[i];
@@ -134,11 +134,11 @@ static void prepare_row(const struct linear_job *j, size_t r) {
     size_t group = r / ACT_ROWS * ACT_ROWS, at = r - group, width = act_width(rows - group);
     char *base = (char *)j->d->acts + group * weight_act_bytes(j->w);
     if (j->w->acts == ACTS_INT8) {
-        struct act_unit *to = (struct act_unit *)(void *)base + at;
+        struct kernel_act_unit *to = (struct kernel_act_unit *)(void *)base + at;
         if (x)
             j->d->k->quantize(x, k, to, width);
         for (size_t i = 0; !x && i < k / UNIT; i++)
-            to[i * width] = (struct act_unit){0};
+            to[i * width] = (struct kernel_act_unit){0};
         return;
     }
     float *to = (float *)(void *)base + at;

@@ -26,7 +26,7 @@ INLINE VF tile_product(VF a, VF w, VF sum) {
 TILE_HEIGHTS(TILE_OF, DTYPE_BF16, pairs)
 static tile_fn *const tile_of[TILE_ROWS + 1] = {NULL, TILE_HEIGHTS(TILE_NAMED, DTYPE_BF16, pairs)};
 
-static void linear(const struct linear_share *s) {
+static void linear(const struct kernel_linear_share *s) {
     run_tiles(s, tile_of, s->acts, pair_stride(s->k), pair_words(s->k), tile_step(DTYPE_BF16));
 }
 
@@ -46,4 +46,4 @@ static double probe(size_t rounds) {
     return (double)rounds * CHAINS * LANES * 4;
 }
 
-const struct pair_kernels pairs_avx512bf16 = {.linear = linear, .round = round_row, .probe = probe};
+const struct kernel_pairs pairs_avx512bf16 = {.linear = linear, .round = round_row, .probe = probe};

@@ -31,14 +31,14 @@ size_t panel_bytes(enum dtype t, size_t k) {
 }
 
 // Where a unit's scales and codes are.
-struct place {
+struct panel_place {
     size_t head, scales, codes; // bytes from the panel's begin
 };
 
-static struct place place_of(const struct panel_layout *l, size_t k, size_t at) {
+static struct panel_place place_of(const struct panel_layout *l, size_t k, size_t at) {
     size_t units = k / UNIT, chunk = at / CHUNK_UNITS, in = at % CHUNK_UNITS;
     size_t n = at_most(units - chunk * CHUNK_UNITS, CHUNK_UNITS);
-    struct place p = {.head = chunk * panel_chunk_bytes(l, CHUNK_UNITS)};
+    struct panel_place p = {.head = chunk * panel_chunk_bytes(l, CHUNK_UNITS)};
     p.scales = p.head + l->head + in * l->unit_scales;
     p.codes = p.head + panel_scales(l, n) + in * l->codes;
     return p;
@@ -90,7 +90,7 @@ static unsigned get_code(const struct panel_layout *l, const unsigned char *q, s
 void panel_write(enum dtype t, unsigned char *panel, size_t k, size_t lane, size_t at,
                  const struct block_unit *u) {
     const struct panel_layout *l = &layouts[t];
-    struct place p = place_of(l, k, at);
+    struct panel_place p = place_of(l, k, at);
     bool sub = l->head != 0;
     unsigned char *d = panel + (sub ? p.head : p.scales), *s = panel + p.scales;
     memcpy(d + 2 * lane, &u->d, 2);
@@ -110,7 +110,7 @@ void panel_write(enum dtype t, unsigned char *panel, size_t k, size_t lane, size
 static void read_unit(enum dtype t, const unsigned char *panel, size_t k, size_t lane, size_t at,
                       struct block_unit *u) {
     const struct panel_layout *l = &layouts[t];
-    struct place p = place_of(l, k, at);
+    struct panel_place p = place_of(l, k, at);
     bool sub = l->head != 0;
     const unsigned char *d = panel + (sub ? p.head : p.scales), *s = panel + p.scales;
     *u = (struct block_unit){.sub_scale = {1, 1}};

@@ -12,7 +12,7 @@ enum {
     PROBE_MAX_THREADS = 256,
 };
 
-struct probe {
+struct peak_probe {
     const struct cpu_device *d;
     const float *memory; // READ_FLOATS for each task
     double flops[PROBE_MAX_THREADS];
@@ -21,25 +21,25 @@ struct probe {
 
 static void fma_task(void *job, size_t task, int worker) {
     (void)worker;
-    struct probe *p = job;
+    struct peak_probe *p = job;
     p->flops[task] = p->d->k->probe_fma(FMA_ROUNDS);
 }
 
 static void dot_task(void *job, size_t task, int worker) {
     (void)worker;
-    struct probe *p = job;
+    struct peak_probe *p = job;
     p->flops[task] = p->d->k->probe_dot(FMA_ROUNDS);
 }
 
 static void pair_task(void *job, size_t task, int worker) {
     (void)worker;
-    struct probe *p = job;
+    struct peak_probe *p = job;
     p->flops[task] = p->d->k->pairs->probe(FMA_ROUNDS);
 }
 
 static void read_task(void *job, size_t task, int worker) {
     (void)worker;
-    struct probe *p = job;
+    struct peak_probe *p = job;
     p->sums[task] = p->d->k->probe_read(p->memory + task * READ_FLOATS, READ_FLOATS);
 }
 
@@ -49,7 +49,7 @@ static size_t probe_threads(const struct cpu_device *d) {
 }
 
 static double probe_rate(struct device *d, team_fn *task) {
-    struct probe p = {.d = cpu_of(d)};
+    struct peak_probe p = {.d = cpu_of(d)};
     size_t threads = probe_threads(p.d);
     double best = 0;
     for (int i = 0; i < TRIES; i++) {
@@ -72,7 +72,7 @@ double peak_probe_pairs(struct device *d) {
 }
 
 enum err peak_probe(struct device *d, struct peak *out, struct errmsg *msg) {
-    struct probe p = {.d = cpu_of(d)};
+    struct peak_probe p = {.d = cpu_of(d)};
     size_t threads = probe_threads(p.d);
     float *memory = mem_alloc_aligned(threads, READ_FLOATS * sizeof *memory);
     if (!memory)

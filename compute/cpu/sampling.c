@@ -12,11 +12,13 @@
 
 size_t sampling_scratch_bytes(size_t vocab) {
     size_t blocks = logit_blocks(vocab), sum = 0;
-    size_t parts[] = {
-        arena_cost(vocab, sizeof(float)),           arena_cost(vocab, sizeof(float)),
-        arena_cost(blocks, sizeof(float)),          arena_cost(blocks, sizeof(float)),
-        arena_cost(blocks, sizeof(double)),         arena_cost(vocab, sizeof(struct candidate)),
-        arena_cost(vocab, sizeof(struct candidate))};
+    size_t parts[] = {arena_cost(vocab, sizeof(float)),
+                      arena_cost(vocab, sizeof(float)),
+                      arena_cost(blocks, sizeof(float)),
+                      arena_cost(blocks, sizeof(float)),
+                      arena_cost(blocks, sizeof(double)),
+                      arena_cost(vocab, sizeof(struct sampling_candidate)),
+                      arena_cost(vocab, sizeof(struct sampling_candidate))};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (__builtin_add_overflow(sum, parts[i], &sum))
             return SIZE_MAX;
@@ -39,7 +41,7 @@ bool sampling_scratch_place(struct arena *a, size_t vocab, struct sampling_scrat
 
 // Values of at least `least`, above -inf, in order of ids; only blocks that may hold one are read.
 static size_t gather(const float *x, size_t n, const float *blocks, float block_least, float least,
-                     struct candidate *out) {
+                     struct sampling_candidate *out) {
     size_t count = 0;
     for (size_t b = 0; b < logit_blocks(n); b++) {
         if (blocks[b] < block_least || blocks[b] == -INFINITY)
@@ -47,7 +49,7 @@ static size_t gather(const float *x, size_t n, const float *blocks, float block_
         size_t end = (b + 1) * LOGIT_BLOCK < n ? (b + 1) * LOGIT_BLOCK : n;
         for (size_t i = b * LOGIT_BLOCK; i < end; i++)
             if (x[i] >= least && x[i] != -INFINITY)
-                out[count++] = (struct candidate){x[i], (int32_t)i};
+                out[count++] = (struct sampling_candidate){x[i], (int32_t)i};
     }
     return count;
 }
@@ -60,14 +62,14 @@ static size_t gather_top(struct sampling_scratch *s, const float *x, size_t n, c
     float least = -INFINITY;
     if (k <= all) {
         for (size_t b = 0; b < all; b++)
-            s->moving[b] = (struct candidate){blocks[b], (int32_t)b};
-        least = candidates_nth(s->moving, all, k).w;
+            s->moving[b] = (struct sampling_candidate){blocks[b], (int32_t)b};
+        least = sampling_nth(s->moving, all, k).w;
     }
     size_t count = gather(x, n, blocks, least, least, s->chosen);
     if (count <= k)
         return count;
     memcpy(s->moving, s->chosen, count * sizeof *s->moving);
-    struct candidate last = candidates_nth(s->moving, count, k);
+    struct sampling_candidate last = sampling_nth(s->moving, count, k);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
         if (!candidate_before(last, s->chosen[i]))
@@ -78,10 +80,10 @@ static size_t gather_top(struct sampling_scratch *s, const float *x, size_t n, c
 // Of the chosen weights those that top-p and min-p leave; `total` is the sum of all that compete.
 static size_t narrow(struct sampling_scratch *s, size_t count, const struct sampling *p,
                      double total) {
-    struct candidate last = {-1, 0};
+    struct sampling_candidate last = {-1, 0};
     if (p->top_p < 1 && count > 0) {
         memcpy(s->moving, s->chosen, count * sizeof *s->moving);
-        last = candidates_reach(s->moving, count, (double)p->top_p * total);
+        last = sampling_reach(s->moving, count, (double)p->top_p * total);
     }
     float most = 0;
     for (size_t i = 0; i < count; i++)
@@ -95,7 +97,7 @@ static size_t narrow(struct sampling_scratch *s, size_t count, const struct samp
 }
 
 // u in [0, 1): the token in whose part of the whole it falls. One of weight 0 has no part.
-static int32_t pick(const struct candidate *c, size_t count, double u) {
+static int32_t pick(const struct sampling_candidate *c, size_t count, double u) {
     double total = 0, at = 0;
     int32_t id = -1;
     for (size_t i = 0; i < count; i++)
@@ -189,7 +191,7 @@ static void note_logprobs(const float *logits, size_t n, float most, int32_t id,
         return;
     size_t count = gather_top(s, logits, n, s->raw_blocks, top);
     for (size_t i = 0; i < count; i++) { // by insertion: there are 20 at most
-        struct candidate c = s->chosen[i];
+        struct sampling_candidate c = s->chosen[i];
         size_t at = out->top_count++;
         for (; at > 0 && candidate_before(c, s->moving[at - 1]); at--)
             s->moving[at] = s->moving[at - 1];

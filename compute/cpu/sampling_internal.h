@@ -7,7 +7,7 @@
 #include "base/arena.h"
 #include "compute/sampling.h"
 
-struct candidate {
+struct sampling_candidate {
     float w; // a logit or a weight
     int32_t id;
 };
@@ -15,11 +15,12 @@ struct candidate {
 // A thread's memory for rows of `vocab` logits.
 struct sampling_scratch {
     size_t vocab;
-    float *logits;                     // [vocab]: after bias, penalties and mask
-    float *weights;                    // [vocab]: e^((logit - most) / temperature)
-    float *blocks, *raw_blocks;        // [blocks]: largest of each, of `logits` and of the raw row
-    double *sums;                      // [blocks]: of weights
-    struct candidate *chosen, *moving; // [vocab]: in order of ids; a copy that selection reorders
+    float *logits;              // [vocab]: after bias, penalties and mask
+    float *weights;             // [vocab]: e^((logit - most) / temperature)
+    float *blocks, *raw_blocks; // [blocks]: largest of each, of `logits` and of the raw row
+    double *sums;               // [blocks]: of weights
+    struct sampling_candidate *chosen,
+        *moving; // [vocab]: in order of ids; a copy that selection reorders
 };
 
 // What a scratch takes of an arena; SIZE_MAX on overflow. False: there is no room.
@@ -47,15 +48,15 @@ void sampling_score(const float *logits, size_t vocab, int32_t id, size_t top,
                     struct sampling_scratch *scratch, struct sampling_result *out);
 
 // More likely, or as likely and of a lower id.
-static inline bool candidate_before(struct candidate a, struct candidate b) {
+static inline bool candidate_before(struct sampling_candidate a, struct sampling_candidate b) {
     return a.w > b.w || (a.w == b.w && a.id < b.id);
 }
 
 // The one of n that k - 1 others are before, k in [1, n]. Reorders c.
-struct candidate candidates_nth(struct candidate *c, size_t n, size_t k);
+struct sampling_candidate sampling_nth(struct sampling_candidate *c, size_t n, size_t k);
 // The last that is needed, in order, to reach `mass` (all weights' sum at least, or the last of
 // all), n >= 1. Reorders c.
-struct candidate candidates_reach(struct candidate *c, size_t n, double mass);
+struct sampling_candidate sampling_reach(struct sampling_candidate *c, size_t n, double mass);
 
 // Repetition, presence and frequency penalties of the row's history and what came behind it.
 void sampling_penalize(const struct sampling_row *row, float *logits);

@@ -15,18 +15,18 @@ struct slab {
     size_t used, live; // bytes given out (they come back only all together), blocks in use
 };
 
-static void *take(struct slabs *s, size_t bytes) {
+static void *take(struct slab_list *s, size_t bytes) {
     return s->pages ? s->pages->take(s->pages->ctx, bytes) : mem_alloc_aligned(bytes, 1);
 }
 
-static void give(struct slabs *s, void *p, size_t bytes) {
+static void give(struct slab_list *s, void *p, size_t bytes) {
     if (s->pages)
         s->pages->give(s->pages->ctx, p, bytes);
     else
         mem_free(p);
 }
 
-static struct slab *new_slab(struct slabs *s) {
+static struct slab *new_slab(struct slab_list *s) {
     struct slab *one = mem_calloc(1, sizeof *one);
     if (!one)
         return NULL;
@@ -41,7 +41,7 @@ static struct slab *new_slab(struct slabs *s) {
     return one;
 }
 
-struct slab_block slab_alloc(struct slabs *s, size_t bytes) {
+struct slab_block slab_alloc(struct slab_list *s, size_t bytes) {
     if (bytes < SHARED_FROM || bytes >= SHARED_TO)
         return (struct slab_block){take(s, bytes), NULL, bytes};
     size_t taken = round_up(bytes, LINE) + POISON_GAP;
@@ -57,7 +57,7 @@ struct slab_block slab_alloc(struct slabs *s, size_t bytes) {
     return block;
 }
 
-static void drop(struct slabs *s, struct slab *slab) {
+static void drop(struct slab_list *s, struct slab *slab) {
     struct slab **link = &s->first;
     while (*link != slab)
         link = &(*link)->next;
@@ -67,7 +67,7 @@ static void drop(struct slabs *s, struct slab *slab) {
     mem_free(slab);
 }
 
-void slab_free(struct slabs *s, struct slab_block block) {
+void slab_free(struct slab_list *s, struct slab_block block) {
     if (!block.slab) {
         if (block.data)
             give(s, block.data, block.bytes);
@@ -87,7 +87,7 @@ void slab_free(struct slabs *s, struct slab_block block) {
     block.slab->used = 0;
 }
 
-void slab_free_all(struct slabs *s) {
+void slab_free_all(struct slab_list *s) {
     for (struct slab *at = s->first, *next; at; at = next) {
         next = at->next;
         if (at->live == 0)

@@ -12,7 +12,7 @@
 struct slab;
 
 // Zeroed is a good start; every block freed is a good end.
-struct slabs {
+struct slab_list {
     struct slab *first;
     const struct cpu_pages *pages; // NULL: the system's
 };
@@ -23,9 +23,9 @@ struct slab_block {
     size_t bytes;      // as asked for
 };
 
-struct slab_block slab_alloc(struct slabs *s, size_t bytes);
-void slab_free(struct slabs *s, struct slab_block block);
+struct slab_block slab_alloc(struct slab_list *s, size_t bytes);
+void slab_free(struct slab_list *s, struct slab_block block);
 // Lets go the one empty slab that is kept for the next weight.
-void slab_free_all(struct slabs *s);
+void slab_free_all(struct slab_list *s);
 
 #endif

@@ -111,7 +111,7 @@ static enum err plan_segments(const struct weight_maker *m, struct weight *w,
 }
 
 // One block for everything: each segment's data, then its bias, each from a cache line on.
-static enum err allocate_segments(struct slabs *slabs, struct weight *w, struct errmsg *msg) {
+static enum err allocate_segments(struct slab_list *slabs, struct weight *w, struct errmsg *msg) {
     size_t total = 0;
     for (size_t i = 0; i < w->segments; i++) {
         const struct weight_segment *s = &w->segment[i];
@@ -142,9 +142,9 @@ static enum err fill_segments(const struct weight_maker *m, struct weight *w,
     for (size_t i = 0; i < n; row += parts[i].w.shape[0], i++) {
         while (row >= s->first + s->rows)
             s++;
-        enum err e = pack_part(m, &parts[i], s, row - s->first, msg);
+        enum err e = weight_pack_part(m, &parts[i], s, row - s->first, msg);
         if (e == ERR_OK && tensor_present(&parts[i].bias))
-            e = pack_bias(m, &parts[i], s->bias + (row - s->first), msg);
+            e = weight_pack_bias(m, &parts[i], s->bias + (row - s->first), msg);
         if (e != ERR_OK)
             return e;
     }
@@ -177,9 +177,9 @@ static enum err make_plain(const struct weight_maker *m, struct weight *w,
     float *bias = w->bias;
     for (size_t i = 0; i < n; i++) {
         size_t rows = w->kind == WEIGHT_VECTOR ? 1 : parts[i].w.shape[0];
-        enum err e = pack_plain(m, &parts[i], rows, w->cols, at, format != DTYPE_F32, msg);
+        enum err e = weight_pack_plain(m, &parts[i], rows, w->cols, at, format != DTYPE_F32, msg);
         if (e == ERR_OK && tensor_present(&parts[i].bias))
-            e = pack_bias(m, &parts[i], bias, msg);
+            e = weight_pack_bias(m, &parts[i], bias, msg);
         if (e != ERR_OK)
             return e;
         at += rows * row_bytes;
@@ -235,7 +235,7 @@ enum err weight_new(const struct weight_maker *m, enum weight_kind kind,
     return ERR_OK;
 }
 
-void weight_free(struct slabs *slabs, struct weight *w) {
+void weight_free(struct slab_list *slabs, struct weight *w) {
     if (!w)
         return;
     slab_free(slabs, w->block);

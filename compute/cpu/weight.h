@@ -9,7 +9,7 @@
 enum err weight_new(const struct weight_maker *m, enum weight_kind kind,
                     const struct weight_part *parts, size_t n, struct precision precision,
                     struct weight **out, struct errmsg *msg) MUST_CHECK;
-void weight_free(struct slabs *slabs, struct weight *w); // NULL is fine
+void weight_free(struct slab_list *slabs, struct weight *w); // NULL is fine
 
 // Row `at` of a TABLE, or the weights of output `at` of a LINEAR, as f32 to out[cols]; the biases
 // are left out. Thread rule: any thread.

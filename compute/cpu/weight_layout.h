@@ -66,7 +66,7 @@ struct weight_maker {
     const struct cpu_kernels *k;
     struct team *team;
     float *scratch; // KERNEL_SCRATCH floats for each thread of the team
-    struct slabs *slabs;
+    struct slab_list *slabs;
     bool plain; // a LINEAR of f32 in plain rows, for OpenBLAS
 };
 

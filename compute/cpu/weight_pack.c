@@ -244,8 +244,8 @@ static size_t task_rows(size_t unit, size_t cols) {
     return unit * (per_unit >= TASK_FLOATS ? 1 : ceil_div(TASK_FLOATS, per_unit));
 }
 
-enum err pack_plain(const struct weight_maker *m, const struct weight_part *p, size_t rows,
-                    size_t cols, void *to, bool stored, struct errmsg *msg) {
+enum err weight_pack_plain(const struct weight_maker *m, const struct weight_part *p, size_t rows,
+                           size_t cols, void *to, bool stored, struct errmsg *msg) {
     struct copy c = {.m = m,
                      .src = &p->w,
                      .interleaved_head = p->interleaved_head_dim,
@@ -260,8 +260,8 @@ enum err pack_plain(const struct weight_maker *m, const struct weight_part *p, s
     return copied(&c, msg);
 }
 
-enum err pack_part(const struct weight_maker *m, const struct weight_part *p,
-                   const struct weight_segment *to, size_t first, struct errmsg *msg) {
+enum err weight_pack_part(const struct weight_maker *m, const struct weight_part *p,
+                          const struct weight_segment *to, size_t first, struct errmsg *msg) {
     struct copy c = {.m = m,
                      .src = &p->w,
                      .rows = p->w.shape[0],
@@ -277,8 +277,8 @@ enum err pack_part(const struct weight_maker *m, const struct weight_part *p,
     return copied(&c, msg);
 }
 
-enum err pack_bias(const struct weight_maker *m, const struct weight_part *p, float *to,
-                   struct errmsg *msg) {
+enum err weight_pack_bias(const struct weight_maker *m, const struct weight_part *p, float *to,
+                          struct errmsg *msg) {
     struct copy c = {.m = m,
                      .src = &p->bias,
                      .rows = 1,

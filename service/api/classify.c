@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct classify {
-    enum label_scores scores;
+    enum model_label_scores scores;
     size_t top_k; // labels that TEI's answer shows, best first
     bool single, nested;
 };
@@ -255,7 +255,7 @@ static enum err read_pipeline(const struct api_request *q, struct classify *c,
                               struct api_error *err) {
     static const struct {
         const char *name;
-        enum label_scores scores;
+        enum model_label_scores scores;
     } functions[] = {
         {"softmax", LABEL_SCORES_SOFTMAX},
         {"sigmoid", LABEL_SCORES_SIGMOID},

@@ -49,7 +49,7 @@ static enum err tokenize_one(struct api_request *q, struct tokenizer_scratch *sc
                              struct api_error *err) {
     struct text text = {s, strlen(s)};
     struct buf *joined = front_worker_text(q->worker);
-    struct encode_options options = {.add_special_tokens = special, .truncate = TRUNCATE_NONE};
+    struct tokenizer_options options = {.add_special_tokens = special, .truncate = TRUNCATE_NONE};
     struct encoding *e = front_worker_encoding(q->worker, 0);
     enum err failed =
         prompt_encode(q->model, scratch, prompt, text, NULL, &options, joined, e, &err->msg);

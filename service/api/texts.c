@@ -166,7 +166,7 @@ static enum err encode_text(struct front_worker *w, struct tokenizer_scratch *sc
                         "'%s' is one text; model '%s' judges pairs of a query and a document",
                         rules_place(rules, at).text, m->name);
     size_t most = length_limit(rules);
-    struct encode_options options = {
+    struct tokenizer_options options = {
         .add_special_tokens = !rules->plain,
         .truncate = rules->truncate ? TRUNCATE_LONGEST_FIRST : TRUNCATE_NONE,
         .side = rules->side,
@@ -209,7 +209,7 @@ static enum err encode_pairs(struct front_worker *w, struct text query,
     size_t most = m->max_length;
     if (rules->max_document && rules->max_document < most - taken)
         most = taken + rules->max_document;
-    const struct encode_options options = {
+    const struct tokenizer_options options = {
         .add_special_tokens = true,
         .truncate = rules->truncate ? TRUNCATE_ONLY_SECOND : TRUNCATE_NONE,
         .side = rules->side,

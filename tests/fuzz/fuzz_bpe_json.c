@@ -37,7 +37,7 @@ static void use(const struct tokenizer *t, struct text text) {
     struct tokenizer_scratch *s;
     struct encoding e = {0};
     struct buf out = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     if (tokenizer_scratch_new(t, &s) != ERR_OK)
         return;
     for (int again = 0; again < 2; again++) { // the second time from the cache

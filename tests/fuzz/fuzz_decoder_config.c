@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(c.head_dim && c.head_dim % 2 == 0 && c.head_dim <= DECODER_MAX_HEAD_DIM);
     must(c.max_positions <= DECODER_MAX_POSITIONS);
     must(c.window_from < c.layers && (c.window || !c.window_from));
-    const struct rope_config *r = &c.rope;
+    const struct decoder_rope *r = &c.rope;
     must(r->theta >= DECODER_MIN_THETA && r->theta <= DECODER_MAX_THETA);
     must(r->scaling == ROPE_SCALING_NONE || (r->factor >= 1 && r->factor <= DECODER_MAX_FACTOR));
     if (r->scaling == ROPE_SCALING_LLAMA3)

@@ -86,7 +86,7 @@ static void must_be_same(const struct encoding *a, const struct encoding *b) {
 }
 
 static void must_be_sound(const struct tokenizer *t, const struct encoding *e,
-                          const struct encode_options *o, struct text a, const struct text *b) {
+                          const struct tokenizer_options *o, struct text a, const struct text *b) {
     size_t specials = 0;
     uint32_t last[2] = {0, 0};
     for (size_t i = 0; i < e->len; i++) {
@@ -110,9 +110,9 @@ static void must_be_sound(const struct tokenizer *t, const struct encoding *e,
 }
 
 static void check(const struct twin *w, struct text a, const struct text *b,
-                  const struct encode_options *o) {
+                  const struct tokenizer_options *o) {
     struct encoding fast = {0}, general = {0}, first = {0}, second = {0}, joined = {0};
-    struct encode_options bare = {0};
+    struct tokenizer_options bare = {0};
     enum err e = tokenizer_encode(w->fast, w->fast_scratch, a, b, o, &fast, NULL);
     if (tokenizer_encode(w->general, w->general_scratch, a, b, o, &general, NULL) != e)
         abort();
@@ -140,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         start();
     if (size < 3)
         return 0;
-    struct encode_options o = {
+    struct tokenizer_options o = {
         .add_special_tokens = !(data[1] & 1),
         .truncate = (enum truncate_strategy)(data[1] >> 1 & 3),
         .side = data[1] & 8 ? TRUNCATE_LEFT : TRUNCATE_RIGHT,

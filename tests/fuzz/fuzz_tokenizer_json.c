@@ -16,7 +16,7 @@ static void use(const struct tokenizer *t) {
     struct tokenizer_scratch *s;
     struct encoding e = {0};
     struct buf out = {0};
-    struct encode_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_RIGHT, 24};
+    struct tokenizer_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_RIGHT, 24};
     if (tokenizer_scratch_new(t, &s) != ERR_OK)
         return;
     enum err code = tokenizer_encode(t, s, whole, &part, &o, &e, NULL);

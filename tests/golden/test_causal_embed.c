@@ -132,9 +132,9 @@ static void encode_texts(const struct replica_model *m, const cJSON *c, struct r
     struct encoding e = {0};
     struct buf joined = {0};
     struct errmsg msg = {0};
-    struct encode_options options = {.add_special_tokens = true,
-                                     .truncate = TRUNCATE_LONGEST_FIRST,
-                                     .max_length = m->model->max_length};
+    struct tokenizer_options options = {.add_special_tokens = true,
+                                        .truncate = TRUNCATE_LONGEST_FIRST,
+                                        .max_length = m->model->max_length};
     const cJSON *text, *ids = json_get(c, "ids")->child, *texts = json_get(c, "texts");
     *r = (struct rows){0};
     CHECK(tokenizer_scratch_new(m->model->tokenizer, &scratch) == ERR_OK);
@@ -211,8 +211,8 @@ static void encode_pairs(const struct replica_model *m, const cJSON *golden, con
     struct encoding q = {0}, e = {0}, pair = {0};
     struct buf work = {0};
     struct errmsg msg = {0};
-    struct encode_options options = {.truncate = TRUNCATE_ONLY_SECOND,
-                                     .max_length = m->model->max_length};
+    struct tokenizer_options options = {.truncate = TRUNCATE_ONLY_SECOND,
+                                        .max_length = m->model->max_length};
     const cJSON *text, *ids = json_get(c, "ids")->child, *documents = json_get(c, "documents");
     const cJSON *prefix = json_get(golden, "prefix"), *suffix = json_get(golden, "suffix");
     size_t before = (size_t)cJSON_GetArraySize(prefix), behind = (size_t)cJSON_GetArraySize(suffix);

@@ -36,9 +36,9 @@ static void check_texts(const struct tokenizer *t, const struct st_config *st,
     struct errmsg msg = {0};
     struct tokenizer_scratch *scratch = NULL;
     struct encoding out = {0};
-    struct encode_options options = {.add_special_tokens = true,
-                                     .truncate = TRUNCATE_LONGEST_FIRST,
-                                     .max_length = st->max_length};
+    struct tokenizer_options options = {.add_special_tokens = true,
+                                        .truncate = TRUNCATE_LONGEST_FIRST,
+                                        .max_length = st->max_length};
     if (!CHECK(tokenizer_scratch_new(t, &scratch) == ERR_OK))
         return;
     CHECK_INT(st->max_length, json_get(golden, "max_length")->valueint);

@@ -167,7 +167,7 @@ static bool has_borders(const char *p, size_t n, bool before) {
 }
 
 static void test_slabs(void) {
-    struct slabs s = {0};
+    struct slab_list s = {0};
     enum { SIZE = 300 << 10 }; // several share a slab
     struct slab_block a = slab_alloc(&s, SIZE + 5), b = slab_alloc(&s, SIZE);
     CHECK(a.slab && a.slab == b.slab);

@@ -92,7 +92,7 @@ static void check_oversize(void) {
     struct encoding e = {0};
     struct errmsg msg = {0};
     struct buf model = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     buf_puts(&model,
              "{\"type\":\"BPE\",\"ignore_merges\":true,\"merges\":[],\"vocab\":{\"a\":0,\"");
     for (size_t i = 0; i <= BPE_WHOLE_MAX; i++)
@@ -284,7 +284,7 @@ static void check_pieces(const struct tokenizer *t, const char *text, const char
     struct encoding e = {0};
     struct errmsg msg = {0};
     struct buf out = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     CHECK(!tokenizer_scratch_new(t, &s));
     CHECK_OK(tokenizer_encode(t, s, (struct text){text, strlen(text)}, NULL, &o, &e, &msg), msg);
     for (size_t i = 0; i < e.len; i++)
@@ -475,7 +475,7 @@ static enum err run_folder(const char *folder, struct errmsg *msg) {
     struct encoding e = {0};
     struct buf out = {0};
     struct text pair = {text, sizeof text - 1};
-    struct encode_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_LEFT, 40};
+    struct tokenizer_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_LEFT, 40};
     enum err code = tokenizer_load(folder, 0, &t, msg);
     if (!code)
         code = tokenizer_scratch_new(t, &s);
@@ -542,7 +542,7 @@ static void check_time(const char *folder, size_t bytes) {
     struct encoding e = {0};
     struct buf b = {0};
     struct errmsg msg = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     CHECK_OK(tokenizer_load(folder, 0, &t, &msg), msg);
     if (!t || !CHECK(!tokenizer_scratch_new(t, &s)))
         return;

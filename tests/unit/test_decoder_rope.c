@@ -14,10 +14,10 @@ static double number(const cJSON *o, const char *key) {
     return n ? n->valuedouble : 0;
 }
 
-static struct rope_config config_of(const cJSON *p) {
+static struct decoder_rope config_of(const cJSON *p) {
     const cJSON *truncate = json_get(p, "truncate");
     const char *type = json_get(p, "rope_type")->valuestring;
-    struct rope_config c = {
+    struct decoder_rope c = {
         .theta = number(p, "rope_theta"),
         .factor = number(p, "factor"),
         .low_freq_factor = number(p, "low_freq_factor"),
@@ -32,7 +32,7 @@ static struct rope_config config_of(const cJSON *p) {
     };
     static const struct {
         const char *name;
-        enum rope_scaling scaling;
+        enum decoder_rope_scaling scaling;
     } types[] = {{"default", ROPE_SCALING_NONE},
                  {"linear", ROPE_SCALING_LINEAR},
                  {"llama3", ROPE_SCALING_LLAMA3},
@@ -78,7 +78,7 @@ static void check_angles(struct device *d, const cJSON *g, size_t half, const fl
 
 static void check_one_setting(struct device *d, const cJSON *g) {
     size_t hd = (size_t)number(g, "head_dim"), half = hd / 2;
-    struct rope_config c = config_of(json_get(g, "parameters"));
+    struct decoder_rope c = config_of(json_get(g, "parameters"));
     float want[MAX_HALF], got[MAX_HALF], scale;
     if (!CHECK(half <= MAX_HALF && floats(json_get(g, "inv_freq"), want, MAX_HALF) == half))
         return;
@@ -93,7 +93,7 @@ static void check_one_setting(struct device *d, const cJSON *g) {
 }
 
 static void test_factors(void) {
-    struct rope_config c = {.theta = 1e4, .scaling = ROPE_SCALING_NONE};
+    struct decoder_rope c = {.theta = 1e4, .scaling = ROPE_SCALING_NONE};
     float plain[4], divided[4], scale, factors[4] = {1, 2, 8, 0.5F};
     rope_frequencies(&c, 8, NULL, plain, &scale);
     rope_frequencies(&c, 8, factors, divided, &scale);

@@ -97,7 +97,7 @@ static void test_softmax(const struct cpu_kernels *k, float *scratch) {
     double worst = 0;
     for (int i = -20000; i <= 20000; i++) {
         float q = 1, keys[2] = {(float)i * 0.01F, 0}, values[2] = {1, 0}, out = 0;
-        struct attention_share s = {.q = &q, .k = keys, .v = values, .out = &out, .ldq = 1};
+        struct kernel_attention_share s = {.q = &q, .k = keys, .v = values, .out = &out, .ldq = 1};
         s.ldk = s.ldv = s.ldo = 1;
         s.queries = 1, s.keys = 2, s.head_dim = 1, s.scale = 1, s.scratch = scratch;
         k->attention(&s);
@@ -121,7 +121,8 @@ static void test_nan(const struct cpu_kernels *k, float *scratch) {
         for (size_t i = 0; i < sizeof w / sizeof *w; i++)
             w[i] = 0.5F;
         x[7 * D + place] = NAN;
-        struct linear_share s = {.x = x, .ldx = D, .rows = ROWS, .k = D, .panels = w, .bias = bias};
+        struct kernel_linear_share s = {
+            .x = x, .ldx = D, .rows = ROWS, .k = D, .panels = w, .bias = bias};
         s.cols = OUT, s.y = y, s.ldy = OUT;
         for (int f = ACTIVATION_NONE; f <= ACTIVATION_SILU; f++) {
             s.f = (enum activation)f;
@@ -152,7 +153,8 @@ static void test_nan(const struct cpu_kernels *k, float *scratch) {
             for (size_t i = 0; i < sizeof q / sizeof *q; i++)
                 q[i] = kk[i] = v[i] = (float)(i % 7) * 0.1F;
             (which == 0 ? q : which == 1 ? kk : v)[(which ? key : 9) * D + 5] = NAN;
-            struct attention_share s = {.q = q, .k = kk, .v = v, .out = out, .ldq = D, .ldk = D};
+            struct kernel_attention_share s = {
+                .q = q, .k = kk, .v = v, .out = out, .ldq = D, .ldk = D};
             s.ldv = s.ldo = D, s.queries = 100, s.keys = KEYS, s.head_dim = D, s.scale = 0.1F;
             s.scratch = scratch;
             k->attention(&s);

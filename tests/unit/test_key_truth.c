@@ -209,9 +209,9 @@ int main(void) {
           read_decoder_config);
     test_rope();
     temp_text(&folder, "config.json", "{}");
-    holds("{}", NULL, &generation_config_keys, read_generation_config);
-    holds("{}", NULL, &sentence_bert_config_keys, read_sentence_bert);
-    holds("{\"model_type\":\"CrossEncoder\"}", NULL, &sentence_transformers_config_keys,
+    holds("{}", NULL, &config_keys_generation, read_generation_config);
+    holds("{}", NULL, &config_keys_sentence_bert, read_sentence_bert);
+    holds("{\"model_type\":\"CrossEncoder\"}", NULL, &config_keys_sentence_transformers,
           read_sentence_transformers);
     holds("{\"type\":\"sentence_transformers.models.Transformer\",\"path\":\"\"}", NULL,
           &module_list_keys, read_modules);

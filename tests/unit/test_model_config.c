@@ -117,7 +117,7 @@ static void test_other_heads(void) {
     CHECK(!c.classification && c.head_is_other && c.arch == MODEL_ARCH_DISTILBERT);
 }
 
-static void scores_are(const char *text, enum label_scores want) {
+static void scores_are(const char *text, enum model_label_scores want) {
     struct model_config c;
     struct errmsg msg;
     CHECK_OK(parse(text, &c, &msg), msg);

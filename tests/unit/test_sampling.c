@@ -247,7 +247,7 @@ static void test_large(struct sampling_scratch *scratch, size_t n) {
     for (size_t i = 0; i < n; i += 7)
         x[i] = roundf(x[i] * 4) / 4; // ties
     float *w = rig_alloc(n, sizeof *w);
-    struct candidate *c = rig_alloc(n, sizeof *c);
+    struct sampling_candidate *c = rig_alloc(n, sizeof *c);
     bool finite;
     float most = logit_max(x, n, NULL, &finite);
     double total = logit_exp(x, n, most, 1, w, NULL), exact = 0;
@@ -262,11 +262,11 @@ static void test_large(struct sampling_scratch *scratch, size_t n) {
     CHECK(worst < 1 && fabs(total - exact) < 1e-6 * exact);
     for (size_t i = 0; i < 4; i++) {
         for (size_t j = 0; j < n; j++)
-            c[j] = (struct candidate){w[j], (int32_t)j};
-        struct candidate last = candidates_reach(c, n, (double)ps[i] * total);
+            c[j] = (struct sampling_candidate){w[j], (int32_t)j};
+        struct sampling_candidate last = sampling_reach(c, n, (double)ps[i] * total);
         double before = 0;
         for (size_t j = 0; j < n; j++)
-            if (candidate_before((struct candidate){w[j], (int32_t)j}, last))
+            if (candidate_before((struct sampling_candidate){w[j], (int32_t)j}, last))
                 before += (double)w[j];
         CHECK(before < (double)ps[i] * total * (1 + 1e-12));
         CHECK(before + (double)last.w >= (double)ps[i] * total * (1 - 1e-12));
@@ -277,7 +277,8 @@ static void test_large(struct sampling_scratch *scratch, size_t n) {
         for (uint64_t at = 0; at < 40; at++) {
             s.seed = at * 77;
             int32_t id = draw_of(x, n, &s, NULL, at, scratch);
-            inside = inside && id >= 0 && !candidate_before(last, (struct candidate){w[id], id});
+            inside = inside && id >= 0 &&
+                     !candidate_before(last, (struct sampling_candidate){w[id], id});
             inside = inside && id == draw_of(x, n, &s, NULL, at, scratch);
         }
         CHECK(inside);
@@ -285,18 +286,19 @@ static void test_large(struct sampling_scratch *scratch, size_t n) {
     static const int32_t ks[] = {2, 40, 1000, 5000};
     for (size_t i = 0; i < 4; i++) {
         for (size_t j = 0; j < n; j++)
-            c[j] = (struct candidate){x[j], (int32_t)j};
-        struct candidate last = candidates_nth(c, n, (size_t)ks[i]);
+            c[j] = (struct sampling_candidate){x[j], (int32_t)j};
+        struct sampling_candidate last = sampling_nth(c, n, (size_t)ks[i]);
         size_t before = 0;
         for (size_t j = 0; j < n; j++)
-            before += candidate_before((struct candidate){x[j], (int32_t)j}, last);
+            before += candidate_before((struct sampling_candidate){x[j], (int32_t)j}, last);
         CHECK(before == (size_t)ks[i] - 1);
         struct sampling s = plain;
         s.top_k = ks[i], s.temperature = 50;
         bool inside = true;
         for (uint64_t at = 0; at < 40; at++) {
             int32_t id = draw_of(x, n, &s, NULL, at, scratch);
-            inside = inside && id >= 0 && !candidate_before(last, (struct candidate){x[id], id});
+            inside = inside && id >= 0 &&
+                     !candidate_before(last, (struct sampling_candidate){x[id], id});
         }
         CHECK(inside);
     }

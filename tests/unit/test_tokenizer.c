@@ -215,7 +215,7 @@ static void check_room(void) {
     struct encoding e = {0};
     struct errmsg msg = {0};
     struct text pair = text_of("the cat the");
-    struct encode_options o = {true, TRUNCATE_ONLY_SECOND, TRUNCATE_RIGHT, 2};
+    struct tokenizer_options o = {true, TRUNCATE_ONLY_SECOND, TRUNCATE_RIGHT, 2};
     CHECK_OK(tokenizer_load(FOLDER "uncased", 0, &t, &msg), msg);
     if (!t || !CHECK(!tokenizer_scratch_new(t, &s)))
         return;
@@ -253,7 +253,7 @@ static enum err run_all(const char *folder, struct errmsg *msg) {
     struct encoding e = {0};
     struct buf out = {0};
     struct text pair = text_of(text);
-    struct encode_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_LEFT, 40};
+    struct tokenizer_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_LEFT, 40};
     enum err code = tokenizer_load(folder, 0, &t, msg);
     if (!code)
         code = tokenizer_scratch_new(t, &s);
@@ -324,7 +324,7 @@ static void check_time(const char *folder) {
     struct encoding e = {0};
     struct buf b = {0};
     struct errmsg msg = {0};
-    struct encode_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_RIGHT, 256};
+    struct tokenizer_options o = {true, TRUNCATE_LONGEST_FIRST, TRUNCATE_RIGHT, 256};
     CHECK_OK(tokenizer_load(folder, 0, &t, &msg), msg);
     if (!t || !CHECK(!tokenizer_scratch_new(t, &s)))
         return;
@@ -354,7 +354,7 @@ static void *share(void *arg) {
     struct tokenizer_scratch *s;
     struct encoding e = {0};
     struct buf out = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     me->failed = tokenizer_scratch_new(me->t, &s) != ERR_OK;
     for (int i = 0; i < 200 && !me->failed; i++) {
         buf_reset(&out);

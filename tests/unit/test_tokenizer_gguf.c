@@ -24,7 +24,7 @@ static void check_text(const struct tokenizer *t, const char *text, const char *
     struct encoding e = {0};
     struct errmsg msg = {0};
     struct buf out = {0};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     CHECK(!tokenizer_scratch_new(t, &s));
     CHECK_OK(tokenizer_encode(t, s, (struct text){text, strlen(text)}, NULL, &o, &e, &msg), msg);
     for (size_t i = 0; i < e.len; i++)

@@ -27,8 +27,8 @@ static struct text text_of(const cJSON *string) {
     return (struct text){string->valuestring, strlen(string->valuestring)};
 }
 
-static struct encode_options options_of(const cJSON *json) {
-    struct encode_options o = {.add_special_tokens = true};
+static struct tokenizer_options options_of(const cJSON *json) {
+    struct tokenizer_options o = {.add_special_tokens = true};
     if (!cJSON_IsArray(json))
         return o;
     const char *strategy = cJSON_GetArrayItem(json, 0)->valuestring;
@@ -71,8 +71,8 @@ static void show(const struct fixture *f, const cJSON *row, const struct encodin
 
 // The same by way of each text alone, as a reranker does.
 static enum err encode_apart(struct fixture *f, struct text text, const struct text *pair,
-                             const struct encode_options *options, struct errmsg *msg) {
-    struct encode_options bare = {0};
+                             const struct tokenizer_options *options, struct errmsg *msg) {
+    struct tokenizer_options bare = {0};
     enum err e = tokenizer_encode(f->tokenizer, f->scratch, text, NULL, &bare, &f->first, msg);
     if (!e && pair)
         e = tokenizer_encode(f->tokenizer, f->scratch, *pair, NULL, &bare, &f->second, msg);
@@ -85,7 +85,7 @@ static void check_case(struct fixture *f, const cJSON *row) {
     const cJSON *second = cJSON_GetArrayItem(row, 1), *tokens = cJSON_GetArrayItem(row, 3);
     struct text text = text_of(cJSON_GetArrayItem(row, 0)), pair = {0};
     struct text *pair_at = cJSON_IsString(second) ? &pair : NULL;
-    struct encode_options options = options_of(cJSON_GetArrayItem(row, 2));
+    struct tokenizer_options options = options_of(cJSON_GetArrayItem(row, 2));
     size_t full = (size_t)item_int(row, 4);
     struct errmsg msg = {0};
     if (pair_at)

@@ -29,7 +29,7 @@ static enum err encode(const struct tokenizer *t, struct tokenizer_scratch *s, c
                        size_t len, struct encoding *out) {
     struct errmsg msg = {0};
     struct text text = {bytes, len}, pair = {"a", 1};
-    struct encode_options o = {.add_special_tokens = true};
+    struct tokenizer_options o = {.add_special_tokens = true};
     enum err e = tokenizer_encode(t, s, text, &pair, &o, out, &msg);
     CHECK_OK(e, msg);
     return e;

@@ -225,7 +225,7 @@ static enum err read_own(struct api_generate *g, struct api_error *err) {
 // The rendered text's special tokens are taken as such, and none is added, unless a request says
 // so: a template writes its own.
 static enum err encode(struct api_generate *g, const struct buf *text, struct api_error *err) {
-    struct encode_options options = {.truncate = TRUNCATE_NONE};
+    struct tokenizer_options options = {.truncate = TRUNCATE_NONE};
     struct api_request *q = g->q;
     struct tokenizer_scratch *scratch;
     struct encoding *e = front_worker_encoding(q->worker, 0);
