@@ -46,7 +46,7 @@ static enum err read_stops(struct cli_answers *a, struct errmsg *msg) {
             return e;
         strings[i] = (struct text){list->items[i], strlen(list->items[i])};
     }
-    return stop_strings_compile(strings, list->count, &a->stops, msg);
+    return text_stop_strings_compile(strings, list->count, &a->stops, msg);
 }
 
 static enum err check_usage(struct cli_answers *a, struct errmsg *msg) {
@@ -131,7 +131,7 @@ void cli_answers_use(struct cli_answers *a, const struct cli_engine *engine) {
 }
 
 void cli_answers_free(struct cli_answers *a) {
-    stop_strings_free(&a->stops);
+    text_stop_strings_free(&a->stops);
     grammar_free(a->grammar);
     pthread_cond_destroy(&a->cond);
     pthread_mutex_destroy(&a->mutex);

@@ -14,7 +14,7 @@ struct cli_answers {
     const struct cli_options *o;
     struct scheduler *scheduler; // borrowed from the engine, as the model
     struct model *model;
-    struct stop_strings stops;
+    struct text_stop_strings stops;
     struct grammar *grammar; // owned; NULL: none
     struct sampling sampling;
     pthread_mutex_t mutex;

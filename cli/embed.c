@@ -204,7 +204,8 @@ static enum err prepare(struct embed_run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     if (m->task != TASK_EMBED)
         return err_set(msg, ERR_UNSUPPORTED, "%s is %s model: it gives no embeddings%s", m->name,
-                       task_noun(m->task), m->task == TASK_RERANK ? "; use trine rerank" : "");
+                       model_task_noun(m->task),
+                       m->task == TASK_RERANK ? "; use trine rerank" : "");
     r->encode = (struct tokenizer_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,

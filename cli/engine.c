@@ -25,8 +25,8 @@ enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e, stru
     return cli_engine_open_for(TASK_GENERATE, o, e, msg);
 }
 
-enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct cli_engine *e,
-                             struct errmsg *msg) {
+enum err cli_engine_open_for(enum model_task task, const struct cli_options *o,
+                             struct cli_engine *e, struct errmsg *msg) {
     *e = (struct cli_engine){0};
     const struct cli_model *m = &o->models[0];
     char *path = NULL;

@@ -22,8 +22,8 @@ struct cli_engine {
 // command does; a causal model without a task of its own does the same, else it keeps its own.
 enum err cli_engine_open(const struct cli_options *o, struct cli_engine *e,
                          struct errmsg *msg) MUST_CHECK;
-enum err cli_engine_open_for(enum task task, const struct cli_options *o, struct cli_engine *e,
-                             struct errmsg *msg) MUST_CHECK;
+enum err cli_engine_open_for(enum model_task task, const struct cli_options *o,
+                             struct cli_engine *e, struct errmsg *msg) MUST_CHECK;
 void cli_engine_close(struct cli_engine *e);
 
 #endif

@@ -180,7 +180,7 @@ static void show_generation(struct inspect_run *r) {
 
 static bool pools(const struct inspect_run *r) {
     bool declared;
-    return !pooler_is_declared(r->path, &declared, NULL) && declared;
+    return !pooling_is_declared(r->path, &declared, NULL) && declared;
 }
 
 static void show_encoder_config(struct inspect_run *r) {
@@ -237,10 +237,10 @@ static void show_st_config(struct inspect_run *r) {
 
 static void show_pooling(struct inspect_run *r) {
     struct errmsg msg = {0};
-    struct pooler_facts p;
+    struct pooling_facts p;
     if (!r->config_ok || r->is_decoder || (r->config.classification && !pools(r)))
         return; // how a decoder embeds is for model_load to say
-    if (pooler_describe(r->path, r->config.hidden, r->o->models[0].pool_mode, &p, &msg)) {
+    if (pooling_describe(r->path, r->config.hidden, r->o->models[0].pool_mode, &p, &msg)) {
         refuse(r, &msg);
         return;
     }

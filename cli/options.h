@@ -43,7 +43,7 @@ struct cli_model {
     const char *name;          // served name; NULL: none was given
     const char *spec;          // folder or name in the store: what store_resolve takes
     struct cli_list aliases;   // further names; items borrowed
-    int task;                  // -1: the model's own; else enum task
+    int task;                  // -1: the model's own; else enum model_task
     int pool_mode;             // -1: the folder's; else enum pool_mode
     size_t max_length;         // 0: the folder's
     const char *chat_template; // NULL: the model's own

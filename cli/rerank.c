@@ -227,7 +227,7 @@ static enum err prepare(struct rerank_run *r, struct errmsg *msg) {
     const struct model *m = r->engine.model;
     if (m->task != TASK_EMBED && m->task != TASK_RERANK)
         return err_set(msg, ERR_UNSUPPORTED, "%s is %s model: it cannot rerank", m->name,
-                       task_noun(m->task));
+                       model_task_noun(m->task));
     r->by_cosine = m->task == TASK_EMBED;
     if (r->by_cosine && (r->o->raw_scores || r->o->native))
         return err_set(msg, ERR_INVALID,

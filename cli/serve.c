@@ -206,7 +206,7 @@ static void show_generator(const struct service *s, const struct model *m) {
 
 static void show_model(const struct service *s, const struct model *m) {
     printf("model %s: %s, %s, %zu tokens at most, %.1f MiB of weights, from %s\n", m->name,
-           task_name(m->task), model_architecture(m), m->max_length,
+           model_task_name(m->task), model_architecture(m), m->max_length,
            mib(replica_weight_bytes(s->engine->replica, m->id)), m->path);
     if (m->task == TASK_GENERATE)
         show_generator(s, m);

@@ -171,7 +171,7 @@ static struct mask_job *take(struct masks *m, uint64_t limit) {
     return job;
 }
 
-struct turn {
+struct mask_turn {
     struct masks *m;
     struct mask_job *job;
     uint64_t limit; // of its work, before it goes behind the one that stands for it
@@ -181,7 +181,7 @@ struct turn {
 static void run(struct masks *m, struct mask_job *job, uint64_t limit, int depth);
 
 static bool between_slices(void *ctx, uint64_t done) {
-    struct turn *t = ctx;
+    struct mask_turn *t = ctx;
     struct masks *m = t->m;
     struct mask_job *other;
     if (t->depth < DEEPEST && atomic_load(&m->count) > 0) {
@@ -206,7 +206,7 @@ static void queue(struct masks *m, struct mask_job *job) {
 // Mutex held, and let go while the mask is made.
 static void run(struct masks *m, struct mask_job *job, uint64_t limit, int depth) {
     pthread_mutex_unlock(&m->mutex);
-    struct turn t = {.m = m, .job = job, .limit = limit, .depth = depth};
+    struct mask_turn t = {.m = m, .job = job, .limit = limit, .depth = depth};
     struct grammar_work work = {.go_on = between_slices, .ctx = &t};
     bool made = make(job, &work);
     pthread_mutex_lock(&m->mutex);

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-const char *task_name(enum task t) {
+const char *model_task_name(enum model_task t) {
     switch (t) {
     case TASK_EMBED:
         return "embed";
@@ -28,7 +28,7 @@ const char *task_name(enum task t) {
     return "?";
 }
 
-const char *task_noun(enum task t) {
+const char *model_task_noun(enum model_task t) {
     switch (t) {
     case TASK_EMBED:
         return "an embed";
@@ -77,7 +77,7 @@ static enum err set_names(struct model *m, const struct model_options *o, struct
 enum err model_find_files(const char *path, char **out, struct errmsg *msg) {
     char within[128];
     *out = NULL;
-    enum err e = pooler_find_transformer(path, within, msg);
+    enum err e = pooling_find_transformer(path, within, msg);
     if (e)
         return e;
     *out = within[0] ? file_join(path, within) : mem_strndup(path, strlen(path));
@@ -116,11 +116,11 @@ static enum err check_effect(const struct model *m, const struct model_options *
     if (o->pool_mode >= 0 && m->task != TASK_EMBED)
         return err_set(msg, ERR_INVALID,
                        "--pooling: model '%s' is %s model, which pools nothing; leave it out",
-                       m->name, task_noun(m->task));
+                       m->name, model_task_noun(m->task));
     if (o->chat_template && m->task != TASK_GENERATE)
         return err_set(msg, ERR_INVALID,
                        "--chat-template: model '%s' is %s model, which does not chat; leave it out",
-                       m->name, task_noun(m->task));
+                       m->name, model_task_noun(m->task));
     if (o->max_length > m->max_length)
         log_event(LOG_LEVEL_WARN, "no_effect",
                   LOG_FIELDS(log_string("option", "max-length"), log_string("model", m->name),

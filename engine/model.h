@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
+enum model_task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
 // --dtype. AUTO: a decoder's block types meet int8 activations and a generator's bf16 weights bf16
 // ones where the CPU multiplies pairs of them; everything else is computed in f32. F32: f32
@@ -34,7 +34,7 @@ struct model_options {
     const char *name;           // served name; NULL: the folder's name
     const char *const *aliases; // further names
     size_t alias_count;
-    int task;                 // -1: the model's own; else an enum task it must be able to do
+    int task;                 // -1: the model's own; else an enum model_task it must be able to do
     bool to_embed, to_rerank; // what a model that would generate by itself does instead
     int pool_mode;            // -1: the folder's; else an enum pool_mode
     size_t max_length;        // 0: the folder's; it can only lower it
@@ -51,7 +51,7 @@ struct model {
     char *name, *path;
     char **aliases; // [alias_count]
     size_t alias_count;
-    enum task task;
+    enum model_task task;
     size_t max_length;          // tokens a sequence, specials included
     size_t dim;                 // floats in a result row: the vector's, or the number of labels
     struct model_config config; // of an encoder
@@ -61,7 +61,7 @@ struct model {
     struct precision precision; // of its weights and activations
     // Of TASK_EMBED: what its pooler does, and what that is made from: the folder's modules with
     // this mode in their place (-1: theirs), or, where it has none, the mode alone.
-    struct pooler_facts pooling;
+    struct pooling_facts pooling;
     int pool_mode;
     bool pools_plainly;
     // Of a decoder.
@@ -90,8 +90,9 @@ enum err model_load(const struct model_options *options, struct model **out,
 struct model *model_hold(const struct model *m);
 // One holder less; the last one's call frees the model. NULL is fine.
 void model_release(const struct model *m);
-const char *task_name(enum task t); // "embed", "rerank", "classify", "generate"
-const char *task_noun(enum task t); // the same with its article, before "model": "an embed"
+const char *model_task_name(enum model_task t); // "embed", "rerank", "classify", "generate"
+const char *
+model_task_noun(enum model_task t); // the same with its article, before "model": "an embed"
 
 // Where the transformer's files of a model folder lie; of a GGUF file that itself. *out is the
 // caller's. ERR_INVALID (modules.json), ERR_NOMEM.

@@ -21,18 +21,18 @@ enum {
 
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
     bool generates = m->decoder_config.causal_lm, pools;
-    enum err e = pooler_is_declared(m->path, &pools, msg);
+    enum err e = pooling_is_declared(m->path, &pools, msg);
     if (e)
         return e;
-    enum task own = TASK_EMBED;
+    enum model_task own = TASK_EMBED;
     if (generates && !pools)
         own = o->to_rerank ? TASK_RERANK : o->to_embed ? TASK_EMBED : TASK_GENERATE;
-    m->task = o->task >= 0 ? (enum task)o->task : own;
+    m->task = o->task >= 0 ? (enum model_task)o->task : own;
     bool can = m->task == TASK_EMBED || (generates && m->task != TASK_CLASSIFY);
     if (can)
         return ERR_OK;
     return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
-                   task_noun(own), m->decoder_config.architecture, task_name(m->task));
+                   model_task_noun(own), m->decoder_config.architecture, model_task_name(m->task));
 }
 
 // Without a template, or with one that does not compile, it completes texts and does not chat.
@@ -69,7 +69,7 @@ static struct precision choose_precision(const struct model *m, const struct mod
 static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
     char place[128];
     bool found;
-    enum err e = pooler_find_module(m->path, "LogitScore", &found, place, msg);
+    enum err e = pooling_find_module(m->path, "LogitScore", &found, place, msg);
     if (e || !found)
         return e;
     cJSON *root = NULL;
@@ -77,7 +77,7 @@ static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
     int64_t yes = -1, no = -1;
     e = path ? json_parse_file(path, LOGIT_SCORE_BYTES, &root, msg)
              : err_set(msg, ERR_NOMEM, "%s: no memory for a path", m->path);
-    if (!e && (e = key_rules_check(&logit_score_keys, root, msg)))
+    if (!e && (e = key_rules_check(&module_logit_score_keys, root, msg)))
         err_prefix(msg, e, "%s", path);
     if (!e)
         e = json_get_int(root, "true_token_id", 0, INT32_MAX, -1, &yes, msg);
@@ -115,16 +115,16 @@ static enum err prepare_judging(struct model *m, struct errmsg *msg) {
 static enum err choose_pooling(struct model *m, const struct model_options *o, struct errmsg *msg) {
     size_t hidden = m->decoder_config.hidden;
     bool declared;
-    enum err e = pooler_is_declared(m->path, &declared, msg);
+    enum err e = pooling_is_declared(m->path, &declared, msg);
     if (e)
         return e;
     m->pool_mode = o->pool_mode;
     if (declared)
-        return pooler_describe(m->path, hidden, m->pool_mode, &m->pooling, msg);
+        return pooling_describe(m->path, hidden, m->pool_mode, &m->pooling, msg);
     m->pools_plainly = true;
     if (m->pool_mode < 0)
         m->pool_mode = POOL_LAST;
-    pooler_describe_plain(hidden, (enum pool_mode)m->pool_mode, true, &m->pooling);
+    pooling_describe_plain(hidden, (enum pool_mode)m->pool_mode, true, &m->pooling);
     return ERR_OK;
 }
 
@@ -134,7 +134,7 @@ static void choose_prompts(struct model *m) {
         return;
     log_info(
         "%s/config_sentence_transformers.json: its prompts are not used by a model that is to %s",
-        m->path, task_name(m->task));
+        m->path, model_task_name(m->task));
     st_config_drop_prompts(&m->st);
 }
 

@@ -11,7 +11,7 @@ static enum err refuse_modules(const struct model *m, struct errmsg *msg) {
     char place[128];
     bool found;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        enum err e = pooler_find_module(m->path, kinds[i], &found, place, msg);
+        enum err e = pooling_find_module(m->path, kinds[i], &found, place, msg);
         if (e)
             return e;
         if (found)
@@ -27,7 +27,7 @@ static enum err refuse_modules(const struct model *m, struct errmsg *msg) {
 // both. A classifier whose folder says nothing of pooling may not be asked to embed.
 static enum err choose_task(struct model *m, const struct model_options *o, struct errmsg *msg) {
     bool pools, head = m->config.classification, one = m->config.labels == 1;
-    enum err e = pooler_is_declared(m->path, &pools, msg);
+    enum err e = pooling_is_declared(m->path, &pools, msg);
     if (e)
         return e;
     if (m->config.head_is_other && !pools)
@@ -36,15 +36,15 @@ static enum err choose_task(struct model *m, const struct model_options *o, stru
             "%s: architecture '%s' is supported as an embedder only, and no modules.json "
             "with a Pooling module makes it one",
             m->path, m->config.architecture);
-    enum task headed = one ? TASK_RERANK : TASK_CLASSIFY;
-    enum task own = head && (!pools || m->st.cross_encoder) ? headed : TASK_EMBED;
-    m->task = o->task >= 0 ? (enum task)o->task : own;
+    enum model_task headed = one ? TASK_RERANK : TASK_CLASSIFY;
+    enum model_task own = head && (!pools || m->st.cross_encoder) ? headed : TASK_EMBED;
+    m->task = o->task >= 0 ? (enum model_task)o->task : own;
     bool can = m->task == TASK_EMBED
                    ? !head || pools
                    : head && (m->task == headed || (one && m->task == TASK_CLASSIFY));
     if (!can)
         return err_set(msg, ERR_UNSUPPORTED, "%s: %s model (%s) cannot be used to %s", m->path,
-                       task_noun(own), m->config.architecture, task_name(m->task));
+                       model_task_noun(own), m->config.architecture, model_task_name(m->task));
     if (m->task != TASK_EMBED && m->st.cross_encoder && (e = refuse_modules(m, msg)))
         return e;
     m->config.classification = m->task != TASK_EMBED; // else the head stays in the file
@@ -136,7 +136,7 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
             e = model_find_dtype(m, msg);
     }
     if (!e && m->task == TASK_EMBED)
-        e = pooler_describe(m->path, m->config.hidden, m->pool_mode, &m->pooling, msg);
+        e = pooling_describe(m->path, m->config.hidden, m->pool_mode, &m->pooling, msg);
     if (e)
         return e;
     size_t special = tokenizer_special_count(m->tokenizer, m->task != TASK_EMBED);

@@ -16,18 +16,18 @@
 
 enum { MAX_FILE_BYTES = 64 << 20 };
 
-struct walk {
+struct model_keys_walk {
     model_key_seen *see;
     void *ctx;
     const char *file; // the one that is walked
 };
 
 static void see_key(void *ctx, const char *key, enum key_fate fate) {
-    const struct walk *w = ctx;
+    const struct model_keys_walk *w = ctx;
     w->see(w->ctx, w->file, key, fate);
 }
 
-static void walk_file(struct walk *w, const char *file, const struct key_rules *rules,
+static void walk_file(struct model_keys_walk *w, const char *file, const struct key_rules *rules,
                       const cJSON *root) {
     w->file = file;
     key_rules_walk(rules, root, see_key, w);
@@ -44,7 +44,7 @@ static cJSON *open_file(const char *folder, const char *name) {
 }
 
 // What config.json says of generating counts in a decoder that has no file for it.
-static void walk_config(struct walk *w, const char *folder) {
+static void walk_config(struct model_keys_walk *w, const char *folder) {
     cJSON *root = open_file(folder, "config.json");
     cJSON *generation = open_file(folder, "generation_config.json");
     const struct key_rules *known = root ? config_rules_of(root) : NULL;
@@ -67,7 +67,7 @@ static void walk_module(void *ctx, const char *name, const struct key_rules *rul
     walk_file(ctx, name, rules, root);
 }
 
-static void walk_named(struct walk *w, const char *folder, const char *name,
+static void walk_named(struct model_keys_walk *w, const char *folder, const char *name,
                        const struct key_rules *rules) {
     cJSON *root = open_file(folder, name);
     if (root)
@@ -75,7 +75,7 @@ static void walk_named(struct walk *w, const char *folder, const char *name,
     cJSON_Delete(root);
 }
 
-static void walk_gguf(struct walk *w, const char *path) {
+static void walk_gguf(struct model_keys_walk *w, const char *path) {
     struct gguf *g;
     if (gguf_open(path, &g, NULL))
         return;
@@ -86,13 +86,13 @@ static void walk_gguf(struct walk *w, const char *path) {
 
 void model_keys_each(const char *path, const char *transformer, bool large, model_key_seen *see,
                      void *ctx) {
-    struct walk w = {.see = see, .ctx = ctx};
+    struct model_keys_walk w = {.see = see, .ctx = ctx};
     if (!file_is_dir(path)) {
         walk_gguf(&w, path);
         return;
     }
     walk_config(&w, transformer);
-    pooler_each_file(path, walk_module, &w);
+    pooling_each_file(path, walk_module, &w);
     for (size_t i = 0; i < ST_CONFIG_NAMES; i++)
         walk_named(&w, transformer, st_config_names[i], &config_keys_sentence_bert);
     walk_named(&w, path, "config_sentence_transformers.json", &config_keys_sentence_transformers);

@@ -178,7 +178,7 @@ bool registry_has(struct registry *r, const char *name) {
     return has;
 }
 
-struct model *registry_first(struct registry *r, enum task task) {
+struct model *registry_first(struct registry *r, enum model_task task) {
     struct model *m = NULL;
     pthread_mutex_lock(&r->mutex);
     for (size_t i = 0; i < r->count && !m; i++)

@@ -29,7 +29,7 @@ struct model *registry_find(struct registry *r, const char *name);
 // Whether one is called exactly so.
 bool registry_has(struct registry *r, const char *name);
 // The first loaded one of this task; NULL: none.
-struct model *registry_first(struct registry *r, enum task task);
+struct model *registry_first(struct registry *r, enum model_task task);
 
 // For a walk over all of them in the order of their loading: lets go of `m` and returns the next
 // one, held; NULL for the first one, and at the end. What comes or goes meanwhile may be seen or

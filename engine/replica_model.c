@@ -54,9 +54,9 @@ static enum err bind_pooler(struct replica_model *r, struct errmsg *msg) {
     const struct model *m = r->model;
     size_t hidden = m->causal ? m->decoder_config.hidden : m->config.hidden;
     if (m->pools_plainly)
-        return pooler_plain(hidden, (enum pool_mode)m->pool_mode, m->pooling.normalizes, r->device,
-                            &r->pooler, msg);
-    return pooler_load(m->path, hidden, m->pool_mode, r->device, &r->pooler, msg);
+        return pooling_plain(hidden, (enum pool_mode)m->pool_mode, m->pooling.normalizes, r->device,
+                             &r->pooler, msg);
+    return pooling_load(m->path, hidden, m->pool_mode, r->device, &r->pooler, msg);
 }
 
 // Binds weights to the device; the files are let go behind it.
@@ -97,7 +97,7 @@ void replica_model_free(struct replica_model *r) {
     if (!r)
         return;
     score_head_free(r->head);
-    pooler_free(r->pooler);
+    pooling_free(r->pooler);
     encoder_free(r->encoder);
     decoder_free(r->decoder);
     if (r->answers)
@@ -116,7 +116,7 @@ static size_t yes_no_bytes(const struct replica_model *r, size_t seqs) {
 }
 
 size_t replica_model_workspace_bytes(const struct replica_model *r, size_t tokens, size_t seqs) {
-    size_t pooled = r->pooler ? pooler_workspace_bytes(r->pooler, seqs)
+    size_t pooled = r->pooler ? pooling_workspace_bytes(r->pooler, seqs)
                     : r->head ? score_head_workspace_bytes(r->head, seqs)
                               : yes_no_bytes(r, seqs);
     if (r->encoder)
@@ -148,7 +148,7 @@ enum err replica_model_run(const struct replica_model *r, const struct batch *b,
     arena_reset(ws);
     struct mat hidden = r->encoder ? encoder_forward(r->encoder, b, ws, hooks)
                                    : decoder_encode(r->decoder, b, ws, hooks);
-    struct mat rows = r->pooler ? pooler_apply(r->pooler, hidden, b, skip, normalize, ws)
+    struct mat rows = r->pooler ? pooling_apply(r->pooler, hidden, b, skip, normalize, ws)
                       : r->head ? score_head_apply(r->head, hidden, b, ws)
                                 : yes_no(r, hidden, b, ws);
     if (rows.data)

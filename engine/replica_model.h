@@ -17,7 +17,7 @@ struct replica_model {
     struct device *device;
     struct encoder *encoder; // NULL: a decoder
     struct decoder *decoder; // NULL: an encoder
-    struct pooler *pooler;   // TASK_EMBED, else NULL
+    struct pooling *pooler;  // TASK_EMBED, else NULL
     struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
     struct weight *answers;  // of a decoder's TASK_RERANK: [2, D] the head's rows of yes and no
     size_t weight_bytes;

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-enum err stop_strings_compile(const struct text *strings, size_t count, struct stop_strings *out,
-                              struct errmsg *msg) {
-    *out = (struct stop_strings){0};
+enum err text_stop_strings_compile(const struct text *strings, size_t count,
+                                   struct text_stop_strings *out, struct errmsg *msg) {
+    *out = (struct text_stop_strings){0};
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
         bytes += strings[i].len;
@@ -37,13 +37,13 @@ enum err stop_strings_compile(const struct text *strings, size_t count, struct s
     return ERR_OK;
 }
 
-void stop_strings_free(struct stop_strings *s) {
+void text_stop_strings_free(struct text_stop_strings *s) {
     mem_free(s->block);
-    *s = (struct stop_strings){0};
+    *s = (struct text_stop_strings){0};
 }
 
 void text_stream_init(struct text_stream *s, const struct tokenizer *t, bool skip_special_tokens,
-                      const struct stop_strings *stops) {
+                      const struct text_stop_strings *stops) {
     *s = (struct text_stream){.stops = stops && stops->count ? stops : NULL};
     token_stream_init(&s->tokens, t, skip_special_tokens);
 }
@@ -60,7 +60,7 @@ void text_stream_free(struct text_stream *s) {
 
 // Takes a byte into every state; the length of the longest string that it completes, 0 for none.
 static size_t step(struct text_stream *s, char c) {
-    const struct stop_strings *stops = s->stops;
+    const struct text_stop_strings *stops = s->stops;
     size_t longest = 0;
     for (size_t i = 0; i < stops->count; i++) {
         const struct text *want = &stops->strings[i];

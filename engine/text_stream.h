@@ -12,7 +12,7 @@
 
 enum { STOP_STRINGS_MAX = 16 };
 
-struct stop_strings {
+struct text_stop_strings {
     size_t count;
     struct text strings[STOP_STRINGS_MAX]; // copies, in the block below
     uint32_t *fallback[STOP_STRINGS_MAX];  // [len] of the longest proper prefix that is a suffix
@@ -20,18 +20,18 @@ struct stop_strings {
 };
 
 // Each string is of at least one byte and of less than 2^32. ERR_NOMEM.
-enum err stop_strings_compile(const struct text *strings, size_t count, struct stop_strings *out,
-                              struct errmsg *msg) MUST_CHECK;
-void stop_strings_free(struct stop_strings *s);
+enum err text_stop_strings_compile(const struct text *strings, size_t count,
+                                   struct text_stop_strings *out, struct errmsg *msg) MUST_CHECK;
+void text_stop_strings_free(struct text_stop_strings *s);
 
 struct text_stream {
     struct token_stream tokens;
-    const struct stop_strings *stops;   // NULL: none
-    uint32_t matched[STOP_STRINGS_MAX]; // how much of each is the end of the text so far
-    struct buf held;                    // owned; what may begin a stop string
-    struct buf fresh;                   // owned; scratch
-    size_t seen, seen_chars;            // text that the tokens gave, held text included
-    bool stopped;                       // a stop string is complete: nothing more comes
+    const struct text_stop_strings *stops; // NULL: none
+    uint32_t matched[STOP_STRINGS_MAX];    // how much of each is the end of the text so far
+    struct buf held;                       // owned; what may begin a stop string
+    struct buf fresh;                      // owned; scratch
+    size_t seen, seen_chars;               // text that the tokens gave, held text included
+    bool stopped;                          // a stop string is complete: nothing more comes
     // A stop string that is complete in held, [found_begin, found_end), but that may reach into
     // what marks a call.
     bool found;
@@ -44,7 +44,7 @@ struct text_stream {
 
 // Everything is borrowed.
 void text_stream_init(struct text_stream *s, const struct tokenizer *t, bool skip_special_tokens,
-                      const struct stop_strings *stops);
+                      const struct text_stop_strings *stops);
 void text_stream_free(struct text_stream *s);
 // Before the first token: from `marker` on (borrowed; its first byte stands in it once) the text is
 // calls, in which, and in the marker, no stop string is looked for. first: only where the text

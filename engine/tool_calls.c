@@ -39,17 +39,17 @@ static void give_text(struct tool_parser *p, size_t n, const struct tool_sink *s
 // A reader over held that tells "not yet" from "not so".
 enum reading { READ_ON, READ_SHORT, READ_OTHER };
 
-struct reader {
+struct tool_reader {
     const char *bytes;
     size_t len, at;
 };
 
-static void skip_blanks(struct reader *r) {
+static void skip_blanks(struct tool_reader *r) {
     while (r->at < r->len && is_blank(r->bytes[r->at]))
         r->at++;
 }
 
-static enum reading expect(struct reader *r, const char *word) {
+static enum reading expect(struct tool_reader *r, const char *word) {
     skip_blanks(r);
     size_t n = strlen(word), have = r->len - r->at;
     if (memcmp(r->bytes + r->at, word, have < n ? have : n) != 0)
@@ -61,7 +61,7 @@ static enum reading expect(struct reader *r, const char *word) {
 }
 
 // A quoted string, its quotes included.
-static enum reading take_string(struct reader *r, size_t *begin, size_t *end) {
+static enum reading take_string(struct tool_reader *r, size_t *begin, size_t *end) {
     skip_blanks(r);
     *begin = r->at;
     if (r->at == r->len)
@@ -80,7 +80,7 @@ static enum reading take_string(struct reader *r, size_t *begin, size_t *end) {
 }
 
 // {"name": "f", "arguments": and the first byte of the value, a brace.
-static enum reading read_head(struct reader *r, size_t *begin, size_t *end) {
+static enum reading read_head(struct tool_reader *r, size_t *begin, size_t *end) {
     static const char *const before[] = {"{", "\"name\"", ":"}, *const behind[] = {
                                                                     ",", "\"arguments\"", ":", "{"};
     enum reading got = READ_ON;
@@ -110,7 +110,7 @@ static bool begin_call(struct tool_parser *p, size_t begin, size_t end,
 
 // True: there is more to do with what is held.
 static bool step_head(struct tool_parser *p, const struct tool_sink *sink) {
-    struct reader r = {.bytes = p->held.data, .len = p->held.len, .at = p->lead};
+    struct tool_reader r = {.bytes = p->held.data, .len = p->held.len, .at = p->lead};
     size_t begin = 0, end = 0;
     enum reading got = read_head(&r, &begin, &end);
     if (got == READ_SHORT && p->held.len - p->lead <= HEAD_MOST)
@@ -152,7 +152,7 @@ static bool step_arguments(struct tool_parser *p, const struct tool_sink *sink) 
 }
 
 static bool step_tail(struct tool_parser *p) {
-    struct reader r = {.bytes = p->held.data, .len = p->held.len};
+    struct tool_reader r = {.bytes = p->held.data, .len = p->held.len};
     enum reading got = expect(&r, "}");
     if (got == READ_ON)
         got = expect(&r, close_marker);
@@ -184,7 +184,7 @@ static bool step_text(struct tool_parser *p, const struct tool_sink *sink) {
 }
 
 static bool step_start(struct tool_parser *p) {
-    struct reader r = {.bytes = p->held.data, .len = p->held.len};
+    struct tool_reader r = {.bytes = p->held.data, .len = p->held.len};
     enum reading got = expect(&r, tool_open_marker);
     if (got == READ_SHORT)
         return false;

@@ -29,7 +29,7 @@ static const struct key_rule names_list[] = {
     {.name = "module_input_name", .fate = KEY_REFUSED, .neutral = "\"sentence_embedding\""},
     {.name = "module_output_name", .fate = KEY_REFUSED, .neutral = "\"sentence_embedding\""},
 };
-const struct key_rules normalize_keys = {KEY_RULES(names_list)};
+const struct key_rules module_normalize_keys = {KEY_RULES(names_list)};
 
 static const struct key_rule dense_list[] = {
     {.name = "in_features", .fate = KEY_HONOURED},
@@ -38,14 +38,14 @@ static const struct key_rule dense_list[] = {
     {.name = "activation_function", .fate = KEY_HONOURED},
     {.name = "use_residual", .fate = KEY_REFUSED, .neutral = "false"},
 };
-const struct key_rules dense_keys = {KEY_RULES(dense_list), &normalize_keys};
+const struct key_rules module_dense_keys = {KEY_RULES(dense_list), &module_normalize_keys};
 
 static const struct key_rule dropout_list[] = {{.name = "dropout", .fate = KEY_NO_EFFECT}};
-const struct key_rules dropout_keys = {KEY_RULES(dropout_list)};
+const struct key_rules module_dropout_keys = {KEY_RULES(dropout_list)};
 
 static const struct key_rule logit_score_list[] = {
     {.name = "true_token_id", .fate = KEY_HONOURED},
     {.name = "false_token_id", .fate = KEY_HONOURED},
     {.name = "module_input_name", .fate = KEY_REFUSED, .neutral = "\"causal_logits\""},
 };
-const struct key_rules logit_score_keys = {KEY_RULES(logit_score_list)};
+const struct key_rules module_logit_score_keys = {KEY_RULES(logit_score_list)};

@@ -9,9 +9,9 @@
 
 extern const struct key_rules module_list_keys; // modules.json
 extern const struct key_rules pooling_keys;
-extern const struct key_rules dense_keys;
-extern const struct key_rules normalize_keys;
-extern const struct key_rules dropout_keys;
-extern const struct key_rules logit_score_keys; // read by engine/model_decoder.c
+extern const struct key_rules module_dense_keys;
+extern const struct key_rules module_normalize_keys;
+extern const struct key_rules module_dropout_keys;
+extern const struct key_rules module_logit_score_keys; // read by engine/model_decoder.c
 
 #endif

@@ -24,7 +24,7 @@ static const struct {
 enum { MODES = sizeof modes / sizeof *modes };
 #define SUPPORTED_MODES "cls, max, mean, mean_sqrt_len_tokens, lasttoken are"
 
-const char *pool_mode_name(enum pool_mode mode) {
+const char *pooling_mode_name(enum pool_mode mode) {
     for (size_t i = 0; i < MODES; i++)
         if (modes[i].mode == mode)
             return modes[i].name;
@@ -118,13 +118,13 @@ static enum err read_dense_activation(const char *path, enum activation *out, st
         path);
 }
 
-enum err modules_read_dense(const cJSON *root, struct dense_config *out, struct errmsg *msg) {
-    *out = (struct dense_config){0};
+enum err modules_read_dense(const cJSON *root, struct module_dense *out, struct errmsg *msg) {
+    *out = (struct module_dense){0};
     if (!cJSON_IsObject(root))
         return err_set(msg, ERR_INVALID, "not a JSON object");
     int64_t in = 0, outs = 0;
     const char *activation;
-    enum err e = key_rules_check(&dense_keys, root, msg);
+    enum err e = key_rules_check(&module_dense_keys, root, msg);
     if (!e)
         e = json_get_int(root, "in_features", 1, MAX_FEATURES, 0, &in, msg);
     if (!e)
@@ -284,7 +284,7 @@ static enum err load_step(const char *folder, struct module_step *s, struct errm
     if (s->kind == MODULE_DENSE)
         e = modules_read_dense(root, &s->dense, msg);
     else if (root) // a config.json beside Normalize is new in version 6
-        e = cJSON_IsObject(root) ? key_rules_check(&normalize_keys, root, msg)
+        e = cJSON_IsObject(root) ? key_rules_check(&module_normalize_keys, root, msg)
                                  : err_set(msg, ERR_INVALID, "not a JSON object");
     if (e)
         err_prefix(msg, e, "%s", name);
@@ -347,12 +347,12 @@ enum err modules_find(const char *path, const char *kind, bool *found, char out[
 // NULL: a module whose config.json nobody reads.
 static const struct key_rules *rules_of(const char *type) {
     static const struct key_rules *const rules[TYPES] = {[TYPE_POOLING] = &pooling_keys,
-                                                         [TYPE_DENSE] = &dense_keys,
-                                                         [TYPE_NORMALIZE] = &normalize_keys,
-                                                         [TYPE_DROPOUT] = &dropout_keys};
+                                                         [TYPE_DENSE] = &module_dense_keys,
+                                                         [TYPE_NORMALIZE] = &module_normalize_keys,
+                                                         [TYPE_DROPOUT] = &module_dropout_keys};
     int kind;
     if (strcmp(last_part(type), "LogitScore") == 0) // a judge's, which pools nothing
-        return &logit_score_keys;
+        return &module_logit_score_keys;
     return read_type(type, &kind, NULL) ? NULL : rules[kind];
 }
 

@@ -22,7 +22,7 @@ struct pooling_config {
     bool include_prompt;
 };
 
-struct dense_config {
+struct module_dense {
     size_t in, out;
     bool bias;
     enum activation activation;
@@ -33,7 +33,7 @@ enum module_kind { MODULE_DENSE, MODULE_NORMALIZE };
 struct module_step {
     enum module_kind kind;
     char path[128]; // of the module's folder, within the model's
-    struct dense_config dense;
+    struct module_dense dense;
 };
 
 struct modules {
@@ -48,7 +48,7 @@ struct modules {
 // activation: named, with what is supported), ERR_NOT_FOUND (a module's config.json), ERR_NOMEM.
 enum err modules_load(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
 
-// As pooler_is_declared and pooler_find_module.
+// As pooling_is_declared and pooling_find_module.
 enum err modules_declare_pooling(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
 enum err modules_find(const char *path, const char *kind, bool *found, char out[128],
                       struct errmsg *msg) MUST_CHECK;
@@ -57,7 +57,7 @@ enum err modules_find(const char *path, const char *kind, bool *found, char out[
 enum err modules_load_gguf(const char *path, struct modules *out, struct errmsg *msg) MUST_CHECK;
 enum err modules_declare_gguf(const char *path, bool *declared, struct errmsg *msg) MUST_CHECK;
 
-// As pooler_each_file.
+// As pooling_each_file.
 void modules_each_file(const char *path,
                        void (*see)(void *ctx, const char *name, const struct key_rules *rules,
                                    const cJSON *root),
@@ -68,9 +68,9 @@ enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_
                            struct errmsg *msg) MUST_CHECK;
 enum err modules_read_pooling(const cJSON *root, struct pooling_config *out,
                               struct errmsg *msg) MUST_CHECK;
-enum err modules_read_dense(const cJSON *root, struct dense_config *out,
+enum err modules_read_dense(const cJSON *root, struct module_dense *out,
                             struct errmsg *msg) MUST_CHECK;
 
-const char *pool_mode_name(enum pool_mode mode); // "mean", as sentence-transformers names it
+const char *pooling_mode_name(enum pool_mode mode); // "mean", as sentence-transformers names it
 
 #endif

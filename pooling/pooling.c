@@ -15,7 +15,7 @@ struct pooler_step {
     enum activation activation;
 };
 
-struct pooler {
+struct pooling {
     struct device *device;
     size_t hidden; // D
     enum pool_mode modes[MODULES_MAX_MODES];
@@ -23,13 +23,13 @@ struct pooler {
     struct pooler_step steps[MODULES_MAX_STEPS];
     size_t step_count;
     struct weight_list owned; // the steps' weights
-    struct pooler_facts facts;
+    struct pooling_facts facts;
 };
 
 // The folder's Dense weights: the file must be safetensors and hold nothing else.
-static enum err bind_dense(struct pooler *p, const char *folder, const struct module_step *m,
+static enum err bind_dense(struct pooling *p, const char *folder, const struct module_step *m,
                            struct pooler_step *out, struct errmsg *msg) {
-    const struct dense_config *c = &m->dense;
+    const struct module_dense *c = &m->dense;
     const struct binder_rows linear = {"linear", c->out, 0};
     struct binder b = {.device = p->device, .owned = &p->owned, .msg = msg};
     char *dir = file_join(folder, m->path);
@@ -47,19 +47,19 @@ static enum err bind_dense(struct pooler *p, const char *folder, const struct mo
 }
 
 // What its modes alone make of a model's vectors.
-static void describe_modes(struct pooler *p, bool includes_prompt) {
-    struct pooler_facts *f = &p->facts;
-    *f =
-        (struct pooler_facts){.dim = p->hidden * p->mode_count, .includes_prompt = includes_prompt};
+static void describe_modes(struct pooling *p, bool includes_prompt) {
+    struct pooling_facts *f = &p->facts;
+    *f = (struct pooling_facts){.dim = p->hidden * p->mode_count,
+                                .includes_prompt = includes_prompt};
     size_t at = 0;
     for (size_t i = 0; i < p->mode_count && at < sizeof f->mode_name; i++)
         at += (size_t)snprintf(f->mode_name + at, sizeof f->mode_name - at, "%s%s", i ? "+" : "",
-                               pool_mode_name(p->modes[i]));
+                               pooling_mode_name(p->modes[i]));
 }
 
 // What the folder says, and that it fits together: the pooler but for its weights.
 static enum err read_folder(const char *folder, size_t hidden, int mode_override, struct modules *m,
-                            struct pooler *p, struct errmsg *msg) {
+                            struct pooling *p, struct errmsg *msg) {
     enum err e = modules_load(folder, m, msg);
     if (e)
         return e;
@@ -75,7 +75,7 @@ static enum err read_folder(const char *folder, size_t hidden, int mode_override
         p->mode_count = 1;
     }
     describe_modes(p, m->pooling.include_prompt);
-    struct pooler_facts *facts = &p->facts;
+    struct pooling_facts *facts = &p->facts;
     for (size_t i = 0; i < m->step_count; i++) {
         const struct module_step *s = &m->steps[i];
         if (s->kind == MODULE_NORMALIZE) {
@@ -96,7 +96,7 @@ static enum err read_folder(const char *folder, size_t hidden, int mode_override
     return ERR_OK;
 }
 
-static enum err bind_steps(struct pooler *p, const char *folder, const struct modules *m,
+static enum err bind_steps(struct pooling *p, const char *folder, const struct modules *m,
                            struct errmsg *msg) {
     enum err e = ERR_OK;
     for (size_t i = 0; i < m->step_count && !e; i++)
@@ -105,38 +105,38 @@ static enum err bind_steps(struct pooler *p, const char *folder, const struct mo
     return e;
 }
 
-enum err pooler_is_declared(const char *path, bool *declared, struct errmsg *msg) {
+enum err pooling_is_declared(const char *path, bool *declared, struct errmsg *msg) {
     return modules_declare_pooling(path, declared, msg);
 }
 
-enum err pooler_find_transformer(const char *path, char out[128], struct errmsg *msg) {
+enum err pooling_find_transformer(const char *path, char out[128], struct errmsg *msg) {
     bool found;
     return modules_find(path, "Transformer", &found, out, msg);
 }
 
-enum err pooler_find_module(const char *path, const char *kind, bool *found, char out[128],
-                            struct errmsg *msg) {
+enum err pooling_find_module(const char *path, const char *kind, bool *found, char out[128],
+                             struct errmsg *msg) {
     return modules_find(path, kind, found, out, msg);
 }
 
-void pooler_each_file(const char *path, pooler_file_seen *see, void *ctx) {
+void pooling_each_file(const char *path, pooler_file_seen *see, void *ctx) {
     modules_each_file(path, see, ctx);
 }
 
-enum err pooler_describe(const char *folder, size_t hidden, int mode_override,
-                         struct pooler_facts *out, struct errmsg *msg) {
+enum err pooling_describe(const char *folder, size_t hidden, int mode_override,
+                          struct pooling_facts *out, struct errmsg *msg) {
     struct modules m;
-    struct pooler p = {0};
+    struct pooling p = {0};
     enum err e = read_folder(folder, hidden, mode_override, &m, &p, msg);
     *out = p.facts;
     return e;
 }
 
-enum err pooler_load(const char *folder, size_t hidden, int mode_override, struct device *d,
-                     struct pooler **out, struct errmsg *msg) {
+enum err pooling_load(const char *folder, size_t hidden, int mode_override, struct device *d,
+                      struct pooling **out, struct errmsg *msg) {
     *out = NULL;
     struct modules m;
-    struct pooler *p = mem_calloc(1, sizeof *p);
+    struct pooling *p = mem_calloc(1, sizeof *p);
     if (!p)
         return err_set(msg, ERR_NOMEM, "%s: no memory for pooling", folder);
     p->device = d;
@@ -144,26 +144,26 @@ enum err pooler_load(const char *folder, size_t hidden, int mode_override, struc
     if (!e)
         e = bind_steps(p, folder, &m, msg);
     if (e)
-        pooler_free(p);
+        pooling_free(p);
     else
         *out = p;
     return e;
 }
 
-static struct pooler plain(size_t hidden, enum pool_mode mode, bool normalizes) {
-    struct pooler p = {.hidden = hidden, .modes = {mode}, .mode_count = 1};
+static struct pooling plain(size_t hidden, enum pool_mode mode, bool normalizes) {
+    struct pooling p = {.hidden = hidden, .modes = {mode}, .mode_count = 1};
     describe_modes(&p, true);
     p.facts.normalizes = normalizes;
     return p;
 }
 
-void pooler_describe_plain(size_t hidden, enum pool_mode mode, bool normalizes,
-                           struct pooler_facts *out) {
+void pooling_describe_plain(size_t hidden, enum pool_mode mode, bool normalizes,
+                            struct pooling_facts *out) {
     *out = plain(hidden, mode, normalizes).facts;
 }
 
-enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
-                      struct pooler **out, struct errmsg *msg) {
+enum err pooling_plain(size_t hidden, enum pool_mode mode, bool normalizes, struct device *d,
+                       struct pooling **out, struct errmsg *msg) {
     *out = mem_calloc(1, sizeof **out);
     if (!*out)
         return err_set(msg, ERR_NOMEM, "no memory for pooling");
@@ -172,16 +172,16 @@ enum err pooler_plain(size_t hidden, enum pool_mode mode, bool normalizes, struc
     return ERR_OK;
 }
 
-void pooler_free(struct pooler *p) {
+void pooling_free(struct pooling *p) {
     if (!p)
         return;
     weight_list_free(&p->owned, p->device);
     mem_free(p);
 }
 
-const struct pooler_facts *pooler_facts_of(const struct pooler *p) { return &p->facts; }
+const struct pooling_facts *pooling_facts_of(const struct pooling *p) { return &p->facts; }
 
-size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs) {
+size_t pooling_workspace_bytes(const struct pooling *p, size_t seqs) {
     size_t bytes = device_mat_bytes(seqs, p->hidden * p->mode_count);
     for (size_t i = 0; i < p->step_count; i++) {
         size_t more = p->steps[i].dense ? device_mat_bytes(seqs, p->steps[i].out) : 0;
@@ -190,8 +190,8 @@ size_t pooler_workspace_bytes(const struct pooler *p, size_t seqs) {
     return bytes;
 }
 
-struct mat pooler_apply(const struct pooler *p, struct mat hidden, const struct batch *b,
-                        const int32_t *skip, bool normalize, struct arena *ws) {
+struct mat pooling_apply(const struct pooling *p, struct mat hidden, const struct batch *b,
+                         const int32_t *skip, bool normalize, struct arena *ws) {
     struct device *d = p->device;
     if (!hidden.data)
         return hidden;

@@ -93,14 +93,14 @@ static void tell_of_chat(const struct model *m) {
 static void tell_of_model(const struct model *m, size_t bytes, int64_t us) {
     long long ms = (long long)us / 1000;
     log_event(LOG_LEVEL_INFO, "model_loaded",
-              LOG_FIELDS(log_string("model", m->name), log_string("task", task_name(m->task)),
+              LOG_FIELDS(log_string("model", m->name), log_string("task", model_task_name(m->task)),
                          log_string("architecture", model_architecture(m)),
                          log_size("layers", model_layers(m)), log_size("max_tokens", m->max_length),
                          log_size("weight_bytes", bytes), log_int("duration_ms", ms),
                          log_string("path", m->path)),
               "model '%s': %s, %s, %zu layers, %zu tokens at most, %zu MiB, loaded in %lld ms",
-              m->name, task_name(m->task), model_architecture(m), model_layers(m), m->max_length,
-              bytes >> 20, ms);
+              m->name, model_task_name(m->task), model_architecture(m), model_layers(m),
+              m->max_length, bytes >> 20, ms);
 }
 
 enum err service_load_models(struct service *s, struct engine *engine,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-struct model *service_find_model(const struct service *s, const char *name, enum task task) {
+struct model *service_find_model(const struct service *s, const char *name, enum model_task task) {
     return name ? registry_find(s->models, name) : registry_first(s->models, task);
 }
 

@@ -47,7 +47,7 @@ enum service_state { SERVICE_LOADING, SERVICE_READY, SERVICE_DRAINING };
 
 // The model that a request's `model` names (served name or alias, with or without ":latest"), or,
 // for NULL, the first loaded one with that task; held for the caller (model_release). NULL: none.
-struct model *service_find_model(const struct service *s, const char *name, enum task task);
+struct model *service_find_model(const struct service *s, const char *name, enum model_task task);
 // NULL where a request's `model` names nothing: what clients send that must send something ("",
 // "dummy", "tgi", the service's own URL), unless a model is called so. Else name.
 const char *service_model_name(const struct service *s, const char *name);

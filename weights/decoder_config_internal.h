@@ -19,7 +19,7 @@ enum {
 #define DECODER_MAX_THETA 1e15
 #define DECODER_MAX_FACTOR 1e6
 
-enum gguf_rope { GGUF_ROPE_UNSAID, GGUF_ROPE_NONE, GGUF_ROPE_LINEAR, GGUF_ROPE_YARN };
+enum decoder_gguf_rope { GGUF_ROPE_UNSAID, GGUF_ROPE_NONE, GGUF_ROPE_LINEAR, GGUF_ROPE_YARN };
 
 // What a file's keys are read into: the configuration, and what only leads to it.
 struct decoder_said {
@@ -31,7 +31,7 @@ struct decoder_said {
     double rotary_share;
     // GGUF
     size_t value_dim, rotated_dim, pooling;
-    enum gguf_rope gguf_rope;
+    enum decoder_gguf_rope gguf_rope;
     double yarn_ext, yarn_attn, yarn_log;
 };
 

@@ -19,7 +19,7 @@ struct weight_segment {
 };
 
 // What rows are made into before they meet a LINEAR.
-enum acts {
+enum weight_acts {
     ACTS_NONE,  // nothing
     ACTS_F32,   // groups of f32, for block types
     ACTS_INT8,  // groups of act_unit, for block types
@@ -38,7 +38,7 @@ struct weight {
     // A LINEAR of our own.
     size_t segments; // 0: plain rows
     struct weight_segment *segment;
-    enum acts acts;
+    enum weight_acts acts;
     size_t bytes; // of the block and this struct
     struct slab_block block;
 };

@@ -155,7 +155,7 @@ static enum err read_scores(const struct api_request *q, struct classify *c,
 
 static enum err choose(struct api_request *q, const struct api_members *table,
                        struct classify **out, struct api_error *err) {
-    static const enum task order[] = {TASK_CLASSIFY, TASK_RERANK};
+    static const enum model_task order[] = {TASK_CLASSIFY, TASK_RERANK};
     *out = q->state = mem_calloc(1, sizeof **out);
     if (!*out)
         return api_fail(err, ERR_NOMEM, NULL, NULL, "no memory for a request");

@@ -67,7 +67,7 @@ static enum err render(struct api_request *q, struct api_error *err) {
 }
 
 static enum err prepare(struct api_request *q, size_t version, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED};
+    static const enum model_task order[] = {TASK_EMBED};
     static const struct api_member own[] = {
         API_READ("texts"),
         API_READ("inputs"),

@@ -65,7 +65,7 @@ static void put_histogram(const char *name, const char *label, const struct metr
 static void put_model_labels(const struct model *m, struct buf *out) {
     buf_puts(out, "{model=\"");
     put_label(out, m->name);
-    buf_printf(out, "\",task=\"%s\"", task_name(m->task));
+    buf_printf(out, "\",task=\"%s\"", model_task_name(m->task));
 }
 
 // One sample for each model, of the counter that lies at `field`.

@@ -106,7 +106,7 @@ void api_set_model(struct api_request *q, struct model *m) {
     q->model = m;
 }
 
-enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+enum err api_choose_model(struct api_request *q, const enum model_task *order, size_t n,
                           struct api_error *err) {
     const char *name;
     enum err e = api_get_string(q, "model", NULL, &name, err);
@@ -119,7 +119,7 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
             api_set_model(q, service_find_model(q->service, NULL, order[i]));
         return q->model ? ERR_OK
                         : api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
-                                   "no model that can %s is loaded", task_name(order[0]));
+                                   "no model that can %s is loaded", model_task_name(order[0]));
     }
     api_set_model(q, service_find_model(q->service, name, TASK_EMBED));
     if (!q->model)
@@ -131,7 +131,7 @@ enum err api_choose_model(struct api_request *q, const enum task *order, size_t 
             return ERR_OK;
     return api_fail(err, ERR_INVALID, "wrong_task", "model",
                     "the model '%s' is for '%s'; this route needs one for '%s'", q->model->name,
-                    task_name(q->model->task), task_name(order[0]));
+                    model_task_name(q->model->task), model_task_name(order[0]));
 }
 
 static enum err unknown_prompt(const struct model *m, const char *key, struct api_error *err) {

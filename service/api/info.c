@@ -40,7 +40,7 @@ static void put_model(const struct api_request *q, const struct model *m, struct
     buf_printf(out,
                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"trine\",\"task\":\"%s\","
                "\"max_input_length\":%zu,\"dtype\":\"%s\",\"architecture\":",
-               (long long)metrics_started_wall_s(q->service->metrics), task_name(m->task),
+               (long long)metrics_started_wall_s(q->service->metrics), model_task_name(m->task),
                max_input_length(q, m), dtype_label(m->dtype));
     put_string(out, model_architecture(m));
     if (m->task == TASK_EMBED)

@@ -72,7 +72,7 @@ static bool is_voyage(const struct api_request *q) {
 }
 
 enum err api_openai_embeddings(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED};
+    static const enum model_task order[] = {TASK_EMBED};
     const struct service_options *options = &q->service->options;
     struct api_inputs inputs;
     struct api_embed *e;

@@ -119,7 +119,7 @@ void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void api_set_model(struct api_request *q, struct model *m);
 // q->model from the body's `model`; where it names none, the first loaded model of the first task
 // in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
-enum err api_choose_model(struct api_request *q, const enum task *order, size_t n,
+enum err api_choose_model(struct api_request *q, const enum model_task *order, size_t n,
                           struct api_error *err) MUST_CHECK;
 
 // The prompt that `prompt_name`, or `input_type`/`task`, choose, else the model's default; NULL:

@@ -436,7 +436,7 @@ static const struct api_member texts[] = {
 static const struct api_members texts_table = API_TABLE(texts, &shared_table);
 
 static enum err prepare(struct api_request *q, enum shape shape, struct api_error *err) {
-    static const enum task order[] = {TASK_RERANK, TASK_EMBED};
+    static const enum model_task order[] = {TASK_RERANK, TASK_EMBED};
     bool tei = shape == SHAPE_TEI, show;
     const char *key = tei ? "texts" : "documents";
     struct text query = {0};

@@ -39,7 +39,7 @@ static enum err render_embed(struct api_request *q, struct api_error *err) {
 }
 
 enum err api_tei_embed(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED};
+    static const enum model_task order[] = {TASK_EMBED};
     struct api_inputs inputs;
     struct api_embed *embed;
     enum err e = api_know(q, &embed_table, err);
@@ -102,7 +102,7 @@ static enum err read_source(const struct json_node *inputs, struct text *out,
 }
 
 enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_EMBED};
+    static const enum model_task order[] = {TASK_EMBED};
     const struct json_node *inputs = api_value(q, "inputs");
     struct text source = {0};
     struct api_inputs sentences = {0};
@@ -140,7 +140,7 @@ enum err api_tei_similarity(struct api_request *q, struct api_error *err) {
 
 // ---- aliases
 
-static bool has_task(const struct service *s, enum task task) {
+static bool has_task(const struct service *s, enum model_task task) {
     struct model *m = service_find_model(s, NULL, task);
     bool has = m != NULL;
     model_release(m);
@@ -151,7 +151,7 @@ static bool has_task(const struct service *s, enum task task) {
 static struct model *model_that_writes(const struct service *s, const struct model *named) {
     if (named)
         return named->task == TASK_GENERATE ? model_hold(named) : NULL;
-    for (enum task t = 0; t < TASK_COUNT; t++)
+    for (enum model_task t = 0; t < TASK_COUNT; t++)
         if (t != TASK_GENERATE && has_task(s, t))
             return NULL;
     return service_find_model(s, NULL, TASK_GENERATE);

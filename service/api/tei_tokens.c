@@ -10,10 +10,10 @@
 // Every model has a tokenizer. Where none is named it is the first one's, which is also the one
 // that /info tells of.
 static enum err choose_any(struct api_request *q, struct api_error *err) {
-    enum task order[TASK_COUNT];
+    enum model_task order[TASK_COUNT];
     struct model *first = registry_next(q->service->models, NULL);
     for (size_t t = 0; t < TASK_COUNT; t++)
-        order[t] = (enum task)(((first ? first->task : 0) + t) % TASK_COUNT);
+        order[t] = (enum model_task)(((first ? first->task : 0) + t) % TASK_COUNT);
     model_release(first);
     return api_choose_model(q, order, TASK_COUNT, err);
 }

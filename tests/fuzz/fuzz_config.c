@@ -33,7 +33,7 @@ static void model_config(const char *text, size_t size) {
 static void modules(int which, const char *text, size_t size) {
     struct modules m;
     struct pooling_config pooling;
-    struct dense_config dense;
+    struct module_dense dense;
     struct errmsg msg = {0};
     char path[128] = "";
     cJSON *root;

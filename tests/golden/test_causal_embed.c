@@ -296,7 +296,7 @@ static void refused(const char *name, struct device *d, struct model_options o, 
 static void check_options(struct device *d) {
     // the same causal model does each of three jobs
     static const int tasks[] = {-1, TASK_GENERATE, TASK_EMBED, TASK_RERANK};
-    static const enum task want[] = {TASK_GENERATE, TASK_GENERATE, TASK_EMBED, TASK_RERANK};
+    static const enum model_task want[] = {TASK_GENERATE, TASK_GENERATE, TASK_EMBED, TASK_RERANK};
     size_t bytes[4] = {0};
     for (int i = 0; i < 4; i++) {
         struct replica_model *m = load_for("qwen3-reranker", d, tasks[i]);

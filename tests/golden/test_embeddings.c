@@ -32,7 +32,7 @@ static void check_vectors(const struct tiny_model *m) {
     size_t n = all_sequences(m, which), dim = m->dim, len;
     float got[MAX_SEQS * MAX_DIM], unit[MAX_SEQS * MAX_DIM];
     struct tiny_batch b = tiny_batch_of(m, which, n);
-    if (!tiny_run(m, &b, pooler_facts_of(m->pooler)->normalizes, NULL, got) ||
+    if (!tiny_run(m, &b, pooling_facts_of(m->pooler)->normalizes, NULL, got) ||
         !tiny_run(m, &b, true, NULL, unit)) {
         tiny_batch_free(&b);
         return;

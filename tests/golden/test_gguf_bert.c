@@ -28,7 +28,7 @@ static void check(struct device *d) {
     if (!ok)
         return;
     CHECK(a.dim == b.dim && a.config.heads == b.config.heads && a.config.ffn == b.config.ffn);
-    CHECK_STR(pooler_facts_of(b.pooler)->mode_name, pooler_facts_of(a.pooler)->mode_name);
+    CHECK_STR(pooling_facts_of(b.pooler)->mode_name, pooling_facts_of(a.pooler)->mode_name);
     int count = cJSON_GetArraySize(json_get(a.golden, "ids"));
     for (int i = 0; i < count; i++) {
         float x[MAX_DIM], y[MAX_DIM];

@@ -18,7 +18,7 @@ struct tiny_model {
     struct device *device;
     struct model_config config;
     struct encoder *encoder;
-    struct pooler *pooler;   // of embedders
+    struct pooling *pooler;  // of embedders
     struct score_head *head; // of classifiers
     size_t dim;              // of a result row
     cJSON *golden;
@@ -34,9 +34,9 @@ static inline bool tiny_load_parts(struct tiny_model *m, struct weights *w,
                             msg))
             return false;
     } else {
-        if (pooler_load(m->folder, m->config.hidden, -1, m->device, &m->pooler, msg))
+        if (pooling_load(m->folder, m->config.hidden, -1, m->device, &m->pooler, msg))
             return false;
-        m->dim = pooler_facts_of(m->pooler)->dim;
+        m->dim = pooling_facts_of(m->pooler)->dim;
     }
     return weights_check_all_taken(w, msg) == ERR_OK;
 }
@@ -65,7 +65,7 @@ static inline bool tiny_load(struct tiny_model *m, const char *name, struct devi
 }
 
 static inline void tiny_free(struct tiny_model *m) {
-    pooler_free(m->pooler);
+    pooling_free(m->pooler);
     score_head_free(m->head);
     encoder_free(m->encoder);
     model_config_free(&m->config);
@@ -132,12 +132,12 @@ static inline bool tiny_run(const struct tiny_model *m, const struct tiny_batch 
     struct device *d = m->device;
     size_t bytes = encoder_workspace_bytes(m->encoder, b->batch.tokens);
     bytes += m->head ? score_head_workspace_bytes(m->head, b->batch.seqs)
-                     : pooler_workspace_bytes(m->pooler, b->batch.seqs);
+                     : pooling_workspace_bytes(m->pooler, b->batch.seqs);
     if (!CHECK(d->ops->workspace_new(d, bytes, &ws) == ERR_OK))
         return false;
     struct mat hidden = encoder_forward(m->encoder, &b->batch, &ws, hooks);
     struct mat y = m->head ? score_head_apply(m->head, hidden, &b->batch, &ws)
-                           : pooler_apply(m->pooler, hidden, &b->batch, b->skip, normalize, &ws);
+                           : pooling_apply(m->pooler, hidden, &b->batch, b->skip, normalize, &ws);
     enum err e = device_sync(d, &msg);
     if (CHECK(e == ERR_OK))
         d->ops->read(d, y, out);

@@ -102,7 +102,7 @@ static enum err read_pooling(const cJSON *root, struct errmsg *msg) {
 }
 
 static enum err read_dense(const cJSON *root, struct errmsg *msg) {
-    struct dense_config c;
+    struct module_dense c;
     return modules_read_dense(root, &c, msg);
 }
 
@@ -216,7 +216,7 @@ int main(void) {
     holds("{\"type\":\"sentence_transformers.models.Transformer\",\"path\":\"\"}", NULL,
           &module_list_keys, read_modules);
     holds("{}", NULL, &pooling_keys, read_pooling);
-    holds("{\"in_features\":2,\"out_features\":2}", NULL, &dense_keys, read_dense);
+    holds("{\"in_features\":2,\"out_features\":2}", NULL, &module_dense_keys, read_dense);
     temp_free(&folder);
     return check_done();
 }

@@ -15,39 +15,39 @@ static struct device *device;
 #define POOLING MODULE("1_Pooling", OLD "Pooling")
 #define DENSE MODULE("2_Dense", OLD "Dense")
 
-static struct pooler *load(const struct temp_folder *t, size_t hidden, int mode) {
-    struct pooler *p = NULL;
+static struct pooling *load(const struct temp_folder *t, size_t hidden, int mode) {
+    struct pooling *p = NULL;
     struct errmsg msg = {0};
-    CHECK_OK(pooler_load(t->path, hidden, mode, device, &p, &msg), msg);
+    CHECK_OK(pooling_load(t->path, hidden, mode, device, &p, &msg), msg);
     return p;
 }
 
 static void refused(const struct temp_folder *t, enum err want, const char *part) {
-    struct pooler *p = NULL;
+    struct pooling *p = NULL;
     struct errmsg msg = {0};
-    CHECK_ERROR(pooler_load(t->path, 2, -1, device, &p, &msg), want, msg, part);
+    CHECK_ERROR(pooling_load(t->path, 2, -1, device, &p, &msg), want, msg, part);
     CHECK(!p);
-    pooler_free(p);
+    pooling_free(p);
 }
 
 static void check_mode(const struct temp_folder *t, const char *config, const char *name,
                        size_t dim) {
     temp_text(t, "1_Pooling/config.json", config);
-    struct pooler *p = load(t, 2, -1);
+    struct pooling *p = load(t, 2, -1);
     if (p) {
-        CHECK_STR(pooler_facts_of(p)->mode_name, name);
-        CHECK_INT(pooler_facts_of(p)->dim, dim);
+        CHECK_STR(pooling_facts_of(p)->mode_name, name);
+        CHECK_INT(pooling_facts_of(p)->dim, dim);
     }
-    pooler_free(p);
+    pooling_free(p);
 }
 
 static void test_modes(void) {
     struct temp_folder t = temp_new();
-    struct pooler *p = load(&t, 7, -1); // no modules.json
-    CHECK_STR(pooler_facts_of(p)->mode_name, "mean");
-    CHECK(pooler_facts_of(p)->dim == 7 && !pooler_facts_of(p)->normalizes &&
-          pooler_facts_of(p)->includes_prompt);
-    pooler_free(p);
+    struct pooling *p = load(&t, 7, -1); // no modules.json
+    CHECK_STR(pooling_facts_of(p)->mode_name, "mean");
+    CHECK(pooling_facts_of(p)->dim == 7 && !pooling_facts_of(p)->normalizes &&
+          pooling_facts_of(p)->includes_prompt);
+    pooling_free(p);
 
     temp_text(&t, "modules.json", "[" FIRST "," POOLING "]");
     refused(&t, ERR_NOT_FOUND, "1_Pooling/config.json: ");
@@ -69,9 +69,9 @@ static void test_modes(void) {
 
     temp_text(&t, "1_Pooling/config.json", "{\"pooling_mode\":\"cls\",\"include_prompt\":false}");
     p = load(&t, 2, POOL_LAST);
-    CHECK_STR(pooler_facts_of(p)->mode_name, "lasttoken");
-    CHECK(!pooler_facts_of(p)->includes_prompt);
-    pooler_free(p);
+    CHECK_STR(pooling_facts_of(p)->mode_name, "lasttoken");
+    CHECK(!pooling_facts_of(p)->includes_prompt);
+    pooling_free(p);
 
     static const struct {
         const char *config;
@@ -115,7 +115,7 @@ static void test_paths(void) {
     struct temp_folder t = temp_new();
     struct errmsg msg = {0};
     char found[128] = "x", text[512];
-    CHECK_OK(pooler_find_transformer(t.path, found, &msg), msg); // no modules.json
+    CHECK_OK(pooling_find_transformer(t.path, found, &msg), msg); // no modules.json
     CHECK_STR(found, "");
     temp_text(&t, "1_Pooling/config.json", "{\"pooling_mode_cls_token\":true}");
     temp_text(&t, "2_Dropout/config.json", "{\"dropout\":0.2}");
@@ -126,15 +126,15 @@ static void test_paths(void) {
                      "2_Dropout", OLD "Dropout") "," MODULE("3_Normalize", OLD "Normalize") "]",
                  paths[i][0]);
         temp_text(&t, "modules.json", text);
-        CHECK_OK(pooler_find_transformer(t.path, found, &msg), msg);
+        CHECK_OK(pooling_find_transformer(t.path, found, &msg), msg);
         CHECK_STR(found, paths[i][1]);
-        struct pooler *p = load(&t, 2, -1);
-        CHECK_STR(pooler_facts_of(p)->mode_name, "cls");
-        CHECK(pooler_facts_of(p)->normalizes && pooler_facts_of(p)->dim == 2);
-        pooler_free(p);
+        struct pooling *p = load(&t, 2, -1);
+        CHECK_STR(pooling_facts_of(p)->mode_name, "cls");
+        CHECK(pooling_facts_of(p)->normalizes && pooling_facts_of(p)->dim == 2);
+        pooling_free(p);
     }
     temp_text(&t, "modules.json", "[" MODULE("../x", OLD "Transformer") "]");
-    CHECK_ERROR(pooler_find_transformer(t.path, found, &msg), ERR_INVALID, msg,
+    CHECK_ERROR(pooling_find_transformer(t.path, found, &msg), ERR_INVALID, msg,
                 "modules.json: path '../x' must lead to a folder within");
     temp_free(&t);
 }
@@ -191,9 +191,9 @@ static void test_list(void) {
                                                                                              "lize."
                                                                                              "Norma"
                                                                                              "lize") "]");
-    struct pooler *p = load(&t, 2, -1);
-    CHECK(pooler_facts_of(p)->normalizes);
-    pooler_free(p);
+    struct pooling *p = load(&t, 2, -1);
+    CHECK(pooling_facts_of(p)->normalizes);
+    pooling_free(p);
     temp_text(&t, "2_Normalize/config.json", "{\"module_input_name\":\"token_embeddings\"}");
     refused(&t, ERR_UNSUPPORTED,
             "2_Normalize/config.json: 'module_input_name' is 'token_embeddings'");
@@ -237,9 +237,9 @@ static void test_dense_files(void) {
     temp_text(&t, "2_Dense/pytorch_model.bin", "x");
     refused(&t, ERR_UNSUPPORTED, "2_Dense: only pytorch_model.bin is there");
     temp_write_safetensors(&t, "2_Dense/model.safetensors", header, 24);
-    struct pooler *p = load(&t, 2, -1);
-    CHECK_INT(pooler_facts_of(p)->dim, 3);
-    pooler_free(p);
+    struct pooling *p = load(&t, 2, -1);
+    CHECK_INT(pooling_facts_of(p)->dim, 3);
+    pooling_free(p);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         temp_text(&t, "2_Dense/config.json", bad[i].config);
         refused(&t, bad[i].want, bad[i].part);
@@ -268,12 +268,12 @@ static void test_apply(void) {
     temp_write(&t, "3_Dense/model.safetensors", file, size);
     free(file);
 
-    struct pooler *p = load(&t, 1, -1);
-    CHECK(p && pooler_facts_of(p)->dim == 2 && pooler_facts_of(p)->normalizes);
+    struct pooling *p = load(&t, 1, -1);
+    CHECK(p && pooling_facts_of(p)->dim == 2 && pooling_facts_of(p)->normalizes);
     struct arena ws;
     struct errmsg msg = {0};
-    CHECK_OK(device->ops->workspace_new(device,
-                                        device_mat_bytes(5, 1) + pooler_workspace_bytes(p, 2), &ws),
+    CHECK_OK(device->ops->workspace_new(
+                 device, device_mat_bytes(5, 1) + pooling_workspace_bytes(p, 2), &ws),
              msg);
     struct mat x = device_mat(device, &ws, 5, 1);
     static const float states[5] = {3, 4, -1, 0, 5};
@@ -283,33 +283,33 @@ static void test_apply(void) {
     struct batch b = {ids, ids, ids, cu, 5, 2};
     float got[4];
     size_t mark = ws.used;
-    struct mat y = pooler_apply(p, x, &b, NULL, false, &ws);
+    struct mat y = pooling_apply(p, x, &b, NULL, false, &ws);
     CHECK_OK(device_sync(device, &msg), msg);
     device->ops->read(device, y, got);
     // (3, 4) -> (.6, .8) -> (2 * .8, .6 + .5); (0, 5) -> (0, 1) -> (2, .5)
     CHECK_NEAR(got, ((float[]){1.6f, 1.1f, 2, 0.5f}), 4, 1e-6, 0); // one rounding each
     CHECK_INT(ws.used, ws.size);
     ws.used = mark;
-    y = pooler_apply(p, x, &b, NULL, true, &ws);
+    y = pooling_apply(p, x, &b, NULL, true, &ws);
     CHECK_OK(device_sync(device, &msg), msg);
     device->ops->read(device, y, got);
     CHECK_NEAR(got, ((float[]){0.82404f, 0.56653f, 0.97014f, 0.24254f}), 4, 1e-5, 0); // 5 digits
     // too small a workspace is reported, not written over
-    y = pooler_apply(p, x, &b, NULL, true, &ws);
+    y = pooling_apply(p, x, &b, NULL, true, &ws);
     CHECK(!y.data && device_sync(device, &msg) != ERR_OK);
-    CHECK(!pooler_apply(p, (struct mat){0}, &b, NULL, true, &ws).data);
+    CHECK(!pooling_apply(p, (struct mat){0}, &b, NULL, true, &ws).data);
     CHECK_OK(device_sync(device, &msg), msg);
     device->ops->workspace_free(device, &ws);
-    pooler_free(p);
+    pooling_free(p);
 
     long n = 0;
     for (enum err e = ERR_NOMEM; e != ERR_OK && n < 1000;) {
         fault_arm(FAULT_ALLOC, ++n, false);
-        e = pooler_load(t.path, 1, -1, device, &p, &msg);
+        e = pooling_load(t.path, 1, -1, device, &p, &msg);
         fault_disarm();
         if (e)
             CHECK_ERROR(e, ERR_NOMEM, msg, "");
-        pooler_free(p);
+        pooling_free(p);
         p = NULL;
     }
     CHECK(n > 20 && n < 1000);

@@ -36,12 +36,12 @@ static void replace(const struct temp_folder *t, const char *name, const char *f
 struct loaded {
     struct encoder *encoder;
     struct score_head *head;
-    struct pooler *pooler;
+    struct pooling *pooler;
 };
 
 static void unload(struct loaded *l) {
     score_head_free(l->head);
-    pooler_free(l->pooler);
+    pooling_free(l->pooler);
     encoder_free(l->encoder);
 }
 
@@ -57,7 +57,7 @@ static enum err load(const char *folder, struct loaded *l, struct errmsg *msg) {
     if (!e && c.classification)
         e = score_head_load(w, &c, encoder_pooler_weight(l->encoder), device, &l->head, msg);
     if (!e && !c.classification)
-        e = pooler_load(folder, c.hidden, -1, device, &l->pooler, msg);
+        e = pooling_load(folder, c.hidden, -1, device, &l->pooler, msg);
     if (!e)
         e = weights_check_all_taken(w, msg);
     weights_close(w);
@@ -201,21 +201,21 @@ static void test_file_goes_away(void) {
     float before[24], after[24];
     CHECK_OK(device->ops->workspace_new(
                  device,
-                 encoder_workspace_bytes(l.encoder, 3) + pooler_workspace_bytes(l.pooler, 1), &ws),
+                 encoder_workspace_bytes(l.encoder, 3) + pooling_workspace_bytes(l.pooler, 1), &ws),
              msg);
     struct mat x = encoder_forward(l.encoder, &b, &ws, NULL);
-    device->ops->read(device, pooler_apply(l.pooler, x, &b, NULL, true, &ws), before);
+    device->ops->read(device, pooling_apply(l.pooler, x, &b, NULL, true, &ws), before);
     CHECK_OK(device_sync(device, &msg), msg);
     CHECK(truncate(temp_path(&t, "model.safetensors"), 0) == 0);
     arena_reset(&ws);
     x = encoder_forward(l.encoder, &b, &ws, NULL);
-    device->ops->read(device, pooler_apply(l.pooler, x, &b, NULL, true, &ws), after);
+    device->ops->read(device, pooling_apply(l.pooler, x, &b, NULL, true, &ws), after);
     CHECK_OK(device_sync(device, &msg), msg);
     CHECK(memcmp(before, after, sizeof before) == 0);
     // a workspace for fewer tokens is refused, and nothing is written
     ws.size -= 64;
     arena_reset(&ws);
-    ws.used = pooler_workspace_bytes(l.pooler, 1);
+    ws.used = pooling_workspace_bytes(l.pooler, 1);
     CHECK(!encoder_forward(l.encoder, &b, &ws, NULL).data);
     CHECK_ERROR(device_sync(device, &msg), ERR_INTERNAL, msg, "workspace of ");
     ws.size += 64;

@@ -258,7 +258,7 @@ static enum err encode(struct api_generate *g, const struct buf *text, struct ap
 }
 
 enum err api_chat_completions(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_GENERATE};
+    static const enum model_task order[] = {TASK_GENERATE};
     struct api_generate *g;
     struct buf text = {0};
     enum err e = api_choose_model(q, order, 1, err);

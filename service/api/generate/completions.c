@@ -124,7 +124,7 @@ static enum err keep_texts(struct api_generate *g, const struct api_inputs *inpu
 }
 
 enum err api_completions(struct api_request *q, struct api_error *err) {
-    static const enum task order[] = {TASK_GENERATE};
+    static const enum model_task order[] = {TASK_GENERATE};
     struct api_generate *g;
     struct api_inputs inputs;
     enum err e = api_choose_model(q, order, 1, err);

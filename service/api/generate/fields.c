@@ -114,7 +114,7 @@ static enum err read_stop(struct api_generate *g, struct api_error *err) {
             return bad_stop(name, err);
         strings[n++] = (struct text){item->text, strlen(item->text)};
     }
-    return n ? stop_strings_compile(strings, n, &g->stops, &err->msg) : ERR_OK;
+    return n ? text_stop_strings_compile(strings, n, &g->stops, &err->msg) : ERR_OK;
 }
 
 // Tokens that end the text as the model's own end tokens do, but that they count as drawn.

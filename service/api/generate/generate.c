@@ -41,7 +41,7 @@ static void free_state(struct api_request *q) {
     buf_free(&g->warnings);
     mem_free(g->bias);
     mem_free(g->early_bias);
-    stop_strings_free(&g->stops);
+    text_stop_strings_free(&g->stops);
 }
 
 static void cancel(struct api_request *q) {

@@ -70,7 +70,7 @@ struct api_generate {
     // From the body.
     struct sampling sampling;
     struct logit_bias *bias; // owned
-    struct stop_strings stops;
+    struct text_stop_strings stops;
     int32_t stop_ids[STOP_IDS_MAX]; // tokens that stop it, too
     size_t stop_id_count;
     size_t n, max_tokens; // max_tokens: SIZE_MAX where the rest of the context is asked for
