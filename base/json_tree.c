@@ -1,5 +1,6 @@
 // See json_tree.h. Nodes lie in chunks, each twice as large as the one before, so that none ever
-// moves; the strings of a parsed text lie in one block.
+// moves; the strings of a parsed text lie in blocks. Both stay below a megabyte where they can:
+// what is larger is the system's, and to touch its fresh pages costs more than to parse (mem.h).
 #include "base/json_tree.h"
 
 #include "base/json_scan.h"
@@ -8,7 +9,8 @@
 
 #include <string.h>
 
-enum { CHUNK_FIRST = 32, CHUNK_MOST = 16384 }; // nodes
+enum { CHUNK_FIRST = 32, CHUNK_MOST = 4096 }; // nodes
+enum { TEXTS = 256 << 10 };                   // bytes of a block of strings
 
 struct json_chunk {
     struct json_chunk *next;
@@ -105,23 +107,39 @@ bool json_tree_set_string(struct json_tree *t, const struct json_node *node, con
     return true;
 }
 
-// Behind the texts kept so far; returns their new end.
-static char *keep(char *to, const struct json_span *span, const char **text, size_t *len) {
-    *text = to;
-    if (span->escapes) {
-        *len = json_decode(span->at, span->len, to);
-    } else {
-        *len = span->len;
-        memcpy(to, span->at, span->len);
+// The strings of a text that is being parsed.
+struct json_texts {
+    char *at;
+    size_t room;   // behind `at`
+    size_t bounds; // bytes that all strings still to come need at most
+};
+
+// Copies a string with a NUL behind it. A string is at most as long as it was spelled, and its two
+// quotes are not kept; behind a number stands something, or the document ends: so all of them need
+// no more than the text and a byte.
+static bool keep(struct json_tree *t, struct json_texts *texts, const struct json_span *span,
+                 const char **text, size_t *len) {
+    if (span->len + 1 > texts->room) {
+        size_t more = texts->bounds < TEXTS ? texts->bounds : TEXTS;
+        texts->room = span->len + 1 > more ? span->len + 1 : more;
+        texts->at = json_tree_bytes(t, texts->room);
+        if (!texts->at)
+            return false;
     }
-    to[*len] = '\0';
-    return to + *len + 1;
+    *text = texts->at;
+    *len = span->len;
+    if (span->escapes)
+        *len = json_decode(span->at, span->len, texts->at);
+    else
+        memcpy(texts->at, span->at, span->len);
+    texts->at[*len] = '\0';
+    texts->at += *len + 1;
+    texts->room -= *len + 1;
+    texts->bounds -= *len + 1;
+    return true;
 }
 
-// chars has room for every string and number with its NUL: a string is at most as long as it was
-// spelled, and its two quotes are not kept; behind a number stands something, or the document ends.
-static bool fill(struct json_tree *t, struct json_scan *s, char *chars,
-                 const struct json_node **root) {
+static bool fill(struct json_tree *t, struct json_scan *s, const struct json_node **root) {
     static const enum json_kind kinds[] = {
         [JSON_TOKEN_NULL] = JSON_NULL,          [JSON_TOKEN_FALSE] = JSON_FALSE,
         [JSON_TOKEN_TRUE] = JSON_TRUE,          [JSON_TOKEN_NUMBER] = JSON_NUMBER,
@@ -129,6 +147,7 @@ static bool fill(struct json_tree *t, struct json_scan *s, char *chars,
         [JSON_TOKEN_OPEN_OBJECT] = JSON_OBJECT,
     };
     struct json_place open[JSON_MAX_DEPTH + 1];
+    struct json_texts texts = {.bounds = s->len + 1};
     struct json_token token;
     size_t depth = 0;
     open[0] = (struct json_place){0};
@@ -138,15 +157,13 @@ static bool fill(struct json_tree *t, struct json_scan *s, char *chars,
             depth--;
             continue;
         }
+        bool has_text = token.kind == JSON_TOKEN_STRING || token.kind == JSON_TOKEN_NUMBER;
         struct json_node *n = json_tree_add(t, &open[depth], kinds[token.kind]);
-        if (!n)
+        if (!n || (token.key.at && !keep(t, &texts, &token.key, &n->key, &n->key_len)) ||
+            (has_text && !keep(t, &texts, &token.text, &n->text, &n->len)))
             return false;
         if (!*root)
             *root = n;
-        if (token.key.at)
-            chars = keep(chars, &token.key, &n->key, &n->key_len);
-        if (token.kind == JSON_TOKEN_STRING || token.kind == JSON_TOKEN_NUMBER)
-            chars = keep(chars, &token.text, &n->text, &n->len);
         if (token.kind == JSON_TOKEN_NUMBER)
             n->number = token.number;
         if (token.kind >= JSON_TOKEN_OPEN_ARRAY)
@@ -162,8 +179,7 @@ static enum err parse(struct json_tree *t, const char *text, size_t len,
     enum err e = json_scan_begin(&s, text, len, limits, msg);
     if (e)
         return e;
-    char *chars = json_tree_bytes(t, len + 1);
-    bool filled = chars && fill(t, &s, chars, root);
+    bool filled = fill(t, &s, root);
     e = json_scan_end(&s, issue, msg);
     return filled ? e : err_set(msg, ERR_NOMEM, "no memory for a tree of %zu bytes of JSON", len);
 }
