@@ -79,7 +79,8 @@ struct json_node *json_tree_add(struct json_tree *t, struct json_place *at, enum
     return n;
 }
 
-char *json_tree_bytes(struct json_tree *t, size_t n) {
+// Bytes that live as long as the tree.
+static char *tree_bytes(struct json_tree *t, size_t n) {
     if (n > SIZE_MAX - sizeof(struct json_block))
         return NULL;
     struct json_block *b = mem_alloc(1, sizeof *b + n);
@@ -92,7 +93,7 @@ char *json_tree_bytes(struct json_tree *t, size_t n) {
 
 bool json_tree_set_string(struct json_tree *t, const struct json_node *node, const char *s,
                           size_t len) {
-    char *copy = json_tree_bytes(t, len + 1);
+    char *copy = tree_bytes(t, len + 1);
     if (!copy)
         return false;
     if (len)
@@ -122,7 +123,7 @@ static bool keep(struct json_tree *t, struct json_texts *texts, const struct jso
     if (span->len + 1 > texts->room) {
         size_t more = texts->bounds < TEXTS ? texts->bounds : TEXTS;
         texts->room = span->len + 1 > more ? span->len + 1 : more;
-        texts->at = json_tree_bytes(t, texts->room);
+        texts->at = tree_bytes(t, texts->room);
         if (!texts->at)
             return false;
     }

@@ -26,8 +26,6 @@ struct json_place {
 // Appends a value and moves `at` behind it. Its members are the caller's to fill: key, text and
 // children are borrowed, from this tree or from what outlives it.
 struct json_node *json_tree_add(struct json_tree *t, struct json_place *at, enum json_kind kind);
-// Bytes that live as long as the tree.
-char *json_tree_bytes(struct json_tree *t, size_t n);
 // Makes a node of this tree the string s[0..len), which is copied. False: memory is out.
 bool json_tree_set_string(struct json_tree *t, const struct json_node *node, const char *s,
                           size_t len);

@@ -55,7 +55,8 @@ enum err api_get_string(const struct api_request *q, const char *key, const char
     return named(json_node_string(item, key, fallback, out, &err->msg), key, err);
 }
 
-enum err api_get_side(const struct api_request *q, enum truncate_side *out, struct api_error *err) {
+static enum err get_side(const struct api_request *q, enum truncate_side *out,
+                         struct api_error *err) {
     const char *side;
     enum err e = api_get_string(q, "truncation_direction", NULL, &side, err);
     *out = tokenizer_side(q->model->tokenizer);
@@ -71,7 +72,7 @@ enum err api_get_side(const struct api_request *q, enum truncate_side *out, stru
 
 enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
                           enum truncate_side *side, struct api_error *err) {
-    enum err e = api_get_side(q, side, err);
+    enum err e = get_side(q, side, err);
     const char *name;
     const struct json_node *value = api_sent(q, "truncate", &name);
     *truncate = fallback;

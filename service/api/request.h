@@ -104,8 +104,6 @@ enum err api_get_double(const struct api_request *q, const char *key, double min
                         double fallback, double *out, struct api_error *err) MUST_CHECK;
 enum err api_get_string(const struct api_request *q, const char *key, const char *fallback,
                         const char **out, struct api_error *err) MUST_CHECK;
-enum err api_get_side(const struct api_request *q, enum truncate_side *out,
-                      struct api_error *err) MUST_CHECK;
 // `truncate`: true, false, or Cohere's "NONE", "START", "END". fallback where it is absent.
 enum err api_get_truncate(const struct api_request *q, bool fallback, bool *truncate,
                           enum truncate_side *side, struct api_error *err) MUST_CHECK;
