@@ -1,9 +1,9 @@
 // One table of kernels per instruction set, picked once at run time. Role: the arithmetic of one
-// thread's share of an operation; who gets which share is ops.c's business. The generic table is
-// plain C and the oracle for the others, but for pairs, whose oracle is double precision.
-// Every sum runs in an order that depends only on the row's own length, never on its neighbours or
-// the share: rows have the same bits in any batch. A NaN in a row's input reaches its output.
-// Thread rule: pure functions; scratch belongs to the calling thread.
+// thread's share of an operation; the files of operations (ops_*) decide who gets which share. The
+// generic table is plain C and the oracle for the others, but for pairs, whose oracle is double
+// precision. Every sum runs in an order that depends only on the row's own length, never on its
+// neighbours or the share: rows have the same bits in any batch. A NaN in a row's input reaches its
+// output. Thread rule: pure functions; scratch belongs to the calling thread.
 #ifndef TRINE_COMPUTE_CPU_KERNELS_H
 #define TRINE_COMPUTE_CPU_KERNELS_H
 

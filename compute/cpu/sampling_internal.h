@@ -61,8 +61,8 @@ struct sampling_candidate sampling_reach(struct sampling_candidate *c, size_t n,
 // Repetition, presence and frequency penalties of the row's history and what came behind it.
 void sampling_penalize(const struct sampling_row *row, float *logits);
 
-// Output `position` of the SplitMix64 stream seeded with `seed` (Steele, Lea, Flood 2014; Vigna's
-// splitmix64.c): a function of its arguments alone.
+// Output `position` of the SplitMix64 stream seeded with `seed` (Steele, Lea, Flood 2014; in C by
+// Vigna): a function of its arguments alone.
 static inline uint64_t sampling_random(uint64_t seed, uint64_t position) {
     uint64_t z = seed + (position + 1) * 0x9e3779b97f4a7c15U;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;

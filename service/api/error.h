@@ -30,7 +30,7 @@ enum err api_fail(struct api_error *e, enum err code, const char *slug, const ch
                   const char *fmt, ...) PRINTF_LIKE(5, 6);
 
 // The whole answer but for the headers that every route has: status, body, Retry-After,
-// x-should-retry. Where memory is out a buffer is `failed`, and http.c answers 503 in its place.
+// x-should-retry. Where memory is out a buffer is `failed`, and http/ answers 503 in its place.
 void api_error_render(const struct api_error *e, enum api_dialect d, struct http_response *out);
 
 #endif

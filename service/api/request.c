@@ -115,7 +115,7 @@ void api_refuse(struct service *s, struct http_request *r, enum api_dialect d,
     api_error_render(err, d, out);
     put_headers(s, r, NULL, total_us, &out->headers);
     if (out->body.failed || out->headers.failed)
-        out->status = 503; // http.c's own answer then
+        out->status = 503; // http/ answers by itself then
 }
 
 static void request_free(struct api_request *q) {

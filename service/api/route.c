@@ -80,7 +80,7 @@ const char *api_route_rest(const struct api_route *route, const char *path) {
 }
 
 static bool is_method(const struct api_route *route, const struct http_request *r) {
-    // http.c leaves the body of an answer to HEAD out
+    // http/ leaves the body of an answer to HEAD out
     return strcmp(route->method, strcmp(r->method, "HEAD") == 0 ? "GET" : r->method) == 0;
 }
 

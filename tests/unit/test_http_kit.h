@@ -330,7 +330,7 @@ KIT bool kit_closed(int fd, int timeout_ms) {
     return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
-// Dials, sends, reads one answer; its status. When it is an error of http.c's own, its code is in
+// Dials, sends, reads one answer; its status. When it is an error of http/ itself, its code is in
 // *code (static until the next call) and the connection must end.
 KIT int kit_ask(const char *bytes, size_t n, const char **code) {
     static char kept[64];
