@@ -7,11 +7,6 @@
 
 #include <string.h>
 
-enum {
-    WARM_UP_TOKENS = 64,
-    LEAST_BLOCKS = 2, // of a cache, where the model's context is not shorter
-};
-
 const struct model *generator_model(const struct generator *g) { return g->model; }
 size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
@@ -21,142 +16,6 @@ size_t generator_workspace_bytes(const struct generator *g) {
 }
 size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
 size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
-
-// ---- making
-
-static size_t block_bytes(const struct replica_model *m, enum dtype dtype) {
-    struct kv_shape one = decoder_kv_shape(m->decoder, BLOCK_TOKENS, 1, dtype);
-    return m->device->ops->kv_block_bytes(m->device, &one);
-}
-
-size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens) {
-    return (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS * block_bytes(m, kv_dtype);
-}
-
-static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
-static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
-
-enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
-                               struct errmsg *msg) {
-    const struct model *m = options->model;
-    size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    size_t block = block_bytes(options->loaded, options->kv_dtype), most;
-    if (block == 0) // a shape that kv_new would refuse in its own words
-        return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
-                       m->decoder_config.head_dim);
-    size_t blocks = options->kv_bytes / block;
-    size_t least = each < LEAST_BLOCKS ? each : LEAST_BLOCKS;
-    if (blocks < least)
-        return err_set(msg, ERR_TOO_LARGE,
-                       "model '%s': a KV cache of %zu bytes holds no sequence, it takes %zu at "
-                       "least; raise --kv-cache-mib",
-                       m->name, options->kv_bytes, least * block);
-    if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / BLOCK_TOKENS)
-        most = INT32_MAX / BLOCK_TOKENS;
-    if (blocks > most)
-        blocks = most;
-    *out = (struct generator_size){
-        .blocks = blocks,
-        .cache_bytes = blocks * block,
-        .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
-        .max_sequences = options->max_sequences,
-        .workspace_bytes =
-            step_engine_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
-                                        step_logits_most(options->max_sequences)),
-    };
-    return ERR_OK;
-}
-
-enum err generator_storage_new(const struct generator_options *options,
-                               const struct generator_size *size, struct generator_storage *out,
-                               struct errmsg *msg) {
-    size_t seqs = options->max_sequences;
-    struct step_engine_options o = {.limits = {.block_tokens = BLOCK_TOKENS,
-                                               .max_tokens = step_tokens_most(seqs),
-                                               .max_seqs = seqs,
-                                               .max_logits = step_logits_most(seqs),
-                                               .max_context = size->context + BLOCK_TOKENS},
-                                    .blocks = size->blocks,
-                                    .kv_dtype = options->kv_dtype};
-    *out = (struct generator_storage){0};
-    enum err e = step_engine_new(options->loaded, &o, &out->engine, msg);
-    for (size_t i = 0; i <= options->ahead && !e; i++)
-        if ((e = step_new(&o.limits, &out->steps[i])))
-            (void)err_set(msg, e, "no memory for the steps of model '%s'", options->model->name);
-    if (!e)
-        e = kv_blocks_new(size->blocks, BLOCK_TOKENS, &out->blocks, msg);
-    if (e)
-        generator_storage_free(out);
-    return e;
-}
-
-void generator_storage_free(struct generator_storage *s) {
-    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
-        step_free(s->steps[i]);
-    step_engine_free(s->engine);
-    kv_blocks_free(s->blocks);
-    *s = (struct generator_storage){0};
-}
-
-void generator_storage_swap(struct generator *g, struct generator_storage *s) {
-    struct generator_storage had = {.engine = g->engine, .blocks = g->blocks};
-    for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++) {
-        had.steps[i] = g->flights[i].step;
-        g->flights[i].step = s->steps[i];
-    }
-    g->engine = s->engine;
-    g->blocks = s->blocks;
-    *s = had;
-}
-
-enum err generator_new(const struct generator_options *options, struct generator **out,
-                       struct errmsg *msg) {
-    *out = NULL;
-    const struct model *m = options->model;
-    struct generator_size size;
-    enum err e = generator_choose_size(options, &size, msg);
-    if (e)
-        return e;
-    struct generator *g = mem_calloc(1, sizeof *g);
-    if (!g)
-        return err_set(msg, ERR_NOMEM, "no memory for the generator of model '%s'", m->name);
-    g->options = *options;
-    g->model = m;
-    g->block_count = size.blocks;
-    g->context = size.context;
-    g->cache_bytes = size.cache_bytes;
-    g->inbox_tail = &g->inbox;
-    pthread_mutex_init(&g->mutex, NULL);
-    size_t seqs = options->max_sequences;
-    struct generator_storage storage;
-    e = generator_storage_new(options, &size, &storage, msg);
-    generator_storage_swap(g, &storage);
-    if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||
-               turns_init(&g->turns, seqs)))
-        e = err_set(msg, ERR_NOMEM, "no memory for %zu sequences", seqs);
-    if (e) {
-        generator_free(g);
-        return e;
-    }
-    g->stats.kv_blocks = size.blocks;
-    g->stats.kv_bytes = size.cache_bytes;
-    g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
-    *out = g;
-    return ERR_OK;
-}
-
-void generator_free(struct generator *g) {
-    if (!g)
-        return;
-    generator_take_back(g);
-    struct generator_storage storage = {0};
-    generator_storage_swap(g, &storage);
-    generator_storage_free(&storage);
-    pthread_mutex_destroy(&g->mutex);
-    turns_free(&g->turns);
-    mem_free(g->running);
-    mem_free(g);
-}
 
 // ---- ends
 
@@ -360,34 +219,6 @@ void generator_tend(struct generator *g) {
         return;
     generator_join(g, clock_now_us());
     generator_update_stats(g);
-}
-
-enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
-                           struct errmsg *msg) {
-    size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
-    int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
-    for (size_t i = 0; i < n; i++)
-        ids[i] = (int32_t)(i % g->model->decoder_config.vocab);
-    size_t count = (n + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    for (size_t i = 0; i < count; i++)
-        blocks[i] = kv_blocks_take(g->blocks);
-    struct step_part part = {.ids = ids,
-                             .count = n,
-                             .blocks = blocks,
-                             .block_count = count,
-                             .wanted = 1,
-                             .draws = true,
-                             .sampling = {.top_p = 1, .repetition_penalty = 1}}; // greedy
-    struct step *step = g->flights[0].step;
-    step_clear(step);
-    const struct step_part *added = step_add(step, &part);
-    enum err e = step_engine_forward(g->engine, step, hooks, msg);
-    if (!e)
-        e = step_engine_draw(g->engine, step, msg);
-    if (!e && added->err)
-        e = err_set(msg, added->err, "model '%s': %s", g->model->name, added->why);
-    kv_blocks_release(g->blocks, blocks, count);
-    return e;
 }
 
 static void withdraw(struct generator *g, const struct sequence *s) {

@@ -17,6 +17,7 @@
 #include "engine/masks.h"
 #include "engine/replica_local.h"
 #include "engine/shares.h"
+#include "engine/step_engine.h"
 
 struct generator;
 
@@ -81,6 +82,8 @@ void generator_tend(struct generator *g);
 // ---- a step, for whoever has a device compute it: begun, its masks filled in, ended; steps come
 // to the device, and to their ends, in the order in which they began
 
+// What computes its steps: for the thread that drives the device.
+struct step_engine *generator_step_engine(const struct generator *g);
 // NULL: there is nothing to compute, or as many are in flight as may be.
 struct step *generator_begin_step(struct generator *g);
 // Makes masks of the step, as far as little work goes, and puts in those that are there. True: it
@@ -95,6 +98,12 @@ bool generator_step_is_gone(const struct step *step);
 // What it draws and computes is not to come: all is as it was before it began, and is computed
 // again. Of all steps in flight; none is with a device any more.
 void generator_take_back(struct generator *g);
+
+// Goes on with the model as it is loaded on another device: what is in flight is taken back (as
+// generator_take_back), running texts are set aside and computed again there, and their tokens are
+// those that they would have been. On an error nothing has changed. ERR_NOMEM, ERR_TOO_LARGE.
+enum err generator_move(struct generator *g, const struct replica_model *loaded,
+                        struct errmsg *msg) MUST_CHECK;
 
 // All of this on one thread: computes one step. False: there was nothing to compute. Where a pause
 // ends it, the generations in it end with what the device says.

@@ -1,4 +1,5 @@
-// What a struct generator is made of. Role: shared by generator.c (submission, ends, numbers),
+// What a struct generator is made of. Role: shared by generator_make.c (its beginning, and on which
+// device it is), generator.c (submission, ends, numbers),
 // generator_admit.c (who runs, and who waits), generator_step.c (what a step computes),
 // generator_masks.c (what may be drawn in it) and generator_take.c (what becomes of its results).
 #ifndef TRINE_ENGINE_GENERATOR_INTERNAL_H
@@ -6,7 +7,6 @@
 
 #include "engine/generator.h"
 #include "engine/sequence.h"
-#include "engine/step_engine.h"
 #include "engine/turns.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-// Another size of a generator's cache, while sequences run. See generator.h.
+// Another cache for a generator while sequences run: of another size, or on another device. See
+// generator.h.
 #include "engine/generator_internal.h"
 
 // The blocks that this one may come to hold: it was accepted with the room that there is now.
@@ -46,6 +47,14 @@ enum err generator_fits(struct generator *g, size_t kv_bytes, struct errmsg *msg
     return e;
 }
 
+// All running sequences are computed again there.
+static void go_on_with(struct generator *g, struct generator_storage *storage) {
+    generator_take_back(g);
+    while (g->running_count > 0)
+        generator_set_aside(g, g->running[g->running_count - 1]);
+    generator_storage_swap(g, storage);
+}
+
 enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *msg) {
     struct generator_options options;
     struct generator_size size;
@@ -68,14 +77,26 @@ enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *m
     }
     pthread_mutex_unlock(&g->mutex);
     if (!e) {
-        generator_take_back(g);
-        while (g->running_count > 0)
-            generator_set_aside(g, g->running[g->running_count - 1]);
-        generator_storage_swap(g, &storage);
+        go_on_with(g, &storage);
         g->options.kv_bytes = kv_bytes; // the one thing of them that changes
         g->block_count = size.blocks;
         generator_update_stats(g);
     }
     generator_storage_free(&storage);
     return e;
+}
+
+enum err generator_move(struct generator *g, const struct replica_model *loaded,
+                        struct errmsg *msg) {
+    struct generator_options options = g->options;
+    struct generator_storage storage;
+    options.loaded = loaded;
+    struct generator_size size = {.blocks = g->block_count, .context = g->context};
+    enum err e = generator_storage_new(&options, &size, &storage, msg);
+    if (e)
+        return e;
+    go_on_with(g, &storage);
+    g->options.loaded = loaded;
+    generator_storage_free(&storage);
+    return ERR_OK;
 }

@@ -264,6 +264,10 @@ static double prompt_part(const struct generator *g, size_t decoding, size_t pro
                                            : CHUNK_SHARE / (1 + CHUNK_SHARE);
 }
 
+struct step_engine *generator_step_engine(const struct generator *g) {
+    return g->engine;
+}
+
 static struct flight *free_flight(struct generator *g) {
     if (g->in_flight > g->options.ahead)
         return NULL;

@@ -217,6 +217,73 @@ static void together(int threads) {
     free(want);
 }
 
+// The masks behind drafts are those that taking the drafts gives, as far as they are allowed and
+// the work goes; the job is as it was.
+static void look_ahead(void) {
+    size_t words = grammar_mask_words(vocab), differ = 0, behind = 0, short_of_work = 0;
+    uint32_t *want = calloc(words, sizeof *want), *before = calloc(words, sizeof *before);
+    for (int which = 0; which < 2 * GRAMMARS; which++) {
+        struct grammar *g = compile(which / 2);
+        struct grammar_state *s = begin(g, which % 2 ? TEXT : 0);
+        struct mask_job *job = NULL;
+        CHECK_INT(mask_job_new(s, VOCAB, NULL, &job), ERR_OK);
+        mask_job_try(job, 0);
+        for (int i = 0; i < TEXT / 3 && mask_job_ready(job) && !job->err; i++) {
+            // drafts from another state that goes the same way; the last one is forbidden
+            struct grammar_state *plain = begin(g, which % 2 ? TEXT : 0);
+            static int32_t said[TEXT];
+            int32_t drafts[4] = {0, 0, 0, 0};
+            bool constrained, over = false;
+            for (int k = 0; k < i; k++)
+                CHECK(grammar_accept(plain, said[k]));
+            memcpy(before, job->mask, words * sizeof *before);
+            size_t made = mask_job_look_ahead(job, drafts, 0, UINT64_MAX), n = 0;
+            CHECK_INT(made, 0);
+            for (; n < 3 && !over; n++) {
+                over = grammar_mask(plain, want, &constrained) != ERR_OK;
+                drafts[n] = over ? -1 : pick(want);
+                over = over || drafts[n] == VOCAB - 1 || !grammar_accept(plain, drafts[n]) ||
+                       grammar_mask(plain, want, &constrained) != ERR_OK;
+            }
+            n -= over;
+            made = mask_job_look_ahead(job, drafts, n, UINT64_MAX);
+            short_of_work += n > 0 && mask_job_look_ahead(job, drafts, n, 1) < n;
+            CHECK_INT(mask_job_look_ahead(job, drafts, n, UINT64_MAX), made);
+            grammar_state_free(plain);
+            plain = begin(g, which % 2 ? TEXT : 0);
+            for (int k = 0; k < i; k++)
+                CHECK(grammar_accept(plain, said[k]));
+            for (size_t k = 0; k < made; k++, behind++) {
+                CHECK(grammar_accept(plain, drafts[k]));
+                differ += grammar_mask(plain, want, &constrained) != ERR_OK;
+                const uint32_t *row = mask_job_row(job, k + 1);
+                differ += !row || memcmp(row, want, words * sizeof *want) != 0;
+            }
+            differ += made < n; // they were all allowed
+            differ += memcmp(before, job->mask, words * sizeof *before) != 0;
+            grammar_state_free(plain);
+            for (int32_t id = 0; id < VOCAB - 1; id++)
+                if (!kit_in(job->mask, id)) {
+                    CHECK_INT(mask_job_look_ahead(job, &id, 1, UINT64_MAX), 0);
+                    break;
+                }
+            int32_t id = pick(job->mask);
+            if (id < 0 || id == VOCAB - 1)
+                break;
+            said[i] = id;
+            advance(job, id, 0);
+        }
+        mask_job_free(job);
+        grammar_state_free(s);
+        grammar_free(g);
+    }
+    CHECK_INT(differ, 0);
+    CHECK(behind > 30);
+    CHECK(short_of_work > 0);
+    free(want);
+    free(before);
+}
+
 // One thread with costly masks: one that needs little is there before they are through.
 static void least_first(void) {
     enum { COSTLY = 5 };
@@ -442,6 +509,7 @@ int main(void) {
     same_bits();
     together(1);
     together(3);
+    look_ahead();
     least_first();
     as_costly();
     old_text();
