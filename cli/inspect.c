@@ -73,12 +73,12 @@ static const char *activation_name(enum activation a) {
 }
 
 static void show_rope(struct buf *b, const struct decoder_config *c) {
-    static const char *const names[] = {[ROPE_SCALING_NONE] = "none",
-                                        [ROPE_SCALING_LINEAR] = "linear",
-                                        [ROPE_SCALING_LLAMA3] = "llama3",
-                                        [ROPE_SCALING_YARN] = "yarn"};
+    static const char *const names[] = {[DECODER_ROPE_NONE] = "none",
+                                        [DECODER_ROPE_LINEAR] = "linear",
+                                        [DECODER_ROPE_LLAMA3] = "llama3",
+                                        [DECODER_ROPE_YARN] = "yarn"};
     buf_printf(b, "rope: theta %g, scaling %s", c->rope.theta, names[c->rope.scaling]);
-    if (c->rope.scaling != ROPE_SCALING_NONE)
+    if (c->rope.scaling != DECODER_ROPE_NONE)
         buf_printf(b, " by %g", c->rope.factor);
     if (c->window)
         buf_printf(b, "; a window of %zu tokens from layer %zu on", c->window, c->window_from);

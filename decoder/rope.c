@@ -67,23 +67,23 @@ static float yarn_scale(const struct decoder_rope *c) {
 void rope_frequencies(const struct decoder_rope *c, size_t head_dim, const float *factors,
                       float *inv_freq, float *scale) {
     struct yarn_range range = {0};
-    if (c->scaling == ROPE_SCALING_YARN)
+    if (c->scaling == DECODER_ROPE_YARN)
         range = yarn_range(c, head_dim);
-    *scale = c->scaling == ROPE_SCALING_YARN ? yarn_scale(c) : 1;
+    *scale = c->scaling == DECODER_ROPE_YARN ? yarn_scale(c) : 1;
     for (size_t i = 0; i < head_dim / 2; i++) {
         float exponent = (float)(2 * i) / (float)head_dim;
         float wave = (float)pow((double)(float)c->theta, (double)exponent);
         switch (c->scaling) {
-        case ROPE_SCALING_NONE:
+        case DECODER_ROPE_NONE:
             inv_freq[i] = 1 / wave;
             break;
-        case ROPE_SCALING_LINEAR:
+        case DECODER_ROPE_LINEAR:
             inv_freq[i] = 1 / wave / (float)c->factor;
             break;
-        case ROPE_SCALING_LLAMA3:
+        case DECODER_ROPE_LLAMA3:
             inv_freq[i] = llama3(c, 1 / wave);
             break;
-        case ROPE_SCALING_YARN:
+        case DECODER_ROPE_YARN:
             inv_freq[i] = yarn(c, range, wave, i);
             break;
         }

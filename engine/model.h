@@ -9,7 +9,7 @@
 #include "compute/device.h"
 #include "engine/tool_form.h"
 #include "grammar/grammar.h"
-#include "pooling/pooling.h"
+#include "pooling/pooler.h"
 #include "template/template.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/decoder_config.h"

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "pooling/pooling.h"
+#include "pooling/pooler.h"
 #include "tokenizer/tokenizer_config.h"
 #include "weights/config_keys.h"
 #include "weights/config_rules.h"

@@ -10,7 +10,8 @@
 #include "decoder/decoder.h"
 #include "encoder/encoder.h"
 #include "engine/model.h"
-#include "pooling/pooling.h"
+#include "pooling/pooler.h"
+#include "pooling/score_head.h"
 
 struct replica_model {
     const struct model *model; // held

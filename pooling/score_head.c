@@ -1,7 +1,7 @@
-// See pooling.h: the heads of classification models.
+// See score_head.h.
 //   BERT:       classifier(tanh(pooler(first token)))
 //   DistilBERT: classifier(relu(pre_classifier(first token)))
-#include "pooling/pooling.h"
+#include "pooling/score_head.h"
 
 #include "base/mem.h"
 #include "weights/binder.h"

@@ -53,4 +53,4 @@ static const struct key_rule common_list[] = {
     {.name = "add_cross_attention", .fate = KEY_REFUSED, .neutral = "false"},
     {.name = "cross_attention_hidden_size", .fate = KEY_REFUSED},
 };
-const struct key_rules config_common_keys = {KEY_RULES(common_list), &architecture_keys};
+const struct key_rules config_keys_common = {KEY_RULES(common_list), &architecture_keys};

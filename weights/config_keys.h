@@ -10,7 +10,7 @@
 
 // What config.json has whatever the architecture, but for the keys of config_keys_generation. The
 // tables of an architecture (model_config.h, decoder_config.h) end in this one.
-extern const struct key_rules config_common_keys;
+extern const struct key_rules config_keys_common;
 // generation_config.json; or, where a folder has none, what config.json says of generating.
 extern const struct key_rules config_keys_generation;
 // The same keys (but for eos_token_id, which config.json has for itself) in a config.json where

@@ -101,25 +101,25 @@ static enum err read_scaling(const cJSON *root, const cJSON *dict, struct decode
     struct decoder_rope *r = &said->config.rope;
     size_t positions = said->config.max_positions;
     enum err e = key_rules_read(&decoder_rope_keys, dict, NULL, said, msg);
-    if (e || r->scaling == ROPE_SCALING_NONE)
+    if (e || r->scaling == DECODER_ROPE_NONE)
         return e;
-    if (r->scaling != ROPE_SCALING_LINEAR) {
+    if (r->scaling != DECODER_ROPE_LINEAR) {
         r->original_max_positions = positions;
         e = key_rules_read(&decoder_rope_original_keys, root, dict, said, msg);
     }
-    if (!e && r->scaling == ROPE_SCALING_YARN) // may be null: how far the context was stretched
+    if (!e && r->scaling == DECODER_ROPE_YARN) // may be null: how far the context was stretched
         r->factor = fmax((double)positions / (double)r->original_max_positions, 1);
     if (!e)
         e = key_rules_read(&decoder_rope_factor_keys, dict, NULL, said, msg);
     if (!e && r->factor < 1)
         e = err_set(msg, ERR_INVALID, "'factor' of rope scaling is missing");
-    if (!e && r->scaling == ROPE_SCALING_YARN) {
+    if (!e && r->scaling == DECODER_ROPE_YARN) {
         e = key_rules_read(&decoder_rope_yarn_keys, dict, NULL, said, msg);
         // zero counts as absent there
         r->beta_fast = r->beta_fast > 0 ? r->beta_fast : 32;
         r->beta_slow = r->beta_slow > 0 ? r->beta_slow : 1;
     }
-    if (e || r->scaling != ROPE_SCALING_LLAMA3)
+    if (e || r->scaling != DECODER_ROPE_LLAMA3)
         return e;
     e = key_rules_read(&decoder_rope_llama3_keys, dict, NULL, said, msg);
     if (!e && !(r->low_freq_factor > 0 && r->high_freq_factor > r->low_freq_factor))
@@ -167,7 +167,7 @@ enum err decoder_config_finish(struct decoder_config *c, struct errmsg *msg) {
         return err_set(msg, ERR_INVALID, "a head's size is %zu: even ones up to %d are taken",
                        c->head_dim, DECODER_MAX_HEAD_DIM);
     double stretched = (double)r->original_max_positions * r->factor;
-    if (r->scaling == ROPE_SCALING_YARN && stretched > (double)c->max_positions)
+    if (r->scaling == DECODER_ROPE_YARN && stretched > (double)c->max_positions)
         c->max_positions =
             stretched < DECODER_MAX_POSITIONS ? (size_t)stretched : DECODER_MAX_POSITIONS;
     return ERR_OK;

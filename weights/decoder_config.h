@@ -21,10 +21,10 @@ enum decoder_arch {
 };
 
 enum decoder_rope_scaling {
-    ROPE_SCALING_NONE,
-    ROPE_SCALING_LINEAR,
-    ROPE_SCALING_LLAMA3,
-    ROPE_SCALING_YARN
+    DECODER_ROPE_NONE,
+    DECODER_ROPE_LINEAR,
+    DECODER_ROPE_LLAMA3,
+    DECODER_ROPE_YARN
 };
 
 // Source followed: transformers modeling_rope_utils.py.

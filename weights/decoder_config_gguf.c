@@ -61,17 +61,17 @@ static void derive_rope(struct gguf_keys *k, struct decoder_said *said) {
     if (k->failed)
         return;
     bool scaled = rope->factor > 0 && (rope->factor < 1 || rope->factor > 1);
-    if (said->gguf_rope == GGUF_ROPE_YARN)
-        rope->scaling = ROPE_SCALING_YARN;
-    else if (said->gguf_rope != GGUF_ROPE_NONE && scaled)
-        rope->scaling = ROPE_SCALING_LINEAR;
-    if (rope->scaling != ROPE_SCALING_NONE && rope->factor < 1)
+    if (said->gguf_rope == DECODER_GGUF_ROPE_YARN)
+        rope->scaling = DECODER_ROPE_YARN;
+    else if (said->gguf_rope != DECODER_GGUF_ROPE_NONE && scaled)
+        rope->scaling = DECODER_ROPE_LINEAR;
+    if (rope->scaling != DECODER_ROPE_NONE && rope->factor < 1)
         k->failed =
             err_set(k->msg, ERR_INVALID, "%s: '%s.rope.scaling.factor' is %g, not 1 or more",
                     gguf_path(k->g), k->arch, rope->factor);
-    if (rope->scaling == ROPE_SCALING_YARN)
+    if (rope->scaling == DECODER_ROPE_YARN)
         read_yarn(k, said);
-    if (rope->scaling == ROPE_SCALING_NONE)
+    if (rope->scaling == DECODER_ROPE_NONE)
         rope->factor = 0;
 }
 

@@ -19,7 +19,12 @@ enum {
 #define DECODER_MAX_THETA 1e15
 #define DECODER_MAX_FACTOR 1e6
 
-enum decoder_gguf_rope { GGUF_ROPE_UNSAID, GGUF_ROPE_NONE, GGUF_ROPE_LINEAR, GGUF_ROPE_YARN };
+enum decoder_gguf_rope {
+    DECODER_GGUF_ROPE_UNSAID,
+    DECODER_GGUF_ROPE_NONE,
+    DECODER_GGUF_ROPE_LINEAR,
+    DECODER_GGUF_ROPE_YARN
+};
 
 // What a file's keys are read into: the configuration, and what only leads to it.
 struct decoder_said {

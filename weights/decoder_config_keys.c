@@ -7,10 +7,10 @@
 // ---- rope ----
 
 static const struct key_choice rope_types[] = {
-    {"default", ROPE_SCALING_NONE},
-    {"linear", ROPE_SCALING_LINEAR},
-    {"llama3", ROPE_SCALING_LLAMA3},
-    {"yarn", ROPE_SCALING_YARN},
+    {"default", DECODER_ROPE_NONE},
+    {"linear", DECODER_ROPE_LINEAR},
+    {"llama3", DECODER_ROPE_LLAMA3},
+    {"yarn", DECODER_ROPE_YARN},
     {NULL, 0},
 };
 
@@ -61,7 +61,7 @@ const struct key_rules decoder_rope_factor_keys = {KEY_RULES(factor_list),
 static const struct key_rule rope_list[] = {
     {.name = "rope_type",
      .other = "type",
-     KEY_CHOICE(struct decoder_config, rope.scaling, rope_types, ROPE_SCALING_NONE),
+     KEY_CHOICE(struct decoder_config, rope.scaling, rope_types, DECODER_ROPE_NONE),
      .called = "rope type"},
     {.name = "mrope_section", .fate = KEY_REFUSED},
     {.name = "mrope_interleaved", .fate = KEY_REFUSED, .neutral = "false"},
@@ -144,7 +144,7 @@ static const struct key_rule decoder_list[] = {
     {.name = "prefix", .fate = KEY_REFUSED, .neutral = "\"\""}, // text before every prompt
 };
 // A chain of its own: in a dictionary of rope nothing follows these two.
-static const struct key_rules turn = {KEY_RULES(turn_list), &config_common_keys, .apart = true};
+static const struct key_rules turn = {KEY_RULES(turn_list), &config_keys_common, .apart = true};
 static const struct key_rules original = {KEY_RULES(original_list), &turn, .apart = true};
 static const struct key_rules decoder = {KEY_RULES(decoder_list), &original};
 
@@ -231,8 +231,10 @@ const struct key_rules *decoder_config_keys(enum decoder_arch arch) {
 
 // ---- GGUF ----
 
-static const struct key_choice gguf_rope_types[] = {
-    {"none", GGUF_ROPE_NONE}, {"linear", GGUF_ROPE_LINEAR}, {"yarn", GGUF_ROPE_YARN}, {NULL, 0}};
+static const struct key_choice gguf_rope_types[] = {{"none", DECODER_GGUF_ROPE_NONE},
+                                                    {"linear", DECODER_GGUF_ROPE_LINEAR},
+                                                    {"yarn", DECODER_GGUF_ROPE_YARN},
+                                                    {NULL, 0}};
 
 static const struct key_rule gguf_yarn_list[] = {
     {.name = "rope.scaling.original_context_length",
@@ -281,7 +283,7 @@ static const struct key_rule gguf_list[] = {
      KEY_DOUBLE(struct decoder_config, rope.factor, 0, DECODER_MAX_FACTOR, 0),
      .keep = true},
     {.name = "rope.scaling.type",
-     KEY_CHOICE(struct decoder_said, gguf_rope, gguf_rope_types, GGUF_ROPE_UNSAID)},
+     KEY_CHOICE(struct decoder_said, gguf_rope, gguf_rope_types, DECODER_GGUF_ROPE_UNSAID)},
     {.name = "rope.scaling.finetuned", .fate = KEY_NO_EFFECT},
     {.name = "pooling_type", KEY_COUNT_OR_ZERO(struct decoder_said, pooling, INT32_MAX, 0)},
 };

@@ -43,25 +43,25 @@ void key_rule_list_choices(const struct key_rule *r, char *out, size_t size) {
 }
 
 // A rule whose key is looked for in one object, under the spelling that is there.
-struct place {
+struct key_place {
     const struct key_rule *rule;
     const cJSON *object;
     const char *key;
     bool there;
 };
 
-static struct place find(const struct key_rule *r, const cJSON *first, const cJSON *second) {
+static struct key_place find(const struct key_rule *r, const cJSON *first, const cJSON *second) {
     const cJSON *objects[] = {first, second};
     for (int i = 0; i < 2; i++) {
         if (json_get(objects[i], r->name))
-            return (struct place){r, objects[i], r->name, true};
+            return (struct key_place){r, objects[i], r->name, true};
         if (r->other && json_get(objects[i], r->other))
-            return (struct place){r, objects[i], r->other, true};
+            return (struct key_place){r, objects[i], r->other, true};
     }
-    return (struct place){r, first, r->name, false};
+    return (struct key_place){r, first, r->name, false};
 }
 
-static enum err read_choice(const struct place *p, void *into, struct errmsg *msg) {
+static enum err read_choice(const struct key_place *p, void *into, struct errmsg *msg) {
     const struct key_rule *r = p->rule;
     const char *name;
     char known[256];
@@ -78,7 +78,7 @@ static enum err read_choice(const struct place *p, void *into, struct errmsg *ms
                    r->called ? r->called : p->key, name, known);
 }
 
-static enum err read_bool(const struct place *p, void *into, struct errmsg *msg) {
+static enum err read_bool(const struct key_place *p, void *into, struct errmsg *msg) {
     const struct key_rule *r = p->rule;
     bool want = r->fallback > 0, is = want;
     enum err e = json_get_bool(p->object, p->key, want, &is, msg);
@@ -89,7 +89,7 @@ static enum err read_bool(const struct place *p, void *into, struct errmsg *msg)
     return e;
 }
 
-static enum err read_field(const struct place *p, void *into, struct errmsg *msg) {
+static enum err read_field(const struct key_place *p, void *into, struct errmsg *msg) {
     const struct key_rule *r = p->rule;
     const cJSON *node;
     int64_t count;
@@ -128,7 +128,7 @@ enum err key_rules_read(const struct key_rules *t, const cJSON *first, const cJS
     for (const struct key_rules *own = t; own; own = own->more) {
         for (size_t i = 0; key_rules_are_read(t, own) && i < own->count; i++) {
             const struct key_rule *r = &own->rules[i];
-            struct place p = find(r, first, second);
+            struct key_place p = find(r, first, second);
             if (!key_rule_is_read(r, into) || (r->keep && !p.there))
                 continue;
             if (r->null_is_zero &&

@@ -100,17 +100,17 @@ static enum err refuse(const struct key_rule *r, const char *name, const cJSON *
 }
 
 // What both walks do: `see` and ctx may be absent, and so may msg.
-struct walk {
+struct key_walk {
     key_seen *see;
     void *ctx;
     bool refuse;
     struct errmsg *msg;
 };
 
-static enum err visit_object(const struct walk *w, const struct key_rules *t, const char *outer,
+static enum err visit_object(const struct key_walk *w, const struct key_rules *t, const char *outer,
                              const cJSON *object);
 
-static enum err visit(const struct walk *w, const struct key_rules *t, const char *outer,
+static enum err visit(const struct key_walk *w, const struct key_rules *t, const char *outer,
                       const cJSON *v) {
     const cJSON *item;
     if (cJSON_IsObject(v))
@@ -125,7 +125,7 @@ static enum err visit(const struct walk *w, const struct key_rules *t, const cha
     return ERR_OK;
 }
 
-static enum err visit_key(const struct walk *w, const struct key_rules *t, const char *outer,
+static enum err visit_key(const struct key_walk *w, const struct key_rules *t, const char *outer,
                           const cJSON *item) {
     char name[MAX_NAME];
     snprintf(name, sizeof name, "%s%s%.100s", outer, *outer ? "." : "", item->string);
@@ -143,7 +143,7 @@ static enum err visit_key(const struct walk *w, const struct key_rules *t, const
 }
 
 // The depth is that of the tables, two or three.
-static enum err visit_object(const struct walk *w, const struct key_rules *t, const char *outer,
+static enum err visit_object(const struct key_walk *w, const struct key_rules *t, const char *outer,
                              const cJSON *object) {
     const cJSON *item;
     cJSON_ArrayForEach(item, object) {
@@ -155,12 +155,12 @@ static enum err visit_object(const struct walk *w, const struct key_rules *t, co
 }
 
 enum err key_rules_check(const struct key_rules *t, const cJSON *root, struct errmsg *msg) {
-    const struct walk w = {.refuse = true, .msg = msg};
+    const struct key_walk w = {.refuse = true, .msg = msg};
     return visit(&w, t, "", root);
 }
 
 void key_rules_walk(const struct key_rules *t, const cJSON *root, key_seen *see, void *ctx) {
-    const struct walk w = {.see = see, .ctx = ctx};
+    const struct key_walk w = {.see = see, .ctx = ctx};
     enum err e = visit(&w, t, "", root);
     (void)e; // nothing is refused in this walk
 }

@@ -133,8 +133,8 @@ static enum err read_config(const char *name, const cJSON *root, struct model_co
                     c->heads, c->hidden);
     if (!e && c->classification)
         e = read_labels(said.id2label, c, msg);
-    if (c->labels == 1 && c->scores == LABEL_SCORES_SOFTMAX)
-        c->scores = LABEL_SCORES_SIGMOID;
+    if (c->labels == 1 && c->scores == MODEL_SCORES_SOFTMAX)
+        c->scores = MODEL_SCORES_SIGMOID;
     *out = *c;
     if (e)
         model_config_free(out);

@@ -16,7 +16,7 @@ enum model_arch { MODEL_ARCH_BERT, MODEL_ARCH_DISTILBERT };
 
 // What a classifier's logits become, as transformers' pipeline has it (problem_type): the sigmoid
 // of each label's own, or a softmax over all, or nothing (regression). One label's is the sigmoid.
-enum model_label_scores { LABEL_SCORES_SIGMOID, LABEL_SCORES_SOFTMAX, LABEL_SCORES_LOGITS };
+enum model_scores { MODEL_SCORES_SIGMOID, MODEL_SCORES_SOFTMAX, MODEL_SCORES_LOGITS };
 
 struct model_config {
     enum model_arch arch;
@@ -34,7 +34,7 @@ struct model_config {
     enum activation activation;
     size_t labels;      // of a classification head
     char **label_names; // [labels], owned
-    enum model_label_scores scores;
+    enum model_scores scores;
 };
 
 // Reads path/config.json, or the .gguf file at path (its architecture is then "bert", and its

@@ -23,9 +23,9 @@ static const struct key_choice activations[] = {
 };
 
 static const struct key_choice problem_types[] = {
-    {"multi_label_classification", LABEL_SCORES_SIGMOID},
-    {"single_label_classification", LABEL_SCORES_SOFTMAX},
-    {"regression", LABEL_SCORES_LOGITS},
+    {"multi_label_classification", MODEL_SCORES_SIGMOID},
+    {"single_label_classification", MODEL_SCORES_SOFTMAX},
+    {"regression", MODEL_SCORES_LOGITS},
     {NULL, 0},
 };
 
@@ -45,7 +45,7 @@ static const struct key_rule encoder_list[] = {
      .when = WITH_HEAD},
     {.name = "id2label", KEY_NODE(struct model_said, id2label), .when = WITH_HEAD},
     {.name = "problem_type",
-     KEY_CHOICE(struct model_config, scores, problem_types, LABEL_SCORES_SOFTMAX),
+     KEY_CHOICE(struct model_config, scores, problem_types, MODEL_SCORES_SOFTMAX),
      .when = WITH_HEAD},
     {.name = "sentence_transformers", .fate = KEY_HONOURED, .inner = &cross_encoder},
     {.name = "sbert_ce_default_activation_function", .fate = KEY_HONOURED},
@@ -63,7 +63,7 @@ static const struct key_rule encoder_list[] = {
     {.name = "num_hidden_groups", .fate = KEY_REFUSED},
     {.name = "adapters", .fate = KEY_REFUSED, .neutral = "{}"},
 };
-static const struct key_rules encoder = {KEY_RULES(encoder_list), &config_common_keys};
+static const struct key_rules encoder = {KEY_RULES(encoder_list), &config_keys_common};
 
 static const struct key_rule bert_list[] = {
     {.name = "hidden_size", KEY_COUNT(struct model_config, hidden, MODEL_MAX_HIDDEN, 768)},

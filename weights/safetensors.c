@@ -15,15 +15,15 @@ enum {
     MAX_NAME = 256,
 };
 
-struct span {
+struct safetensors_span {
     size_t begin, end, index;
 };
 
-struct reader {
+struct safetensors_reader {
     const char *label;
     size_t data_offset, data_size; // of the bytes behind the header
     struct safetensors *out;
-    struct span *spans; // [out->count]
+    struct safetensors_span *spans; // [out->count]
     size_t names_used;
     struct errmsg *msg;
 };
@@ -45,7 +45,7 @@ static bool read_size(const cJSON *item, size_t *out) {
     return true;
 }
 
-static enum err read_dtype(const struct reader *r, const char *name, const cJSON *item,
+static enum err read_dtype(const struct safetensors_reader *r, const char *name, const cJSON *item,
                            enum dtype *out) {
     const cJSON *dtype = json_get(item, "dtype");
     if (!cJSON_IsString(dtype))
@@ -62,7 +62,7 @@ static enum err read_dtype(const struct reader *r, const char *name, const cJSON
                    r->label, name, dtype->valuestring);
 }
 
-static enum err read_shape(const struct reader *r, const cJSON *item, struct tensor *t,
+static enum err read_shape(const struct safetensors_reader *r, const cJSON *item, struct tensor *t,
                            size_t *bytes) {
     const cJSON *shape = json_get(item, "shape"), *dim;
     if (!cJSON_IsArray(shape))
@@ -84,8 +84,8 @@ static enum err read_shape(const struct reader *r, const cJSON *item, struct ten
     return ERR_OK;
 }
 
-static enum err read_span(const struct reader *r, const cJSON *item, const char *name,
-                          struct span *s) {
+static enum err read_span(const struct safetensors_reader *r, const cJSON *item, const char *name,
+                          struct safetensors_span *s) {
     const cJSON *offsets = json_get(item, "data_offsets");
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !read_size(offsets->child, &s->begin) || !read_size(offsets->child->next, &s->end))
@@ -103,7 +103,7 @@ static enum err read_span(const struct reader *r, const cJSON *item, const char 
     return ERR_OK;
 }
 
-static enum err read_tensor(struct reader *r, const cJSON *item) {
+static enum err read_tensor(struct safetensors_reader *r, const cJSON *item) {
     size_t name_len = strlen(item->string), need = 0, i = r->out->count;
     if (name_len == 0 || name_len > MAX_NAME)
         return err_set(r->msg, ERR_INVALID, "%s: a tensor's name has %zu bytes, 1 to %d are taken",
@@ -113,7 +113,7 @@ static enum err read_tensor(struct reader *r, const cJSON *item) {
     r->names_used += name_len + 1;
 
     struct tensor *t = &r->out->tensors[i];
-    struct span *s = &r->spans[i];
+    struct safetensors_span *s = &r->spans[i];
     *t = (struct tensor){.name = name};
     if (!cJSON_IsObject(item))
         return err_set(r->msg, ERR_INVALID, "%s: tensor '%s': not an object", r->label, name);
@@ -134,7 +134,7 @@ static enum err read_tensor(struct reader *r, const cJSON *item) {
 }
 
 static int by_offset(const void *a, const void *b) {
-    const struct span *x = a, *y = b;
+    const struct safetensors_span *x = a, *y = b;
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
     return x->end < y->end ? -1 : x->end > y->end;
@@ -142,12 +142,12 @@ static int by_offset(const void *a, const void *b) {
 
 // The ranges must tile the data: an overlap would let one tensor show another's bytes, and a hole
 // hides bytes from whoever looks through the file.
-static enum err check_tiling(const struct reader *r) {
+static enum err check_tiling(const struct safetensors_reader *r) {
     size_t count = r->out->count, at = 0;
     if (count)
         qsort(r->spans, count, sizeof *r->spans, by_offset);
     for (size_t i = 0; i < count; i++) {
-        const struct span *s = &r->spans[i];
+        const struct safetensors_span *s = &r->spans[i];
         const char *name = r->out->tensors[s->index].name;
         if (s->begin < at)
             return err_set(r->msg, ERR_INVALID,
@@ -217,7 +217,7 @@ enum err safetensors_header(const char *label, const char *bytes, size_t size, s
     return ERR_OK;
 }
 
-static enum err read_tensors(struct reader *r, const cJSON *root) {
+static enum err read_tensors(struct safetensors_reader *r, const cJSON *root) {
     enum err e = ERR_OK;
     const cJSON *item;
     cJSON_ArrayForEach(item, root) {
@@ -244,11 +244,11 @@ enum err safetensors_parse(const char *label, const char *bytes, size_t size,
     if (e)
         return e;
     size_t n = (size_t)cJSON_GetArraySize(root);
-    struct reader r = {.label = label,
-                       .data_offset = LENGTH_BYTES + length,
-                       .data_size = size - LENGTH_BYTES - length,
-                       .out = out,
-                       .msg = msg};
+    struct safetensors_reader r = {.label = label,
+                                   .data_offset = LENGTH_BYTES + length,
+                                   .data_size = size - LENGTH_BYTES - length,
+                                   .out = out,
+                                   .msg = msg};
     out->tensors = mem_calloc(n, sizeof *out->tensors);
     out->names = mem_alloc(length, 1); // a name and its NUL never outgrow "name": in the JSON
     r.spans = mem_calloc(n, sizeof *r.spans);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct classify {
-    enum model_label_scores scores;
+    enum model_scores scores;
     size_t top_k; // labels that TEI's answer shows, best first
     bool single, nested;
 };
@@ -54,14 +54,14 @@ static void softmax(float *row, size_t n) {
 
 static void to_scores(const struct classify *c, float *row, size_t n) {
     switch (c->scores) {
-    case LABEL_SCORES_SIGMOID:
+    case MODEL_SCORES_SIGMOID:
         for (size_t i = 0; i < n; i++)
             row[i] = api_sigmoid(row[i]);
         return;
-    case LABEL_SCORES_SOFTMAX:
+    case MODEL_SCORES_SOFTMAX:
         softmax(row, n);
         return;
-    case LABEL_SCORES_LOGITS:
+    case MODEL_SCORES_LOGITS:
         return;
     }
 }
@@ -149,7 +149,7 @@ static enum err read_scores(const struct api_request *q, struct classify *c,
     if (!e)
         e = api_get_bool(q, "use_activation", true, &activation, err);
     if (!e)
-        c->scores = raw || !activation ? LABEL_SCORES_LOGITS : q->model->config.scores;
+        c->scores = raw || !activation ? MODEL_SCORES_LOGITS : q->model->config.scores;
     return e;
 }
 
@@ -255,11 +255,11 @@ static enum err read_pipeline(const struct api_request *q, struct classify *c,
                               struct api_error *err) {
     static const struct {
         const char *name;
-        enum model_label_scores scores;
+        enum model_scores scores;
     } functions[] = {
-        {"softmax", LABEL_SCORES_SOFTMAX},
-        {"sigmoid", LABEL_SCORES_SIGMOID},
-        {"none", LABEL_SCORES_LOGITS},
+        {"softmax", MODEL_SCORES_SOFTMAX},
+        {"sigmoid", MODEL_SCORES_SIGMOID},
+        {"none", MODEL_SCORES_LOGITS},
     };
     const char *function = NULL;
     int64_t top_k;

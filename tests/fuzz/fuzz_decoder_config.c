@@ -68,10 +68,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(c.window_from < c.layers && (c.window || !c.window_from));
     const struct decoder_rope *r = &c.rope;
     must(r->theta >= DECODER_MIN_THETA && r->theta <= DECODER_MAX_THETA);
-    must(r->scaling == ROPE_SCALING_NONE || (r->factor >= 1 && r->factor <= DECODER_MAX_FACTOR));
-    if (r->scaling == ROPE_SCALING_LLAMA3)
+    must(r->scaling == DECODER_ROPE_NONE || (r->factor >= 1 && r->factor <= DECODER_MAX_FACTOR));
+    if (r->scaling == DECODER_ROPE_LLAMA3)
         must(r->low_freq_factor > 0 && r->high_freq_factor > r->low_freq_factor);
-    if (r->scaling == ROPE_SCALING_YARN)
+    if (r->scaling == DECODER_ROPE_YARN)
         must(r->beta_fast > 0 && r->beta_slow > 0 && r->original_max_positions);
     return 0;
 }

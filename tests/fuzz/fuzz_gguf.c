@@ -53,7 +53,7 @@ static void read_configs(const struct gguf *g) {
         must(c.hidden && c.layers && c.heads && c.kv_heads && c.ffn && c.vocab && c.max_positions);
         must(c.heads % c.kv_heads == 0 && c.head_dim && c.head_dim % 2 == 0 && c.norm_eps > 0);
         must(c.rope.theta >= DECODER_MIN_THETA);
-        must(c.rope.scaling == ROPE_SCALING_NONE || c.rope.factor >= 1);
+        must(c.rope.scaling == DECODER_ROPE_NONE || c.rope.factor >= 1);
     }
     if (generation_config_read_gguf(g, 64, &gen, NULL) == ERR_OK)
         for (size_t i = 0; i < gen.eos_count; i++)

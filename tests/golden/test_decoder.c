@@ -219,10 +219,10 @@ static void check_scores(const struct tiny_decoder *m, const struct tiny_stream 
 // The test would notice: without its window, or its scaling, the model gives something else.
 static void check_it_matters(const struct tiny_decoder *m) {
     struct tiny_decoder other = *m;
-    if (m->config.window == 0 && m->config.rope.scaling == ROPE_SCALING_NONE)
+    if (m->config.window == 0 && m->config.rope.scaling == DECODER_ROPE_NONE)
         return;
     other.config.window = 0;
-    other.config.rope.scaling = ROPE_SCALING_NONE;
+    other.config.rope.scaling = DECODER_ROPE_NONE;
     other.decoder = NULL;
     struct errmsg msg = {0};
     struct weights *w = NULL;

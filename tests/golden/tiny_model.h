@@ -7,7 +7,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "encoder/encoder.h"
-#include "pooling/pooling.h"
+#include "pooling/pooler.h"
+#include "pooling/score_head.h"
 #include "tests/check.h"
 #include "tests/kit/test_device.h"
 

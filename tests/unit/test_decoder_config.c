@@ -36,7 +36,7 @@ static void test_shapes(void) {
     CHECK(c.heads == 14 && c.kv_heads == 2 && c.head_dim == 64 && c.ffn == 4864);
     CHECK(c.vocab == 151936 && c.max_positions == 32768 && c.rope.theta == 1e6 && c.tied);
     CHECK(c.qkv_bias && !c.o_bias && !c.mlp_bias && !c.qk_norm && c.window == 0);
-    CHECK(c.norm_eps == 1e-6f && c.rope.scaling == ROPE_SCALING_NONE);
+    CHECK(c.norm_eps == 1e-6f && c.rope.scaling == DECODER_ROPE_NONE);
     CHECK_STR(c.architecture, "Qwen2ForCausalLM");
 
     c = good("{\"architectures\":[\"Qwen3Model\"]}");
@@ -135,14 +135,14 @@ static void test_rope(void) {
            "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}}"};
     for (size_t i = 0; i < 2; i++) {
         struct decoder_config c = good(llama3[i]);
-        CHECK(c.rope.scaling == ROPE_SCALING_LLAMA3 && c.rope.theta == 5e5 && c.rope.factor == 8);
+        CHECK(c.rope.scaling == DECODER_ROPE_LLAMA3 && c.rope.theta == 5e5 && c.rope.factor == 8);
         CHECK(c.rope.low_freq_factor == 1 && c.rope.high_freq_factor == 4);
         CHECK(c.rope.original_max_positions == 8192 && c.max_positions == 131072);
     }
     struct decoder_config c =
         good(Q2 "\"rope_theta\":2e6,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,"
                 "\"original_max_position_embeddings\":32768}}");
-    CHECK(c.rope.scaling == ROPE_SCALING_YARN && c.rope.theta == 2e6 && c.rope.factor == 4);
+    CHECK(c.rope.scaling == DECODER_ROPE_YARN && c.rope.theta == 2e6 && c.rope.factor == 4);
     CHECK(c.rope.beta_fast == 32 && c.rope.beta_slow == 1 && c.rope.truncate);
     CHECK(c.rope.attention_factor == 0 && c.rope.mscale == 0 && c.max_positions == 131072);
     c = good(Q2 "\"max_position_embeddings\":4096,\"rope_parameters\":{\"rope_type\":\"yarn\","
@@ -152,9 +152,9 @@ static void test_rope(void) {
     CHECK(c.rope.factor == 4 && c.rope.beta_fast == 16 && !c.rope.truncate);
     CHECK(c.rope.mscale == 0.7 && c.rope.attention_factor == 1.2 && c.max_positions == 4096);
     c = good(LL "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}");
-    CHECK(c.rope.scaling == ROPE_SCALING_LINEAR && c.rope.factor == 2.5);
+    CHECK(c.rope.scaling == DECODER_ROPE_LINEAR && c.rope.factor == 2.5);
     c = good(LL "\"rope_scaling\":{},\"rope_parameters\":{\"rope_theta\":77}}");
-    CHECK(c.rope.theta == 77 && c.rope.scaling == ROPE_SCALING_NONE);
+    CHECK(c.rope.theta == 77 && c.rope.scaling == DECODER_ROPE_NONE);
 
     static const char *const kinds[] = {"dynamic", "longrope", "su", "mrope", "proportional"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -219,7 +219,7 @@ static void test_gguf(struct temp_folder *t) {
     CHECK(c.arch == DECODER_ARCH_QWEN2 && c.causal_lm && c.hidden == 64 && c.layers == 2);
     CHECK(c.heads == 4 && c.kv_heads == 2 && c.head_dim == 16 && c.ffn == 96 && c.vocab == 5);
     CHECK(c.tied && c.qkv_bias && !c.o_bias && c.norm_eps == 1e-6f && c.rope.theta == 1e6);
-    CHECK(c.rope.scaling == ROPE_SCALING_YARN && c.max_positions == 256 && c.rope.truncate);
+    CHECK(c.rope.scaling == DECODER_ROPE_YARN && c.max_positions == 256 && c.rope.truncate);
     CHECK(decoder_config_is_decoder(temp_path(t, "m.gguf")));
 
     add_shapes(&k, "llama");
@@ -231,7 +231,7 @@ static void test_gguf(struct temp_folder *t) {
     kit_tensor(&k, "output.weight", 5, 64, 8, 340);
     CHECK_OK(load(&k, t, &c, &msg), msg);
     CHECK(c.head_dim == 24 && !c.tied && c.kv_heads == 4 && c.rope.theta == 1e4);
-    CHECK(c.rope.scaling == ROPE_SCALING_LINEAR && c.rope.factor == 2 && !c.qkv_bias);
+    CHECK(c.rope.scaling == DECODER_ROPE_LINEAR && c.rope.factor == 2 && !c.qkv_bias);
 
     add_shapes(&k, "qwen3");
     kit_f32(&k, "qwen3.attention.layer_norm_rms_epsilon", 1e-6f);

@@ -33,10 +33,10 @@ static struct decoder_rope config_of(const cJSON *p) {
     static const struct {
         const char *name;
         enum decoder_rope_scaling scaling;
-    } types[] = {{"default", ROPE_SCALING_NONE},
-                 {"linear", ROPE_SCALING_LINEAR},
-                 {"llama3", ROPE_SCALING_LLAMA3},
-                 {"yarn", ROPE_SCALING_YARN}};
+    } types[] = {{"default", DECODER_ROPE_NONE},
+                 {"linear", DECODER_ROPE_LINEAR},
+                 {"llama3", DECODER_ROPE_LLAMA3},
+                 {"yarn", DECODER_ROPE_YARN}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(type, types[i].name) == 0)
             c.scaling = types[i].scaling;
@@ -93,7 +93,7 @@ static void check_one_setting(struct device *d, const cJSON *g) {
 }
 
 static void test_factors(void) {
-    struct decoder_rope c = {.theta = 1e4, .scaling = ROPE_SCALING_NONE};
+    struct decoder_rope c = {.theta = 1e4, .scaling = DECODER_ROPE_NONE};
     float plain[4], divided[4], scale, factors[4] = {1, 2, 8, 0.5F};
     rope_frequencies(&c, 8, NULL, plain, &scale);
     rope_frequencies(&c, 8, factors, divided, &scale);

@@ -117,7 +117,7 @@ static void test_other_heads(void) {
     CHECK(!c.classification && c.head_is_other && c.arch == MODEL_ARCH_DISTILBERT);
 }
 
-static void scores_are(const char *text, enum model_label_scores want) {
+static void scores_are(const char *text, enum model_scores want) {
     struct model_config c;
     struct errmsg msg;
     CHECK_OK(parse(text, &c, &msg), msg);
@@ -126,16 +126,16 @@ static void scores_are(const char *text, enum model_label_scores want) {
 }
 
 static void test_scores(void) {
-    scores_are(CLASSIFIER "\"num_labels\":3}", LABEL_SCORES_SOFTMAX);
-    scores_are(CLASSIFIER "\"num_labels\":3,\"problem_type\":null}", LABEL_SCORES_SOFTMAX);
-    scores_are(CLASSIFIER "\"num_labels\":1}", LABEL_SCORES_SIGMOID);
-    scores_are(CLASSIFIER "\"problem_type\":\"multi_label_classification\"}", LABEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"num_labels\":3}", MODEL_SCORES_SOFTMAX);
+    scores_are(CLASSIFIER "\"num_labels\":3,\"problem_type\":null}", MODEL_SCORES_SOFTMAX);
+    scores_are(CLASSIFIER "\"num_labels\":1}", MODEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"problem_type\":\"multi_label_classification\"}", MODEL_SCORES_SIGMOID);
     scores_are(CLASSIFIER "\"problem_type\":\"single_label_classification\"}",
-               LABEL_SCORES_SOFTMAX);
+               MODEL_SCORES_SOFTMAX);
     scores_are(CLASSIFIER "\"problem_type\":\"single_label_classification\",\"num_labels\":1}",
-               LABEL_SCORES_SIGMOID);
-    scores_are(CLASSIFIER "\"problem_type\":\"regression\",\"num_labels\":1}", LABEL_SCORES_LOGITS);
-    scores_are(CLASSIFIER "\"problem_type\":\"regression\"}", LABEL_SCORES_LOGITS);
+               MODEL_SCORES_SIGMOID);
+    scores_are(CLASSIFIER "\"problem_type\":\"regression\",\"num_labels\":1}", MODEL_SCORES_LOGITS);
+    scores_are(CLASSIFIER "\"problem_type\":\"regression\"}", MODEL_SCORES_LOGITS);
     refused(CLASSIFIER "\"problem_type\":\"ranking\"}", ERR_UNSUPPORTED,
             "problem_type 'ranking' is not supported (multi_label_classification, ");
     refused(CLASSIFIER "\"problem_type\":1}", ERR_INVALID, "'problem_type'");

@@ -4,7 +4,8 @@
 #include "base/json.h"
 #include "compute/cpu/cpu.h"
 #include "encoder/encoder.h"
-#include "pooling/pooling.h"
+#include "pooling/pooler.h"
+#include "pooling/score_head.h"
 #include "tests/unit/test_weights_files.h"
 
 static struct device *device;

@@ -1,5 +1,5 @@
-// See pooling.h: the sentence vector. The heads are score_head.c.
-#include "pooling/pooling.h"
+// See pooler.h.
+#include "pooling/pooler.h"
 
 #include "base/file.h"
 #include "base/mem.h"

@@ -1,18 +1,14 @@
-// From hidden states to one row per sequence: sentence embeddings as sentence-transformers makes
-// them, and the logits of classification heads.
-// Role: reads modules.json / 1_Pooling / 2_Dense / 2_Normalize (both forms) and the heads' tensors;
-// applies them through the device table.
-// Source followed: sentence_transformers models/{Pooling,Dense,Normalize}.py; transformers
-// BertForSequenceClassification, DistilBertForSequenceClassification.
-// Thread rule: immutable after load; the device's driving thread applies it.
-#ifndef TRINE_POOLING_POOLING_H
-#define TRINE_POOLING_POOLING_H
+// From hidden states to one vector per sequence, as sentence-transformers makes them.
+// Role: reads modules.json / 1_Pooling / 2_Dense / 2_Normalize (both forms) and applies them
+// through the device table. Classification heads are score_head.h's. Source followed:
+// sentence_transformers models/{Pooling,Dense,Normalize}.py. Thread rule: immutable after load; the
+// device's driving thread applies it.
+#ifndef TRINE_POOLING_POOLER_H
+#define TRINE_POOLING_POOLER_H
 
 #include "compute/batch.h"
 #include "compute/device.h"
 #include "weights/key_rules.h"
-#include "weights/model_config.h"
-#include "weights/weights.h"
 
 struct pooling;
 
@@ -59,17 +55,5 @@ size_t pooling_workspace_bytes(const struct pooling *p, size_t seqs);
 // [S, pooler_dim] in ws. skip as in struct pool_args (may be NULL). normalize is the caller's wish.
 struct mat pooling_apply(const struct pooling *p, struct mat hidden, const struct batch *b,
                          const int32_t *skip, bool normalize, struct arena *ws);
-
-struct score_head;
-
-// classifier (+ pooler or pre_classifier). pooler_weight: encoder_pooler_weight, NULL for none.
-enum err score_head_load(struct weights *w, const struct model_config *config,
-                         const struct weight *pooler_weight, struct device *d,
-                         struct score_head **out, struct errmsg *msg) MUST_CHECK;
-void score_head_free(struct score_head *h); // NULL is fine
-size_t score_head_workspace_bytes(const struct score_head *h, size_t seqs);
-// Raw logits [S, labels] in ws.
-struct mat score_head_apply(const struct score_head *h, struct mat hidden, const struct batch *b,
-                            struct arena *ws);
 
 #endif
