@@ -12,7 +12,9 @@
 // memory and the caller's. A struct of arguments is read within the call. The arrays that it or a
 // call names (indices, positions, lengths, tables) are borrowed until the device_sync behind the
 // call and do not change until then: a device may read them late, or once for all layers.
-// Thread rule: one thread drives a device at a time; the device may use threads of its own.
+// Thread rule: one thread drives a device at a time. Weights, workspaces and caches, those that no
+// operation has in hand, may be made and freed by other threads meanwhile. The device may use
+// threads of its own.
 #ifndef TRINE_COMPUTE_DEVICE_H
 #define TRINE_COMPUTE_DEVICE_H
 

@@ -147,6 +147,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     if (!c)
         return err_set(msg, ERR_NOMEM, "cpu device: no memory");
     c->base.ops = &cpu_ops;
+    pthread_mutex_init(&c->making, NULL);
     c->k = k;
     c->pages = c->slabs.pages = options->pages;
     c->base.max_head_dim = k->max_head_dim;
@@ -156,8 +157,9 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
         return e;
     }
     c->scratch = mem_alloc_aligned((size_t)threads, KERNEL_SCRATCH * sizeof *c->scratch);
-    e = c->scratch ? ops_causal_plan_new(&c->plan, msg)
-                   : err_set(msg, ERR_NOMEM, "cpu device: no memory");
+    c->making_scratch = mem_alloc_aligned(KERNEL_SCRATCH, sizeof *c->making_scratch);
+    e = c->scratch && c->making_scratch ? ops_causal_plan_new(&c->plan, msg)
+                                        : err_set(msg, ERR_NOMEM, "cpu device: no memory");
     if (e == ERR_OK)
         e = team_new(threads, &c->team, msg);
     if (e != ERR_OK) {
@@ -178,7 +180,9 @@ void cpu_device_free(struct device *d) {
     team_free(c->team);
     ops_causal_plan_free(c->plan);
     slab_free_all(&c->slabs);
+    pthread_mutex_destroy(&c->making);
     mem_free(c->scratch);
+    mem_free(c->making_scratch);
     mem_free(c->acts);
     mem_free(c);
 }

@@ -7,6 +7,7 @@
 #include "compute/cpu/slab.h"
 #include "compute/cpu/team.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -22,9 +23,13 @@ struct cpu_device {
     struct team *team;
     size_t openblas_rows; // of a call, when linear goes through OpenBLAS; else 0
     const struct cpu_pages *pages;
-    struct slab_list slabs;   // the memory of weights
-    float *scratch;           // KERNEL_SCRATCH floats for each thread
-    void *acts;               // CPU_ACT_BYTES, once a weight that needs them is prepared
+    struct slab_list slabs; // the memory of weights
+    float *scratch;         // KERNEL_SCRATCH floats for each thread
+    void *acts;             // CPU_ACT_BYTES, once a weight that needs them is prepared
+    // Weights are made and freed by any thread, one at a time: it guards slabs, making_scratch and
+    // who sets acts (their readers have such a weight, which came behind it).
+    pthread_mutex_t making;
+    float *making_scratch;    // KERNEL_SCRATCH floats of the thread that makes one
     struct causal_plan *plan; // of causal attention
     // Shares of a linear_add_norm's row block that are still to be done; the last one normalises.
     atomic_uint left[CPU_MAX_ROW_BLOCKS];

@@ -32,7 +32,13 @@ enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
             outputs = SIZE_MAX; // which fits nowhere; weight_new refuses it
     bool openblas = c->openblas_rows && n > 0 &&
                     gemm_openblas_fits(c->openblas_rows, outputs, parts[0].w.shape[1]);
-    struct weight_maker maker = {c->k, c->team, c->scratch, &c->slabs, openblas};
+    struct weight_maker maker = {.k = c->k,
+                                 .team = c->team,
+                                 .scratch = c->scratch,
+                                 .caller_scratch = c->making_scratch,
+                                 .slabs = &c->slabs,
+                                 .plain = openblas};
+    pthread_mutex_lock(&c->making);
     enum err e = weight_new(&maker, kind, parts, n, precision, out, msg);
     if (e == ERR_OK && (*out)->acts != ACTS_NONE)
         e = make_room_for_acts(c, *out, parts[0].w.name, msg);
@@ -40,10 +46,16 @@ enum err cpu_weight_prepare(struct device *d, enum weight_kind kind,
         weight_free(&c->slabs, *out);
         *out = NULL;
     }
+    pthread_mutex_unlock(&c->making);
     return e;
 }
 
-void cpu_weight_free(struct device *d, struct weight *w) { weight_free(&cpu_of(d)->slabs, w); }
+void cpu_weight_free(struct device *d, struct weight *w) {
+    struct cpu_device *c = cpu_of(d);
+    pthread_mutex_lock(&c->making);
+    weight_free(&c->slabs, w);
+    pthread_mutex_unlock(&c->making);
+}
 
 size_t cpu_weight_bytes(const struct weight *w) { return w->bytes; }
 

@@ -21,6 +21,8 @@ struct team {
 
     _Alignas(LINE) atomic_uint open; // the open job's generation, 0 when closed
     atomic_bool stop;
+    // Whether team_run was ever called, and whether team_run_beside has the team.
+    atomic_bool driven, lent;
     _Alignas(LINE) atomic_int inside;   // workers that may touch the job
     _Alignas(LINE) atomic_int sleepers; // workers in cond_wait, or on their way
 
@@ -44,6 +46,12 @@ static inline void relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+static inline void wait_a_turn(unsigned turns) {
+    relax();
+    if (turns % 1024 == 0)
+        sched_yield(); // who is waited for may be off the CPU when others use this machine
 }
 
 // Its own tasks first, then what the others have left.
@@ -141,12 +149,12 @@ static void place_workers(struct team *p) {
     }
 }
 
-void team_run(struct team *p, size_t tasks, team_fn *fn, void *job) {
-    if (p->started == 0 || tasks <= 1) {
-        for (size_t t = 0; t < tasks; t++)
-            fn(job, t, 0);
-        return;
-    }
+static void run_alone(size_t tasks, team_fn *fn, void *job) {
+    for (size_t t = 0; t < tasks; t++)
+        fn(job, t, 0);
+}
+
+static void run_together(struct team *p, size_t tasks, team_fn *fn, void *job) {
     p->fn = fn;
     p->job = job;
     place_workers(p);
@@ -166,11 +174,33 @@ void team_run(struct team *p, size_t tasks, team_fn *fn, void *job) {
     }
     take_tasks(p, 0);
     atomic_store(&p->open, 0);
-    for (unsigned turns = 1; atomic_load(&p->inside) > 0; turns++) {
-        relax();
-        if (turns % 1024 == 0)
-            sched_yield(); // a worker may be off the CPU when others use this machine
+    for (unsigned turns = 1; atomic_load(&p->inside) > 0; turns++)
+        wait_a_turn(turns);
+}
+
+void team_run(struct team *p, size_t tasks, team_fn *fn, void *job) {
+    if (!atomic_load_explicit(&p->driven, memory_order_relaxed))
+        atomic_store(&p->driven, true);
+    for (unsigned turns = 1; atomic_load(&p->lent); turns++)
+        wait_a_turn(turns);
+    if (p->started == 0 || tasks <= 1)
+        run_alone(tasks, fn, job);
+    else
+        run_together(p, tasks, fn, job);
+}
+
+// First it announces itself, then it looks: team_run says that it drives, then looks.
+void team_run_beside(struct team *p, size_t tasks, team_fn *fn, void *job) {
+    bool together = p->started > 0 && tasks > 1;
+    if (together) {
+        atomic_store(&p->lent, true);
+        together = !atomic_load(&p->driven);
     }
+    if (together)
+        run_together(p, tasks, fn, job);
+    atomic_store(&p->lent, false);
+    if (!together)
+        run_alone(tasks, fn, job);
 }
 
 enum err team_new(int threads, struct team **out, struct errmsg *msg) {

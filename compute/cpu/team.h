@@ -4,7 +4,7 @@
 // part; between jobs the workers spin for a few tens of microseconds (the next operation of a
 // forward pass comes sooner) and then sleep, so an idle process uses no CPU. A worker that wakes
 // late is not waited for: the caller finishes the tasks without it. Thread rule: team_run from one
-// thread at a time.
+// thread at a time, team_run_beside from one other at a time.
 #ifndef TRINE_COMPUTE_CPU_TEAM_H
 #define TRINE_COMPUTE_CPU_TEAM_H
 
@@ -24,5 +24,9 @@ int team_threads(const struct team *t);
 
 // fn(job, 0 .. tasks - 1), in any order and on any worker; returns when all are done.
 void team_run(struct team *t, size_t tasks, team_fn *fn, void *job);
+// The same beside the thread that calls team_run: until its first call on the whole team (that call
+// waits then), from there on by the caller alone, worker 0 to it, so that what is computed keeps
+// its threads.
+void team_run_beside(struct team *t, size_t tasks, team_fn *fn, void *job);
 
 #endif

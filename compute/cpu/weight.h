@@ -1,5 +1,5 @@
 // Prepared weights of the CPU device. Role: how parts of a file become one, and its rows read back.
-// Thread rule: weight_new drives the team, so as team_run; reading is free.
+// Thread rule: weight_new as team_run_beside; reading is free.
 #ifndef TRINE_COMPUTE_CPU_WEIGHT_H
 #define TRINE_COMPUTE_CPU_WEIGHT_H
 

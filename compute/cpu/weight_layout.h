@@ -64,10 +64,15 @@ static inline size_t weight_act_bytes(const struct weight *w) {
 // What weight_new makes weights with.
 struct weight_maker {
     const struct cpu_kernels *k;
-    struct team *team;
-    float *scratch; // KERNEL_SCRATCH floats for each thread of the team
+    struct team *team;     // lent (team_run_beside)
+    float *scratch;        // KERNEL_SCRATCH floats for each thread of the team,
+    float *caller_scratch; // but for the caller, worker 0: the device may be driven meanwhile
     struct slab_list *slabs;
     bool plain; // a LINEAR of f32 in plain rows, for OpenBLAS
 };
+
+static inline float *weight_maker_scratch(const struct weight_maker *m, int worker) {
+    return worker == 0 ? m->caller_scratch : m->scratch + (size_t)worker * KERNEL_SCRATCH;
+}
 
 #endif

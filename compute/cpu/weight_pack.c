@@ -114,7 +114,7 @@ static void copy_stored(struct copy *c, size_t from, size_t n, unsigned char *ds
 
 static void copy_rows(void *job, size_t task, int worker) {
     struct copy *c = job;
-    float *scratch = c->m->scratch + (size_t)worker * KERNEL_SCRATCH;
+    float *scratch = weight_maker_scratch(c->m, worker);
     size_t from = task * c->rows_per_task;
     size_t rows = at_most(c->rows - from, c->rows_per_task);
     size_t at = from * c->cols, n = rows * c->cols;
@@ -214,7 +214,7 @@ static void pack_blocks(struct copy *c, size_t from, size_t rows, size_t lane, u
 static void pack_panels(void *job, size_t task, int worker) {
     struct copy *c = job;
     const struct weight_segment *s = c->to;
-    float *scratch = c->m->scratch + (size_t)worker * KERNEL_SCRATCH;
+    float *scratch = weight_maker_scratch(c->m, worker);
     size_t panel = s->panel;
     size_t from = c->first / panel * panel + task * c->rows_per_task;
     size_t begin = at_least(from, c->first);
@@ -256,7 +256,7 @@ enum err weight_pack_plain(const struct weight_maker *m, const struct weight_par
                      .rows_per_task = task_rows(1, cols),
                      .bad = SIZE_MAX,
                      .unread = ATOMIC_FLAG_INIT};
-    team_run(m->team, ceil_div(rows, c.rows_per_task), copy_rows, &c);
+    team_run_beside(m->team, ceil_div(rows, c.rows_per_task), copy_rows, &c);
     return copied(&c, msg);
 }
 
@@ -273,7 +273,7 @@ enum err weight_pack_part(const struct weight_maker *m, const struct weight_part
                      .bad = SIZE_MAX,
                      .unread = ATOMIC_FLAG_INIT};
     size_t span = first + c.rows - first / to->panel * to->panel;
-    team_run(m->team, ceil_div(span, c.rows_per_task), pack_panels, &c);
+    team_run_beside(m->team, ceil_div(span, c.rows_per_task), pack_panels, &c);
     return copied(&c, msg);
 }
 
@@ -288,8 +288,8 @@ enum err weight_pack_bias(const struct weight_maker *m, const struct weight_part
                      .unread = ATOMIC_FLAG_INIT};
     size_t rows = p->bias.shape[0];
     if (!c.interleaved_head)
-        copy_run(&c, 0, rows, to, m->scratch);
+        copy_run(&c, 0, rows, to, weight_maker_scratch(m, 0));
     for (size_t r = 0; c.interleaved_head && r < rows && c.failed == ERR_OK; r++)
-        copy_run(&c, source_row(&c, r), 1, to + r, m->scratch);
+        copy_run(&c, source_row(&c, r), 1, to + r, weight_maker_scratch(m, 0));
     return copied(&c, msg);
 }

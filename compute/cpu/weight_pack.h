@@ -1,5 +1,5 @@
 // Copies the parts of a file into a weight's memory. Role: reading, converting, packing, and the
-// check that all values are finite; weight.c says what goes where. Thread rule: as team_run.
+// check that all values are finite; weight.c says what goes where. Thread rule: as team_run_beside.
 #ifndef TRINE_COMPUTE_CPU_WEIGHT_PACK_H
 #define TRINE_COMPUTE_CPU_WEIGHT_PACK_H
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE // madvise, MAP_ANONYMOUS, MAP_NORESERVE
 #include "tests/kit/guard_device.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,9 @@ struct guard_device {
     struct device *inner;
     struct cpu_pages pages;
     char *reserved, *memory; // [RESERVED], from a huge page's begin on
+    pthread_mutex_t mutex;   // guards what is below: memory is made and freed beside operations
     size_t reach;            // what was ever given out lies below
-    bool open;
+    size_t open;             // calls that have it open
     size_t operations;
     struct guard_block blocks[MAX_BLOCKS]; // one behind the other, free ones never neighbours
     size_t count;
@@ -43,16 +45,22 @@ static void protect(const struct guard_device *g, int how) {
 }
 
 static void guard_open(struct guard_device *g) {
-    if (g->open)
-        abort(); // an operation within an operation
-    g->open = true;
+    pthread_mutex_lock(&g->mutex);
     g->operations++;
-    protect(g, PROT_READ | PROT_WRITE);
+    if (g->open++ == 0)
+        protect(g, PROT_READ | PROT_WRITE);
+    pthread_mutex_unlock(&g->mutex);
 }
 
 static void guard_close(struct guard_device *g) {
-    protect(g, PROT_NONE);
-    g->open = false;
+    pthread_mutex_lock(&g->mutex);
+    if (--g->open == 0)
+        protect(g, PROT_NONE);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+// Behind an operation, by the thread that drives.
+static void take_failure(struct guard_device *g) {
     struct device *inner = g->inner;
     if (inner->failed != ERR_OK)
         device_fail(&g->base, inner->failed, "%s", inner->failure.text);
@@ -71,12 +79,10 @@ static void remove_block(struct guard_device *g, size_t i) {
 }
 
 // The first free block that is large enough, else more of the stretch.
-static void *guard_take(void *ctx, size_t bytes) {
-    struct guard_device *g = ctx;
+static void *take(struct guard_device *g, size_t bytes) {
     if (bytes > RESERVED || g->count + 1 >= MAX_BLOCKS)
         return NULL;
-    size_t need = bytes / PAGE * PAGE + PAGE,
-           i = 0; // whole pages, the last not full
+    size_t need = bytes / PAGE * PAGE + PAGE, i = 0; // the last page is not full
     while (i < g->count && (g->blocks[i].taken || g->blocks[i].bytes < need))
         i++;
     if (i < g->count) {
@@ -112,8 +118,7 @@ static void clear(struct guard_device *g, size_t from, size_t to) {
     memset(g->memory + last, 0, to - last);
 }
 
-static void guard_give(void *ctx, void *p, size_t bytes) {
-    struct guard_device *g = ctx;
+static void give(struct guard_device *g, void *p, size_t bytes) {
     size_t i = 0;
     while (i < g->count && g->memory + g->blocks[i].at != (char *)p)
         i++;
@@ -133,9 +138,25 @@ static void guard_give(void *ctx, void *p, size_t bytes) {
         remove_block(g, i);
 }
 
+static void *guard_take(void *ctx, size_t bytes) {
+    struct guard_device *g = ctx;
+    pthread_mutex_lock(&g->mutex);
+    void *p = take(g, bytes);
+    pthread_mutex_unlock(&g->mutex);
+    return p;
+}
+
+static void guard_give(void *ctx, void *p, size_t bytes) {
+    struct guard_device *g = ctx;
+    pthread_mutex_lock(&g->mutex);
+    give(g, p, bytes);
+    pthread_mutex_unlock(&g->mutex);
+}
+
 // ---- the table: the CPU's operations, each with the memory open ----
 
-#define GUARDED(d, operation)                                                                      \
+// Making and freeing memory, by any thread.
+#define OPENED(d, operation)                                                                       \
     do {                                                                                           \
         struct guard_device *g_ = guard_of(d);                                                     \
         const struct device_ops *ops = g_->inner->ops;                                             \
@@ -145,27 +166,33 @@ static void guard_give(void *ctx, void *p, size_t bytes) {
         guard_close(g_);                                                                           \
     } while (0)
 
+#define GUARDED(d, operation)                                                                      \
+    do {                                                                                           \
+        OPENED(d, operation);                                                                      \
+        take_failure(guard_of(d));                                                                 \
+    } while (0)
+
 static enum err guard_weight_prepare(struct device *d, enum weight_kind kind,
                                      const struct weight_part *parts, size_t n,
                                      struct precision precision, struct weight **out,
                                      struct errmsg *msg) {
     enum err e;
-    GUARDED(d, e = ops->weight_prepare(in, kind, parts, n, precision, out, msg));
+    OPENED(d, e = ops->weight_prepare(in, kind, parts, n, precision, out, msg));
     return e;
 }
 
 static void guard_weight_free(struct device *d, struct weight *w) {
-    GUARDED(d, ops->weight_free(in, w));
+    OPENED(d, ops->weight_free(in, w));
 }
 
 static enum err guard_workspace_new(struct device *d, size_t bytes, struct arena *out) {
     enum err e;
-    GUARDED(d, e = ops->workspace_new(in, bytes, out));
+    OPENED(d, e = ops->workspace_new(in, bytes, out));
     return e;
 }
 
 static void guard_workspace_free(struct device *d, struct arena *a) {
-    GUARDED(d, ops->workspace_free(in, a));
+    OPENED(d, ops->workspace_free(in, a));
 }
 
 static void guard_embed(struct device *d, const struct embed_args *a, struct mat y) {
@@ -225,12 +252,12 @@ static size_t guard_kv_block_bytes(const struct device *d, const struct kv_shape
 static enum err guard_kv_new(struct device *d, const struct kv_shape *shape, struct kv_cache **out,
                              struct errmsg *msg) {
     enum err e;
-    GUARDED(d, e = ops->kv_new(in, shape, out, msg));
+    OPENED(d, e = ops->kv_new(in, shape, out, msg));
     return e;
 }
 
 static void guard_kv_free(struct device *d, struct kv_cache *kv) {
-    GUARDED(d, ops->kv_free(in, kv));
+    OPENED(d, ops->kv_free(in, kv));
 }
 
 static void guard_kv_store(struct device *d, const struct kv_store_args *a) {
@@ -286,6 +313,7 @@ static void guard_free(struct device *d) {
         abort();
     }
     (void)munmap(g->reserved, RESERVED + HUGE_PAGE);
+    pthread_mutex_destroy(&g->mutex);
     free(g);
 }
 
@@ -350,6 +378,7 @@ enum err guard_device_new(const struct cpu_options *options, struct device **out
     size_t odd = (uintptr_t)memory % HUGE_PAGE;
     g->reserved = memory;
     g->memory = g->reserved + (odd ? HUGE_PAGE - odd : 0);
+    pthread_mutex_init(&g->mutex, NULL);
     g->pages = (struct cpu_pages){guard_take, guard_give, g};
     struct cpu_options guarded = *options;
     guarded.pages = &g->pages;

@@ -1,7 +1,7 @@
 // A device for tests: the CPU's, with its memory closed (PROT_NONE) whenever no operation runs.
 // Role: it ends a program that touches a workspace, a weight or a cache in any other way than by an
 // operation of the table (compute/device.h), by SIGSEGV where it does so. Thread rule: as
-// compute/device.h; the CPU device's own threads work within operations.
+// compute/device.h; the memory is open for all while any call of the table runs.
 #ifndef TRINE_TESTS_KIT_GUARD_DEVICE_H
 #define TRINE_TESTS_KIT_GUARD_DEVICE_H
 
