@@ -26,16 +26,18 @@ ROOMS = {
     "engine": "base compute weights tokenizer template grammar encoder decoder pooling",
     "hub": "base weights",
     "service/http": "base",
-    "service": "base weights tokenizer engine service/http",
-    "service/api": "base weights tokenizer engine service service/http",
-    "service/api/generate": "base weights tokenizer engine service service/http service/api",
-    "cli": "base compute compute/cpu weights tokenizer template grammar engine hub service service/api",
-    "cli/bench": "base compute compute/cpu weights tokenizer engine hub cli",
+    "service": "base engine service/http",
+    "service/api": "base engine service service/http",
+    "service/api/generate": "base engine service service/http service/api",
+    "cli": "base weights tokenizer engine hub service service/api",
+    "cli/bench": "base compute/cpu weights tokenizer engine hub cli",
 }
 
 # Single files that may go where their room may not.
 FILES = {
     "engine/engine.c": "compute/cpu",  # makes the device
+    "cli/main.c": "compute/cpu",  # --version names the CPU's features
+    "cli/inspect.c": "compute/cpu",  # so does inspect
     "service/server.c": "service/api",  # opens the server: hands the routes to it
     "service/api/route.c": "service/api/generate",  # the table of all routes
 }
