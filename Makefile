@@ -1,15 +1,16 @@
-# make          build/trine
-# make run      what is missing is installed, models are brought, the service starts
-# make test     what is missing is installed, everything is tested
-# SAN=asan|tsan|fuzz|fault builds a variant beside the release one, in build/$(SAN)/.
+# `make help` lists what there is. It is made of the comments that begin with two number signs: behind
+# a target, or above a variable.
 
+## CC=cc            the compiler
 CC      ?= cc
+## SAN=asan         a build of its own in build/asan/: asan, tsan, fuzz (libFuzzer), fault (failures on demand)
 SAN     ?=
 BUILD   := build$(if $(SAN),/$(SAN))
 VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
+## CFLAGS="-O2 -g"  optimisation and debugging; what every file needs is added
 CFLAGS  ?= -O2 -g
 # What every file needs whatever CFLAGS a user gives; an instruction set's files add theirs.
 NEEDED  := -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
@@ -47,7 +48,7 @@ GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/
 FUZZ    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
-all: $(BUILD)/trine
+all: $(BUILD)/trine ## the program, build/trine
 
 # From the objects, not the archive: two functions of one name are then an error, not a lottery.
 $(BUILD)/trine: $(BUILD)/cli/main.o $(LIBOBJS)
@@ -81,21 +82,36 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUILD)/tests/fuzz/replay.o) $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
 
-units: $(UNIT)
-goldens: $(GOLDEN)
-fuzzers: $(FUZZ)
-benches: $(BENCH)
+units: $(UNIT)      ## the programs of tests/unit
+goldens: $(GOLDEN)  ## those of tests/golden: against numbers of the reference libraries
+fuzzers: $(FUZZ)    ## those of tests/fuzz; with SAN=fuzz under libFuzzer, else they replay files
+benches: $(BENCH)   ## those of bench
 
 # The second level of make, so that what deps.sh has just installed is seen by it.
-run:
+## PORT=8080        where `make run` serves
+run: ## installs what is missing, brings three models (250 MB, once), serves
 	@tools/deps.sh build
 	@$(MAKE) --no-print-directory -j2 all
 	@tools/run.sh
 
-test:
+## T=unit/test_bpe  the one test that `make test` runs: unit/, golden/, http/ or checks/test_NAME, fuzz/fuzz_NAME
+T ?=
+ifeq ($(T),)
+test: ## installs what is missing, tests everything; with T=NAME that test alone (SAN= picks the build)
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory -j2 test-programs
 	@tests/run.sh
+else
+test:
+	@SAN='$(SAN)' MAKE='$(MAKE)' tests/one.sh '$(T)'
+endif
+
+check: ## under a minute: walls, format, documents, quick unit tests, cppcheck of what has changed
+	@$(MAKE) --no-print-directory -s -j2 all units
+	@tools/check.sh
+
+compile_commands.json: FORCE ## how each file is compiled, for clangd and clang-tidy
+	@MAKE='$(MAKE)' tools/compile_commands.py
 
 # Threads are what TSan is for. The sources say which programs: those that start threads, or what
 # runs on some, and those whose comments name the thread sanitizer, but for "no thread sanitizer".
@@ -110,18 +126,22 @@ test-programs:
 
 # Real weights against numbers that sentence-transformers gave (committed), and token ids against
 # the tokenizers package.
-real: all
+real: all ## real weights against committed numbers
 	@tools/real.sh
 # Real weights against the reference libraries themselves, which this installs (some 3 GB, once).
-parity: all build/bench/tokenize_lines
+parity: all build/bench/tokenize_lines ## real weights against the reference libraries (installs 3 GB, once)
 	@tools/parity.sh
 # The official clients against the server.
-clients: all
+clients: all ## the official clients against the server
 	@tools/clients.sh
 
-clean:
+clean: ## removes all that was built
 	rm -rf build
 
-.PHONY: FORCE all units goldens fuzzers benches run test test-programs real parity clients clean
+help: ## this list
+	@awk -F ' *## *' '/^[a-z][a-z._-]*:.* ## / { sub(/:.*/, "", $$1); printf "make %-22s %s\n", $$1, $$2 } \
+	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' Makefile
+
+.PHONY: FORCE all units goldens fuzzers benches run test test-programs check real parity clients clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

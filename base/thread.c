@@ -3,6 +3,7 @@
 #include "base/thread.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/fault.h"
 #include "base/mem.h"
 
@@ -27,7 +28,11 @@ static void *trampoline(void *p) {
     pthread_setname_np(pthread_self(), s.name);
     if (s.nice) // on Linux niceness belongs to the thread; a refusal costs only the priority
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), s.nice);
-    return s.fn(s.arg);
+    char crash_stack[CRASH_STACK_BYTES];
+    crash_thread_begin(s.name, crash_stack);
+    void *result = s.fn(s.arg);
+    crash_thread_end();
+    return result;
 }
 
 enum err thread_start(pthread_t *thread, const struct thread_options *options, void *(*fn)(void *),
@@ -44,6 +49,7 @@ enum err thread_start(pthread_t *thread, const struct thread_options *options, v
         pthread_attr_setstacksize(&attr, options->stack_bytes);
     sigset_t all, old;
     sigfillset(&all);
+    crash_leave_signals(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
     int rc = fault_hit(FAULT_THREAD) ? EAGAIN : pthread_create(thread, &attr, trampoline, s);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

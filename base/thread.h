@@ -15,7 +15,8 @@ struct thread_options {
     int nice;           // 0: the process's own; above 0 yields the CPU to compute
 };
 
-// Starts fn(arg) on a joinable thread with all signals blocked (main alone takes them).
+// Starts fn(arg) on a joinable thread with all signals blocked (main alone takes them), but for
+// those that a fault of its own sends (crash.h).
 enum err thread_start(pthread_t *thread, const struct thread_options *options, void *(*fn)(void *),
                       void *arg, struct errmsg *msg) MUST_CHECK;
 

@@ -1,5 +1,6 @@
 // The program's entry: finds the subcommand and hands over. Role: `trine --help`, `--version` and
 // the dispatch; nothing else. Thread rule: main thread.
+#include "base/crash.h"
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -76,6 +77,7 @@ static bool hold_standard_streams(void) {
 int main(int argc, char **argv) {
     if (!hold_standard_streams())
         return CLI_EXIT_FAILED;
+    crash_install();
     if (!arm_faults())
         return CLI_EXIT_USAGE;
     mem_init();

@@ -2,6 +2,7 @@
 // condition, so a post wakes exactly one, the one that slept last (its caches are warmest).
 #include "service/front.h"
 
+#include "base/crash.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -84,6 +85,7 @@ static void *work(void *arg) {
         if (task) {
             pthread_mutex_unlock(&f->mutex);
             task->run(task, w);
+            crash_work_back_to(0);
             trim(w);
             pthread_mutex_lock(&f->mutex);
             if (w->drop)

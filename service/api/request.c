@@ -2,6 +2,7 @@
 #include "service/api/request.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/api/access_log.h"
@@ -203,6 +204,7 @@ static void take_job_error(struct api_request *q) {
 
 static void run_render(struct front_task *task, struct front_worker *w) {
     struct api_request *q = (struct api_request *)(void *)task;
+    crash_work_on(q->http->id);
     q->worker = w;
     q->queue_us = q->job.queue_us;
     q->compute_us = q->job.compute_us;
@@ -267,6 +269,7 @@ static enum err prepare(struct api_request *q, struct api_error *err) {
 
 static void run_prepare(struct front_task *task, struct front_worker *w) {
     struct api_request *q = (struct api_request *)(void *)task;
+    crash_work_on(q->http->id);
     q->worker = w;
     int64_t start = clock_now_us();
     q->error.msg.code = prepare(q, &q->error);

@@ -8,6 +8,7 @@
 // system.
 #include "service/http/server.h"
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "service/http/chunks.h"
 
@@ -157,6 +158,7 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
         memcpy(r->id, id, strlen(id) + 1);
     else
         make_id(t->server, r->id);
+    crash_work_on(r->id);
 
     if (t->socket.scan.fault || !t->socket.scan.whole)
         return t->socket.scan.fault ? t->socket.scan.fault : &internal;
@@ -381,6 +383,7 @@ static int on_begin_request(struct mg_connection *conn) {
         return 500;
     }
     int status = serve(t, conn);
+    crash_work_back_to(0);
     if (t->socket.phase == HTTP_PHASE_BODY)
         http_socket_next(&t->socket, t->x.body.len, KEEP_ALIVE_US);
     http_exchange_clear(&t->x);

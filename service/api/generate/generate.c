@@ -2,6 +2,7 @@
 #include "service/api/generate/generate.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/mem.h"
 #include "service/metrics.h"
 
@@ -293,6 +294,7 @@ static void run(struct front_task *task, struct front_worker *w) {
     struct api_generate *g =
         (struct api_generate *)(void *)((char *)task - offsetof(struct api_generate, task));
     struct buf *out = front_worker_text(w);
+    crash_work_on(g->q->http->id);
     uint_fast64_t seen = atomic_load(&g->events);
     size_t ended = (size_t)(seen / ENDED);
     g->q->worker = w;
