@@ -46,6 +46,7 @@ struct generation {
     void (*done)(struct generation *g); // engine's thread (the submitter's where it is refused),
                                         // quick, once, the last call; may free
     void *ctx;                          // the submitter's own
+    const char *request_id;             // whose it is, for a crash's report; or NULL
     // The log. Rows beyond `produced` are not to be read.
     int32_t *ids;                     // [max_tokens]
     float *logprobs;                  // [max_tokens] where want_logprobs, else NULL

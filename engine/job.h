@@ -42,6 +42,7 @@ struct job {
     void (*done)(struct job *job); // on the engine's thread (the submitter's where nothing is
                                    // computed): must be quick, may free the job
     void *ctx;                     // the submitter's own
+    const char *request_id;        // whose it is, for a crash's report; or NULL
 
     // Set by anyone, any time before done: its remaining work is dropped (ERR_CANCELLED).
     atomic_bool cancelled;

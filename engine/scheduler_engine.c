@@ -8,6 +8,7 @@
 #include "engine/scheduler_internal.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/thread.h"
 
@@ -268,6 +269,15 @@ static void count_end(struct scheduler *s, size_t tokens, enum err err, const ch
     pthread_mutex_unlock(&s->mutex);
 }
 
+// For a crash's report. Returns what goes to crash_work_back_to.
+static unsigned note_requests(const struct encode_slot *slot) {
+    unsigned before = crash_work_on(slot->pieces[0].job->request_id);
+    for (size_t i = 1; i < slot->seqs; i++)
+        if (slot->pieces[i].job != slot->pieces[i - 1].job)
+            crash_work_on(slot->pieces[i].job->request_id);
+    return before;
+}
+
 // Cuts one batch from the lane, runs and delivers it. False: there was none.
 static bool run_batch(struct scheduler *s, enum lane lane, enum share share) {
     struct job_list list = {0};
@@ -287,10 +297,12 @@ static bool run_batch(struct scheduler *s, enum lane lane, enum share share) {
     struct forward_hooks hooks = {.pause = pause_forward, .ctx = &f};
     struct errmsg msg = {0};
     s->under_way |= SHARE_BIT(share);
+    unsigned before = note_requests(&s->slots.items[lane]);
     enum err err = encode_slot_run(&s->slots, &s->slots.items[lane], &hooks, &msg);
     if (err)
         count_end(s, s->slots.items[lane].tokens, err, msg.text);
     deliver(s, lane, err, &msg);
+    crash_work_back_to(before);
     lap(&f); // handing many short results over is no small part of their cost
     s->under_way &= ~SHARE_BIT(share);
     return true;

@@ -330,6 +330,7 @@ enum err api_request_set_job(struct api_request *q, struct api_texts *s, bool no
     q->job.deadline_us = q->deadline_us;
     q->job.done = on_done;
     q->job.ctx = q;
+    q->job.request_id = q->http->id;
     q->render = render;
     q->has_job = true;
     return ERR_OK;

@@ -429,6 +429,7 @@ static enum err make_choice(struct api_generate *g, size_t i, size_t max_tokens,
         .progress = watched ? on_progress : on_quiet_progress,
         .done = on_done,
         .ctx = c,
+        .request_id = q->http->id,
     };
     c->g.sampling.seed = derive_seed(g->sampling.seed, i % g->n);
     if (g->early_bias) {
