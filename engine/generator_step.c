@@ -2,6 +2,7 @@
 #include "engine/generator_internal.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 
 #include <string.h>
 
@@ -349,12 +350,28 @@ static struct step *next_step(struct generator *g) {
     return step ? step : generator_begin_step(g);
 }
 
+// For a crash's report. Returns what goes to crash_work_back_to.
+static unsigned note_requests(const struct step *step) {
+    const char *last = NULL;
+    unsigned before = crash_work_on(NULL);
+    for (size_t i = 0; i < step->seqs; i++) {
+        if (!generator_counts(&step->parts[i])) // its generation may be gone
+            continue;
+        const struct generation *g = ((const struct sequence *)step->parts[i].ctx)->g;
+        if (g->request_id != last) // of several choices one is enough
+            crash_work_on(g->request_id);
+        last = g->request_id;
+    }
+    return before;
+}
+
 bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     struct step *step = next_step(g);
     if (!step)
         return false;
     struct errmsg msg = {0};
     g->stepping = true;
+    unsigned before = note_requests(step);
     (void)generator_fill_masks(g, step, false); // threads are at what takes long meanwhile
     enum err e = step_engine_forward(g->engine, step, hooks, &msg);
     if (!e && generator_fill_masks(g, step, true))
@@ -362,6 +379,7 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     if (!e)
         g->begun_ahead = generator_begin_step(g) != NULL;
     g->stepping = false;
+    crash_work_back_to(before);
     generator_end_step(g, step, e, msg.text);
     return true;
 }
