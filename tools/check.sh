@@ -26,7 +26,7 @@ step() {
 # These take a second and more each, most of them on purpose: `make test` runs them.
 slow=' api_faults bpe causal device device_bits device_blocks device_pairs generator_masks grammar_budget
  grammar_schema http http_life http_stream key_truth log masks render scheduler scheduler_shares shares
- template tokenizer tokenizer_memory tokenizer_unicode '
+ template tokenizer tokenizer_memory tokenizer_unicode vectors '
 slow=${slow//$'\n'/}
 
 changed=$(git diff --name-only HEAD -- '*.c' '*.h'; git ls-files --others --exclude-standard -- '*.c' '*.h')

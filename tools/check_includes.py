@@ -56,6 +56,8 @@ DOORS = {
     "cpuid.h": "compute/cpu",
     "sanitizer/asan_interface.h": "base/poison.h",
     "sys/mman.h": "base",
+    "sys/prctl.h": "base",
+    "execinfo.h": "base",
     "sys/socket.h": "service/http",
     "sys/uio.h": "service/http",
     "sys/eventfd.h": "service/http",
