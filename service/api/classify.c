@@ -5,10 +5,9 @@
 
 #include "base/json_text.h"
 #include "base/mem.h"
-#include "service/api/rerank.h"
+#include "service/api/scores.h"
 #include "service/api/vectors.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,23 +34,6 @@ struct label_score {
     size_t label;
 };
 
-static void put_float(struct buf *out, float x) {
-    char text[API_FLOAT_MAX];
-    buf_append(out, text, api_float_print(x, text));
-}
-
-// In place; sums in double so that a thousand labels keep their last digits.
-static void softmax(float *row, size_t n) {
-    float most = row[0];
-    for (size_t i = 1; i < n; i++)
-        most = row[i] > most ? row[i] : most;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)row[i] - (double)most);
-    for (size_t i = 0; i < n; i++)
-        row[i] = (float)(exp((double)row[i] - (double)most) / sum);
-}
-
 static void to_scores(const struct classify *c, float *row, size_t n) {
     switch (c->scores) {
     case MODEL_SCORES_SIGMOID:
@@ -59,7 +41,7 @@ static void to_scores(const struct classify *c, float *row, size_t n) {
             row[i] = api_sigmoid(row[i]);
         return;
     case MODEL_SCORES_SOFTMAX:
-        softmax(row, n);
+        api_softmax(row, n);
         return;
     case MODEL_SCORES_LOGITS:
         return;
@@ -128,7 +110,7 @@ static enum err render_tei(struct api_request *q, struct api_error *err) {
         buf_puts(out, i ? ",[" : "[");
         for (size_t k = 0; k < n && k < c->top_k; k++) {
             buf_puts(out, k ? ",{\"score\":" : "{\"score\":");
-            put_float(out, scores[k].score);
+            api_score_print(out, scores[k].score);
             buf_puts(out, ",\"label\":");
             put_label(out, q->model, scores[k].label);
             buf_putc(out, '}');
@@ -144,12 +126,10 @@ static enum err render_tei(struct api_request *q, struct api_error *err) {
 // What the request wants done with the logits, else the model's own way.
 static enum err read_scores(const struct api_request *q, struct classify *c,
                             struct api_error *err) {
-    bool raw, activation;
-    enum err e = api_get_bool(q, "raw_scores", false, &raw, err);
+    bool raw;
+    enum err e = api_get_raw(q, &raw, err);
     if (!e)
-        e = api_get_bool(q, "use_activation", true, &activation, err);
-    if (!e)
-        c->scores = raw || !activation ? MODEL_SCORES_LOGITS : q->model->config.scores;
+        c->scores = raw ? MODEL_SCORES_LOGITS : q->model->config.scores;
     return e;
 }
 

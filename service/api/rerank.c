@@ -6,9 +6,8 @@
 #include "base/mem.h"
 #include "engine/pair.h"
 #include "engine/prompt.h"
-#include "service/api/vectors.h"
+#include "service/api/scores.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +33,6 @@ struct rerank {
     struct document documents[]; // [n]
 };
 
-float api_sigmoid(float x) { return (float)(1.0 / (1.0 + exp(-(double)x))); }
-
 // ---- answers
 
 static int by_rank(const void *a, const void *b) {
@@ -48,22 +45,16 @@ static int by_rank(const void *a, const void *b) {
 static void read_results(struct api_request *q, struct rerank *r) {
     size_t dim = q->model->dim;
     for (size_t i = 0; i < r->n; i++) {
-        float score = q->job.out[i * dim]; // a reranker's row is its one logit
-        if (r->by_embedding) {             // row 0 is the query's vector; all are normalised
-            const float *a = q->job.out, *b = q->job.out + (i + 1) * dim;
-            double dot = 0;
-            for (size_t k = 0; k < dim; k++)
-                dot += (double)a[k] * (double)b[k];
-            score = (float)dot;
-        }
+        const float *rows = q->job.out;
+        float score = rows[i * dim]; // a reranker's row is its one logit
+        if (r->by_embedding)         // row 0 is the query's vector; all are normalised
+            score = api_dot(rows, rows + (i + 1) * dim, dim);
         r->ranks[i] = (struct rank){score, i};
     }
 }
 
 static void put_score(struct buf *out, const struct rerank *r, float logit) {
-    char text[API_FLOAT_MAX];
-    size_t n = api_float_print(r->raw || r->by_embedding ? logit : api_sigmoid(logit), text);
-    buf_append(out, text, n);
+    api_score_print(out, r->raw || r->by_embedding ? logit : api_sigmoid(logit));
 }
 
 // The document as it was sent: a string as {"text": ...}, an object as itself.
@@ -313,16 +304,13 @@ static enum err choose_prompt(const struct api_request *q, const char **prompt,
     return e;
 }
 
-// Whether scores are logits: `raw_scores`, or by other services' words the absence of what makes
-// them others.
+// Whether scores are logits; `normalize` says so too.
 static enum err read_raw(const struct api_request *q, bool *raw, struct api_error *err) {
-    bool activation = true, normalize = true;
-    enum err e = api_get_bool(q, "raw_scores", false, raw, err);
-    if (!e)
-        e = api_get_bool(q, "use_activation", true, &activation, err);
+    bool normalize = true;
+    enum err e = api_get_raw(q, raw, err);
     if (!e)
         e = api_get_bool(q, "normalize", true, &normalize, err);
-    *raw = !e && (*raw || !activation || !normalize);
+    *raw = !e && (*raw || !normalize);
     return e;
 }
 

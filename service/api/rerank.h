@@ -8,7 +8,4 @@
 // /v1/rerank; /rerank, which is TEI's when the body has `texts`; /v2/rerank; TEI's alone.
 api_prepare_fn api_rerank_v1, api_rerank_either, api_rerank_v2, api_rerank_tei;
 
-// 1 / (1 + e^-x), in the range where neither end overflows.
-float api_sigmoid(float x);
-
 #endif

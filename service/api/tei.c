@@ -5,6 +5,7 @@
 #include "service/api/classify.h"
 #include "service/api/embed.h"
 #include "service/api/rerank.h"
+#include "service/api/scores.h"
 
 #include <string.h>
 
@@ -74,14 +75,8 @@ static enum err render_similarity(struct api_request *q, struct api_error *err) 
     struct buf *out = &q->response.body;
     const float *a = q->job.out; // row 0 is the source's; all rows are normalised
     for (size_t i = 1; i < q->job.seqs; i++) {
-        const float *b = q->job.out + i * dim;
-        double dot = 0;
-        for (size_t k = 0; k < dim; k++)
-            dot += (double)a[k] * (double)b[k];
-        char text[API_FLOAT_MAX];
-        size_t n = api_float_print((float)dot, text);
         buf_putc(out, i == 1 ? '[' : ',');
-        buf_append(out, text, n);
+        api_score_print(out, api_dot(a, a + i * dim, dim));
     }
     buf_putc(out, ']');
     return ERR_OK;
