@@ -25,6 +25,7 @@ static void must(bool ok, const char *what) {
 
 struct run {
     struct device *d;
+    struct decoder_config config;
     struct decoder *m;
     struct kv_cache *kv;
     int32_t ids[MAX_TOKENS], positions[MAX_TOKENS], table[MAX_TOKENS / BLOCK];
@@ -32,13 +33,12 @@ struct run {
 };
 
 static void load(struct run *r, const char *path, const char *precision, enum dtype cache) {
-    struct decoder_config config;
     struct weights *w = NULL;
     struct precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = 0}, &r->d, &msg) == ERR_OK, "device");
-    must(decoder_config_load(path, &config, &msg) == ERR_OK, path);
+    must(decoder_config_load(path, &r->config, &msg) == ERR_OK, path);
     must(weights_open(path, &w, &msg) == ERR_OK, path);
-    must(decoder_load(w, &config, p, r->d, &r->m, &msg) == ERR_OK, path);
+    must(decoder_load(w, &r->config, p, r->d, &r->m, &msg) == ERR_OK, path);
     must(weights_check_all_taken(w, &msg) == ERR_OK, path);
     weights_close(w);
     struct kv_shape shape = decoder_kv_shape(r->m, BLOCK, MAX_TOKENS / BLOCK, cache);
@@ -47,13 +47,13 @@ static void load(struct run *r, const char *path, const char *precision, enum dt
         r->positions[i] = i; // slots too: block i of the sequence is block i of the cache
     for (int32_t i = 0; i < MAX_TOKENS / BLOCK; i++)
         r->table[i] = i;
-    r->row = malloc(config.vocab * sizeof *r->row);
+    r->row = malloc(r->config.vocab * sizeof *r->row);
     must(r->row != NULL, "memory");
 }
 
 // Tokens [from, to), and their logits to stdout.
 static void step(struct run *r, size_t from, size_t to) {
-    size_t n = to - from, V = decoder_config_of(r->m)->vocab;
+    size_t n = to - from, V = r->config.vocab;
     int32_t cu[2] = {0, (int32_t)n}, context = (int32_t)to;
     struct decoder_step s = {.ids = r->ids + from,
                              .positions = r->positions + from,
@@ -94,7 +94,7 @@ int main(int argc, char **argv) {
         size_t n = 0;
         char *at = line, *end;
         for (long id; id = strtol(at, &end, 10), end != at; at = end) {
-            must(n < MAX_TOKENS && id >= 0 && (size_t)id < decoder_config_of(r.m)->vocab, "ids");
+            must(n < MAX_TOKENS && id >= 0 && (size_t)id < r.config.vocab, "ids");
             r.ids[n++] = (int32_t)id;
         }
         for (size_t i = 0; i < n; i += one_by_one ? 1 : n)

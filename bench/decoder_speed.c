@@ -25,6 +25,7 @@ static void must(bool ok, const char *what) {
 
 struct bench {
     struct device *d;
+    struct decoder_config config;
     struct decoder *m;
     struct kv_cache *kv;
     struct arena ws;
@@ -69,8 +70,7 @@ static void prefill(struct bench *b, size_t seq) {
     for (size_t from = 0; from < b->prompt; from += CHUNK) {
         size_t n = b->prompt - from < CHUNK ? b->prompt - from : CHUNK;
         for (size_t i = 0; i < n; i++) {
-            b->ids[i] =
-                (int32_t)((seq * 7919 + (from + i) * 104729) % decoder_config_of(b->m)->vocab);
+            b->ids[i] = (int32_t)((seq * 7919 + (from + i) * 104729) % b->config.vocab);
             b->positions[i] = (int32_t)(from + i);
             b->slots[i] = slot_of(b, seq, from + i);
         }
@@ -110,14 +110,13 @@ static void decode(struct bench *b, size_t seqs, size_t at) {
 }
 
 static void load(struct bench *b, const char *path, const char *precision, int threads) {
-    struct decoder_config config;
     struct weights *w = NULL;
     struct precision p = precision_named(precision);
     must(cpu_device_new(&(struct cpu_options){.threads = threads}, &b->d, &msg) == ERR_OK,
          "device");
-    must(decoder_config_load(path, &config, &msg) == ERR_OK, path);
+    must(decoder_config_load(path, &b->config, &msg) == ERR_OK, path);
     must(weights_open(path, &w, &msg) == ERR_OK, path);
-    must(decoder_load(w, &config, p, b->d, &b->m, &msg) == ERR_OK, path);
+    must(decoder_load(w, &b->config, p, b->d, &b->m, &msg) == ERR_OK, path);
     weights_close(w);
     b->stride = (b->prompt + b->new_tokens + BLOCK - 1) / BLOCK;
     struct kv_shape shape = decoder_kv_shape(b->m, BLOCK, STREAMS * b->stride, DTYPE_F16);
@@ -129,7 +128,7 @@ static void load(struct bench *b, const char *path, const char *precision, int t
     b->ids = calloc(CHUNK, sizeof *b->ids);
     b->positions = calloc(CHUNK, sizeof *b->positions);
     b->slots = calloc(CHUNK, sizeof *b->slots);
-    b->row = calloc(config.vocab, sizeof *b->row);
+    b->row = calloc(b->config.vocab, sizeof *b->row);
     must(b->tables && b->ids && b->positions && b->slots && b->row, "memory");
     for (size_t i = 0; i < STREAMS * b->stride; i++) // blocks lie apart, as in service
         b->tables[i] = (int32_t)(i % STREAMS * b->stride + i / STREAMS);
@@ -150,7 +149,7 @@ static void unload(struct bench *b) {
 static double seconds_since(int64_t start) { return (double)(clock_now_us() - start) / 1e6; }
 
 static void measure(struct bench *b, size_t seqs) {
-    const struct decoder_config *c = decoder_config_of(b->m);
+    const struct decoder_config *c = &b->config;
     struct peak peak;
     must(peak_probe(b->d, &peak, &msg) == ERR_OK, "peak");
     int64_t start = clock_now_us();

@@ -210,5 +210,3 @@ void decoder_free(struct decoder *m) {
 size_t decoder_weight_bytes(const struct decoder *m) {
     return weight_list_bytes(&m->owned, m->device);
 }
-
-const struct decoder_config *decoder_config_of(const struct decoder *m) { return &m->config; }

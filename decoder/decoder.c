@@ -275,15 +275,3 @@ struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct
     d->ops->rms_norm(d, m->norm, c->norm_eps, p.x, p.x);
     return p.x;
 }
-
-struct mat decoder_logits(const struct decoder *m, struct mat hidden, struct arena *ws) {
-    struct device *d = m->device;
-    if (!m->head) {
-        device_fail(d, ERR_INTERNAL, "decoder: logits of a model without a head");
-        return (struct mat){0};
-    }
-    struct mat logits = device_mat(d, ws, hidden.rows, m->config.vocab);
-    if (hidden.data && logits.data)
-        d->ops->linear(d, m->head, hidden, logits);
-    return hidden.data ? logits : (struct mat){0};
-}

@@ -27,7 +27,6 @@ enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *
                                 const int32_t *tokens, size_t n, struct device *d,
                                 struct weight **out, struct errmsg *msg) MUST_CHECK;
 size_t decoder_weight_bytes(const struct decoder *m);
-const struct decoder_config *decoder_config_of(const struct decoder *m);
 
 // The shape of a KV cache for this model with so many blocks.
 struct kv_shape decoder_kv_shape(const struct decoder *m, size_t block_tokens, size_t blocks,
@@ -57,11 +56,9 @@ struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s
                            const struct forward_hooks *hooks);
 
 // Without a cache, whole sequences: hidden states behind the last norm, [N, D]: an embedder's and a
-// yes/no reranker's way. Same workspace as a step of N tokens (and, for decoder_logits, R rows). No
-// head is needed: config.causal_lm may have been cleared before decoder_load.
+// yes/no reranker's way. Same workspace as a step of N tokens without logits. No head is needed:
+// config.causal_lm may have been cleared before decoder_load.
 struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct arena *ws,
                           const struct forward_hooks *hooks);
-// Logits [rows, V] of such rows. causal_lm models only.
-struct mat decoder_logits(const struct decoder *m, struct mat hidden, struct arena *ws);
 
 #endif

@@ -53,7 +53,8 @@ static enum err grow(struct gguf_cursor *c, size_t need) {
     return e;
 }
 
-enum err gguf_need(struct gguf_cursor *c, size_t n) {
+// The next n bytes are in g->bytes.
+static enum err need(struct gguf_cursor *c, size_t n) {
     if (n > c->g->size - c->at)
         return err_set(c->msg, ERR_INVALID,
                        "%s: truncated: %zu bytes are needed at %zu, %zu remain", c->g->path, n,
@@ -62,7 +63,7 @@ enum err gguf_need(struct gguf_cursor *c, size_t n) {
 }
 
 static enum err next(struct gguf_cursor *c, size_t n, uint64_t *out) {
-    enum err e = gguf_need(c, n);
+    enum err e = need(c, n);
     if (e)
         return e;
     *out = gguf_load(c->g->bytes + c->at, n);
@@ -91,15 +92,16 @@ enum err gguf_next_string(struct gguf_cursor *c, size_t *at, size_t *len) {
         return err_set(c->msg, ERR_INVALID,
                        "%s: a string of %llu bytes at %zu exceeds the %zu remaining bytes",
                        c->g->path, (unsigned long long)n, c->at - 8, c->g->size - c->at);
-    e = gguf_need(c, (size_t)n);
+    e = need(c, (size_t)n);
     *at = c->at;
     *len = (size_t)n;
     c->at += e ? 0 : (size_t)n;
     return e;
 }
 
-enum err gguf_check_count(const struct gguf_cursor *c, uint64_t count, size_t least,
-                          const char *what) {
+// `count` things of at least `least` bytes each still fit into the file (`what` names them).
+static enum err check_count(const struct gguf_cursor *c, uint64_t count, size_t least,
+                            const char *what) {
     // no array that a crafted count asks for is larger than the longest header either
     size_t end = c->g->size < MAX_HEADER ? c->g->size : MAX_HEADER;
     if (c->at > end || count > (end - c->at) / least)
@@ -142,13 +144,13 @@ static enum err read_array(struct gguf_cursor *c, struct gguf_value *v) {
     v->element = (enum gguf_type)type;
     size_t size = gguf_type_size(v->element);
     snprintf(what, sizeof what, "key '%.*s'", KEY(c, v));
-    if ((e = gguf_check_count(c, count, size ? size : 8, what)))
+    if ((e = check_count(c, count, size ? size : 8, what)))
         return e;
     v->count = (size_t)count;
     v->at = c->at;
     if (v->element == GGUF_STRING)
         return read_strings(c, v);
-    if ((e = gguf_need(c, v->count * size))) // no overflow: it fits into the file
+    if ((e = need(c, v->count * size))) // no overflow: it fits into the file
         return e;
     c->at += v->count * size;
     return ERR_OK;
@@ -175,7 +177,7 @@ static enum err read_value(struct gguf_cursor *c, struct gguf_value *v) {
         return read_array(c, v);
     if (v->type == GGUF_STRING)
         return gguf_next_string(c, &at, &len);
-    if ((e = gguf_need(c, gguf_type_size(v->type))))
+    if ((e = need(c, gguf_type_size(v->type))))
         return e;
     if (v->type == GGUF_BOOL && (unsigned char)c->g->bytes[c->at] > 1)
         return err_set(c->msg, ERR_INVALID, "%s: key '%.*s': a bool is %u", c->g->path, KEY(c, v),
@@ -218,7 +220,7 @@ static enum err sort_values(struct gguf_cursor *c) {
 }
 
 static enum err read_values(struct gguf_cursor *c, uint64_t count) {
-    enum err e = gguf_check_count(c, count, LEAST_VALUE, "metadata");
+    enum err e = check_count(c, count, LEAST_VALUE, "metadata");
     if (e)
         return e;
     if (count > MAX_VALUES)
@@ -242,7 +244,7 @@ static enum err check_start(struct gguf_cursor *c) {
     uint32_t version;
     enum err e;
     size_t first = g->size < sizeof lfs - 1 ? g->size : sizeof lfs - 1;
-    if ((e = gguf_need(c, first)))
+    if ((e = need(c, first)))
         return e;
     if (first == sizeof lfs - 1 && memcmp(g->bytes, lfs, first) == 0)
         return err_set(c->msg, ERR_INVALID,
@@ -271,11 +273,11 @@ static enum err read_header(struct gguf *g, struct errmsg *msg) {
     if (!e)
         e = gguf_next_u64(&c, &values);
     if (!e)
-        e = gguf_check_count(&c, tensors, LEAST_TENSOR, "tensors");
+        e = check_count(&c, tensors, LEAST_TENSOR, "tensors");
     if (!e)
         e = read_values(&c, values);
     if (!e)
-        e = gguf_check_count(&c, tensors, LEAST_TENSOR, "tensors");
+        e = check_count(&c, tensors, LEAST_TENSOR, "tensors");
     if (!e && tensors > GGUF_MAX_TENSORS)
         e = err_set(msg, ERR_INVALID, "%s: %llu tensors, at most %d are taken", g->path,
                     (unsigned long long)tensors, GGUF_MAX_TENSORS);

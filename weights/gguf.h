@@ -67,7 +67,7 @@ enum err gguf_get_bool(const struct gguf *g, const char *key, bool fallback, boo
 // Absent: bytes NULL. Valid UTF-8 without NUL is checked.
 enum err gguf_get_string(const struct gguf *g, const char *key, struct gguf_string *out,
                          struct errmsg *msg) MUST_CHECK;
-// Absent: data NULL. type: GGUF_STRING, GGUF_I32 (any integer type), GGUF_F32 (f32 or f64).
+// Absent: data NULL. type: GGUF_STRING or GGUF_I32 (any integer type).
 enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type,
                         struct gguf_array *out, struct errmsg *msg) MUST_CHECK;
 bool gguf_has(const struct gguf *g, const char *key);
@@ -77,7 +77,6 @@ struct gguf_string gguf_key_at(const struct gguf *g, size_t i); // in the order 
 // i < count; constant time. A token's string may be any bytes.
 struct gguf_string gguf_array_string(const struct gguf_array *a, size_t i);
 int64_t gguf_array_int(const struct gguf_array *a, size_t i);
-double gguf_array_float(const struct gguf_array *a, size_t i);
 
 // The tensors, in file order; shape outermost first.
 size_t gguf_tensor_count(const struct gguf *g);

@@ -46,23 +46,17 @@ struct gguf_cursor {
     struct errmsg *msg;
 };
 
-// The next n bytes are in g->bytes. ERR_INVALID: the file ends before; ERR_IO, ERR_NOMEM.
-enum err gguf_need(struct gguf_cursor *c, size_t n) MUST_CHECK;
+// ERR_INVALID: the file ends before; ERR_IO, ERR_NOMEM.
 enum err gguf_next_u32(struct gguf_cursor *c, uint32_t *out) MUST_CHECK;
 enum err gguf_next_u64(struct gguf_cursor *c, uint64_t *out) MUST_CHECK;
 // A length and that many bytes: *at is where they begin.
 enum err gguf_next_string(struct gguf_cursor *c, size_t *at, size_t *len) MUST_CHECK;
-// `count` things of at least `least` bytes each still fit into the file (`what` names them).
-enum err gguf_check_count(const struct gguf_cursor *c, uint64_t count, size_t least,
-                          const char *what) MUST_CHECK;
 
 // The tensor list, from the cursor to the header's end.
 enum err gguf_read_tensors(struct gguf_cursor *c, size_t count) MUST_CHECK;
 
 // Bytes of a scalar type; 0 for a string or an array.
 size_t gguf_type_size(enum gguf_type type);
-const char *gguf_type_name(enum gguf_type type);
 uint64_t gguf_load(const char *bytes, size_t n); // little endian
-const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 
 #endif

@@ -19,8 +19,6 @@ static const struct {
 
 size_t gguf_type_size(enum gguf_type type) { return types[type].size; }
 
-const char *gguf_type_name(enum gguf_type type) { return types[type].name; }
-
 struct lookup {
     const struct gguf *g;
     const char *key;
@@ -35,7 +33,7 @@ static int compare(const void *a, const void *b) {
     return c ? c : (l->len > v->key_len) - (l->len < v->key_len);
 }
 
-const struct gguf_value *gguf_find(const struct gguf *g, const char *key) {
+static const struct gguf_value *find(const struct gguf *g, const char *key) {
     struct lookup l = {g, key, strlen(key)};
     return g->value_count ? bsearch(&l, g->values, g->value_count, sizeof *g->values, compare)
                           : NULL;
@@ -47,7 +45,7 @@ struct gguf_string gguf_key_at(const struct gguf *g, size_t i) {
     return (struct gguf_string){g->bytes + g->values[i].key_at, g->values[i].key_len};
 }
 
-bool gguf_has(const struct gguf *g, const char *key) { return gguf_find(g, key) != NULL; }
+bool gguf_has(const struct gguf *g, const char *key) { return find(g, key) != NULL; }
 
 static bool is_int(enum gguf_type t) {
     return t != GGUF_F32 && t != GGUF_F64 && t != GGUF_BOOL && t != GGUF_STRING && t != GGUF_ARRAY;
@@ -91,7 +89,7 @@ static enum err wrong_type(const struct gguf *g, const char *key, const char *wa
 
 enum err gguf_get_int(const struct gguf *g, const char *key, int64_t min, int64_t max,
                       int64_t fallback, int64_t *out, struct errmsg *msg) {
-    const struct gguf_value *v = gguf_find(g, key);
+    const struct gguf_value *v = find(g, key);
     *out = fallback;
     if (!v)
         return ERR_OK;
@@ -107,7 +105,7 @@ enum err gguf_get_int(const struct gguf *g, const char *key, int64_t min, int64_
 
 enum err gguf_get_float(const struct gguf *g, const char *key, double fallback, double *out,
                         struct errmsg *msg) {
-    const struct gguf_value *v = gguf_find(g, key);
+    const struct gguf_value *v = find(g, key);
     *out = fallback;
     if (!v)
         return ERR_OK;
@@ -122,7 +120,7 @@ enum err gguf_get_float(const struct gguf *g, const char *key, double fallback, 
 
 enum err gguf_get_bool(const struct gguf *g, const char *key, bool fallback, bool *out,
                        struct errmsg *msg) {
-    const struct gguf_value *v = gguf_find(g, key);
+    const struct gguf_value *v = find(g, key);
     *out = fallback;
     if (!v)
         return ERR_OK;
@@ -139,7 +137,7 @@ static struct gguf_string string_at(const struct gguf *g, size_t at) {
 
 enum err gguf_get_string(const struct gguf *g, const char *key, struct gguf_string *out,
                          struct errmsg *msg) {
-    const struct gguf_value *v = gguf_find(g, key);
+    const struct gguf_value *v = find(g, key);
     *out = (struct gguf_string){0};
     if (!v)
         return ERR_OK;
@@ -157,18 +155,14 @@ enum err gguf_get_string(const struct gguf *g, const char *key, struct gguf_stri
 
 enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type,
                         struct gguf_array *out, struct errmsg *msg) {
-    const struct gguf_value *v = gguf_find(g, key);
+    const struct gguf_value *v = find(g, key);
     *out = (struct gguf_array){.type = type, .owner = g};
     if (!v)
         return ERR_OK;
-    const char *want = type == GGUF_STRING ? "an array of strings"
-                       : type == GGUF_I32  ? "an array of integers"
-                                           : "an array of floats";
+    const char *want = type == GGUF_STRING ? "an array of strings" : "an array of integers";
     if (v->type != GGUF_ARRAY)
         return wrong_type(g, key, want, v->type, msg);
-    bool fits = type == GGUF_STRING ? v->element == GGUF_STRING
-                : type == GGUF_I32  ? is_int(v->element)
-                                    : v->element == GGUF_F32 || v->element == GGUF_F64;
+    bool fits = type == GGUF_STRING ? v->element == GGUF_STRING : is_int(v->element);
     if (!fits)
         return err_set(msg, ERR_INVALID, "%s: key '%s': %s is asked for, the file has one of %s",
                        g->path, key, want, types[v->element].name);
@@ -186,9 +180,4 @@ struct gguf_string gguf_array_string(const struct gguf_array *a, size_t i) {
 int64_t gguf_array_int(const struct gguf_array *a, size_t i) {
     const struct gguf_value *v = a->data;
     return load_int(a->owner->bytes + v->at + i * types[v->element].size, v->element);
-}
-
-double gguf_array_float(const struct gguf_array *a, size_t i) {
-    const struct gguf_value *v = a->data;
-    return load_float(a->owner->bytes + v->at + i * types[v->element].size, v->element);
 }

@@ -41,9 +41,6 @@ static void read_arrays(const struct gguf *g) {
     if (gguf_get_array(g, "tokenizer.ggml.token_type", GGUF_I32, &a, NULL) == ERR_OK)
         for (size_t i = 0; i < a.count; i++)
             touch(&(int64_t){gguf_array_int(&a, i)}, sizeof(int64_t));
-    if (gguf_get_array(g, "tokenizer.ggml.scores", GGUF_F32, &a, NULL) == ERR_OK)
-        for (size_t i = 0; i < a.count; i++)
-            touch(&(double){gguf_array_float(&a, i)}, sizeof(double));
 }
 
 static void read_configs(const struct gguf *g) {

@@ -2,6 +2,7 @@
 // position, greedy text, and the same bits alone, in chunks, among others, in whatever blocks and
 // on however many threads.
 #include "tests/golden/tiny_decoder.h"
+#include "weights/binder.h"
 
 static const char *const models[] = {
     "qwen2-tied",
@@ -139,6 +140,23 @@ static void check_greedy(const struct tiny_decoder *m) {
     m->device->ops->kv_free(m->device, c.kv);
 }
 
+// The model's head, which decoder_encode does without.
+static struct weight *head_of(const struct tiny_decoder *m) {
+    struct errmsg msg = {0};
+    struct weights *w = NULL;
+    struct binder b = {.device = m->device, .msg = &msg};
+    bool tied = m->config.tied;
+    CHECK_OK(weights_open(m->path, &w, &msg), msg);
+    b.from = w;
+    binder_find_prefix(&b, "model.", "embed_tokens");
+    b.bare = !tied;
+    const struct binder_rows rows = {tied ? "embed_tokens" : "lm_head", m->config.vocab, 0};
+    struct weight *head = binder_linear(&b, &rows, 1, m->config.hidden, false);
+    CHECK_OK(b.failed, msg);
+    weights_close(w);
+    return head;
+}
+
 // Whole sequences without a cache, all in one batch.
 static float *encode(const struct tiny_decoder *m, struct decoder *decoder, bool logits,
                      size_t prompts, size_t *width) {
@@ -158,8 +176,13 @@ static float *encode(const struct tiny_decoder *m, struct decoder *decoder, bool
                  d, decoder_workspace_bytes(decoder, b.tokens, logits ? b.tokens : 0), &ws),
              msg);
     struct mat y = decoder_encode(decoder, &b, &ws, NULL);
-    if (logits)
-        y = decoder_logits(decoder, y, &ws);
+    struct weight *head = logits && y.data ? head_of(m) : NULL;
+    if (head) {
+        struct mat x = y;
+        y = device_mat(d, &ws, x.rows, m->config.vocab);
+        d->ops->linear(d, head, x, y);
+        d->ops->weight_free(d, head);
+    }
     CHECK_OK(device_sync(d, &msg), msg);
     *width = y.cols;
     float *out = calloc(y.rows * y.cols + 1, sizeof *out);
