@@ -5,8 +5,48 @@
 
 #include <string.h>
 
-static void slot_free(struct encode_slots *e, struct encode_slot *slot) {
-    e->device->ops->workspace_free(e->device, &slot->ws);
+struct encode_room encode_room_for(struct model *const *models, size_t n, size_t batch_tokens) {
+    struct encode_room room = {.tokens = batch_tokens, .seqs = batch_tokens}; // one token each
+    for (size_t i = 0; i < n; i++) {
+        if (models[i]->task == TASK_GENERATE)
+            continue;
+        if (models[i]->max_length > room.tokens)
+            room.tokens = models[i]->max_length;
+        if (models[i]->dim > room.dim)
+            room.dim = models[i]->dim;
+    }
+    return room;
+}
+
+size_t encode_room_bytes(const struct encode_room *room) {
+    return room->seqs * room->dim * sizeof(float);
+}
+
+struct encode_slot *encode_slot_new(const struct encode_room *room, size_t most_tokens) {
+    struct encode_slot *slot = mem_calloc(1, sizeof *slot);
+    size_t rows;
+    if (!slot)
+        return NULL;
+    slot->room = *room;
+    slot->most_tokens = most_tokens;
+    slot->ids = mem_calloc(room->tokens, sizeof *slot->ids);
+    slot->positions = mem_calloc(room->tokens, sizeof *slot->positions);
+    slot->type_ids = mem_calloc(room->tokens, sizeof *slot->type_ids);
+    slot->cu_seqlens = mem_calloc(room->seqs + 1, sizeof *slot->cu_seqlens);
+    slot->skip = mem_calloc(room->seqs, sizeof *slot->skip);
+    slot->pieces = mem_calloc(room->seqs, sizeof *slot->pieces);
+    if (!mem_mul_overflows(room->seqs, room->dim, &rows))
+        slot->rows = mem_calloc(rows, sizeof *slot->rows);
+    if (slot->ids && slot->positions && slot->type_ids && slot->cu_seqlens && slot->skip &&
+        slot->pieces && slot->rows)
+        return slot;
+    encode_slot_free(slot);
+    return NULL;
+}
+
+void encode_slot_free(struct encode_slot *slot) {
+    if (!slot)
+        return;
     mem_free(slot->ids);
     mem_free(slot->positions);
     mem_free(slot->type_ids);
@@ -14,80 +54,15 @@ static void slot_free(struct encode_slots *e, struct encode_slot *slot) {
     mem_free(slot->skip);
     mem_free(slot->pieces);
     mem_free(slot->rows);
-    *slot = (struct encode_slot){0};
-}
-
-static enum err slot_init(struct encode_slots *e, struct encode_slot *slot, size_t workspace) {
-    enum err err = e->device->ops->workspace_new(e->device, workspace, &slot->ws);
-    if (err)
-        return err;
-    slot->ids = mem_calloc(e->max_tokens, sizeof *slot->ids);
-    slot->positions = mem_calloc(e->max_tokens, sizeof *slot->positions);
-    slot->type_ids = mem_calloc(e->max_tokens, sizeof *slot->type_ids);
-    slot->cu_seqlens = mem_calloc(e->max_seqs + 1, sizeof *slot->cu_seqlens);
-    slot->skip = mem_calloc(e->max_seqs, sizeof *slot->skip);
-    slot->pieces = mem_calloc(e->max_seqs, sizeof *slot->pieces);
-    size_t rows;
-    if (!mem_mul_overflows(e->max_seqs, e->max_dim, &rows))
-        slot->rows = mem_calloc(rows, sizeof *slot->rows);
-    bool ok = slot->ids && slot->positions && slot->type_ids && slot->cu_seqlens && slot->skip &&
-              slot->pieces && slot->rows;
-    return ok ? ERR_OK : ERR_NOMEM;
-}
-
-enum err encode_slots_init(struct encode_slots *e, struct replica *r, struct model *const *models,
-                           size_t n, size_t batch_tokens, struct errmsg *msg) {
-    *e = (struct encode_slots){
-        .replica = r, .device = replica_local_device(r), .max_tokens = batch_tokens};
-    for (size_t i = 0; i < n; i++) {
-        if (models[i]->task == TASK_GENERATE)
-            continue;
-        if (models[i]->max_length > e->max_tokens)
-            e->max_tokens = models[i]->max_length;
-        if (models[i]->dim > e->max_dim)
-            e->max_dim = models[i]->dim;
-    }
-    e->max_seqs = batch_tokens; // a sequence has at least one token
-    size_t workspace = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t most = models[i]->max_length > batch_tokens ? models[i]->max_length : batch_tokens;
-        size_t bytes =
-            replica_model_workspace_bytes(replica_local_find(r, models[i]->id), most, e->max_seqs);
-        workspace = bytes > workspace ? bytes : workspace;
-    }
-    for (int i = 0; i < LANE_COUNT; i++) {
-        if (slot_init(e, &e->items[i], workspace) != ERR_OK) {
-            encode_slots_free(e);
-            return err_set(msg, ERR_NOMEM,
-                           "no memory for a workspace of %zu bytes; lower --max-batch-tokens",
-                           workspace);
-        }
-        e->items[i].most_tokens = batch_tokens;
-    }
-    if (batch_tokens > INTERACTIVE_TOKENS)
-        e->items[LANE_INTERACTIVE].most_tokens = INTERACTIVE_TOKENS;
-    return ERR_OK;
-}
-
-void encode_slots_free(struct encode_slots *e) {
-    for (int i = 0; i < LANE_COUNT; i++)
-        slot_free(e, &e->items[i]);
-}
-
-size_t encode_slots_bytes(const struct encode_slots *e) {
-    size_t bytes = 0;
-    for (int i = 0; i < LANE_COUNT; i++)
-        bytes += e->items[i].ws.size + e->max_seqs * e->max_dim * sizeof(float);
-    return bytes;
+    mem_free(slot);
 }
 
 void encode_slot_clear(struct encode_slot *slot) { slot->tokens = slot->seqs = 0; }
 
-bool encode_slot_add(const struct encode_slots *e, struct encode_slot *slot, struct job *job,
-                     size_t seq) {
+bool encode_slot_add(struct encode_slot *slot, struct job *job, size_t seq) {
     size_t begin = (size_t)job->cu_seqlens[seq], end = (size_t)job->cu_seqlens[seq + 1];
     size_t n = end - begin;
-    if (slot->seqs && (slot->tokens + n > slot->most_tokens || slot->seqs == e->max_seqs))
+    if (slot->seqs && (slot->tokens + n > slot->most_tokens || slot->seqs == slot->room.seqs))
         return false;
     memcpy(slot->ids + slot->tokens, job->ids + begin, n * sizeof *slot->ids);
     memcpy(slot->type_ids + slot->tokens, job->type_ids + begin, n * sizeof *slot->type_ids);
@@ -102,33 +77,27 @@ bool encode_slot_add(const struct encode_slots *e, struct encode_slot *slot, str
     return true;
 }
 
-enum err encode_slot_run(struct encode_slots *e, struct encode_slot *slot,
-                         const struct forward_hooks *hooks, struct errmsg *msg) {
-    const struct job *first = slot->pieces[0].job;
-    struct batch b = {.ids = slot->ids,
-                      .positions = slot->positions,
-                      .type_ids = slot->type_ids,
-                      .cu_seqlens = slot->cu_seqlens,
-                      .tokens = slot->tokens,
-                      .seqs = slot->seqs};
-    return replica_model_run(replica_local_find(e->replica, first->model->id), &b, slot->skip,
-                             first->normalize, &slot->ws, hooks, slot->rows, msg);
+void encode_slot_filter(struct encode_slot *slot, bool (*keep)(void *ctx, struct encode_piece *p),
+                        void *ctx) {
+    size_t n = slot->seqs;
+    encode_slot_clear(slot);
+    for (size_t i = 0; i < n; i++) { // what is added lies at i or before it
+        struct encode_piece p = slot->pieces[i];
+        if (keep(ctx, &p))
+            (void)encode_slot_add(slot, p.job, p.seq);
+    }
 }
 
-enum err encode_slots_warm_up(struct encode_slots *e, const struct model *m, size_t tokens,
-                              const struct forward_hooks *hooks, struct errmsg *msg) {
-    struct encode_slot *slot = &e->items[LANE_INTERACTIVE];
-    if (tokens > m->max_length)
-        tokens = m->max_length;
-    for (size_t i = 0; i < tokens; i++) {
-        slot->ids[i] = (int32_t)(i % model_vocab(m));
-        slot->type_ids[i] = 0;
-        slot->positions[i] = (int32_t)i;
-    }
-    slot->cu_seqlens[0] = 0;
-    slot->cu_seqlens[1] = (int32_t)tokens;
-    slot->skip[0] = 0;
-    struct batch b = {slot->ids, slot->positions, slot->type_ids, slot->cu_seqlens, tokens, 1};
-    return replica_model_run(replica_local_find(e->replica, m->id), &b, slot->skip, true, &slot->ws,
-                             hooks, slot->rows, msg);
+void encode_slot_fill(struct encode_slot *slot, struct replica_batch *b) {
+    const struct job *first = slot->pieces[0].job;
+    b->work.model = first->model->id;
+    b->tokens = (struct batch){.ids = slot->ids,
+                               .positions = slot->positions,
+                               .type_ids = slot->type_ids,
+                               .cu_seqlens = slot->cu_seqlens,
+                               .tokens = slot->tokens,
+                               .seqs = slot->seqs};
+    b->skip = slot->skip;
+    b->normalize = first->normalize;
+    b->rows = slot->rows;
 }

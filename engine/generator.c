@@ -12,10 +12,12 @@ size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
 size_t generator_workspace_bytes(const struct generator *g) {
     size_t steps = (1 + g->options.ahead) * step_bytes(&g->flights[0].step->limits);
-    return step_engine_bytes(g->engine) + steps;
+    return steps + (g->engine ? step_engine_bytes(g->engine)
+                              : replica_step_bytes(g->options.replica, g->place));
 }
 size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
 size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }
+uint64_t generator_place(const struct generator *g) { return g->place; }
 
 // ---- ends
 

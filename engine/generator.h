@@ -26,6 +26,7 @@ enum { GENERATOR_AHEAD_MOST = 1 };
 struct generator_options {
     const struct model *model;
     const struct replica_model *loaded; // its weights
+    struct replica *replica;            // where its steps are computed; NULL: by generator_step
     size_t kv_bytes;                    // of its cache, at most
     enum dtype kv_dtype;
     size_t max_sequences;
@@ -67,6 +68,7 @@ size_t generator_context(const struct generator *g);         // as scheduler_con
 size_t generator_workspace_bytes(const struct generator *g); // KV apart
 size_t generator_cache_bytes(const struct generator *g);
 size_t generator_max_sequences(const struct generator *g);
+uint64_t generator_place(const struct generator *g); // replica_open_steps's
 
 // Takes a generation over; its done is called at once, on this thread, where it cannot be.
 void generator_submit(struct generator *g, struct generation *generation);
@@ -82,7 +84,7 @@ void generator_tend(struct generator *g);
 // ---- a step, for whoever has a device compute it: begun, its masks filled in, ended; steps come
 // to the device, and to their ends, in the order in which they began
 
-// What computes its steps: for the thread that drives the device.
+// What computes its steps where there is no replica: for the thread that drives the device.
 struct step_engine *generator_step_engine(const struct generator *g);
 // NULL: there is nothing to compute, or as many are in flight as may be.
 struct step *generator_begin_step(struct generator *g);
@@ -91,32 +93,43 @@ struct step *generator_begin_step(struct generator *g);
 // the steps before it have ended. To be asked again when one has, when masks have come back
 // (masks_new's wake) and when its forward is over.
 bool generator_fill_masks(struct generator *g, struct step *step, bool over);
-// Takes the results. err: of the whole step; its generations end with it.
-void generator_end_step(struct generator *g, struct step *step, enum err err, const char *why);
+// Takes the results. ran: its forward was begun. err: of the whole step; its generations end with
+// it.
+void generator_end_step(struct generator *g, struct step *step, bool ran, enum err err,
+                        const char *why);
+// The part of its time that prompts take, 0 to 1.
+double generator_step_prompt_part(const struct generator *g, const struct step *step);
+// For a crash's report: the names of the requests in it, at most so many. Returns how many.
+size_t generator_step_requests(const struct step *step, const char **ids, size_t most);
 // Nobody waits for what it computes.
 bool generator_step_is_gone(const struct step *step);
 // What it draws and computes is not to come: all is as it was before it began, and is computed
 // again. Of all steps in flight; none is with a device any more.
 void generator_take_back(struct generator *g);
 
-// Goes on with the model as it is loaded on another device: what is in flight is taken back (as
-// generator_take_back), running texts are set aside and computed again there, and their tokens are
-// those that they would have been. On an error nothing has changed. ERR_NOMEM, ERR_TOO_LARGE.
-enum err generator_move(struct generator *g, const struct replica_model *loaded,
-                        struct errmsg *msg) MUST_CHECK;
+// Goes on with the model as it is loaded on another replica (NULL: on another device): what is in
+// flight is taken back (as generator_take_back), running texts are set aside and computed again
+// there, and their tokens are those that they would have been. On an error nothing has changed.
+// ERR_NOMEM, ERR_TOO_LARGE.
+enum err generator_move(struct generator *g, struct replica *replica,
+                        const struct replica_model *loaded, struct errmsg *msg) MUST_CHECK;
 
 // All of this on one thread: computes one step. False: there was nothing to compute. Where a pause
 // ends it, the generations in it end with what the device says.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);
-// Of the step that is computed, or the last one: the part of its time that prompts take (0 to 1),
-// and whether nobody waits for it.
-double generator_prompt_part(const struct generator *g);
-bool generator_is_gone(const struct generator *g);
+// A first step, before any other: pages, caches and kernels are warm afterwards. `end` returns e,
+// or what was wrong with the result.
+struct step *generator_begin_warm_up(struct generator *g);
+enum err generator_end_warm_up(struct generator *g, struct step *step, enum err e,
+                               struct errmsg *msg) MUST_CHECK;
+// Both, as generator_step.
 enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
                            struct errmsg *msg) MUST_CHECK;
 // Ends all with this error; later submissions are refused with it.
 void generator_end_all(struct generator *g, enum err err, const char *why);
 
+// Brings its figures up to date.
+void generator_update_stats(struct generator *g);
 // Adds this generator's figures.
 void generator_add_stats(struct generator *g, struct generation_stats *sum);
 

@@ -31,7 +31,8 @@ struct flight {
 struct generator {
     struct generator_options options;
     const struct model *model;
-    struct step_engine *engine;
+    uint64_t place;                                  // of its steps on the replica,
+    struct step_engine *engine;                      // or, where there is none, its own
     struct flight flights[1 + GENERATOR_AHEAD_MOST]; // steps in flight, in turn
     size_t in_flight, oldest;
     struct kv_blocks *blocks;
@@ -52,9 +53,8 @@ struct generator {
     struct {
         uint64_t steps, ended, output, drafted, accepted; // not yet in stats
     } tally;
-    bool stepping;      // generator_step computes one
-    bool begun_ahead;   // it has begun the next one
-    double prompt_part; // of the oldest step in flight, or the last one
+    bool stepping;    // generator_step computes one
+    bool begun_ahead; // it has begun the next one
     atomic_size_t count;
 
     pthread_mutex_t mutex; // guards what is below
@@ -77,6 +77,8 @@ bool generator_can_go(const struct generator *g, const struct sequence *s);
 size_t generator_place_of(const struct generator *g, const struct sequence *s);
 // What the options and their size come to: the cache, and what steps are computed with.
 struct generator_storage {
+    struct replica *replica;
+    uint64_t place; // on it
     struct step_engine *engine;
     struct step *steps[1 + GENERATOR_AHEAD_MOST];
     struct kv_blocks *blocks;
@@ -110,8 +112,6 @@ void generator_ask_mask(struct generator *g, struct sequence *s);
 void generator_wait(struct generator *g, struct sequence *s);
 // Lets waiting sequences join, if need be in the place of others.
 void generator_admit(struct generator *g, int64_t now);
-// Brings stats up to date.
-void generator_update_stats(struct generator *g);
 // Ends running and waiting sequences that are over, and lets waiting ones join.
 void generator_join(struct generator *g, int64_t now);
 

@@ -62,8 +62,10 @@ enum err generator_storage_new(const struct generator_options *options,
                                                .max_context = size->context + BLOCK_TOKENS},
                                     .blocks = size->blocks,
                                     .kv_dtype = options->kv_dtype};
-    *out = (struct generator_storage){0};
-    enum err e = step_engine_new(options->loaded, &o, &out->engine, msg);
+    *out = (struct generator_storage){.replica = options->replica};
+    enum err e = options->replica ? replica_open_steps(options->replica, options->model->id, &o,
+                                                       &out->place, msg)
+                                  : step_engine_new(options->loaded, &o, &out->engine, msg);
     for (size_t i = 0; i <= options->ahead && !e; i++)
         if ((e = step_new(&o.limits, &out->steps[i])))
             (void)err_set(msg, e, "no memory for the steps of model '%s'", options->model->name);
@@ -78,16 +80,21 @@ void generator_storage_free(struct generator_storage *s) {
     for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
         step_free(s->steps[i]);
     step_engine_free(s->engine);
+    if (s->place)
+        replica_close_steps(s->replica, s->place);
     kv_blocks_free(s->blocks);
     *s = (struct generator_storage){0};
 }
 
 void generator_storage_swap(struct generator *g, struct generator_storage *s) {
-    struct generator_storage had = {.engine = g->engine, .blocks = g->blocks};
+    struct generator_storage had = {
+        .replica = g->options.replica, .place = g->place, .engine = g->engine, .blocks = g->blocks};
     for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++) {
         had.steps[i] = g->flights[i].step;
         g->flights[i].step = s->steps[i];
     }
+    g->options.replica = s->replica;
+    g->place = s->place;
     g->engine = s->engine;
     g->blocks = s->blocks;
     *s = had;
@@ -142,8 +149,7 @@ void generator_free(struct generator *g) {
     mem_free(g);
 }
 
-enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
-                           struct errmsg *msg) {
+struct step *generator_begin_warm_up(struct generator *g) {
     size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
     int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
     for (size_t i = 0; i < n; i++)
@@ -160,12 +166,24 @@ enum err generator_warm_up(struct generator *g, const struct forward_hooks *hook
                              .sampling = {.top_p = 1, .repetition_penalty = 1}}; // greedy
     struct step *step = g->flights[0].step;
     step_clear(step);
-    const struct step_part *added = step_add(step, &part);
+    (void)step_add(step, &part);
+    return step;
+}
+
+enum err generator_end_warm_up(struct generator *g, struct step *step, enum err e,
+                               struct errmsg *msg) {
+    const struct step_part *part = &step->parts[0];
+    if (!e && part->err)
+        e = err_set(msg, part->err, "model '%s': %s", g->model->name, part->why);
+    kv_blocks_release(g->blocks, step->block_tables, part->block_count);
+    return e;
+}
+
+enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
+                           struct errmsg *msg) {
+    struct step *step = generator_begin_warm_up(g);
     enum err e = step_engine_forward(g->engine, step, hooks, msg);
     if (!e)
         e = step_engine_draw(g->engine, step, msg);
-    if (!e && added->err)
-        e = err_set(msg, added->err, "model '%s': %s", g->model->name, added->why);
-    kv_blocks_release(g->blocks, blocks, count);
-    return e;
+    return generator_end_warm_up(g, step, e, msg);
 }

@@ -86,10 +86,11 @@ enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *m
     return e;
 }
 
-enum err generator_move(struct generator *g, const struct replica_model *loaded,
-                        struct errmsg *msg) {
+enum err generator_move(struct generator *g, struct replica *replica,
+                        const struct replica_model *loaded, struct errmsg *msg) {
     struct generator_options options = g->options;
     struct generator_storage storage;
+    options.replica = replica;
     options.loaded = loaded;
     struct generator_size size = {.blocks = g->block_count, .context = g->context};
     enum err e = generator_storage_new(&options, &size, &storage, msg);

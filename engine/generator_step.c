@@ -2,7 +2,6 @@
 #include "engine/generator_internal.h"
 
 #include "base/clock.h"
-#include "base/crash.h"
 
 #include <string.h>
 
@@ -295,8 +294,7 @@ struct step *generator_begin_step(struct generator *g) {
     f->prompt_tokens = prompt_tokens;
     f->prompt_part = prompt_part(g, decoding, prompt_tokens);
     f->begun_us = now;
-    if (g->in_flight++ == 0)
-        g->prompt_part = f->prompt_part;
+    g->in_flight++;
     return f->step;
 }
 
@@ -309,7 +307,7 @@ unsigned generator_ready(const struct generator *g) {
     if (g->stepping)
         return 0;
     if (g->begun_ahead)
-        return shares_of(generator_prompt_part(g));
+        return shares_of(g->flights[g->oldest].prompt_part);
     if (g->in_flight > g->options.ahead)
         return 0;
     // what has just come, or waits where nothing runs, is a prompt; what waits for room is not
@@ -323,7 +321,12 @@ unsigned generator_ready(const struct generator *g) {
     return (decodes ? SHARE_BIT(SHARE_DECODE) : 0) | (prompts ? SHARE_BIT(SHARE_PREFILL) : 0);
 }
 
-double generator_prompt_part(const struct generator *g) { return g->prompt_part; }
+double generator_step_prompt_part(const struct generator *g, const struct step *step) {
+    size_t i = 0;
+    while (g->flights[i].step != step)
+        i++;
+    return g->flights[i].prompt_part;
+}
 
 bool generator_step_is_gone(const struct step *step) {
     for (size_t i = 0; i < step->seqs; i++) {
@@ -334,35 +337,30 @@ bool generator_step_is_gone(const struct step *step) {
     return true;
 }
 
-bool generator_is_gone(const struct generator *g) {
-    return g->in_flight > 0 && generator_step_is_gone(g->flights[g->oldest].step);
-}
-
 // The step that was begun ahead, if it is to be computed; else a new one.
 static struct step *next_step(struct generator *g) {
     const struct flight *ahead = g->begun_ahead ? generator_oldest(g) : NULL;
     struct step *step = ahead ? ahead->step : NULL;
     g->begun_ahead = false;
     if (step && generator_step_is_gone(step)) {
-        generator_end_step(g, step, ERR_CANCELLED, "the client is gone");
+        generator_end_step(g, step, false, ERR_CANCELLED, "the client is gone");
         step = NULL;
     }
     return step ? step : generator_begin_step(g);
 }
 
-// For a crash's report. Returns what goes to crash_work_back_to.
-static unsigned note_requests(const struct step *step) {
+size_t generator_step_requests(const struct step *step, const char **ids, size_t most) {
     const char *last = NULL;
-    unsigned before = crash_work_on(NULL);
-    for (size_t i = 0; i < step->seqs; i++) {
+    size_t n = 0;
+    for (size_t i = 0; i < step->seqs && n < most; i++) {
         if (!generator_counts(&step->parts[i])) // its generation may be gone
             continue;
         const struct generation *g = ((const struct sequence *)step->parts[i].ctx)->g;
-        if (g->request_id != last) // of several choices one is enough
-            crash_work_on(g->request_id);
+        if (g->request_id && g->request_id != last) // of several choices one is enough
+            ids[n++] = g->request_id;
         last = g->request_id;
     }
-    return before;
+    return n;
 }
 
 bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
@@ -371,7 +369,6 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
         return false;
     struct errmsg msg = {0};
     g->stepping = true;
-    unsigned before = note_requests(step);
     (void)generator_fill_masks(g, step, false); // threads are at what takes long meanwhile
     enum err e = step_engine_forward(g->engine, step, hooks, &msg);
     if (!e && generator_fill_masks(g, step, true))
@@ -379,7 +376,6 @@ bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
     if (!e)
         g->begun_ahead = generator_begin_step(g) != NULL;
     g->stepping = false;
-    crash_work_back_to(before);
-    generator_end_step(g, step, e, msg.text);
+    generator_end_step(g, step, true, e, msg.text);
     return true;
 }

@@ -171,7 +171,8 @@ static void log_failure(const struct generator *g, const struct step *step, cons
               "a step of %zu tokens failed: %s", step->tokens, why);
 }
 
-void generator_end_step(struct generator *g, struct step *step, enum err err, const char *why) {
+void generator_end_step(struct generator *g, struct step *step, bool ran, enum err err,
+                        const char *why) {
     struct flight *f = generator_oldest(g);
     int64_t now = clock_now_us();
     assert(f && f->step == step);
@@ -179,14 +180,10 @@ void generator_end_step(struct generator *g, struct step *step, enum err err, co
     g->oldest = (g->oldest + 1) % (1 + g->options.ahead);
     g->in_flight--;
     g->taken_us = now;
-    if (g->in_flight > 0)
-        g->prompt_part = generator_oldest(g)->prompt_part;
     if (!err)
         learn_costs(g, f->decoding, f->prompt_tokens, now - begun);
     else if (err != ERR_CANCELLED && err != ERR_UNAVAILABLE)
         log_failure(g, step, why);
-    else
-        g->tally.ended++;
     for (size_t i = 0; i < step->seqs; i++) {
         const struct step_part *p = &step->parts[i];
         struct sequence *s = p->ctx;
@@ -202,6 +199,7 @@ void generator_end_step(struct generator *g, struct step *step, enum err err, co
         }
     }
     generator_free_done(g);
+    g->tally.ended += ran && (err == ERR_CANCELLED || err == ERR_UNAVAILABLE);
     g->tally.steps++;
     generator_update_stats(g);
 }

@@ -20,6 +20,8 @@ static struct generator_options options_for(const struct generators *g, const st
     return (struct generator_options){
         .model = m,
         .loaded = replica_local_find(o->replica, m->id),
+        .replica = o->replica,
+        .ahead = GENERATOR_AHEAD_MOST,
         .kv_bytes = bytes,
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,
@@ -200,39 +202,6 @@ size_t generators_count(const struct generators *g) {
 }
 
 bool generators_busy(const struct generators *g) { return generators_count(g) > 0; }
-
-unsigned generators_ready(const struct generators *g) {
-    unsigned shares = 0;
-    for (size_t i = 0; i < g->count; i++)
-        if (generator_busy(g->items[i]))
-            shares |= generator_ready(g->items[i]);
-    return shares;
-}
-
-void generators_tend(struct generators *g) {
-    for (size_t i = 0; i < g->count; i++)
-        if (generator_busy(g->items[i]) && !generator_ready(g->items[i]))
-            generator_tend(g->items[i]);
-}
-
-struct generator *generators_next(struct generators *g, unsigned shares) {
-    for (size_t i = 0; i < g->count; i++) {
-        struct generator *one = g->items[g->turn++ % g->count];
-        if (generator_busy(one) && generator_ready(one) & shares)
-            return one;
-    }
-    return NULL;
-}
-
-enum err generators_warm_up(struct generators *g, const struct forward_hooks *hooks,
-                            struct errmsg *msg) {
-    for (size_t i = 0; i < g->count; i++) {
-        enum err e = generator_warm_up(g->items[i], hooks, msg);
-        if (e)
-            return e;
-    }
-    return ERR_OK;
-}
 
 void generators_end(struct generators *g, enum err err, const char *why) {
     for (size_t i = 0; i < g->count; i++)

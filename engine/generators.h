@@ -1,7 +1,7 @@
-// The generators of all models that generate. Role: divides the caches' memory among them, gives
-// each its turn and finds the one that a generation is for. A model that comes or goes changes what
-// each of the others has.
-// Thread rule: the engine's thread. Others may look too (find, busy, count, add_stats) where
+// The generators of all models that generate. Role: divides the caches' memory among them and
+// finds the one that a generation is for. A model that comes or goes changes what each of the
+// others has.
+// Thread rule: the scheduler's thread. Others may look too (find, busy, count, add_stats) where
 // generators_put and _take and they are called under one lock; that is the caller's.
 #ifndef TRINE_ENGINE_GENERATORS_H
 #define TRINE_ENGINE_GENERATORS_H
@@ -25,7 +25,6 @@ struct generators {
     struct generators_options options;
     struct generator **items; // [count]
     size_t count;
-    size_t turn;  // whose step comes next
     size_t share; // bytes that each one's cache may have
     struct masks *masks;
 };
@@ -55,14 +54,6 @@ void generators_share_out(struct generators *g, struct memory_plan *plan);
 struct generator *generators_find(const struct generators *g, const struct model *m);
 bool generators_busy(const struct generators *g);
 size_t generators_count(const struct generators *g); // generations in them
-// What those that are not in a step have to compute: SHARE_BITs.
-unsigned generators_ready(const struct generators *g);
-// Ends what is over and waits for masks alone: no step comes by that.
-void generators_tend(struct generators *g);
-// The next one of those, in turn, that has some of this work; NULL: none has.
-struct generator *generators_next(struct generators *g, unsigned shares);
-enum err generators_warm_up(struct generators *g, const struct forward_hooks *hooks,
-                            struct errmsg *msg) MUST_CHECK;
 void generators_end(struct generators *g, enum err err, const char *why);
 size_t generators_workspace_bytes(const struct generators *g);
 void generators_add_stats(struct generators *g, struct generation_stats *sum);

@@ -1,19 +1,98 @@
-// Where models run: one device and the weights of the models that are loaded on it. Role: the
-// boundary below the scheduler, behind a table of functions so that what is in front does not know
-// where the device is: in this process (replica_local.h) or elsewhere. Models are named by their
-// numbers (model.h). It knows no tokenizer, no text, no grammar and no request.
+// Where models run: one device, the weights of the models that are loaded on it, and the thread
+// that drives it. Role: the boundary below the scheduler, behind a table of functions so that what
+// is in front does not know where the device is: in this process (replica_local.h) or elsewhere.
+// What passes is plain data: numbers and arrays that the sender owns and leaves alone until the
+// work is done. Models are named by their numbers (model.h). It knows no tokenizer, no text, no
+// grammar, no request and no queue of them.
+// Work is submitted and done later. Work that failed, or was cancelled, can be submitted again with
+// the same data, here or to another replica, and has the same bits.
+// The replica decides what has the device: it sets bulk batches and steps aside between layers for
+// more urgent work (shares.h), each in a workspace of its own, and computes nothing twice.
 // Thread rule: every function from any thread.
 #ifndef TRINE_ENGINE_REPLICA_H
 #define TRINE_ENGINE_REPLICA_H
 
+#include "base/crash.h"
+#include "compute/batch.h"
 #include "engine/model.h"
+#include "engine/shares.h"
+#include "engine/step_engine.h"
 
 struct replica;
+
+// A piece of work. Part of struct replica_batch or struct replica_step.
+struct replica_work {
+    // Set by the sender, and left alone until it is done.
+    uint64_t model;   // loaded, and not unloaded before it is done
+    enum share share; // of a step: SHARE_DECODE where it has any decoding, else SHARE_PREFILL
+    // On the replica's thread, once, in any case: quick. It may submit.
+    void (*done)(struct replica_work *w);
+    void *ctx; // the sender's own
+    // Whose it is, for a crash's report.
+    char requests[CRASH_IDS][CRASH_ID_BYTES];
+    size_t request_count;
+
+    // Results, valid in done. ERR_CANCELLED: it was told to end; else as the device says.
+    enum err err;
+    struct errmsg msg;
+    // When it was begun, on the monotonic clock; 0: not yet. Any time, from any thread.
+    atomic_int_fast64_t began_us;
+
+    // The replica's own.
+    struct replica_work *next;
+    uint64_t number; // of its submission
+    atomic_bool cancelled;
+    bool queued;
+};
+
+// Sequences to encode.
+struct replica_batch {
+    struct replica_work work;
+    struct batch tokens;
+    const int32_t *skip; // as in struct pool_args
+    bool normalize;
+    float *rows; // [S, dim], written
+};
+
+// A step of a generating model (step.h). Steps of one model come in the order of their submission.
+struct replica_step {
+    struct replica_work work;
+    uint64_t place; // where: replica_open_steps
+    struct step *step;
+    double prompt_part; // of its time: what its prompts take, 0 to 1
+    // On the replica's thread, quick: the forward is over, and the draw has not been released.
+    void (*computed)(struct replica_step *s);
+
+    // The replica's own.
+    bool released, forwarded;
+    struct replica_step *next_forwarded;
+};
+
+struct replica_stats {
+    int64_t heartbeat_us; // when its thread last looked for work, or a forward came to a pause
+    int64_t used_us[SHARE_COUNT]; // device time by what it was for
+    uint64_t yields;              // pauses in which something else was computed
+    size_t workspace_bytes;       // of encoding
+};
+
+// Adds a name to a work's requests where there is room; NULL is fine.
+void replica_name_request(struct replica_work *w, const char *id);
 
 struct replica_ops {
     enum err (*load)(struct replica *r, const struct model *m, struct errmsg *msg);
     void (*unload)(struct replica *r, uint64_t model);
     size_t (*weight_bytes)(struct replica *r, uint64_t model);
+    enum err (*size_batches)(struct replica *r, size_t tokens, struct errmsg *msg);
+    enum err (*open_steps)(struct replica *r, uint64_t model,
+                           const struct step_engine_options *options, uint64_t *place,
+                           struct errmsg *msg);
+    void (*close_steps)(struct replica *r, uint64_t place);
+    size_t (*step_bytes)(struct replica *r, uint64_t place);
+    void (*encode)(struct replica *r, struct replica_batch *b);
+    void (*step)(struct replica *r, struct replica_step *s);
+    void (*draw)(struct replica *r, struct replica_step *s);
+    void (*cancel)(struct replica *r, struct replica_work *w);
+    struct replica_stats (*stats)(struct replica *r);
     void (*free)(struct replica *r);
 };
 
@@ -29,13 +108,52 @@ static inline MUST_CHECK enum err replica_load(struct replica *r, const struct m
                                                struct errmsg *msg) {
     return r->ops->load(r, m, msg);
 }
-// Nothing of it is being computed. Of a model that is not loaded: nothing happens.
+// No work of it is submitted or in flight. Of a model that is not loaded: nothing happens.
 static inline void replica_unload(struct replica *r, uint64_t model) { r->ops->unload(r, model); }
 // Bytes of its weights; 0: it is not loaded.
 static inline size_t replica_weight_bytes(struct replica *r, uint64_t model) {
     return r->ops->weight_bytes(r, model);
 }
-// Unloads what is loaded still. NULL is fine.
+// Batches have at most this many tokens, or one sequence of a model's length. Before the first
+// one; workspaces for what is loaded, and for what will be, follow from it. ERR_NOMEM.
+static inline MUST_CHECK enum err replica_size_batches(struct replica *r, size_t tokens,
+                                                       struct errmsg *msg) {
+    return r->ops->size_batches(r, tokens, msg);
+}
+// Makes a cache of keys and values and a workspace for steps of a model; *place names them, and is
+// never 0. ERR_NOMEM, ERR_TOO_LARGE.
+static inline MUST_CHECK enum err replica_open_steps(struct replica *r, uint64_t model,
+                                                     const struct step_engine_options *options,
+                                                     uint64_t *place, struct errmsg *msg) {
+    return r->ops->open_steps(r, model, options, place, msg);
+}
+// Lets them go, before the model is unloaded; no step of theirs is submitted.
+static inline void replica_close_steps(struct replica *r, uint64_t place) {
+    r->ops->close_steps(r, place);
+}
+// Of the workspace, the cache apart.
+static inline size_t replica_step_bytes(struct replica *r, uint64_t place) {
+    return r->ops->step_bytes(r, place);
+}
+// Takes work over until its done is called.
+static inline void replica_encode(struct replica *r, struct replica_batch *b) {
+    r->ops->encode(r, b);
+}
+static inline void replica_submit_step(struct replica *r, struct replica_step *s) {
+    r->ops->step(r, s);
+}
+// Once a step: the masks are in its parts, draw as soon as the forward is over.
+static inline void replica_draw_step(struct replica *r, struct replica_step *s) {
+    r->ops->draw(r, s);
+}
+// Work that is submitted and not done: it ends at the next pause of its forward, or without one.
+static inline void replica_cancel(struct replica *r, struct replica_work *w) {
+    r->ops->cancel(r, w);
+}
+static inline struct replica_stats replica_read_stats(struct replica *r) {
+    return r->ops->stats(r);
+}
+// All work is done. Unloads what is loaded still. NULL is fine.
 static inline void replica_free(struct replica *r) {
     if (r)
         r->ops->free(r);

@@ -6,7 +6,8 @@
 #include "engine/replica.h"
 #include "engine/replica_model.h"
 
-// The device stays the caller's, who lets the replica go first. ERR_NOMEM.
+// Starts the thread that drives the device. The device stays the caller's, who lets the replica go
+// first. ERR_NOMEM, ERR_IO (the system gives no more threads).
 enum err replica_local_new(struct device *d, struct replica **out, struct errmsg *msg) MUST_CHECK;
 
 struct device *replica_local_device(const struct replica *r);

@@ -1,5 +1,4 @@
-// See scheduler.h: submission, admission, and the beginning and end of a scheduler's life. Lanes of
-// jobs under one mutex; the engine thread that computes them is scheduler_engine.c's.
+// See scheduler.h: submission, admission, and the beginning and end of a scheduler's life.
 #include "engine/scheduler_internal.h"
 
 #include "base/clock.h"
@@ -9,6 +8,7 @@
 enum {
     DEFAULT_BATCH_TOKENS = 512,
     DEFAULT_QUEUE_TOKENS = 1 << 20,
+    LIVES_US = 2000000,
 };
 
 // ---- ends of jobs
@@ -35,7 +35,15 @@ void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *li
         s->stats.jobs_late++;
     else
         s->stats.jobs_failed++;
+    struct scheduler_model *m = scheduler_model_of(s, job->model->id);
+    if (m && --m->jobs == 0 && m->leaving)
+        pthread_cond_broadcast(&s->ready);
     job_list_push(list, job);
+}
+
+void scheduler_kick(struct scheduler *s) {
+    s->kicked = true;
+    pthread_cond_signal(&s->wake);
 }
 
 // ---- from other threads
@@ -43,8 +51,12 @@ void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *li
 void scheduler_free(struct scheduler *s) {
     if (!s)
         return;
-    encode_slots_free(&s->slots);
+    scheduler_free_flights(s);
     generators_free(&s->generators);
+    mem_free(s->lines);
+    while (s->model_count > 0)
+        model_release(s->models[--s->model_count].model);
+    mem_free(s->models);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->ready);
     pthread_cond_destroy(&s->empty);
@@ -52,10 +64,10 @@ void scheduler_free(struct scheduler *s) {
     mem_free(s);
 }
 
-static void wake_engine(void *ctx) {
+static void wake(void *ctx) {
     struct scheduler *s = ctx;
     pthread_mutex_lock(&s->mutex);
-    pthread_cond_signal(&s->wake);
+    scheduler_kick(s);
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -70,9 +82,38 @@ static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
                                    .no_speculation = o->no_speculation,
                                    .share_prefixes = o->share_prefixes,
                                    .release = release_generation,
-                                   .wake = wake_engine,
+                                   .wake = wake,
                                    .ctx = s};
     return generators_init(&s->generators, &g, o->models, o->model_count, &s->memory, msg);
+}
+
+static enum err hold_models(struct scheduler *s) {
+    const struct scheduler_options *o = &s->options;
+    s->models = mem_calloc(o->model_count, sizeof *s->models);
+    if (!s->models)
+        return ERR_NOMEM;
+    for (; s->model_count < o->model_count; s->model_count++)
+        s->models[s->model_count].model = model_hold(o->models[s->model_count]);
+    return ERR_OK;
+}
+
+// Everything but the thread.
+static enum err prepare(struct scheduler *s, struct errmsg *msg) {
+    const struct scheduler_options *o = &s->options;
+    struct encode_room room = encode_room_for(o->models, o->model_count, o->max_batch_tokens);
+    enum err e = replica_size_batches(s->replica, o->max_batch_tokens, msg);
+    if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
+        e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
+    s->memory.workspaces = replica_read_stats(s->replica).workspace_bytes +
+                           LANE_COUNT * LANE_FLIGHTS * encode_room_bytes(&room);
+    s->stats.workspace_bytes = s->memory.workspaces;
+    if (!e)
+        e = init_generators(s, msg);
+    if (!e && scheduler_make_lines(s))
+        e = err_set(msg, ERR_NOMEM, "no memory for the generators");
+    s->stats.workspace_bytes += generators_workspace_bytes(&s->generators);
+    return memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
+                               msg);
 }
 
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
@@ -82,35 +123,26 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
     if (!s)
         return err_set(msg, ERR_NOMEM, "no memory for the scheduler");
     s->options = *options;
+    s->replica = options->replica;
+    s->back_tail = &s->back;
     if (s->options.max_batch_tokens == 0)
         s->options.max_batch_tokens = DEFAULT_BATCH_TOKENS;
     if (s->options.max_queue_tokens == 0)
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
     s->admission.limit = s->options.max_queue_tokens;
-    enum err e = encode_slots_init(&s->slots, options->replica, options->models,
-                                   options->model_count, s->options.max_batch_tokens, msg);
-    s->memory.workspaces = encode_slots_bytes(&s->slots);
-    if (!e)
-        e = init_generators(s, msg);
-    if (e) {
-        e = memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
-                                msg);
-        encode_slots_free(&s->slots);
-        mem_free(s);
-        return e;
-    }
-    s->stats.workspace_bytes =
-        encode_slots_bytes(&s->slots) + generators_workspace_bytes(&s->generators);
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);
+    enum err e = ERR_OK;
     // conditions can fail by memory alone, and glibc's never do: one check serves the three
     if (thread_cond_init(&s->wake) || thread_cond_init(&s->ready) || thread_cond_init(&s->empty))
         e = err_set(msg, ERR_NOMEM, "no memory for the scheduler");
-    // the engine thread drives the device: it gets a roomy stack for deep forwards
-    struct thread_options t = {.name = "engine", .stack_bytes = (size_t)2 << 20};
     if (!e)
-        e = thread_start(&s->thread, &t, scheduler_engine_thread, s, msg);
+        e = prepare(s, msg);
+    s->options.models = NULL; // the caller's, who may let them go
+    struct thread_options t = {.name = "scheduler"};
+    if (!e)
+        e = thread_start(&s->thread, &t, scheduler_run, s, msg);
     if (e) {
         scheduler_free(s);
         return e;
@@ -154,6 +186,7 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     job->cut = 0;
     job->err = ERR_OK;
     job->submitted_us = clock_now_us();
+    job->listed = false;
     if (tokens > INTERACTIVE_TOKENS)
         job->lane = LANE_BULK;
     pthread_mutex_lock(&s->mutex);
@@ -161,15 +194,20 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     job->reserved = tokens;
     job->large = admission_is_large(&s->admission, tokens);
     admission_add(&s->admission, tokens, job->large);
-    if (s->stopping) {
+    struct scheduler_model *m = scheduler_model_of(s, job->model->id);
+    if (m)
+        m->jobs++;
+    if (s->stopping)
         job->err = err_set(&job->msg, ERR_UNAVAILABLE, "the service is stopping");
-        scheduler_job_end(s, job, &list);
-    } else if (job->seqs == 0) {
+    else if (!m || m->leaving)
+        job->err = err_set(&job->msg, ERR_NOT_FOUND, "model '%s' is not served any more",
+                           job->model->name);
+    if (job->err || job->seqs == 0) {
         scheduler_job_end(s, job, &list);
     } else {
         lane_queue_push(&s->lanes[job->lane], job);
         job->listed = true;
-        pthread_cond_signal(&s->wake);
+        scheduler_pump(s);
     }
     pthread_mutex_unlock(&s->mutex);
     job_list_call_done(&list);
@@ -186,7 +224,7 @@ void scheduler_generate(struct scheduler *s, struct generation *g) {
         return;
     }
     generator_submit(one, g);
-    wake_engine(s);
+    wake(s);
 }
 
 size_t scheduler_context(const struct scheduler *s, const struct model *m) {
@@ -217,9 +255,10 @@ void scheduler_end(struct scheduler *s, int64_t timeout_us) {
     while (!ended && (admission_held(&s->admission) > 0 || generators_busy(&s->generators)) &&
            thread_cond_wait_until(&s->empty, &s->mutex, until))
         ;
-    s->stopping = true;
-    atomic_store(&s->end_now, true);
-    pthread_cond_signal(&s->wake);
+    s->stopping = true; // before anybody sees it, what is with the replica is told to end
+    scheduler_call_back_flights(s);
+    scheduler_call_back_steps(s);
+    scheduler_kick(s);
     pthread_mutex_unlock(&s->mutex);
     if (!ended)
         pthread_join(s->thread, NULL);
@@ -235,13 +274,17 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     struct scheduler_stats stats = s->stats;
     stats.queued_tokens = admission_held(&s->admission);
+    struct replica_stats before = s->before, r = replica_read_stats(s->replica);
     pthread_mutex_unlock(&s->mutex);
     stats.queued_jobs =
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) + lane_queue_count(&s->lanes[LANE_BULK]);
     generators_add_stats(&s->generators, &stats.generation);
-    stats.heartbeat_us = atomic_load(&s->heartbeat_us);
+    // the scheduler's thread looks at its queues far more often than this, if it lives
+    int64_t own = atomic_load(&s->heartbeat_us);
+    stats.heartbeat_us = own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;
+    stats.yields = r.yields - before.yields;
     for (int i = 0; i < SHARE_COUNT; i++) {
-        stats.used_us[i] = atomic_load(&s->used_us[i]);
+        stats.used_us[i] = r.used_us[i] - before.used_us[i];
         stats.busy_us += (uint64_t)stats.used_us[i];
     }
     return stats;

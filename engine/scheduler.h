@@ -1,9 +1,10 @@
-// The scheduler: a queue bounded by tokens, lanes by urgency, and one engine thread per device that
-// cuts batches from many jobs. Role: decides what the device computes next, and nothing else.
-// A batch is at most max_batch_tokens or one sequence. Forwards look for more urgent work at their
-// pause points and let it pass, in workspaces of its own; every kind of work has its share of the
-// device's time (shares.h), and the owners of jobs take turns (lane_queue.h). Cancelled and late
-// jobs are dropped before they are computed, and a forward that nobody waits for ends.
+// The scheduler: a queue bounded by tokens, lanes by urgency, and batches cut from many jobs for a
+// replica (replica.h), which computes them. Role: decides what goes to the replica, hands out what
+// comes back, and nothing else.
+// A batch is at most max_batch_tokens or one sequence. The replica has urgent work pass the other,
+// and gives every kind its share of the device's time (shares.h); the owners of jobs take turns
+// (lane_queue.h). Cancelled and late jobs are dropped before they are computed, and a forward that
+// nobody waits for is told to end.
 // Thread rule: every function from any thread.
 #ifndef TRINE_ENGINE_SCHEDULER_H
 #define TRINE_ENGINE_SCHEDULER_H
@@ -16,8 +17,8 @@
 struct scheduler;
 
 struct scheduler_options {
-    struct replica *replica;     // driven by the engine thread from start to stop
-    struct model *const *models; // loaded on it; for the size of the workspaces
+    struct replica *replica;
+    struct model *const *models; // loaded on it; held from here on
     size_t model_count;
     size_t max_batch_tokens; // 0: 512
     size_t max_queue_tokens; // 0: 1,048,576
@@ -33,17 +34,19 @@ struct scheduler_stats {
     uint64_t jobs_done, jobs_failed, jobs_cancelled, jobs_late, jobs_refused;
     uint64_t batches, tokens, sequences, yields;
     uint64_t forwards_ended; // batches that ended at a pause: nobody waited, or the service stopped
+    uint64_t ends_asked;     // batches and steps that were told to end so
     uint64_t busy_us;        // device time
     int64_t used_us[SHARE_COUNT];      // of it
     size_t queued_tokens, queued_jobs; // now
-    // When the engine thread last looked at its queue, or a forward came to a pause point: these
-    // come at bounded times, so one that is older than a minute means that it hangs.
+    // When the replica's thread last looked for work, or came to a pause point of a forward; or the
+    // scheduler's at its queues, where that is seconds longer ago. These come at bounded times, so
+    // one that is older than a minute means that a thread hangs.
     int64_t heartbeat_us;
     size_t workspace_bytes;
     struct generation_stats generation;
 };
 
-// Starts the engine thread, which runs one warm-up batch per model before it takes jobs.
+// Starts its thread, which has one warm-up batch per model computed before it takes jobs.
 // ERR_TOO_LARGE when the memory that the models' work may take is more than there is
 // (memory_plan.h).
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
@@ -72,10 +75,26 @@ size_t scheduler_context(const struct scheduler *s, const struct model *m);
 void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
                      size_t *sequences);
 
+// A model that is loaded on the replica: jobs for it are taken from here on. Warms it up, and waits
+// for that. One of TASK_GENERATE generates nothing: generators are made at the start. ERR_NOMEM,
+// ERR_UNAVAILABLE (the service is stopping).
+enum err scheduler_add_model(struct scheduler *s, const struct model *m,
+                             struct errmsg *msg) MUST_CHECK;
+// Jobs for it are refused from here on (ERR_NOT_FOUND, in their done). Returns when those before
+// have ended: then it may be unloaded. Of a model that is not served: nothing happens.
+void scheduler_remove_model(struct scheduler *s, uint64_t id);
+
+// Has everything computed by another replica, on which all models are loaded, from here on. What is
+// in flight is taken back and submitted again there; what the one before had computed already is
+// handed out. Returns when that one has no work of this scheduler any more. ERR_NOT_FOUND (a model
+// is not loaded there), ERR_NOMEM; nothing has changed then.
+enum err scheduler_use_replica(struct scheduler *s, struct replica *r,
+                               struct errmsg *msg) MUST_CHECK;
+
 // No new reservations; what is queued finishes.
 void scheduler_drain(struct scheduler *s);
-// Drains, then ends the engine thread after at most timeout_us: the forward that computes ends at
-// its next pause point, and what is left gets ERR_UNAVAILABLE. The scheduler still answers (reserve
+// Drains, then ends the thread after at most timeout_us: the forward that computes ends at its next
+// pause point, and what is left gets ERR_UNAVAILABLE. The scheduler still answers (reserve
 // and submit refuse, stats are read) until scheduler_free.
 void scheduler_end(struct scheduler *s, int64_t timeout_us);
 void scheduler_free(struct scheduler *s); // ended; NULL is fine

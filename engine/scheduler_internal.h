@@ -1,5 +1,6 @@
-// What a struct scheduler is made of. Role: shared by scheduler.c (submission, admission, the ends
-// of its life) and scheduler_engine.c (the engine thread: what is computed when).
+// What a struct scheduler is made of. Role: shared by scheduler.c (submission, admission, models,
+// the ends of its life), scheduler_batches.c (from the lanes to a replica and back),
+// scheduler_steps.c (the same of the generators' steps) and scheduler_thread.c (the thread).
 #ifndef TRINE_ENGINE_SCHEDULER_INTERNAL_H
 #define TRINE_ENGINE_SCHEDULER_INTERNAL_H
 
@@ -12,39 +13,125 @@
 
 #include <pthread.h>
 
+// One batch of a lane is with the replica, while another's rows are handed out.
+enum { LANE_FLIGHTS = 2 };
+
+enum flight_state { FLIGHT_FREE, FLIGHT_OUT, FLIGHT_BACK };
+
+// A batch, from its cut to the end of its delivery.
+struct batch_flight {
+    struct scheduler *s;
+    enum lane lane;
+    struct encode_slot *slot;
+    struct encode_slot *heir; // with more room: takes the slot's place when it is free
+    struct replica_batch batch;
+    struct replica *replica; // where it was sent
+    enum flight_state state;
+    bool told;                 // to end
+    struct batch_flight *next; // of those that are back
+};
+
+// A generator's step, from its beginning to its end.
+struct step_flight {
+    struct scheduler *s;
+    struct step *step;
+    struct replica_step work;
+    struct replica *replica; // where it was sent
+    bool released;           // its draw
+    bool told;               // to end
+    atomic_bool over;        // computed, and not yet drawn
+    atomic_bool back;        // done
+};
+
+// Those of one generator, in turn.
+struct step_line {
+    struct generator *generator;
+    struct step_flight flights[1 + GENERATOR_AHEAD_MOST];
+    size_t oldest, count; // changed by the thread, under the mutex
+};
+
+// A model that jobs may be for.
+struct scheduler_model {
+    const struct model *model; // held
+    size_t jobs;               // of it, in the scheduler
+    bool leaving;              // no new ones
+};
+
 struct scheduler {
     struct scheduler_options options;
-    struct encode_slots slots;
     struct generators generators;
     struct memory_plan memory; // of the start
     pthread_t thread;
     pthread_mutex_t mutex; // guards everything below but what is marked
-    pthread_cond_t wake;   // work came, or draining/stopping changed
-    pthread_cond_t ready;  // the warm-up ended
+    pthread_cond_t wake;   // `kicked` was set
+    pthread_cond_t ready;  // the warm-up ended, a model has no jobs any more, a replica no work
     pthread_cond_t empty;  // nothing is held and no generation runs
+    bool kicked;           // there is something to look at
+    struct replica *replica;
+    struct scheduler_model *models; // [model_count]
+    size_t model_count;
+    struct encode_room room; // of the flights
     struct lane_queue lanes[LANE_COUNT];
-    struct admission admission; // tokens reserved, or queued and not yet computed
+    struct batch_flight flights[LANE_COUNT][LANE_FLIGHTS];
+    struct step_line *lines;                // [generators.count]
+    struct batch_flight *back, **back_tail; // those that are back, in turn
+    struct admission admission;             // tokens reserved, or queued and not yet computed
     bool draining, stopping, warmed;
     enum err warm_err;
     struct errmsg warm_msg;
     struct scheduler_stats stats;
+    struct replica_stats before; // what the replica had done before the first job
     // Read and written without the mutex.
-    atomic_bool end_now; // forwards end at their next pause point
     atomic_int_fast64_t heartbeat_us;
-    atomic_int_fast64_t used_us[SHARE_COUNT];
 
-    // The engine thread's own.
+    // The thread's own.
     int64_t swept_us;
-    struct shares shares;
-    int64_t lap_us;     // since when the forward that computes has had the device
-    unsigned under_way; // SHARE_BITs of the forwards that compute or are set aside
 };
 
 // Gives tokens back; mutex held.
 void scheduler_give_back(struct scheduler *s, size_t tokens, bool large);
-// Gives back what the job still holds and counts its end. Mutex held; not listed any more.
+// Ends a job that is in no lane and no batch; mutex held, done is called later.
 void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *list);
-// The engine thread, from the warm-up to the end of what is left.
-void *scheduler_engine_thread(void *scheduler);
+// Has the thread look; mutex held.
+void scheduler_kick(struct scheduler *s);
+// NULL: it serves none such. Mutex held.
+struct scheduler_model *scheduler_model_of(struct scheduler *s, uint64_t id);
+
+// ---- scheduler_batches.c
+
+// Gives flights room for every model. ERR_NOMEM.
+enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room) MUST_CHECK;
+void scheduler_free_flights(struct scheduler *s);
+// Cuts batches from the lanes, where none of theirs is with the replica, and submits them. Mutex
+// held.
+void scheduler_pump(struct scheduler *s);
+// Hands out what is back. The thread's.
+void scheduler_deliver(struct scheduler *s);
+// Ends queued jobs that are over, and tells flights to end that nobody waits for. The thread's.
+void scheduler_sweep(struct scheduler *s);
+// Ends all queued jobs. The thread's.
+void scheduler_sweep_all(struct scheduler *s);
+// Tells batches to end that are not where they ought to be; all of them where the service stops.
+// Mutex held.
+void scheduler_call_back_flights(struct scheduler *s);
+// Whether a batch is with a replica, or back from it. Mutex held.
+bool scheduler_has_flights(const struct scheduler *s);
+bool scheduler_has_flights_on(const struct scheduler *s, const struct replica *r);
+
+// ---- scheduler_steps.c
+
+// Begins steps, releases draws and takes results. The thread's.
+void scheduler_run_steps(struct scheduler *s);
+// Tells steps to end that nobody waits for. The thread's.
+void scheduler_look_over_steps(struct scheduler *s);
+// As scheduler_call_back_flights.
+void scheduler_call_back_steps(struct scheduler *s);
+bool scheduler_has_steps(const struct scheduler *s);           // that are with a replica
+enum err scheduler_make_lines(struct scheduler *s) MUST_CHECK; // ERR_NOMEM
+enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+
+// The thread, from the warm-up to the end of what is left.
+void *scheduler_run(void *scheduler);
+bool scheduler_is_stopping(void *scheduler);
 
 #endif

@@ -67,15 +67,15 @@ static void moves(size_t ahead, bool speculate, size_t every) {
             go_until(g, s, (enum stage)(moved % STAGES));
             caught += moved % STAGES == DRAWN && generator_begin_step(g) != NULL;
             moved++;
-            CHECK_OK(generator_move(g, &loaded[moved % 2], &msg), msg);
+            CHECK_OK(generator_move(g, NULL, &loaded[moved % 2], &msg), msg);
             continue;
         }
         go_until(g, s, DRAWN);
         next = generator_begin_step(g);
-        generator_end_step(g, s, ERR_OK, "");
+        generator_end_step(g, s, true, ERR_OK, "");
         if (next) {
             go_until(g, next, DRAWN);
-            generator_end_step(g, next, ERR_OK, "");
+            generator_end_step(g, next, true, ERR_OK, "");
         }
     }
     size_t equal = 0, once = 0;
@@ -112,7 +112,7 @@ static void after_a_failure(void) {
     CHECK((s = generator_begin_step(g)) != NULL && s->ids[0] != STEP_LAST_DRAWN);
     device_fail(devices[0], ERR_INTERNAL, "a device that broke");
     CHECK_INT(step_engine_forward(generator_step_engine(g), s, &none, &msg), ERR_INTERNAL);
-    CHECK_OK(generator_move(g, &loaded[1], &msg), msg);
+    CHECK_OK(generator_move(g, NULL, &loaded[1], &msg), msg);
     CHECK_INT(t->ended, 0);
     run(g);
     CHECK(t->ended == 1 && kit_same(t, expected[3]));
@@ -144,7 +144,7 @@ static void ended_ahead(void) {
             went_ahead += next->ids[0] == STEP_LAST_DRAWN;
         CHECK(generator_begin_step(g) == NULL);      // no further
         CHECK(!generator_fill_masks(g, next, true)); // not before the one before it has ended
-        generator_end_step(g, s, ERR_OK, "");
+        generator_end_step(g, s, true, ERR_OK, "");
         s = next;
     }
     CHECK_INT(went_ahead, first + 1);
@@ -154,7 +154,7 @@ static void ended_ahead(void) {
     free(t); // the step in flight has nothing of the request's
     CHECK(generator_step_is_gone(s));
     go_until(g, s, DRAWN);
-    generator_end_step(g, s, ERR_OK, "");
+    generator_end_step(g, s, true, ERR_OK, "");
     struct generation_stats stats = {0};
     generator_add_stats(g, &stats);
     CHECK_INT(stats.kv_blocks_used, 0);
@@ -172,7 +172,7 @@ static void ended_ahead(void) {
     CHECK(gone->ended == 1 && gone->g.err == ERR_CANCELLED);
     free(gone);
     go_until(g, s, DRAWN);
-    generator_end_step(g, s, ERR_OK, "");
+    generator_end_step(g, s, true, ERR_OK, "");
     CHECK_INT(stays->g.produced, 1);
     run(g);
     CHECK(kit_same(stays, whole));
@@ -204,7 +204,7 @@ static void masks_in_time(size_t ahead) {
         CHECK_OK(step_engine_draw(generator_step_engine(g), s, &msg), msg);
         late += s->parts[0].late;
         CHECK(!(s->parts[0].late && s->parts[0].drawn));
-        generator_end_step(g, s, ERR_OK, "");
+        generator_end_step(g, s, true, ERR_OK, "");
     }
     CHECK(kit_same(t, expected[2]));
     CHECK(asked_again + late > 0); // it is costly

@@ -110,6 +110,8 @@ static void test_stop(void) {
     scheduler_submit(s, &bulk->job);
     gate_wait(0);
     scheduler_generate(s, &text->g);
+    while (scheduler_read_stats(s).generation.running == 0) // until its step is with the replica
+        gate_nap();
     gate_let(1);
     gate_wait(1); // the step's first product: the batch is set aside
     end_at_gate(s);
@@ -126,6 +128,12 @@ static void test_stop(void) {
     scheduler_free(s);
 }
 
+// The scheduler looks over what is in flight every few milliseconds, and tells the replica.
+static void wait_for_ends_asked(struct scheduler *s, uint64_t ends) {
+    while (scheduler_read_stats(s).ends_asked < ends)
+        gate_nap();
+}
+
 static void test_gone(void) {
     struct scheduler *s = start(0);
     struct test_job *gone = job_new(models[0], 20, 20, 1, LANE_BULK);
@@ -134,6 +142,7 @@ static void test_gone(void) {
     gate_wait(0);
     scheduler_submit(s, &next->job);
     atomic_store(&gone->job.cancelled, true);
+    wait_for_ends_asked(s, 1);
     gate_let(1);
     job_wait(gone); // while the gate is shut: nothing more of it was computed
     CHECK_INT(gone->job.err, ERR_CANCELLED);
@@ -167,6 +176,7 @@ static void test_gone(void) {
     gate_wait(0);
     scheduler_generate(s, &after->g);
     atomic_store(&text->g.cancelled, true);
+    wait_for_ends_asked(s, 2);
     gate_open();
     text_wait(text);
     text_wait(after);

@@ -1,0 +1,210 @@
+// See scheduler.h: the generators' steps, to the replica and back. A generator's step is submitted
+// as soon as it can be put together, the next one before the results of this one are known where
+// that is possible (generator.h), so that the device has work while these are read.
+#include "engine/scheduler_internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/warm_up.h"
+
+static struct step_flight *flight_of(struct replica_work *w) { return w->ctx; }
+
+static void kick(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    scheduler_kick(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+// On the replica's thread, as the next.
+static void on_computed(struct replica_step *work) {
+    struct step_flight *f = flight_of(&work->work);
+    atomic_store(&f->over, true);
+    kick(f->s);
+}
+
+static void on_done(struct replica_work *work) {
+    struct step_flight *f = flight_of(work);
+    struct scheduler *s = f->s;
+    atomic_store(&f->back, true);
+    kick(s);
+}
+
+static struct step_flight *oldest_of(struct step_line *l) {
+    return l->count > 0 ? &l->flights[l->oldest] : NULL;
+}
+
+static struct step_flight *nth_of(struct step_line *l, size_t i) {
+    return &l->flights[(l->oldest + i) % (1 + GENERATOR_AHEAD_MOST)];
+}
+
+static void end(struct step_line *l) {
+    struct step_flight *f = oldest_of(l);
+    const struct replica_work *w = &f->work.work;
+    enum err e = w->err;
+    const char *why = w->msg.text;
+    if (e == ERR_CANCELLED) {
+        bool stops = scheduler_is_stopping(f->s);
+        e = stops ? ERR_UNAVAILABLE : ERR_CANCELLED;
+        why = stops ? "the service is stopping" : "the client is gone";
+    }
+    pthread_mutex_lock(&f->s->mutex);
+    l->oldest = (l->oldest + 1) % (1 + GENERATOR_AHEAD_MOST);
+    l->count--;
+    pthread_mutex_unlock(&f->s->mutex);
+    generator_end_step(l->generator, f->step, atomic_load(&w->began_us) != 0, e, why);
+}
+
+// Where its masks are there, or its forward is over.
+static void release_draw(struct step_line *l) {
+    struct step_flight *f = oldest_of(l);
+    if (!f || f->released || !generator_fill_masks(l->generator, f->step, atomic_load(&f->over)))
+        return;
+    f->released = true;
+    replica_draw_step(f->replica, &f->work);
+}
+
+static bool begin(struct scheduler *s, struct step_line *l) {
+    struct generator *g = l->generator;
+    struct step *step = generator_begin_step(g);
+    if (!step)
+        return false;
+    struct step_flight *f = nth_of(l, l->count);
+    double prompts = generator_step_prompt_part(g, step);
+    f->s = s;
+    f->step = step;
+    f->released = f->told = false;
+    atomic_store(&f->over, false);
+    atomic_store(&f->back, false);
+    f->work.work.model = generator_model(g)->id;
+    f->work.work.share = prompts < 1 ? SHARE_DECODE : SHARE_PREFILL;
+    f->work.work.done = on_done;
+    f->work.work.ctx = f;
+    f->work.place = generator_place(g);
+    f->work.step = step;
+    f->work.prompt_part = prompts;
+    f->work.computed = on_computed;
+    const char *ids[CRASH_IDS];
+    size_t n = generator_step_requests(step, ids, CRASH_IDS);
+    f->work.work.request_count = 0;
+    for (size_t i = 0; i < n; i++)
+        replica_name_request(&f->work.work, ids[i]);
+    pthread_mutex_lock(&s->mutex);
+    l->count++;
+    f->replica = s->replica;
+    if (s->stopping) { // what is told to end when the service stops is all there is
+        f->work.work.err = ERR_CANCELLED;
+        atomic_store(&f->work.work.began_us, 0);
+        atomic_store(&f->back, true);
+    } else {
+        replica_submit_step(f->replica, &f->work);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return true;
+}
+
+static void run_line(struct scheduler *s, struct step_line *l) {
+    struct generator *g = l->generator;
+    if (!generator_busy(g) && l->count == 0)
+        return;
+    bool any = false;
+    for (struct step_flight *f; (f = oldest_of(l)) && atomic_load(&f->back); any = true)
+        end(l);
+    release_draw(l);
+    if (scheduler_is_stopping(s))
+        return;
+    while (generator_busy(g) && generator_ready(g) && begin(s, l))
+        any = true;
+    release_draw(l);
+    if (any)
+        generator_update_stats(g);
+    else if (!generator_ready(g))
+        generator_tend(g);
+}
+
+void scheduler_run_steps(struct scheduler *s) {
+    if (s->generators.count == 0)
+        return;
+    for (size_t i = 0; i < s->generators.count; i++)
+        run_line(s, &s->lines[i]);
+    if (generators_busy(&s->generators))
+        return;
+    pthread_mutex_lock(&s->mutex); // scheduler_end may wait for that
+    scheduler_give_back(s, 0, false);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+// Mutex held.
+static void tell(struct scheduler *s, struct step_flight *f) {
+    f->told = true;
+    s->stats.ends_asked++;
+    replica_cancel(f->replica, &f->work.work);
+}
+
+void scheduler_look_over_steps(struct scheduler *s) {
+    for (size_t i = 0; i < s->generators.count; i++)
+        for (size_t k = 0; k < s->lines[i].count; k++) {
+            struct step_flight *f = nth_of(&s->lines[i], k);
+            if (!generator_step_is_gone(f->step))
+                continue;
+            pthread_mutex_lock(&s->mutex);
+            if (!f->told && !atomic_load(&f->back))
+                tell(s, f);
+            pthread_mutex_unlock(&s->mutex);
+        }
+}
+
+void scheduler_call_back_steps(struct scheduler *s) {
+    for (size_t i = 0; i < s->generators.count; i++)
+        for (size_t k = 0; k < s->lines[i].count; k++) {
+            struct step_flight *f = nth_of(&s->lines[i], k);
+            if (!f->told && !atomic_load(&f->back) && (s->stopping || f->replica != s->replica))
+                tell(s, f);
+        }
+}
+
+bool scheduler_has_steps(const struct scheduler *s) {
+    for (size_t i = 0; i < s->generators.count; i++)
+        if (s->lines[i].count > 0)
+            return true;
+    return false;
+}
+
+enum err scheduler_make_lines(struct scheduler *s) {
+    s->lines = mem_calloc(s->generators.count, sizeof *s->lines);
+    if (!s->lines)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < s->generators.count; i++)
+        s->lines[i].generator = s->generators.items[i];
+    return ERR_OK;
+}
+
+static void on_warm_computed(struct replica_step *work) { (void)work; } // its draw is released
+
+static enum err warm_up(struct scheduler *s, struct generator *g, struct errmsg *msg) {
+    struct warm_up w;
+    struct step *step = generator_begin_warm_up(g);
+    enum err e = warm_up_begin(&w);
+    if (e)
+        return err_set(msg, e, "no memory to warm model '%s' up", generator_model(g)->name);
+    struct replica_step work = {.work = {.model = generator_model(g)->id,
+                                         .share = SHARE_PREFILL,
+                                         .done = warm_up_done,
+                                         .ctx = &w},
+                                .place = generator_place(g),
+                                .step = step,
+                                .prompt_part = 1,
+                                .computed = on_warm_computed};
+    replica_submit_step(s->replica, &work);
+    replica_draw_step(s->replica, &work);
+    e = warm_up_wait(&w, s->replica, &work.work, scheduler_is_stopping, s, msg);
+    return generator_end_warm_up(g, step, e, msg);
+}
+
+enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) {
+    for (size_t i = 0; i < s->generators.count; i++) {
+        enum err e = warm_up(s, s->generators.items[i], msg);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}

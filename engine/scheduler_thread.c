@@ -1,0 +1,86 @@
+// See scheduler.h: the scheduler's thread. It hands out what comes back from the replica, has the
+// generators put their steps together and take what comes of them, and looks after what is queued
+// and in flight. What it does takes microseconds; it computes nothing itself.
+#include "engine/scheduler_internal.h"
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "engine/warm_up.h"
+
+enum {
+    SWEEP_US = 5000, // how often queued jobs and flights are looked over for gone or late ones
+    HEARTBEAT_US = 500000, // an idle thread shows its life this often
+    TEND_US = 20000,       // what waits for masks alone is looked over for gone ones this often
+};
+
+bool scheduler_is_stopping(void *scheduler) {
+    struct scheduler *s = scheduler;
+    atomic_store(&s->heartbeat_us, clock_now_us());
+    pthread_mutex_lock(&s->mutex);
+    bool stops = s->stopping;
+    pthread_mutex_unlock(&s->mutex);
+    return stops;
+}
+
+static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
+    for (size_t i = 0; i < s->model_count; i++) {
+        const struct model *m = s->models[i].model;
+        if (m->task == TASK_GENERATE)
+            continue;
+        enum err e = warm_up_encoder(s->replica, m, scheduler_is_stopping, s, msg);
+        if (e)
+            return e;
+    }
+    return scheduler_warm_generators(s, msg);
+}
+
+// How long nothing has to be looked at. Mutex held.
+static int64_t longest_nap(const struct scheduler *s) {
+    if (scheduler_has_flights(s) || scheduler_has_steps(s) ||
+        lane_queue_count(&s->lanes[LANE_INTERACTIVE]) > 0 ||
+        lane_queue_count(&s->lanes[LANE_BULK]) > 0)
+        return SWEEP_US;
+    return generators_busy(&s->generators) ? TEND_US : HEARTBEAT_US;
+}
+
+// Waits until there may be something to do; false when the thread must end.
+static bool wait_for_work(struct scheduler *s) {
+    int64_t now = clock_now_us();
+    atomic_store(&s->heartbeat_us, now);
+    pthread_mutex_lock(&s->mutex);
+    if (!s->kicked)
+        thread_cond_wait_until(&s->wake, &s->mutex, now + longest_nap(s));
+    s->kicked = false;
+    bool go_on = !s->stopping || scheduler_has_flights(s);
+    pthread_mutex_unlock(&s->mutex);
+    return go_on || scheduler_has_steps(s);
+}
+
+void *scheduler_run(void *scheduler) {
+    struct scheduler *s = scheduler;
+    struct errmsg msg = {0};
+    enum err err = warm_up(s, &msg);
+    pthread_mutex_lock(&s->mutex);
+    s->warm_err = err;
+    s->warm_msg = msg;
+    s->warmed = true;
+    s->before = replica_read_stats(s->replica);
+    if (err)
+        s->draining = true;
+    scheduler_pump(s);
+    pthread_cond_broadcast(&s->ready);
+    pthread_mutex_unlock(&s->mutex);
+
+    while (wait_for_work(s)) {
+        scheduler_deliver(s);
+        scheduler_run_steps(s);
+        if (clock_now_us() - s->swept_us >= SWEEP_US || scheduler_is_stopping(s)) {
+            scheduler_sweep(s);
+            scheduler_look_over_steps(s);
+        }
+    }
+
+    generators_end(&s->generators, ERR_UNAVAILABLE, "the service is stopping");
+    scheduler_sweep_all(s);
+    return NULL;
+}
