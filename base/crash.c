@@ -97,22 +97,22 @@ void crash_leave_signals(sigset_t *set) {
 
 // ---- the report
 
-struct line {
+struct crash_line {
     char bytes[LINE_BYTES];
     size_t len;
 };
 
 // Another thread may be writing what is read here: nothing is taken for a string, and only what an
 // id may hold is shown.
-static void put(struct line *l, const char *s, size_t most) {
+static void put(struct crash_line *l, const char *s, size_t most) {
     for (size_t i = 0; i < most && s[i] > ' ' - 1 && s[i] < 0x7f && l->len < sizeof l->bytes - 1;
          i++)
         l->bytes[l->len++] = s[i];
 }
 
-static void put_words(struct line *l, const char *s) { put(l, s, LINE_BYTES); }
+static void put_words(struct crash_line *l, const char *s) { put(l, s, LINE_BYTES); }
 
-static void put_number(struct line *l, uintptr_t n, unsigned base) {
+static void put_number(struct crash_line *l, uintptr_t n, unsigned base) {
     char digits[32];
     size_t i = sizeof digits;
     do
@@ -121,14 +121,14 @@ static void put_number(struct line *l, uintptr_t n, unsigned base) {
     put(l, digits + i, sizeof digits - i);
 }
 
-static void flush(struct line *l) {
+static void flush(struct crash_line *l) {
     l->bytes[l->len++] = '\n';
     ssize_t n = write(STDERR_FILENO, l->bytes, l->len);
     (void)n; // who does not read it does not get it
     l->len = 0;
 }
 
-static void tell_signal(struct line *l, int number, const siginfo_t *info) {
+static void tell_signal(struct crash_line *l, int number, const siginfo_t *info) {
     char thread[17] = {0};
     put_words(l, "trine crashed: ");
     for (size_t i = 0; i < SIGNALS; i++)
@@ -151,7 +151,7 @@ static void tell_signal(struct line *l, int number, const siginfo_t *info) {
     flush(l);
 }
 
-static void tell_note(struct line *l, const struct note *note, bool own) {
+static void tell_note(struct crash_line *l, const struct note *note, bool own) {
     unsigned count = note->count, shown = count < CRASH_IDS ? count : CRASH_IDS;
     if (count == 0)
         return;
@@ -171,7 +171,7 @@ static void tell_note(struct line *l, const struct note *note, bool own) {
     flush(l);
 }
 
-static void tell_stack(struct line *l) {
+static void tell_stack(struct crash_line *l) {
     void *frames[FRAMES];
     int n = backtrace(frames, FRAMES);
     put_words(l, "stack (tools/where.sh gives functions and lines):");
@@ -186,7 +186,7 @@ static void on_crash(int number, siginfo_t *info, void *context) {
         pause();
     int flags = fcntl(STDERR_FILENO, F_GETFL);
     (void)fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK); // a full pipe must not hold the end up
-    struct line line;
+    struct crash_line line;
     line.len = 0;
     tell_signal(&line, number, info);
     tell_note(&line, &mine, true);

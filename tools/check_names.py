@@ -5,7 +5,8 @@
    of the header that declares it: encoder_forward is in encoder/, bpe_parse in tokenizer/bpe*.c. Of
    a file's name, the beginning is enough (bpe_json.c: bpe_), and of a plural its singular
    (filters.c: filter_).
-2. So does the tag of a struct, enum or union that a header defines.
+2. So does the tag of a struct, enum or union that a header defines, unless the header is one thing's own
+   (foo_internal.h).
 3. No tag is defined in two files, not even in two .c files: a name is one thing.
 4. A file that a comment names is there, so that a comment does not outlive its file.
 What is external is read from the objects of build/ by nm. Prints a line "file: what is wrong" for
@@ -26,7 +27,6 @@ EXCEPTIONS = {
     "poll": "civetweb must find it in the place of libc's",
     "recv": "civetweb must find it in the place of libc's",
     "errmsg": "the message of every enum err",
-    "flight": "a generator's step on its way",
     "lane": "one of the two queues: every file around the scheduler says it",
     "kv_dtype": "how keys and values are kept: named as its option is",
 }
@@ -104,7 +104,7 @@ def main(root, build):
     for file, text in texts.items():
         for tag in TAG.findall(text):
             homes.setdefault(tag, []).append(file)
-            free = tag in EXCEPTIONS or file in LANGUAGE or file.endswith(".c")
+            free = tag in EXCEPTIONS or file in LANGUAGE or file.endswith((".c", "_internal.h"))
             if not free and not fits(tag, stem_of(file), *rooms_of(file)):
                 found.append(f"{file}: the tag {tag} begins neither with the file's name nor with the room's")
     for tag, files in homes.items():

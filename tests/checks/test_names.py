@@ -15,7 +15,7 @@ GOOD = {
     "base/lists.h": "struct list {\n    int n;\n};\nint list_new(void);\nint base_start(void);\n",
     "base/lists.c": "// See lists.h.\nstruct mine {\n    int n;\n};\nint list_new(void) { return 1; }\n"
     "int base_start(void) { return 2; }\n",
-    "hub/plan_internal.h": "enum plan_kind { PLAN_NONE };\nextern int plan_size;\n",
+    "hub/plan_internal.h": "enum plan_kind { PLAN_NONE };\nunion either {\n    int n;\n};\nextern int plan_size;\n",
     "hub/plan_read.c": "// See plan_internal.h and base/lists.h.\nint plan_size;\nint plan_read(void) { return 3; }\n",
     "service/api/generate/text.c": "int api_text(void) { return 4; }\nint generate_text(void) { return 5; }\n",
 }
@@ -26,7 +26,7 @@ FAULTS = [
     ("hub/plan_read.c", "int read_plan(void) { return 1; }\n", "read_plan"),
     ("service/api/generate/text.c", "int text_of_hub; int hub_text;\n", "hub_text"),
     ("base/lists.h", "struct chain {\n    int n;\n};\n", "chain"),
-    ("hub/plan_internal.h", "union either {\n    int n;\n};\n", "either"),
+    ("hub/plan_internal.h", "union mine {\n    int n;\n};\n", "mine"),
     ("hub/plan_read.c", "struct mine {\n    int m;\n};\n", "mine"),
     ("hub/plan_read.c", "struct list {\n    int m;\n};\n", "list"),
     ("hub/plan_read.c", "// As read.c has it.\n", "read.c"),
