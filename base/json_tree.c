@@ -120,7 +120,7 @@ struct json_texts {
 // no more than the text and a byte.
 static bool keep(struct json_tree *t, struct json_texts *texts, const struct json_span *span,
                  const char **text, size_t *len) {
-    if (span->len + 1 > texts->room) {
+    if (!texts->at || span->len + 1 > texts->room) {
         size_t more = texts->bounds < TEXTS ? texts->bounds : TEXTS;
         texts->room = span->len + 1 > more ? span->len + 1 : more;
         texts->at = tree_bytes(t, texts->room);
@@ -147,11 +147,10 @@ static bool fill(struct json_tree *t, struct json_scan *s, const struct json_nod
         [JSON_TOKEN_STRING] = JSON_STRING,      [JSON_TOKEN_OPEN_ARRAY] = JSON_ARRAY,
         [JSON_TOKEN_OPEN_OBJECT] = JSON_OBJECT,
     };
-    struct json_place open[JSON_MAX_DEPTH + 1];
+    struct json_place open[JSON_MAX_DEPTH + 1] = {0};
     struct json_texts texts = {.bounds = s->len + 1};
     struct json_token token;
     size_t depth = 0;
-    open[0] = (struct json_place){0};
     *root = NULL;
     while (json_scan_next(s, &token)) {
         if (token.kind == JSON_TOKEN_CLOSE) {

@@ -60,13 +60,14 @@ bool api_member_harmless(const struct json_node *item, const char *words) {
 
 enum api_fate api_member_fate(const struct api_members *table, const struct json_node *m,
                               const struct api_member **row) {
+    const char *nothing = table->harmless;
+    bool closed = table->closed;
     const struct api_member *r = *row = api_member_find(table, m->key);
     bool taken = r && r->fate == API_TAKEN;
-    if (m->kind == JSON_NULL ||
-        (!taken && table->harmless && api_member_harmless(m, table->harmless)))
+    if (m->kind == JSON_NULL || (!taken && nothing && api_member_harmless(m, nothing)))
         return API_QUIET;
     if (!r)
-        return table->closed ? API_REFUSED : API_NO_EFFECT;
+        return closed ? API_REFUSED : API_NO_EFFECT;
     bool harmless = r->fate == API_REFUSED && r->harmless && api_member_harmless(m, r->harmless);
     return harmless ? API_QUIET : r->fate;
 }

@@ -438,9 +438,9 @@ static enum err prepare(struct api_request *q, enum shape shape, struct api_erro
                          err);
     if (!e)
         e = read_documents(q, key, !tei, err);
-    if (e)
-        return e;
     struct rerank *r = q->state;
+    if (e || !r)
+        return e;
     r->shape = shape;
     r->return_text = show;
     return submit(q, query, key, err);
