@@ -110,6 +110,9 @@ check: ## under a minute: walls, format, documents, quick unit tests, cppcheck o
 	@$(MAKE) --no-print-directory -s -j2 all units
 	@tools/check.sh
 
+tour: ## writes the list of files in CONTRIBUTING.md anew, from the files' own heads
+	@tools/check_docs.py --tour
+
 compile_commands.json: FORCE ## how each file is compiled, for clangd and clang-tidy
 	@MAKE='$(MAKE)' tools/compile_commands.py
 
@@ -142,6 +145,6 @@ help: ## this list
 	@awk -F ' *## *' '/^[a-z][a-z._-]*:.* ## / { sub(/:.*/, "", $$1); printf "make %-22s %s\n", $$1, $$2 } \
 	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' Makefile
 
-.PHONY: FORCE all units goldens fuzzers benches run test test-programs check real parity clients clean help
+.PHONY: FORCE all units goldens fuzzers benches run test test-programs check tour real parity clients clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
