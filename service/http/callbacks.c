@@ -48,7 +48,7 @@ static const struct http_fault internal = {500, "internal", "internal error"};
 static const char stands_still[] = "its reader has stopped taking it";
 
 static void make_id(struct http_server *s, char id[40]) {
-    // A bijection of a counter (splitmix64's finish), so ids are unique and tell nothing.
+    // A bijection of a counter (splitmix64's last step): ids are unique and tell nothing.
     uint64_t z = s->id_salt + 0x9e3779b97f4a7c15u * (atomic_fetch_add(&s->id_next, 1) + 1);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
@@ -80,7 +80,7 @@ static void tell_cut(const struct http_thread *t, const char *why) {
         o->on_cut(o->ctx, &t->x.request, why);
 }
 
-// False when the connection is of no use any more.
+// False when the connection can be of no further use.
 static bool write_response(struct http_thread *t, const struct http_response *p, bool keep_alive) {
     bool still = false;
     bool written = p->body.failed || p->headers.failed
@@ -94,8 +94,8 @@ static bool write_response(struct http_thread *t, const struct http_response *p,
     return written;
 }
 
-// The connection ends here. What the client is still sending must not reset it before the answer
-// has been read, hence the linger.
+// The connection ends here. Lingers, because bytes that the client is still sending would reset the
+// connection before it has read the answer.
 static void finish_connection(struct http_thread *t, struct mg_connection *conn, bool linger) {
     mg_disable_connection_keep_alive(conn);
     if (linger && t->socket.let_go)
@@ -111,12 +111,13 @@ static int refuse(struct http_thread *t, struct mg_connection *conn, const struc
     return f->status;
 }
 
-// civetweb found a request's head wanting: its own words become ours. 0: handled.
+// civetweb refused a request's head: answers in our own words instead. 0: handled.
 static int on_http_error(struct mg_connection *conn, int status, const char *words) {
     struct http_thread *t = self;
     if (!t || t->socket.fd < 0)
         return 1;
-    // Nothing of the request can be relied on; fields left from the one before least of all.
+    // Nothing of the request can be relied on, least of all the fields that are left from the one
+    // before.
     t->x.request = (struct http_request){.method = "", .exchange = &t->x};
     t->x.field_count = 0;
     make_id(t->server, t->x.request.id);
@@ -137,7 +138,7 @@ static int on_http_error(struct mg_connection *conn, int status, const char *wor
     return 0;
 }
 
-// Reads the head that civetweb has split into the exchange; NULL when all is well.
+// Copies the head that civetweb has split into the exchange; NULL when all is well.
 static const struct http_fault *take_head(struct http_thread *t, const struct mg_request_info *ri,
                                           struct http_framing *framing) {
     struct http_exchange *x = &t->x;
@@ -179,14 +180,14 @@ static const struct http_fault *take_head(struct http_thread *t, const struct mg
     return http_head_decode_path(path);
 }
 
-// Why the body's bytes do not come.
+// Why the body did not come.
 static const struct http_fault *read_fault(const struct http_thread *t) {
     if (t->socket.stopped)
         return &draining;
     return t->socket.timed_out ? &too_slow : &bad_head;
 }
 
-// Memory follows what has come, not what was announced.
+// Memory grows with what has come, not with what was announced.
 static bool reserve_body(struct buf *b, size_t most, size_t *step) {
     *step = b->len < BODY_STEP ? BODY_STEP : b->len;
     if (*step > most)
@@ -209,7 +210,7 @@ static const struct http_fault *read_sized(struct http_thread *t, struct mg_conn
     return NULL;
 }
 
-// Past civetweb: its connection ends behind it.
+// Reads a chunked body past civetweb; its connection ends behind it.
 static const struct http_fault *read_chunked(struct http_thread *t) {
     struct buf *b = &t->x.body;
     struct http_chunks chunks = {0};
@@ -230,7 +231,7 @@ static const struct http_fault *read_chunked(struct http_thread *t) {
     return NULL;
 }
 
-// Reads the body into x->body. NULL when it is whole; socket.ended where its sender stopped short.
+// Reads the body into x->body. NULL when it is whole; socket.ended when its sender stopped short.
 static const struct http_fault *read_body(struct http_thread *t, struct mg_connection *conn,
                                           const struct http_framing *framing) {
     struct buf *b = &t->x.body;
@@ -244,9 +245,9 @@ static const struct http_fault *read_body(struct http_thread *t, struct mg_conne
     return f;
 }
 
-// In a drain each connection ends with the next answer on it, so that its client looks for another
-// server; over the limit, so that a spare thread is free again. Not when the next request is there:
-// it would be lost.
+// A connection ends with the next answer on it during a drain, so that its client looks for another
+// server, and over the limit, so that a spare thread is free again. Not when the next request has
+// come already: it would be lost.
 static bool may_stay(struct http_thread *t) {
     struct http_server *s = t->server;
     bool ends =
@@ -292,8 +293,8 @@ static void end_progress(struct http_server *s) {
     }
 }
 
-// check_head refused: the answer goes out at once where a body is announced that is not worth
-// reading, else after the body, so that the connection can go on.
+// check_head refused the request. When a body is announced that is not worth reading, the answer
+// goes out at once; otherwise it goes out behind the body, so that the connection can go on.
 static int refuse_head(struct http_thread *t, struct mg_connection *conn,
                        const struct http_framing *framing) {
     const struct http_response *p = &t->x.response;
@@ -307,7 +308,7 @@ static int refuse_head(struct http_thread *t, struct mg_connection *conn,
     return status;
 }
 
-// What a whole head leads to.
+// Does what a whole head asks for.
 static int serve_request(struct http_thread *t, struct mg_connection *conn,
                          const struct http_framing *framing) {
     struct http_server *s = t->server;
@@ -330,7 +331,7 @@ static int serve_request(struct http_thread *t, struct mg_connection *conn,
     }
     const struct http_fault *f = read_body(t, conn, framing);
     if (f && t->socket.ended) {
-        // Short of what was announced: there is no request, and nobody to answer.
+        // Shorter than announced: there is no request, and nobody to answer.
         atomic_fetch_add(&s->bad_framing, 1);
         finish_connection(t, conn, false);
         return f->status;

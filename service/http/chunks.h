@@ -18,8 +18,8 @@ struct http_chunks {
     bool bad;       // it is malformed; final
 };
 
-// Takes what has come and moves the body's bytes among it to bytes[0..); how many these are. What
-// follows the body's end is dropped.
+// Takes the n bytes that have come, moves those of the body to bytes[0..) and returns how many
+// these are. Bytes behind the end of the body are dropped.
 size_t http_chunks_take(struct http_chunks *c, char *bytes, size_t n);
 
 #endif

@@ -82,9 +82,9 @@ void http_exchange_wake(struct http_exchange *x) {
     pthread_mutex_unlock(&x->lock);
 }
 
-// What is known of a client that has sent a FIN: it may have closed one direction, and wait for its
-// answer, or both. Only writing tells them apart, for a closed socket answers with a reset. So a
-// client of HTTP/1.1, which takes any number of 100 Continue, is sent one when its answer takes
+// A client that has sent a FIN may have closed one direction and still wait for its answer, or may
+// have closed both. Only writing tells them apart, because a closed socket answers with a reset. So
+// a client of HTTP/1.1, which accepts any number of 100 Continue, is sent one when its answer takes
 // long.
 struct fin_watch {
     enum { FIN_UNSEEN, FIN_SEEN, FIN_ASKED } state;
@@ -114,8 +114,8 @@ bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_boo
     while (!x->answered && !(x->streaming && there)) {
         x->waiting = true;
         pthread_mutex_unlock(&x->lock);
-        // Unread bytes are not asked for, they mean a next request: what the socket reports are
-        // errors, a reset, the closing of both directions, and once the client's FIN.
+        // Does not wait for bytes to read, which would be a next request: the socket then reports
+        // errors, a reset, the closing of both directions and, once, the client's FIN.
         struct pollfd fds[2] = {
             {.fd = x->wake_fd, .events = POLLIN},
             {.fd = client_fd, .events = fin.state == FIN_UNSEEN ? POLLRDHUP : 0}};

@@ -1,7 +1,7 @@
 // One request and its answer: what a socket thread and a handler's threads share. Role:
 // http_answer, http_request_header and the wait between them. No civetweb, no framing. Thread rule:
-// an exchange belongs to its socket thread, which uses it for one request after another;
-// http_answer alone is called by others.
+// an exchange belongs to its socket thread, which uses it for one request after another; only
+// http_answer and the stream's functions are called by other threads.
 #ifndef TRINE_SERVICE_HTTP_EXCHANGE_H
 #define TRINE_SERVICE_HTTP_EXCHANGE_H
 
@@ -41,11 +41,11 @@ enum err http_exchange_init(struct http_exchange *x, struct errmsg *msg) MUST_CH
 void http_exchange_free(struct http_exchange *x);
 
 // Sleeps until the request is answered or its stream begins. When the client goes away meanwhile (a
-// reset, or both directions closed, which is found out within some seconds), or *abandoned becomes
-// true, sets request.gone, calls its on_gone and goes on waiting. False when it was so.
+// reset, or both directions closed, which is noticed within some seconds), or *abandoned becomes
+// true, it sets request.gone, calls on_gone and goes on waiting. False when that happened.
 bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_bool *abandoned);
-// Writes a stream that has begun, until it has ended and all is written; when the client goes away
-// meanwhile, as above. *keep_alive is turned off where the connection must end.
+// Writes a stream that has begun, until it has ended and everything is written. When the client
+// goes away meanwhile: as above. Sets *keep_alive to false when the connection must end.
 enum http_stream_end {
     HTTP_STREAM_WHOLE,
     HTTP_STREAM_CUT,  // shorter than it was to be, which its last words say; the handler was told
@@ -55,11 +55,11 @@ enum http_stream_end {
 enum http_stream_end http_stream_run(struct http_exchange *x, struct http_socket *k,
                                      bool *keep_alive, int timeout_ms,
                                      const atomic_bool *abandoned);
-// With the lock held: the client is gone, and the handler is told.
+// The lock is held. The client is gone: tells the handler.
 void http_exchange_lose(struct http_exchange *x);
 // Makes a wait look at *abandoned.
 void http_exchange_wake(struct http_exchange *x);
-// Frees what one request has left.
+// Frees what the last request has left.
 void http_exchange_clear(struct http_exchange *x);
 
 // The head of an answer, its own fields and those of the response, with the blank line behind it.
@@ -67,9 +67,9 @@ void http_exchange_clear(struct http_exchange *x);
 enum http_body { HTTP_BODY_WHOLE, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };
 bool http_reply_head(const struct http_request *r, const struct http_response *p, bool keep_alive,
                      enum http_body body, struct buf *out);
-// Writes head and body in one call where the socket takes them; false when the client is gone, or
-// has not taken them within timeout_ms and a time in proportion to their size, or no byte of them
-// for as long as http_gate_patience says; *still tells the last two.
+// Writes head and body in one call if the socket takes them. False when the client is gone, when it
+// has not taken them within timeout_ms and a time in proportion to their size, or when it took no
+// byte for as long as http_gate_patience says; *still tells that it was one of the last two.
 bool http_reply_write(struct http_socket *k, const struct http_request *r,
                       const struct http_response *p, bool keep_alive, int timeout_ms, bool *still);
 // The same for a refusal made of static text, as JSON, with further header lines.

@@ -37,8 +37,8 @@ static const char refusal[] =
 
 // --- holds ---
 
-// So long a connection must have been of no use before it is let go: a client that has just
-// connected, or just read an answer, is about to send.
+// A connection must have been of no use for this long before it is let go: a client that has just
+// connected, or has just read an answer, is about to send.
 static const int64_t least_us[] = {
     [HTTP_HOLD_SILENT] = 100000,
     [HTTP_HOLD_IDLE] = 50000,
@@ -56,7 +56,8 @@ bool http_hold_tighten(struct http_hold *h) {
     return atomic_exchange(&h->state, HTTP_HELD) == HTTP_LOOSE;
 }
 
-// What goes first: what has no request, then what has its answer, then what only says it has one.
+// Which connection goes first: one without a request, then one that has its answer, then one whose
+// head is only coming.
 static int rank(int kind) { return kind == HTTP_HOLD_LINGER ? 1 : kind == HTTP_HOLD_HEAD ? 2 : 0; }
 
 static struct http_hold *find_least_used(const struct http_gate *g, bool idle_only) {
@@ -118,7 +119,7 @@ enum err http_gate_open(struct http_gate *g, size_t limit, struct errmsg *msg) {
     return ERR_OK;
 }
 
-// The lock is held, or the gate is nobody else's.
+// The lock is held, or nobody else has the gate.
 static void drop_parked(struct http_gate *g, size_t count) {
     for (size_t i = 0; i < count; i++)
         close(g->parked[i].fd);
@@ -177,7 +178,8 @@ size_t http_gate_parked(struct http_gate *g) {
     return n;
 }
 
-// Drops those whose time has come; how long until the next one's, at most timeout_us.
+// Drops the connections whose time is over. Returns how long until the next one's, at most
+// timeout_us.
 static int64_t drop_due(struct http_gate *g, int64_t timeout_us) {
     pthread_mutex_lock(&g->lock);
     int64_t now = clock_now_us();
@@ -216,8 +218,8 @@ static void nap(int64_t us) {
     nanosleep(&t, NULL);
 }
 
-// No file is left for a connection that is waiting to be accepted. Unless it is taken off the
-// listener's queue, poll reports it again at once, for ever.
+// There is no file left for a connection that is waiting to be accepted. It must be taken off the
+// listener's queue, or poll reports it again at once, for ever.
 static void refuse_without_file(struct http_gate *g, int listener) {
     pthread_mutex_lock(&g->lock);
     drop_parked(g, g->parked_count);
@@ -234,9 +236,10 @@ static void refuse_without_file(struct http_gate *g, int listener) {
 
 enum room { ROOM, ROOM_SOON, ROOM_NONE };
 
-// At the limit another must go, or a spare thread be free. Some thread is free within a moment, for
-// those that are busy are no more than the limit: so it is worth a short wait. Only looks: who
-// comes may be gone again before it is accepted, and then nobody has to go for it.
+// At the limit another connection must go, or a spare thread must be free. A thread becomes free
+// within a moment, because the busy ones are no more than the limit: so a short wait is worth it.
+// This only looks: the newcomer may be gone again before it is accepted, and then nobody has to go
+// for it.
 static enum room look_for_room(struct http_gate *g) {
     size_t open = atomic_load(&g->open);
     if (open < atomic_load(&g->limit) || open < atomic_load(&g->threads) ||
@@ -259,7 +262,8 @@ static bool take_room(struct http_gate *g) {
            http_gate_make_room(g, false);
 }
 
-// What was seen to have room may find it taken: the one that was to go has become busy meanwhile.
+// The room that was seen may be taken again: the connection that was to go has become busy
+// meanwhile.
 static bool enter(struct http_gate *g, int64_t patience_us) {
     int64_t until_us = clock_now_us() + patience_us;
     while (!take_room(g)) {
@@ -298,8 +302,8 @@ int http_gate_accept(struct http_gate *g, int listener, struct sockaddr *addr, u
 
 // --- closing the listeners ---
 
-// From now on the listener answers no SYN: who connects tries again a second later and is refused
-// then. The packets of handshakes that have begun pass, and so does all else.
+// From now on the listener answers no SYN: a client that connects tries again a second later and is
+// refused then. Packets of handshakes that have begun pass, and so does everything else.
 static bool drop_new(int listener) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),    // TCP's flags
@@ -330,7 +334,7 @@ static void end_closing(struct http_gate *g, const struct pollfd *fds, nfds_t n)
     atomic_store(&g->stage, HTTP_GATE_CLOSED);
 }
 
-// Waits for connections, or for a change in what to wait for; how many of fds are ready.
+// Waits for connections, or for a change of what to wait for. Returns how many of fds are ready.
 static int wait_listeners(struct http_gate *g, struct pollfd *fds, nfds_t n, int64_t timeout_us) {
     struct pollfd all[LISTENERS_MAX + 2] = {{.fd = g->stop_fd, .events = POLLIN},
                                             {.fd = g->call_fd, .events = POLLIN}};

@@ -1,15 +1,15 @@
-// Which connections are let in, and which must go. Role: the accepting thread's side of the sockets
-// under civetweb (socket.h): the connection limit, room for one more, a way out of EMFILE
-// where civetweb's loop would spin, and the closing of the listeners without the loss of what waits
-// in them. Knows descriptors, not what is said on them.
+// Which connections are let in, and which must go. Role: the accepting thread's part of the sockets
+// under civetweb (socket.h): the connection limit, room for one more, a way out of EMFILE where
+// civetweb's loop would spin, and closing the listeners without losing the connections that wait in
+// them. Knows descriptors, not what is said on them.
 //
 // There are HTTP_SPARE threads more than the limit allows connections. At the limit a new
-// connection, once it is accepted, takes the place of the one that has been of least use the
-// longest; where all are busy it gets a spare thread, on which callbacks.c answers probes and
-// refuses the rest. A connection is let go only by the thread that has it (struct http_hold): a
-// silent or idle one never over bytes that have come, and one whose head has been coming for a
-// while with what there is of it, after a 408. Thread rule: a gate is shared by a server's threads;
-// what is the accepting thread's own says so.
+// connection, once it is accepted, takes the place of the one that has been of least use for the
+// longest time. When all are busy it gets a spare thread, on which callbacks.c answers probes and
+// refuses the rest. Only the thread that has a connection lets it go (struct http_hold): a silent
+// or idle connection never while bytes of it have come, and one whose head has been coming for a
+// while only after a 408. Thread rule: a gate is shared by a server's threads; fields that are the
+// accepting thread's own say so.
 #ifndef TRINE_SERVICE_HTTP_GATE_H
 #define TRINE_SERVICE_HTTP_GATE_H
 
@@ -31,8 +31,8 @@ enum http_hold_kind {
     HTTP_HOLD_HEAD,   // a head is coming, slowly
 };
 
-// A thread's grip on its connection. The accepting thread may take a connection away only while the
-// thread waits, by one exchange of `state`, so exactly one of the two has it.
+// A thread's hold on its connection. The accepting thread can take a connection away only while the
+// thread waits. Both exchange `state` atomically, so exactly one of them has the connection.
 struct http_hold {
     atomic_int state; // HTTP_HELD, HTTP_LOOSE (waiting), HTTP_TAKEN (to be let go)
     atomic_int kind;  // enum http_hold_kind, while loose
@@ -42,7 +42,7 @@ struct http_hold {
 enum { HTTP_HELD, HTTP_LOOSE, HTTP_TAKEN };
 
 void http_hold_loosen(struct http_hold *h, enum http_hold_kind kind, int64_t since_us);
-// False when the connection was taken away meanwhile. It is held again either way.
+// False when the connection was taken away meanwhile. Either way it is held again.
 bool http_hold_tighten(struct http_hold *h);
 
 enum http_gate_stage {
@@ -87,20 +87,21 @@ void http_gate_close(struct http_gate *g);
 // Ends every wait of the server's threads, now and from now on.
 void http_gate_stop(struct http_gate *g);
 
-// New connections are refused from some moment on, and what was connected before is accepted first:
-// the listeners drop all that would begin a connection, are emptied until they have been quiet for
-// a while, and only then closed (closing one resets what waits in it). stage says how far it is.
+// Refuses new connections from some moment on, and has everything accepted that was connected
+// before: the listeners drop whatever would begin a connection, are emptied until they have been
+// quiet for a while, and only then closed (closing one resets what waits in it). `stage` says how
+// far it is.
 void http_gate_shut(struct http_gate *g);
-// How long from now, in microseconds, a reader is waited for that last took something at taken_us:
-// timeout_ms in all, less where much is unread; at most a second at a time. 0 or less: no longer.
+// How long, in microseconds, to wait for a reader that last took something at taken_us: timeout_ms
+// in all, less when much is unread; at most a second at a time. 0 or less: no longer.
 int64_t http_gate_patience(const struct http_gate *g, int timeout_ms, int64_t taken_us);
 // Connections on which nothing happens end at until_us.
 void http_gate_end_idle(struct http_gate *g, int64_t until_us);
 
-// Lets one connection go for another; false when there is none to let go. idle_only: one without a
-// request and without an answer.
+// Makes one connection go for another; false when there is none to let go. idle_only: only one
+// without a request and without an answer.
 bool http_gate_make_room(struct http_gate *g, bool idle_only);
-// Keeps a connection open for a while on which all has been said, so that its thread may close it.
+// Keeps a finished connection open for a while, so that its thread need not wait with closing it.
 void http_gate_park(struct http_gate *g, int fd);
 size_t http_gate_parked(struct http_gate *g);
 

@@ -102,8 +102,8 @@ static bool is_host_char(char c) {
     return alnum || (c && strchr(".-_:[]%~", c));
 }
 
-// civetweb ends a connection without a word over some of these: it is given one that it takes, and
-// the fault is what counts.
+// Over some of these civetweb ends a connection without a word. It is given a head that it accepts,
+// and the fault counts.
 static const struct http_fault *refuse_target(char *target, size_t len) {
     memset(target, ' ', len);
     *target = '/';
@@ -227,7 +227,7 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
         } else if (strcasecmp(name, "Connection") == 0) {
             connections++;
             keep_asked = keep_asked || (connections == 1 && has_token(value, "keep-alive"));
-            // civetweb takes the connection for another protocol's from then on
+            // from then on civetweb treats the connection as another protocol's
             close_asked = close_asked || has_token(value, "close") || has_token(value, "upgrade");
         }
     }
@@ -250,7 +250,8 @@ const struct http_fault *http_head_framing(const struct http_head *h, size_t max
     return NULL;
 }
 
-// "//v1//embeddings/" is "/v1/embeddings": base addresses are typed with and without a last slash.
+// "//v1//embeddings/" is "/v1/embeddings": people type base addresses with and without a last
+// slash.
 static void drop_slashes(char *path) {
     char *out = path;
     for (const char *in = path; *in; in++)

@@ -1,9 +1,9 @@
-// A request head's strict reading. Role: civetweb 1.15 splits a head leniently: it stops at the
-// 64th field or at the first odd line and drops the rest without a word, takes a bare LF, a space
-// before the colon, blank lines for a whole head, "Content-Length: 5abc" and duplicates. So the raw
-// bytes are scanned before it has them, and what it would bend or drop is refused: when in doubt
-// 400 and close, so that no proxy in front can have read the same bytes in another way. No sockets,
-// no civetweb. Thread rule: pure functions.
+// Reads a request's head strictly. Role: civetweb 1.15 splits a head leniently: it stops at the
+// 64th field or at the first odd line and silently drops the rest; it accepts a bare LF, a space
+// before the colon, blank lines as a whole head, "Content-Length: 5abc" and duplicates. So the raw
+// bytes are scanned before civetweb gets them, and whatever it would bend or drop is refused. In
+// doubt the answer is 400 and the connection ends, so that no proxy in front can have read the same
+// bytes differently. No sockets, no civetweb. Thread rule: pure functions.
 #ifndef TRINE_SERVICE_HTTP_HEAD_H
 #define TRINE_SERVICE_HTTP_HEAD_H
 
@@ -33,21 +33,22 @@ struct http_scan {
     const struct http_fault *fault; // set: the head must be refused
 };
 
-// Scans on in bytes[0..n), the head's beginning with all that has come of it, until it is whole or
-// at fault: one CRLF at most before the request line, CRLF behind each line and nowhere else, no
-// folded lines, names that are tokens with the colon right behind, at most 64 fields.
+// Continues the scan in bytes[0..n), which is all that has come of the head from its beginning,
+// until the head is whole or at fault. Allowed: at most one CRLF before the request line, CRLF at
+// the end of each line and nowhere else, no folded lines, names that are tokens with the colon
+// directly behind, at most 64 fields.
 void http_head_scan(struct http_scan *s, const char *bytes, size_t n);
 
-// Writes a request line's target, in place, in the one form that civetweb answers: of
-// "http://host:port/path" (RFC 9112, 3.2.2) the path alone is left, for the host is no matter here,
-// and blanks behind it; "*" becomes "/" and sets *asterisk. bytes[0..n) begins with a request line
-// that http_head_scan has passed. A target in no known form is refused.
+// Rewrites the target of a request line, in place, to the one form that civetweb answers. Of
+// "http://host:port/path" (RFC 9112, 3.2.2) the path stays, because the host does not matter here,
+// with blanks behind it; "*" becomes "/" and sets *asterisk. bytes[0..n) begins with a request line
+// that http_head_scan has passed. A target in an unknown form is refused.
 const struct http_fault *http_head_origin_form(char *bytes, size_t n, bool *asterisk);
 
 enum { HTTP_METHOD_MOST = 16 };
 
-// civetweb does not know TRACE, the one method of HTTP's own that it calls malformed: it is shown a
-// GET, in place, and the method goes to `method`, which is empty for every other. bytes as above.
+// civetweb does not know TRACE, a standard method, and calls it malformed. So it is shown a GET, in
+// place, and `method` gets the real one; for every other method that is empty. bytes as above.
 void http_head_hide_method(char *bytes, size_t n, char method[HTTP_METHOD_MOST]);
 
 // A head as split by civetweb.
@@ -57,7 +58,8 @@ struct http_head {
     size_t field_count;
 };
 
-// Reads what frames the message; NULL when it is beyond doubt and within max_body.
+// Reads the fields that frame the message; NULL when they leave no doubt and the body is within
+// max_body.
 const struct http_fault *http_head_framing(const struct http_head *h, size_t max_body,
                                            struct http_framing *out);
 

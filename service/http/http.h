@@ -19,8 +19,8 @@ struct http_server;
 struct http_options {
     const char *host;
     int port; // 0: a free one is picked
-    // At the limit a new connection takes the place of the one that has been idle the longest;
-    // where none is idle it is answered as far as it brings a probe, else with 503.
+    // At the limit a new connection takes the place of the one that has been idle the longest. When
+    // none is idle, probes on the new connection are answered, and everything else with 503.
     size_t max_connections;
     size_t max_body;      // bytes; over it 413 before reading
     size_t max_unread;    // bytes of answers waiting for readers; 0: 256 MiB (http_is_unread)
@@ -39,8 +39,8 @@ struct http_options {
     // have no method and no header fields. May be NULL.
     void (*put_headers)(void *ctx, const struct http_request *r, struct buf *out);
     void (*handle)(void *ctx, struct http_request *r);
-    // An answer that had been given was not delivered whole, for a reason of the server's: for the
-    // log. Called on a socket thread; may be NULL.
+    // An answer was not delivered whole, for a reason of the server's; for the log. Called on a
+    // socket thread; may be NULL.
     void (*on_cut)(void *ctx, const struct http_request *r, const char *why);
     void *ctx;
 };
@@ -54,8 +54,8 @@ struct http_stats {
 // ERR_IO names the address ("cannot listen on 127.0.0.1:8080: Address already in use").
 enum err http_start(const struct http_options *options, struct http_server **out,
                     struct errmsg *msg) MUST_CHECK;
-// All that http_start does but for the port and the threads, undone again: whether the address is
-// one, and whether there are files for that many connections.
+// Does all that http_start does except for the port and the threads, and undoes it again: is the
+// address one, and are there files for that many connections.
 enum err http_try(const struct http_options *options, struct errmsg *msg) MUST_CHECK;
 int http_port(const struct http_server *s);
 
@@ -66,13 +66,14 @@ void http_drain_begin(struct http_server *s);
 // it has been silent for a second. False when some were left at until_us. Blocks.
 bool http_drain(struct http_server *s, int64_t until_us);
 size_t http_in_progress(const struct http_server *s);
-// Waits until none is in progress (at most timeout_us), then closes everything and frees. Requests
-// still unanswered by then are told that their client is gone; should some not be answered within
-// two seconds of that, they and the server are left as they are, for the process is to end.
+// Waits until no request is in progress (at most timeout_us), then closes everything and frees.
+// Requests that are still unanswered are told that their client is gone. If some are not answered
+// within two seconds of that, they and the server are left as they are, because the process is
+// about to end.
 void http_stop(struct http_server *s, int64_t timeout_us);
 
-// True when more than max_unread waits for its readers: no further work should be taken on. Readers
-// that stand still are waited for two seconds only then.
+// True when more than max_unread bytes wait for their readers: no further work should be accepted.
+// Only then are readers that stand still given up after two seconds.
 bool http_is_unread(const struct http_server *s);
 struct http_stats http_read_stats(const struct http_server *s);
 

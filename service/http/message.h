@@ -51,10 +51,10 @@ void http_answer(struct http_request *r, struct http_response *response);
 // for a client of HTTP/1.0). begin takes the head's buffers over; its body, where there is one, is
 // the first piece. None of the three blocks on the socket.
 void http_stream_begin(struct http_request *r, struct http_response *head);
-// Returns how many bytes the client has yet to take. A client that has not taken any for
-// write_timeout_ms counts as gone. When one leaves more than HTTP_STREAM_PENDING and the largest
-// piece waiting, or there is no memory for a piece, the stream is cut: the handler is told by
-// on_gone, what is written then is dropped, and what was taken before is still delivered.
+// Returns how many bytes the client has not taken yet. A client that has not taken any for
+// write_timeout_ms counts as gone. When a client leaves more than HTTP_STREAM_PENDING plus the
+// largest piece waiting, or there is no memory for a piece, the stream is cut: on_gone tells the
+// handler, what is written from then on is dropped, and what was taken before is still delivered.
 enum { HTTP_STREAM_PENDING = 1 << 20 };
 size_t http_stream_write(struct http_request *r, const void *bytes, size_t n);
 enum http_cut {
@@ -65,8 +65,8 @@ enum http_cut {
     HTTP_CUT_STOP,   // the server ends before it does
 };
 enum http_cut http_stream_cut(struct http_request *r);
-// A stream's last piece where it ends early: it is taken even when the stream was cut. A stream
-// that was cut without one ends without the last chunk.
+// The last piece of a stream that ends early: it is taken even when the stream was cut. A cut
+// stream that gets none ends without the last chunk.
 void http_stream_last(struct http_request *r, const void *bytes, size_t n);
 void http_stream_end(struct http_request *r);
 

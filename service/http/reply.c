@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// A slow but steady reader of a large answer is no attacker: its deadline grows with the size.
+// A slow but steady reader of a large answer is not an attacker: its deadline grows with the size.
 enum { LEAST_BYTES_PER_MS = 256 };
 
 static const char *reason_phrase(int status) {

@@ -41,14 +41,14 @@ struct http_server {
     char complaint[200]; // civetweb's last message while starting
 };
 
-// All but civetweb, from checked options. ERR_NOMEM, ERR_IO.
+// Makes everything but civetweb, from checked options. ERR_NOMEM, ERR_IO.
 enum err http_server_new(const struct http_options *options, struct http_server **out,
                          struct errmsg *msg) MUST_CHECK;
-// No thread of it runs any more.
+// Call it when none of its threads runs any more.
 void http_server_free(struct http_server *s);
 // Waits until no request is in progress; false when some still are after timeout_us.
 bool http_server_await(struct http_server *s, int64_t timeout_us);
-// A few milliseconds, for what is waited for by looking.
+// Sleeps a few milliseconds, between two looks at something.
 void http_server_nap(void);
 
 // What civetweb calls for connections and requests. callbacks.c.

@@ -14,9 +14,10 @@
 
 enum { LINGER_US = 2000000, LINGER_QUIET_US = 500000 };
 
-// Said on a connection that is closed between two requests: one that is sent at that very moment
-// finds its answer, in place of a reset that leaves open what became of it. RFC 9110, 15.5.9, has
-// this status for it; clients that look at an idle connection before they use it see it closed.
+// Sent on a connection that is closed between two requests. A request that is sent at that very
+// moment then finds an answer instead of a reset, which would leave open what became of it. RFC
+// 9110, 15.5.9, has this status for it; clients that look at an idle connection before they use it
+// see that it is closed.
 #define FAREWELL_BODY                                                                              \
     "{\"error\":{\"message\":\"the idle connection was closed; send the request again on a new "   \
     "one\",\"type\":\"unavailable\",\"param\":null,\"code\":\"idle_connection_closed\"}}"
@@ -61,7 +62,7 @@ static bool is_idle(const struct http_socket *s) {
     return s->phase == HTTP_PHASE_NEW || s->phase == HTTP_PHASE_IDLE;
 }
 
-// When the wait ends at the latest.
+// The latest time at which the wait ends.
 static int64_t end_of_wait(const struct http_socket *s) {
     int64_t idle_us = atomic_load(&s->gate->idle_until_us);
     return is_idle(s) && idle_us && idle_us < s->deadline_us ? idle_us : s->deadline_us;
@@ -93,7 +94,8 @@ static int sleep_loose(struct http_socket *s, short events, int64_t until_us, sh
 }
 
 // Ends an idle connection, unless bytes have come in the last moment. A drain has the time to see
-// that the client takes it well; where the thread is wanted for another, the gate keeps the socket.
+// that the client notices; when the thread is wanted for another connection, the gate keeps the
+// socket.
 static bool say_farewell(struct http_socket *s, bool hurry) {
     char byte;
     if (recvfrom(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) > 0)
@@ -135,7 +137,7 @@ static int wait_readable(struct http_socket *s, struct pollfd *fd) {
         bool over = clock_now_us() >= until_us && until_us == end_of_wait(s);
         if (!taken && !over)
             continue;
-        // a silent connection that has had its time just ends
+        // a silent connection whose time is over just ends
         bool parts =
             s->phase == HTTP_PHASE_IDLE || (is_idle(s) && (taken || until_us < s->deadline_us));
         if (parts && !say_farewell(s, taken)) {
@@ -159,7 +161,7 @@ int http_socket_poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
     return wait_fds(fds, n, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000);
 }
 
-// Reads on in a head, and has its target in the form that civetweb knows.
+// Scans on in a head, and rewrites its target to the form that civetweb knows.
 static void scan_head(struct http_socket *s, char *bytes, size_t n) {
     bool had_line = s->scan.request_line;
     http_head_scan(&s->scan, bytes, n);
@@ -239,7 +241,7 @@ ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len) {
     }
 }
 
-// Leaves of the parts what is not among the first `sent` bytes; how many are left.
+// Removes the first `sent` bytes from the parts; returns how many parts are left.
 static int skip_parts(struct iovec **parts, int count, size_t sent) {
     while (count > 0 && sent >= (*parts)->iov_len) {
         sent -= (*parts)->iov_len;

@@ -1,15 +1,15 @@
-// The sockets under civetweb. Role: what civetweb 1.15 leaves out of its own socket handling is
-// made good below it. libcivetweb calls accept, poll and recv through the dynamic linker, so the
-// definitions of these three in socket.c are the ones it gets; on a thread that has not
-// attached a http_socket they do what libc's do. On a server's threads they add:
+// The sockets under civetweb. Role: adds, below civetweb 1.15, what its own socket handling lacks.
+// libcivetweb calls accept, poll and recv through the dynamic linker, so it gets the definitions of
+// these three in socket.c. On a thread that has not attached a http_socket they do what libc's do.
+// On a server's threads they add:
 //   accept  and the accepting thread's poll: see gate.h;
 //   poll    one deadline for a whole head and body (civetweb starts its timer anew with each read),
 //           an end to every wait when the server stops, and to an idle one when its connection
 //           must make room;
-//   recv    the first byte's time, the strict scan of a head while its bytes are as they came, and
-//           whether a head filled civetweb's whole buffer.
+//   recv    the time of the first byte, the strict scan of a head while its bytes are as they came,
+//           and whether a head filled civetweb's whole buffer.
 // They also tell which fd a connection has, which civetweb does not.
-// Thread rule: a http_socket belongs to its thread; of it the gate reads and takes the hold alone.
+// Thread rule: a http_socket belongs to its thread; the gate reads and takes only its hold.
 #ifndef TRINE_SERVICE_HTTP_SOCKET_H
 #define TRINE_SERVICE_HTTP_SOCKET_H
 
@@ -57,7 +57,7 @@ struct http_socket {
 // From now on the calling thread's accept, poll and recv go through s; NULL undoes it.
 void http_socket_attach(struct http_socket *s);
 
-// The request in the buffer has been answered, its body of content_length bytes read: the
+// The request in the buffer, with its body of content_length bytes, has been read and answered: the
 // connection waits for the next one, at most keep_alive_us, or has some of it already.
 void http_socket_next(struct http_socket *s, size_t content_length, int64_t keep_alive_us);
 
@@ -68,13 +68,13 @@ bool http_socket_has_more(const struct http_socket *s, size_t content_length);
 // A connection has been accepted.
 void http_socket_begin(struct http_socket *s);
 
-// What follows the head: what has come of it already, then what comes, as recv says it. For a body
-// that civetweb is not to read, on a connection that ends with it.
+// Reads what follows the head, as recv would: first what has come already, then what comes. For a
+// body that civetweb must not read, on a connection that ends with it.
 ssize_t http_socket_read(struct http_socket *s, char *bytes, size_t len);
 
-// Writes all parts in one call where the socket takes them; false when the client is gone, has not
-// taken them by deadline_us, or nothing for timeout_ms (http_gate_patience); *still tells the last
-// two. Changes parts.
+// Writes all parts in one call if the socket takes them. False when the client is gone, has not
+// taken them by deadline_us, or took nothing for timeout_ms (http_gate_patience); *still tells that
+// it was one of the last two. Changes parts.
 bool http_socket_write(struct http_socket *s, struct iovec *parts, int count, int64_t deadline_us,
                        int timeout_ms, bool *still);
 

@@ -24,7 +24,7 @@ enum {
 static int on_message(const struct mg_connection *conn, const char *words) {
     struct http_server *s = mg_get_user_data(mg_get_context(conn));
     pthread_mutex_lock(&s->lock);
-    // The first is the cause ("cannot bind to ..."); what follows are its consequences.
+    // The first message is the cause ("cannot bind to ..."); the others are its consequences.
     if (!s->complaint[0])
         snprintf(s->complaint, sizeof s->complaint, "%s", words);
     if (strstr(words, "Cannot start worker thread"))
@@ -179,7 +179,7 @@ void http_stop(struct http_server *s, int64_t timeout_us) {
         for (size_t i = 0; i < s->exchanges_ready; i++)
             http_exchange_wake(&s->threads[i].x);
         if (!http_server_await(s, CANCELLED_ANSWER_US)) {
-            // A handler still holds a request: freeing it under its hands would be worse.
+            // A handler still holds a request; it must not be freed under its hands.
             log_event(LOG_LEVEL_ERROR, "unanswered",
                       LOG_FIELDS(log_size("requests", http_in_progress(s))),
                       "http: %zu requests were never answered; their memory is left behind",

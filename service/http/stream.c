@@ -17,7 +17,7 @@ static void wake(struct http_exchange *x) {
         (void)eventfd_write(x->wake_fd, 1);
 }
 
-// The lock is held. A piece is taken as a whole or not at all, so what is written is well framed.
+// The lock is held. Takes a piece as a whole or not at all, so that what is written is well framed.
 static bool append(struct http_exchange *x, const void *bytes, size_t n) {
     size_t before = x->pending.len;
     if (!x->http10)
@@ -36,8 +36,8 @@ static bool append(struct http_exchange *x, const void *bytes, size_t n) {
 static void put(struct http_exchange *x, const void *bytes, size_t n) {
     if (n == 0 || x->cut || atomic_load(&x->request.gone))
         return;
-    // What waits may be the largest piece and as much again as is allowed: a reader that is slow
-    // over one large piece has done nothing wrong.
+    // The largest piece may wait, and as much again as is allowed: a reader that is slow with one
+    // large piece has done nothing wrong.
     if (x->pending.len + x->unsent > HTTP_STREAM_PENDING + x->largest)
         x->cut = HTTP_CUT_SLOW;
     else if (!append(x, bytes, n))
@@ -128,7 +128,8 @@ static bool send_some(struct sending *s, int fd) {
     return true;
 }
 
-// Sleeps until woken, until the socket takes more, or for a while; false when the client is gone.
+// Sleeps until it is woken, until the socket takes more, or for a while. False when the client is
+// gone.
 static bool sleep_until(struct sending *s, const struct http_socket *k, int wake_fd,
                         int timeout_ms) {
     struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN},
@@ -150,7 +151,7 @@ static bool sleep_until(struct sending *s, const struct http_socket *k, int wake
     return rc <= 0 || !(fds[1].revents & ~POLLOUT);
 }
 
-// The lock is held. Nothing is written any more; the handler still has to end its stream.
+// The lock is held. From now on nothing is written; the handler still has to end its stream.
 static void await_end(struct http_exchange *x) {
     while (!x->ended) {
         x->waiting = true;
@@ -173,7 +174,7 @@ static void take_over(struct http_exchange *x, struct sending *s) {
     s->taken_us = clock_now_us();
 }
 
-// Writes what the socket takes now; true when that is all.
+// Writes what the socket takes now; true when nothing is left.
 static bool flush(struct http_exchange *x, struct sending *s, int fd) {
     for (;;) {
         if (!send_some(s, fd) || s->full)
@@ -184,7 +185,7 @@ static bool flush(struct http_exchange *x, struct sending *s, int fd) {
     }
 }
 
-// Keeps the server's sum of what waits for its readers.
+// Keeps the server's sum of bytes that wait for their readers.
 static void count_unread(const struct http_exchange *x, struct sending *s, struct http_gate *g) {
     size_t now = s->bytes.len - s->at + x->pending.len;
     atomic_fetch_add(&g->unread, now - s->counted); // modulo, so it may be less
