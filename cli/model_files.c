@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "cli/parts.h"
 #include "hub/store.h"
 #include "weights/gguf.h"
@@ -33,11 +34,6 @@ static const char *last_part(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-static bool ends(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
-}
-
 // Whether commands write files of such a name: an earlier run's output beside a model may be
 // written again.
 static bool is_result(const char *name) {
@@ -45,7 +41,7 @@ static bool is_result(const char *name) {
     if (cli_ending_is(ending, ".txt"))
         return strcmp(name, "vocab.txt") != 0 && strcmp(name, "merges.txt") != 0;
     return cli_ending_is(ending, ".jsonl|.ndjson|.npy|.f32|.csv|.tsv|.log|.partial") ||
-           ends(name, ".partial.json");
+           text_ends_with(name, ".partial.json");
 }
 
 // Whether a file of this name would be read from a model's folder if it were there.

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "weights/gguf.h"
 
 #include <dirent.h>
@@ -57,11 +58,6 @@ static enum err hub_cache(char **path, struct errmsg *msg) {
     return *path ? ERR_OK : no_memory(msg);
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static bool word_char(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
@@ -80,7 +76,7 @@ static bool part_valid(const char *s, size_t n) {
 
 bool store_name_valid(const char *name) {
     const char *slash = strchr(name, '/');
-    if (ends_with(name, ".git"))
+    if (text_ends_with(name, ".git"))
         return false;
     if (!slash)
         return part_valid(name, strlen(name));
@@ -125,7 +121,7 @@ static size_t count_gguf(const char *folder, char **path) {
     if (!dir)
         return 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
-        if (entry->d_name[0] == '.' || !ends_with(entry->d_name, ".gguf") ||
+        if (entry->d_name[0] == '.' || !text_ends_with(entry->d_name, ".gguf") ||
             gguf_is_later_part(entry->d_name))
             continue;
         n++;
@@ -252,7 +248,7 @@ static bool split(const char *name, struct parts *parts) {
         return false;
     memcpy(parts->repo, name, repo_len);
     if (second) {
-        if (!store_file_valid(second + 1) || !ends_with(second + 1, ".gguf"))
+        if (!store_file_valid(second + 1) || !text_ends_with(second + 1, ".gguf"))
             return false;
         snprintf(parts->file, sizeof parts->file, "%s", second + 1);
     }
@@ -319,7 +315,7 @@ static enum err below_org(const char *root, const char *entry, const char *name,
         *folder = org ? file_join(org, name) : NULL;
         mem_free(org);
     } else if (strncmp(entry, "models--", prefix) == 0 && len > prefix + 2 + name_len &&
-               ends_with(entry, name) && memcmp(entry + len - name_len - 2, "--", 2) == 0) {
+               text_ends_with(entry, name) && memcmp(entry + len - name_len - 2, "--", 2) == 0) {
         buf_printf(shown, "%.*s/%s", (int)(len - prefix - 2 - name_len), entry + prefix, name);
         *folder = file_join(root, entry);
     } else {
@@ -398,7 +394,7 @@ enum err store_resolve(const char *arg, char **path, struct errmsg *msg) {
         if (e || *path)
             return e;
     }
-    if (folder || (file_exists(arg) && ends_with(arg, ".gguf"))) {
+    if (folder || (file_exists(arg) && text_ends_with(arg, ".gguf"))) {
         *path = mem_strndup(arg, strlen(arg));
         return *path ? ERR_OK : no_memory(msg);
     }

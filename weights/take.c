@@ -1,6 +1,7 @@
 // See weights.h: looking tensors up, and the account of what was taken.
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "weights/weights_internal.h"
 
 #include <stdio.h>
@@ -20,18 +21,13 @@ static struct weights_entry *find(const struct weights *w, const char *name) {
     return at ? at->entry : NULL;
 }
 
-static bool ends_with(const char *s, const char *suffix) {
-    size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && strcmp(s + n - m, suffix) == 0;
-}
-
 // Checkpoints of 2019 call a norm's scale gamma and its shift beta; transformers renames them too.
 static struct weights_entry *find_old_norm_name(const struct weights *w, const char *key) {
     char old[MAX_KEY];
     static const char *const names[][2] = {{"LayerNorm.weight", "gamma"},
                                            {"LayerNorm.bias", "beta"}};
     for (size_t i = 0; i < 2; i++) {
-        if (!ends_with(key, names[i][0]))
+        if (!text_ends_with(key, names[i][0]))
             continue;
         int stem = (int)(strlen(key) - strlen(strrchr(key, '.')));
         snprintf(old, sizeof old, "%.*s.%s", stem, key, names[i][1]);
@@ -133,7 +129,7 @@ static bool ignorable(const struct weights *w, const char *name) {
                                          "vocab_transform.", "vocab_layer_norm.",
                                          "vocab_projector.", "pooler.dense."};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (ends_with(name, suffixes[i]))
+        if (text_ends_with(name, suffixes[i]))
             return true;
     size_t prefix = strlen(w->prefix);
     const char *bare = strncmp(name, w->prefix, prefix) == 0 ? name + prefix : name;
