@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -265,10 +266,11 @@ static bool scan_number(struct json_scan *s, struct json_token *out) {
     }
     out->kind = JSON_TOKEN_NUMBER;
     out->text = (struct json_span){s->text + start, s->at - start, false};
-    if (out->text.len > s->limits.max_number)
-        return fail(s, start, "number_out_of_range",
-                    s->limits.max_number < NUMBER_MOST ? "a number of over 63 characters"
-                                                       : "a number of over 511 characters");
+    if (out->text.len > s->limits.max_number) {
+        snprintf(s->words, sizeof s->words, "a number of over %zu characters",
+                 s->limits.max_number);
+        return fail(s, start, "number_out_of_range", s->words);
+    }
     out->number = number_of(&out->text);
     if (!isfinite(out->number))
         return fail(s, start, "number_out_of_range", "a number that no double can hold");

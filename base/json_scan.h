@@ -44,7 +44,8 @@ struct json_scan {
     size_t key_count, key_cap;
     uint64_t seed;
     struct json_issue issue;
-    const char *what; // is wrong
+    const char *what; // is wrong: a static string, or `words`
+    char words[64];
     enum err err;
 };
 

@@ -237,6 +237,7 @@ static void on_gone(struct http_request *r) {
 }
 
 static enum err parse_body(struct api_request *q, struct api_error *err) {
+    // no number that means something is spelled longer: cJSON's bound, which files have, too
     static const struct json_limits limits = {
         .max_depth = 64, .max_values = 200000, .max_number = 63};
     struct json_issue issue = {0};
