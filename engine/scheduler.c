@@ -259,6 +259,7 @@ void scheduler_end(struct scheduler *s, int64_t timeout_us) {
     scheduler_call_back_flights(s);
     scheduler_call_back_steps(s);
     scheduler_kick(s);
+    pthread_cond_broadcast(&s->ready);
     pthread_mutex_unlock(&s->mutex);
     if (!ended)
         pthread_join(s->thread, NULL);

@@ -35,6 +35,7 @@ struct scheduler_stats {
     uint64_t batches, tokens, sequences, yields;
     uint64_t forwards_ended; // batches that ended at a pause: nobody waited, or the service stopped
     uint64_t ends_asked;     // batches and steps that were told to end so
+    uint64_t moved;          // batches and steps that were taken back from a replica for another
     uint64_t busy_us;        // device time
     int64_t used_us[SHARE_COUNT];      // of it
     size_t queued_tokens, queued_jobs; // now

@@ -344,6 +344,7 @@ void scheduler_call_back_flights(struct scheduler *s) {
             if (f->state != FLIGHT_OUT || f->told || (!s->stopping && f->replica == s->replica))
                 continue;
             f->told = true;
+            s->stats.moved += !s->stopping;
             replica_cancel(f->replica, &f->batch.work);
         }
 }

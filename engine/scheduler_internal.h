@@ -46,6 +46,7 @@ struct step_flight {
 // Those of one generator, in turn.
 struct step_line {
     struct generator *generator;
+    struct replica *replica; // where the generator has its storage
     struct step_flight flights[1 + GENERATOR_AHEAD_MOST];
     size_t oldest, count; // changed by the thread, under the mutex
 };
@@ -126,7 +127,9 @@ void scheduler_run_steps(struct scheduler *s);
 void scheduler_look_over_steps(struct scheduler *s);
 // As scheduler_call_back_flights.
 void scheduler_call_back_steps(struct scheduler *s);
-bool scheduler_has_steps(const struct scheduler *s);           // that are with a replica
+bool scheduler_has_steps(const struct scheduler *s); // that are with a replica
+// Whether a generator is not yet on the replica that it ought to be on. Mutex held.
+bool scheduler_steps_move(const struct scheduler *s);
 enum err scheduler_make_lines(struct scheduler *s) MUST_CHECK; // ERR_NOMEM
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
 

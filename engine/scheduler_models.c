@@ -84,7 +84,9 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
         s->before.yields += is.yields - was.yields;
         s->replica = r;
         scheduler_call_back_flights(s);
-        while (scheduler_has_flights_on(s, from))
+        scheduler_call_back_steps(s);
+        scheduler_kick(s);
+        while (!s->stopping && (scheduler_has_flights_on(s, from) || scheduler_steps_move(s)))
             pthread_cond_wait(&s->ready, &s->mutex);
     }
     pthread_mutex_unlock(&s->mutex);

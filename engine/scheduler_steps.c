@@ -57,7 +57,8 @@ static void end(struct step_line *l) {
 // Where its masks are there, or its forward is over.
 static void release_draw(struct step_line *l) {
     struct step_flight *f = oldest_of(l);
-    if (!f || f->released || !generator_fill_masks(l->generator, f->step, atomic_load(&f->over)))
+    if (!f || f->released || atomic_load(&f->back) ||
+        !generator_fill_masks(l->generator, f->step, atomic_load(&f->over)))
         return;
     f->released = true;
     replica_draw_step(f->replica, &f->work);
@@ -90,8 +91,9 @@ static bool begin(struct scheduler *s, struct step_line *l) {
         replica_name_request(&f->work.work, ids[i]);
     pthread_mutex_lock(&s->mutex);
     l->count++;
-    f->replica = s->replica;
-    if (s->stopping) { // what is told to end when the service stops is all there is
+    f->replica = l->replica;
+    // what is told to end when the service stops, or the replica changes, is all there is
+    if (s->stopping || s->replica != l->replica) {
         f->work.work.err = ERR_CANCELLED;
         atomic_store(&f->work.work.began_us, 0);
         atomic_store(&f->back, true);
@@ -102,15 +104,51 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     return true;
 }
 
-static void run_line(struct scheduler *s, struct step_line *l) {
+// Goes on with the generator on another replica, as soon as all of its steps are back. What was
+// computed before is taken; the others are taken back, and put together anew there.
+static void move(struct scheduler *s, struct step_line *l, struct replica *to) {
     struct generator *g = l->generator;
+    struct step_flight *f;
+    while ((f = oldest_of(l)) && atomic_load(&f->back) && !f->work.work.err)
+        end(l);
+    for (size_t i = 0; i < l->count; i++)
+        if (!atomic_load(&nth_of(l, i)->back))
+            return;
+    struct errmsg msg = {0};
+    const struct replica_model *there = replica_local_find(to, generator_model(g)->id);
+    enum err e = generator_move(g, to, there, &msg);
+    if (e) { // without storage it can do nothing more
+        generator_take_back(g);
+        generator_end_all(g, e, msg.text);
+    }
+    pthread_mutex_lock(&s->mutex);
+    l->count = 0;
+    l->replica = to;
+    pthread_cond_broadcast(&s->ready);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static struct replica *where_to(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    struct replica *r = s->replica;
+    pthread_mutex_unlock(&s->mutex);
+    return r;
+}
+
+static void run_line(struct scheduler *s, struct step_line *l, struct replica *to) {
+    struct generator *g = l->generator;
+    bool stops = scheduler_is_stopping(s);
+    if (l->replica != to && !stops)
+        move(s, l, to);
+    if (l->replica != to && !stops)
+        return;
     if (!generator_busy(g) && l->count == 0)
         return;
     bool any = false;
     for (struct step_flight *f; (f = oldest_of(l)) && atomic_load(&f->back); any = true)
         end(l);
     release_draw(l);
-    if (scheduler_is_stopping(s))
+    if (stops)
         return;
     while (generator_busy(g) && generator_ready(g) && begin(s, l))
         any = true;
@@ -124,8 +162,9 @@ static void run_line(struct scheduler *s, struct step_line *l) {
 void scheduler_run_steps(struct scheduler *s) {
     if (s->generators.count == 0)
         return;
+    struct replica *to = where_to(s);
     for (size_t i = 0; i < s->generators.count; i++)
-        run_line(s, &s->lines[i]);
+        run_line(s, &s->lines[i], to);
     if (generators_busy(&s->generators))
         return;
     pthread_mutex_lock(&s->mutex); // scheduler_end may wait for that
@@ -157,9 +196,19 @@ void scheduler_call_back_steps(struct scheduler *s) {
     for (size_t i = 0; i < s->generators.count; i++)
         for (size_t k = 0; k < s->lines[i].count; k++) {
             struct step_flight *f = nth_of(&s->lines[i], k);
-            if (!f->told && !atomic_load(&f->back) && (s->stopping || f->replica != s->replica))
-                tell(s, f);
+            if (f->told || atomic_load(&f->back) || (!s->stopping && f->replica == s->replica))
+                continue;
+            f->told = true;
+            s->stats.moved += !s->stopping;
+            replica_cancel(f->replica, &f->work.work);
         }
+}
+
+bool scheduler_steps_move(const struct scheduler *s) {
+    for (size_t i = 0; i < s->generators.count; i++)
+        if (s->lines[i].replica != s->replica)
+            return true;
+    return false;
 }
 
 bool scheduler_has_steps(const struct scheduler *s) {
@@ -173,8 +222,10 @@ enum err scheduler_make_lines(struct scheduler *s) {
     s->lines = mem_calloc(s->generators.count, sizeof *s->lines);
     if (!s->lines)
         return ERR_NOMEM;
-    for (size_t i = 0; i < s->generators.count; i++)
+    for (size_t i = 0; i < s->generators.count; i++) {
         s->lines[i].generator = s->generators.items[i];
+        s->lines[i].replica = s->replica;
+    }
     return ERR_OK;
 }
 
