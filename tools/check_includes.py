@@ -81,11 +81,11 @@ OUTSIDE = {"tests", "bench", "build", "tools", "docs", "deploy", "examples"}
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*(?:include|import|include_next)\b[ \t]*(.*?)[ \t\r]*$", re.M)
 
 
-def read_tree(root):
-    """{file: [(line, "<" or '"', name)]} of every .c and .h file of the rooms."""
+def read_tree(root, tops=None):
+    """{file: [(line, "<" or '"', name)]} of every .c and .h file of the rooms, or of the folders `tops`."""
     tree = {}
-    for top in sorted(os.listdir(root)):
-        if top in OUTSIDE or top.startswith(".") or not os.path.isdir(os.path.join(root, top)):
+    for top in tops or sorted(set(os.listdir(root)) - OUTSIDE):
+        if top.startswith(".") or not os.path.isdir(os.path.join(root, top)):
             continue
         for folder, _, files in os.walk(os.path.join(root, top)):
             for file in files:
@@ -191,6 +191,10 @@ def problems(root):
             why = wrong(tree, file, mark, name)
             if why:
                 found.append(f"{file}:{line}: {why}")
+    for file, includes in sorted(read_tree(root, ["bench", "tests"]).items()):
+        for line, _, name in includes:
+            if name.endswith(".c"):
+                found.append(f'{file}:{line}: "{name}": tests link objects, they include no .c file')
     for circle in circles(tree):
         found.append("circle: " + " ".join(circle))
         found += way_round(tree, circle)
