@@ -99,6 +99,9 @@ struct replica_ops {
 // The head of every replica; a kind puts its own fields behind it.
 struct replica {
     const struct replica_ops *ops;
+    // Steps of a model that go ahead of the results of the one at hand: 0 or 1. The device has work
+    // while these are read; set before generators are made for it.
+    size_t ahead;
 };
 
 // Reads the model's weights and prepares them, on the calling thread: what is being computed goes

@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+enum { STEPS_AHEAD = 1 }; // what is between two steps is then no gap for the compute threads
+
 // ---- workspaces
 
 // For the largest of the models, and `more` where it is not NULL. Mutex held.
@@ -339,6 +341,7 @@ enum err replica_local_new(struct device *d, struct replica **out, struct errmsg
     if (!l)
         return err_set(msg, ERR_NOMEM, "no memory for a replica");
     l->head.ops = &ops;
+    l->head.ahead = STEPS_AHEAD;
     l->device = d;
     for (int i = 0; i < SHARE_COUNT; i++)
         replica_list_clear(&l->queue[i]);

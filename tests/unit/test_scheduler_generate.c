@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/thread.h"
+#include "engine/generator.h"
 #include "engine/replica_local.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
@@ -277,9 +278,12 @@ int main(void) {
         CHECK_OK(replica_load(replica, models[i], &msg), msg);
     }
     alone();
-    together();
-    device_is_shared();
-    stop();
+    for (replica->ahead = 0; replica->ahead <= GENERATOR_AHEAD_MOST; replica->ahead++) {
+        together();
+        device_is_shared();
+        stop();
+    }
+    replica->ahead = 0;
     not_a_generator();
     for (int i = 0; i < KINDS; i++) {
         free(texts[i]);
