@@ -75,7 +75,6 @@ done
 check includes tools/check_includes.sh
 check names tools/check_names.sh
 check documents tools/check_docs.sh
-check names tools/check_names.py
 check format bash -c 'set -o pipefail; find . -path ./build -prune -o -name "*.[ch]" -print | grep -v unicode_tables |
     xargs clang-format --dry-run -Werror'
 check cppcheck tools/check_static.sh cppcheck
