@@ -235,13 +235,13 @@ static enum err make_grammar_vocab(struct model *m, struct errmsg *msg) {
     return e;
 }
 
-enum err model_grammar_vocab(const struct model *of, const struct grammar_vocab **out,
+enum err model_grammar_vocab(const struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) {
-    struct model *m = of->self;
-    pthread_mutex_lock(&m->grammar_mutex);
-    enum err e = m->grammar_vocab ? ERR_OK : make_grammar_vocab(m, msg);
-    *out = m->grammar_vocab;
-    pthread_mutex_unlock(&m->grammar_mutex);
+    struct model *own = m->self;
+    pthread_mutex_lock(&own->grammar_mutex);
+    enum err e = own->grammar_vocab ? ERR_OK : make_grammar_vocab(own, msg);
+    *out = own->grammar_vocab;
+    pthread_mutex_unlock(&own->grammar_mutex);
     return e;
 }
 

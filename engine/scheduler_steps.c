@@ -37,8 +37,9 @@ static struct step_flight *nth_of(struct step_line *l, size_t i) {
     return &l->flights[(l->oldest + i) % (1 + GENERATOR_AHEAD_MOST)];
 }
 
+// There is one in flight.
 static void end(struct step_line *l) {
-    struct step_flight *f = oldest_of(l);
+    struct step_flight *f = nth_of(l, 0);
     const struct replica_work *w = &f->work.work;
     enum err e = w->err;
     const char *why = w->msg.text;

@@ -64,7 +64,9 @@ struct tensor binder_take(struct binder *b, const char *name, const char *suffix
 struct weight *binder_prepare(struct binder *b, enum weight_kind kind,
                               const struct weight_part *parts, size_t n) {
     struct weight *w = NULL;
-    struct precision p = kind == WEIGHT_VECTOR ? (struct precision){0} : b->precision;
+    struct precision p = b->precision;
+    if (kind == WEIGHT_VECTOR)
+        p = (struct precision){0};
     if (!b->failed && b->owned)
         b->failed = make_room(b->owned, b->msg);
     if (!b->failed)

@@ -55,54 +55,54 @@ static inline void wait_a_turn(unsigned turns) {
 }
 
 // Its own tasks first, then what the others have left.
-static void take_tasks(struct team *p, int worker) {
-    for (int i = 0; i < p->threads; i++) {
-        int owner = worker + i < p->threads ? worker + i : worker + i - p->threads;
-        struct worker *w = &p->workers[owner];
+static void take_tasks(struct team *t, int worker) {
+    for (int i = 0; i < t->threads; i++) {
+        int owner = worker + i < t->threads ? worker + i : worker + i - t->threads;
+        struct worker *w = &t->workers[owner];
         for (;;) {
             size_t task = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
             if (task >= w->end)
                 break;
-            p->fn(p->job, task, worker);
+            t->fn(t->job, task, worker);
         }
     }
 }
 
-static void sleep_until_open(struct team *p, unsigned seen) {
-    pthread_mutex_lock(&p->mutex);
-    atomic_fetch_add(&p->sleepers, 1);
+static void sleep_until_open(struct team *t, unsigned seen) {
+    pthread_mutex_lock(&t->mutex);
+    atomic_fetch_add(&t->sleepers, 1);
     for (;;) {
-        unsigned g = atomic_load(&p->open);
-        if ((g && g != seen) || atomic_load(&p->stop))
+        unsigned g = atomic_load(&t->open);
+        if ((g && g != seen) || atomic_load(&t->stop))
             break;
-        pthread_cond_wait(&p->wake, &p->mutex);
+        pthread_cond_wait(&t->wake, &t->mutex);
     }
-    atomic_fetch_sub(&p->sleepers, 1);
-    pthread_mutex_unlock(&p->mutex);
+    atomic_fetch_sub(&t->sleepers, 1);
+    pthread_mutex_unlock(&t->mutex);
 }
 
 static void *work(void *arg) {
     struct worker *w = arg;
-    struct team *p = w->team;
+    struct team *t = w->team;
     unsigned seen = 0;
     int64_t idle_since = clock_now_us();
     for (unsigned turns = 1;; turns++) {
-        unsigned g = atomic_load_explicit(&p->open, memory_order_acquire);
+        unsigned g = atomic_load_explicit(&t->open, memory_order_acquire);
         if (g && g != seen) {
             // First announce, then look again: the caller closes, then looks who is inside.
-            atomic_fetch_add(&p->inside, 1);
-            if (atomic_load(&p->open) == g)
-                take_tasks(p, w->index);
-            atomic_fetch_sub(&p->inside, 1);
+            atomic_fetch_add(&t->inside, 1);
+            if (atomic_load(&t->open) == g)
+                take_tasks(t, w->index);
+            atomic_fetch_sub(&t->inside, 1);
             seen = g;
             idle_since = clock_now_us();
             continue;
         }
-        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+        if (atomic_load_explicit(&t->stop, memory_order_relaxed))
             return NULL;
         relax();
         if (turns % 32 == 0 && clock_now_us() - idle_since > SPIN_US) {
-            sleep_until_open(p, seen);
+            sleep_until_open(t, seen);
             idle_since = clock_now_us();
         }
     }
@@ -117,19 +117,19 @@ static void confine(struct worker *w, const cpu_set_t *set) {
 // speed, whenever work comes after a pause. So the workers are kept off the caller's CPU: each on
 // one of its own where there are as many as threads (when the caller has moved onto a worker's,
 // that one takes the caller's old one), else on any but the caller's.
-static void place_workers(struct team *p) {
+static void place_workers(struct team *t) {
     int now = sched_getcpu();
-    if (now < 0 || now == p->caller_cpu || p->cpus < p->threads || p->cpus < 2 ||
-        !CPU_ISSET((size_t)now, &p->allowed))
+    if (now < 0 || now == t->caller_cpu || t->cpus < t->threads || t->cpus < 2 ||
+        !CPU_ISSET((size_t)now, &t->allowed))
         return;
-    int before = p->caller_cpu;
-    p->caller_cpu = now;
-    cpu_set_t set = p->allowed;
+    int before = t->caller_cpu;
+    t->caller_cpu = now;
+    cpu_set_t set = t->allowed;
     CPU_CLR((size_t)now, &set);
     int next = 0;
-    for (int i = 1; i <= p->started; i++) {
-        struct worker *w = &p->workers[i];
-        if (p->cpus > p->threads) {
+    for (int i = 1; i <= t->started; i++) {
+        struct worker *w = &t->workers[i];
+        if (t->cpus > t->threads) {
             confine(w, &set);
             continue;
         }
@@ -138,7 +138,7 @@ static void place_workers(struct team *p) {
         if (before >= 0) {
             w->cpu = before;
         } else {
-            while (next == now || !CPU_ISSET((size_t)next, &p->allowed))
+            while (next == now || !CPU_ISSET((size_t)next, &t->allowed))
                 next++;
             w->cpu = next++;
         }
@@ -154,101 +154,101 @@ static void run_alone(size_t tasks, team_fn *fn, void *job) {
         fn(job, t, 0);
 }
 
-static void run_together(struct team *p, size_t tasks, team_fn *fn, void *job) {
-    p->fn = fn;
-    p->job = job;
-    place_workers(p);
-    p->generation += p->generation == ~0U ? 2 : 1; // never 0
-    size_t each = tasks / (size_t)p->threads, more = tasks % (size_t)p->threads, from = 0;
-    for (int i = 0; i < p->threads; i++) {
-        struct worker *w = &p->workers[i];
+static void run_together(struct team *t, size_t tasks, team_fn *fn, void *job) {
+    t->fn = fn;
+    t->job = job;
+    place_workers(t);
+    t->generation += t->generation == ~0U ? 2 : 1; // never 0
+    size_t each = tasks / (size_t)t->threads, more = tasks % (size_t)t->threads, from = 0;
+    for (int i = 0; i < t->threads; i++) {
+        struct worker *w = &t->workers[i];
         atomic_store_explicit(&w->next, from, memory_order_relaxed);
         from += each + ((size_t)i < more ? 1 : 0);
         w->end = from;
     }
-    atomic_store(&p->open, p->generation);
-    if (atomic_load(&p->sleepers) > 0) {
-        pthread_mutex_lock(&p->mutex);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->mutex);
+    atomic_store(&t->open, t->generation);
+    if (atomic_load(&t->sleepers) > 0) {
+        pthread_mutex_lock(&t->mutex);
+        pthread_cond_broadcast(&t->wake);
+        pthread_mutex_unlock(&t->mutex);
     }
-    take_tasks(p, 0);
-    atomic_store(&p->open, 0);
-    for (unsigned turns = 1; atomic_load(&p->inside) > 0; turns++)
+    take_tasks(t, 0);
+    atomic_store(&t->open, 0);
+    for (unsigned turns = 1; atomic_load(&t->inside) > 0; turns++)
         wait_a_turn(turns);
 }
 
-void team_run(struct team *p, size_t tasks, team_fn *fn, void *job) {
-    if (!atomic_load_explicit(&p->driven, memory_order_relaxed))
-        atomic_store(&p->driven, true);
-    for (unsigned turns = 1; atomic_load(&p->lent); turns++)
+void team_run(struct team *t, size_t tasks, team_fn *fn, void *job) {
+    if (!atomic_load_explicit(&t->driven, memory_order_relaxed))
+        atomic_store(&t->driven, true);
+    for (unsigned turns = 1; atomic_load(&t->lent); turns++)
         wait_a_turn(turns);
-    if (p->started == 0 || tasks <= 1)
+    if (t->started == 0 || tasks <= 1)
         run_alone(tasks, fn, job);
     else
-        run_together(p, tasks, fn, job);
+        run_together(t, tasks, fn, job);
 }
 
 // First it announces itself, then it looks: team_run says that it drives, then looks.
-void team_run_beside(struct team *p, size_t tasks, team_fn *fn, void *job) {
-    bool together = p->started > 0 && tasks > 1;
+void team_run_beside(struct team *t, size_t tasks, team_fn *fn, void *job) {
+    bool together = t->started > 0 && tasks > 1;
     if (together) {
-        atomic_store(&p->lent, true);
-        together = !atomic_load(&p->driven);
+        atomic_store(&t->lent, true);
+        together = !atomic_load(&t->driven);
     }
     if (together)
-        run_together(p, tasks, fn, job);
-    atomic_store(&p->lent, false);
+        run_together(t, tasks, fn, job);
+    atomic_store(&t->lent, false);
     if (!together)
         run_alone(tasks, fn, job);
 }
 
 enum err team_new(int threads, struct team **out, struct errmsg *msg) {
     *out = NULL;
-    struct team *p = mem_alloc_aligned(1, sizeof *p);
+    struct team *t = mem_alloc_aligned(1, sizeof *t);
     struct worker *workers = mem_alloc_aligned((size_t)threads, sizeof *workers);
-    if (!p || !workers || thread_cond_init(&p->wake) != ERR_OK) {
+    if (!t || !workers || thread_cond_init(&t->wake) != ERR_OK) {
         mem_free(workers);
-        mem_free(p);
+        mem_free(t);
         return err_set(msg, ERR_NOMEM, "compute threads: no memory");
     }
-    pthread_mutex_init(&p->mutex, NULL);
-    p->workers = workers;
-    p->threads = threads;
-    p->caller_cpu = -1;
-    if (sched_getaffinity(0, sizeof p->allowed, &p->allowed) == 0)
-        p->cpus = CPU_COUNT(&p->allowed);
+    pthread_mutex_init(&t->mutex, NULL);
+    t->workers = workers;
+    t->threads = threads;
+    t->caller_cpu = -1;
+    if (sched_getaffinity(0, sizeof t->allowed, &t->allowed) == 0)
+        t->cpus = CPU_COUNT(&t->allowed);
     for (int i = 1; i < threads; i++) {
         char name[16];
         snprintf(name, sizeof name, "compute-%d", i % 1000);
         struct thread_options options = {.name = name, .stack_bytes = STACK_BYTES};
-        workers[i].team = p;
+        workers[i].team = t;
         workers[i].index = i;
         enum err e = thread_start(&workers[i].thread, &options, work, &workers[i], msg);
         if (e != ERR_OK) {
-            team_free(p);
+            team_free(t);
             return e;
         }
-        p->started = i;
+        t->started = i;
     }
-    place_workers(p);
-    *out = p;
+    place_workers(t);
+    *out = t;
     return ERR_OK;
 }
 
-void team_free(struct team *p) {
-    if (!p)
+void team_free(struct team *t) {
+    if (!t)
         return;
-    atomic_store(&p->stop, true);
-    pthread_mutex_lock(&p->mutex);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->mutex);
-    for (int i = 1; i <= p->started; i++)
-        pthread_join(p->workers[i].thread, NULL);
-    pthread_cond_destroy(&p->wake);
-    pthread_mutex_destroy(&p->mutex);
-    mem_free(p->workers);
-    mem_free(p);
+    atomic_store(&t->stop, true);
+    pthread_mutex_lock(&t->mutex);
+    pthread_cond_broadcast(&t->wake);
+    pthread_mutex_unlock(&t->mutex);
+    for (int i = 1; i <= t->started; i++)
+        pthread_join(t->workers[i].thread, NULL);
+    pthread_cond_destroy(&t->wake);
+    pthread_mutex_destroy(&t->mutex);
+    mem_free(t->workers);
+    mem_free(t);
 }
 
-int team_threads(const struct team *p) { return p->threads; }
+int team_threads(const struct team *t) { return t->threads; }
