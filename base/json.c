@@ -47,7 +47,8 @@ const cJSON *json_get(const cJSON *object, const char *key) {
     return item && !cJSON_IsNull(item) ? item : NULL;
 }
 
-// A scalar as a node, so that both trees are read by the same words; *n is its place.
+// Makes a node of a scalar, so that both trees are read with the same messages; *n is the place for
+// it.
 static const struct json_node *view(const cJSON *item, struct json_node *n) {
     *n = (struct json_node){.kind = JSON_OBJECT}; // or an array: what no scalar is
     if (!item)

@@ -1,7 +1,7 @@
 // JSON of files and of the command line as cJSON's tree: a strict check (json_check.h) first, then
-// cJSON. Role: the one door to cJSON. Getters never coerce. Where a number's own spelling counts,
-// and for the bodies of requests, json_tree.h. Thread rule: pure functions; json_init once from
-// main before any other.
+// cJSON. Role: the one door to cJSON. Getters never convert one type to another. Where the spelling
+// of a number matters, and for bodies of requests, use json_tree.h. Thread rule: pure functions;
+// main calls json_init once before any other.
 #ifndef TRINE_BASE_JSON_H
 #define TRINE_BASE_JSON_H
 
@@ -15,8 +15,8 @@
 // Sends cJSON's allocations through base/mem.
 void json_init(void);
 
-// json_check, then cJSON, which reads no number of over 63 characters: ERR_INVALID too. *root is
-// the caller's (cJSON_Delete).
+// Checks with json_check, then parses with cJSON, which reads no number of over 63 characters:
+// ERR_INVALID too. The caller frees *root (cJSON_Delete).
 enum err json_parse(const char *text, size_t len, const struct json_limits *limits, cJSON **root,
                     struct json_issue *issue, struct errmsg *msg) MUST_CHECK;
 

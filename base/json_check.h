@@ -1,8 +1,8 @@
-// Whether a text is JSON that may come in. Role: the contract of the strict check that every JSON
-// from outside passes, requests and model files alike: RFC 8259 to the letter plus our own limits
-// (depth, number of values, no duplicate key, no NUL, no lone surrogate, no number outside a
-// double), linear in time, never recursive. json_scan.c does it; what parses (json_tree.h, json.h)
-// checks by the way.
+// Whether a text is JSON that may come in. Role: the strict check that all JSON from outside
+// passes, requests and model files alike: RFC 8259 to the letter plus limits of our own (depth,
+// number of values, no duplicate key, no NUL, no lone surrogate, no number that a double cannot
+// hold). Linear in time, never recursive. json_scan.c does the work; the parsers (json_tree.h,
+// json.h) check while they parse.
 // Thread rule: pure functions.
 #ifndef TRINE_BASE_JSON_CHECK_H
 #define TRINE_BASE_JSON_CHECK_H
@@ -28,8 +28,8 @@ struct json_issue {
 extern const struct json_limits json_limits_request; // 64 deep, 200,000 values
 extern const struct json_limits json_limits_file;    // 64 deep, 8,000,000 values
 
-// ERR_INVALID with issue filled and a message that gives the offset, and which value it is in
-// ("input[3]"), and never the text; ERR_NOMEM; ERR_TOO_LARGE (4 GiB). issue may be NULL.
+// ERR_INVALID fills issue and writes a message with the offset and the place of the value
+// ("input[3]"), never with text of the input; ERR_NOMEM; ERR_TOO_LARGE (4 GiB). issue may be NULL.
 enum err json_check(const char *text, size_t len, const struct json_limits *limits,
                     struct json_issue *issue, struct errmsg *msg) MUST_CHECK;
 

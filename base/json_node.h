@@ -1,6 +1,6 @@
-// A JSON value that keeps each number's own spelling, where 1 is not 1.0 and 2^60 is not its
-// double. Role: what a json_tree is made of, and how it is looked into, read and printed. Getters
-// never coerce. Thread rule: immutable once its tree is made; pure functions.
+// A JSON value that keeps the spelling of each number: 1 is not 1.0, and 2^60 is not the nearest
+// double. Role: the nodes of a json_tree, and looking into them, reading and printing them. Getters
+// never convert one type to another. Thread rule: immutable once its tree is made; pure functions.
 #ifndef TRINE_BASE_JSON_NODE_H
 #define TRINE_BASE_JSON_NODE_H
 
@@ -48,8 +48,8 @@ bool json_is_empty(const struct json_node *n);
 // The same value: numbers by their doubles, members in the same order.
 bool json_is_same(const struct json_node *a, const struct json_node *b);
 
-// The member `key` of an object; NULL when absent or `object` is none. json_node_get returns a null
-// as it stands, json_node_value takes it for absent.
+// The member `key` of an object; NULL when it is absent or `object` is not an object. json_node_get
+// returns a null member, json_node_value treats it as absent.
 const struct json_node *json_node_get(const struct json_node *object, const char *key);
 const struct json_node *json_node_value(const struct json_node *object, const char *key);
 

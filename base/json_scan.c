@@ -166,8 +166,9 @@ static bool scan_escape(struct json_scan *s) {
     return true;
 }
 
-// Moves s->at over eight bytes of a string as long as all are ASCII that stands for itself. In
-// `stop` the lowest byte that is not so has its high bit set; what lies above may have, too.
+// Moves s->at on by eight bytes of a string as long as all of them are ASCII that stands for
+// itself. In `stop` the lowest byte that is not so has its high bit set; bytes above it may have
+// theirs set, too.
 static void skip_plain(struct json_scan *s) {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
     while (s->len - s->at >= sizeof(uint64_t)) {
@@ -228,7 +229,7 @@ static bool digits(struct json_scan *s) {
     return s->at > start;
 }
 
-// The value of a lexeme; integers of a few digits, which a double holds exactly, without strtod.
+// The value of a lexeme. Integers of a few digits, which a double holds exactly, do without strtod.
 static double number_of(const struct json_span *n) {
     char copy[NUMBER_MOST + 1];
     bool negative = *n->at == '-', plain = n->len - negative <= 15;
@@ -389,7 +390,7 @@ bool json_scan_next(struct json_scan *s, struct json_token *out) {
     }
 }
 
-// One for the process, before the kernel has entropy from the stack's address.
+// One seed for the process; from the stack's address until the kernel has entropy.
 static uint64_t key_seed(void) {
     static atomic_uint_fast64_t seed;
     uint64_t v = atomic_load_explicit(&seed, memory_order_relaxed);

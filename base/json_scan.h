@@ -1,6 +1,6 @@
-// One value after the other out of a JSON text. Role: the one scanner of JSON: its grammar, its
-// limits, and where a fault stands; json_check looks at nothing that it gives, json_tree keeps it.
-// It never recurs. Thread rule: one owner.
+// Reads one value after the other from a JSON text. Role: the one scanner of JSON: it knows the
+// grammar, the limits, and where a fault is. json_check ignores the values, json_tree keeps them.
+// Not recursive. Thread rule: one owner.
 #ifndef TRINE_BASE_JSON_SCAN_H
 #define TRINE_BASE_JSON_SCAN_H
 
@@ -54,7 +54,7 @@ enum err json_scan_begin(struct json_scan *s, const char *text, size_t len,
                          const struct json_limits *limits, struct errmsg *msg) MUST_CHECK;
 // False: the document is over, or at fault.
 bool json_scan_next(struct json_scan *s, struct json_token *out);
-// Frees what it took. ERR_OK when the document was whole; else as json_check.
+// Frees what the scan took. ERR_OK when the document was whole; otherwise as json_check.
 enum err json_scan_end(struct json_scan *s, struct json_issue *issue,
                        struct errmsg *msg) MUST_CHECK;
 

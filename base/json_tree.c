@@ -1,6 +1,5 @@
-// See json_tree.h. Nodes lie in chunks, each twice as large as the one before, so that none ever
-// moves; the strings of a parsed text lie in blocks. Both stay below a megabyte where they can:
-// what is larger is the system's, and to touch its fresh pages costs more than to parse (mem.h).
+// See json_tree.h. Nodes lie in chunks, each twice as large as the one before, so that no node ever
+// moves. The strings of a parsed text lie in one block.
 #include "base/json_tree.h"
 
 #include "base/json_scan.h"

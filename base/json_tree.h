@@ -1,7 +1,8 @@
-// JSON from outside as a tree of nodes (json_node.h). Role: checks and makes it in one pass, and
-// adds to it; the bodies of requests come so, and what is handed on into a prompt or a grammar.
-// Where values of a file are only read as numbers and strings, cJSON by base/json.h serves.
-// Thread rule: one owner while it is made, immutable then.
+// JSON from outside as a tree of nodes (json_node.h). Role: checks the text and makes the tree in
+// one pass, and adds to trees. It is used for bodies of requests and for whatever goes on into a
+// prompt or a grammar. When only the numbers and strings of a file are read, cJSON (base/json.h) is
+// enough.
+// Thread rule: one owner while it is made, then immutable.
 #ifndef TRINE_BASE_JSON_TREE_H
 #define TRINE_BASE_JSON_TREE_H
 
@@ -10,7 +11,7 @@
 
 struct json_tree;
 
-// Copies what it keeps: `text` may go afterwards. Errors as json_check.
+// Copies what it keeps, so `text` may be freed afterwards. Errors as json_check.
 enum err json_tree_parse(const char *text, size_t len, const struct json_limits *limits,
                          struct json_tree **out, struct json_issue *issue,
                          struct errmsg *msg) MUST_CHECK;
@@ -23,10 +24,10 @@ struct json_tree *json_tree_new(void);
 struct json_place {
     struct json_node *parent, *last;
 };
-// Appends a value and moves `at` behind it. Its members are the caller's to fill: key, text and
-// children are borrowed, from this tree or from what outlives it.
+// Appends a value and moves `at` behind it. The caller fills its fields: key, text and children are
+// borrowed, from this tree or from something that outlives it.
 struct json_node *json_tree_add(struct json_tree *t, struct json_place *at, enum json_kind kind);
-// Makes a node of this tree the string s[0..len), which is copied. False: memory is out.
+// Makes `node`, of this tree, the string s[0..len), which is copied. False: memory is out.
 bool json_tree_set_string(struct json_tree *t, const struct json_node *node, const char *s,
                           size_t len);
 // Parses a text whose nodes become this tree's, but stand nowhere in it: *root is the caller's to
