@@ -191,7 +191,8 @@ enum err api_readyz(struct api_request *q, struct api_error *err) {
     (void)err;
     int state = atomic_load(&q->service->state);
     if (state == SERVICE_READY) {
-        buf_puts(&q->response.body, "{\"status\":\"ready\",\"device\":\"cpu\"}");
+        buf_printf(&q->response.body, "{\"status\":\"ready\",\"device\":\"%s\"}",
+                   q->service->engine->device->ops->name);
         return ERR_OK;
     }
     q->response.status = 503;

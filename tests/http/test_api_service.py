@@ -27,6 +27,7 @@ from test_api import EMBED, FOLDERS  # noqa: E402
 def test_operation(s, model):
     for path in ("/livez", "/readyz", "/health", "/ping"):
         check(s.get(path).status == 200, path)
+    check(s.get("/readyz").json == {"status": "ready", "device": "cpu"}, "readyz names the device")
     r = s.get("/metrics")
     check(r.status == 200 and r.headers["Content-Type"].startswith("text/plain"), "metrics", r)
     lines = [l for l in r.body.decode().splitlines() if l]
