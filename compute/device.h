@@ -242,8 +242,9 @@ struct device {
     const struct device_ops *ops;
     enum err failed; // the first failure since the last sync
     struct errmsg failure;
-    char describe[128];  // "cpu, 2 threads, avx512"
-    size_t max_head_dim; // that attention takes
+    char describe[128];     // "cpu, 2 threads, avx512"
+    size_t max_head_dim;    // that attention takes
+    size_t kv_block_tokens; // positions in a block of a cache, as the device likes them best
 };
 
 // Records a failure (the first one stays).

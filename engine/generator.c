@@ -137,7 +137,7 @@ void generator_submit(struct generator *g, struct generation *n) {
     enum err e = check_prompt(g, n);
     uint64_t owner = g->options.share_prefixes ? 0 : n->owner;
     if (!e)
-        e = sequence_new(n, g->model->decoder_config.vocab, BLOCK_TOKENS, owner, &s);
+        e = sequence_new(n, g->model->decoder_config.vocab, g->block_tokens, owner, &s);
     if (e == ERR_NOMEM)
         err_set(&n->msg, e, "no memory for a sequence of %zu tokens",
                 n->prompt_len + n->max_tokens);

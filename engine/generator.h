@@ -41,6 +41,7 @@ struct generator_options {
 // What the options come to. Role: the same sizes for those who make a generator and for those who
 // only ask whether one can be made.
 struct generator_size {
+    size_t block_tokens;        // positions in a block, as the device wants them
     size_t blocks, cache_bytes; // of its cache
     size_t context;             // as scheduler_context
     size_t max_sequences;

@@ -22,8 +22,8 @@ static bool better_later(const struct generator *g, const struct sequence *s) {
         const struct sequence *r = g->running[i];
         if (r->prefilled || r->owner != s->owner)
             continue;
-        size_t common = sequence_common(s, r, BLOCK_TOKENS);
-        if (common > r->computed && common >= 2 * (size_t)BLOCK_TOKENS)
+        size_t common = sequence_common(s, r, g->block_tokens);
+        if (common > r->computed && common >= 2 * g->block_tokens)
             return true;
     }
     return false;
@@ -171,7 +171,7 @@ static bool bring_in(struct generator *g, struct sequence *s) {
     size_t lacks = 0, leaving = 0;
     // each running sequence may want another block soon
     if (g->running_count < g->options.max_sequences &&
-        sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count, &lacks))
+        sequence_place(s, g->blocks, g->block_tokens, g->running_count, &lacks))
         return true;
     while (g->running_count - leaving >= g->options.max_sequences || lacks > 0) {
         struct sequence *victim = gives_way(g, s);
@@ -191,7 +191,7 @@ static bool bring_in(struct generator *g, struct sequence *s) {
             g->running[i]->leaving = false;
     }
     generator_count_turns(g);
-    return enough && sequence_place(s, g->blocks, BLOCK_TOKENS, g->running_count, &lacks);
+    return enough && sequence_place(s, g->blocks, g->block_tokens, g->running_count, &lacks);
 }
 
 // While `s` waits for room, one of another request that needs no more than there is goes before it;
@@ -202,10 +202,10 @@ static struct sequence *pass(struct generator *g, struct sequence *s) {
     size_t lacks;
     for (struct sequence **at = &g->waiting; *at; at = &(*at)->next) {
         struct sequence *one = *at;
-        size_t blocks = one->known / BLOCK_TOKENS + 1;
+        size_t blocks = one->known / g->block_tokens + 1;
         if (one == s || (one->account == s->account && one->g->request == s->g->request) ||
             blocks + g->running_count > kv_blocks_room(g->blocks) || better_later(g, one) ||
-            !sequence_place(one, g->blocks, BLOCK_TOKENS, g->running_count, &lacks))
+            !sequence_place(one, g->blocks, g->block_tokens, g->running_count, &lacks))
             continue;
         *at = one->next;
         g->waiting_count--;

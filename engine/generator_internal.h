@@ -12,7 +12,6 @@
 #include <pthread.h>
 
 enum {
-    BLOCK_TOKENS = 32,
     CHUNK_TOKENS = 256, // of a prompt, in a step without decoding sequences
     SCORED_CHUNK = 32,  // of a prompt whose logits are wanted
     DRAFT_ROWS = 16,    // drafted rows of a step, of all sequences
@@ -36,7 +35,7 @@ struct generator {
     struct flight flights[1 + GENERATOR_AHEAD_MOST]; // steps in flight, in turn
     size_t in_flight, oldest;
     struct kv_blocks *blocks;
-    size_t block_count;
+    size_t block_tokens, block_count;   // positions in a block, for good; how many there are
     atomic_size_t context, cache_bytes; // changed by the engine's thread, under the mutex
     struct sequence **running;          // [max_sequences] oldest first
     size_t running_count;

@@ -9,12 +9,13 @@ enum {
 };
 
 static size_t block_bytes(const struct replica_model *m, enum dtype dtype) {
-    struct kv_shape one = decoder_kv_shape(m->decoder, BLOCK_TOKENS, 1, dtype);
+    struct kv_shape one = decoder_kv_shape(m->decoder, m->device->kv_block_tokens, 1, dtype);
     return m->device->ops->kv_block_bytes(m->device, &one);
 }
 
 size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens) {
-    return (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS * block_bytes(m, kv_dtype);
+    size_t each = m->device->kv_block_tokens;
+    return (tokens + each - 1) / each * block_bytes(m, kv_dtype);
 }
 
 static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
@@ -23,7 +24,8 @@ static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) {
     const struct model *m = options->model;
-    size_t each = (m->max_length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    size_t tokens = options->loaded->device->kv_block_tokens;
+    size_t each = (m->max_length + tokens - 1) / tokens;
     size_t block = block_bytes(options->loaded, options->kv_dtype), most;
     if (block == 0) // a shape that kv_new would refuse in its own words
         return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
@@ -35,14 +37,15 @@ enum err generator_choose_size(const struct generator_options *options, struct g
                        "model '%s': a KV cache of %zu bytes holds no sequence, it takes %zu at "
                        "least; raise --kv-cache-mib",
                        m->name, options->kv_bytes, least * block);
-    if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / BLOCK_TOKENS)
-        most = INT32_MAX / BLOCK_TOKENS;
+    if (mem_mul_overflows(each, options->max_sequences, &most) || most > INT32_MAX / tokens)
+        most = INT32_MAX / tokens;
     if (blocks > most)
         blocks = most;
     *out = (struct generator_size){
+        .block_tokens = tokens,
         .blocks = blocks,
         .cache_bytes = blocks * block,
-        .context = blocks < each ? blocks * BLOCK_TOKENS : m->max_length,
+        .context = blocks < each ? blocks * tokens : m->max_length,
         .max_sequences = options->max_sequences,
         .workspace_bytes =
             step_engine_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
@@ -55,11 +58,11 @@ enum err generator_storage_new(const struct generator_options *options,
                                const struct generator_size *size, struct generator_storage *out,
                                struct errmsg *msg) {
     size_t seqs = options->max_sequences;
-    struct step_engine_options o = {.limits = {.block_tokens = BLOCK_TOKENS,
+    struct step_engine_options o = {.limits = {.block_tokens = size->block_tokens,
                                                .max_tokens = step_tokens_most(seqs),
                                                .max_seqs = seqs,
                                                .max_logits = step_logits_most(seqs),
-                                               .max_context = size->context + BLOCK_TOKENS},
+                                               .max_context = size->context + size->block_tokens},
                                     .blocks = size->blocks,
                                     .kv_dtype = options->kv_dtype};
     *out = (struct generator_storage){.replica = options->replica};
@@ -70,7 +73,7 @@ enum err generator_storage_new(const struct generator_options *options,
         if ((e = step_new(&o.limits, &out->steps[i])))
             (void)err_set(msg, e, "no memory for the steps of model '%s'", options->model->name);
     if (!e)
-        e = kv_blocks_new(size->blocks, BLOCK_TOKENS, &out->blocks, msg);
+        e = kv_blocks_new(size->blocks, size->block_tokens, &out->blocks, msg);
     if (e)
         generator_storage_free(out);
     return e;
@@ -113,6 +116,7 @@ enum err generator_new(const struct generator_options *options, struct generator
         return err_set(msg, ERR_NOMEM, "no memory for the generator of model '%s'", m->name);
     g->options = *options;
     g->model = m;
+    g->block_tokens = size.block_tokens;
     g->block_count = size.blocks;
     g->context = size.context;
     g->cache_bytes = size.cache_bytes;
@@ -131,7 +135,7 @@ enum err generator_new(const struct generator_options *options, struct generator
     }
     g->stats.kv_blocks = size.blocks;
     g->stats.kv_bytes = size.cache_bytes;
-    g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
+    g->stats.kv_tokens = size.blocks * size.block_tokens;
     *out = g;
     return ERR_OK;
 }
@@ -151,10 +155,10 @@ void generator_free(struct generator *g) {
 
 struct step *generator_begin_warm_up(struct generator *g) {
     size_t n = g->context < WARM_UP_TOKENS ? g->context : WARM_UP_TOKENS;
-    int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS / BLOCK_TOKENS];
+    int32_t ids[WARM_UP_TOKENS], blocks[WARM_UP_TOKENS];
     for (size_t i = 0; i < n; i++)
         ids[i] = (int32_t)(i % g->model->decoder_config.vocab);
-    size_t count = (n + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    size_t count = (n + g->block_tokens - 1) / g->block_tokens;
     for (size_t i = 0; i < count; i++)
         blocks[i] = kv_blocks_take(g->blocks);
     struct step_part part = {.ids = ids,

@@ -6,7 +6,7 @@
 static size_t blocks_of(const struct generator *g, const struct sequence *s) {
     size_t most = s->g->prompt_len + s->g->max_tokens;
     most = most < g->context ? most : g->context;
-    return (most + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    return (most + g->block_tokens - 1) / g->block_tokens;
 }
 
 static size_t most_blocks(const struct generator *g, const struct sequence *list, size_t most) {
@@ -26,7 +26,7 @@ static enum err check_accepted(const struct generator *g, const struct generator
     return err_set(msg, ERR_TOO_LARGE,
                    "model '%s' would be left a KV cache of %zu tokens, and a text of up to %zu is "
                    "being generated; try again later, or raise --kv-cache-mib",
-                   g->model->name, size->blocks * BLOCK_TOKENS, most * BLOCK_TOKENS);
+                   g->model->name, size->blocks * g->block_tokens, most * g->block_tokens);
 }
 
 static enum err choose(const struct generator *g, size_t kv_bytes, struct generator_options *o,
@@ -73,7 +73,7 @@ enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *m
         g->cache_bytes = size.cache_bytes;
         g->stats.kv_blocks = size.blocks;
         g->stats.kv_bytes = size.cache_bytes;
-        g->stats.kv_tokens = size.blocks * BLOCK_TOKENS;
+        g->stats.kv_tokens = size.blocks * g->block_tokens;
     }
     pthread_mutex_unlock(&g->mutex);
     if (!e) {
@@ -92,7 +92,8 @@ enum err generator_move(struct generator *g, struct replica *replica,
     struct generator_storage storage;
     options.replica = replica;
     options.loaded = loaded;
-    struct generator_size size = {.blocks = g->block_count, .context = g->context};
+    struct generator_size size = {
+        .block_tokens = g->block_tokens, .blocks = g->block_count, .context = g->context};
     enum err e = generator_storage_new(&options, &size, &storage, msg);
     if (e)
         return e;

@@ -103,7 +103,7 @@ static size_t guess(struct generator *g, struct sequence *s, size_t rows) {
     const int32_t *draft;
     size_t made = draft_make(&s->draft, s->tokens, s->known, most, &draft);
     s->quiet = made == 0;
-    if (made > 0 && !sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known + made))
+    if (made > 0 && !sequence_grow(s, g->blocks, g->block_tokens, s->known + made))
         made = 0;
     if (made > 0)
         memmove(s->tokens + s->known, draft, made * sizeof *draft);
@@ -114,8 +114,8 @@ static size_t guess(struct generator *g, struct sequence *s, size_t rows) {
 // would go ahead of what is known and others would have to give way to that.
 static bool make_room(struct generator *g, struct sequence *s) {
     if (s->coming > 0)
-        return sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known + s->coming);
-    while (!sequence_grow(s, g->blocks, BLOCK_TOKENS, s->known)) {
+        return sequence_grow(s, g->blocks, g->block_tokens, s->known + s->coming);
+    while (!sequence_grow(s, g->blocks, g->block_tokens, s->known)) {
         const struct sequence *victim = generator_preempt(g, s);
         if (victim == s)
             return false;

@@ -125,7 +125,7 @@ static void take_part(struct generator *g, struct sequence *s, const struct step
         s->sent = s->computed;
         s->alone = false;
     }
-    sequence_publish(s, g->blocks, BLOCK_TOKENS);
+    sequence_publish(s, g->blocks, g->block_tokens);
     size_t produced = atomic_load_explicit(&n->produced, memory_order_relaxed);
     if (produced > 0)
         generator_release(g, s);

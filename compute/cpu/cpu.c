@@ -151,6 +151,7 @@ enum err cpu_device_new(const struct cpu_options *options, struct device **out,
     c->k = k;
     c->pages = c->slabs.pages = options->pages;
     c->base.max_head_dim = k->max_head_dim;
+    c->base.kv_block_tokens = CPU_KV_BLOCK_TOKENS;
     enum err e = choose_gemm(options->gemm, k, &c->openblas_rows, msg);
     if (e != ERR_OK) {
         cpu_device_free(&c->base);

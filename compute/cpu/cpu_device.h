@@ -12,6 +12,7 @@
 
 enum {
     CPU_MAX_ROW_BLOCKS = 256,
+    CPU_KV_BLOCK_TOKENS = 32,
     CPU_ACT_BYTES = 8 << 20, // of rows prepared for narrow weights
 };
 

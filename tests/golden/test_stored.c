@@ -52,10 +52,10 @@ static void check_model(const char *name, struct device *d, bool own) {
 static void on_device(const struct cpu_options *options) {
     struct errmsg msg = {0};
     struct device *d = NULL;
-    CHECK_OK(cpu_device_new(options, &d, &msg), msg);
+    CHECK_OK(test_device_new(options, &d, &msg), msg);
     for (size_t i = 0; d && i < sizeof models / sizeof *models; i++)
         check_model(models[i], d, options->gemm == CPU_GEMM_OWN);
-    cpu_device_free(d);
+    test_device_free(d);
 }
 
 int main(void) {

@@ -3,9 +3,9 @@
 #ifndef TRINE_TESTS_UNIT_GENERATOR_KIT_H
 #define TRINE_TESTS_UNIT_GENERATOR_KIT_H
 
-#include "compute/cpu/cpu.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
 #include <stdlib.h>

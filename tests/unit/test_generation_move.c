@@ -216,7 +216,7 @@ int main(void) {
     struct errmsg msg = {0};
     for (int i = 0; i < 2; i++) {
         struct cpu_options cpu = {.threads = 1 + i};
-        CHECK_OK(cpu_device_new(&cpu, &devices[i], &msg), msg);
+        CHECK_OK(test_device_new(&cpu, &devices[i], &msg), msg);
         loaded[i] = kit_load(devices[i]);
     }
     CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
@@ -255,7 +255,7 @@ int main(void) {
     grammar_vocab_free(vocab);
     for (int i = 0; i < 2; i++) {
         decoder_free(loaded[i].decoder);
-        cpu_device_free(devices[i]);
+        test_device_free(devices[i]);
     }
     return check_done();
 }

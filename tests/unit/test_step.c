@@ -298,7 +298,7 @@ static void room(void) {
 int main(void) {
     struct errmsg msg = {0};
     struct cpu_options cpu = {.threads = 2};
-    CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
+    CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     loaded = kit_load(device);
     for (int32_t i = 0; i < 16; i++)
         prompt[i] = 2 + i * 7 % 60;
@@ -318,6 +318,6 @@ int main(void) {
     step_free(step);
     step_free(other);
     decoder_free(loaded.decoder);
-    cpu_device_free(device);
+    test_device_free(device);
     return check_done();
 }
