@@ -273,22 +273,24 @@ static size_t statm_bytes(int which) {
 size_t limits_resident(void) { return statm_bytes(STATM_RESIDENT); }
 
 // Uses a limit on mapped memory when it leaves less room than the limit found so far.
-static void bind_mapped(int resource, const char *what, size_t mapped, struct limits_memory *limit,
-                        size_t *held) {
-    struct rlimit r;
-    if (getrlimit(resource, &r) != 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur > SIZE_MAX)
+static void bind_mapped(const struct rlimit *r, const char *what, size_t mapped,
+                        struct limits_memory *limit, size_t *held) {
+    if (r->rlim_cur == RLIM_INFINITY || r->rlim_cur > SIZE_MAX)
         return;
-    size_t left = r.rlim_cur > mapped ? r.rlim_cur - mapped : 0;
+    size_t left = r->rlim_cur > mapped ? r->rlim_cur - mapped : 0;
     if (left >= (limit->bytes > *held ? limit->bytes - *held : 0))
         return;
-    *limit = (struct limits_memory){.bytes = r.rlim_cur};
+    *limit = (struct limits_memory){.bytes = r->rlim_cur};
     snprintf(limit->source, sizeof limit->source, "%s", what);
     *held = mapped;
 }
 
 void limits_bind_mapped(struct limits_memory *limit, size_t *held) {
-    bind_mapped(RLIMIT_AS, address_space, statm_bytes(STATM_SIZE), limit, held);
-    bind_mapped(RLIMIT_DATA, data_segment, statm_bytes(STATM_DATA), limit, held);
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) == 0)
+        bind_mapped(&r, address_space, statm_bytes(STATM_SIZE), limit, held);
+    if (getrlimit(RLIMIT_DATA, &r) == 0)
+        bind_mapped(&r, data_segment, statm_bytes(STATM_DATA), limit, held);
 }
 
 // ---- processors
