@@ -96,6 +96,38 @@ def test_who_was_worked_on(folder):
     check(re.search(r"^ +\w+ at \S+\.[ch]:\d+", lines, re.M), "tools/where.sh finds a function and its line", lines)
 
 
+def test_generation(folder):
+    """A step's texts are named too. Which moment the signal meets is not ours to say: up to ten servers are tried."""
+    said = ""
+    for _ in range(10):
+        doomed = Doomed(folder)
+        ended = threading.Event()
+
+        def ask(number):
+            body = b'{"model": "m", "prompt": "one", "max_tokens": 400, "ignore_eos": true, "n": 4}'
+            while not ended.is_set():
+                request = urllib.request.Request(f"http://127.0.0.1:{doomed.port}/v1/completions", body,
+                                                 {"Content-Type": "application/json",
+                                                  "X-Request-Id": f"crash.text-{number}"})
+                try:
+                    urllib.request.urlopen(request, timeout=120).read()
+                except (OSError, ValueError, http.client.HTTPException):
+                    return
+        before = dict(doomed.computed())
+        for number in range(6):
+            threading.Thread(target=ask, args=(number,), daemon=True).start()
+        while not any(s > before.get(tid, 0) + .1 for tid, s in doomed.computed()):
+            time.sleep(.01)
+        doomed.process.send_signal(signal.SIGSEGV)
+        code, said = doomed.end()
+        ended.set()
+        check_report("SIGSEGV while texts are generated", signal.SIGSEGV, code, said)
+        if re.search(r"^thread (?!front)\S+ worked on .*crash\.text-\d", said, re.M):
+            check(True, "the texts of a step are named")
+            return
+    check(False, "the texts of a step are named", said)
+
+
 def test_other_signals(folder):
     """Nothing is worked on: no request is named."""
     for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
@@ -142,6 +174,7 @@ def main():
             long_model = os.path.join(folder, "long")
             make(ROOT, long_model)
             test_who_was_worked_on(long_model)
+            test_generation(DATA + "tiny_chat")
             test_other_signals(DATA + "bert-mean-st6")
             test_nobody_reads(DATA + "bert-mean-st6")
     return done()
