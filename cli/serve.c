@@ -141,7 +141,7 @@ static enum err make_ready(struct service *s, const struct cli_options *o,
 
 static void tell_ready(const struct service *s, int64_t ms) {
     const struct device *d = s->engine->device;
-    const struct memory_plan *p = scheduler_memory(s->scheduler);
+    const struct memory_plan plan = scheduler_memory(s->scheduler), *p = &plan;
     log_event(LOG_LEVEL_INFO, "ready",
               LOG_FIELDS(log_int("duration_ms", ms), log_string("device", d->describe),
                          log_size("models", registry_count(s->models)),
@@ -229,7 +229,8 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
         printf("device: %s\n", engine->device->describe);
         for (struct model *m = NULL; (m = registry_next(s->models, m));)
             show_model(s, m);
-        show_memory(scheduler_memory(s->scheduler));
+        struct memory_plan plan = scheduler_memory(s->scheduler);
+        show_memory(&plan);
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }
     service_close(s);

@@ -27,21 +27,32 @@ enum err engine_open(const struct engine_options *options, struct engine **out,
     return ERR_OK;
 }
 
-static enum err add_model(struct engine *e, const struct model_options *options, struct model **out,
-                          struct errmsg *msg) {
-    enum err err = registry_check_names(e->models, options, 1, msg);
-    if (!err)
-        err = model_load(options, out, msg);
-    if (!err)
-        err = replica_load(e->replica, *out, msg);
-    return err ? err : registry_add(e->models, *out, msg);
+// A model that is loaded, where nobody finds it yet.
+static enum err serve(struct engine *e, const struct model *m, struct errmsg *msg) {
+    enum err err = replica_load(e->replica, m, msg);
+    if (err)
+        return err;
+    bool running = e->scheduler != NULL;
+    if (running)
+        err = scheduler_add_model(e->scheduler, m, msg);
+    if (!err && !(err = registry_add(e->models, m, msg)))
+        return ERR_OK;
+    struct errmsg none;
+    if (running && scheduler_remove_model(e->scheduler, m, &none) == ERR_UNAVAILABLE)
+        return err; // its last work may not be over: engine_close unloads it
+    replica_unload(e->replica, m->id);
+    return err;
 }
 
 enum err engine_add_model(struct engine *e, const struct model_options *options, struct model **out,
                           struct errmsg *msg) {
     struct model *m = NULL;
     pthread_mutex_lock(&e->adding);
-    enum err err = add_model(e, options, &m, msg);
+    enum err err = registry_check_names(e->models, options, 1, msg);
+    if (!err)
+        err = model_load(options, &m, msg);
+    if (!err)
+        err = serve(e, m, msg);
     pthread_mutex_unlock(&e->adding);
     if (out)
         *out = err ? NULL : m;
@@ -50,12 +61,21 @@ enum err engine_add_model(struct engine *e, const struct model_options *options,
     return err;
 }
 
-enum err engine_start(struct engine *e, struct errmsg *msg) {
+enum err engine_remove_model(struct engine *e, struct model *m, struct errmsg *msg) {
+    if (!registry_remove(e->models, m))
+        return err_set(msg, ERR_NOT_FOUND, "model '%s' is not served", m->name);
+    enum err err = e->scheduler ? scheduler_remove_model(e->scheduler, m, msg) : ERR_OK;
+    if (!err)
+        replica_unload(e->replica, m->id);
+    return err;
+}
+
+static enum err start(struct engine *e, struct errmsg *msg) {
     size_t n = registry_count(e->models), count = 0;
     struct model **models = mem_calloc(n, sizeof(struct model *));
     if (!models)
         return err_set(msg, ERR_NOMEM, "no memory for %zu models", n);
-    for (struct model *m = NULL; (m = registry_next(e->models, m)) && count < n;)
+    for (struct model *m = NULL; (m = registry_next(e->models, m));)
         models[count++] = model_hold(m);
     const struct engine_options *o = &e->options;
     struct scheduler_options options = {
@@ -76,6 +96,13 @@ enum err engine_start(struct engine *e, struct errmsg *msg) {
     while (count > 0)
         model_release(models[--count]);
     mem_free(models);
+    return err;
+}
+
+enum err engine_start(struct engine *e, struct errmsg *msg) {
+    pthread_mutex_lock(&e->adding);
+    enum err err = start(e, msg);
+    pthread_mutex_unlock(&e->adding);
     return err;
 }
 

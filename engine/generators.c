@@ -149,11 +149,11 @@ enum err generators_make(struct generators *g, const struct model *m, struct mem
     *out = NULL;
     if (!models)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", g->count + 1);
-    enum err e = add_to_plan(g, models, g->count + 1, plan, &share, msg);
+    enum err e = add_to_plan(g, models, g->count + (m != NULL), plan, &share, msg);
     mem_free(models);
     for (size_t i = 0; i < g->count && !e; i++)
         e = generator_fits(g->items[i], share, msg); // before anything is set aside for it
-    if (!e)
+    if (!e && m)
         e = make(g, m, share, out, msg);
     if (!e)
         e = resize(g, &done, share, msg);

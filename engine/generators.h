@@ -37,7 +37,8 @@ enum err generators_init(struct generators *g, const struct generators_options *
                          struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
 
-// Makes the generator of one more model and gives the others the cache that is theirs beside it.
+// Makes the generator of one more model (NULL: one comes that does not generate) and gives the
+// others the cache that is theirs beside it.
 // plan: as generators_init wants it, without any generator. On an error all is as it was: the
 // others' caches may have been made anew. ERR_NOMEM, ERR_IO, ERR_TOO_LARGE: a cache would be too
 // small, for a text at all or for one that was accepted.

@@ -37,7 +37,7 @@ void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *li
         s->stats.jobs_failed++;
     struct scheduler_model *m = scheduler_model_of(s, job->model->id);
     if (m && --m->jobs == 0 && m->leaving)
-        pthread_cond_broadcast(&s->ready);
+        scheduler_kick(s);
     job_list_push(list, job);
 }
 
@@ -53,7 +53,7 @@ void scheduler_free(struct scheduler *s) {
         return;
     scheduler_free_flights(s);
     generators_free(&s->generators);
-    mem_free(s->lines);
+    scheduler_free_lines(s);
     while (s->model_count > 0)
         model_release(s->models[--s->model_count].model);
     mem_free(s->models);
@@ -104,14 +104,13 @@ static enum err prepare(struct scheduler *s, struct errmsg *msg) {
     enum err e = replica_size_batches(s->replica, o->max_batch_tokens, msg);
     if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
         e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
-    s->memory.workspaces = replica_read_stats(s->replica).workspace_bytes +
-                           LANE_COUNT * LANE_FLIGHTS * encode_room_bytes(&room);
-    s->stats.workspace_bytes = s->memory.workspaces;
+    s->memory.workspaces = scheduler_workspace_bytes(s);
+    size_t encoding = s->memory.workspaces;
     if (!e)
         e = init_generators(s, msg);
     if (!e && scheduler_make_lines(s))
         e = err_set(msg, ERR_NOMEM, "no memory for the generators");
-    s->stats.workspace_bytes += generators_workspace_bytes(&s->generators);
+    s->step_workspaces = s->memory.workspaces - encoding;
     return memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
                                msg);
 }
@@ -213,33 +212,61 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     job_list_call_done(&list);
 }
 
+static void refuse(struct scheduler *s, struct generation *g, enum err e) {
+    scheduler_release(s, g->reserved);
+    g->reserved = 0;
+    g->end = GENERATION_FAILED;
+    g->err = e;
+    g->done(g);
+}
+
 void scheduler_generate(struct scheduler *s, struct generation *g) {
-    struct generator *one = generators_find(&s->generators, g->model);
-    if (!one) {
-        scheduler_release(s, g->reserved);
-        g->reserved = 0;
-        g->end = GENERATION_FAILED;
-        g->err = err_set(&g->msg, ERR_UNSUPPORTED, "model '%s' does not generate", g->model->name);
-        g->done(g);
+    const struct model *model = g->model; // submitted, g may be gone
+    struct generator *one = NULL;
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&s->mutex);
+    struct scheduler_model *m = scheduler_model_of(s, model->id);
+    if (!m || m->leaving)
+        e = err_set(&g->msg, ERR_NOT_FOUND, "model '%s' is not served any more", model->name);
+    else if (!(one = generators_find(&s->generators, model)))
+        e = err_set(&g->msg, ERR_UNSUPPORTED, "model '%s' does not generate", model->name);
+    else
+        m->jobs++;
+    pthread_mutex_unlock(&s->mutex);
+    if (e) {
+        refuse(s, g, e);
         return;
     }
     generator_submit(one, g);
-    wake(s);
+    pthread_mutex_lock(&s->mutex);
+    scheduler_model_of(s, model->id)->jobs--;
+    scheduler_kick(s);
+    pthread_mutex_unlock(&s->mutex);
 }
 
-size_t scheduler_context(const struct scheduler *s, const struct model *m) {
+size_t scheduler_context(struct scheduler *s, const struct model *m) {
+    pthread_mutex_lock(&s->mutex);
     const struct generator *g = generators_find(&s->generators, m);
-    return g ? generator_context(g) : 0;
+    size_t context = g ? generator_context(g) : 0;
+    pthread_mutex_unlock(&s->mutex);
+    return context;
 }
 
-void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
-                     size_t *sequences) {
+void scheduler_cache(struct scheduler *s, const struct model *m, size_t *bytes, size_t *sequences) {
+    pthread_mutex_lock(&s->mutex);
     const struct generator *g = generators_find(&s->generators, m);
     *bytes = g ? generator_cache_bytes(g) : 0;
     *sequences = g ? generator_max_sequences(g) : 0;
+    pthread_mutex_unlock(&s->mutex);
 }
 
-const struct memory_plan *scheduler_memory(const struct scheduler *s) { return &s->memory; }
+struct memory_plan scheduler_memory(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    struct memory_plan plan = s->memory;
+    plan.workspaces = scheduler_workspace_bytes(s) + s->step_workspaces;
+    pthread_mutex_unlock(&s->mutex);
+    return plan;
+}
 
 void scheduler_drain(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
@@ -276,10 +303,12 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     struct scheduler_stats stats = s->stats;
     stats.queued_tokens = admission_held(&s->admission);
     struct replica_stats before = s->before, r = replica_read_stats(s->replica);
+    generators_add_stats(&s->generators, &stats.generation);
+    stats.workspace_bytes =
+        scheduler_workspace_bytes(s) + generators_workspace_bytes(&s->generators);
     pthread_mutex_unlock(&s->mutex);
     stats.queued_jobs =
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) + lane_queue_count(&s->lanes[LANE_BULK]);
-    generators_add_stats(&s->generators, &stats.generation);
     // the scheduler's thread looks at its queues far more often than this, if it lives
     int64_t own = atomic_load(&s->heartbeat_us);
     stats.heartbeat_us = own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;

@@ -11,6 +11,7 @@
 
 #include "engine/generation.h"
 #include "engine/job.h"
+#include "engine/memory_plan.h"
 #include "engine/replica.h"
 #include "engine/shares.h"
 
@@ -71,19 +72,23 @@ void scheduler_submit(struct scheduler *s, struct job *job);
 void scheduler_generate(struct scheduler *s, struct generation *g);
 // How many tokens a sequence of this model may have, prompt and output: the model's context, or
 // what the whole cache holds when that is less. 0: the model does not generate.
-size_t scheduler_context(const struct scheduler *s, const struct model *m);
+size_t scheduler_context(struct scheduler *s, const struct model *m);
 // Of such a model: the bytes of its cache, and how many sequences run at once.
-void scheduler_cache(const struct scheduler *s, const struct model *m, size_t *bytes,
-                     size_t *sequences);
+void scheduler_cache(struct scheduler *s, const struct model *m, size_t *bytes, size_t *sequences);
 
-// A model that is loaded on the replica: jobs for it are taken from here on. Warms it up, and waits
-// for that. One of TASK_GENERATE generates nothing: generators are made at the start. ERR_NOMEM,
-// ERR_UNAVAILABLE (the service is stopping).
+// Has one more model served, which is loaded on the replica: what it needs is made beside what is
+// there, and the caches' memory is divided anew. Returns when it is warm and takes jobs. On an
+// error all is as it was: ERR_TOO_LARGE (memory_plan.h, or a cache would be too small for a text
+// that was accepted), ERR_NOMEM, ERR_UNAVAILABLE (the service is stopping), and what its first
+// forward gives. One call at a time.
 enum err scheduler_add_model(struct scheduler *s, const struct model *m,
                              struct errmsg *msg) MUST_CHECK;
-// Jobs for it are refused from here on (ERR_NOT_FOUND, in their done). Returns when those before
-// have ended: then it may be unloaded. Of a model that is not served: nothing happens.
-void scheduler_remove_model(struct scheduler *s, uint64_t id);
+// From the call on what is submitted for it ends with ERR_NOT_FOUND, in its done. Returns when all
+// that was accepted is done and its cache is given back: it may be unloaded. The caller holds it.
+// ERR_NOT_FOUND: it is not served; ERR_UNAVAILABLE: the service is stopping, and it may not be
+// unloaded before the end.
+enum err scheduler_remove_model(struct scheduler *s, const struct model *m,
+                                struct errmsg *msg) MUST_CHECK;
 
 // Has everything computed by another replica, on which all models are loaded, from here on. What is
 // in flight is taken back and submitted again there; what the one before had computed already is
@@ -104,8 +109,7 @@ void scheduler_stop(struct scheduler *s, int64_t timeout_us);
 
 struct scheduler_stats scheduler_read_stats(struct scheduler *s);
 
-// What the memory is for, as it was planned at the start.
-struct memory_plan;
-const struct memory_plan *scheduler_memory(const struct scheduler *s);
+// What the memory is for, as it was planned when a model came or went last.
+struct memory_plan scheduler_memory(struct scheduler *s);
 
 #endif

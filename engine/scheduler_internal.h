@@ -54,14 +54,12 @@ struct step_line {
 // A model that jobs may be for.
 struct scheduler_model {
     const struct model *model; // held
-    size_t jobs;               // of it, in the scheduler
-    bool leaving;              // no new ones
+    size_t jobs;  // of it, in the scheduler, and generations on their way to its generator
+    bool leaving; // no new ones
 };
 
 struct scheduler {
     struct scheduler_options options;
-    struct generators generators;
-    struct memory_plan memory; // of the start
     pthread_t thread;
     pthread_mutex_t mutex; // guards everything below but what is marked
     pthread_cond_t wake;   // `kicked` was set
@@ -71,10 +69,17 @@ struct scheduler {
     struct replica *replica;
     struct scheduler_model *models; // [model_count]
     size_t model_count;
-    struct encode_room room; // of the flights
+    // The thread changes these, under the mutex, and may read them without.
+    struct generators generators;
+    struct memory_plan memory;        // of what is served; but for the workspaces of encoding,
+    size_t step_workspaces;           // which the replica knows, and beside those of the steps
+    struct scheduler_change *changes; // that wait for the thread, in order
+    bool ended;                       // it makes none any more
+    struct encode_room room;          // of the flights
     struct lane_queue lanes[LANE_COUNT];
     struct batch_flight flights[LANE_COUNT][LANE_FLIGHTS];
-    struct step_line *lines;                // [generators.count]
+    struct step_line **lines; // [line_count], of the generators in turn
+    size_t line_count;
     struct batch_flight *back, **back_tail; // those that are back, in turn
     struct admission admission;             // tokens reserved, or queued and not yet computed
     bool draining, stopping, warmed;
@@ -87,6 +92,7 @@ struct scheduler {
 
     // The thread's own.
     int64_t swept_us;
+    bool quiet; // a change waits for the steps in flight: none are begun
 };
 
 // Gives tokens back; mutex held.
@@ -131,7 +137,42 @@ bool scheduler_has_steps(const struct scheduler *s); // that are with a replica
 // Whether a generator is not yet on the replica that it ought to be on. Mutex held.
 bool scheduler_steps_move(const struct scheduler *s);
 enum err scheduler_make_lines(struct scheduler *s) MUST_CHECK; // ERR_NOMEM
+void scheduler_free_lines(struct scheduler *s);
+// One more generator, or one less, that has no step in flight. The thread's, mutex held. ERR_NOMEM.
+enum err scheduler_put_generator(struct scheduler *s, struct generator *g,
+                                 struct errmsg *msg) MUST_CHECK;
+void scheduler_take_generator(struct scheduler *s, const struct generator *g);
+// From any thread that has the generator for itself.
+enum err scheduler_warm_generator(struct scheduler *s, struct generator *g,
+                                  struct errmsg *msg) MUST_CHECK;
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+
+// ---- scheduler_changes.c
+
+// What a change does, on the thread, no step in flight.
+enum scheduler_change_kind {
+    CHANGE_MAKE, // what a model that comes needs beside what is there; its generator is not listed
+    CHANGE_LIST, // that one, which is warm
+    CHANGE_DROP, // that one, which is not to be
+    CHANGE_GONE, // a model that is leaving, when nothing of it is in hand
+};
+struct scheduler_change {
+    enum scheduler_change_kind kind;
+    const struct model *model;   // held by the one who waits
+    struct generator *generator; // NULL: it encodes
+    enum err err;
+    struct errmsg msg;
+    // scheduler_changes.c's
+    bool made;
+    struct scheduler_change *next;
+};
+// Has the thread make it and waits for that. ERR_UNAVAILABLE: it makes none any more. Any thread.
+enum err scheduler_change(struct scheduler *s, struct scheduler_change *c) MUST_CHECK;
+// Makes what can be made; the thread's, as the next: what waits is refused, and what comes.
+void scheduler_make_changes(struct scheduler *s);
+void scheduler_refuse_changes(struct scheduler *s);
+// Of encoding: the replica's and the batches'. Mutex held.
+size_t scheduler_workspace_bytes(struct scheduler *s);
 
 // The thread, from the warm-up to the end of what is left.
 void *scheduler_run(void *scheduler);

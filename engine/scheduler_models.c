@@ -2,6 +2,7 @@
 // place of the one before.
 #include "engine/scheduler_internal.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/warm_up.h"
 
@@ -35,36 +36,92 @@ static enum err make_room_for(struct scheduler *s, const struct model *m) {
     return e;
 }
 
-enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct errmsg *msg) {
-    if (m->task != TASK_GENERATE) {
-        enum err e = warm_up_encoder(s->replica, m, scheduler_is_stopping, s, msg);
-        if (e)
-            return e;
-    }
+static void take_from_list(struct scheduler *s, uint64_t id) {
     pthread_mutex_lock(&s->mutex);
-    enum err e = make_room_for(s, m);
-    if (e)
+    struct scheduler_model *m = scheduler_model_of(s, id);
+    const struct model *gone = m->model;
+    *m = s->models[--s->model_count];
+    pthread_mutex_unlock(&s->mutex);
+    model_release(gone);
+}
+
+// Jobs for it are taken from here on.
+static enum err put_in(struct scheduler *s, const struct model *m, struct errmsg *msg) {
+    pthread_mutex_lock(&s->mutex);
+    enum err e = scheduler_model_of(s, m->id)
+                     ? err_set(msg, ERR_INVALID, "model '%s' is served already", m->name)
+                     : make_room_for(s, m);
+    if (e == ERR_NOMEM)
         err_set(msg, e, "no memory for the batches of model '%s'", m->name);
-    else
+    if (!e)
         s->models[s->model_count++] = (struct scheduler_model){.model = model_hold(m)};
     pthread_mutex_unlock(&s->mutex);
     return e;
 }
 
-void scheduler_remove_model(struct scheduler *s, uint64_t id) {
-    const struct model *gone = NULL;
+// What the other models' room is, which may be less.
+static void shrink_room(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
-    struct scheduler_model *m = scheduler_model_of(s, id);
-    if (m)
-        m->leaving = true;
-    while ((m = scheduler_model_of(s, id)) && m->jobs > 0)
-        pthread_cond_wait(&s->ready, &s->mutex);
-    if (m) {
-        gone = m->model;
-        *m = s->models[--s->model_count];
-    }
+    struct model **all = mem_calloc(s->model_count + 1, sizeof(struct model *));
+    for (size_t i = 0; all && i < s->model_count; i++)
+        all[i] = s->models[i].model->self;
+    struct encode_room room = s->room;
+    if (all)
+        room = encode_room_for(all, s->model_count, s->options.max_batch_tokens);
+    mem_free(all);
+    bool less = room.tokens < s->room.tokens || room.dim < s->room.dim;
     pthread_mutex_unlock(&s->mutex);
-    model_release(gone);
+    if (less && scheduler_make_room(s, &room))
+        log_debug("batches keep the room that they have: no memory for less");
+}
+
+enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct errmsg *msg) {
+    struct scheduler_change c = {.kind = CHANGE_MAKE, .model = m};
+    enum err e = scheduler_change(s, &c);
+    if (e) {
+        if (msg)
+            *msg = c.msg;
+        return e;
+    }
+    struct generator *one = c.generator;
+    e = one ? scheduler_warm_generator(s, one, msg)
+            : warm_up_encoder(s->replica, m, scheduler_is_stopping, s, msg);
+    if (!e)
+        e = put_in(s, m, msg);
+    if (!e && one) {
+        c.kind = CHANGE_LIST;
+        if ((e = scheduler_change(s, &c)) && msg)
+            *msg = c.msg;
+        if (e)
+            take_from_list(s, m->id);
+    }
+    if (!e)
+        return ERR_OK;
+    c.kind = CHANGE_DROP;
+    if (scheduler_change(s, &c) && one) // the thread has ended: it is nobody's
+        generator_free(one);
+    return e;
+}
+
+enum err scheduler_remove_model(struct scheduler *s, const struct model *m, struct errmsg *msg) {
+    struct scheduler_change c = {.kind = CHANGE_GONE, .model = m};
+    pthread_mutex_lock(&s->mutex);
+    struct scheduler_model *found = scheduler_model_of(s, m->id);
+    bool there = found && !found->leaving;
+    if (there)
+        found->leaving = true;
+    pthread_mutex_unlock(&s->mutex);
+    if (!there)
+        return err_set(msg, ERR_NOT_FOUND, "model '%s' is not served", m->name);
+    enum err e = scheduler_change(s, &c);
+    if (e) {
+        if (msg)
+            *msg = c.msg;
+        return e;
+    }
+    take_from_list(s, m->id);
+    shrink_room(s);
+    return ERR_OK;
 }
 
 enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct errmsg *msg) {

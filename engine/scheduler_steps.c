@@ -149,7 +149,7 @@ static void run_line(struct scheduler *s, struct step_line *l, struct replica *t
     for (struct step_flight *f; (f = oldest_of(l)) && atomic_load(&f->back); any = true)
         end(l);
     release_draw(l);
-    if (stops)
+    if (s->quiet || stops)
         return;
     while (generator_busy(g) && generator_ready(g) && begin(s, l))
         any = true;
@@ -165,7 +165,7 @@ void scheduler_run_steps(struct scheduler *s) {
         return;
     struct replica *to = where_to(s);
     for (size_t i = 0; i < s->generators.count; i++)
-        run_line(s, &s->lines[i], to);
+        run_line(s, s->lines[i], to);
     if (generators_busy(&s->generators))
         return;
     pthread_mutex_lock(&s->mutex); // scheduler_end may wait for that
@@ -182,8 +182,8 @@ static void tell(struct scheduler *s, struct step_flight *f) {
 
 void scheduler_look_over_steps(struct scheduler *s) {
     for (size_t i = 0; i < s->generators.count; i++)
-        for (size_t k = 0; k < s->lines[i].count; k++) {
-            struct step_flight *f = nth_of(&s->lines[i], k);
+        for (size_t k = 0; k < s->lines[i]->count; k++) {
+            struct step_flight *f = nth_of(s->lines[i], k);
             if (!generator_step_is_gone(f->step))
                 continue;
             pthread_mutex_lock(&s->mutex);
@@ -195,8 +195,8 @@ void scheduler_look_over_steps(struct scheduler *s) {
 
 void scheduler_call_back_steps(struct scheduler *s) {
     for (size_t i = 0; i < s->generators.count; i++)
-        for (size_t k = 0; k < s->lines[i].count; k++) {
-            struct step_flight *f = nth_of(&s->lines[i], k);
+        for (size_t k = 0; k < s->lines[i]->count; k++) {
+            struct step_flight *f = nth_of(s->lines[i], k);
             if (f->told || atomic_load(&f->back) || (!s->stopping && f->replica == s->replica))
                 continue;
             f->told = true;
@@ -207,32 +207,67 @@ void scheduler_call_back_steps(struct scheduler *s) {
 
 bool scheduler_steps_move(const struct scheduler *s) {
     for (size_t i = 0; i < s->generators.count; i++)
-        if (s->lines[i].replica != s->replica)
+        if (s->lines[i]->replica != s->replica)
             return true;
     return false;
 }
 
 bool scheduler_has_steps(const struct scheduler *s) {
     for (size_t i = 0; i < s->generators.count; i++)
-        if (s->lines[i].count > 0)
+        if (s->lines[i]->count > 0)
             return true;
     return false;
 }
 
-enum err scheduler_make_lines(struct scheduler *s) {
-    s->lines = mem_calloc(s->generators.count, sizeof *s->lines);
-    if (!s->lines)
+// Mutex held, or nobody else there yet.
+static enum err put_line(struct scheduler *s, struct generator *g) {
+    struct step_line **more = mem_realloc(s->lines, s->line_count + 1, sizeof(struct step_line *));
+    if (more)
+        s->lines = more;
+    struct step_line *line = more ? mem_calloc(1, sizeof *line) : NULL;
+    if (!line)
         return ERR_NOMEM;
-    for (size_t i = 0; i < s->generators.count; i++) {
-        s->lines[i].generator = s->generators.items[i];
-        s->lines[i].replica = s->replica;
-    }
+    line->replica = s->replica;
+    line->generator = g;
+    s->lines[s->line_count++] = line;
     return ERR_OK;
+}
+
+enum err scheduler_make_lines(struct scheduler *s) {
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < s->generators.count && !e; i++)
+        e = put_line(s, s->generators.items[i]);
+    return e;
+}
+
+void scheduler_free_lines(struct scheduler *s) {
+    while (s->line_count > 0)
+        mem_free(s->lines[--s->line_count]);
+    mem_free(s->lines);
+}
+
+enum err scheduler_put_generator(struct scheduler *s, struct generator *g, struct errmsg *msg) {
+    if (put_line(s, g))
+        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", s->line_count + 1);
+    enum err e = generators_put(&s->generators, g, msg);
+    if (e)
+        mem_free(s->lines[--s->line_count]);
+    return e;
+}
+
+void scheduler_take_generator(struct scheduler *s, const struct generator *g) {
+    size_t at = 0;
+    while (s->lines[at]->generator != g)
+        at++;
+    generators_take(&s->generators, g);
+    mem_free(s->lines[at]);
+    for (s->line_count--; at < s->line_count; at++)
+        s->lines[at] = s->lines[at + 1];
 }
 
 static void on_warm_computed(struct replica_step *work) { (void)work; } // its draw is released
 
-static enum err warm_up(struct scheduler *s, struct generator *g, struct errmsg *msg) {
+enum err scheduler_warm_generator(struct scheduler *s, struct generator *g, struct errmsg *msg) {
     struct warm_up w;
     struct step *step = generator_begin_warm_up(g);
     enum err e = warm_up_begin(&w);
@@ -254,7 +289,7 @@ static enum err warm_up(struct scheduler *s, struct generator *g, struct errmsg 
 
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) {
     for (size_t i = 0; i < s->generators.count; i++) {
-        enum err e = warm_up(s, s->generators.items[i], msg);
+        enum err e = scheduler_warm_generator(s, s->generators.items[i], msg);
         if (e)
             return e;
     }

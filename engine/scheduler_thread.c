@@ -74,6 +74,7 @@ void *scheduler_run(void *scheduler) {
     while (wait_for_work(s)) {
         scheduler_deliver(s);
         scheduler_run_steps(s);
+        scheduler_make_changes(s);
         if (clock_now_us() - s->swept_us >= SWEEP_US || scheduler_is_stopping(s)) {
             scheduler_sweep(s);
             scheduler_look_over_steps(s);
@@ -82,5 +83,6 @@ void *scheduler_run(void *scheduler) {
 
     generators_end(&s->generators, ERR_UNAVAILABLE, "the service is stopping");
     scheduler_sweep_all(s);
+    scheduler_refuse_changes(s);
     return NULL;
 }

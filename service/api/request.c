@@ -200,6 +200,8 @@ static void take_job_error(struct api_request *q) {
     if (q->job.err == ERR_DEADLINE)
         api_fail(&q->error, ERR_DEADLINE, "deadline_exceeded", NULL,
                  "the request's deadline passed before its computing began");
+    else if (q->job.err == ERR_NOT_FOUND) // it was removed since it was found
+        api_fail(&q->error, ERR_NOT_FOUND, "model_not_found", "model", "%s", q->job.msg.text);
 }
 
 static void run_render(struct front_task *task, struct front_worker *w) {

@@ -94,6 +94,8 @@ static void fail(struct api_generate *g, const struct errmsg *msg, enum err code
     err->msg.code = code;
     if (code == ERR_DEADLINE)
         (void)api_fail(err, code, "deadline_exceeded", NULL, "%s", msg->text);
+    if (code == ERR_NOT_FOUND) // it was removed since it was found
+        (void)api_fail(err, code, "model_not_found", "model", "%s", msg->text);
     if (g->grammar && code == ERR_UNSUPPORTED) // its words and this model's tokens do not meet
         err->msg.code = api_blame_grammar(code, g->grammar_param, err);
     cancel(g->q);

@@ -1,0 +1,168 @@
+// See scheduler.h: what models that come and go change in the thread's own things: generators, and
+// how the caches' memory is divided. A change is made between steps: the thread begins none while
+// one waits, and those in flight end meanwhile.
+#include "engine/scheduler_internal.h"
+
+size_t scheduler_workspace_bytes(struct scheduler *s) {
+    return replica_read_stats(s->replica).workspace_bytes +
+           LANE_COUNT * LANE_FLIGHTS * encode_room_bytes(&s->room);
+}
+
+// What the generators divide among them, with so much of program and weights.
+static struct memory_plan plan_without_generators(struct scheduler *s, size_t resident) {
+    pthread_mutex_lock(&s->mutex);
+    struct memory_plan plan = s->memory;
+    plan.workspaces = scheduler_workspace_bytes(s);
+    s->generators.options.replica = s->replica;
+    pthread_mutex_unlock(&s->mutex);
+    plan.resident = resident;
+    plan.caches = 0;
+    return plan;
+}
+
+static void note_plan(struct scheduler *s, const struct memory_plan *plan, size_t encoding) {
+    pthread_mutex_lock(&s->mutex);
+    s->memory = *plan;
+    s->step_workspaces = plan->workspaces - encoding;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static enum err make(struct scheduler *s, struct scheduler_change *c) {
+    size_t weights = replica_weight_bytes(s->replica, c->model->id);
+    bool generates = c->model->task == TASK_GENERATE;
+    struct memory_plan plan = plan_without_generators(s, s->memory.resident + weights);
+    size_t encoding = plan.workspaces;
+    enum err e =
+        generators_make(&s->generators, generates ? c->model : NULL, &plan, &c->generator, &c->msg);
+    if (!e)
+        note_plan(s, &plan, encoding);
+    return e;
+}
+
+static void share_out(struct scheduler *s, size_t resident) {
+    struct memory_plan plan = plan_without_generators(s, resident);
+    size_t encoding = plan.workspaces;
+    generators_share_out(&s->generators, &plan);
+    note_plan(s, &plan, encoding);
+}
+
+// The memory of a model that is not there any more.
+static void give_back(struct scheduler *s, const struct model *m) {
+    size_t weights = replica_weight_bytes(s->replica, m->id), resident = s->memory.resident;
+    share_out(s, resident > weights ? resident - weights : 0);
+}
+
+static enum err list(struct scheduler *s, struct scheduler_change *c) {
+    pthread_mutex_lock(&s->mutex);
+    enum err e = scheduler_put_generator(s, c->generator, &c->msg);
+    pthread_mutex_unlock(&s->mutex);
+    if (!e) // another may have gone since it was made
+        share_out(s, s->memory.resident);
+    return e;
+}
+
+static void take_out(struct scheduler *s, const struct model *m) {
+    struct generator *one = generators_find(&s->generators, m);
+    if (one) {
+        generator_end_all(one, ERR_NOT_FOUND, "the model is not served any more");
+        pthread_mutex_lock(&s->mutex);
+        scheduler_take_generator(s, one);
+        pthread_mutex_unlock(&s->mutex);
+        generator_free(one);
+    }
+    give_back(s, m);
+}
+
+static void make_one(struct scheduler *s, struct scheduler_change *c) {
+    switch (c->kind) {
+    case CHANGE_MAKE:
+        c->err = make(s, c);
+        break;
+    case CHANGE_LIST:
+        c->err = list(s, c);
+        break;
+    case CHANGE_DROP:
+        generator_free(c->generator);
+        give_back(s, c->model);
+        break;
+    case CHANGE_GONE:
+        take_out(s, c->model);
+        break;
+    }
+}
+
+// Nothing of a model that leaves may be in hand. Mutex held.
+static bool can_be_made(struct scheduler *s, const struct scheduler_change *c) {
+    if (c->kind != CHANGE_GONE)
+        return true;
+    const struct scheduler_model *m = scheduler_model_of(s, c->model->id);
+    const struct generator *one = generators_find(&s->generators, c->model);
+    return m->jobs == 0 && (!one || !generator_busy(one));
+}
+
+static struct scheduler_change **next_change(struct scheduler *s) {
+    struct scheduler_change **at = &s->changes;
+    while (*at && !can_be_made(s, *at))
+        at = &(*at)->next;
+    return at;
+}
+
+static struct scheduler_change *take_next(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    struct scheduler_change **at = next_change(s), *c = *at;
+    s->quiet = c != NULL;
+    if (c && scheduler_has_steps(s))
+        c = NULL; // later: an end of a step wakes the thread
+    if (c)
+        *at = c->next;
+    pthread_mutex_unlock(&s->mutex);
+    return c;
+}
+
+void scheduler_make_changes(struct scheduler *s) {
+    bool any = false;
+    for (struct scheduler_change *c; (c = take_next(s)); any = true) {
+        make_one(s, c);
+        pthread_mutex_lock(&s->mutex);
+        c->made = true;
+        pthread_cond_broadcast(&s->ready);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    if (!any)
+        return;
+    pthread_mutex_lock(&s->mutex); // for the steps that were not begun meanwhile
+    scheduler_kick(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void scheduler_refuse_changes(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    s->ended = true;
+    for (struct scheduler_change *c = s->changes; c; c = c->next) {
+        c->err = err_set(&c->msg, ERR_UNAVAILABLE, "the service is stopping");
+        c->made = true;
+    }
+    s->changes = NULL;
+    pthread_cond_broadcast(&s->ready);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+enum err scheduler_change(struct scheduler *s, struct scheduler_change *c) {
+    c->err = ERR_OK;
+    c->made = false;
+    c->next = NULL;
+    pthread_mutex_lock(&s->mutex);
+    if (s->ended) {
+        c->err = err_set(&c->msg, ERR_UNAVAILABLE, "the service is stopping");
+    } else {
+        struct scheduler_change **at = &s->changes;
+        while (*at)
+            at = &(*at)->next;
+        *at = c;
+        scheduler_kick(s);
+        while (!c->made)
+            pthread_cond_wait(&s->ready, &s->mutex);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return c->err;
+}
