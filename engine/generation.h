@@ -2,7 +2,7 @@
 // (or the CLI) and the scheduler, as struct job does for encoding. A generation and all its arrays
 // are owned by the one who submits it; the scheduler borrows it from scheduler_generate until
 // `done` is called, exactly once. A request for n choices submits n generations.
-// Thread rule: the submitter writes the first part before submitting. The engine's thread writes
+// Thread rule: the submitter writes the first part before submitting. The scheduler's thread writes
 // the token log and publishes it through `produced`; any thread may read what is published.
 #ifndef TRINE_ENGINE_GENERATION_H
 #define TRINE_ENGINE_GENERATION_H
@@ -42,8 +42,8 @@ struct generation {
     uint64_t request;
     int64_t deadline_us; // monotonic; passed before its first token: ERR_DEADLINE. 0: none
     size_t reserved;     // tokens held by scheduler_reserve
-    void (*progress)(struct generation *g); // engine's thread, quick: `produced` has grown
-    void (*done)(struct generation *g); // engine's thread (the submitter's where it is refused),
+    void (*progress)(struct generation *g); // scheduler's thread, quick: `produced` has grown
+    void (*done)(struct generation *g); // scheduler's thread (the submitter's where it is refused),
                                         // quick, once, the last call; may free
     void *ctx;                          // the submitter's own
     const char *request_id;             // whose it is, for a crash's report; or NULL

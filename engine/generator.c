@@ -1,4 +1,4 @@
-// See generator.h. The engine's thread owns the running sequences (oldest first) and the waiting
+// See generator.h. The scheduler's thread owns the running sequences (oldest first) and the waiting
 // list; what other threads submit goes through an inbox under the mutex.
 #include "engine/generator_internal.h"
 

@@ -39,7 +39,7 @@ struct job {
     enum job_urgency urgent; // in its lane
     int64_t deadline_us;     // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
     size_t reserved;         // tokens held by scheduler_reserve
-    void (*done)(struct job *job); // on the engine's thread (the submitter's where nothing is
+    void (*done)(struct job *job); // on the scheduler's thread (the submitter's where nothing is
                                    // computed): must be quick, may free the job
     void *ctx;                     // the submitter's own
     const char *request_id;        // whose it is, for a crash's report; or NULL

@@ -4,7 +4,7 @@
 // with the same tokens. A prefix matches by comparing its tokens, never by hash alone. A published
 // block that nobody holds is kept until its room is needed; the least recently used goes first,
 // and never before the blocks that continue it.
-// Thread rule: the engine's thread.
+// Thread rule: the scheduler's thread.
 #ifndef TRINE_ENGINE_KV_BLOCKS_H
 #define TRINE_ENGINE_KV_BLOCKS_H
 

@@ -4,8 +4,8 @@
 // sequence waits for a costly grammar, and among those of several sequences the one with the least
 // work lately goes first, in the middle of another's mask if need be.
 // What a mask holds depends on the grammar and the tokens alone, not on who made it or when.
-// Thread rule: a job belongs to its owner (the engine's thread) but while it is AWAY; masks_* from
-// the owner's thread.
+// Thread rule: a job belongs to its owner (the scheduler's thread) but while it is AWAY; masks_*
+// from the owner's thread.
 #ifndef TRINE_ENGINE_MASKS_H
 #define TRINE_ENGINE_MASKS_H
 

@@ -158,10 +158,12 @@ static enum err open_steps(struct replica *r, uint64_t model,
     struct replica_local *l = replica_local_of(r);
     const struct replica_model *m = replica_local_find(r, model);
     struct replica_steps *one = mem_calloc(1, sizeof *one);
-    enum err e = ERR_OK;
-    if (!m || !one)
-        e = err_set(msg, m ? ERR_NOMEM : ERR_INTERNAL, "no memory, or model, for steps");
-    if (!e)
+    enum err e;
+    if (!one)
+        return err_set(msg, ERR_NOMEM, "no memory for a model's steps");
+    if (!m)
+        e = err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
+    else
         e = step_engine_new(m, options, &one->engine, msg);
     if (e) {
         mem_free(one);

@@ -7,7 +7,7 @@
 // half a step of full width, not by all its texts. What an owner leaves unused is not saved up, but
 // for part of a row. Prompts are computed by turns: an owner's until it has had TURNS_PROMPT tokens
 // times its weight or has none left, then the next one's, in the order in which they came. Thread
-// rule: the engine's thread.
+// rule: the scheduler's thread.
 #ifndef TRINE_ENGINE_TURNS_H
 #define TRINE_ENGINE_TURNS_H
 

@@ -1,5 +1,5 @@
 // The front pool: our own threads between sockets and the scheduler. Role: parsing, tokenizing and
-// rendering run here, on roomy stacks, never on a socket's or the engine's thread. A task never
+// rendering run here, on roomy stacks, never on a socket's or the scheduler's thread. A task never
 // waits for compute: it hands a job over and returns, and the job's end posts the next task.
 // Quick work (small bodies, small renders) goes first, then big renders, then big bodies; at least
 // one thread takes quick work only, so that nothing waits behind a 2,048-text parse.

@@ -2,7 +2,7 @@
 // of many texts at once. All goes through the scheduler, as in service, without speculation.
 // Prompts are random ids, which no cache has seen. The bytes read for a token are the weights (once
 // a step) and the text's own keys and values; their rate is shown beside the read bandwidth probed
-// around it. Thread rule: main thread; on the engine's thread a callback notes the time.
+// around it. Thread rule: main thread; on the scheduler's thread a callback notes the time.
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"

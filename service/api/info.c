@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    DEAD_US = 60000000, // an engine thread that has come to no pause point for so long hangs
+    DEAD_US = 60000000, // a replica that has come to no pause point for so long hangs
     DEFAULT_BATCH_TOKENS = 512,
 };
 

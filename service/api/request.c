@@ -221,7 +221,7 @@ static void run_render(struct front_task *task, struct front_worker *w) {
     api_request_answer(q);
 }
 
-// The engine's thread: hand it on, nothing else.
+// The scheduler's thread: hand it on, nothing else.
 static void on_done(struct job *job) {
     struct api_request *q = job->ctx;
     bool big = !job->err && (job->seqs * q->model->dim > BIG_RESULT ||

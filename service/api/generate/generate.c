@@ -51,7 +51,7 @@ static void cancel(struct api_request *q) {
         atomic_store(&g->choices[i].g.cancelled, true);
 }
 
-// --- the engine's thread: count, and see that somebody looks ---
+// --- the scheduler's thread: count, and see that somebody looks ---
 
 static void notice(struct api_generate *g, uint_fast64_t what) {
     // Only the one that found nothing to be answered may still touch g: before it has posted, the
