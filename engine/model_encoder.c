@@ -83,8 +83,8 @@ static int32_t highest_type(const struct encoding *e) {
 // The token types that the tokenizer's templates give must have rows in the model's table: those of
 // a text, and of a pair where the model takes pairs.
 static enum err check_types(const struct model *m, struct errmsg *msg) {
-    if (m->config.arch == MODEL_ARCH_DISTILBERT)
-        return ERR_OK; // reads none
+    if (m->config.type_vocab == 0)
+        return ERR_OK; // an architecture that reads none
     struct tokenizer_scratch *scratch;
     enum err e = tokenizer_scratch_new(m->tokenizer, &scratch);
     if (e)
