@@ -150,6 +150,15 @@ enum err service_make_ready(struct service *s, struct errmsg *msg) {
     return e;
 }
 
+enum err service_remove_model(struct service *s, struct model *m, struct errmsg *msg) {
+    enum err e = engine_remove_model(s->engine, m, msg);
+    if (!e) {
+        front_forget_model(s->front, m->id);
+        metrics_forget_model(s->metrics, m->id);
+    }
+    return e;
+}
+
 // Probes say 503 while all else goes on, so that whoever looks at them sends nothing more here.
 static void wait_delay(int64_t delay_us, int64_t until_us) {
     int64_t now = clock_now_us(), most = (until_us - now) / 2;

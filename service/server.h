@@ -17,6 +17,9 @@ enum err service_load_models(struct service *s, struct engine *engine,
                              struct errmsg *msg) MUST_CHECK;
 // Starts the engine, waits for its warm-up, and lets requests in.
 enum err service_make_ready(struct service *s, struct errmsg *msg) MUST_CHECK;
+// Ends a model while others are served, as engine_remove_model does; what front and metrics keep of
+// it goes as well. The caller holds it. Any thread.
+enum err service_remove_model(struct service *s, struct model *m, struct errmsg *msg) MUST_CHECK;
 // readyz turns 503 and all else goes on for delay_us (half of timeout_us at most); then new
 // connections are refused, and what comes on those that are there is answered. False: some was left
 // when the time, delay included, was over.

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "service/metrics.h"
 #include "service/server.h"
 #include "tests/check.h"
 
@@ -231,6 +232,22 @@ static void test_route(struct service *s, const char *path, const char *body) {
     CHECK(n > 4 && n < MOST_CALLS && failed > 2);
 }
 
+// A model that goes is not found any more, and the others are.
+static void remove_one(struct service *s) {
+    static struct answer got;
+    struct errmsg msg = {0};
+    struct model *m = service_find_model(s, "p", TASK_EMBED);
+    uint64_t id = m->id;
+    CHECK(metrics_read_model(s->metrics, id).total_us > 0);
+    CHECK_OK(service_remove_model(s, m, &msg), msg);
+    model_release(m);
+    CHECK_INT(metrics_read_model(s->metrics, id).total_us, 0);
+    CHECK(ask(http_port(s->http), "/embed", "{\"model\":\"p\",\"inputs\":\"a\"}", &got));
+    CHECK_INT(got.status, 404);
+    CHECK(ask(http_port(s->http), "/embed", "{\"model\":\"e\",\"inputs\":\"a\"}", &got));
+    CHECK_INT(got.status, 200);
+}
+
 int main(void) {
     json_init();
     log_init(LOG_LEVEL_OFF, false);
@@ -266,6 +283,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes && !check_failed; i++)
         test_route(&s, routes[i].path, routes[i].body);
     CHECK_INT(scheduler_read_stats(s.scheduler).queued_tokens, 0);
+    remove_one(&s);
     CHECK(service_drain(&s, 0, 5000000));
     service_close(&s);
     engine_close(engine);
