@@ -123,7 +123,7 @@ enum err generator_new(const struct generator_options *options, struct generator
     g->inbox_tail = &g->inbox;
     pthread_mutex_init(&g->mutex, NULL);
     size_t seqs = options->max_sequences;
-    struct generator_storage storage;
+    struct generator_storage storage = {0};
     e = generator_storage_new(options, &size, &storage, msg);
     generator_storage_swap(g, &storage);
     if (!e && (!(g->running = mem_calloc(seqs, sizeof(struct sequence *))) ||

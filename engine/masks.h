@@ -1,4 +1,4 @@
-// The masks of grammars, made ahead. As soon as a token is drawn the next mask is tried with the
+// The masks of grammars, made ahead. While the forward of a row runs its mask is tried with the
 // little work that a step has for it; what takes more is done by threads of their own, below
 // compute's priority, and the sequence sits steps out until its mask is there. Role: nobody but the
 // sequence waits for a costly grammar, and among those of several sequences the one with the least
