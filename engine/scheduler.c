@@ -239,7 +239,8 @@ void scheduler_generate(struct scheduler *s, struct generation *g) {
     }
     generator_submit(one, g);
     pthread_mutex_lock(&s->mutex);
-    scheduler_model_of(s, model->id)->jobs--;
+    if ((m = scheduler_model_of(s, model->id))) // the list may have moved; it is there still
+        m->jobs--;
     scheduler_kick(s);
     pthread_mutex_unlock(&s->mutex);
 }

@@ -39,8 +39,9 @@ static enum err make_room_for(struct scheduler *s, const struct model *m) {
 static void take_from_list(struct scheduler *s, uint64_t id) {
     pthread_mutex_lock(&s->mutex);
     struct scheduler_model *m = scheduler_model_of(s, id);
-    const struct model *gone = m->model;
-    *m = s->models[--s->model_count];
+    const struct model *gone = m ? m->model : NULL;
+    if (m)
+        *m = s->models[--s->model_count];
     pthread_mutex_unlock(&s->mutex);
     model_release(gone);
 }
