@@ -31,16 +31,6 @@ void log_init(enum log_level least, bool json) {
     atomic_store(&as_json, json);
 }
 
-bool log_level_parse(const char *name, enum log_level *level) {
-    for (int i = 0; i <= LOG_LEVEL_OFF; i++) {
-        if (strcmp(name, level_names[i]) == 0) {
-            *level = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool log_is_on(enum log_level level) { return (int)level >= atomic_load(&least_level); }
 uint64_t log_dropped(void) { return atomic_load(&dropped); }
 

@@ -16,7 +16,6 @@
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR, LOG_LEVEL_OFF };
 
 void log_init(enum log_level least, bool json);
-bool log_level_parse(const char *name, enum log_level *level);
 bool log_is_on(enum log_level level); // whether a line of it would be written
 uint64_t log_dropped(void);           // lines dropped since the start
 
