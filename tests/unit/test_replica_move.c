@@ -254,8 +254,11 @@ int main(void) {
     undisturbed();
     in_flight(LANE_INTERACTIVE);
     in_flight(LANE_BULK);
-    in_mid_sentence();
-    mixed();
+    for (size_t ahead = 0; ahead <= 1; ahead++) { // steps that go ahead of the one at hand
+        replicas[0]->ahead = replicas[1]->ahead = ahead;
+        in_mid_sentence();
+        mixed();
+    }
     not_loaded();
     for (int i = 0; i < JOBS; i++)
         free(vectors[i]);
