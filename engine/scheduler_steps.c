@@ -65,6 +65,13 @@ static void release_draw(struct step_line *l) {
     replica_draw_step(f->replica, &f->work);
 }
 
+static bool has_masks(const struct step *step) {
+    for (size_t i = 0; i < step->seqs; i++)
+        if (step->parts[i].masked)
+            return true;
+    return false;
+}
+
 static bool begin(struct scheduler *s, struct step_line *l) {
     struct generator *g = l->generator;
     struct step *step = generator_begin_step(g);
@@ -100,6 +107,10 @@ static bool begin(struct scheduler *s, struct step_line *l) {
         atomic_store(&f->back, true);
     } else {
         replica_submit_step(f->replica, &f->work);
+        // nothing that this thread has to do is waited for where there are no masks
+        f->released = !has_masks(step);
+        if (f->released)
+            replica_draw_step(f->replica, &f->work);
     }
     pthread_mutex_unlock(&s->mutex);
     return true;
