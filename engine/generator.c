@@ -11,9 +11,7 @@ const struct model *generator_model(const struct generator *g) { return g->model
 size_t generator_context(const struct generator *g) { return g->context; }
 size_t generator_count(const struct generator *g) { return atomic_load(&g->count); }
 size_t generator_workspace_bytes(const struct generator *g) {
-    size_t steps = (1 + g->options.ahead) * step_bytes(&g->flights[0].step->limits);
-    return steps + (g->engine ? step_engine_bytes(g->engine)
-                              : replica_step_bytes(g->options.replica, g->place));
+    return atomic_load(&g->workspace_bytes);
 }
 size_t generator_cache_bytes(const struct generator *g) { return g->cache_bytes; }
 size_t generator_max_sequences(const struct generator *g) { return g->options.max_sequences; }

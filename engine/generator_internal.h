@@ -36,6 +36,7 @@ struct generator {
     size_t in_flight, oldest;
     struct kv_blocks *blocks;
     size_t block_tokens, block_count;   // positions in a block, for good; how many there are
+    atomic_size_t workspace_bytes;      // written with the storage
     atomic_size_t context, cache_bytes; // changed by the scheduler's thread, under the mutex
     struct sequence **running;          // [max_sequences] oldest first
     size_t running_count;

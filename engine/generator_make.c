@@ -89,6 +89,12 @@ void generator_storage_free(struct generator_storage *s) {
     *s = (struct generator_storage){0};
 }
 
+static size_t workspace_bytes(const struct generator *g) {
+    size_t steps = (1 + g->options.ahead) * step_bytes(&g->flights[0].step->limits);
+    return steps + (g->engine ? step_engine_bytes(g->engine)
+                              : replica_step_bytes(g->options.replica, g->place));
+}
+
 void generator_storage_swap(struct generator *g, struct generator_storage *s) {
     struct generator_storage had = {
         .replica = g->options.replica, .place = g->place, .engine = g->engine, .blocks = g->blocks};
@@ -100,6 +106,8 @@ void generator_storage_swap(struct generator *g, struct generator_storage *s) {
     g->place = s->place;
     g->engine = s->engine;
     g->blocks = s->blocks;
+    if (g->flights[0].step)
+        atomic_store(&g->workspace_bytes, workspace_bytes(g));
     *s = had;
 }
 
