@@ -115,15 +115,15 @@ void generator_take_back(struct generator *g);
 enum err generator_move(struct generator *g, struct replica *replica,
                         const struct replica_model *loaded, struct errmsg *msg) MUST_CHECK;
 
-// All of this on one thread: computes one step. False: there was nothing to compute. Where a pause
-// ends it, the generations in it end with what the device says.
+// For tests, all of this on one thread: computes one step. False: there was nothing to compute.
+// Where a pause ends it, the generations in it end with what the device says.
 bool generator_step(struct generator *g, const struct forward_hooks *hooks);
 // A first step, before any other: pages, caches and kernels are warm afterwards. `end` returns e,
 // or what was wrong with the result.
 struct step *generator_begin_warm_up(struct generator *g);
 enum err generator_end_warm_up(struct generator *g, struct step *step, enum err e,
                                struct errmsg *msg) MUST_CHECK;
-// Both, as generator_step.
+// Both, for tests, as generator_step.
 enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
                            struct errmsg *msg) MUST_CHECK;
 // Ends all with this error; later submissions are refused with it.

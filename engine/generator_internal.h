@@ -71,8 +71,6 @@ static inline struct flight *generator_oldest(struct generator *g) {
 static inline bool generator_counts(const struct step_part *p) {
     return ((const struct sequence *)p->ctx)->dropped == p->note;
 }
-// Whether the next step could have this one, beside what is in flight of it.
-bool generator_can_go(const struct generator *g, const struct sequence *s);
 // Where a running sequence stands in the list.
 size_t generator_place_of(const struct generator *g, const struct sequence *s);
 // What the options and their size come to: the cache, and what steps are computed with.

@@ -29,7 +29,8 @@ static bool may_guess(const struct generator *g, const struct sequence *s) {
     return g->options.speculate && g->running_count <= DRAFTING_SEQS && !is_early(s);
 }
 
-bool generator_can_go(const struct generator *g, const struct sequence *s) {
+// Whether the next step could have this one, beside what is in flight of it.
+static bool can_go(const struct generator *g, const struct sequence *s) {
     if (sequence_sits_out(s))
         return false;
     if (s->live == 0)
@@ -135,7 +136,7 @@ static struct sequence *next_decoding(const struct generator *g) {
     for (size_t i = 0; i < g->running_count; i++) {
         struct sequence *s = g->running[i];
         if (!sequence_decodes(s) || sequence_lacks_mask(s) || s->tried == g->step_number ||
-            !generator_can_go(g, s))
+            !can_go(g, s))
             continue;
         if (!turns_share(&g->turns))
             return s;
@@ -214,7 +215,7 @@ static size_t add_chunk(struct generator *g, struct flight *f, struct sequence *
 }
 
 static bool is_prompt(const struct generator *g, const struct sequence *s) {
-    return !sequence_decodes(s) && generator_can_go(g, s);
+    return !sequence_decodes(s) && can_go(g, s);
 }
 
 // The oldest prompt of the owner whose turn it is has at least half of the budget, the one with the
@@ -316,7 +317,7 @@ unsigned generator_ready(const struct generator *g) {
     bool decodes = false,
          prompts = (g->running_count == 0 && g->waiting_count > 0) || generator_count(g) > known;
     for (size_t i = 0; i < g->running_count; i++)
-        if (generator_can_go(g, g->running[i]))
+        if (can_go(g, g->running[i]))
             *(sequence_decodes(g->running[i]) ? &decodes : &prompts) = true;
     return (decodes ? SHARE_BIT(SHARE_DECODE) : 0) | (prompts ? SHARE_BIT(SHARE_PREFILL) : 0);
 }

@@ -194,14 +194,12 @@ struct generator *generators_find(const struct generators *g, const struct model
     return NULL;
 }
 
-size_t generators_count(const struct generators *g) {
-    size_t n = 0;
+bool generators_busy(const struct generators *g) {
     for (size_t i = 0; i < g->count; i++)
-        n += generator_count(g->items[i]);
-    return n;
+        if (generator_count(g->items[i]) > 0)
+            return true;
+    return false;
 }
-
-bool generators_busy(const struct generators *g) { return generators_count(g) > 0; }
 
 void generators_end(struct generators *g, enum err err, const char *why) {
     for (size_t i = 0; i < g->count; i++)

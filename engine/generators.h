@@ -53,8 +53,7 @@ void generators_share_out(struct generators *g, struct memory_plan *plan);
 
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);
-bool generators_busy(const struct generators *g);
-size_t generators_count(const struct generators *g); // generations in them
+bool generators_busy(const struct generators *g); // with generations
 void generators_end(struct generators *g, enum err err, const char *why);
 size_t generators_workspace_bytes(const struct generators *g);
 void generators_add_stats(struct generators *g, struct generation_stats *sum);

@@ -366,7 +366,3 @@ enum err replica_local_new(struct device *d, struct replica **out, struct errmsg
     *out = &l->head;
     return ERR_OK;
 }
-
-struct device *replica_local_device(const struct replica *r) {
-    return ((const struct replica_local *)r)->device;
-}

@@ -10,7 +10,6 @@
 // first. ERR_NOMEM, ERR_IO (the system gives no more threads).
 enum err replica_local_new(struct device *d, struct replica **out, struct errmsg *msg) MUST_CHECK;
 
-struct device *replica_local_device(const struct replica *r);
 // A loaded model, until it is unloaded; NULL: it is not loaded.
 struct replica_model *replica_local_find(struct replica *r, uint64_t model);
 

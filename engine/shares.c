@@ -48,10 +48,6 @@ void shares_book(struct shares *s, enum share ran, unsigned waiting, int64_t us)
     }
 }
 
-void shares_waive(struct shares *s, enum share share) {
-    s->due[share] = s->due[share] < 0 ? s->due[share] : 0;
-}
-
 void shares_forget(struct shares *s) {
     for (int i = 0; i < SHARE_COUNT; i++)
         s->due[i] = 0;

@@ -26,6 +26,7 @@ enum share {
 
 // The least parts, in percent. Steps carry chunks of prompts that add at most four fifths of their
 // decoding part (generator.h), and 28 to 22 is that; a tenth is bulk's; the rest is interactive's.
+// (Seen here for tests.)
 extern const int share_percent[SHARE_COUNT];
 
 struct shares {                   // zero: nothing is owed
@@ -37,8 +38,6 @@ struct shares {                   // zero: nothing is owed
 enum share shares_next(const struct shares *s, unsigned waiting);
 // `ran` has had the device for `us`, while these had work (`ran` counts whether named or not).
 void shares_book(struct shares *s, enum share ran, unsigned waiting, int64_t us);
-// It is owed nothing after all.
-void shares_waive(struct shares *s, enum share share);
 // There was no work at all: nobody owes anybody.
 void shares_forget(struct shares *s);
 

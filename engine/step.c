@@ -66,12 +66,13 @@ size_t step_bytes(const struct step_limits *l) {
 
 void step_clear(struct step *s) { s->tokens = s->seqs = s->logits = 0; }
 
-size_t step_room(const struct step *s) {
+// Tokens that still fit.
+static size_t room_of(const struct step *s) {
     return s->seqs < s->limits.max_seqs ? s->limits.max_tokens - s->tokens : 0;
 }
 
 struct step_part *step_add(struct step *s, const struct step_part *part) {
-    if (part->count > step_room(s) || part->wanted > step_logits_room(s) ||
+    if (part->count > room_of(s) || part->wanted > step_logits_room(s) ||
         part->block_count > s->table_stride || (part->draws && part->wanted > STEP_ROWS_MOST))
         return NULL;
     size_t at = s->seqs, bt = s->limits.block_tokens;

@@ -87,7 +87,6 @@ void step_free(struct step *s); // NULL is fine
 size_t step_bytes(const struct step_limits *limits);
 
 void step_clear(struct step *s);
-size_t step_room(const struct step *s); // tokens that still fit
 static inline size_t step_logits_room(const struct step *s) {
     return s->limits.max_logits - s->logits;
 }

@@ -99,19 +99,6 @@ bool store_file_valid(const char *file) {
     }
 }
 
-enum err store_model_folder(const char *name, char **path, struct errmsg *msg) {
-    *path = NULL;
-    if (!store_name_valid(name))
-        return err_set(msg, ERR_INVALID, "'%.100s' is not a model's name (org/name)", name);
-    char *root;
-    enum err e = store_root(&root, msg);
-    if (e)
-        return e;
-    *path = concat(root, "/models/", name);
-    mem_free(root);
-    return *path ? ERR_OK : no_memory(msg);
-}
-
 // Counts the .gguf files in a folder (of a split one, the first part only). *path: the last one
 // seen (mem_free).
 static size_t count_gguf(const char *folder, char **path) {
@@ -357,7 +344,7 @@ static enum err search_both(struct search *s, struct errmsg *msg) {
                    *s->parts.file ? " --file " : "", s->parts.file, s->models, s->cache);
 }
 
-enum err store_find(const char *name, char **path, struct errmsg *msg) {
+static enum err find_by_name(const char *name, char **path, struct errmsg *msg) {
     struct search s = {0};
     char *root = NULL;
     *path = NULL;
@@ -405,5 +392,5 @@ enum err store_resolve(const char *arg, char **path, struct errmsg *msg) {
         return err_set(msg, ERR_NOT_FOUND,
                        "%.200s: no such folder or .gguf file, and not a model's name (org/name)",
                        arg);
-    return store_find(arg, path, msg);
+    return find_by_name(arg, path, msg);
 }

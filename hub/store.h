@@ -27,18 +27,13 @@ bool store_name_valid(const char *name);
 // or "..", no backslash, no control byte, at most 512 bytes.
 bool store_file_valid(const char *file);
 
-// The folder that holds (or would hold) the model `name` in the store. ERR_INVALID for a bad name.
-enum err store_model_folder(const char *name, char **path, struct errmsg *msg) MUST_CHECK;
-
 // A model by its name: "org/name"; "name" where just one org has it; "org/name/file.gguf" for one
 // of several files. The result is a folder, or a .gguf file (also where a folder holds that alone).
 // The store is asked first, then the Hugging Face cache (refs/main, else the newest complete
 // snapshot). ERR_INVALID: no name at all, or one that means several models (they are listed).
 // ERR_NOT_FOUND names where was looked and `trine pull`.
-enum err store_find(const char *name, char **path, struct errmsg *msg) MUST_CHECK;
-
-// As store_find, but an existing folder or .gguf file is taken as it is. A folder that holds
-// nothing but one .gguf file gives that file.
+// An existing folder or .gguf file is taken as it is. A folder that holds nothing but one .gguf
+// file gives that file.
 enum err store_resolve(const char *arg, char **path, struct errmsg *msg) MUST_CHECK;
 
 #endif

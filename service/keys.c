@@ -141,8 +141,6 @@ void keys_free(struct keys *k) {
     mem_free(k);
 }
 
-size_t keys_count(const struct keys *k) { return k->count; }
-
 const struct keys_key *keys_match(const struct keys *k, const char *text, size_t len) {
     uint8_t hash[32];
     if (!digest_sha256(text, len, hash))

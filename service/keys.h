@@ -27,7 +27,6 @@ struct keys_key {
 // ERR_NOMEM.
 enum err keys_load(const char *path, struct keys **out, struct errmsg *msg) MUST_CHECK;
 void keys_free(struct keys *k); // NULL is fine
-size_t keys_count(const struct keys *k);
 
 // The key that this text is; NULL: none. Its time does not depend on which key matched or on how
 // many bytes of a hash agreed.

@@ -24,7 +24,7 @@ size_t chars_offset(const char *s, size_t len, size_t index) {
     return at;
 }
 
-bool chars_is_space(uint32_t cp) {
+static bool is_space(uint32_t cp) {
     if (cp < 0x80)
         return cp == ' ' || (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x1f);
     return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
@@ -34,7 +34,7 @@ bool chars_is_space(uint32_t cp) {
 size_t chars_space_prefix(const char *s, size_t len) {
     size_t at = 0;
     uint32_t cp;
-    for (size_t n; (n = utf8_decode(s + at, len - at, &cp)) > 0 && chars_is_space(cp);)
+    for (size_t n; (n = utf8_decode(s + at, len - at, &cp)) > 0 && is_space(cp);)
         at += n;
     return at;
 }
@@ -55,7 +55,7 @@ size_t chars_space_suffix(const char *s, size_t len) {
     while (end > 0) {
         uint32_t cp;
         size_t at = step_back(s, end, &cp);
-        if (!chars_is_space(cp))
+        if (!is_space(cp))
             break;
         end = at;
     }

@@ -15,7 +15,6 @@ size_t chars_offset(const char *s, size_t len, size_t index);
 // Bytes of leading / trailing whitespace (str.isspace).
 size_t chars_space_prefix(const char *s, size_t len);
 size_t chars_space_suffix(const char *s, size_t len);
-bool chars_is_space(uint32_t cp);
 bool chars_is_printable(uint32_t cp);
 
 enum chars_case { CHARS_UPPER, CHARS_LOWER, CHARS_TITLE, CHARS_CAPITALIZE };

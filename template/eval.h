@@ -17,6 +17,5 @@ bool eval_get_name(struct render *r, const struct ast_name *name, struct value *
 // exec.c
 enum eval_flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
 bool exec_list(struct render *r, const struct ast_node *n, enum eval_flow *flow);
-bool exec_emit(struct render *r, const char *s, size_t len);
 
 #endif

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-bool exec_emit(struct render *r, const char *s, size_t len) {
+static bool emit(struct render *r, const char *s, size_t len) {
     buf_append(r->out, s, len);
     if (r->out->failed)
         return render_fail(r, ERR_NOMEM, "no memory for the output");
@@ -188,8 +188,7 @@ static bool exec_call_block(struct render *r, const struct ast_node *n) {
     list[count] = (struct argument){"caller", caller};
     r->line = n->line;
     const struct value_text *t;
-    return eval_call(r, f, &args, &made) && print_to_text(r, made, &t) &&
-           exec_emit(r, t->data, t->len);
+    return eval_call(r, f, &args, &made) && print_to_text(r, made, &t) && emit(r, t->data, t->len);
 }
 
 static bool exec_output(struct render *r, const struct ast_node *n) {
@@ -197,8 +196,8 @@ static bool exec_output(struct render *r, const struct ast_node *n) {
     if (!eval(r, n->a, &v))
         return false;
     if (v.kind == VALUE_STRING)
-        return exec_emit(r, v.as.text->data, v.as.text->len);
-    return print_value(r, r->out, v) && exec_emit(r, "", 0);
+        return emit(r, v.as.text->data, v.as.text->len);
+    return print_value(r, r->out, v) && emit(r, "", 0);
 }
 
 static bool exec_node(struct render *r, const struct ast_node *n, enum eval_flow *flow) {
@@ -206,7 +205,7 @@ static bool exec_node(struct render *r, const struct ast_node *n, enum eval_flow
     const struct value_text *t;
     switch (n->kind) {
     case NODE_DATA:
-        return exec_emit(r, n->constant.as.text->data, n->constant.as.text->len);
+        return emit(r, n->constant.as.text->data, n->constant.as.text->len);
     case NODE_OUTPUT:
         return exec_output(r, n);
     case NODE_IF:
@@ -218,7 +217,7 @@ static bool exec_node(struct render *r, const struct ast_node *n, enum eval_flow
     case NODE_SET_BLOCK:
         return exec_captured(r, n, &v) && assign(r, n->a, v);
     case NODE_FILTER_BLOCK:
-        return exec_captured(r, n, &v) && print_to_text(r, v, &t) && exec_emit(r, t->data, t->len);
+        return exec_captured(r, n, &v) && print_to_text(r, v, &t) && emit(r, t->data, t->len);
     case NODE_MACRO:
         return make_macro(r, n, n->name->text, &v) && eval_set_name(r, n->name, v);
     case NODE_CALL_BLOCK:

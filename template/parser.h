@@ -34,13 +34,11 @@ struct parser {
 // Everything here returns NULL or false when parsing has failed, with the error recorded.
 struct ast_node *parser_template(struct parser *p); // the whole; its statements chained
 struct ast_node *parser_expression(struct parser *p);
-struct ast_node *parser_expression_plain(struct parser *p); // without `a if b`
 // A tuple when there is a comma; stops before the name `end` when it is not NULL.
 struct ast_node *parser_tuple(struct parser *p, bool with_choice, const char *end);
 // A chain of filters behind '|' or, when `inline_first`, beginning with a filter's name. The
 // innermost filter's operand is NULL.
 struct ast_node *parser_filters(struct parser *p, struct ast_node *operand, bool inline_first);
-struct ast_node *parser_unary(struct parser *p);
 bool parser_string(struct parser *p, const struct lexer_token *t, struct buf *out);
 
 bool parser_advance(struct parser *p); // p->now is the next token

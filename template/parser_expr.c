@@ -7,6 +7,7 @@
 #include <string.h>
 
 static struct ast_node *parse_or(struct parser *p);
+static struct ast_node *parse_unary(struct parser *p);
 
 // A node of two operands.
 static struct ast_node *pair(struct parser *p, enum ast_node_kind kind, struct ast_node *a,
@@ -43,7 +44,8 @@ struct ast_node *parser_expression(struct parser *p) {
     return n;
 }
 
-struct ast_node *parser_expression_plain(struct parser *p) {
+// Without `a if b`.
+static struct ast_node *parse_plain(struct parser *p) {
     if (!parser_enter(p))
         return NULL;
     struct ast_node *n = parse_or(p);
@@ -104,9 +106,9 @@ static struct ast_node *binary(struct parser *p, enum ast_operator op, struct as
 }
 
 static struct ast_node *parse_power(struct parser *p) {
-    struct ast_node *n = parser_unary(p);
+    struct ast_node *n = parse_unary(p);
     while (n && parser_skip(p, "**"))
-        n = binary(p, OPERATOR_POW, n, parser_unary(p));
+        n = binary(p, OPERATOR_POW, n, parse_unary(p));
     return n;
 }
 
@@ -316,7 +318,7 @@ static bool ends_tuple(const struct parser *p, const char *end) {
 }
 
 struct ast_node *parser_tuple(struct parser *p, bool with_choice, const char *end) {
-    struct ast_node *first = with_choice ? parser_expression(p) : parser_expression_plain(p);
+    struct ast_node *first = with_choice ? parser_expression(p) : parse_plain(p);
     if (!first || !parser_is(p, ","))
         return first;
     struct ast_node *n = parser_node(p, NODE_TUPLE);
@@ -325,7 +327,7 @@ struct ast_node *parser_tuple(struct parser *p, bool with_choice, const char *en
     n->a = first;
     for (struct ast_node *last = first; parser_skip(p, ",") && !ends_tuple(p, end);
          last = last->next) {
-        last->next = with_choice ? parser_expression(p) : parser_expression_plain(p);
+        last->next = with_choice ? parser_expression(p) : parse_plain(p);
         if (!last->next)
             return NULL;
     }
@@ -543,7 +545,7 @@ static struct ast_node *parse_signed(struct parser *p) {
     return parse_postfix(p, n);
 }
 
-struct ast_node *parser_unary(struct parser *p) {
+static struct ast_node *parse_unary(struct parser *p) {
     struct ast_node *n = parse_signed(p);
     while (n) {
         if (parser_is(p, "|"))

@@ -14,7 +14,7 @@
 #include <string.h>
 
 // The shortest digits that read back as f, laid out as Python's repr does.
-void print_float(struct buf *out, double f) {
+static void print_float(struct buf *out, double f) {
     if (!isfinite(f)) {
         buf_puts(out, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
         return;

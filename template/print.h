@@ -8,7 +8,6 @@
 bool print_value(struct render *r, struct buf *out, struct value v);                 // str()
 bool print_repr(struct render *r, struct buf *out, struct value v, size_t depth);    // repr()
 bool print_to_text(struct render *r, struct value v, const struct value_text **out); // str()
-void print_float(struct buf *out, double f);
 struct print_json_style {
     bool ensure_ascii, sort_keys, pretty;
     const struct value_text *indent; // of one level, when pretty

@@ -21,7 +21,8 @@ uint64_t bench_random_next(struct bench_random *r) { // SplitMix64
     return z ^ (z >> 31);
 }
 
-double bench_random_normal(struct bench_random *r) { // Box and Muller
+// Standard normal (Box and Muller).
+static double random_normal(struct bench_random *r) {
     double u = ((double)(bench_random_next(r) >> 11) + 1) / 9007199254740993.0;
     double v = (double)(bench_random_next(r) >> 11) / 9007199254740992.0;
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
@@ -29,7 +30,7 @@ double bench_random_normal(struct bench_random *r) { // Box and Muller
 
 size_t bench_mix_length(void *ctx) {
     struct bench_mix *mix = ctx;
-    double n = exp(log(40) + 0.8 * bench_random_normal(&mix->random));
+    double n = exp(log(40) + 0.8 * random_normal(&mix->random));
     return n < 4 ? 4 : n > (double)mix->most ? mix->most : (size_t)n;
 }
 

@@ -13,8 +13,6 @@ struct bench_random {
     uint64_t state;
 };
 uint64_t bench_random_next(struct bench_random *r);
-// Standard normal.
-double bench_random_normal(struct bench_random *r);
 
 // Words that are one token each.
 struct bench_words {

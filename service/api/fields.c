@@ -102,7 +102,8 @@ enum err api_read_texts(struct api_request *q, const char *key, struct api_input
     return e ? e : api_inputs_read(value, key, q->service->options.max_client_batch, out, err);
 }
 
-void api_set_model(struct api_request *q, struct model *m) {
+// m, held, is the request's now, which lets go of it when it is freed; and of the one before it.
+static void set_model(struct api_request *q, struct model *m) {
     model_release(q->model);
     q->model = m;
 }
@@ -114,15 +115,15 @@ enum err api_choose_model(struct api_request *q, const enum model_task *order, s
     if (e)
         return e;
     name = service_model_name(q->service, name);
-    api_set_model(q, NULL);
+    set_model(q, NULL);
     if (!name) {
         for (size_t i = 0; i < n && !q->model; i++)
-            api_set_model(q, service_find_model(q->service, NULL, order[i]));
+            set_model(q, service_find_model(q->service, NULL, order[i]));
         return q->model ? ERR_OK
                         : api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
                                    "no model that can %s is loaded", model_task_name(order[0]));
     }
-    api_set_model(q, service_find_model(q->service, name, TASK_EMBED));
+    set_model(q, service_find_model(q->service, name, TASK_EMBED));
     if (!q->model)
         return api_fail(err, ERR_NOT_FOUND, "model_not_found", "model",
                         "the model that 'model' names is not loaded; GET /v1/models lists those "

@@ -113,8 +113,6 @@ enum err api_get_truncate(const struct api_request *q, bool fallback, bool *trun
 // warning never fails a request: where memory is out it is left away. Several are joined by "; ".
 void api_warn(struct api_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-// m, held, is the request's now, which lets go of it when it is freed; and of the one before it.
-void api_set_model(struct api_request *q, struct model *m);
 // q->model from the body's `model`; where it names none, the first loaded model of the first task
 // in `order` that any has. ERR_NOT_FOUND model_not_found, ERR_INVALID wrong_task.
 enum err api_choose_model(struct api_request *q, const enum model_task *order, size_t n,

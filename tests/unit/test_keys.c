@@ -32,12 +32,12 @@ static void test_match(void) {
     struct keys *k = NULL;
     struct errmsg msg = {0};
     CHECK_OK(load("# keys\r\n\na:" ALPHA "\r\nb:" BETA ":admin:7", &k, &msg), msg);
-    CHECK_INT(keys_count(k), 2);
     const struct keys_key *a = keys_match(k, "alpha", 5), *b = keys_match(k, "beta", 4);
     CHECK(a && !a->admin && a->weight == 1);
     CHECK(b && b->admin && b->weight == 7);
     CHECK_STR(a ? a->name : NULL, "a");
     CHECK_STR(b ? b->name : NULL, "b");
+    CHECK(a && b && a->line == 3 && b->line == 4);
     CHECK(a && b && a->owner && b->owner && a->owner != b->owner);
     CHECK(!keys_match(k, "alpha ", 6));
     CHECK(!keys_match(k, "alph", 4));

@@ -111,10 +111,6 @@ static void test_root(void) {
     setenv("XDG_CACHE_HOME", "/x", 1);
     setenv("TRINE_HOME", "/t", 1);
     check_root("/t");
-    CHECK_OK(store_model_folder("org/name", &path, &msg), msg);
-    CHECK_STR(path, "/t/models/org/name");
-    mem_free(path);
-    CHECK_INT(store_model_folder("../name", &path, &msg), ERR_INVALID);
     setenv("TRINE_HOME", "", 1); // empty counts as unset
     check_root("/x/trine");
     unsetenv("XDG_CACHE_HOME");
