@@ -47,6 +47,7 @@ struct note {
 static _Thread_local struct note mine;
 static struct note *_Atomic notes[CRASH_THREADS]; // of thread.c's threads
 static atomic_bool installed, reporting;
+static _Thread_local volatile sig_atomic_t telling; // this thread reports
 
 // ---- notes
 
@@ -182,8 +183,13 @@ static void tell_stack(struct crash_line *l) {
 
 static void on_crash(int number, siginfo_t *info, void *context) {
     (void)context;
+    if (telling) { // the report itself crashed, by another signal: no more of it
+        (void)raise(number);
+        return;
+    }
     while (atomic_exchange(&reporting, true)) // one thread's crash is told; it ends the others
         pause();
+    telling = true;
     int flags = fcntl(STDERR_FILENO, F_GETFL);
     (void)fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK); // a full pipe must not hold the end up
     struct crash_line line;

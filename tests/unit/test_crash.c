@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "tests/check.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -87,6 +88,24 @@ static void ended(void) {
     *nowhere = 1;
 }
 
+static void fault_again(int number) {
+    (void)number;
+    *nowhere = 1;
+}
+
+// A report that itself crashes, as one may in a heap or a stack that is broken: here where it
+// writes.
+static void crash_in_report(void) {
+    int ends[2];
+    if (pipe(ends) != 0)
+        return;
+    close(ends[0]);
+    dup2(ends[1], STDERR_FILENO);
+    signal(SIGPIPE, fault_again);
+    alarm(60); // where it would wait for ever
+    abort();
+}
+
 // What a child that does this writes to stderr; *signal_number: what ended it.
 static void crash(void (*how)(void), char *said, size_t size, int *signal_number) {
     int ends[2];
@@ -137,6 +156,8 @@ static void test_ends(void) {
     CHECK(says(said, "trine crashed: SIGABRT "));
     CHECK(says(said, "(+0x"));
     CHECK(strstr(said, "worked on") == NULL);
+    crash(crash_in_report, said, sizeof said, &number);
+    CHECK_INT(number, SIGSEGV);
 }
 
 static void test_overflow(void) {
