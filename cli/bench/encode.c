@@ -255,7 +255,8 @@ static size_t longest(const struct cli_options *o, const struct model *m) {
     size_t most = batch > m->max_length ? batch : m->max_length;
     if (o->models[0].max_length)
         return m->max_length;
-    return m->config.max_positions < most ? m->config.max_positions : most;
+    size_t positions = m->causal ? m->decoder_config.max_positions : m->config.max_positions;
+    return positions < most ? positions : most;
 }
 
 static enum err measure(struct bench_encode *r, struct errmsg *msg) {
@@ -263,6 +264,10 @@ static enum err measure(struct bench_encode *r, struct errmsg *msg) {
     if (e)
         return e;
     const struct model *m = r->engine.model;
+    if (m->task == TASK_GENERATE)
+        return err_set(msg, ERR_INVALID,
+                       "model '%s' generates and encodes nothing: measure it with bench generate",
+                       m->name);
     r->encode = (struct tokenizer_options){
         .add_special_tokens = true,
         .truncate = TRUNCATE_LONGEST_FIRST,

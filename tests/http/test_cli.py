@@ -483,6 +483,8 @@ def test_bench():
     check(p.returncode == 0 and o["tokens"] > 500 and o["cold"]["mb_s"] > 0, "tokenize", p.stderr)
     p = run("bench", "generate", "--model", EMBED)
     check(p.returncode == 1 and one_line(p, "generate"), "what cannot be measured", p.stderr)
+    p = run("bench", "encode", "--model", os.path.join(DATA, "tiny_chat"))
+    check(p.returncode == 1 and one_line(p, "bench generate"), "a generator encodes nothing", p.stderr)
 
 
 def main():
