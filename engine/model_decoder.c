@@ -74,20 +74,17 @@ static enum err check_logit_score(const struct model *m, struct errmsg *msg) {
         return e;
     cJSON *root = NULL;
     char *dir = file_join(m->path, place), *path = dir ? file_join(dir, "config.json") : NULL;
-    int64_t yes = -1, no = -1;
+    struct module_logit_score_said said = {0};
     e = path ? json_parse_file(path, LOGIT_SCORE_BYTES, &root, msg)
              : err_set(msg, ERR_NOMEM, "%s: no memory for a path", m->path);
     if (!e && (e = key_rules_check(&module_logit_score_keys, root, msg)))
         err_prefix(msg, e, "%s", path);
     if (!e)
-        e = json_get_int(root, "true_token_id", 0, INT32_MAX, -1, &yes, msg);
-    if (!e)
-        e = json_get_int(root, "false_token_id", 0, INT32_MAX, -1, &no, msg);
-    if (!e && (yes != m->yes_id || no != m->no_id))
-        e = err_set(
-            msg, ERR_UNSUPPORTED,
-            "%s: it compares the tokens %lld and %lld; 'yes' (%d) with 'no' (%d) is supported",
-            path, (long long)yes, (long long)no, (int)m->yes_id, (int)m->no_id);
+        e = key_rules_read(&module_logit_score_keys, root, NULL, &said, msg);
+    if (!e && (said.yes != m->yes_id || said.no != m->no_id))
+        e = err_set(msg, ERR_UNSUPPORTED,
+                    "%s: it compares the tokens %d and %d; 'yes' (%d) with 'no' (%d) is supported",
+                    path, (int)said.yes, (int)said.no, (int)m->yes_id, (int)m->no_id);
     cJSON_Delete(root);
     mem_free(path);
     mem_free(dir);

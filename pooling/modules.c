@@ -8,18 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_BYTES = 1 << 20, MAX_FEATURES = 1 << 20 };
+enum { MAX_BYTES = 1 << 20 };
 
 // In the order in which sentence-transformers joins several old flags.
 static const struct {
-    const char *name, *old_flag;
+    const char *name;
     enum pool_mode mode;
 } modes[] = {
-    {"cls", "pooling_mode_cls_token", POOL_CLS},
-    {"max", "pooling_mode_max_tokens", POOL_MAX},
-    {"mean", "pooling_mode_mean_tokens", POOL_MEAN},
-    {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", POOL_MEAN_SQRT},
-    {"lasttoken", "pooling_mode_lasttoken", POOL_LAST},
+    {"cls", POOL_CLS},        {"max", POOL_MAX},
+    {"mean", POOL_MEAN},      {"mean_sqrt_len_tokens", POOL_MEAN_SQRT},
+    {"lasttoken", POOL_LAST},
 };
 enum { MODES = sizeof modes / sizeof *modes };
 #define SUPPORTED_MODES "cls, max, mean, mean_sqrt_len_tokens, lasttoken are"
@@ -46,13 +44,11 @@ static enum err add_mode(struct pooling_config *c, const char *name, struct errm
 }
 
 static enum err read_old_flags(const cJSON *root, struct pooling_config *c, struct errmsg *msg) {
-    bool on;
-    enum err e = ERR_OK;
-    for (size_t i = 0; !e && i < MODES; i++) {
-        e = json_get_bool(root, modes[i].old_flag, false, &on, msg);
-        if (!e && on)
+    struct pooling_said said = {0};
+    enum err e = key_rules_read(&pooling_flag_keys, root, NULL, &said, msg);
+    for (size_t i = 0; !e && i < MODES; i++)
+        if (said.flags[modes[i].mode])
             e = add_mode(c, modes[i].name, msg);
-    }
     if (!e && c->mode_count == 0)
         e = add_mode(c, "mean", msg);
     return e;
@@ -62,18 +58,15 @@ enum err modules_read_pooling(const cJSON *root, struct pooling_config *out, str
     *out = (struct pooling_config){.include_prompt = true};
     if (!cJSON_IsObject(root))
         return err_set(msg, ERR_INVALID, "not a JSON object");
-    bool renamed = json_get(root, "embedding_dimension") != NULL;
-    int64_t dim = 0;
+    struct pooling_said said = {0};
     enum err e = key_rules_check(&pooling_keys, root, msg);
     if (!e)
-        e = json_get_int(root, renamed ? "embedding_dimension" : "word_embedding_dimension", 1,
-                         MAX_FEATURES, 0, &dim, msg);
-    if (!e)
-        e = json_get_bool(root, "include_prompt", true, &out->include_prompt, msg);
+        e = key_rules_read(&pooling_keys, root, NULL, &said, msg);
     if (e)
         return e;
-    out->dim = (size_t)dim;
-    const cJSON *mode = json_get(root, "pooling_mode"), *item;
+    out->dim = said.dim;
+    out->include_prompt = said.include_prompt;
+    const cJSON *mode = said.mode, *item;
     if (!mode)
         return read_old_flags(root, out, msg);
     if (cJSON_IsString(mode))
@@ -122,35 +115,28 @@ enum err modules_read_dense(const cJSON *root, struct module_dense *out, struct 
     *out = (struct module_dense){0};
     if (!cJSON_IsObject(root))
         return err_set(msg, ERR_INVALID, "not a JSON object");
-    int64_t in = 0, outs = 0;
-    const char *activation;
+    struct module_dense_said said = {0};
     enum err e = key_rules_check(&module_dense_keys, root, msg);
     if (!e)
-        e = json_get_int(root, "in_features", 1, MAX_FEATURES, 0, &in, msg);
-    if (!e)
-        e = json_get_int(root, "out_features", 1, MAX_FEATURES, 0, &outs, msg);
-    if (!e && (in == 0 || outs == 0))
-        e = err_set(msg, ERR_INVALID, "'%s' is missing", in == 0 ? "in_features" : "out_features");
-    if (!e)
-        e = json_get_bool(root, "bias", true, &out->bias, msg);
-    if (!e)
-        e = json_get_string(root, "activation_function", "torch.nn.modules.activation.Tanh",
-                            &activation, msg);
-    if (!e)
-        e = read_dense_activation(activation, &out->activation, msg);
+        e = key_rules_read(&module_dense_keys, root, NULL, &said, msg);
+    if (!e && (said.in == 0 || said.out == 0))
+        e = err_set(msg, ERR_INVALID, "'%s' is missing",
+                    said.in == 0 ? "in_features" : "out_features");
     if (e)
         return e;
-    out->in = (size_t)in;
-    out->out = (size_t)outs;
-    return ERR_OK;
+    *out = (struct module_dense){.in = said.in, .out = said.out, .bias = said.bias};
+    return read_dense_activation(said.activation ? said.activation
+                                                 : "torch.nn.modules.activation.Tanh",
+                                 &out->activation, msg);
 }
 
 // "./1_Pooling/" is 1_Pooling, "." the model's folder itself.
 static enum err read_path(const cJSON *module, char out[128], struct errmsg *msg) {
-    const char *path;
-    enum err e = json_get_string(module, "path", "", &path, msg);
+    struct module_said said = {0};
+    enum err e = key_rules_read(&module_path_keys, module, NULL, &said, msg);
     if (e)
         return e;
+    const char *path = said.path ? said.path : "";
     if (path[0] == '/' || strchr(path, '\\') || strstr(path, "..") || strlen(path) > 100)
         return err_set(msg, ERR_INVALID, "path '%.100s' must lead to a folder within the model's",
                        path);
@@ -221,12 +207,13 @@ enum err modules_read_list(const cJSON *root, struct modules *out, char pooling_
         return failed;
     size_t at = 0;
     cJSON_ArrayForEach(item, root) {
-        const char *type;
+        struct module_said said = {0};
         char path[128];
         int kind = TYPES;
         if (!cJSON_IsObject(item))
             return err_set(msg, ERR_INVALID, "module %zu is not an object", at);
-        enum err e = json_get_string(item, "type", "", &type, msg);
+        enum err e = key_rules_read(&module_list_keys, item, NULL, &said, msg);
+        const char *type = said.type ? said.type : "";
         if (!e)
             e = read_type(type, &kind, msg);
         if (!e)
@@ -302,12 +289,18 @@ static enum err open_list(const char *path, cJSON **root, char **name, struct er
     return file_exists(*name) ? json_parse_file(*name, MAX_BYTES, root, msg) : ERR_OK;
 }
 
+// What a module's class is called; NULL: it does not say.
+static const char *type_of(const cJSON *module) {
+    struct module_said said = {0};
+    return key_rules_read(&module_list_keys, module, NULL, &said, NULL) ? NULL : said.type;
+}
+
 // The first module of this kind, which its class's name says; NULL: none.
 static const cJSON *find_module(const cJSON *list, const char *kind) {
     const cJSON *item;
     cJSON_ArrayForEach(item, list) {
-        const cJSON *type = json_get(item, "type");
-        if (cJSON_IsString(type) && strcmp(last_part(type->valuestring), kind) == 0)
+        const char *type = type_of(item);
+        if (type && strcmp(last_part(type), kind) == 0)
             return item;
     }
     return NULL;
@@ -369,8 +362,8 @@ void modules_each_file(const char *path,
     if (!e && list)
         see(ctx, "modules.json", &module_list_keys, list);
     cJSON_ArrayForEach(item, list) {
-        const cJSON *type = json_get(item, "type");
-        const struct key_rules *rules = cJSON_IsString(type) ? rules_of(type->valuestring) : NULL;
+        const char *type = type_of(item);
+        const struct key_rules *rules = type ? rules_of(type) : NULL;
         if (!rules || read_path(item, place, NULL) ||
             open_config(path, place, true, &root, &full, NULL))
             continue;

@@ -13,6 +13,7 @@
 extern const struct key_rules config_keys_common;
 // generation_config.json; or, where a folder has none, what config.json says of generating.
 extern const struct key_rules config_keys_generation;
+extern const struct key_rules config_keys_generation_eos; // of those, what is read apart
 // The same keys (but for eos_token_id, which config.json has for itself) in a config.json where
 // nothing is generated, or beside a generation_config.json.
 extern const struct key_rules config_keys_generation_idle;

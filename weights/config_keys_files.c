@@ -1,16 +1,19 @@
 // See config_keys.h: the files beside config.json.
 #include "weights/config_keys.h"
+#include "weights/generation_config_internal.h"
+#include "weights/st_config_internal.h"
 
 // Source followed: transformers generation/configuration_utils.py. Beams, contrastive search,
 // n-gram bans and token lists would change the text; what is measured, printed or cached does not.
 // Lengths are the request's.
+#define SAMPLING(field, min, max) KEY_FLOAT(struct generation_said, config.field, min, max, 0)
 #define GENERATION_KEYS(HONOURED, IDLE, REFUSED)                                                   \
-    HONOURED("do_sample")                                                                          \
-    HONOURED("temperature")                                                                        \
-    HONOURED("top_k")                                                                              \
-    HONOURED("top_p")                                                                              \
-    HONOURED("min_p")                                                                              \
-    HONOURED("repetition_penalty")                                                                 \
+    HONOURED("temperature", SAMPLING(temperature, 0, 1000), .keep = true)                          \
+    HONOURED("top_p", SAMPLING(top_p, 0, 1), .keep = true)                                         \
+    HONOURED("min_p", SAMPLING(min_p, 0, 1), .keep = true)                                         \
+    HONOURED("repetition_penalty", SAMPLING(repetition_penalty, 1e-3, 1e3), .keep = true)          \
+    HONOURED("top_k", KEY_INT(struct generation_said, config.top_k, 0, INT32_MAX, -1))             \
+    HONOURED("do_sample", KEY_BOOL(struct generation_said, sample, true))                          \
     IDLE("bos_token_id")                                                                           \
     IDLE("pad_token_id")                                                                           \
     IDLE("decoder_start_token_id")                                                                 \
@@ -81,17 +84,23 @@
     REFUSED("frequency_penalty", "0")                                                              \
     REFUSED("presence_penalty", "0")
 
-#define ONE_HONOURED(key) {.name = (key), .fate = KEY_HONOURED},
+#define ONE_HONOURED(key, ...) {.name = (key), __VA_ARGS__},
 #define ONE_IDLE(key) {.name = (key), .fate = KEY_NO_EFFECT},
+#define HONOURED_IDLE(key, ...) ONE_IDLE(key)
 #define ONE_REFUSED(key, passes) {.name = (key), .fate = KEY_REFUSED, .neutral = (passes)},
 #define REFUSED_IDLE(key, passes) ONE_IDLE(key)
 
+// Read of config.json too, in any case.
+static const struct key_rule generation_eos_list[] = {
+    {.name = "eos_token_id", KEY_NODE(struct generation_said, eos)},
+};
+const struct key_rules config_keys_generation_eos = {KEY_RULES(generation_eos_list), .apart = true};
 static const struct key_rule generation_list[] = {
-    {.name = "eos_token_id", .fate = KEY_HONOURED}, // of config.json too, in any case
     GENERATION_KEYS(ONE_HONOURED, ONE_IDLE, ONE_REFUSED)};
 static const struct key_rule generation_idle_list[] = {
-    GENERATION_KEYS(ONE_IDLE, ONE_IDLE, REFUSED_IDLE)};
-const struct key_rules config_keys_generation = {KEY_RULES(generation_list)};
+    GENERATION_KEYS(HONOURED_IDLE, ONE_IDLE, REFUSED_IDLE)};
+const struct key_rules config_keys_generation = {KEY_RULES(generation_list),
+                                                 &config_keys_generation_eos};
 const struct key_rules config_keys_generation_idle = {KEY_RULES(generation_idle_list)};
 
 // Versions 5.4 and 6 name what the module is made of; the text's way through it is the same.
@@ -110,12 +119,12 @@ static const struct key_rule modality_list[] = {
 static const struct key_rules modality = {KEY_RULES(modality_list)};
 
 static const struct key_rule chat_template_list[] = {
-    {.name = "chat_template", .fate = KEY_HONOURED},
+    {.name = "chat_template", KEY_NODE(struct generation_said, chat_template)},
 };
 const struct key_rules config_keys_chat_template = {KEY_RULES(chat_template_list)};
 
 static const struct key_rule sentence_bert_list[] = {
-    {.name = "max_seq_length", .fate = KEY_HONOURED},
+    {.name = "max_seq_length", KEY_COUNT(struct st_said, max_length, ST_MAX_LENGTH, 0)},
     {.name = "do_lower_case", .fate = KEY_HONOURED}, // by tokenizer/tokenizer_config.c
     {.name = "transformer_task",
      .fate = KEY_REFUSED,
@@ -140,13 +149,14 @@ static const struct key_rule sentence_bert_list[] = {
 const struct key_rules config_keys_sentence_bert = {KEY_RULES(sentence_bert_list)};
 
 static const struct key_rule sentence_transformers_list[] = {
-    {.name = "prompts", .fate = KEY_HONOURED},
-    {.name = "default_prompt_name", .fate = KEY_HONOURED},
-    {.name = "similarity_fn_name", .fate = KEY_HONOURED},
-    {.name = "activation_fn", .fate = KEY_HONOURED}, // trine rerank --native
+    {.name = "prompts", KEY_NODE(struct st_said, prompts)},
+    {.name = "default_prompt_name", KEY_STRING(struct st_said, default_prompt)},
+    {.name = "similarity_fn_name", KEY_STRING(struct st_said, similarity)},
+    {.name = "activation_fn", KEY_STRING(struct st_said, activation)}, // trine rerank --native
     {.name = "model_type",
      .fate = KEY_REFUSED,
-     .neutral = "\"SentenceTransformer\"|\"CrossEncoder\""},
+     .neutral = "\"SentenceTransformer\"|\"CrossEncoder\"",
+     KEY_PASSED_STRING(struct st_said, type)},
     {.name = "requirements", .fate = KEY_NO_EFFECT}, // packages of Python
     {.name = "__version__", .fate = KEY_NO_EFFECT},
     {.name = "truncate_dim", .fate = KEY_REFUSED},

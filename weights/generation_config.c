@@ -81,54 +81,33 @@ static enum err add_id(const struct generation_sources *s, const cJSON *item,
 // One id or a list of them.
 static enum err read_eos_ids(const struct generation_sources *s, const cJSON *root,
                              struct generation_config *c) {
-    const cJSON *ids = json_get(root, "eos_token_id"), *item;
-    if (!ids)
-        return ERR_OK;
+    struct generation_said said = {0};
+    enum err e = key_rules_read(&config_keys_generation_eos, root, NULL, &said, s->msg);
+    const cJSON *ids = said.eos, *item;
+    if (e || !ids)
+        return e;
     if (!cJSON_IsArray(ids))
         return add_id(s, ids, c);
     if (cJSON_GetArraySize(ids) > MAX_EOS)
         return err_set(s->msg, ERR_INVALID, "'eos_token_id' has %d ids, at most %d are taken",
                        cJSON_GetArraySize(ids), MAX_EOS);
     cJSON_ArrayForEach(item, ids) {
-        enum err e = add_id(s, item, c);
-        if (e)
+        if ((e = add_id(s, item, c)))
             return e;
     }
     return ERR_OK;
 }
 
-static enum err read_float(const cJSON *root, const char *key, double min, double max, float *out,
-                           struct errmsg *msg) {
-    double v;
-    if (!json_get(root, key))
-        return ERR_OK;
-    enum err e = json_get_double(root, key, min, max, 0, &v, msg);
-    if (!e)
-        *out = (float)v;
-    return e;
-}
-
 static enum err read_sampling(const struct generation_sources *s, const cJSON *root,
                               struct generation_config *c) {
-    bool sample;
-    int64_t top_k;
+    struct generation_said said = {.config = *c};
     enum err e = key_rules_check(&config_keys_generation, root, s->msg);
     if (!e)
-        e = read_float(root, "temperature", 0, 1000, &c->temperature, s->msg);
-    if (!e)
-        e = read_float(root, "top_p", 0, 1, &c->top_p, s->msg);
-    if (!e)
-        e = read_float(root, "min_p", 0, 1, &c->min_p, s->msg);
-    if (!e)
-        e = read_float(root, "repetition_penalty", 1e-3, 1e3, &c->repetition_penalty, s->msg);
-    if (!e)
-        e = json_get_int(root, "top_k", 0, INT32_MAX, -1, &top_k, s->msg);
-    if (!e)
-        e = json_get_bool(root, "do_sample", true, &sample, s->msg);
+        e = key_rules_read(&config_keys_generation, root, NULL, &said, s->msg);
     if (e)
         return e;
-    c->top_k = (int32_t)top_k;
-    if (!sample)
+    *c = said.config;
+    if (!said.sample)
         c->temperature = 0;
     return ERR_OK;
 }
@@ -244,16 +223,17 @@ static enum err keep_template(const cJSON *text, char **to, size_t *len, struct 
 // transformers chooses by itself.
 static enum err read_template_field(const cJSON *root, struct generation_config *c,
                                     struct errmsg *msg) {
-    const cJSON *field = json_get(root, "chat_template"), *item;
-    if (!field)
-        return ERR_OK;
+    struct generation_said said = {0};
+    enum err e = key_rules_read(&config_keys_chat_template, root, NULL, &said, msg);
+    const cJSON *field = said.chat_template, *item;
+    if (e || !field)
+        return e;
     if (cJSON_IsString(field))
         return keep_template(field, &c->chat_template, &c->chat_template_len, msg);
     if (!cJSON_IsArray(field))
         return err_set(msg, ERR_INVALID, "'chat_template' must be a string or a list");
     cJSON_ArrayForEach(item, field) {
         const cJSON *name = json_get(item, "name"), *text = json_get(item, "template");
-        enum err e = ERR_OK;
         if (!cJSON_IsString(name) || !cJSON_IsString(text))
             return err_set(msg, ERR_INVALID,
                            "'chat_template' must list objects of 'name' and 'template'");

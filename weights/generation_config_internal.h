@@ -1,4 +1,5 @@
-// What generation_config.c (folders) and generation_config_gguf.c share. Not for other rooms.
+// What generation_config.c (folders), generation_config_gguf.c and the tables of keys
+// (config_keys_files.c) share. Not for other rooms.
 #ifndef TRINE_WEIGHTS_GENERATION_CONFIG_INTERNAL_H
 #define TRINE_WEIGHTS_GENERATION_CONFIG_INTERNAL_H
 
@@ -19,6 +20,13 @@ enum err generation_config_add_eos(struct generation_config *c, int64_t id,
 // A copy of s[0..n) in *to, which is NULL before. len may be NULL. ERR_NOMEM.
 enum err generation_config_copy(const char *s, size_t n, char **to, size_t *len,
                                 struct errmsg *msg) MUST_CHECK;
+
+// What the keys of a file are read into; the nodes are the tree's, NULL: not said.
+struct generation_said {
+    struct generation_config config; // of it the sampling
+    bool sample;
+    const cJSON *eos, *chat_template;
+};
 
 // A folder's files, each parsed at most once; an object, or NULL where one is not there.
 struct generation_sources {

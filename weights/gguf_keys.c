@@ -89,6 +89,7 @@ static enum err read_field(const struct gguf_keys *k, const struct key_rule *r, 
     }
     switch (r->kind) {
     case KEY_READ_COUNT:
+    case KEY_READ_INT:
     case KEY_READ_EXPECT_ZERO:
         e = read_count(k, r, key, &value);
         break;
@@ -104,6 +105,7 @@ static enum err read_field(const struct gguf_keys *k, const struct key_rule *r, 
         e = read_choice(k, r, key, &value);
         break;
     case KEY_READ_ELSEWHERE:
+    case KEY_READ_STRING:
     case KEY_READ_NODE:
         return ERR_OK;
     }

@@ -19,6 +19,8 @@ void key_rule_put(const struct key_rule *r, double value, void *into) {
     void *at = (char *)into + r->at;
     if (r->kind == KEY_READ_COUNT)
         memcpy(at, &(size_t){(size_t)value}, sizeof(size_t));
+    else if (r->kind == KEY_READ_INT)
+        memcpy(at, &(int32_t){(int32_t)value}, sizeof(int32_t));
     else if (r->kind == KEY_READ_DOUBLE)
         memcpy(at, &value, sizeof value);
     else if (r->kind == KEY_READ_FLOAT)
@@ -92,11 +94,13 @@ static enum err read_bool(const struct key_place *p, void *into, struct errmsg *
 static enum err read_field(const struct key_place *p, void *into, struct errmsg *msg) {
     const struct key_rule *r = p->rule;
     const cJSON *node;
+    const char *text = NULL;
     int64_t count;
     double value = r->fallback;
     enum err e = ERR_OK;
     switch (r->kind) {
     case KEY_READ_COUNT:
+    case KEY_READ_INT:
         e = json_get_int(p->object, p->key, (int64_t)r->min, (int64_t)r->max, (int64_t)r->fallback,
                          &count, msg);
         value = e ? 0 : (double)count;
@@ -110,6 +114,11 @@ static enum err read_field(const struct key_place *p, void *into, struct errmsg 
     case KEY_READ_BOOL:
     case KEY_READ_EXPECT:
         return read_bool(p, into, msg);
+    case KEY_READ_STRING:
+        e = json_get_string(p->object, p->key, NULL, &text, msg);
+        if (!e)
+            memcpy((char *)into + r->at, &text, sizeof text);
+        return e;
     case KEY_READ_NODE:
         node = json_get(p->object, p->key);
         memcpy((char *)into + r->at, &node, sizeof node);

@@ -27,10 +27,12 @@ enum key_fate {
 enum key_kind {
     KEY_READ_ELSEWHERE,   // by code that names the key itself
     KEY_READ_COUNT,       // a whole number in [min, max], to a size_t
+    KEY_READ_INT,         // the same to an int32_t
     KEY_READ_DOUBLE,      // a number in [min, max], to a double
-    KEY_READ_FLOAT,       // the same to a float
+    KEY_READ_FLOAT,       // a number likewise, to a float
     KEY_READ_BOOL,        // to a bool
     KEY_READ_CHOICE,      // the value of one of `choices`, to an enum
+    KEY_READ_STRING,      // a string of the tree, to a const char *; NULL: absent. JSON only
     KEY_READ_NODE,        // whatever is there, to a const cJSON *; NULL: absent. JSON only
     KEY_READ_EXPECT,      // a bool that must be `fallback`: else ERR_UNSUPPORTED, and `why`
     KEY_READ_EXPECT_ZERO, // a whole number that must be 0, likewise. GGUF only
@@ -53,7 +55,8 @@ struct key_rule {
     // For a value that is an object, or a list of objects: the rules of its members, which are
     // named "key.member". NULL: what is within is the owner's business.
     const struct key_rules *inner;
-    // KEY_HONOURED: where the value goes; made by the macros below.
+    // KEY_HONOURED, or what a KEY_REFUSED lets pass: where the value goes; made by the macros
+    // below.
     enum key_kind kind;
     size_t at; // the field, in bytes from the struct's begin
     double min, max;
@@ -81,6 +84,8 @@ struct key_rules {
 #define KEY_IN(type, field, as, kind_, min_, max_, fallback_)                                      \
     .fate = KEY_HONOURED, .kind = (kind_), .at = KEY_PLACE(type, field, as), .min = (min_),        \
     .max = (max_), .fallback = (fallback_)
+#define KEY_INT(type, field, min, max, fallback)                                                   \
+    KEY_IN(type, field, int32_t, KEY_READ_INT, min, max, fallback)
 #define KEY_COUNT(type, field, max, fallback)                                                      \
     KEY_IN(type, field, size_t, KEY_READ_COUNT, 1, max, fallback)
 #define KEY_COUNT_OR_ZERO(type, field, max, fallback)                                              \
@@ -90,6 +95,10 @@ struct key_rules {
 #define KEY_FLOAT(type, field, min, max, fallback)                                                 \
     KEY_IN(type, field, float, KEY_READ_FLOAT, min, max, fallback)
 #define KEY_BOOL(type, field, fallback) KEY_IN(type, field, bool, KEY_READ_BOOL, 0, 1, fallback)
+#define KEY_STRING(type, field) KEY_IN(type, field, const char *, KEY_READ_STRING, 0, 0, 0)
+// Of a KEY_REFUSED: the string that it lets pass.
+#define KEY_PASSED_STRING(type, field)                                                             \
+    .kind = KEY_READ_STRING, .at = KEY_PLACE(type, field, const char *)
 #define KEY_NODE(type, field) KEY_IN(type, field, const cJSON *, KEY_READ_NODE, 0, 0, 0)
 #define KEY_CHOICE(type, field, list, fallback_)                                                   \
     .fate = KEY_HONOURED, .kind = KEY_READ_CHOICE, .at = offsetof(type, field), .choices = (list), \

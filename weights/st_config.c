@@ -5,13 +5,13 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "weights/config_keys.h"
+#include "weights/st_config_internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
     MAX_BYTES = 16 << 20,
-    MAX_LENGTH = 1 << 24, // above it a tokenizer_config means "no limit" (transformers writes 1e30)
     MAX_PROMPTS = 1 << 12,
 };
 
@@ -36,7 +36,7 @@ static enum err read_optional(const char *folder, const char *name, cJSON **root
 }
 
 static void lower_limit(struct st_config *c, double length) {
-    if (length <= MAX_LENGTH && (c->max_length == 0 || (size_t)length < c->max_length))
+    if (length <= ST_MAX_LENGTH && (c->max_length == 0 || (size_t)length < c->max_length))
         c->max_length = (size_t)length;
 }
 
@@ -51,12 +51,12 @@ static enum err read_sentence_config(const char *folder, struct st_config *c, st
         e = read_optional(folder, used = st_config_names[i], &root, msg);
     if (e || !root)
         return e;
-    int64_t length = 0;
+    struct st_said said = {0};
     e = key_rules_check(&config_keys_sentence_bert, root, msg);
     if (!e)
-        e = json_get_int(root, "max_seq_length", 1, MAX_LENGTH, MAX_LENGTH + 1, &length, msg);
-    if (!e)
-        lower_limit(c, (double)length);
+        e = key_rules_read(&config_keys_sentence_bert, root, NULL, &said, msg);
+    if (!e && said.max_length > 0)
+        lower_limit(c, (double)said.max_length);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s/%s", folder, used) : ERR_OK;
 }
@@ -85,12 +85,9 @@ static enum err add_prompt(struct st_config *c, const cJSON *item, struct errmsg
     return p->name && p->text ? ERR_OK : err_set(msg, ERR_NOMEM, "no memory for a prompt");
 }
 
-static enum err read_prompts(const cJSON *root, struct st_config *c, struct errmsg *msg) {
-    const cJSON *prompts = json_get(root, "prompts"), *item;
-    const char *name;
-    enum err e = json_get_string(root, "default_prompt_name", NULL, &name, msg);
-    if (e)
-        return e;
+static enum err read_prompts(const struct st_said *said, struct st_config *c, struct errmsg *msg) {
+    const cJSON *prompts = said->prompts, *item;
+    const char *name = said->default_prompt;
     if (prompts) {
         int n = cJSON_IsObject(prompts) ? cJSON_GetArraySize(prompts) : -1;
         if (n < 0 || n > MAX_PROMPTS)
@@ -99,7 +96,8 @@ static enum err read_prompts(const cJSON *root, struct st_config *c, struct errm
         if (!(c->prompts = mem_calloc((size_t)n, sizeof *c->prompts)))
             return err_set(msg, ERR_NOMEM, "no memory for %d prompts", n);
         cJSON_ArrayForEach(item, prompts) {
-            if ((e = add_prompt(c, item, msg)))
+            enum err e = add_prompt(c, item, msg);
+            if (e)
                 return e;
         }
     }
@@ -112,12 +110,10 @@ static enum err read_prompts(const cJSON *root, struct st_config *c, struct errm
                          "'default_prompt_name' is '%.100s', which 'prompts' lacks", name);
 }
 
-static enum err read_similarity(const cJSON *root, struct st_config *c, struct errmsg *msg) {
+static enum err read_similarity(const char *name, struct st_config *c, struct errmsg *msg) {
     static const char *const names[] = {"cosine", "dot", "euclidean", "manhattan"};
-    const char *name;
-    enum err e = json_get_string(root, "similarity_fn_name", NULL, &name, msg);
-    if (e || !name)
-        return e;
+    if (!name)
+        return ERR_OK;
     if (strcmp(name, "dot_product") == 0)
         name = "dot";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -132,14 +128,10 @@ static enum err read_similarity(const cJSON *root, struct st_config *c, struct e
                    name);
 }
 
-static enum err read_cross_encoder(const cJSON *root, struct st_config *c, struct errmsg *msg) {
-    const char *type, *activation;
-    enum err e = json_get_string(root, "model_type", "", &type, msg);
-    if (!e)
-        e = json_get_string(root, "activation_fn", NULL, &activation, msg);
-    if (e)
-        return e;
-    c->cross_encoder = strcmp(type, "CrossEncoder") == 0;
+static enum err read_cross_encoder(const struct st_said *said, struct st_config *c,
+                                   struct errmsg *msg) {
+    const char *activation = said->activation;
+    c->cross_encoder = said->type && strcmp(said->type, "CrossEncoder") == 0;
     if (c->cross_encoder && activation &&
         !(c->activation = mem_strndup(activation, strlen(activation))))
         return err_set(msg, ERR_NOMEM, "no memory for the name of an activation");
@@ -152,13 +144,16 @@ static enum err read_model_config(const char *folder, struct st_config *c, struc
     enum err e = read_optional(folder, file, &root, msg);
     if (e || !root)
         return e;
+    struct st_said said = {0};
     e = key_rules_check(&config_keys_sentence_transformers, root, msg);
     if (!e)
-        e = read_prompts(root, c, msg);
+        e = key_rules_read(&config_keys_sentence_transformers, root, NULL, &said, msg);
     if (!e)
-        e = read_similarity(root, c, msg);
+        e = read_prompts(&said, c, msg);
     if (!e)
-        e = read_cross_encoder(root, c, msg);
+        e = read_similarity(said.similarity, c, msg);
+    if (!e)
+        e = read_cross_encoder(&said, c, msg);
     cJSON_Delete(root);
     return e ? err_prefix(msg, e, "%s/%s", folder, file) : ERR_OK;
 }

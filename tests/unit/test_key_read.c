@@ -16,6 +16,8 @@ struct target {
     enum color color;
     const cJSON *node;
     size_t apart;
+    int32_t id;
+    const char *text, *passed;
 };
 
 static const struct key_choice colors[] = {{"red", COLOR_RED}, {"blue", COLOR_BLUE}, {NULL, 0}};
@@ -38,6 +40,12 @@ static const struct key_rule list[] = {
     {.name = "color", KEY_CHOICE(struct target, color, colors, COLOR_RED), .called = "the color"},
     {.name = "node", KEY_NODE(struct target, node), .when = KEY_WHEN(struct target, flag)},
     {.name = "fixed", KEY_EXPECT(true, "no other way")},
+    {.name = "id", KEY_INT(struct target, id, 0, INT32_MAX, -1)},
+    {.name = "text", KEY_STRING(struct target, text)},
+    {.name = "passed",
+     .fate = KEY_REFUSED,
+     .neutral = "\"a\"|\"b\"",
+     KEY_PASSED_STRING(struct target, passed)},
     {.name = "elsewhere", .fate = KEY_HONOURED},
 };
 static const struct key_rules rules = {KEY_RULES(list), &apart};
@@ -93,6 +101,25 @@ static void test_refusals(void) {
     fails("{\"fixed\":false}", ERR_UNSUPPORTED, "'fixed' false: no other way");
 }
 
+// An id that may be -1, and strings: the tree's, of a refused key that lets them pass too.
+static void test_ids_and_strings(void) {
+    struct target t = {.text = "before"};
+    struct errmsg msg = {0};
+    cJSON *root = parse("{}");
+    CHECK_OK(key_rules_read(&rules, root, NULL, &t, &msg), msg);
+    CHECK(t.id == -1 && !t.text && !t.passed);
+    cJSON_Delete(root);
+    root = parse("{\"id\":2147483647,\"text\":\"\",\"passed\":\"b\"}");
+    CHECK_OK(key_rules_check(&rules, root, &msg), msg);
+    CHECK_OK(key_rules_read(&rules, root, NULL, &t, &msg), msg);
+    CHECK_INT(t.id, INT32_MAX);
+    CHECK_STR(t.text, "");
+    CHECK_STR(t.passed, "b");
+    cJSON_Delete(root);
+    fails("{\"id\":-1}", ERR_INVALID, "'id' is -1, outside 0 to 2147483647");
+    fails("{\"text\":7}", ERR_INVALID, "'text' must be a string");
+}
+
 // A key in the first place hides one in the second, unless it is null there.
 static void test_places(void) {
     struct target t = {0};
@@ -116,6 +143,7 @@ int main(void) {
     json_init();
     test_values();
     test_refusals();
+    test_ids_and_strings();
     test_places();
     return check_done();
 }

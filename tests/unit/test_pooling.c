@@ -67,6 +67,8 @@ static void test_modes(void) {
     check_mode(&t, "{\"pooling_mode\":[\"mean\",\"cls\",\"max\"]}", "mean+cls+max", 6);
     // the new key wins over old flags that stand beside it
     check_mode(&t, "{\"pooling_mode\":\"cls\",\"pooling_mode_mean_tokens\":true}", "cls", 2);
+    check_mode(&t, "{\"pooling_mode\":\"cls\",\"pooling_mode_mean_tokens\":7}", "cls", 2);
+    check_mode(&t, "{\"embedding_dimension\":2,\"word_embedding_dimension\":7}", "mean", 2);
 
     temp_text(&t, "1_Pooling/config.json", "{\"pooling_mode\":\"cls\",\"include_prompt\":false}");
     p = load(&t, 2, POOL_LAST);
