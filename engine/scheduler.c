@@ -307,9 +307,9 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     generators_add_stats(&s->generators, &stats.generation);
     stats.workspace_bytes =
         scheduler_workspace_bytes(s) + generators_workspace_bytes(&s->generators);
-    pthread_mutex_unlock(&s->mutex);
     stats.queued_jobs =
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) + lane_queue_count(&s->lanes[LANE_BULK]);
+    pthread_mutex_unlock(&s->mutex);
     // the scheduler's thread looks at its queues far more often than this, if it lives
     int64_t own = atomic_load(&s->heartbeat_us);
     stats.heartbeat_us = own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;

@@ -25,8 +25,12 @@ static void on_computed(struct replica_step *work) {
 static void on_done(struct replica_work *work) {
     struct step_flight *f = flight_of(work);
     struct scheduler *s = f->s;
+    // In one hold of the mutex: the thread takes it to end the step, so that what waits for the
+    // last step to end, and then frees the scheduler, does so behind this.
+    pthread_mutex_lock(&s->mutex);
     atomic_store(&f->back, true);
-    kick(s);
+    scheduler_kick(s);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 static struct step_flight *oldest_of(struct step_line *l) {
