@@ -92,8 +92,10 @@ enum err scheduler_remove_model(struct scheduler *s, const struct model *m,
 
 // Has everything computed by another replica, on which all models are loaded, from here on. What is
 // in flight is taken back and submitted again there; what the one before had computed already is
-// handed out. Returns when that one has no work of this scheduler any more. ERR_NOT_FOUND (a model
-// is not loaded there), ERR_NOMEM; nothing has changed then.
+// handed out. Returns when that one has no work of this scheduler any more. Not while another
+// thread is in scheduler_add_model, scheduler_remove_model or here. ERR_NOT_FOUND (a model is not
+// loaded there), ERR_NOMEM: nothing has changed. ERR_UNAVAILABLE: the service is stopping, and the
+// one before may have work until scheduler_end has returned.
 enum err scheduler_use_replica(struct scheduler *s, struct replica *r,
                                struct errmsg *msg) MUST_CHECK;
 

@@ -146,6 +146,8 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
         scheduler_kick(s);
         while (!s->stopping && (scheduler_has_flights_on(s, from) || scheduler_steps_move(s)))
             pthread_cond_wait(&s->ready, &s->mutex);
+        if (s->stopping)
+            e = err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
     }
     pthread_mutex_unlock(&s->mutex);
     return e;

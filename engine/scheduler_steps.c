@@ -109,6 +109,7 @@ static bool begin(struct scheduler *s, struct step_line *l) {
         f->work.work.err = ERR_CANCELLED;
         atomic_store(&f->work.work.began_us, 0);
         atomic_store(&f->back, true);
+        scheduler_kick(s);
     } else {
         replica_submit_step(f->replica, &f->work);
         // nothing that this thread has to do is waited for where there are no masks
@@ -284,10 +285,10 @@ static void on_warm_computed(struct replica_step *work) { (void)work; } // its d
 
 enum err scheduler_warm_generator(struct scheduler *s, struct generator *g, struct errmsg *msg) {
     struct warm_up w;
-    struct step *step = generator_begin_warm_up(g);
     enum err e = warm_up_begin(&w);
     if (e)
         return err_set(msg, e, "no memory to warm model '%s' up", generator_model(g)->name);
+    struct step *step = generator_begin_warm_up(g);
     struct replica_step work = {.work = {.model = generator_model(g)->id,
                                          .share = SHARE_PREFILL,
                                          .done = warm_up_done,
