@@ -2,6 +2,7 @@
 #include "service/http/http.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -56,9 +57,11 @@ static struct mg_context *start_civetweb(struct http_server *s) {
     callbacks.log_message = on_message;
     struct mg_init_data init = {
         .callbacks = &callbacks, .user_data = s, .configuration_options = options};
-    // civetweb's threads take no signals: main does.
+    // civetweb's threads take no signals (main does), but for those that a fault of their own
+    // sends.
     sigset_t all, old;
     sigfillset(&all);
+    crash_leave_signals(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
     struct mg_context *ctx = mg_start2(&init, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

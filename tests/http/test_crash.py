@@ -61,8 +61,8 @@ class Doomed:
     def signal_thread(self, tid, number):
         libc.syscall(TGKILL, self.process.pid, tid, number)
 
-    def end(self):
-        said = self.process.communicate(timeout=120)[1]
+    def end(self, within_s=120):
+        said = self.process.communicate(timeout=within_s)[1]
         return self.process.returncode, said
 
 
@@ -94,6 +94,20 @@ def test_who_was_worked_on(folder):
     check(re.search(r"^this thread worked on crash\.one-2$", said, re.M), "and its request", said)
     lines = subprocess.run(["tools/where.sh"], input=said, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     check(re.search(r"^ +\w+ at \S+\.[ch]:\d+", lines, re.M), "tools/where.sh finds a function and its line", lines)
+
+
+def test_connection(folder):
+    """The threads that read requests are the HTTP library's: a fault in one is told as well."""
+    doomed = Doomed(folder)
+    connections = [tid for tid, name in doomed.threads() if name == "civetweb-worker"]
+    if check(connections, "there are threads of connections"):
+        doomed.signal_thread(connections[0], signal.SIGSEGV)
+    try:
+        code, said = doomed.end(20)
+    except subprocess.TimeoutExpired:
+        doomed.process.kill()
+        code, said = doomed.end()
+    check_report("SIGSEGV in a connection's thread", signal.SIGSEGV, code, said)
 
 
 def test_generation(folder):
@@ -174,6 +188,7 @@ def main():
             long_model = os.path.join(folder, "long")
             make(ROOT, long_model)
             test_who_was_worked_on(long_model)
+            test_connection(DATA + "bert-mean-st6")
             test_generation(DATA + "tiny_chat")
             test_other_signals(DATA + "bert-mean-st6")
             test_nobody_reads(DATA + "bert-mean-st6")
