@@ -9,6 +9,7 @@
 #include "compute/cpu/cpu.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,7 @@ int main(int argc, char **argv) {
     if (!hold_standard_streams())
         return CLI_EXIT_FAILED;
     crash_install();
+    signal(SIGXFSZ, SIG_IGN); // a file at its limit (ulimit -f) is heard of from write
     if (!arm_faults())
         return CLI_EXIT_USAGE;
     mem_init();

@@ -3,11 +3,13 @@
 failed[, N skipped]"."""
 
 import os
+import resource
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 from served import DATA, ROOT, Server, check, done, start
@@ -47,6 +49,21 @@ def test_survives():
     check(server.end() == 0, "and ends when told")
 
 
+def test_log_at_its_limit():
+    """A log in a file that may not grow (ulimit -f): its lines are lost, nothing else."""
+    with tempfile.TemporaryFile() as log:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+        try:
+            server = Logging(log)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        statuses = [server.post("/v1/embeddings", EMBED).status for _ in range(20)]
+        check(statuses == [200] * 20, "it serves on when its log is full", statuses)
+        check(server.end() == 0, "and ends when told")
+        check(log.seek(0, os.SEEK_END) == 512, "the log was full")
+
+
 def test_blocked_log():
     read_end, write_end = os.pipe()
     server = Logging(write_end, "--log-level", "debug", "--log", "json")
@@ -69,5 +86,6 @@ def test_blocked_log():
 
 
 test_survives()
+test_log_at_its_limit()
 test_blocked_log()
 sys.exit(done())
