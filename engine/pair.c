@@ -65,8 +65,12 @@ static void put(struct encoding *out, const int32_t *ids, size_t n, bool special
 enum err pair_assemble(const struct model *m, const struct encoding *query,
                        const struct encoding *document, const struct tokenizer_options *options,
                        struct encoding *out, struct errmsg *msg) {
-    if (!m->causal)
-        return tokenizer_assemble(m->tokenizer, query, document, options, out, msg);
+    if (!m->causal) {
+        enum err e = tokenizer_assemble(m->tokenizer, query, document, options, out, msg);
+        if (!e && out->len == 0) // no special tokens, and texts of what the normalizer drops
+            e = err_set(msg, ERR_INVALID, "it has no tokens, and neither has the query");
+        return e;
+    }
     const struct pair_frame *f = m->frame;
     size_t beside = f->prefix_len + query->len + f->suffix_len, n = document->len;
     out->len = 0;

@@ -27,7 +27,8 @@ enum err pair_encode_query(const struct model *m, struct tokenizer_scratch *s, c
 enum err pair_encode_document(const struct model *m, struct tokenizer_scratch *s,
                               struct text document, struct buf *work, struct encoding *out,
                               struct errmsg *msg) MUST_CHECK;
-// options: TRUNCATE_NONE or TRUNCATE_ONLY_SECOND with max_length and side.
+// options: TRUNCATE_NONE or TRUNCATE_ONLY_SECOND with max_length and side. ERR_INVALID: they do not
+// fit, or the two have no token; ERR_NOMEM.
 enum err pair_assemble(const struct model *m, const struct encoding *query,
                        const struct encoding *document, const struct tokenizer_options *options,
                        struct encoding *out, struct errmsg *msg) MUST_CHECK;
