@@ -76,7 +76,7 @@ static enum err read_merges(const cJSON *json, struct bpe *m, struct errmsg *msg
     return e;
 }
 
-// Reads the options that change what a word becomes. Those that are not implemented are refused by
+// Reads the options that change what a word becomes. Those that nothing here follows are refused by
 // name.
 static enum err read_options(const cJSON *json, const char **unk, struct bpe *m,
                              struct errmsg *msg) {

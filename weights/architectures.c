@@ -40,8 +40,8 @@ const char *architectures_name(const cJSON *root) {
     return cJSON_IsArray(list) && cJSON_IsString(list->child) ? list->child->valuestring : "";
 }
 
-enum err architectures_check_type(const struct architectures *all, const struct architecture *a,
-                                  const cJSON *root, struct errmsg *msg) {
+static enum err check_type(const struct architectures *all, const struct architecture *a,
+                           const cJSON *root, struct errmsg *msg) {
     const char *own = "", *type;
     for (size_t i = 0; i < all->count; i++)
         if (all->list[i].arch == a->arch && all->list[i].model_type)
@@ -52,4 +52,13 @@ enum err architectures_check_type(const struct architectures *all, const struct 
                     "%s '%.64s' contradicts the architecture '%s', which is of '%s'", TYPE, type,
                     a->name, own);
     return e;
+}
+
+enum err architectures_read(const struct architectures *all, const cJSON *root,
+                            const struct architecture **out, struct errmsg *msg) {
+    *out = NULL;
+    if (!cJSON_IsObject(root))
+        return err_set(msg, ERR_INVALID, "not a JSON object");
+    enum err e = architectures_find(all, root, out, msg);
+    return *out ? check_type(all, *out, root, msg) : e;
 }

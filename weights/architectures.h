@@ -22,10 +22,10 @@ struct architectures {
 // ERR_INVALID (neither key, a wrong type), ERR_UNSUPPORTED.
 enum err architectures_find(const struct architectures *all, const cJSON *root,
                             const struct architecture **out, struct errmsg *msg) MUST_CHECK;
-// Refuses a model_type of another arch than `a`: transformers goes by it, and would make another
-// model of such a file.
-enum err architectures_check_type(const struct architectures *all, const struct architecture *a,
-                                  const cJSON *root, struct errmsg *msg) MUST_CHECK;
+// The same of a whole config.json, whose model_type may not be another arch's: transformers goes by
+// that, and would make another model of such a file. ERR_INVALID too where root is no object.
+enum err architectures_read(const struct architectures *all, const cJSON *root,
+                            const struct architecture **out, struct errmsg *msg) MUST_CHECK;
 
 // The first name that 'architectures' has; "": none.
 const char *architectures_name(const cJSON *root);

@@ -176,11 +176,7 @@ enum err decoder_config_finish(struct decoder_config *c, struct errmsg *msg) {
 static enum err read_said(const cJSON *root, struct decoder_said *said, struct errmsg *msg) {
     struct decoder_config *c = &said->config;
     const struct architecture *a = NULL;
-    enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
-    if (!e)
-        e = architectures_find(&architectures, root, &a, msg);
-    if (!e)
-        e = architectures_check_type(&architectures, a, root, msg);
+    enum err e = architectures_read(&architectures, root, &a, msg);
     if (e)
         return e;
     c->arch = (enum decoder_arch)a->arch;

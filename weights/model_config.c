@@ -107,11 +107,7 @@ static enum err read_labels(const cJSON *names, struct model_config *c, struct e
 static enum err read_said(const cJSON *root, struct model_said *said, struct errmsg *msg) {
     struct model_config *c = &said->config;
     const struct architecture *a = NULL;
-    enum err e = cJSON_IsObject(root) ? ERR_OK : err_set(msg, ERR_INVALID, "not a JSON object");
-    if (!e)
-        e = architectures_find(&architectures, root, &a, msg);
-    if (!e)
-        e = architectures_check_type(&architectures, a, root, msg);
+    enum err e = architectures_read(&architectures, root, &a, msg);
     if (e)
         return e;
     c->arch = (enum model_arch)a->arch;
