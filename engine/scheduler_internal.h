@@ -87,11 +87,11 @@ struct scheduler {
     struct errmsg warm_msg;
     struct scheduler_stats stats;
     struct replica_stats before; // what the replica had done before the first job
+    int64_t swept_us;            // when queued jobs were last looked over; 0: it is to be soon
     // Read and written without the mutex.
     atomic_int_fast64_t heartbeat_us;
 
     // The thread's own.
-    int64_t swept_us;
     bool quiet; // a change waits for the steps in flight: none are begun
 };
 

@@ -56,6 +56,14 @@ static bool wait_for_work(struct scheduler *s) {
     return go_on || scheduler_has_steps(s);
 }
 
+// Whoever cuts a batch may have found a job that is to go, and asks for it so.
+static bool sweep_is_due(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    bool due = s->stopping || clock_now_us() - s->swept_us >= SWEEP_US;
+    pthread_mutex_unlock(&s->mutex);
+    return due;
+}
+
 void *scheduler_run(void *scheduler) {
     struct scheduler *s = scheduler;
     struct errmsg msg = {0};
@@ -75,7 +83,7 @@ void *scheduler_run(void *scheduler) {
         scheduler_deliver(s);
         scheduler_run_steps(s);
         scheduler_make_changes(s);
-        if (clock_now_us() - s->swept_us >= SWEEP_US || scheduler_is_stopping(s)) {
+        if (sweep_is_due(s)) {
             scheduler_sweep(s);
             scheduler_look_over_steps(s);
         }

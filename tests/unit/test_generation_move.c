@@ -47,17 +47,21 @@ static void go_until(struct generator *g, struct step *s, enum stage stage) {
         CHECK_OK(step_engine_draw(e, s, &msg), msg);
 }
 
-// Moves every few steps, with a step in flight that has come so far.
-static void moves(size_t ahead, bool speculate, size_t every) {
+// Moves every few steps, with a step in flight that has come so far. `together` texts at a time:
+// drafts are made where few of them run.
+static void moves(size_t ahead, bool speculate, size_t every, uint32_t together) {
     struct generator *g = kit_generator(&loaded[0], masks, speculate, ahead);
     struct kit_gen *t[MANY];
     struct errmsg msg = {0};
     size_t steps = 0, moved = 0, drafted = 0, caught = 0;
-    for (uint32_t i = 0; i < MANY; i++) {
-        t[i] = gen_new(i);
-        generator_submit(g, &t[i]->g);
-    }
-    while (generator_busy(g) && steps < 100000) {
+    uint32_t submitted = 0;
+    while ((generator_busy(g) || submitted < MANY) && steps < 100000) {
+        for (uint32_t i = 0; i < together && submitted < MANY && generator_count(g) < together;
+             i++) {
+            t[submitted] = gen_new(submitted);
+            generator_submit(g, &t[submitted]->g);
+            submitted++;
+        }
         struct step *s = generator_begin_step(g), *next;
         if (!s) {
             nap();
@@ -239,8 +243,8 @@ int main(void) {
         generator_free(g);
     }
     for (size_t ahead = 0; ahead <= GENERATOR_AHEAD_MOST && !check_failed; ahead++) {
-        moves(ahead, false, 5);
-        moves(ahead, true, 7);
+        moves(ahead, false, 5, MANY);
+        moves(ahead, true, 7, 3);
         masks_in_time(ahead);
     }
     if (!check_failed) {
