@@ -57,6 +57,11 @@ const struct cli_option cli_option_table[] = {
      NULL},
     {"request-timeout-s", 0, CLI_INT, CLI_SERVE, false, FIELD(service.request_timeout_s), 1, 86400,
      "S", "60", "a request that has waited this long is answered 504", NULL},
+    {"stream-comment-s", 0, CLI_INT, CLI_SERVE, false, FIELD(service.stream_comment_s), 0, 3600,
+     "S", "10",
+     "a stream that has had nothing to say for this long sends a comment line, which clients skip "
+     "and which keeps connections from being given up; 0: none",
+     NULL},
     {"drain-delay-s", 0, CLI_INT, CLI_SERVE, false, FIELD(service.drain_delay_s), 0, 3600, "S", "5",
      "how long after SIGTERM requests are still taken while /readyz says 503, so that a load "
      "balancer can look elsewhere; half of --drain-timeout-s at most, and none after Ctrl-C",

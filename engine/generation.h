@@ -58,6 +58,7 @@ struct generation {
     atomic_bool cancelled;   // the client is gone: it ends within one token, ERR_CANCELLED
     atomic_bool stop_wanted; // the text has reached a stop string: it ends as GENERATION_STOP
 
+    atomic_bool begun;      // its prompt is being computed, or was
     atomic_size_t produced; // tokens in the log (release / acquire)
 
     // Results, valid in done (cached_tokens, queue_us, first_us and prompt_scores as soon as

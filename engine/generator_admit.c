@@ -41,6 +41,7 @@ static void start(struct generator *g, struct sequence *s, int64_t now) {
         n->started_us = now;
         n->queue_us = now - n->submitted_us;
         n->cached_tokens = s->computed;
+        atomic_store(&n->begun, true);
         pthread_mutex_lock(&g->mutex);
         g->stats.prompt_tokens += n->prompt_len;
         g->stats.cached_tokens += s->computed;

@@ -18,6 +18,7 @@ struct service_options {
     size_t max_connections;   // 256; each has a thread, some 80 KiB
     size_t max_body;          // bytes, 32 MiB
     int request_timeout_s;    // 60
+    int stream_comment_s;     // 10; 0: none is sent
     int drain_delay_s;        // 5
     int drain_timeout_s;      // 30
     bool auto_truncate;       // truncate on every route unless the request says otherwise

@@ -47,6 +47,8 @@ void http_exchange_clear(struct http_exchange *x) {
     x->field_count = 0;
     x->answered = x->streaming = x->ended = x->broken = x->last = false;
     x->cut = HTTP_CUT_NOT;
+    x->quiet_us = 0;
+    x->on_quiet = NULL;
 }
 
 const char *http_request_header(const struct http_request *r, const char *name) {
@@ -75,6 +77,32 @@ void http_exchange_lose(struct http_exchange *x) {
         r->on_gone(r);
 }
 
+void http_watch_quiet(struct http_request *r, int quiet_ms,
+                      void (*on_quiet)(struct http_request *r)) {
+    struct http_exchange *x = r->exchange;
+    pthread_mutex_lock(&x->lock);
+    x->quiet_us = (int64_t)quiet_ms * 1000;
+    x->on_quiet = on_quiet;
+    x->said_us = clock_now_us();
+    if (x->waiting) // for longer, it may be
+        (void)eventfd_write(x->wake_fd, 1);
+    pthread_mutex_unlock(&x->lock);
+}
+
+int64_t http_exchange_quiet_us(const struct http_exchange *x) {
+    if (x->quiet_us == 0)
+        return -1;
+    int64_t left = x->said_us + x->quiet_us - clock_now_us();
+    return left > 0 ? left : 0;
+}
+
+void http_exchange_tell_quiet(struct http_exchange *x) {
+    if (x->answered || x->ended || x->cut || http_exchange_quiet_us(x) != 0)
+        return;
+    x->said_us = clock_now_us();
+    x->on_quiet(&x->request);
+}
+
 void http_exchange_wake(struct http_exchange *x) {
     pthread_mutex_lock(&x->lock);
     if (x->waiting)
@@ -91,10 +119,14 @@ struct fin_watch {
     int64_t ask_us;
 };
 
-static void fin_timeout(const struct fin_watch *f, struct timespec *t) {
-    int64_t left = f->ask_us - clock_now_us();
-    left = left > 0 ? left : 0;
+// The time until there is something to do though nothing has happened; NULL: none.
+static struct timespec *next_look(const struct fin_watch *f, int64_t quiet_us, struct timespec *t) {
+    int64_t fin_us = f->ask_us - clock_now_us(), left = quiet_us;
+    fin_us = fin_us > 0 ? fin_us : 0;
+    if (f->state == FIN_SEEN && (left < 0 || fin_us < left))
+        left = fin_us;
     *t = (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
+    return left < 0 ? NULL : t;
 }
 
 static void fin_look(struct fin_watch *f, int client_fd, short revents) {
@@ -113,15 +145,14 @@ bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_boo
     pthread_mutex_lock(&x->lock);
     while (!x->answered && !(x->streaming && there)) {
         x->waiting = true;
+        struct timespec time, *until = next_look(&fin, http_exchange_quiet_us(x), &time);
         pthread_mutex_unlock(&x->lock);
         // Does not wait for bytes to read, which would be a next request: the socket then reports
         // errors, a reset, the closing of both directions and, once, the client's FIN.
         struct pollfd fds[2] = {
             {.fd = x->wake_fd, .events = POLLIN},
             {.fd = client_fd, .events = fin.state == FIN_UNSEEN ? POLLRDHUP : 0}};
-        struct timespec until;
-        fin_timeout(&fin, &until);
-        int rc = ppoll(fds, there ? 2 : 1, there && fin.state == FIN_SEEN ? &until : NULL, NULL);
+        int rc = ppoll(fds, there ? 2 : 1, there ? until : NULL, NULL);
         eventfd_t count;
         if (rc > 0 && fds[0].revents)
             (void)eventfd_read(x->wake_fd, &count);
@@ -134,6 +165,8 @@ bool http_exchange_wait(struct http_exchange *x, int client_fd, const atomic_boo
             there = false;
             http_exchange_lose(x);
         }
+        if (there && !x->streaming)
+            http_exchange_tell_quiet(x);
     }
     pthread_mutex_unlock(&x->lock);
     return there;

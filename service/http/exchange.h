@@ -34,6 +34,11 @@ struct http_exchange {
     size_t largest;     // piece so far
     struct buf pending; // framed, not yet taken over by the socket thread
     size_t unsent;      // taken over and not yet written
+
+    // http_watch_quiet; guarded by the lock.
+    int64_t quiet_us; // 0: nobody watches
+    void (*on_quiet)(struct http_request *r);
+    int64_t said_us; // when something was last written, or on_quiet called
 };
 
 // ERR_IO when no file is left.
@@ -57,6 +62,10 @@ enum http_stream_end http_stream_run(struct http_exchange *x, struct http_socket
                                      const atomic_bool *abandoned);
 // The lock is held. The client is gone: tells the handler.
 void http_exchange_lose(struct http_exchange *x);
+// The lock is held. How long until on_quiet is to be called, at least 0; -1: nobody watches.
+int64_t http_exchange_quiet_us(const struct http_exchange *x);
+// The lock is held. Calls it where it is time.
+void http_exchange_tell_quiet(struct http_exchange *x);
 // Makes a wait look at *abandoned.
 void http_exchange_wake(struct http_exchange *x);
 // Frees what the last request has left.

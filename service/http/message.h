@@ -34,6 +34,14 @@ struct http_request {
     struct http_exchange *exchange;          // exchange.c's own
 };
 
+// From now until the request is answered or its stream ended, on_quiet is called whenever nothing
+// was written for quiet_ms, and again after as long: for who has a word that keeps a stream alive,
+// or begins one with it. On a socket thread, which never calls it beside http_answer or
+// http_stream_end nor after they have returned, nor while its reader still has bytes to take; it
+// must be quick. Any thread; quiet_ms 0: never.
+void http_watch_quiet(struct http_request *r, int quiet_ms,
+                      void (*on_quiet)(struct http_request *r));
+
 // NULL when absent. Case-insensitive name.
 const char *http_request_header(const struct http_request *r, const char *name);
 

@@ -43,6 +43,7 @@ static void put(struct http_exchange *x, const void *bytes, size_t n) {
     else if (!append(x, bytes, n))
         x->cut = HTTP_CUT_MEMORY;
     x->largest = n > x->largest ? n : x->largest;
+    x->said_us = clock_now_us();
 }
 
 void http_stream_begin(struct http_request *r, struct http_response *head) {
@@ -128,23 +129,22 @@ static bool send_some(struct sending *s, int fd) {
     return true;
 }
 
-// Sleeps until it is woken, until the socket takes more, or for a while. False when the client is
-// gone.
-static bool sleep_until(struct sending *s, const struct http_socket *k, int wake_fd,
-                        int timeout_ms) {
+// Sleeps until it is woken, until the socket takes more, or for a while: quiet_us where that is not
+// negative and the reader has all. False when the client is gone.
+static bool sleep_until(struct sending *s, const struct http_socket *k, int wake_fd, int timeout_ms,
+                        int64_t quiet_us) {
     struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN},
                             {.fd = k->fd, .events = s->full ? POLLOUT : 0}};
-    struct timespec left = {0}, *timeout = NULL;
+    int64_t left_us = quiet_us;
     if (s->full) {
-        int64_t left_us = http_gate_patience(k->gate, timeout_ms, s->taken_us);
+        left_us = http_gate_patience(k->gate, timeout_ms, s->taken_us);
         if (left_us <= 0) {
             s->stands_still = true;
             return false;
         }
-        left = (struct timespec){.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
-        timeout = &left;
     }
-    int rc = ppoll(fds, 2, timeout, NULL);
+    struct timespec left = {.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
+    int rc = ppoll(fds, 2, left_us < 0 ? NULL : &left, NULL);
     eventfd_t count;
     if (rc > 0 && fds[0].revents)
         (void)eventfd_read(wake_fd, &count);
@@ -219,11 +219,14 @@ enum http_stream_end http_stream_run(struct http_exchange *x, struct http_socket
         x->unsent = s.bytes.len - s.at;
         x->waiting = idle;
         count_unread(x, &s, k->gate);
+        int64_t quiet_us = x->ended || x->cut ? -1 : http_exchange_quiet_us(x);
         pthread_mutex_unlock(&x->lock);
-        there = !idle || sleep_until(&s, k, x->wake_fd, timeout_ms);
+        there = !idle || sleep_until(&s, k, x->wake_fd, timeout_ms, quiet_us);
         there = there && send_some(&s, k->fd);
         pthread_mutex_lock(&x->lock);
         x->waiting = false;
+        if (there && s.at == s.bytes.len && x->pending.len == 0)
+            http_exchange_tell_quiet(x);
     }
     bool stopped = !whole && there;
     if (s.stands_still || (stopped && !x->cut))

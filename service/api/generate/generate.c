@@ -75,6 +75,14 @@ static void on_done(struct generation *generation) {
     notice(c->owner, ENDED + NOTICE);
 }
 
+// A socket thread, which holds the answer open meanwhile: nothing was written for a while.
+static void on_quiet(struct http_request *r) {
+    struct api_request *q = r->ctx;
+    struct api_generate *g = q->state;
+    atomic_store(&g->quiet, true);
+    notice(g, NOTICE);
+}
+
 // --- tokens to text ---
 
 enum err api_blame_grammar(enum err e, const char *param, struct api_error *err) {
@@ -178,8 +186,25 @@ static int64_t known_queue_us(const struct api_generate *g) {
     return 0;
 }
 
-static void write_stream(struct api_generate *g, size_t ended, struct buf *out) {
+// Some text's computing has begun, so that a failure is seldom from here on.
+static bool is_computed(struct api_generate *g) {
+    bool begun = false;
+    for (size_t i = 0; i < g->choice_count && !begun; i++)
+        begun = atomic_load(&g->choices[i].g.begun);
+    return begun;
+}
+
+// A stream that has nothing to say says that it lives, so that nobody between here and its reader
+// takes it for dead: a comment, which clients skip. One that has not begun does so with it, unless
+// its texts still wait to be computed: what becomes of them then may need a status.
+static void write_stream(struct api_generate *g, size_t ended, bool quiet, struct buf *out) {
+    static const char comment[] = ": waiting\n\n";
     if (g->q->error.msg.code || atomic_load(&g->q->http->gone))
+        return;
+    bool said = false;
+    for (size_t i = 0; i < g->choice_count; i++)
+        said = said || g->choices[i].taken || g->choices[i].finished;
+    if (!g->streaming && !said && !(quiet && is_computed(g)))
         return;
     if (!g->streaming) {
         g->streaming = true;
@@ -199,6 +224,8 @@ static void write_stream(struct api_generate *g, size_t ended, struct buf *out) 
             g->shape->finish(c, all && g->closed == g->choice_count, out);
         }
     }
+    if (quiet && out->len == 0)
+        buf_puts(out, comment);
     flush(g, out);
 }
 
@@ -301,10 +328,11 @@ static void run(struct front_task *task, struct front_worker *w) {
     size_t ended = (size_t)(seen / ENDED);
     g->q->worker = w;
     buf_reset(out);
+    bool quiet = atomic_exchange(&g->quiet, false);
     for (size_t i = 0; i < g->choice_count; i++)
         take_tokens(&g->choices[i]);
     if (g->stream)
-        write_stream(g, ended, out);
+        write_stream(g, ended, quiet, out);
     if (ended == g->choice_count) {
         finish(g, out);
         return;
@@ -323,6 +351,8 @@ static void start(struct api_request *q) {
     atomic_store(&q->cancel, cancel);
     if (atomic_load(&q->http->gone)) // on_gone may have come before `cancel` was there
         cancel(q);
+    if (g->stream)
+        http_watch_quiet(q->http, q->service->options.stream_comment_s * 1000, on_quiet);
     g->choices[0].g.reserved = q->reserved;
     q->reserved = 0;
     size_t n = g->choice_count;

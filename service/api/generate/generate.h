@@ -58,8 +58,9 @@ struct api_generate {
     struct front_task task;
     // Events that the task has not answered yet, and above them, from bit 32, ended choices.
     atomic_uint_fast64_t events;
-    bool streaming; // the head of the stream was handed over
-    size_t closed;  // choices whose last chunk was written
+    atomic_bool quiet; // nothing was written for a while, and the task has not answered that yet
+    bool streaming;    // the head of the stream was handed over
+    size_t closed;     // choices whose last chunk was written
 
     struct api_texts prompts;
     struct text *prompt_texts;  // [prompts.seqs] owned, where `echo` asks for them
