@@ -72,6 +72,7 @@ struct generation {
     int64_t total_us;
     size_t drafted, accepted; // speculation
     unsigned preemptions;
+    unsigned deaths; // devices that were lost with a step of it in flight
 
     // The scheduler's own while it has the generation.
     int64_t submitted_us, started_us;
@@ -85,7 +86,10 @@ struct generation_stats {
     uint64_t done, failed, cancelled, late;
     uint64_t prompt_tokens, cached_tokens, output_tokens; // cached ones are among the prompt's
     uint64_t steps, steps_ended, preemptions, drafted, accepted; // ended: as forwards_ended
-    size_t running, waiting;                                     // sequences, now
+    // Losses of the device (generator_lose): sequences that one interrupted, tokens of them that
+    // were computed again, and sequences that went over to another generator.
+    uint64_t interrupted, replayed_tokens, handed_over;
+    size_t running, waiting;         // sequences, now
     size_t prompt_left, output_left; // their tokens to compute, and to draw at most
     size_t kv_blocks, kv_blocks_used, kv_blocks_kept; // in all; referenced; only kept for reuse
     size_t kv_bytes, kv_tokens;                       // of the caches; positions that they hold

@@ -132,6 +132,7 @@ void generator_submit(struct generator *g, struct generation *n) {
     n->submitted_us = clock_now_us();
     n->started_us = n->first_us = 0;
     n->err = ERR_OK;
+    n->deaths = 0;
     enum err e = check_prompt(g, n);
     uint64_t owner = g->options.share_prefixes ? 0 : n->owner;
     if (!e)
@@ -167,7 +168,7 @@ void generator_submit(struct generator *g, struct generation *n) {
     n->done(n);
 }
 
-static void empty_inbox(struct generator *g) {
+void generator_empty_inbox(struct generator *g) {
     pthread_mutex_lock(&g->mutex);
     struct sequence *s = g->inbox;
     g->inbox = NULL;
@@ -199,7 +200,7 @@ static void sweep_waiting(struct generator *g, int64_t now) {
 
 void generator_join(struct generator *g, int64_t now) {
     finish_ended(g);
-    empty_inbox(g);
+    generator_empty_inbox(g);
     sweep_waiting(g, now);
     struct ending e;
     for (size_t i = 0; i < g->running_count;) {
@@ -211,7 +212,8 @@ void generator_join(struct generator *g, int64_t now) {
             i++;
         }
     }
-    generator_admit(g, now);
+    if (!g->lost)
+        generator_admit(g, now);
 }
 
 void generator_tend(struct generator *g) {
@@ -237,7 +239,7 @@ void generator_end_all(struct generator *g, enum err err, const char *why) {
     pthread_mutex_lock(&g->mutex);
     g->closed = err_set(&g->closed_msg, err, "%s", why);
     pthread_mutex_unlock(&g->mutex);
-    empty_inbox(g);
+    generator_empty_inbox(g);
     // nobody's mask is waited for while another's is made that nobody wants
     for (size_t i = 0; i < g->running_count; i++)
         withdraw(g, g->running[i]);
@@ -270,6 +272,7 @@ void generator_update_stats(struct generator *g) {
     g->stats.output_tokens += g->tally.output;
     g->stats.drafted += g->tally.drafted;
     g->stats.accepted += g->tally.accepted;
+    g->stats.replayed_tokens += g->tally.replayed;
     memset(&g->tally, 0, sizeof g->tally);
     g->stats.prompt_left = g->stats.output_left = 0;
     for (size_t i = 0; i < g->running_count; i++)
@@ -298,6 +301,9 @@ void generator_add_stats(struct generator *g, struct generation_stats *sum) {
     sum->preemptions += a->preemptions;
     sum->drafted += a->drafted;
     sum->accepted += a->accepted;
+    sum->interrupted += a->interrupted;
+    sum->replayed_tokens += a->replayed_tokens;
+    sum->handed_over += a->handed_over;
     sum->prompt_left += a->prompt_left;
     sum->output_left += a->output_left;
     sum->running += a->running;

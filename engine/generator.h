@@ -33,6 +33,7 @@ struct generator_options {
     bool speculate, share_prefixes;
     size_t ahead;        // steps that are put together before the results of those before are known
     struct masks *masks; // where masks of grammars are made that take long
+    unsigned deaths_most; // generations with so many deaths wait, and do not run here; 0: all do
     // A generation has its first token, or has ended without: gives back what was reserved for it.
     void (*release)(void *ctx, size_t tokens);
     void *ctx;
@@ -114,6 +115,40 @@ void generator_take_back(struct generator *g);
 // ERR_NOMEM, ERR_TOO_LARGE.
 enum err generator_move(struct generator *g, struct replica *replica,
                         const struct replica_model *loaded, struct errmsg *msg) MUST_CHECK;
+
+// ---- the loss of the device (generator_loss.c)
+
+// What the device held of it is gone, and no step is with one any more. All that is in flight is
+// taken back (as generator_take_back), running texts are set aside with their logs, draws, grammars
+// and drafts as they are, and no prefix is found any more. Nothing runs until generator_resume;
+// what is over ends meanwhile (generator_tend). exposed: of each step in flight, in turn, whether
+// the device may have been lost through it; NULL: through none. A generation in such steps has one
+// death more, however many of them it was in.
+void generator_lose(struct generator *g, const bool *exposed);
+// Goes on in the storage as it is: made or emptied in this life of its replica.
+void generator_resume(struct generator *g, uint64_t life);
+bool generator_is_lost(const struct generator *g);
+uint64_t generator_life(const struct generator *g);
+
+// What becomes of a generation that waits.
+enum generator_fate {
+    GENERATION_STAYS,
+    GENERATION_GOES_OVER, // to the other generator; where that has no memory for it it ends so
+    GENERATION_ENDS,      // as `why` says, which is not ERR_OK
+};
+typedef enum generator_fate generator_decide(void *ctx, const struct generation *n, size_t known,
+                                             struct errmsg *why);
+// Asks of each waiting generation, oldest first, what becomes of it; known: tokens of its prompt
+// and its log. One that goes over is the other generator's from there on: it goes on behind its log
+// with what it has. `to` is of the same model, with the same masks, on this thread too, and can
+// hold whatever the generation may become (generator_has_room); NULL: none goes over.
+void generator_sort_out(struct generator *g, struct generator *to, generator_decide *decide,
+                        void *ctx);
+// Whether all that it may come to be fits the context: it would end where it ends elsewhere.
+bool generator_has_room(const struct generator *g, const struct generation *n, size_t context);
+// How long it would take until so many tokens of a prompt are computed behind the prompts that it
+// has, by what they took lately; 0: not known.
+double generator_prompt_us(const struct generator *g, size_t tokens);
 
 // For tests, all of this on one thread: computes one step. False: there was nothing to compute.
 // Where a pause ends it, the generations in it end with what the device says.

@@ -74,12 +74,16 @@ size_t generator_place_of(const struct generator *g, const struct sequence *s) {
     return at;
 }
 
-void generator_set_aside(struct generator *g, struct sequence *s) {
+void generator_put_back(struct generator *g, struct sequence *s) {
     generator_leave(g, generator_place_of(g, s));
     sequence_unplace(s, g->blocks);
     s->passing = s->leaving = false;
-    s->g->preemptions++;
     generator_wait(g, s);
+}
+
+void generator_set_aside(struct generator *g, struct sequence *s) {
+    s->g->preemptions++;
+    generator_put_back(g, s);
     pthread_mutex_lock(&g->mutex);
     g->stats.preemptions++;
     pthread_mutex_unlock(&g->mutex);
@@ -139,6 +143,8 @@ static struct sequence **next_waiting(struct generator *g) {
         struct sequence *s = *at;
         if (best && s->account == (*best)->account && s->g->request == (*best)->g->request)
             continue; // it came later
+        if (generator_bars(g, s))
+            continue;
         double load = turns_load(&g->turns, s->account, s->g->weight);
         if (best && (load > best_load || (load == best_load && best_own == 0)))
             continue;
@@ -204,7 +210,8 @@ static struct sequence *pass(struct generator *g, struct sequence *s) {
     for (struct sequence **at = &g->waiting; *at; at = &(*at)->next) {
         struct sequence *one = *at;
         size_t blocks = one->known / g->block_tokens + 1;
-        if (one == s || (one->account == s->account && one->g->request == s->g->request) ||
+        if (one == s || generator_bars(g, one) ||
+            (one->account == s->account && one->g->request == s->g->request) ||
             blocks + g->running_count > kv_blocks_room(g->blocks) || better_later(g, one) ||
             !sequence_place(one, g->blocks, g->block_tokens, g->running_count, &lacks))
             continue;

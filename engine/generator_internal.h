@@ -1,7 +1,8 @@
 // What a struct generator is made of. Role: shared by generator_make.c (its beginning, and on which
 // device it is), generator.c (submission, ends, numbers),
 // generator_admit.c (who runs, and who waits), generator_step.c (what a step computes),
-// generator_masks.c (what may be drawn in it) and generator_take.c (what becomes of its results).
+// generator_masks.c (what may be drawn in it), generator_take.c (what becomes of its results) and
+// generator_loss.c (what becomes of it all when the device is gone).
 #ifndef TRINE_ENGINE_GENERATOR_INTERNAL_H
 #define TRINE_ENGINE_GENERATOR_INTERNAL_H
 
@@ -51,8 +52,10 @@ struct generator {
     double decode_us;      // of a step without prompts, lately; 0: not known
     double prefill_us;     // of a prompt's token beside a decoding step, lately; 0: not known
     struct {
-        uint64_t steps, ended, output, drafted, accepted; // not yet in stats
+        uint64_t steps, ended, output, drafted, accepted, replayed; // not yet in stats
     } tally;
+    uint64_t life;    // of its replica, in which the storage was made or emptied
+    bool lost;        // that life is over: nothing runs until generator_resume
     bool stepping;    // generator_step computes one
     bool begun_ahead; // it has begun the next one
     atomic_size_t count;
@@ -70,6 +73,10 @@ static inline struct flight *generator_oldest(struct generator *g) {
 // Whether a part's results count for its sequence.
 static inline bool generator_counts(const struct step_part *p) {
     return ((const struct sequence *)p->ctx)->dropped == p->note;
+}
+// Whether it has been in flight at so many deaths that it does not run here any more.
+static inline bool generator_bars(const struct generator *g, const struct sequence *s) {
+    return g->options.deaths_most > 0 && s->g->deaths >= g->options.deaths_most;
 }
 // Where a running sequence stands in the list.
 size_t generator_place_of(const struct generator *g, const struct sequence *s);
@@ -94,6 +101,10 @@ void generator_leave(struct generator *g, size_t at);
 struct sequence *generator_preempt(struct generator *g, struct sequence *s);
 // Sets a running sequence aside: its blocks are free, and it waits to be computed again.
 void generator_set_aside(struct generator *g, struct sequence *s);
+// The same of one that was not asked to: nothing is counted.
+void generator_put_back(struct generator *g, struct sequence *s);
+// Takes what was submitted into the waiting list.
+void generator_empty_inbox(struct generator *g);
 // Counts the owners of the running sequences anew.
 void generator_count_turns(struct generator *g);
 // Gives back what was reserved, once.

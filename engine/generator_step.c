@@ -270,7 +270,7 @@ struct step_engine *generator_step_engine(const struct generator *g) {
 }
 
 static struct flight *free_flight(struct generator *g) {
-    if (g->in_flight > g->options.ahead)
+    if (g->in_flight > g->options.ahead || g->lost)
         return NULL;
     return &g->flights[(g->oldest + g->in_flight) % (1 + g->options.ahead)];
 }
@@ -309,7 +309,7 @@ unsigned generator_ready(const struct generator *g) {
         return 0;
     if (g->begun_ahead)
         return shares_of(g->flights[g->oldest].prompt_part);
-    if (g->in_flight > g->options.ahead)
+    if (g->in_flight > g->options.ahead || g->lost)
         return 0;
     // what has just come, or waits where nothing runs, is a prompt; what waits for room is not
     // ready

@@ -105,6 +105,14 @@ static enum after take_results(struct generator *g, struct sequence *s, const st
     return after;
 }
 
+// Of what it computed, behind `had`, the part that it had computed before the device was lost.
+static void count_replayed(struct generator *g, struct sequence *s, size_t had) {
+    size_t to = s->computed < s->replays ? s->computed : s->replays;
+    g->tally.replayed += to > had ? to - had : 0;
+    if (s->computed >= s->replays)
+        s->replays = 0;
+}
+
 static void take_part(struct generator *g, struct sequence *s, const struct step_part *p,
                       int64_t now) {
     struct generation *n = s->g;
@@ -119,8 +127,10 @@ static void take_part(struct generator *g, struct sequence *s, const struct step
         take_late(g, s, p);
         return;
     }
-    size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed);
+    size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed), had = s->computed;
     enum after after = take_results(g, s, p, now);
+    if (s->replays > 0)
+        count_replayed(g, s, had);
     if (s->live == 0) {
         s->sent = s->computed;
         s->alone = false;

@@ -215,3 +215,19 @@ void kv_blocks_release(struct kv_blocks *b, const int32_t *chain, size_t n) {
     while (n-- > 0)
         let_go(b, chain[n]);
 }
+
+void kv_blocks_forget(struct kv_blocks *b) {
+    for (size_t i = 0; i <= b->bucket_mask; i++)
+        b->buckets[i] = KV_NO_BLOCK;
+    for (size_t i = 0; i < b->count; i++) {
+        struct kv_block *block = &b->blocks[i];
+        if (block->published && block->references == 0) {
+            block->older = b->free;
+            b->free = (int32_t)i;
+            b->free_count++;
+        }
+        block->published = false;
+    }
+    b->oldest = b->newest = KV_NO_BLOCK;
+    b->kept_count = 0;
+}

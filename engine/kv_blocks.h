@@ -41,6 +41,10 @@ size_t kv_blocks_match(struct kv_blocks *b, uint64_t owner, const int32_t *token
 int32_t kv_blocks_publish(struct kv_blocks *b, uint64_t owner, int32_t parent, int32_t block,
                           const int32_t *tokens);
 
+// What blocks hold is gone: no prefix is found any more, and what was kept is unused. Those that
+// are held stay with their holders, who release them unpublished.
+void kv_blocks_forget(struct kv_blocks *b);
+
 // Gives one reference of each back; `chain` is in the order of positions.
 void kv_blocks_release(struct kv_blocks *b, const int32_t *chain, size_t n);
 

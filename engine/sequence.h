@@ -40,7 +40,9 @@ struct sequence {
     bool passed_by;        // it waits for room, and others went before it meanwhile
     bool passing;          // it runs before one that waits for room, and gives way to it
     bool leaving;          // it is to be set aside
-    bool prefilled;        // the prompt has been computed once
+    bool prefilled;        // the prompt has been computed once, on the device that has it now
+    bool struck;           // the device was lost with a step of it in flight: to be counted
+    size_t replays;        // tokens that were computed when the device was lost; 0: none to compute
     bool released;         // its reservation has been given back
     struct sequence *next; // in the waiting list, or among those that have ended
 };
