@@ -54,6 +54,36 @@ static void prefixes(void) {
     kv_blocks_free(b);
 }
 
+// The device that held them is gone: nothing is found, kept ones are free, held ones stay held.
+static void forgotten(void) {
+    struct kv_blocks *b = pool(6);
+    const int32_t text[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, more[4] = {7, 7, 7, 7};
+    int32_t mine[3], other[1], found[3], taken[5];
+    CHECK_INT(publish(b, 7, text, 12, mine), 3);
+    CHECK_INT(publish(b, 7, more, 4, other), 1);
+    kv_blocks_release(b, mine, 3);
+    kv_blocks_forget(b);
+    CHECK_INT(kv_blocks_kept(b), 0);
+    CHECK_INT(kv_blocks_held(b), 1);
+    CHECK_INT(kv_blocks_room(b), 5);
+    CHECK_INT(kv_blocks_match(b, 7, text, 12, found), 0);
+    CHECK_INT(kv_blocks_match(b, 7, more, 4, found), 0);
+    for (int i = 0; i < 5; i++) {
+        taken[i] = kv_blocks_take(b);
+        CHECK(taken[i] != KV_NO_BLOCK && taken[i] != other[0]);
+    }
+    CHECK_INT(kv_blocks_take(b), KV_NO_BLOCK);
+    kv_blocks_release(b, taken, 5);
+    kv_blocks_release(b, other, 1); // it is not kept
+    CHECK_INT(kv_blocks_kept(b), 0);
+    CHECK_INT(kv_blocks_room(b), 6);
+    CHECK_INT(publish(b, 7, text, 12, mine), 3); // and all goes on as in a new one
+    kv_blocks_release(b, mine, 3);
+    CHECK_INT(kv_blocks_match(b, 7, text, 12, found), 3);
+    kv_blocks_release(b, found, 3);
+    kv_blocks_free(b);
+}
+
 static void eviction(void) {
     struct kv_blocks *b = pool(4);
     const int32_t first[8] = {1, 1, 1, 1, 2, 2, 2, 2}, second[8] = {3, 3, 3, 3, 4, 4, 4, 4};
@@ -123,6 +153,7 @@ static void random_walk(void) {
 
 int main(void) {
     prefixes();
+    forgotten();
     eviction();
     random_walk();
     return check_done();
