@@ -15,7 +15,7 @@ enum {
 
 void scheduler_give_back(struct scheduler *s, size_t tokens, bool large) {
     admission_give(&s->admission, tokens, large);
-    if (admission_held(&s->admission) == 0 && !generators_busy(&s->generators))
+    if (admission_held(&s->admission) == 0 && !scheduler_generates(s))
         pthread_cond_broadcast(&s->empty);
 }
 
@@ -41,6 +41,17 @@ void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *li
     job_list_push(list, job);
 }
 
+bool scheduler_generates(const struct scheduler *s) {
+    for (int i = 0; i < SITE_COUNT; i++)
+        if (generators_busy(&s->sites[i].generators))
+            return true;
+    return false;
+}
+
+struct generator *scheduler_generator_of(const struct scheduler *s, const struct model *m) {
+    return generators_find(&s->sites[SITE_MAIN].generators, m);
+}
+
 void scheduler_kick(struct scheduler *s) {
     s->kicked = true;
     pthread_cond_signal(&s->wake);
@@ -52,7 +63,8 @@ void scheduler_free(struct scheduler *s) {
     if (!s)
         return;
     scheduler_free_flights(s);
-    generators_free(&s->generators);
+    for (int i = 0; i < SITE_COUNT; i++)
+        generators_free(&s->sites[i].generators);
     scheduler_free_lines(s);
     while (s->model_count > 0)
         model_release(s->models[--s->model_count].model);
@@ -84,7 +96,8 @@ static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
                                    .release = release_generation,
                                    .wake = wake,
                                    .ctx = s};
-    return generators_init(&s->generators, &g, o->models, o->model_count, &s->memory, msg);
+    return generators_init(&s->sites[SITE_MAIN].generators, &g, o->models, o->model_count,
+                           &s->memory, msg);
 }
 
 static enum err hold_models(struct scheduler *s) {
@@ -101,7 +114,7 @@ static enum err hold_models(struct scheduler *s) {
 static enum err prepare(struct scheduler *s, struct errmsg *msg) {
     const struct scheduler_options *o = &s->options;
     struct encode_room room = encode_room_for(o->models, o->model_count, o->max_batch_tokens);
-    enum err e = replica_size_batches(s->replica, o->max_batch_tokens, msg);
+    enum err e = replica_size_batches(s->sites[SITE_MAIN].replica, o->max_batch_tokens, msg);
     if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
         e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
     s->memory.workspaces = scheduler_workspace_bytes(s);
@@ -122,7 +135,8 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
     if (!s)
         return err_set(msg, ERR_NOMEM, "no memory for the scheduler");
     s->options = *options;
-    s->replica = options->replica;
+    s->sites[SITE_MAIN].replica = options->replica;
+    s->sites[SITE_SPARE].replica = options->spare;
     s->back_tail = &s->back;
     if (s->options.max_batch_tokens == 0)
         s->options.max_batch_tokens = DEFAULT_BATCH_TOKENS;
@@ -228,7 +242,7 @@ void scheduler_generate(struct scheduler *s, struct generation *g) {
     struct scheduler_model *m = scheduler_model_of(s, model->id);
     if (!m || m->leaving)
         e = err_set(&g->msg, ERR_NOT_FOUND, "model '%s' is not served any more", model->name);
-    else if (!(one = generators_find(&s->generators, model)))
+    else if (!(one = scheduler_generator_of(s, model)))
         e = err_set(&g->msg, ERR_UNSUPPORTED, "model '%s' does not generate", model->name);
     else
         m->jobs++;
@@ -247,7 +261,7 @@ void scheduler_generate(struct scheduler *s, struct generation *g) {
 
 size_t scheduler_context(struct scheduler *s, const struct model *m) {
     pthread_mutex_lock(&s->mutex);
-    const struct generator *g = generators_find(&s->generators, m);
+    const struct generator *g = scheduler_generator_of(s, m);
     size_t context = g ? generator_context(g) : 0;
     pthread_mutex_unlock(&s->mutex);
     return context;
@@ -255,7 +269,7 @@ size_t scheduler_context(struct scheduler *s, const struct model *m) {
 
 void scheduler_cache(struct scheduler *s, const struct model *m, size_t *bytes, size_t *sequences) {
     pthread_mutex_lock(&s->mutex);
-    const struct generator *g = generators_find(&s->generators, m);
+    const struct generator *g = scheduler_generator_of(s, m);
     *bytes = g ? generator_cache_bytes(g) : 0;
     *sequences = g ? generator_max_sequences(g) : 0;
     pthread_mutex_unlock(&s->mutex);
@@ -280,7 +294,7 @@ void scheduler_end(struct scheduler *s, int64_t timeout_us) {
     pthread_mutex_lock(&s->mutex);
     bool ended = s->stopping;
     s->draining = true;
-    while (!ended && (admission_held(&s->admission) > 0 || generators_busy(&s->generators)) &&
+    while (!ended && (admission_held(&s->admission) > 0 || scheduler_generates(s)) &&
            thread_cond_wait_until(&s->empty, &s->mutex, until))
         ;
     s->stopping = true; // before anybody sees it, what is with the replica is told to end
@@ -299,24 +313,33 @@ void scheduler_stop(struct scheduler *s, int64_t timeout_us) {
     scheduler_free(s);
 }
 
+// What the site's replica and generators have done. Mutex held.
+static void add_site(struct scheduler_site *site, struct scheduler_stats *stats) {
+    if (!site->replica)
+        return;
+    const struct replica_stats *before = &site->before, r = replica_read_stats(site->replica);
+    generators_add_stats(&site->generators, &stats->generation);
+    stats->workspace_bytes += generators_workspace_bytes(&site->generators);
+    stats->yields += r.yields - before->yields;
+    for (int i = 0; i < SHARE_COUNT; i++) {
+        stats->used_us[i] += r.used_us[i] - before->used_us[i];
+        stats->busy_us += (uint64_t)(r.used_us[i] - before->used_us[i]);
+    }
+}
+
 struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     struct scheduler_stats stats = s->stats;
     stats.queued_tokens = admission_held(&s->admission);
-    struct replica_stats before = s->before, r = replica_read_stats(s->replica);
-    generators_add_stats(&s->generators, &stats.generation);
-    stats.workspace_bytes =
-        scheduler_workspace_bytes(s) + generators_workspace_bytes(&s->generators);
+    stats.workspace_bytes = scheduler_workspace_bytes(s);
+    for (int i = 0; i < SITE_COUNT; i++)
+        add_site(&s->sites[i], &stats);
+    struct replica_stats r = replica_read_stats(s->sites[SITE_MAIN].replica);
     stats.queued_jobs =
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) + lane_queue_count(&s->lanes[LANE_BULK]);
     pthread_mutex_unlock(&s->mutex);
     // the scheduler's thread looks at its queues far more often than this, if it lives
     int64_t own = atomic_load(&s->heartbeat_us);
     stats.heartbeat_us = own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;
-    stats.yields = r.yields - before.yields;
-    for (int i = 0; i < SHARE_COUNT; i++) {
-        stats.used_us[i] = r.used_us[i] - before.used_us[i];
-        stats.busy_us += (uint64_t)stats.used_us[i];
-    }
     return stats;
 }

@@ -17,9 +17,20 @@
 
 struct scheduler;
 
+// What there is beside the replica, for what that one cannot have: because it is down, or because
+// it was lost with the work in it.
+enum spare_kind {
+    SPARE_NONE,
+    SPARE_CPU,        // computes all while the replica is down; it never ends
+    SPARE_QUARANTINE, // another process, for work that was in one that ended; one piece at a time
+};
+
 struct scheduler_options {
     struct replica *replica;
-    struct model *const *models; // loaded on it; held from here on
+    struct replica *spare; // by its kind; NULL: none
+    enum spare_kind spare_kind;
+    bool warm_spare; // models that generate are loaded on the spare as well, from the start
+    struct model *const *models; // loaded on the replica; held from here on
     size_t model_count;
     size_t max_batch_tokens; // 0: 512
     size_t max_queue_tokens; // 0: 1,048,576

@@ -96,7 +96,7 @@ static void send(struct batch_flight *f) {
     f->batch.work.ctx = f;
     f->state = FLIGHT_OUT;
     f->told = false;
-    f->replica = f->s->replica;
+    f->replica = f->s->sites[SITE_MAIN].replica;
     replica_encode(f->replica, &f->batch);
 }
 
@@ -220,7 +220,7 @@ static bool is_wanted(void *ctx, struct encode_piece *p) {
 // out again without those that are over. Mutex held. False: that is not so.
 static bool goes_again(struct batch_flight *f, struct job_list *list) {
     struct scheduler *s = f->s;
-    bool left = f->batch.work.err && f->replica != s->replica;
+    bool left = f->batch.work.err && f->replica != s->sites[SITE_MAIN].replica;
     if (s->stopping || (!left && f->batch.work.err != ERR_CANCELLED))
         return false;
     struct still c = {.s = s,
@@ -341,7 +341,8 @@ void scheduler_call_back_flights(struct scheduler *s) {
     for (int lane = 0; lane < LANE_COUNT; lane++)
         for (int i = 0; i < LANE_FLIGHTS; i++) {
             struct batch_flight *f = &s->flights[lane][i];
-            if (f->state != FLIGHT_OUT || f->told || (!s->stopping && f->replica == s->replica))
+            if (f->state != FLIGHT_OUT || f->told ||
+                (!s->stopping && f->replica == s->sites[SITE_MAIN].replica))
                 continue;
             f->told = true;
             s->stats.moved += !s->stopping;

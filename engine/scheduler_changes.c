@@ -4,7 +4,7 @@
 #include "engine/scheduler_internal.h"
 
 size_t scheduler_workspace_bytes(struct scheduler *s) {
-    return replica_read_stats(s->replica).workspace_bytes +
+    return replica_read_stats(s->sites[SITE_MAIN].replica).workspace_bytes +
            LANE_COUNT * LANE_FLIGHTS * encode_room_bytes(&s->room);
 }
 
@@ -13,7 +13,7 @@ static struct memory_plan plan_without_generators(struct scheduler *s, size_t re
     pthread_mutex_lock(&s->mutex);
     struct memory_plan plan = s->memory;
     plan.workspaces = scheduler_workspace_bytes(s);
-    s->generators.options.replica = s->replica;
+    s->sites[SITE_MAIN].generators.options.replica = s->sites[SITE_MAIN].replica;
     pthread_mutex_unlock(&s->mutex);
     plan.resident = resident;
     plan.caches = 0;
@@ -28,12 +28,12 @@ static void note_plan(struct scheduler *s, const struct memory_plan *plan, size_
 }
 
 static enum err make(struct scheduler *s, struct scheduler_change *c) {
-    size_t weights = replica_weight_bytes(s->replica, c->model->id);
+    size_t weights = replica_weight_bytes(s->sites[SITE_MAIN].replica, c->model->id);
     bool generates = c->model->task == TASK_GENERATE;
     struct memory_plan plan = plan_without_generators(s, s->memory.resident + weights);
     size_t encoding = plan.workspaces;
-    enum err e =
-        generators_make(&s->generators, generates ? c->model : NULL, &plan, &c->generator, &c->msg);
+    enum err e = generators_make(&s->sites[SITE_MAIN].generators, generates ? c->model : NULL,
+                                 &plan, &c->generator, &c->msg);
     if (!e)
         note_plan(s, &plan, encoding);
     return e;
@@ -42,19 +42,20 @@ static enum err make(struct scheduler *s, struct scheduler_change *c) {
 static void share_out(struct scheduler *s, size_t resident) {
     struct memory_plan plan = plan_without_generators(s, resident);
     size_t encoding = plan.workspaces;
-    generators_share_out(&s->generators, &plan);
+    generators_share_out(&s->sites[SITE_MAIN].generators, &plan);
     note_plan(s, &plan, encoding);
 }
 
 // The memory of a model that is not there any more.
 static void give_back(struct scheduler *s, const struct model *m) {
-    size_t weights = replica_weight_bytes(s->replica, m->id), resident = s->memory.resident;
+    size_t weights = replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id),
+           resident = s->memory.resident;
     share_out(s, resident > weights ? resident - weights : 0);
 }
 
 static enum err list(struct scheduler *s, struct scheduler_change *c) {
     pthread_mutex_lock(&s->mutex);
-    enum err e = scheduler_put_generator(s, c->generator, &c->msg);
+    enum err e = scheduler_put_generator(&s->sites[SITE_MAIN], c->generator, &c->msg);
     pthread_mutex_unlock(&s->mutex);
     if (!e) // another may have gone since it was made
         share_out(s, s->memory.resident);
@@ -62,11 +63,11 @@ static enum err list(struct scheduler *s, struct scheduler_change *c) {
 }
 
 static void take_out(struct scheduler *s, const struct model *m) {
-    struct generator *one = generators_find(&s->generators, m);
+    struct generator *one = scheduler_generator_of(s, m);
     if (one) {
         generator_end_all(one, ERR_NOT_FOUND, "the model is not served any more");
         pthread_mutex_lock(&s->mutex);
-        scheduler_take_generator(s, one);
+        scheduler_take_generator(&s->sites[SITE_MAIN], one);
         pthread_mutex_unlock(&s->mutex);
         generator_free(one);
     }
@@ -96,7 +97,7 @@ static bool can_be_made(struct scheduler *s, const struct scheduler_change *c) {
     if (c->kind != CHANGE_GONE)
         return true;
     const struct scheduler_model *m = scheduler_model_of(s, c->model->id);
-    const struct generator *one = generators_find(&s->generators, c->model);
+    const struct generator *one = scheduler_generator_of(s, c->model);
     return m->jobs == 0 && (!one || !generator_busy(one));
 }
 

@@ -1,6 +1,8 @@
 // What a struct scheduler is made of. Role: shared by scheduler.c (submission, admission, models,
 // the ends of its life), scheduler_batches.c (from the lanes to a replica and back),
 // scheduler_steps.c (the same of the generators' steps) and scheduler_thread.c (the thread).
+// Two places can compute: the main one, where all goes, and a spare one for what the main one
+// cannot have. Each is a site.
 #ifndef TRINE_ENGINE_SCHEDULER_INTERNAL_H
 #define TRINE_ENGINE_SCHEDULER_INTERNAL_H
 
@@ -15,6 +17,9 @@
 
 // One batch of a lane is with the replica, while another's rows are handed out.
 enum { LANE_FLIGHTS = 2 };
+
+// Where things are computed.
+enum scheduler_place { SITE_MAIN, SITE_SPARE, SITE_COUNT };
 
 enum flight_state { FLIGHT_FREE, FLIGHT_OUT, FLIGHT_BACK };
 
@@ -45,6 +50,7 @@ struct step_flight {
 
 // Those of one generator, in turn.
 struct step_line {
+    struct scheduler_site *site; // whose it is
     struct generator *generator;
     struct replica *replica; // where the generator has its storage
     struct step_flight flights[1 + GENERATOR_AHEAD_MOST];
@@ -58,6 +64,16 @@ struct scheduler_model {
     bool leaving; // no new ones
 };
 
+// A place that computes. The thread changes it, under the mutex, and may read it without, but for
+// the replica.
+struct scheduler_site {
+    struct replica *replica; // NULL: there is no such place
+    struct generators generators;
+    struct step_line **lines; // [line_count], of the generators in turn
+    size_t line_count;
+    struct replica_stats before; // what the replica had done before the first job
+};
+
 struct scheduler {
     struct scheduler_options options;
     pthread_t thread;
@@ -66,11 +82,10 @@ struct scheduler {
     pthread_cond_t ready;  // the warm-up ended, a model has no jobs any more, a replica no work
     pthread_cond_t empty;  // nothing is held and no generation runs
     bool kicked;           // there is something to look at
-    struct replica *replica;
+    struct scheduler_site sites[SITE_COUNT];
     struct scheduler_model *models; // [model_count]
     size_t model_count;
     // The thread changes these, under the mutex, and may read them without.
-    struct generators generators;
     struct memory_plan memory;        // of what is served; but for the workspaces of encoding,
     size_t step_workspaces;           // which the replica knows, and beside those of the steps
     struct scheduler_change *changes; // that wait for the thread, in order
@@ -78,16 +93,13 @@ struct scheduler {
     struct encode_room room;          // of the flights
     struct lane_queue lanes[LANE_COUNT];
     struct batch_flight flights[LANE_COUNT][LANE_FLIGHTS];
-    struct step_line **lines; // [line_count], of the generators in turn
-    size_t line_count;
     struct batch_flight *back, **back_tail; // those that are back, in turn
     struct admission admission;             // tokens reserved, or queued and not yet computed
     bool draining, stopping, warmed;
     enum err warm_err;
     struct errmsg warm_msg;
     struct scheduler_stats stats;
-    struct replica_stats before; // what the replica had done before the first job
-    int64_t swept_us;            // when queued jobs were last looked over; 0: it is to be soon
+    int64_t swept_us; // when queued jobs were last looked over; 0: it is to be soon
     // Read and written without the mutex.
     atomic_int_fast64_t heartbeat_us;
 
@@ -101,6 +113,11 @@ void scheduler_give_back(struct scheduler *s, size_t tokens, bool large);
 void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *list);
 // Has the thread look; mutex held.
 void scheduler_kick(struct scheduler *s);
+// Whether a generation is in any site's generators.
+bool scheduler_generates(const struct scheduler *s);
+// The generator of the main site, which accepts the model's generations; NULL: it does not
+// generate. Mutex held, or the thread's.
+struct generator *scheduler_generator_of(const struct scheduler *s, const struct model *m);
 // NULL: it serves none such. Mutex held.
 struct scheduler_model *scheduler_model_of(struct scheduler *s, uint64_t id);
 
@@ -138,13 +155,14 @@ bool scheduler_has_steps(const struct scheduler *s); // that are with a replica
 bool scheduler_steps_move(const struct scheduler *s);
 enum err scheduler_make_lines(struct scheduler *s) MUST_CHECK; // ERR_NOMEM
 void scheduler_free_lines(struct scheduler *s);
-// One more generator, or one less, that has no step in flight. The thread's, mutex held. ERR_NOMEM.
-enum err scheduler_put_generator(struct scheduler *s, struct generator *g,
+// One more generator of the site, or one less, that has no step in flight. The thread's, mutex
+// held. ERR_NOMEM.
+enum err scheduler_put_generator(struct scheduler_site *site, struct generator *g,
                                  struct errmsg *msg) MUST_CHECK;
-void scheduler_take_generator(struct scheduler *s, const struct generator *g);
-// From any thread that has the generator for itself.
-enum err scheduler_warm_generator(struct scheduler *s, struct generator *g,
-                                  struct errmsg *msg) MUST_CHECK;
+void scheduler_take_generator(struct scheduler_site *site, const struct generator *g);
+// From any thread that has the generator, which is on the site's replica, for itself.
+enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *site,
+                                  struct generator *g, struct errmsg *msg) MUST_CHECK;
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
 
 // ---- scheduler_changes.c

@@ -77,6 +77,7 @@ static void shrink_room(struct scheduler *s) {
 }
 
 enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct errmsg *msg) {
+    struct scheduler_site *main = &s->sites[SITE_MAIN];
     struct scheduler_change c = {.kind = CHANGE_MAKE, .model = m};
     enum err e = scheduler_change(s, &c);
     if (e) {
@@ -85,8 +86,8 @@ enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct 
         return e;
     }
     struct generator *one = c.generator;
-    e = one ? scheduler_warm_generator(s, one, msg)
-            : warm_up_encoder(s->replica, m, scheduler_is_stopping, s, msg);
+    e = one ? scheduler_warm_generator(s, main, one, msg)
+            : warm_up_encoder(main->replica, m, scheduler_is_stopping, s, msg);
     if (!e)
         e = put_in(s, m, msg);
     if (!e && one) {
@@ -130,7 +131,8 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
     if (e)
         return e;
     pthread_mutex_lock(&s->mutex);
-    struct replica *from = s->replica;
+    struct scheduler_site *main = &s->sites[SITE_MAIN];
+    struct replica *from = main->replica;
     for (size_t i = 0; i < s->model_count && !e; i++)
         if (replica_weight_bytes(r, s->models[i].model->id) == 0)
             e = err_set(msg, ERR_NOT_FOUND, "model '%s' is not loaded on the other replica",
@@ -138,9 +140,9 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
     if (!e && from != r) {
         struct replica_stats was = replica_read_stats(from), is = replica_read_stats(r);
         for (int i = 0; i < SHARE_COUNT; i++) // what the one has done counts on with the other
-            s->before.used_us[i] += is.used_us[i] - was.used_us[i];
-        s->before.yields += is.yields - was.yields;
-        s->replica = r;
+            main->before.used_us[i] += is.used_us[i] - was.used_us[i];
+        main->before.yields += is.yields - was.yields;
+        main->replica = r;
         scheduler_call_back_flights(s);
         scheduler_call_back_steps(s);
         scheduler_kick(s);

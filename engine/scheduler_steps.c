@@ -105,7 +105,7 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     l->count++;
     f->replica = l->replica;
     // what is told to end when the service stops, or the replica changes, is all there is
-    if (s->stopping || s->replica != l->replica) {
+    if (s->stopping || l->site->replica != l->replica) {
         f->work.work.err = ERR_CANCELLED;
         atomic_store(&f->work.work.began_us, 0);
         atomic_store(&f->back, true);
@@ -145,9 +145,9 @@ static void move(struct scheduler *s, struct step_line *l, struct replica *to) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-static struct replica *where_to(struct scheduler *s) {
+static struct replica *where_to(struct scheduler *s, const struct scheduler_site *site) {
     pthread_mutex_lock(&s->mutex);
-    struct replica *r = s->replica;
+    struct replica *r = site->replica;
     pthread_mutex_unlock(&s->mutex);
     return r;
 }
@@ -176,13 +176,21 @@ static void run_line(struct scheduler *s, struct step_line *l, struct replica *t
         generator_tend(g);
 }
 
-void scheduler_run_steps(struct scheduler *s) {
-    if (s->generators.count == 0)
+static void run_site(struct scheduler *s, struct scheduler_site *site) {
+    if (site->line_count == 0)
         return;
-    struct replica *to = where_to(s);
-    for (size_t i = 0; i < s->generators.count; i++)
-        run_line(s, s->lines[i], to);
-    if (generators_busy(&s->generators))
+    struct replica *to = where_to(s, site);
+    for (size_t i = 0; i < site->line_count; i++)
+        run_line(s, site->lines[i], to);
+}
+
+void scheduler_run_steps(struct scheduler *s) {
+    size_t lines = 0;
+    for (int i = 0; i < SITE_COUNT; i++) {
+        run_site(s, &s->sites[i]);
+        lines += s->sites[i].line_count;
+    }
+    if (lines == 0 || scheduler_generates(s))
         return;
     pthread_mutex_lock(&s->mutex); // scheduler_end may wait for that
     scheduler_give_back(s, 0, false);
@@ -196,94 +204,116 @@ static void tell(struct scheduler *s, struct step_flight *f) {
     replica_cancel(f->replica, &f->work.work);
 }
 
+static void look_over_line(struct scheduler *s, struct step_line *l) {
+    for (size_t k = 0; k < l->count; k++) {
+        struct step_flight *f = nth_of(l, k);
+        if (!generator_step_is_gone(f->step))
+            continue;
+        pthread_mutex_lock(&s->mutex);
+        if (!f->told && !atomic_load(&f->back))
+            tell(s, f);
+        pthread_mutex_unlock(&s->mutex);
+    }
+}
+
 void scheduler_look_over_steps(struct scheduler *s) {
-    for (size_t i = 0; i < s->generators.count; i++)
-        for (size_t k = 0; k < s->lines[i]->count; k++) {
-            struct step_flight *f = nth_of(s->lines[i], k);
-            if (!generator_step_is_gone(f->step))
-                continue;
-            pthread_mutex_lock(&s->mutex);
-            if (!f->told && !atomic_load(&f->back))
-                tell(s, f);
-            pthread_mutex_unlock(&s->mutex);
-        }
+    for (int i = 0; i < SITE_COUNT; i++)
+        for (size_t k = 0; k < s->sites[i].line_count; k++)
+            look_over_line(s, s->sites[i].lines[k]);
+}
+
+static void call_back_line(struct scheduler *s, struct step_line *l) {
+    for (size_t k = 0; k < l->count; k++) {
+        struct step_flight *f = nth_of(l, k);
+        if (f->told || atomic_load(&f->back) || (!s->stopping && f->replica == l->site->replica))
+            continue;
+        f->told = true;
+        s->stats.moved += !s->stopping;
+        replica_cancel(f->replica, &f->work.work);
+    }
 }
 
 void scheduler_call_back_steps(struct scheduler *s) {
-    for (size_t i = 0; i < s->generators.count; i++)
-        for (size_t k = 0; k < s->lines[i]->count; k++) {
-            struct step_flight *f = nth_of(s->lines[i], k);
-            if (f->told || atomic_load(&f->back) || (!s->stopping && f->replica == s->replica))
-                continue;
-            f->told = true;
-            s->stats.moved += !s->stopping;
-            replica_cancel(f->replica, &f->work.work);
-        }
+    for (int i = 0; i < SITE_COUNT; i++)
+        for (size_t k = 0; k < s->sites[i].line_count; k++)
+            call_back_line(s, s->sites[i].lines[k]);
 }
 
 bool scheduler_steps_move(const struct scheduler *s) {
-    for (size_t i = 0; i < s->generators.count; i++)
-        if (s->lines[i]->replica != s->replica)
-            return true;
+    for (int i = 0; i < SITE_COUNT; i++)
+        for (size_t k = 0; k < s->sites[i].line_count; k++)
+            if (s->sites[i].lines[k]->replica != s->sites[i].replica)
+                return true;
     return false;
 }
 
 bool scheduler_has_steps(const struct scheduler *s) {
-    for (size_t i = 0; i < s->generators.count; i++)
-        if (s->lines[i]->count > 0)
-            return true;
+    for (int i = 0; i < SITE_COUNT; i++)
+        for (size_t k = 0; k < s->sites[i].line_count; k++)
+            if (s->sites[i].lines[k]->count > 0)
+                return true;
     return false;
 }
 
 // Mutex held, or nobody else there yet.
-static enum err put_line(struct scheduler *s, struct generator *g) {
-    struct step_line **more = mem_realloc(s->lines, s->line_count + 1, sizeof(struct step_line *));
+static enum err put_line(struct scheduler_site *site, struct generator *g) {
+    struct step_line **more =
+        mem_realloc(site->lines, site->line_count + 1, sizeof(struct step_line *));
     if (more)
-        s->lines = more;
+        site->lines = more;
     struct step_line *line = more ? mem_calloc(1, sizeof *line) : NULL;
     if (!line)
         return ERR_NOMEM;
-    line->replica = s->replica;
+    line->site = site;
+    line->replica = site->replica;
     line->generator = g;
-    s->lines[s->line_count++] = line;
+    site->lines[site->line_count++] = line;
     return ERR_OK;
 }
 
 enum err scheduler_make_lines(struct scheduler *s) {
     enum err e = ERR_OK;
-    for (size_t i = 0; i < s->generators.count && !e; i++)
-        e = put_line(s, s->generators.items[i]);
+    for (int i = 0; i < SITE_COUNT; i++) {
+        struct scheduler_site *site = &s->sites[i];
+        for (size_t k = 0; k < site->generators.count && !e; k++)
+            e = put_line(site, site->generators.items[k]);
+    }
     return e;
 }
 
 void scheduler_free_lines(struct scheduler *s) {
-    while (s->line_count > 0)
-        mem_free(s->lines[--s->line_count]);
-    mem_free(s->lines);
+    for (int i = 0; i < SITE_COUNT; i++) {
+        struct scheduler_site *site = &s->sites[i];
+        while (site->line_count > 0)
+            mem_free(site->lines[--site->line_count]);
+        mem_free(site->lines);
+    }
 }
 
-enum err scheduler_put_generator(struct scheduler *s, struct generator *g, struct errmsg *msg) {
-    if (put_line(s, g))
-        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", s->line_count + 1);
-    enum err e = generators_put(&s->generators, g, msg);
+enum err scheduler_put_generator(struct scheduler_site *site, struct generator *g,
+                                 struct errmsg *msg) {
+    if (put_line(site, g))
+        return err_set(msg, ERR_NOMEM, "no memory for %zu generators", site->line_count + 1);
+    enum err e = generators_put(&site->generators, g, msg);
     if (e)
-        mem_free(s->lines[--s->line_count]);
+        mem_free(site->lines[--site->line_count]);
     return e;
 }
 
-void scheduler_take_generator(struct scheduler *s, const struct generator *g) {
+void scheduler_take_generator(struct scheduler_site *site, const struct generator *g) {
     size_t at = 0;
-    while (s->lines[at]->generator != g)
+    while (site->lines[at]->generator != g)
         at++;
-    generators_take(&s->generators, g);
-    mem_free(s->lines[at]);
-    for (s->line_count--; at < s->line_count; at++)
-        s->lines[at] = s->lines[at + 1];
+    generators_take(&site->generators, g);
+    mem_free(site->lines[at]);
+    for (site->line_count--; at < site->line_count; at++)
+        site->lines[at] = site->lines[at + 1];
 }
 
 static void on_warm_computed(struct replica_step *work) { (void)work; } // its draw is released
 
-enum err scheduler_warm_generator(struct scheduler *s, struct generator *g, struct errmsg *msg) {
+enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *site,
+                                  struct generator *g, struct errmsg *msg) {
     struct warm_up w;
     enum err e = warm_up_begin(&w);
     if (e)
@@ -297,17 +327,18 @@ enum err scheduler_warm_generator(struct scheduler *s, struct generator *g, stru
                                 .step = step,
                                 .prompt_part = 1,
                                 .computed = on_warm_computed};
-    replica_submit_step(s->replica, &work);
-    replica_draw_step(s->replica, &work);
-    e = warm_up_wait(&w, s->replica, &work.work, scheduler_is_stopping, s, msg);
+    replica_submit_step(site->replica, &work);
+    replica_draw_step(site->replica, &work);
+    e = warm_up_wait(&w, site->replica, &work.work, scheduler_is_stopping, s, msg);
     return generator_end_warm_up(g, step, e, msg);
 }
 
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) {
-    for (size_t i = 0; i < s->generators.count; i++) {
-        enum err e = scheduler_warm_generator(s, s->generators.items[i], msg);
-        if (e)
-            return e;
+    enum err e = ERR_OK;
+    for (int i = 0; i < SITE_COUNT; i++) {
+        struct scheduler_site *site = &s->sites[i];
+        for (size_t k = 0; k < site->generators.count && !e; k++)
+            e = scheduler_warm_generator(s, site, site->generators.items[k], msg);
     }
-    return ERR_OK;
+    return e;
 }

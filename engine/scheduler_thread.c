@@ -27,7 +27,7 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
         const struct model *m = s->models[i].model;
         if (m->task == TASK_GENERATE)
             continue;
-        enum err e = warm_up_encoder(s->replica, m, scheduler_is_stopping, s, msg);
+        enum err e = warm_up_encoder(s->sites[SITE_MAIN].replica, m, scheduler_is_stopping, s, msg);
         if (e)
             return e;
     }
@@ -40,7 +40,7 @@ static int64_t longest_nap(const struct scheduler *s) {
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) > 0 ||
         lane_queue_count(&s->lanes[LANE_BULK]) > 0)
         return SWEEP_US;
-    return generators_busy(&s->generators) ? TEND_US : HEARTBEAT_US;
+    return scheduler_generates(s) ? TEND_US : HEARTBEAT_US;
 }
 
 // Waits until there may be something to do; false when the thread must end.
@@ -72,7 +72,9 @@ void *scheduler_run(void *scheduler) {
     s->warm_err = err;
     s->warm_msg = msg;
     s->warmed = true;
-    s->before = replica_read_stats(s->replica);
+    for (int i = 0; i < SITE_COUNT; i++)
+        if (s->sites[i].replica)
+            s->sites[i].before = replica_read_stats(s->sites[i].replica);
     if (err)
         s->draining = true;
     scheduler_pump(s);
@@ -89,7 +91,8 @@ void *scheduler_run(void *scheduler) {
         }
     }
 
-    generators_end(&s->generators, ERR_UNAVAILABLE, "the service is stopping");
+    for (int i = 0; i < SITE_COUNT; i++)
+        generators_end(&s->sites[i].generators, ERR_UNAVAILABLE, "the service is stopping");
     scheduler_sweep_all(s);
     scheduler_refuse_changes(s);
     return NULL;
