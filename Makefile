@@ -26,9 +26,9 @@ CC := clang
 endif
 
 ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
-           engine service service/http service/api service/api/generate hub cli cli/bench
+           engine worker service service/http service/api service/api/generate hub cli cli/bench
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-MAIN    := cli/main.c
+MAIN    := cli/main.c worker/main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # Passes over whole vocabularies, in loops that are vectors from here on.
@@ -51,7 +51,7 @@ BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 all: $(BUILD)/trine ## the program, build/trine
 
 # From the objects, not the archive: two functions of one name are then an error, not a lottery.
-$(BUILD)/trine: $(BUILD)/cli/main.o $(LIBOBJS)
+$(BUILD)/trine: $(BUILD)/cli/main.o $(filter-out $(BUILD)/worker/%,$(LIBOBJS))
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)

@@ -24,6 +24,7 @@ ROOMS = {
     "decoder": "base compute weights",
     "pooling": "base compute weights",
     "engine": "base compute weights tokenizer template grammar encoder decoder pooling",
+    "worker": "base compute engine",
     "hub": "base weights",
     "service/http": "base",
     "service": "base engine service/http",
@@ -36,6 +37,7 @@ ROOMS = {
 # Single files that may go where their room may not.
 FILES = {
     "engine/engine.c": "compute/cpu",  # makes the device
+    "worker/worker.c": "compute/cpu",  # makes the worker's device
     "cli/main.c": "compute/cpu",  # --version names the CPU's features
     "cli/inspect.c": "compute/cpu",  # so does inspect
     "service/server.c": "service/api",  # opens the server: hands the routes to it
@@ -55,16 +57,19 @@ DOORS = {
     "immintrin.h": "compute/cpu",
     "cpuid.h": "compute/cpu",
     "sanitizer/asan_interface.h": "base/poison.h",
-    "sys/mman.h": "base",
-    "sys/prctl.h": "base",
+    "sys/mman.h": "base worker/sandbox_filter.c",
+    "sys/prctl.h": "base worker/sandbox.c worker/sandbox_filter.c",
     "execinfo.h": "base",
     "sys/socket.h": "service/http",
     "sys/uio.h": "service/http",
     "sys/eventfd.h": "service/http",
-    "linux/filter.h": "service/http",
+    "linux/filter.h": "service/http worker/sandbox_filter.c",
+    "linux/seccomp.h": "worker/sandbox_filter.c",
+    "linux/audit.h": "worker/sandbox_filter.c",
+    "sys/syscall.h": "worker/sandbox.c worker/sandbox_filter.c",
     "netinet/in.h": "cli",
     "arpa/inet.h": "service/http cli",
-    "sched.h": "base compute/cpu",
+    "sched.h": "base compute/cpu worker/sandbox_filter.c",
 }
 
 # What every room may include: C, and of POSIX what needs no door.

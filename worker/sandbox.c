@@ -1,0 +1,120 @@
+// See sandbox.h: the limits, Landlock, and the order. The filter is sandbox_filter.c's.
+#define _GNU_SOURCE // syscall
+#include "worker/sandbox.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+const bool sandbox_is_built = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+const bool sandbox_is_built = false;
+#else
+const bool sandbox_is_built = true;
+#endif
+#else
+const bool sandbox_is_built = true;
+#endif
+
+// Landlock's calls have the same numbers on every architecture. The headers of a distribution may
+// be older than its kernel, so its constants stand here too.
+enum {
+    CALL_CREATE_RULESET = 444,
+    CALL_RESTRICT_SELF = 446,
+    CREATE_RULESET_VERSION = 1, // a flag: asks which version there is
+};
+
+struct ruleset {
+    uint64_t files; // what is refused on every path, a bit each
+    uint64_t net;   // TCP: 1 bind, 2 connect; from version 4
+    uint64_t scope; // towards other processes: 1 abstract sockets, 2 signals; from version 6
+};
+
+enum err sandbox_set_limits(struct errmsg *msg) {
+    struct rlimit core = {0, 0};
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return err_set(msg, ERR_IO, "getrlimit: %s", strerror(errno));
+    files.rlim_max = files.rlim_max < SANDBOX_FILES ? files.rlim_max : SANDBOX_FILES;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_CORE, &core) || setrlimit(RLIMIT_NOFILE, &files))
+        return err_set(msg, ERR_IO, "setrlimit: %s", strerror(errno));
+    return ERR_OK;
+}
+
+static enum err give_up_privileges(struct errmsg *msg) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return err_set(msg, ERR_IO, "no_new_privs: %s", strerror(errno));
+    return ERR_OK;
+}
+
+// Everything that a version can refuse, and how much of the struct it knows.
+static struct ruleset all_of(int version, size_t *bytes) {
+    // by version: 1 has 13 rights on files, 2 REFER, 3 TRUNCATE, 5 IOCTL_DEV
+    static const unsigned rights[] = {0, 13, 14, 15, 15, 16};
+    int known = version < 5 ? version : 5;
+    struct ruleset r = {.files = (1ULL << rights[known]) - 1};
+    *bytes = sizeof r.files;
+    if (version >= 4) {
+        r.net = 3;
+        *bytes += sizeof r.net;
+    }
+    if (version >= 6) {
+        r.scope = 3;
+        *bytes += sizeof r.scope;
+    }
+    return r;
+}
+
+enum err sandbox_close_paths(int *version, struct errmsg *msg) {
+    *version = 0;
+    long v = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
+    if (v < 1) // not built in (ENOSYS), or not switched on (EOPNOTSUPP)
+        return ERR_OK;
+    size_t bytes;
+    struct ruleset r = all_of((int)v, &bytes);
+    int fd = (int)syscall(CALL_CREATE_RULESET, &r, bytes, 0);
+    if (fd < 0)
+        return err_set(msg, ERR_IO, "Landlock's rules: %s", strerror(errno));
+    enum err e = give_up_privileges(msg); // it asks for that
+    if (!e && syscall(CALL_RESTRICT_SELF, fd, 0))
+        e = err_set(msg, ERR_IO, "Landlock: %s", strerror(errno));
+    (void)close(fd);
+    if (!e)
+        *version = (int)v;
+    return e;
+}
+
+static void say(const char *who, const char *what, const char *why) {
+    fprintf(stderr, "%s: %s%s%s\n", who, what, why ? ": " : "", why ? why : "");
+}
+
+enum err sandbox_close(const char *who, int socket, const int *also, size_t also_count,
+                       struct sandbox *out, struct errmsg *msg) {
+    struct errmsg why = {0};
+    memset(out, 0, sizeof *out);
+    enum err e = sandbox_set_limits(msg);
+    if (e || (e = give_up_privileges(msg)))
+        return e;
+    out->privileges = true;
+    if (!sandbox_is_built) {
+        say(who, "built with a sanitizer: no Landlock and no seccomp filter", NULL);
+        return ERR_OK;
+    }
+    if (sandbox_close_paths(&out->landlock, &why))
+        say(who, "goes on without Landlock", why.text);
+    else if (out->landlock == 0)
+        say(who, "goes on without Landlock, which this kernel does not have", NULL);
+    if (sandbox_filter_calls(socket, also, also_count, &why))
+        say(who, "goes on without a filter of system calls", why.text);
+    else
+        out->filter = true;
+    return ERR_OK;
+}

@@ -1,0 +1,54 @@
+// The door that the worker closes behind itself, before it reads the first model file or message.
+// From then on its process, whatever a poisoned file makes of it, can compute, and speak over the
+// socket that it has, and nothing else. In three layers, each of the kernel's making:
+//   limits    no core file (it would hold weights and ids), few descriptors
+//   Landlock  no path of any file system, no TCP, no abstract socket or signal to other processes
+//   seccomp   a list of system calls, below, with the arguments that they may have; all others are
+//             refused with EPERM (ENOSYS for clone3, whose flags a filter cannot see: glibc then
+//             takes clone)
+// What it may still do: memory that is not executable, threads, waiting, the clock, reading files
+// by descriptors that it has or is handed, sending and receiving on the socket, writing on stderr.
+// Landlock binds the calling thread and the threads that it starts later, so sandbox_close is
+// called while the process has one thread; what needs files (a library of BLAS, the stack in a
+// crash's report) is loaded before. Nothing of it can be undone.
+// A kernel that lacks Landlock or seccomp: one line on stderr for each, and on. A sanitizer's
+// build: its runtime opens files, forks and traces at any time, so only the limits are set, and a
+// line says so.
+// Thread rule: from main, while there is one thread.
+#ifndef TRINE_WORKER_SANDBOX_H
+#define TRINE_WORKER_SANDBOX_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    SANDBOX_FILES = 1024, // descriptors at once: a model of many files, all handed at its load
+};
+
+struct sandbox {
+    bool privileges; // no_new_privs is set
+    bool filter;     // seccomp's
+    int landlock;    // its version; 0: none
+};
+
+// Whether this build closes the door at all (a sanitizer's does not).
+extern const bool sandbox_is_built;
+
+// Closes it. socket: the one descriptor on which messages may be sent and received. also: system
+// calls that are allowed beside (a test's); NULL, 0. What could not be closed is said on stderr in
+// a line each, that begins with `who`; *out says what was. ERR_IO: privileges or limits cannot be
+// given up: the process must end.
+enum err sandbox_close(const char *who, int socket, const int *also, size_t also_count,
+                       struct sandbox *out, struct errmsg *msg) MUST_CHECK;
+
+// The layers one by one, for their tests: each is proved without the others.
+enum err sandbox_set_limits(struct errmsg *msg) MUST_CHECK;
+// *version: 0: this kernel has none.
+enum err sandbox_close_paths(int *version, struct errmsg *msg) MUST_CHECK;
+// ERR_UNSUPPORTED: this kernel, or this processor, has none.
+enum err sandbox_filter_calls(int socket, const int *also, size_t also_count,
+                              struct errmsg *msg) MUST_CHECK;
+
+#endif
