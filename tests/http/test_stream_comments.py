@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
 from served import DATA, ROOT, check  # noqa: E402
 
-CONTEXT = 1 << 17
+CONTEXT = 1 << 18
+MOST = 180000  # a body has at most 200,000 values
 COMMENT = ": waiting"
 
 
@@ -33,8 +34,9 @@ def make_long(folder):
     return folder
 
 
-def ids(n, seed):
-    return [(i * 7 + seed) % 250 + 5 for i in range(n)]
+def ids(n, prompt):
+    """Token ids; what two prompts have in common from their beginning would not be computed twice."""
+    return ([prompt % 100 + 5, prompt // 100 % 100 + 5] + [(i * 7) % 250 + 5 for i in range(n)])[:n]
 
 
 def lines(s, path, body, out, begun=None):
@@ -61,20 +63,22 @@ def text_of(got):
     return "".join(said)
 
 
-def long_enough(s):
-    """A prompt whose computing takes some three seconds here; attention makes it grow faster than its length."""
-    n = 4000
-    begin = time.monotonic()
-    s.post("/v1/completions", {"prompt": ids(n, n), "max_tokens": 1, "temperature": 0})
-    return min(int(n * max(1, 3 / (time.monotonic() - begin)) ** .6), CONTEXT // 2)
+def slow_stream(s, path, make, n):
+    """A stream of make(n) that takes long, n made larger as needed: its n, its lines, and when it began."""
+    while True:
+        got, begin = [], time.monotonic()
+        lines(s, path, make(n), got)
+        took = got[-1][0] - begin
+        if took > 2.3 or n == MOST:
+            return n, got, begin
+        n = min(int(n * max(1.2, (2.8 / max(took, .1)) ** .5)), MOST)
 
 
 def test_long_prompt(s):
-    n = long_enough(s)
-    body = {"prompt": ids(n, 1), "max_tokens": 5, "temperature": 0, "ignore_eos": True, "stream": True}
-    got, begin = [], time.monotonic()
-    lines(s, "/v1/completions", body, got)
-    first = next(t for t, line in got[1:] if line.startswith("data: "))
+    def make(n):
+        return {"prompt": ids(n, n), "max_tokens": 5, "temperature": 0, "ignore_eos": True, "stream": True}
+    n, got, begin = slow_stream(s, "/v1/completions", make, 20000)
+    first = next((t for t, line in got[1:] if line.startswith("data: ")), begin)
     comments = [t for t, line in got[1:] if line == COMMENT]
     check(got[0][1] == 200 and comments and comments[-1] < first, "comments before the first token",
           (len(comments), first - begin, comments and comments[0] - begin))
@@ -82,17 +86,17 @@ def test_long_prompt(s):
           "a second apart", [t - begin for t in comments])
     check(all(got[i + 1][1] == "" for i in range(1, len(got)) if got[i][1] == COMMENT), "each is an event of its own")
     check(got[-2][1] == "data: [DONE]", "the stream's end", got[-2:])
-    whole = s.post("/v1/completions", dict(body, stream=False))
+    whole = s.post("/v1/completions", dict(make(n), stream=False))
     check(whole.status == 200 and whole.json["choices"][0]["text"] == text_of(got), "the text is the same", whole)
     return n
 
 
 def test_chat(s, n):
-    words = "the quick brown fox jumps over the lazy dog and so on. "
-    body = {"messages": [{"role": "user", "content": words * (n // 30)}], "max_tokens": 5, "temperature": 0,
-            "stream": True}
-    got = []
-    lines(s, "/v1/chat/completions", body, got)
+    def make(n):
+        words = "the quick brown fox jumps over the lazy dog and so on. "
+        return {"messages": [{"role": "user", "content": f"{n} " + words * (n // 60)}], "max_tokens": 5, "temperature": 0,
+                "stream": True}
+    n, got, begin = slow_stream(s, "/v1/chat/completions", make, n)
     kinds = [line for _, line in got[1:]]
     check(COMMENT in kinds and kinds[-2] == "data: [DONE]", "comments in a chat", kinds[:3])
     roles = [k for k in kinds if '"role":"assistant"' in k]
@@ -101,8 +105,7 @@ def test_chat(s, n):
 
 def test_queued(s, n):
     """One that waits to be computed has no head yet: what becomes of it may need a status."""
-    first, second = [], []
-    begun = threading.Event()
+    first, begun = [], threading.Event()
     body = {"prompt": ids(n, 2), "max_tokens": 1, "temperature": 0, "stream": True}
     thread = threading.Thread(target=lines, args=(s, "/v1/completions", body, first, begun))
     thread.start()
@@ -110,12 +113,8 @@ def test_queued(s, n):
     until = time.monotonic() + 60
     while s.metric("sequences_running") < 1 and time.monotonic() < until:
         time.sleep(.01)
-    c = http.client.HTTPConnection(s.host, s.port, timeout=120)
-    c.request("POST", "/v1/completions", json.dumps(dict(body, prompt=ids(10, 3))),
-              dict(served.JSON, **{"x-request-timeout-ms": "1300"}))
-    second = c.getresponse()
-    check(second.status == 504, "a status of its own, after comments would have come", second.status)
-    c.close()
+    second = s.post("/v1/completions", dict(body, prompt=ids(10, 3)), {"x-request-timeout-ms": "1300"})
+    check(second.status == 504, "a status of its own, after comments would have come", second)
     thread.join()
     check(any(line == COMMENT for _, line in first[1:]), "while the other had comments", first[:3])
 
