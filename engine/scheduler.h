@@ -19,7 +19,7 @@ struct scheduler;
 
 // What there is beside the replica, for what that one cannot have: because it is down, or because
 // it was lost with the work in it.
-enum spare_kind {
+enum scheduler_spare {
     SPARE_NONE,
     SPARE_CPU,        // computes all while the replica is down; it never ends
     SPARE_QUARANTINE, // another process, for work that was in one that ended; one piece at a time
@@ -28,7 +28,7 @@ enum spare_kind {
 struct scheduler_options {
     struct replica *replica;
     struct replica *spare; // by its kind; NULL: none
-    enum spare_kind spare_kind;
+    enum scheduler_spare spare_kind;
     bool warm_spare; // models that generate are loaded on the spare as well, from the start
     struct model *const *models; // loaded on the replica; held from here on
     size_t model_count;
