@@ -65,6 +65,8 @@ const char *err_name(enum err code) {
         return "deadline_exceeded";
     case ERR_NONFINITE:
         return "non_finite";
+    case ERR_LOST:
+        return "lost";
     case ERR_INTERNAL:
     case ERR_COUNT:
         break;

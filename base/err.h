@@ -24,6 +24,7 @@ enum err {
     ERR_CANCELLED,   // the one who asked is gone
     ERR_DEADLINE,    // its time passed before work began
     ERR_NONFINITE,   // a result is NaN or Inf
+    ERR_LOST,        // the device that had it is gone: the same work can be given again
     ERR_INTERNAL,    // our fault
     ERR_COUNT,
 };

@@ -34,6 +34,7 @@ static int status_of(enum err code) {
         return 499;
     case ERR_NOMEM:
     case ERR_UNAVAILABLE:
+    case ERR_LOST: // is given again by the scheduler: a client should not meet it
         return 503;
     case ERR_DEADLINE:
         return 504;
@@ -100,6 +101,7 @@ static const char *tei_type(const struct api_error *e) {
         return "Overloaded";
     case ERR_UNAVAILABLE:
     case ERR_NOMEM:
+    case ERR_LOST:
         return "Unhealthy";
     case ERR_IO:
     case ERR_DEADLINE:
