@@ -14,7 +14,7 @@ WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
 CFLAGS  ?= -O2 -g
 # What every file needs whatever CFLAGS a user gives; an instruction set's files add theirs.
 NEEDED  := -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
-LDLIBS  := -lcivetweb -lcjson -lutf8proc -lcurl -lcrypto -lm -lpthread -ldl
+LDLIBS  := -lcivetweb -lcjson -lutf8proc -lcurl -lcrypto -lxxhash -lm -lpthread -ldl
 
 SANFLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANFLAGS_tsan  := -fsanitize=thread
@@ -25,7 +25,7 @@ ifeq ($(SAN),fuzz)
 CC := clang
 endif
 
-ROOMS   := base compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
+ROOMS   := base channel compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
            engine worker service service/http service/api service/api/generate hub cli cli/bench
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 MAIN    := cli/main.c worker/main.c

@@ -2,7 +2,7 @@
 # Static checks over all rooms: cppcheck | clang-tidy | analyzer (gcc's) | clang-analyzer. Silent when
 # clean. The last takes seconds a file, some ten minutes in all: `make test` does without.
 cd "$(dirname "$0")/.." || exit 1
-rooms='base compute weights tokenizer template grammar encoder decoder pooling engine worker service hub cli'
+rooms='base channel compute weights tokenizer template grammar encoder decoder pooling engine worker service hub cli'
 # shellcheck disable=SC2086 # the rooms are a list of words
 files=$(find $rooms -name '*.c' | sort)
 portable=$(echo "$files" | grep -vE '_(avx2|avx512|avx512vnni|avx512bf16)\.c$')

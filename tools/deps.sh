@@ -9,12 +9,12 @@
 set -eu
 
 build_packages="gcc make pkg-config libcivetweb-dev libcjson-dev libopenblas-dev libutf8proc-dev
-libcurl4-openssl-dev libssl-dev python3 python3-pip python3-venv ca-certificates curl"
+libcurl4-openssl-dev libssl-dev libxxhash-dev python3 python3-pip python3-venv ca-certificates curl"
 test_packages="clang clang-format clang-tidy cppcheck"
 client_packages="nodejs npm"
 build_commands="cc make pkg-config python3 curl"
 test_commands="clang clang-format clang-tidy cppcheck"
-headers="civetweb.h cjson/cJSON.h cblas.h utf8proc.h curl/curl.h openssl/evp.h"
+headers="civetweb.h cjson/cJSON.h cblas.h utf8proc.h curl/curl.h openssl/evp.h xxhash.h"
 
 case "${1:-build}" in
 build)
