@@ -185,7 +185,7 @@ enum err channel_send(int fd, const struct channel_message *m, bool wait, struct
     if (m->fd_count) {
         frame.msg_control = control.bytes;
         frame.msg_controllen = CMSG_SPACE(m->fd_count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&frame);
+        struct cmsghdr *c = &control.aligned;
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(m->fd_count * sizeof(int));
