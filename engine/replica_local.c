@@ -319,11 +319,13 @@ static void free_local(struct replica *r) {
     l->ending = true;
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->mutex);
-    pthread_join(l->thread, NULL);
+    if (!l->is_fed)
+        pthread_join(l->thread, NULL);
     free_parts(l);
 }
 
-enum err replica_local_new(struct device *d, struct replica **out, struct errmsg *msg) {
+static enum err new_local(struct device *d, const struct replica_feed *feed, struct replica **out,
+                          struct errmsg *msg) {
     static const struct replica_ops ops = {
         .load = load,
         .unload = unload,
@@ -357,8 +359,12 @@ enum err replica_local_new(struct device *d, struct replica **out, struct errmsg
         e = err_set(msg, ERR_NOMEM, "no memory for a replica");
     // it drives the device: it gets a roomy stack for deep forwards
     struct thread_options t = {.name = "engine", .stack_bytes = (size_t)2 << 20};
-    if (!e)
+    if (!e && feed) {
+        l->is_fed = true;
+        l->feed = *feed;
+    } else if (!e) {
         e = thread_start(&l->thread, &t, replica_run, l, msg);
+    }
     if (e) {
         free_parts(l);
         return e;
@@ -366,3 +372,14 @@ enum err replica_local_new(struct device *d, struct replica **out, struct errmsg
     *out = &l->head;
     return ERR_OK;
 }
+
+enum err replica_local_new(struct device *d, struct replica **out, struct errmsg *msg) {
+    return new_local(d, NULL, out, msg);
+}
+
+enum err replica_local_new_fed(struct device *d, const struct replica_feed *feed,
+                               struct replica **out, struct errmsg *msg) {
+    return new_local(d, feed, out, msg);
+}
+
+void replica_local_drive(struct replica *r) { (void)replica_run(replica_local_of(r)); }

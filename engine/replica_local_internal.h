@@ -25,6 +25,8 @@ struct replica_local {
     struct replica head;
     struct device *device;
     pthread_t thread;
+    bool is_fed; // by `feed`, on a thread of the caller's; else `thread` is its own
+    struct replica_feed feed;
     pthread_mutex_t loading; // one model at a time comes or goes
     pthread_mutex_t mutex;   // guards everything below but what is marked
     pthread_cond_t wake;     // work came, or the end
@@ -51,6 +53,7 @@ struct replica_local {
     struct arena workspaces[REPLICA_LANES];
     struct shares shares;
     int64_t lap_us;              // since when the forward that computes has had the device
+    int64_t looked_us;           // when the feed last looked for work
     unsigned under_way;          // SHARE_BITs of the forwards that compute or are set aside
     struct replica_forward *top; // the innermost of these
     unsigned expected;           // SHARE_BITs of steps that follow at once,

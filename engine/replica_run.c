@@ -189,18 +189,40 @@ static unsigned may_pass(const struct replica_forward *f) {
     }
 }
 
+// Whether something other than `before` is queued by then.
+static bool wait_for_change(struct replica_local *l, unsigned before, int64_t until_us) {
+    bool came = true;
+    pthread_mutex_lock(&l->mutex);
+    while (came && atomic_load(&l->queued) == before)
+        came = thread_cond_wait_until(&l->wake, &l->mutex, until_us);
+    pthread_mutex_unlock(&l->mutex);
+    return came;
+}
+
+static bool feed_until_change(struct replica_local *l, unsigned before, int64_t until_us) {
+    while (atomic_load(&l->queued) == before)
+        if (clock_now_us() >= until_us || !l->feed.wait(l->feed.ctx, until_us))
+            return false;
+    return true;
+}
+
 // Until something comes, or what was expected has not. The device's time while nothing uses it is
 // nobody's.
 static void wait_for_expected(struct replica_local *l) {
-    pthread_mutex_lock(&l->mutex);
     unsigned before = atomic_load(&l->queued);
-    bool came = true;
-    while (came && atomic_load(&l->queued) == before)
-        came = thread_cond_wait_until(&l->wake, &l->mutex, l->expected_until_us);
+    bool came = l->is_fed ? feed_until_change(l, before, l->expected_until_us)
+                          : wait_for_change(l, before, l->expected_until_us);
     if (!came || atomic_load(&l->queued) & step_shares)
         l->expected = 0;
-    pthread_mutex_unlock(&l->mutex);
     l->lap_us = clock_now_us();
+}
+
+// Lets the feed see what has come in the meantime.
+static void look_for_work(struct replica_local *l) {
+    if (!l->is_fed || l->lap_us - l->looked_us < REPLICA_LOOK_US)
+        return;
+    l->looked_us = l->lap_us;
+    l->feed.look(l->feed.ctx);
 }
 
 // Computes what comes next of these kinds of work, and of `own`; false: that is `own`, or there is
@@ -227,6 +249,7 @@ static bool pause_forward(void *ctx) {
     struct replica_forward *f = ctx;
     struct replica_local *l = f->l;
     lap(f);
+    look_for_work(l);
     bury(l);
     if (must_end(f))
         return false;
@@ -332,24 +355,41 @@ static void run(struct replica_local *l, struct replica_work *w) {
 
 // ---- the thread
 
+// Whether nothing can be begun: what was before is no measure of what comes then. Mutex held.
+static bool is_idle(struct replica_local *l) {
+    if ((atomic_load(&l->queued) & ~step_shares) || ready_steps(l))
+        return false;
+    shares_forget(&l->shares);
+    l->expected = 0;
+    atomic_store(&l->heartbeat_us, clock_now_us());
+    return true;
+}
+
 // Waits until there is work; false when the thread must end.
 static bool wait_for_work(struct replica_local *l) {
     pthread_mutex_lock(&l->mutex);
-    while (!l->ending && !(atomic_load(&l->queued) & ~step_shares) && !ready_steps(l)) {
-        int64_t now = clock_now_us();
-        shares_forget(&l->shares);
-        l->expected = 0;
-        atomic_store(&l->heartbeat_us, now);
-        thread_cond_wait_until(&l->wake, &l->mutex, now + HEARTBEAT_US);
-    }
+    while (!l->ending && is_idle(l))
+        thread_cond_wait_until(&l->wake, &l->mutex, atomic_load(&l->heartbeat_us) + HEARTBEAT_US);
     bool go_on = !l->ending;
     pthread_mutex_unlock(&l->mutex);
     return go_on;
 }
 
+static bool wait_for_feed(struct replica_local *l) {
+    for (;;) {
+        pthread_mutex_lock(&l->mutex);
+        bool idle = is_idle(l);
+        pthread_mutex_unlock(&l->mutex);
+        if (!idle)
+            return true;
+        if (!l->feed.wait(l->feed.ctx, 0))
+            return false;
+    }
+}
+
 void *replica_run(void *local) {
     struct replica_local *l = local;
-    while (wait_for_work(l)) {
+    while (l->is_fed ? wait_for_feed(l) : wait_for_work(l)) {
         bury(l);
         l->lap_us = clock_now_us();
         atomic_store(&l->heartbeat_us, l->lap_us);
