@@ -337,18 +337,25 @@ static void show_tensors(struct inspect_run *r) {
     weights_close(w);
 }
 
+// Of a cache for so many tokens of one text, in whole blocks; 0: no cache can be made.
+static size_t cache_bytes(const struct replica_model *m, enum dtype dtype, size_t tokens) {
+    size_t each = m->device->kv_block_tokens;
+    struct kv_shape one = decoder_kv_shape(m->decoder, each, 1, dtype);
+    return (tokens + each - 1) / each * m->device->ops->kv_block_bytes(m->device, &one);
+}
+
 // Shows the workspace of a step, and what the cache takes for a text.
-static void show_generator_memory(struct inspect_run *r, const struct replica_model *loaded) {
-    const struct model *m = loaded->model;
+static void show_generator_memory(struct inspect_run *r, const struct model *m,
+                                  const struct replica_model *loaded) {
     enum dtype kv = m->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
-    size_t bytes = generator_bytes_of(loaded, kv, m->max_length);
+    size_t bytes = cache_bytes(loaded, kv, m->max_length);
     const double mib = 1 << 20;
     buf_printf(&r->out.buf,
                "loads: yes; workspace for %d tokens: %.1f MiB; keys and values: %zu bytes a token "
                "in %s, %.1f MiB for a context of %zu\n",
                BATCH_TOKENS,
                (double)decoder_workspace_bytes(loaded->decoder, BATCH_TOKENS, LOGIT_ROWS) / mib,
-               generator_bytes_of(loaded, kv, TOKENS_SHOWN) / TOKENS_SHOWN,
+               cache_bytes(loaded, kv, TOKENS_SHOWN) / TOKENS_SHOWN,
                kv == DTYPE_F32 ? "f32" : "f16", (double)bytes / mib, m->max_length);
 }
 
@@ -366,20 +373,22 @@ static void try_load(struct inspect_run *r, struct device *d) {
     };
     struct replica_model *loaded = NULL;
     enum err e = model_load(&options, &m, &msg);
-    if (!e)
-        e = replica_model_load(m, d, &loaded, &msg);
-    model_release(m);
-    if (e) {
-        refuse(r, &msg);
-        return;
+    if (!e) {
+        struct replica_spec spec;
+        model_spec(m, &spec);
+        e = replica_model_load(&spec, d, &loaded, &msg);
+        e = memory_plan_explain(e, "serve fewer models, or smaller ones", &msg);
     }
-    if (m->task == TASK_GENERATE)
-        show_generator_memory(r, loaded);
+    if (e)
+        refuse(r, &msg);
+    else if (m->task == TASK_GENERATE)
+        show_generator_memory(r, m, loaded);
     else
         buf_printf(&r->out.buf, "loads: yes; workspace for %d tokens: %.1f MiB\n", BATCH_TOKENS,
                    (double)replica_model_workspace_bytes(loaded, BATCH_TOKENS, BATCH_TOKENS / 2) /
                        (1 << 20));
     replica_model_free(loaded);
+    model_release(m);
 }
 
 // One line for each file and fate: "keys of config.json: honoured: hidden_size, ...".

@@ -20,6 +20,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "compute/precision.h"
 #include "compute/sampling.h"
 #include "compute/tensor.h"
 
@@ -41,29 +42,6 @@ struct weight_part {
     // 0: rows in order. Else the rows of each head of this many are stored as GGUF's llama files
     // store q and k, rope's pairs side by side (0, hd/2, 1, hd/2 + 1, ...): they are put back.
     size_t interleaved_head_dim;
-};
-
-// How the device keeps a weight's floats. Block types (q4_0 ...) stay as they are in any case.
-enum weight_storage {
-    WEIGHT_STORAGE_F32,    // narrow floats are widened in memory: the fastest products of f32
-    WEIGHT_STORAGE_STORED, // f16 and bf16 stay so and are widened in registers: the same numbers
-};
-
-// What a product may round activations to: a set, for what they meet says which of them counts.
-// Without either they are f32.
-enum activation_rounding {
-    ACTIVATION_ROUNDING_NONE = 0,
-    ACTIVATION_ROUNDING_INT8 = 1, // in front of block types: int8 in blocks
-    // In front of a weight whose parts are all kept as bf16, where the device multiplies pairs of
-    // them at once: bf16.
-    ACTIVATION_ROUNDING_BF16 = 2,
-    ACTIVATION_ROUNDING_NARROW = ACTIVATION_ROUNDING_INT8 | ACTIVATION_ROUNDING_BF16,
-};
-
-// Of a weight; zeros are f32 throughout.
-struct precision {
-    enum weight_storage storage;
-    enum activation_rounding rounding;
 };
 
 enum activation {

@@ -29,9 +29,11 @@ enum err engine_open(const struct engine_options *options, struct engine **out,
 
 // A model that is loaded, where nobody finds it yet.
 static enum err serve(struct engine *e, const struct model *m, struct errmsg *msg) {
-    enum err err = replica_load(e->replica, m, msg);
+    struct replica_spec spec;
+    model_spec(m, &spec);
+    enum err err = replica_load(e->replica, &spec, msg);
     if (err)
-        return err;
+        return memory_plan_explain(err, "serve fewer models, or smaller ones", msg);
     bool running = e->scheduler != NULL;
     if (running)
         err = scheduler_add_model(e->scheduler, m, msg);

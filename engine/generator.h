@@ -49,8 +49,6 @@ struct generator_size {
     size_t workspace_bytes; // of its steps
 };
 
-// Bytes of a cache for this many tokens of one text, in whole blocks; 0: no cache can be made.
-size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens);
 // Makes nothing. ERR_TOO_LARGE: the cache would hold no text, and the message says what would do.
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) MUST_CHECK;

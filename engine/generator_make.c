@@ -8,28 +8,37 @@ enum {
     LEAST_BLOCKS = 2, // of a cache, where the model's context is not shorter
 };
 
-static size_t block_bytes(const struct replica_model *m, enum dtype dtype) {
-    struct kv_shape one = decoder_kv_shape(m->decoder, m->device->kv_block_tokens, 1, dtype);
-    return m->device->ops->kv_block_bytes(m->device, &one);
-}
-
-size_t generator_bytes_of(const struct replica_model *m, enum dtype kv_dtype, size_t tokens) {
-    size_t each = m->device->kv_block_tokens;
-    return (tokens + each - 1) / each * block_bytes(m, kv_dtype);
-}
-
 static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
 static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
+
+static struct step_limits limits_of(const struct generator_options *o, size_t block_tokens,
+                                    size_t context) {
+    return (struct step_limits){.block_tokens = block_tokens,
+                                .max_tokens = step_tokens_most(o->max_sequences),
+                                .max_seqs = o->max_sequences,
+                                .max_logits = step_logits_most(o->max_sequences),
+                                .max_context = context + block_tokens};
+}
+
+// What its replica says of the steps; whatever context they have.
+static enum err size_steps(const struct generator_options *o, size_t block_tokens,
+                           struct replica_step_sizes *out, struct errmsg *msg) {
+    struct step_limits limits = limits_of(o, block_tokens, o->model->max_length);
+    return o->replica ? replica_size_steps(o->replica, o->model->id, &limits, o->kv_dtype, out, msg)
+                      : replica_local_size_steps(o->loaded, &limits, o->kv_dtype, out, msg);
+}
 
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) {
     const struct model *m = options->model;
-    size_t tokens = options->loaded->device->kv_block_tokens;
-    size_t each = (m->max_length + tokens - 1) / tokens;
-    size_t block = block_bytes(options->loaded, options->kv_dtype), most;
-    if (block == 0) // a shape that kv_new would refuse in its own words
-        return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu", m->name,
-                       m->decoder_config.head_dim);
+    size_t tokens = options->replica ? replica_facts(options->replica)->kv_block_tokens
+                                     : options->loaded->device->kv_block_tokens;
+    size_t each = (m->max_length + tokens - 1) / tokens, most;
+    struct replica_step_sizes sizes;
+    enum err e = size_steps(options, tokens, &sizes, msg);
+    if (e)
+        return e;
+    size_t block = sizes.block_bytes;
     size_t blocks = options->kv_bytes / block;
     size_t least = each < LEAST_BLOCKS ? each : LEAST_BLOCKS;
     if (blocks < least)
@@ -47,9 +56,7 @@ enum err generator_choose_size(const struct generator_options *options, struct g
         .cache_bytes = blocks * block,
         .context = blocks < each ? blocks * tokens : m->max_length,
         .max_sequences = options->max_sequences,
-        .workspace_bytes =
-            step_engine_workspace_bytes(options->loaded, step_tokens_most(options->max_sequences),
-                                        step_logits_most(options->max_sequences)),
+        .workspace_bytes = sizes.workspace_bytes,
     };
     return ERR_OK;
 }
@@ -57,12 +64,7 @@ enum err generator_choose_size(const struct generator_options *options, struct g
 enum err generator_storage_new(const struct generator_options *options,
                                const struct generator_size *size, struct generator_storage *out,
                                struct errmsg *msg) {
-    size_t seqs = options->max_sequences;
-    struct step_engine_options o = {.limits = {.block_tokens = size->block_tokens,
-                                               .max_tokens = step_tokens_most(seqs),
-                                               .max_seqs = seqs,
-                                               .max_logits = step_logits_most(seqs),
-                                               .max_context = size->context + size->block_tokens},
+    struct step_engine_options o = {.limits = limits_of(options, size->block_tokens, size->context),
                                     .blocks = size->blocks,
                                     .kv_dtype = options->kv_dtype};
     *out = (struct generator_storage){.replica = options->replica};

@@ -21,7 +21,7 @@ static struct generator_options options_for(const struct generators *g, const st
         .model = m,
         .loaded = replica_local_find(o->replica, m->id),
         .replica = o->replica,
-        .ahead = o->replica->ahead,
+        .ahead = replica_facts(o->replica)->steps_ahead,
         .kv_bytes = bytes,
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,

@@ -245,6 +245,29 @@ enum err model_grammar_vocab(const struct model *m, const struct grammar_vocab *
     return e;
 }
 
+void model_spec(const struct model *m, struct replica_spec *out) {
+    *out = (struct replica_spec){
+        .model = m->id,
+        .name = m->name,
+        .path = m->path,
+        .files = m->files,
+        .task = m->task,
+        .causal = m->causal,
+        .max_length = m->max_length,
+        .dim = m->dim,
+        .config = m->config,
+        .decoder_config = m->decoder_config,
+        .precision = m->precision,
+        .pool_mode = m->pool_mode,
+        .pools_plainly = m->pools_plainly,
+        .pool_normalizes = m->pooling.normalizes,
+        .yes_id = m->yes_id,
+        .no_id = m->no_id,
+    };
+    out->config.label_names = NULL;
+    memory_plan_begin(&out->room);
+}
+
 size_t model_vocab(const struct model *m) {
     return m->causal ? m->decoder_config.vocab : m->config.vocab;
 }

@@ -6,7 +6,9 @@
 #ifndef TRINE_ENGINE_MODEL_H
 #define TRINE_ENGINE_MODEL_H
 
-#include "compute/device.h"
+#include "compute/precision.h"
+#include "engine/model_task.h"
+#include "engine/replica_spec.h"
 #include "engine/tool_form.h"
 #include "grammar/grammar.h"
 #include "pooling/pooler.h"
@@ -20,8 +22,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-
-enum model_task { TASK_EMBED, TASK_RERANK, TASK_CLASSIFY, TASK_GENERATE, TASK_COUNT };
 
 // --dtype. AUTO: a decoder's block types meet int8 activations and a generator's bf16 weights bf16
 // ones where the CPU multiplies pairs of them; everything else is computed in f32. F32: f32
@@ -105,6 +105,9 @@ enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer *
 // The vocabulary as grammars want it, made at first need and then the model's. Any thread.
 enum err model_grammar_vocab(const struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) MUST_CHECK;
+// What a replica must know of it. Everything that is pointed at is the model's. Asks the system
+// what memory there is (memory_plan_begin); out->sources is NULL.
+void model_spec(const struct model *m, struct replica_spec *out);
 size_t model_vocab(const struct model *m);
 size_t model_layers(const struct model *m);
 const char *model_architecture(const struct model *m);

@@ -2,21 +2,27 @@
 // that drives it. Role: the boundary below the scheduler, behind a table of functions so that what
 // is in front does not know where the device is: in this process (replica_local.h) or elsewhere.
 // What passes is plain data: numbers and arrays that the sender owns and leaves alone until the
-// work is done. Models are named by their numbers (model.h). It knows no tokenizer, no text, no
-// grammar, no request and no queue of them.
-// Work is submitted and done later. Work that failed, or was cancelled, can be submitted again with
-// the same data, here or to another replica, and has the same bits.
-// The replica decides what has the device: it sets bulk batches and steps aside between layers for
-// more urgent work (shares.h), each in a workspace of its own, and computes nothing twice.
-// Thread rule: every function from any thread.
+// work is done. Models are named by their numbers (replica_spec.h). It knows no tokenizer, no text,
+// no grammar, no request and no queue of them.
+// Work is submitted and done later. Work that failed, was cancelled or lost, can be submitted again
+// with the same data, here or to another replica, and has the same bits.
+// A replica has lives, one after the other, from 1: where its device is in another process, each
+// process that has it is one. What a life has in hand when it ends is done with ERR_LOST. Models
+// stay loaded and places open across lives, the places with empty caches: what their storage held
+// is gone. In between, the replica is down: what is submitted is done with ERR_LOST at once. The
+// replica decides what has the device: it sets bulk batches and steps aside between layers for more
+// urgent work (shares.h), each in a workspace of its own, and computes nothing twice. Thread rule:
+// every function from any thread.
 #ifndef TRINE_ENGINE_REPLICA_H
 #define TRINE_ENGINE_REPLICA_H
 
 #include "base/crash.h"
 #include "compute/batch.h"
-#include "engine/model.h"
+#include "engine/replica_spec.h"
 #include "engine/shares.h"
-#include "engine/step_engine.h"
+#include "engine/step.h"
+
+#include <stdatomic.h>
 
 struct replica;
 
@@ -32,9 +38,11 @@ struct replica_work {
     char requests[CRASH_IDS][CRASH_ID_BYTES];
     size_t request_count;
 
-    // Results, valid in done. ERR_CANCELLED: it was told to end; else as the device says.
+    // Results, valid in done. ERR_CANCELLED: it was told to end; ERR_LOST: the life that was to
+    // compute it has ended, or there is none; else as the device says.
     enum err err;
     struct errmsg msg;
+    bool exposed; // ERR_LOST: that life had got it, and may have ended by it
     // When it was begun, on the monotonic clock; 0: not yet. Any time, from any thread.
     atomic_int_fast64_t began_us;
 
@@ -58,6 +66,10 @@ struct replica_batch {
 struct replica_step {
     struct replica_work work;
     uint64_t place; // where: replica_open_steps
+    // The life in which what the place's cache holds came to be: replica_health's when the place
+    // was opened, or all that it held was forgotten. In another life the step is done with
+    // ERR_LOST, and was not exposed.
+    uint64_t life;
     struct step *step;
     double prompt_part; // of its time: what its prompts take, 0 to 1
     // On the replica's thread, quick: the forward is over, and the draw has not been released.
@@ -75,14 +87,64 @@ struct replica_stats {
     size_t workspace_bytes;       // of encoding
 };
 
+// Of its kind and its device: the same as long as it is there.
+struct replica_facts {
+    char name[16];          // "cpu"
+    char describe[160];     // "cpu, 2 threads, avx512"; "worker: cpu, 2 threads, avx512"
+    size_t kv_block_tokens; // positions in a block of a cache, as the device likes them best
+    // Steps of a model that go ahead of the results of the one at hand: 0 or 1. The device has work
+    // while these are read.
+    size_t steps_ahead;
+    // Bulk batches that may be with it beside the one that is computed, so that it need not wait
+    // for the next one: of a device in this process 0.
+    size_t bulk_ahead;
+};
+
+enum replica_condition {
+    REPLICA_UP,
+    REPLICA_DOWN,     // comes again by itself
+    REPLICA_GIVEN_UP, // tried again after a long while, or when that is asked for
+};
+
+// What a life ended by.
+enum replica_loss {
+    LOSS_EXIT,
+    LOSS_KILLED, // by a signal
+    LOSS_HANG,
+    LOSS_NUMBERS,  // its numbers were wrong
+    LOSS_PROTOCOL, // what it sent broke a rule
+    LOSS_MEMORY,
+    LOSS_START, // it did not come up
+    LOSS_COUNT,
+};
+
+struct replica_health {
+    enum replica_condition condition;
+    uint64_t life;                       // the present one, or the last one; 0: there was none yet
+    int64_t expected_us;                 // DOWN: when it is likely to be up, on the monotonic clock
+    int64_t pid;                         // of its process; 0: none of its own
+    uint64_t starts, losses[LOSS_COUNT]; // lives begun and ended
+    uint64_t completed; // batches and steps done in the present life, of one with a process
+    int64_t down_us;    // without a working process, in all
+    char why[256];      // of the last loss, one line
+};
+
+// What steps take.
+struct replica_step_sizes {
+    size_t block_bytes;     // of a block of the cache, what the device lays out beside it included
+    size_t workspace_bytes; // of steps with their limits; SIZE_MAX: more than a size counts
+};
+
 // Adds a name to a work's requests where there is room; NULL is fine.
 void replica_name_request(struct replica_work *w, const char *id);
 
 struct replica_ops {
-    enum err (*load)(struct replica *r, const struct model *m, struct errmsg *msg);
+    enum err (*load)(struct replica *r, const struct replica_spec *spec, struct errmsg *msg);
     void (*unload)(struct replica *r, uint64_t model);
     size_t (*weight_bytes)(struct replica *r, uint64_t model);
     enum err (*size_batches)(struct replica *r, size_t tokens, struct errmsg *msg);
+    enum err (*size_steps)(struct replica *r, uint64_t model, const struct step_limits *limits,
+                           enum dtype kv_dtype, struct replica_step_sizes *out, struct errmsg *msg);
     enum err (*open_steps)(struct replica *r, uint64_t model,
                            const struct step_engine_options *options, uint64_t *place,
                            struct errmsg *msg);
@@ -93,23 +155,36 @@ struct replica_ops {
     void (*draw)(struct replica *r, struct replica_step *s);
     void (*cancel)(struct replica *r, struct replica_work *w);
     struct replica_stats (*stats)(struct replica *r);
+    struct replica_health (*health)(struct replica *r);
+    void (*watch)(struct replica *r, void (*changed)(void *ctx), void *ctx);
+    void (*retry)(struct replica *r);
     void (*free)(struct replica *r);
 };
 
 // The head of every replica; a kind puts its own fields behind it.
 struct replica {
     const struct replica_ops *ops;
-    // Steps of a model that go ahead of the results of the one at hand: 0 or 1. The device has work
-    // while these are read; set before generators are made for it.
-    size_t ahead;
+    struct replica_facts facts;
 };
 
+static inline const struct replica_facts *replica_facts(const struct replica *r) {
+    return &r->facts;
+}
+static inline struct replica_health replica_health(struct replica *r) { return r->ops->health(r); }
+// changed is called behind every change of condition or life, on the replica's thread, which holds
+// no lock then: quick. One watcher; NULL: none any more, and on return none is being called.
+static inline void replica_watch(struct replica *r, void (*changed)(void *ctx), void *ctx) {
+    r->ops->watch(r, changed, ctx);
+}
+// REPLICA_GIVEN_UP: it tries now.
+static inline void replica_retry(struct replica *r) { r->ops->retry(r); }
+
 // Reads the model's weights and prepares them, on the calling thread: what is being computed goes
-// on beside it. The replica holds the model until replica_unload. ERR_TOO_LARGE, ERR_NOMEM, and
-// what its files give cause for.
-static inline MUST_CHECK enum err replica_load(struct replica *r, const struct model *m,
+// on beside it. It has them until replica_unload. ERR_TOO_LARGE, ERR_NOMEM, and what its files give
+// cause for.
+static inline MUST_CHECK enum err replica_load(struct replica *r, const struct replica_spec *spec,
                                                struct errmsg *msg) {
-    return r->ops->load(r, m, msg);
+    return r->ops->load(r, spec, msg);
 }
 // No work of it is submitted or in flight. Of a model that is not loaded: nothing happens.
 static inline void replica_unload(struct replica *r, uint64_t model) { r->ops->unload(r, model); }
@@ -122,6 +197,13 @@ static inline size_t replica_weight_bytes(struct replica *r, uint64_t model) {
 static inline MUST_CHECK enum err replica_size_batches(struct replica *r, size_t tokens,
                                                        struct errmsg *msg) {
     return r->ops->size_batches(r, tokens, msg);
+}
+// What a block of the cache takes and the workspace of steps with these limits, of a loaded model
+// that generates; makes nothing. ERR_UNSUPPORTED: there is no cache for its heads.
+static inline MUST_CHECK enum err
+replica_size_steps(struct replica *r, uint64_t model, const struct step_limits *limits,
+                   enum dtype kv_dtype, struct replica_step_sizes *out, struct errmsg *msg) {
+    return r->ops->size_steps(r, model, limits, kv_dtype, out, msg);
 }
 // Makes a cache of keys and values and a workspace for steps of a model; *place names them, and is
 // never 0. ERR_NOMEM, ERR_TOO_LARGE.

@@ -20,7 +20,7 @@ static size_t workspace_bytes(const struct replica_local *l, const struct replic
         const struct replica_model *m = i < l->model_count ? l->models[i] : more;
         if (!m)
             continue;
-        size_t longest = m->model->max_length;
+        size_t longest = m->spec.max_length;
         size_t tokens = longest > l->batch_tokens ? longest : l->batch_tokens;
         size_t bytes = replica_model_workspace_bytes(m, tokens, l->batch_tokens);
         most = bytes > most ? bytes : most;
@@ -90,7 +90,7 @@ static enum err list_model(struct replica_local *l, struct replica_model *loaded
     size_t had = l->workspace_bytes, bytes = l->batch_tokens ? workspace_bytes(l, loaded) : had;
     pthread_mutex_unlock(&l->mutex);
     if (!room)
-        return err_set(msg, ERR_NOMEM, "%s: no memory", loaded->model->path);
+        return err_set(msg, ERR_NOMEM, "%s: no memory", loaded->spec.path);
     enum err e = bytes > had ? replace_workspaces(l, bytes, msg) : ERR_OK;
     if (e)
         return e;
@@ -100,11 +100,11 @@ static enum err list_model(struct replica_local *l, struct replica_model *loaded
     return ERR_OK;
 }
 
-static enum err load(struct replica *r, const struct model *m, struct errmsg *msg) {
+static enum err load(struct replica *r, const struct replica_spec *spec, struct errmsg *msg) {
     struct replica_local *l = replica_local_of(r);
     struct replica_model *loaded;
     pthread_mutex_lock(&l->loading);
-    enum err e = replica_model_load(m, l->device, &loaded, msg);
+    enum err e = replica_model_load(spec, l->device, &loaded, msg);
     if (!e && (e = list_model(l, loaded, msg)))
         replica_model_free(loaded);
     pthread_mutex_unlock(&l->loading);
@@ -114,7 +114,7 @@ static enum err load(struct replica *r, const struct model *m, struct errmsg *ms
 // Its place in the list; model_count: none. Mutex held.
 static size_t place_of(const struct replica_local *l, uint64_t model) {
     size_t i = 0;
-    while (i < l->model_count && l->models[i]->model->id != model)
+    while (i < l->model_count && l->models[i]->spec.model != model)
         i++;
     return i;
 }
@@ -201,6 +201,27 @@ struct step_engine *replica_steps_at(struct replica_local *l, uint64_t place) {
     return s ? s->engine : NULL;
 }
 
+enum err replica_local_size_steps(const struct replica_model *m, const struct step_limits *limits,
+                                  enum dtype kv_dtype, struct replica_step_sizes *out,
+                                  struct errmsg *msg) {
+    *out = (struct replica_step_sizes){
+        .block_bytes = step_engine_block_bytes(m, limits->block_tokens, kv_dtype),
+        .workspace_bytes = step_engine_workspace_bytes(m, limits)};
+    if (out->block_bytes == 0) // a shape that kv_new would refuse in its own words
+        return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu",
+                       m->spec.name, m->spec.decoder_config.head_dim);
+    return ERR_OK;
+}
+
+static enum err size_steps(struct replica *r, uint64_t model, const struct step_limits *limits,
+                           enum dtype kv_dtype, struct replica_step_sizes *out,
+                           struct errmsg *msg) {
+    const struct replica_model *m = replica_local_find(r, model);
+    if (!m || !m->decoder)
+        return err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
+    return replica_local_size_steps(m, limits, kv_dtype, out, msg);
+}
+
 static size_t bytes_of_steps(struct replica *r, uint64_t place) {
     const struct step_engine *e = replica_steps_at(replica_local_of(r), place);
     return e ? step_engine_bytes(e) : 0;
@@ -216,6 +237,7 @@ void replica_name_request(struct replica_work *w, const char *id) {
 static void submit(struct replica *r, struct replica_work *w) {
     struct replica_local *l = replica_local_of(r);
     w->err = ERR_OK;
+    w->exposed = false;
     w->queued = true;
     atomic_store(&w->began_us, 0);
     atomic_store(&w->cancelled, false);
@@ -294,7 +316,20 @@ static struct replica_stats stats(struct replica *r) {
     return s;
 }
 
-// ---- its life
+// ---- its life: one, as long as this process's
+
+static struct replica_health health(struct replica *r) {
+    (void)r;
+    return (struct replica_health){.condition = REPLICA_UP, .life = 1, .starts = 1};
+}
+
+static void watch(struct replica *r, void (*changed)(void *ctx), void *ctx) {
+    (void)r;
+    (void)changed;
+    (void)ctx;
+}
+
+static void retry(struct replica *r) { (void)r; }
 
 static void free_parts(struct replica_local *l) {
     const struct device_ops *ops = l->device->ops;
@@ -331,6 +366,7 @@ static enum err new_local(struct device *d, const struct replica_feed *feed, str
         .unload = unload,
         .weight_bytes = weight_bytes,
         .size_batches = size_batches,
+        .size_steps = size_steps,
         .open_steps = open_steps,
         .close_steps = close_steps,
         .step_bytes = bytes_of_steps,
@@ -339,6 +375,9 @@ static enum err new_local(struct device *d, const struct replica_feed *feed, str
         .draw = draw,
         .cancel = cancel,
         .stats = stats,
+        .health = health,
+        .watch = watch,
+        .retry = retry,
         .free = free_local,
     };
     *out = NULL;
@@ -346,7 +385,10 @@ static enum err new_local(struct device *d, const struct replica_feed *feed, str
     if (!l)
         return err_set(msg, ERR_NOMEM, "no memory for a replica");
     l->head.ops = &ops;
-    l->head.ahead = STEPS_AHEAD;
+    l->head.facts =
+        (struct replica_facts){.kv_block_tokens = d->kv_block_tokens, .steps_ahead = STEPS_AHEAD};
+    snprintf(l->head.facts.name, sizeof l->head.facts.name, "%s", d->ops->name);
+    snprintf(l->head.facts.describe, sizeof l->head.facts.describe, "%s", d->describe);
     l->device = d;
     for (int i = 0; i < SHARE_COUNT; i++)
         replica_list_clear(&l->queue[i]);

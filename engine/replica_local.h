@@ -5,6 +5,7 @@
 
 #include "engine/replica.h"
 #include "engine/replica_model.h"
+#include "engine/step_engine.h"
 
 // Starts the thread that drives the device. The device stays the caller's, who lets the replica go
 // first. ERR_NOMEM, ERR_IO (the system gives no more threads).
@@ -29,6 +30,11 @@ enum err replica_local_new_fed(struct device *d, const struct replica_feed *feed
 // Drives the device on this thread until the feed's wait says that this is the end. The feed,
 // copied, is the only source of work then: other threads may load, size and open, not submit.
 void replica_local_drive(struct replica *r);
+
+// replica_size_steps, of a model that is loaded on a device.
+enum err replica_local_size_steps(const struct replica_model *m, const struct step_limits *limits,
+                                  enum dtype kv_dtype, struct replica_step_sizes *out,
+                                  struct errmsg *msg) MUST_CHECK;
 
 // A loaded model, until it is unloaded; NULL: it is not loaded.
 struct replica_model *replica_local_find(struct replica *r, uint64_t model);

@@ -2,14 +2,14 @@
 #include "engine/replica_model.h"
 
 #include "base/mem.h"
-#include "engine/memory_plan.h"
 #include "weights/weights.h"
+
+#include <string.h>
 
 // ERR_TOO_LARGE when the weights do not fit into what memory there is; f32: what the file has as
 // shorter floats is kept as f32 (blocks stay as they are).
-static enum err check_room(const struct model *m, const struct weights *w, bool f32,
+static enum err check_room(const struct replica_spec *m, const struct weights *w, bool f32,
                            struct errmsg *msg) {
-    struct memory_plan plan;
     size_t bytes = 0;
     for (size_t i = 0; i < weights_count(w); i++) {
         struct tensor t = weights_at(w, i);
@@ -19,15 +19,15 @@ static enum err check_room(const struct model *m, const struct weights *w, bool 
         bytes += dtype_is_block(t.dtype) ? n / dtype_block(t.dtype) * dtype_block_bytes(t.dtype)
                                          : n * (f32 ? sizeof(float) : dtype_size(t.dtype));
     }
-    memory_plan_begin(&plan);
-    return memory_plan_check_weights(&plan, m->path, bytes, msg);
+    return memory_plan_check_weights(&m->room, m->path, bytes, msg);
 }
 
 static enum err bind_encoder(struct replica_model *r, struct weights *w, struct errmsg *msg) {
-    const struct model_config *c = &r->model->config;
-    enum err e = check_room(r->model, w, r->model->precision.storage == WEIGHT_STORAGE_F32, msg);
+    const struct replica_spec *m = &r->spec;
+    const struct model_config *c = &m->config;
+    enum err e = check_room(m, w, m->precision.storage == WEIGHT_STORAGE_F32, msg);
     if (!e)
-        e = encoder_load(w, c, r->model->precision, r->device, &r->encoder, msg);
+        e = encoder_load(w, c, m->precision, r->device, &r->encoder, msg);
     if (!e && c->classification)
         e = score_head_load(w, c, encoder_pooler_weight(r->encoder), r->device, &r->head, msg);
     if (!e)
@@ -36,7 +36,7 @@ static enum err bind_encoder(struct replica_model *r, struct weights *w, struct 
 }
 
 static enum err bind_decoder(struct replica_model *r, struct weights *w, struct errmsg *msg) {
-    const struct model *m = r->model;
+    const struct replica_spec *m = &r->spec;
     struct decoder_config config = m->decoder_config;
     config.causal_lm = m->task == TASK_GENERATE; // no other task reads the whole head
     enum err e = check_room(m, w, false, msg);
@@ -51,17 +51,17 @@ static enum err bind_decoder(struct replica_model *r, struct weights *w, struct 
 }
 
 static enum err bind_pooler(struct replica_model *r, struct errmsg *msg) {
-    const struct model *m = r->model;
+    const struct replica_spec *m = &r->spec;
     size_t hidden = m->causal ? m->decoder_config.hidden : m->config.hidden;
     if (m->pools_plainly)
-        return pooling_plain(hidden, (enum pool_mode)m->pool_mode, m->pooling.normalizes, r->device,
+        return pooling_plain(hidden, (enum pool_mode)m->pool_mode, m->pool_normalizes, r->device,
                              &r->pooler, msg);
     return pooling_load(m->path, hidden, m->pool_mode, r->device, &r->pooler, msg);
 }
 
 // Binds weights to the device; the files are let go behind it.
 static enum err bind(struct replica_model *r, struct errmsg *msg) {
-    const struct model *m = r->model;
+    const struct replica_spec *m = &r->spec;
     struct weights *w;
     enum err e = weights_open(m->files, &w, msg);
     if (e)
@@ -75,17 +75,31 @@ static enum err bind(struct replica_model *r, struct errmsg *msg) {
     return e;
 }
 
-enum err replica_model_load(const struct model *m, struct device *d, struct replica_model **out,
-                            struct errmsg *msg) {
+// Its own copy of what it was loaded by.
+static enum err keep_spec(struct replica_model *r, const struct replica_spec *spec,
+                          struct errmsg *msg) {
+    r->spec = *spec;
+    r->spec.config.label_names = NULL;
+    r->spec.sources = NULL;
+    r->spec.name = mem_strndup(spec->name, strlen(spec->name));
+    r->spec.path = mem_strndup(spec->path, strlen(spec->path));
+    r->spec.files = mem_strndup(spec->files, strlen(spec->files));
+    if (!r->spec.name || !r->spec.path || !r->spec.files)
+        return err_set(msg, ERR_NOMEM, "%s: no memory", spec->path);
+    return ERR_OK;
+}
+
+enum err replica_model_load(const struct replica_spec *spec, struct device *d,
+                            struct replica_model **out, struct errmsg *msg) {
     *out = NULL;
     struct replica_model *r = mem_calloc(1, sizeof *r);
     if (!r)
-        return err_set(msg, ERR_NOMEM, "%s: no memory", m->path);
-    r->model = model_hold(m);
+        return err_set(msg, ERR_NOMEM, "%s: no memory", spec->path);
     r->device = d;
-    enum err e = bind(r, msg);
+    enum err e = keep_spec(r, spec, msg);
+    if (!e)
+        e = bind(r, msg);
     if (e) {
-        e = memory_plan_explain(e, "serve fewer models, or smaller ones", msg);
         replica_model_free(r);
         return e;
     }
@@ -102,7 +116,9 @@ void replica_model_free(struct replica_model *r) {
     decoder_free(r->decoder);
     if (r->answers)
         r->device->ops->weight_free(r->device, r->answers);
-    model_release(r->model);
+    mem_free((char *)r->spec.name);
+    mem_free((char *)r->spec.path);
+    mem_free((char *)r->spec.files);
     mem_free(r);
 }
 
@@ -111,7 +127,7 @@ void replica_model_free(struct replica_model *r) {
 static size_t yes_no_bytes(const struct replica_model *r, size_t seqs) {
     if (!r->answers)
         return 0;
-    return device_mat_bytes(seqs, r->model->decoder_config.hidden) + device_mat_bytes(seqs, 2) +
+    return device_mat_bytes(seqs, r->spec.decoder_config.hidden) + device_mat_bytes(seqs, 2) +
            device_mat_bytes(seqs, 1);
 }
 
@@ -121,7 +137,7 @@ size_t replica_model_workspace_bytes(const struct replica_model *r, size_t token
                               : yes_no_bytes(r, seqs);
     if (r->encoder)
         return encoder_workspace_bytes(r->encoder, tokens) + pooled;
-    if (r->model->task == TASK_GENERATE)
+    if (r->spec.task == TASK_GENERATE)
         return 0; // its steps have workspaces of their own
     return decoder_workspace_bytes(r->decoder, tokens, 0) + pooled;
 }
@@ -130,7 +146,7 @@ size_t replica_model_workspace_bytes(const struct replica_model *r, size_t token
 static struct mat yes_no(const struct replica_model *r, struct mat hidden, const struct batch *b,
                          struct arena *ws) {
     struct device *d = r->device;
-    struct mat ends = device_mat(d, ws, b->seqs, r->model->decoder_config.hidden);
+    struct mat ends = device_mat(d, ws, b->seqs, r->spec.decoder_config.hidden);
     struct mat both = device_mat(d, ws, b->seqs, 2), out = device_mat(d, ws, b->seqs, 1);
     if (!hidden.data || !ends.data || !both.data || !out.data)
         return (struct mat){0};

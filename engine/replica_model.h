@@ -1,20 +1,21 @@
 // A model on one device: its weights there, and the forward pass of an encoding batch through them.
-// Role: what a replica holds of a model, whose identity and shapes are model.h's. It opens the
-// model's files by itself and lets them go again.
+// Role: what a replica holds of a model, by what it was told of it (replica_spec.h): it knows no
+// struct model. It opens the model's files by itself and lets them go again, and asks the system
+// nothing else.
 // Thread rule: loaded and freed by any thread; else immutable, and the device's driving thread runs
-// it. It holds the model.
+// it.
 #ifndef TRINE_ENGINE_REPLICA_MODEL_H
 #define TRINE_ENGINE_REPLICA_MODEL_H
 
 #include "compute/batch.h"
 #include "decoder/decoder.h"
 #include "encoder/encoder.h"
-#include "engine/model.h"
+#include "engine/replica_spec.h"
 #include "pooling/pooler.h"
 #include "pooling/score_head.h"
 
 struct replica_model {
-    const struct model *model; // held
+    struct replica_spec spec; // its strings are its own, and `sources` is NULL
     struct device *device;
     struct encoder *encoder; // NULL: a decoder
     struct decoder *decoder; // NULL: an encoder
@@ -24,10 +25,10 @@ struct replica_model {
     size_t weight_bytes;
 };
 
-// ERR_TOO_LARGE when the weights do not fit into what memory there is; else as weights_open and
-// what binds them to a device.
-enum err replica_model_load(const struct model *m, struct device *d, struct replica_model **out,
-                            struct errmsg *msg) MUST_CHECK;
+// ERR_TOO_LARGE when the weights do not fit into what memory spec->room says there is; else as
+// weights_open and what binds them to a device.
+enum err replica_model_load(const struct replica_spec *spec, struct device *d,
+                            struct replica_model **out, struct errmsg *msg) MUST_CHECK;
 void replica_model_free(struct replica_model *r); // NULL is fine
 
 // Workspace bytes for one forward of at most this many tokens and sequences.

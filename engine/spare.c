@@ -57,8 +57,11 @@ static enum err bring(struct spare *s, const struct model *m, bool *ours, struct
     struct replica *r = s->options.replica;
     enum err e = ERR_OK;
     *ours = replica_weight_bytes(r, m->id) == 0;
-    if (*ours)
-        e = replica_load(r, m, msg);
+    if (*ours) {
+        struct replica_spec spec;
+        model_spec(m, &spec);
+        e = replica_load(r, &spec, msg);
+    }
     if (e)
         *ours = false;
     if (!e && (e = s->options.loaded(s->options.ctx, m, msg)) && *ours) {

@@ -5,6 +5,7 @@
 #ifndef TRINE_ENGINE_SPARE_H
 #define TRINE_ENGINE_SPARE_H
 
+#include "engine/model.h"
 #include "engine/replica.h"
 
 struct spare;

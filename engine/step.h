@@ -11,6 +11,7 @@
 #define TRINE_ENGINE_STEP_H
 
 #include "compute/sampling.h"
+#include "compute/tensor.h"
 #include "engine/draft.h"
 
 // As ids[0] of a part: the token that was drawn for this sequence in the step before this one.
@@ -65,6 +66,13 @@ struct step_limits {
     size_t max_seqs;    // sequences in a step
     size_t max_logits;  // rows of a step from which tokens are drawn or scored
     size_t max_context; // tokens of a sequence
+};
+
+// What the steps of a model are computed with.
+struct step_engine_options {
+    struct step_limits limits;
+    size_t blocks; // of the KV cache
+    enum dtype kv_dtype;
 };
 
 struct step {

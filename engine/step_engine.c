@@ -61,9 +61,16 @@ static bool make_arrays(struct step_engine *e) {
     return e->ids && e->said && e->of && e->lost && e->draws && e->drawing;
 }
 
-size_t step_engine_workspace_bytes(const struct replica_model *m, size_t tokens, size_t logits) {
-    size_t forward = decoder_workspace_bytes(m->decoder, tokens, logits),
-           draw = m->device->ops->draw_bytes(m->device, m->model->decoder_config.vocab), sum;
+size_t step_engine_block_bytes(const struct replica_model *m, size_t block_tokens, enum dtype kv) {
+    struct kv_shape one = decoder_kv_shape(m->decoder, block_tokens, 1, kv);
+    return m->device->ops->kv_block_bytes(m->device, &one);
+}
+
+// Of a forward, and of drawing from what it gives.
+size_t step_engine_workspace_bytes(const struct replica_model *m,
+                                   const struct step_limits *limits) {
+    size_t forward = decoder_workspace_bytes(m->decoder, limits->max_tokens, limits->max_logits),
+           draw = m->device->ops->draw_bytes(m->device, m->spec.decoder_config.vocab), sum;
     return __builtin_add_overflow(forward, draw, &sum) ? SIZE_MAX : sum;
 }
 
@@ -72,19 +79,19 @@ enum err step_engine_new(const struct replica_model *m, const struct step_engine
     *out = NULL;
     struct step_engine *e = mem_calloc(1, sizeof *e);
     if (!e)
-        return err_set(msg, ERR_NOMEM, "no memory for the steps of model '%s'", m->model->name);
+        return err_set(msg, ERR_NOMEM, "no memory for the steps of model '%s'", m->spec.name);
     *e = (struct step_engine){.model = m,
                               .device = m->device,
                               .options = *options,
-                              .vocab = m->model->decoder_config.vocab};
+                              .vocab = m->spec.decoder_config.vocab};
     const struct step_limits *l = &options->limits;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, l->block_tokens, options->blocks, options->kv_dtype);
-    size_t bytes = step_engine_workspace_bytes(m, l->max_tokens, l->max_logits);
+    size_t bytes = step_engine_workspace_bytes(m, l);
     enum err err = m->device->ops->kv_new(m->device, &shape, &e->kv, msg);
     if (!err && (m->device->ops->workspace_new(m->device, bytes, &e->ws) || !make_arrays(e)))
         err = err_set(msg, ERR_NOMEM, "no memory for a workspace of %zu bytes for model '%s'",
-                      bytes, m->model->name);
+                      bytes, m->spec.name);
     if (err) {
         step_engine_free(e);
         return err;

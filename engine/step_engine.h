@@ -12,20 +12,16 @@
 
 struct step_engine;
 
-struct step_engine_options {
-    struct step_limits limits;
-    size_t blocks; // of the KV cache
-    enum dtype kv_dtype;
-};
-
 // ERR_NOMEM, ERR_TOO_LARGE.
 enum err step_engine_new(const struct replica_model *m, const struct step_engine_options *options,
                          struct step_engine **out, struct errmsg *msg) MUST_CHECK;
 void step_engine_free(struct step_engine *e);          // NULL is fine
 size_t step_engine_bytes(const struct step_engine *e); // its workspace, KV apart
-// Of a forward of so many tokens and rows of logits, and of drawing from these. SIZE_MAX: more than
-// a size counts.
-size_t step_engine_workspace_bytes(const struct replica_model *m, size_t tokens, size_t logits);
+// Of a block of the model's cache, what the device lays out beside it included; 0: kv_new refuses
+// the model's heads.
+size_t step_engine_block_bytes(const struct replica_model *m, size_t block_tokens, enum dtype kv);
+// Of the workspace of steps with these limits. SIZE_MAX: more than a size counts.
+size_t step_engine_workspace_bytes(const struct replica_model *m, const struct step_limits *limits);
 
 // Computes the rows. An error (the device's, or a pause's that ended it) is the whole step's. A
 // step may be given again, here or to another engine, and has the same bits; what goes on from

@@ -3,6 +3,7 @@
 #ifndef TRINE_ENGINE_WARM_UP_H
 #define TRINE_ENGINE_WARM_UP_H
 
+#include "engine/model.h"
 #include "engine/replica.h"
 
 enum { WARM_UP_TOKENS = 64 };

@@ -34,6 +34,7 @@ EXCEPTIONS = {
 LANGUAGE = {
     "compute/batch.h": "batches",
     "compute/device.h": "operations and what they are told",
+    "compute/precision.h": "in what precision a model is computed",
     "compute/sampling.h": "drawing, as an operation is told of it",
     "compute/tensor.h": "tensors and their types",
 }

@@ -22,20 +22,42 @@ static void check_error(enum err got, enum err want, const struct errmsg *msg, c
         fprintf(stderr, "    wanted '%s', got %d: %s\n", words, (int)got, msg->text);
 }
 
-static enum err load_model(const struct model_options *o, struct device *d,
-                           struct replica_model **out, struct errmsg *msg) {
-    struct model *m = NULL;
-    *out = NULL;
-    enum err e = model_load(o, &m, msg);
-    if (!e)
-        e = replica_model_load(m, d, out, msg); // holds it
-    model_release(m);
+// A model, and its weights on a device.
+struct loaded {
+    struct model *model;
+    struct device *device;
+    struct replica_model *weights;
+};
+
+static void unload(struct loaded *m) {
+    if (!m)
+        return;
+    replica_model_free(m->weights);
+    model_release(m->model);
+    free(m);
+}
+
+static enum err load_model(const struct model_options *o, struct device *d, struct loaded **out,
+                           struct errmsg *msg) {
+    struct loaded *m = calloc(1, sizeof *m);
+    struct replica_spec spec;
+    m->device = d;
+    enum err e = model_load(o, &m->model, msg);
+    if (!e) {
+        model_spec(m->model, &spec);
+        e = replica_model_load(&spec, d, &m->weights, msg);
+    }
+    if (e) {
+        unload(m);
+        m = NULL;
+    }
+    *out = m;
     return e;
 }
 
-static struct replica_model *load(const char *name, struct device *d, struct model_options more) {
+static struct loaded *load(const char *name, struct device *d, struct model_options more) {
     struct errmsg msg = {0};
-    struct replica_model *m = NULL;
+    struct loaded *m = NULL;
     char path[160];
     snprintf(path, sizeof path, DATA "%s", name);
     more.path = path;
@@ -43,7 +65,7 @@ static struct replica_model *load(const char *name, struct device *d, struct mod
     return m;
 }
 
-static struct replica_model *load_for(const char *name, struct device *d, int task) {
+static struct loaded *load_for(const char *name, struct device *d, int task) {
     return load(name, d, (struct model_options){.task = task, .pool_mode = -1});
 }
 
@@ -73,8 +95,7 @@ static void add(struct rows *r, const int32_t *ids, size_t n) {
     r->cu[++r->seqs] = at + (int32_t)n;
 }
 
-static void check_ids(const struct replica_model *m, const int32_t *got, size_t n,
-                      const cJSON *want) {
+static void check_ids(const struct loaded *m, const int32_t *got, size_t n, const cJSON *want) {
     bool same = (int)n == cJSON_GetArraySize(want);
     const cJSON *id = want ? want->child : NULL;
     for (size_t i = 0; same && i < n; i++, id = id->next)
@@ -84,15 +105,15 @@ static void check_ids(const struct replica_model *m, const int32_t *got, size_t 
 }
 
 // [seqs, dim] into out, from a workspace of exactly the bytes that the model asks for.
-static bool run(const struct replica_model *m, const struct rows *r, bool normalize, float *out) {
+static bool run(const struct loaded *m, const struct rows *r, bool normalize, float *out) {
     struct errmsg msg = {0};
     struct arena ws;
     struct forward_hooks none = {0};
     struct batch b = {r->ids, r->positions, r->types, r->cu, (size_t)r->cu[r->seqs], r->seqs};
-    size_t bytes = replica_model_workspace_bytes(m, b.tokens, b.seqs);
+    size_t bytes = replica_model_workspace_bytes(m->weights, b.tokens, b.seqs);
     if (!CHECK(m->device->ops->workspace_new(m->device, bytes, &ws) == ERR_OK))
         return false;
-    enum err e = replica_model_run(m, &b, NULL, normalize, &ws, &none, out, &msg);
+    enum err e = replica_model_run(m->weights, &b, NULL, normalize, &ws, &none, out, &msg);
     CHECK_OK(e, msg);
     CHECK_INT(ws.used, ws.size);
     m->device->ops->workspace_free(m->device, &ws);
@@ -100,7 +121,7 @@ static bool run(const struct replica_model *m, const struct rows *r, bool normal
 }
 
 // Each sequence alone, and all of them backwards: the bits of `all`.
-static void check_any_batch(const struct replica_model *m, const struct rows *r, const float *all) {
+static void check_any_batch(const struct loaded *m, const struct rows *r, const float *all) {
     static struct rows some;
     float out[MAX_SEQS * MAX_DIM];
     some = (struct rows){0};
@@ -127,7 +148,7 @@ static void unit_length(float *v, size_t n) {
 }
 
 // The case's texts as tokens; each is checked.
-static void encode_texts(const struct replica_model *m, const cJSON *c, struct rows *r) {
+static void encode_texts(const struct loaded *m, const cJSON *c, struct rows *r) {
     struct tokenizer_scratch *scratch = NULL;
     struct encoding e = {0};
     struct buf joined = {0};
@@ -152,7 +173,7 @@ static void encode_texts(const struct replica_model *m, const cJSON *c, struct r
     tokenizer_scratch_free(scratch);
 }
 
-static void check_vectors(const struct replica_model *m, const cJSON *c, const struct rows *r) {
+static void check_vectors(const struct loaded *m, const cJSON *c, const struct rows *r) {
     float raw[MAX_SEQS * MAX_DIM], unit[MAX_SEQS * MAX_DIM];
     if (!run(m, r, m->model->pooling.normalizes, raw) || !run(m, r, true, unit))
         return;
@@ -177,8 +198,8 @@ static void check_embedder(const char *name, bool has_file, struct device *d) {
     static struct rows r;
     char file[64];
     snprintf(file, sizeof file, "%s.gguf", name);
-    struct replica_model *m = load_for(name, d, -1); // modules.json says what it is for
-    struct replica_model *g = has_file ? load_for(file, d, -1) : NULL;
+    struct loaded *m = load_for(name, d, -1); // modules.json says what it is for
+    struct loaded *g = has_file ? load_for(file, d, -1) : NULL;
     cJSON *golden = golden_of(name);
     const cJSON *c, *cases = json_get(golden, "cases");
     if (m && CHECK(m->model->task == TASK_EMBED)) {
@@ -200,12 +221,12 @@ static void check_embedder(const char *name, bool has_file, struct device *d) {
         CHECK(g->model->pooling.normalizes);
     }
     cJSON_Delete(golden);
-    replica_model_free(m);
-    replica_model_free(g);
+    unload(m);
+    unload(g);
 }
 
 // The case's pairs as tokens, each checked against prefix + ids + suffix.
-static void encode_pairs(const struct replica_model *m, const cJSON *golden, const cJSON *c,
+static void encode_pairs(const struct loaded *m, const cJSON *golden, const cJSON *c,
                          struct rows *r) {
     struct tokenizer_scratch *scratch = NULL;
     struct encoding q = {0}, e = {0}, pair = {0};
@@ -243,8 +264,7 @@ static void encode_pairs(const struct replica_model *m, const cJSON *golden, con
     tokenizer_scratch_free(scratch);
 }
 
-static void check_scores(const struct replica_model *m, const cJSON *c, const float *got,
-                         size_t seqs) {
+static void check_scores(const struct loaded *m, const cJSON *c, const float *got, size_t seqs) {
     size_t n;
     float *want = tiny_numbers(json_get(c, "logits"), &n);
     float *scores = tiny_numbers(json_get(c, "scores"), &n);
@@ -261,8 +281,8 @@ static void check_scores(const struct replica_model *m, const cJSON *c, const fl
 
 static void check_reranker(struct device *d) {
     static struct rows r;
-    struct replica_model *m = load_for("qwen3-reranker", d, TASK_RERANK);
-    struct replica_model *g = load_for("qwen3-reranker.gguf", d, TASK_RERANK);
+    struct loaded *m = load_for("qwen3-reranker", d, TASK_RERANK);
+    struct loaded *g = load_for("qwen3-reranker.gguf", d, TASK_RERANK);
     cJSON *golden = golden_of("qwen3-reranker");
     const cJSON *c, *cases = json_get(golden, "cases");
     if (m && g)
@@ -278,19 +298,19 @@ static void check_reranker(struct device *d) {
                 CHECK(memcmp(got, other, r.seqs * sizeof *got) == 0);
         }
     cJSON_Delete(golden);
-    replica_model_free(m);
-    replica_model_free(g);
+    unload(m);
+    unload(g);
 }
 
 static void refused(const char *name, struct device *d, struct model_options o, enum err want,
                     const char *words) {
     struct errmsg msg = {0};
-    struct replica_model *m = NULL;
+    struct loaded *m = NULL;
     char path[160];
     snprintf(path, sizeof path, DATA "%s", name);
     o.path = path;
     check_error(load_model(&o, d, &m, &msg), want, &msg, words);
-    replica_model_free(m);
+    unload(m);
 }
 
 static void check_options(struct device *d) {
@@ -299,20 +319,20 @@ static void check_options(struct device *d) {
     static const enum model_task want[] = {TASK_GENERATE, TASK_GENERATE, TASK_EMBED, TASK_RERANK};
     size_t bytes[4] = {0};
     for (int i = 0; i < 4; i++) {
-        struct replica_model *m = load_for("qwen3-reranker", d, tasks[i]);
+        struct loaded *m = load_for("qwen3-reranker", d, tasks[i]);
         if (m)
             CHECK(m->model->task == want[i]);
-        bytes[i] = m ? m->weight_bytes : 0;
-        replica_model_free(m);
+        bytes[i] = m ? m->weights->weight_bytes : 0;
+        unload(m);
     }
     CHECK(bytes[2] < bytes[1] && bytes[3] < bytes[1]); // neither holds the whole head
-    struct replica_model *m = load(
-        "qwen3-reranker", d, (struct model_options){.task = TASK_EMBED, .pool_mode = POOL_MEAN});
+    struct loaded *m = load("qwen3-reranker", d,
+                            (struct model_options){.task = TASK_EMBED, .pool_mode = POOL_MEAN});
     if (m) {
         CHECK_STR(m->model->pooling.mode_name, "mean");
         CHECK(m->model->pooling.normalizes && m->model->dim == 14);
     }
-    replica_model_free(m);
+    unload(m);
     struct model_options none = {.task = -1, .pool_mode = -1}, o = none;
     o.task = TASK_CLASSIFY;
     refused("qwen3-reranker", d, o, ERR_UNSUPPORTED, "cannot be used to classify");
@@ -334,13 +354,13 @@ static void check_options(struct device *d) {
 static void check_long_query(struct device *d) {
     struct errmsg msg = {0};
     struct model_options o = {.task = TASK_RERANK, .pool_mode = -1, .max_length = 120};
-    struct replica_model *m = load("qwen3-reranker", d, o);
+    struct loaded *m = load("qwen3-reranker", d, o);
     if (!m)
         return;
     size_t room = 120 - pair_special_count(m->model) - PROMPT_MIN_DOCUMENT;
     CHECK_OK(prompt_check_query(m->model, room, &msg), msg);
     check_error(prompt_check_query(m->model, room + 1, &msg), ERR_INVALID, &msg, "never cut");
-    replica_model_free(m);
+    unload(m);
 }
 
 static void on_device(struct device *d) {

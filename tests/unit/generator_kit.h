@@ -20,7 +20,7 @@ static struct model kit_model;
 // The model's weights on a device.
 static inline struct replica_model kit_load(struct device *d) {
     struct errmsg msg = {0};
-    struct replica_model loaded = {.model = &kit_model, .device = d};
+    struct replica_model loaded = {.device = d};
     kit_model.name = "tiny";
     kit_model.task = TASK_GENERATE;
     CHECK_OK(decoder_config_load(KIT_MODEL, &kit_model.decoder_config, &msg), msg);
@@ -30,6 +30,7 @@ static inline struct replica_model kit_load(struct device *d) {
              msg);
     weights_close(w);
     kit_model.max_length = kit_model.decoder_config.max_positions;
+    model_spec(&kit_model, &loaded.spec);
     return loaded;
 }
 

@@ -24,7 +24,7 @@ static struct replica_model loaded;
 static void load(const char *path) {
     struct errmsg msg = {0};
     decoder_free(loaded.decoder);
-    loaded = (struct replica_model){.model = &model, .device = device};
+    loaded = (struct replica_model){.device = device};
     model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
@@ -34,6 +34,7 @@ static void load(const char *path) {
         msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
+    model_spec(&model, &loaded.spec);
 }
 
 // A generation with its memory and an account of what was told of it.

@@ -27,7 +27,7 @@ static struct grammar *easy, *costly, *dead;
 
 static void load(void) {
     struct errmsg msg = {0};
-    loaded = (struct replica_model){.model = &model, .device = device};
+    loaded = (struct replica_model){.device = device};
     model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
@@ -37,6 +37,7 @@ static void load(void) {
         msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
+    model_spec(&model, &loaded.spec);
 }
 
 // The model's ids as letters, then pairs of letters; the last one is the end.

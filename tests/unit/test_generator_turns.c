@@ -20,7 +20,7 @@ static struct replica_model loaded;
 
 static void load(void) {
     struct errmsg msg = {0};
-    loaded = (struct replica_model){.model = &model, .device = device};
+    loaded = (struct replica_model){.device = device};
     model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
@@ -30,6 +30,7 @@ static void load(void) {
         msg);
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
+    model_spec(&model, &loaded.spec);
 }
 
 struct test_gen {

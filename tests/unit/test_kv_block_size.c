@@ -29,7 +29,8 @@ int main(void) {
             ;
         generator_add_stats(g, &stats);
         CHECK_INT(stats.kv_tokens, stats.kv_blocks * sizes[i]);
-        CHECK_INT(stats.kv_bytes, generator_bytes_of(&loaded, DTYPE_F32, stats.kv_tokens));
+        struct kv_shape one = decoder_kv_shape(loaded.decoder, sizes[i], 1, DTYPE_F32);
+        CHECK_INT(stats.kv_bytes, stats.kv_blocks * d->ops->kv_block_bytes(d, &one));
         for (uint32_t s = 0; s < MANY; s++) {
             CHECK(t[s]->ended == 1 && t[s]->g.produced == KIT_OUTPUT);
             if (i == 0)

@@ -4,6 +4,7 @@
 #include "compute/cpu/kv.h"
 #include "engine/generators.h"
 #include "tests/check.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
@@ -22,7 +23,7 @@ static void release(void *ctx, size_t tokens) {
 
 static void load(const char *path) {
     struct errmsg msg = {0};
-    loaded = (struct replica_model){.model = &model, .device = device};
+    loaded = (struct replica_model){.device = device};
     model = (struct model){.name = "tiny", .task = TASK_GENERATE};
     CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
     struct weights *w = NULL;
@@ -32,6 +33,7 @@ static void load(const char *path) {
         msg);
     weights_close(w);
     model.max_length = 4096;
+    model_spec(&model, &loaded.spec);
 }
 
 static void wake(void *ctx) { (void)ctx; }
@@ -97,7 +99,7 @@ static void options(void) {
     struct errmsg msg = {0};
     size_t bytes = taken(DTYPE_F32);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-    CHECK_OK(replica_load(replica, &model, &msg), msg);
+    CHECK_OK(kit_replica_load(replica, &model, &msg), msg);
     struct generators_options o = {
         .replica = replica, .cache_bytes = bytes, .release = release, .wake = wake};
     struct memory_plan plan;

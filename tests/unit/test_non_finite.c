@@ -2,6 +2,7 @@
 // those beside them in the same batch, of the same model, have the bits that they have alone.
 #include "base/json.h"
 #include "engine/replica_local.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -135,7 +136,7 @@ int main(void) {
     make_model();
     struct model_options o = {.path = folder, .task = -1, .pool_mode = -1};
     CHECK_OK(model_load(&o, &model, &msg), msg);
-    CHECK_OK(replica_load(replica, model, &msg), msg);
+    CHECK_OK(kit_replica_load(replica, model, &msg), msg);
     if (!check_failed)
         overflow();
     model_release(model);

@@ -4,6 +4,7 @@
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -246,7 +247,7 @@ int main(void) {
         CHECK_OK(cpu_device_new(&options, &devices[d], &msg), msg);
         CHECK_OK(replica_local_new(devices[d], &replicas[d], &msg), msg);
         for (int i = 0; i < 2 && !check_failed; i++)
-            CHECK_OK(replica_load(replicas[d], models[i], &msg), msg);
+            CHECK_OK(kit_replica_load(replicas[d], models[i], &msg), msg);
     }
     if (check_failed)
         return check_done();
@@ -255,7 +256,7 @@ int main(void) {
     in_flight(LANE_INTERACTIVE);
     in_flight(LANE_BULK);
     for (size_t ahead = 0; ahead <= 1; ahead++) { // steps that go ahead of the one at hand
-        replicas[0]->ahead = replicas[1]->ahead = ahead;
+        replicas[0]->facts.steps_ahead = replicas[1]->facts.steps_ahead = ahead;
         in_mid_sentence();
         mixed();
     }

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "engine/generator.h"
 #include "engine/replica_local.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -275,15 +276,16 @@ int main(void) {
     for (int i = 0; i < 2; i++) {
         struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
         CHECK_OK(model_load(&o, &models[i], &msg), msg);
-        CHECK_OK(replica_load(replica, models[i], &msg), msg);
+        CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
     }
     alone();
-    for (replica->ahead = 0; replica->ahead <= GENERATOR_AHEAD_MOST; replica->ahead++) {
+    for (replica->facts.steps_ahead = 0; replica->facts.steps_ahead <= GENERATOR_AHEAD_MOST;
+         replica->facts.steps_ahead++) {
         together();
         device_is_shared();
         stop();
     }
-    replica->ahead = 0;
+    replica->facts.steps_ahead = 0;
     not_a_generator();
     for (int i = 0; i < KINDS; i++) {
         free(texts[i]);

@@ -3,6 +3,7 @@
 // counted; so a slow or loaded machine changes nothing.
 #include "base/json.h"
 #include "engine/replica_local.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
@@ -228,7 +229,7 @@ int main(void) {
     for (int i = 0; i < 2; i++) {
         struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
         CHECK_OK(model_load(&o, &models[i], &msg), msg);
-        CHECK_OK(replica_load(replica, models[i], &msg), msg);
+        CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
     }
     if (check_failed)
         return check_done();

@@ -6,6 +6,7 @@
 #include "engine/replica_local.h"
 #include "engine/spare.h"
 #include "tests/check.h"
+#include "tests/kit/replica_kit.h"
 
 #include <stdatomic.h>
 #include <time.h>
@@ -142,7 +143,7 @@ static void let_go_meanwhile(void) {
 
 static void there_already(void) {
     struct errmsg msg = {0};
-    CHECK_OK(replica_load(replica, models[0], &msg), msg);
+    CHECK_OK(kit_replica_load(replica, models[0], &msg), msg);
     struct spare *s = start(0);
     CHECK_INT(spare_want(s, models[0]), SPARE_COMING);
     until_told(1);
