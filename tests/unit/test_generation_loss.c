@@ -62,7 +62,7 @@ static struct generator *generator(size_t device, size_t blocks, size_t seqs, bo
     struct generator_options o = {
         .model = &kit_model,
         .loaded = &loaded[device],
-        .kv_bytes = generator_bytes_of(&loaded[device], DTYPE_F32, blocks * BLOCK),
+        .kv_bytes = blocks * step_engine_block_bytes(&loaded[device], BLOCK, DTYPE_F32),
         .kv_dtype = DTYPE_F32,
         .max_sequences = seqs,
         .speculate = speculate,
