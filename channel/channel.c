@@ -130,7 +130,7 @@ static enum err check_form(const unsigned char *bytes, size_t n, size_t fd_count
 
 enum err channel_decode(const unsigned char *bytes, size_t n, size_t fd_count,
                         struct channel_message *out, struct errmsg *msg) {
-    out->fd_count = 0;
+    *out = (struct channel_message){0};
     enum err e = check_form(bytes, n, fd_count, msg);
     struct channel_message m = {0};
     if (!e) {
@@ -147,13 +147,9 @@ enum err channel_decode(const unsigned char *bytes, size_t n, size_t fd_count,
         if (why)
             e = err_set(msg, ERR_INVALID, "a frame is wrong: %s", why);
     }
-    if (e) {
-        *out = (struct channel_message){0};
-        return e;
-    }
-    memcpy(m.fds, out->fds, sizeof m.fds);
-    *out = m;
-    return ERR_OK;
+    if (!e)
+        *out = m;
+    return e;
 }
 
 enum err channel_pair(int fds[2], struct errmsg *msg) {
@@ -265,9 +261,9 @@ enum err channel_receive(int fd, struct channel_buffer *buf, struct channel_mess
             return err_set(msg, ERR_LOST, "the other process has closed the socket");
         return err_set(msg, ERR_IO, "cannot receive a frame: %s", strerror(errno));
     }
-    struct channel_message m = {0};
+    int fds[CHANNEL_FDS];
     size_t fd_count;
-    bool plain = take_fds(&frame, m.fds, CHANNEL_FDS, &fd_count);
+    bool plain = take_fds(&frame, fds, CHANNEL_FDS, &fd_count);
     enum err e;
     if (n == 0)
         e = err_set(msg, ERR_LOST, "the other process has closed the socket");
@@ -282,12 +278,11 @@ enum err channel_receive(int fd, struct channel_buffer *buf, struct channel_mess
         e = err_set(msg, ERR_INVALID, "a frame with %zu descriptors where %zu may be", fd_count,
                     buf->most_fds);
     else
-        e = channel_decode(buf->bytes, (size_t)n, fd_count, &m, msg);
-    if (e) {
-        for (size_t i = 0; i < fd_count; i++)
-            close(m.fds[i]);
-        return e;
-    }
-    *out = m;
-    return ERR_OK;
+        e = channel_decode(buf->bytes, (size_t)n, fd_count, out, msg);
+    for (size_t i = 0; i < fd_count; i++)
+        if (e)
+            close(fds[i]);
+        else
+            out->fds[i] = fds[i];
+    return e;
 }

@@ -69,8 +69,8 @@ uint64_t channel_checksum(const void *bytes, size_t n);
 // Writes the header of m; its payload is read for the checksum. ERR_INTERNAL as channel_send.
 enum err channel_encode(const struct channel_message *m, unsigned char header[CHANNEL_HEADER_BYTES],
                         struct errmsg *msg) MUST_CHECK;
-// Reads a whole frame of n bytes that came with fd_count descriptors; out->fds is left alone.
-// ERR_INVALID and a zeroed *out where a rule is broken.
+// Reads a whole frame of n bytes that came with fd_count descriptors, which are the caller's to put
+// into out->fds. ERR_INVALID and a zeroed *out where a rule is broken.
 enum err channel_decode(const unsigned char *bytes, size_t n, size_t fd_count,
                         struct channel_message *out, struct errmsg *msg) MUST_CHECK;
 
