@@ -1,6 +1,6 @@
-// See replica_wire_work.h: batches.
-#include "engine/replica_wire_internal.h"
-#include "engine/replica_wire_work.h"
+// See wire_work.h: batches.
+#include "engine/wire_internal.h"
+#include "engine/wire_work.h"
 
 #include "base/mem.h"
 

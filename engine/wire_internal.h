@@ -1,11 +1,11 @@
-// What replica_wire*.c share; for them alone. Of payloads: how they begin and end. Of bulk: numbers
+// What wire*.c share; for them alone. Of payloads: how they begin and end. Of bulk: numbers
 // of fixed records, and arrays of four bytes a number, little-endian as this machine's memory is. A
 // cursor has a sticky fault, as pack.h's have.
 // Thread rule: one owner.
-#ifndef TRINE_ENGINE_REPLICA_WIRE_INTERNAL_H
-#define TRINE_ENGINE_REPLICA_WIRE_INTERNAL_H
+#ifndef TRINE_ENGINE_WIRE_INTERNAL_H
+#define TRINE_ENGINE_WIRE_INTERNAL_H
 
-#include "engine/replica_wire.h"
+#include "engine/wire.h"
 
 #include <string.h>
 

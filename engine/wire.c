@@ -1,5 +1,5 @@
-// See replica_wire.h: what all messages have in common, and those of control.
-#include "engine/replica_wire_internal.h"
+// See wire.h: what all messages have in common, and those of control.
+#include "engine/wire_internal.h"
 
 #include "base/utf8.h"
 #include "base/version.h"
@@ -21,14 +21,14 @@ enum {
 
 // ---- which there are
 
-struct rule {
+struct wire_rule {
     const char *name;
     bool to_worker, is_work; // of work: its number, and bulk, as it says
     bool bulk, descriptors, empty;
     size_t values; // of a request's ANSWER
 };
 
-static const struct rule rules[] = {
+static const struct wire_rule rules[] = {
     [WIRE_HELLO] = {"HELLO", .to_worker = true},
     [WIRE_FILES] = {"FILES", .to_worker = true, .descriptors = true},
     [WIRE_LOAD] = {"LOAD", .to_worker = true, .values = 1},
@@ -49,18 +49,18 @@ static const struct rule rules[] = {
     [WIRE_PROGRESS] = {"PROGRESS"},
 };
 
-static const struct rule *rule_of(uint16_t type) {
+static const struct wire_rule *rule_of(uint16_t type) {
     size_t n = sizeof rules / sizeof *rules;
     return type < n && rules[type].name ? &rules[type] : NULL;
 }
 
 const char *wire_type_name(uint16_t type) {
-    const struct rule *r = rule_of(type);
+    const struct wire_rule *r = rule_of(type);
     return r ? r->name : "?";
 }
 
 enum err wire_check_message(const struct channel_message *m, bool to_worker, struct errmsg *msg) {
-    const struct rule *r = rule_of(m->type);
+    const struct wire_rule *r = rule_of(m->type);
     if (!r || r->to_worker != to_worker)
         return err_set(msg, ERR_INVALID, "a message of type %u, which is none of this direction",
                        (unsigned)m->type);
@@ -349,7 +349,7 @@ enum err wire_read_close_steps(const struct channel_message *m, uint64_t *place,
 // ---- ANSWER
 
 static size_t values_of(enum wire_type request) {
-    const struct rule *r = rule_of((uint16_t)request);
+    const struct wire_rule *r = rule_of((uint16_t)request);
     return r ? r->values : 0;
 }
 

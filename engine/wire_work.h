@@ -1,11 +1,11 @@
-// The messages of work: ENCODE and BATCH_DONE, STEP, DRAW and STEP_DONE. See replica_wire.h, whose
+// The messages of work: ENCODE and BATCH_DONE, STEP, DRAW and STEP_DONE. See wire.h, whose
 // rules hold here. Bulk is given and taken as memory of one's own, aligned as WIRE_ALIGN says; what
 // is read points into it, and it is kept until the work is done.
 // Thread rule: pure functions.
-#ifndef TRINE_ENGINE_REPLICA_WIRE_WORK_H
-#define TRINE_ENGINE_REPLICA_WIRE_WORK_H
+#ifndef TRINE_ENGINE_WIRE_WORK_H
+#define TRINE_ENGINE_WIRE_WORK_H
 
-#include "engine/replica_wire.h"
+#include "engine/wire.h"
 
 // How a piece of work ended.
 struct wire_done {

@@ -1,8 +1,8 @@
-// See replica_wire_work.h: steps on their way to the worker, and the masks that follow them. What
+// See wire_work.h: steps on their way to the worker, and the masks that follow them. What
 // can be told from the rest does not go across (positions, slots, lengths, rows of logits):
 // step_add makes it again, so that it cannot contradict.
-#include "engine/replica_wire_internal.h"
-#include "engine/replica_wire_work.h"
+#include "engine/wire_internal.h"
+#include "engine/wire_work.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-// What passes between a replica in front of another process (replica_worker.h) and the program that
-// is that process (worker/): the types of messages, and the bytes of each one's payload and bulk.
+// What passes between a replica that stands for another process and the program (worker/) that is
+// that process: the types of messages, and the bytes of each one's payload and bulk.
 // Role: writes the engine's own structs into bytes and reads them back; it sends nothing, keeps
 // nothing and allocates nothing. How bytes get across is channel/'s; docs/worker.md has the tables.
 //
@@ -15,8 +15,8 @@
 // fault is ERR_INVALID in one line, and all that was read is to be thrown away. A reader takes no
 // memory, and no longer than what it is given is long, whatever the bytes say. A writer's faults
 // are its own side's: ERR_TOO_LARGE and ERR_INTERNAL. Thread rule: pure functions.
-#ifndef TRINE_ENGINE_REPLICA_WIRE_H
-#define TRINE_ENGINE_REPLICA_WIRE_H
+#ifndef TRINE_ENGINE_WIRE_H
+#define TRINE_ENGINE_WIRE_H
 
 #include "channel/channel.h"
 #include "channel/pack.h"
@@ -136,7 +136,7 @@ void wire_write_ready(struct pack_writer *w, const struct wire_ready *r);
 enum err wire_read_ready(const struct channel_message *m, struct wire_ready *out,
                          struct errmsg *msg) MUST_CHECK;
 
-// ---- requests that ANSWER answers (FILES and LOAD: replica_wire_spec.h)
+// ---- requests that ANSWER answers
 
 void wire_write_unload(struct pack_writer *w, uint64_t model);
 enum err wire_read_unload(const struct channel_message *m, uint64_t *model,
