@@ -257,11 +257,13 @@ void limits_read_memory(const char *root, struct limits_memory *out) {
         take_limit(out, r.rlim_cur, data_segment, NULL);
 }
 
-// Pages of /proc/self/statm, in its order; 0 where it cannot be read.
+// Pages of /proc/PID/statm, in its order; 0 where it cannot be read.
 enum { STATM_SIZE, STATM_RESIDENT, STATM_SHARED, STATM_TEXT, STATM_LIB, STATM_DATA, STATM_COUNT };
 
-static size_t statm_bytes(int which) {
-    FILE *f = fopen("/proc/self/statm", "re");
+static size_t statm_bytes(const char *pid, int which) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/statm", pid);
+    FILE *f = fopen(path, "re");
     long pages[STATM_COUNT] = {0}, page = sysconf(_SC_PAGE_SIZE);
     for (int i = 0; f && i < STATM_COUNT && fscanf(f, "%ld", &pages[i]) == 1; i++)
         ;
@@ -270,7 +272,13 @@ static size_t statm_bytes(int which) {
     return pages[which] > 0 && page > 0 ? (size_t)pages[which] * (size_t)page : 0;
 }
 
-size_t limits_resident(void) { return statm_bytes(STATM_RESIDENT); }
+size_t limits_resident(void) { return statm_bytes("self", STATM_RESIDENT); }
+
+size_t limits_resident_of(int64_t pid) {
+    char name[32];
+    snprintf(name, sizeof name, "%lld", (long long)pid);
+    return pid > 0 ? statm_bytes(name, STATM_RESIDENT) : 0;
+}
 
 // Uses a limit on mapped memory when it leaves less room than the limit found so far.
 static void bind_mapped(const struct rlimit *r, const char *what, size_t mapped,
@@ -288,9 +296,9 @@ static void bind_mapped(const struct rlimit *r, const char *what, size_t mapped,
 void limits_bind_mapped(struct limits_memory *limit, size_t *held) {
     struct rlimit r;
     if (getrlimit(RLIMIT_AS, &r) == 0)
-        bind_mapped(&r, address_space, statm_bytes(STATM_SIZE), limit, held);
+        bind_mapped(&r, address_space, statm_bytes("self", STATM_SIZE), limit, held);
     if (getrlimit(RLIMIT_DATA, &r) == 0)
-        bind_mapped(&r, data_segment, statm_bytes(STATM_DATA), limit, held);
+        bind_mapped(&r, data_segment, statm_bytes("self", STATM_DATA), limit, held);
 }
 
 // ---- processors

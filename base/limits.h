@@ -8,6 +8,7 @@
 #define TRINE_BASE_LIMITS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct limits_memory {
     size_t bytes;     // at most this much
@@ -24,6 +25,9 @@ int limits_read_cpus(const char *root);
 
 // Bytes of memory that this process holds now.
 size_t limits_resident(void);
+
+// The same of another process of this user's; 0: there is none such, or it cannot be seen.
+size_t limits_resident_of(int64_t pid);
 
 // RLIMIT_AS and RLIMIT_DATA limit what is mapped, touched or not: thread stacks, files, the
 // allocator's reserve. When one of them leaves less than *limit leaves beside *held, *limit becomes

@@ -154,13 +154,14 @@ static enum err identify(struct embed_run *r, struct embed_journal *j, struct er
     snprintf(length, sizeof length, "%zu", m->max_length);
     snprintf(id, sizeof id, "%.256s", o->id ? o->id : "");
     // The last word of "cpu, 2 threads, avx512": another kernel set gives other last bits.
-    const char *kernels = strrchr(r->engine.device->describe, ' ');
+    const char *device = replica_facts(r->engine.engine->replica)->describe;
+    const char *kernels = strrchr(device, ' ');
     const struct {
         const char *key, *value;
     } facts[] = {
         {"the model", model},
         {"the program's version", version_number},
-        {"the kernel set", kernels ? kernels + 1 : r->engine.device->describe},
+        {"the kernel set", kernels ? kernels + 1 : device},
         {"--format", formats[embed_output_format(o)]},
         {"--normalize", normalizes(r) ? "yes" : "no"},
         {"--pooling", m->pooling.mode_name},

@@ -14,7 +14,7 @@ enum err cli_engine_new(const struct cli_options *o, struct engine **out,
 struct cli_engine {
     struct engine *engine;
     struct model *model;         // held
-    struct device *device;       // the engine's
+    struct device *device;       // the engine's; NULL where it has none (--isolate)
     struct scheduler *scheduler; // the engine's
 };
 

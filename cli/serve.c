@@ -70,7 +70,32 @@ static struct {
     atomic_int first; // the signal that ended a ready service
     sem_t end;        // posted once, by it
     int early_exit;   // what a signal before SERVE_READY ends the process with
-} signals;
+    pthread_mutex_t mutex;
+    struct engine *engine; // guarded by it; NULL: there is none, or it is about to be closed
+} signals = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void show_engine(struct engine *e) {
+    pthread_mutex_lock(&signals.mutex);
+    signals.engine = e;
+    pthread_mutex_unlock(&signals.mutex);
+}
+
+// There is nothing to reload; a worker that was given up is tried now.
+static void take_hangup(void) {
+    const char *words = "nothing to reload, serving on";
+    pthread_mutex_lock(&signals.mutex);
+    struct engine *e = signals.engine;
+    if (e && engine_has_worker(e)) {
+        struct replica_health h = replica_health(e->replica);
+        words = h.condition == REPLICA_UP     ? "the worker is up, serving on"
+                : h.condition == REPLICA_DOWN ? "the worker is being started, serving on"
+                                              : "the worker was given up and is tried again now";
+        replica_retry(e->replica);
+    }
+    pthread_mutex_unlock(&signals.mutex);
+    log_event(LOG_LEVEL_WARN, "signal", LOG_FIELDS(log_string("signal", "SIGHUP")), "SIGHUP: %s",
+              words);
+}
 
 // Takes the process's signals, blocked everywhere, one at a time: so none is lost between two waits
 // and no handler ever runs. Nothing was accepted before the service is ready: the first signal ends
@@ -83,8 +108,7 @@ static void *signal_thread(void *arg) {
         if (sigwait(&signals.set, &signal_number) != 0)
             continue;
         if (signal_number == SIGHUP) {
-            log_event(LOG_LEVEL_WARN, "signal", LOG_FIELDS(log_string("signal", "SIGHUP")),
-                      "SIGHUP: nothing to reload, serving on");
+            take_hangup();
             continue;
         }
         int ready = SERVE_READY;
@@ -140,16 +164,16 @@ static enum err make_ready(struct service *s, const struct cli_options *o,
 }
 
 static void tell_ready(const struct service *s, int64_t ms) {
-    const struct device *d = s->engine->device;
+    const char *device = replica_facts(s->engine->replica)->describe;
     const struct memory_plan plan = scheduler_memory(s->scheduler), *p = &plan;
     log_event(LOG_LEVEL_INFO, "ready",
-              LOG_FIELDS(log_int("duration_ms", ms), log_string("device", d->describe),
+              LOG_FIELDS(log_int("duration_ms", ms), log_string("device", device),
                          log_size("models", registry_count(s->models)),
                          log_string("host", s->options.host), log_int("port", http_port(s->http)),
                          log_size("memory_planned_bytes", memory_plan_sum(p)),
                          log_size("memory_limit_bytes", p->limit.bytes),
                          log_string("memory_limit_by", p->limit.source)),
-              "ready in %lld ms on %s", (long long)ms, d->describe);
+              "ready in %lld ms on %s", (long long)ms, device);
 }
 
 static int serve(struct service *s, const struct cli_options *o, const struct model_options *models,
@@ -159,6 +183,7 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
     enum err e = make_ready(s, o, models, &engine, msg);
     bool drained = true;
     if (!e) {
+        show_engine(engine);
         tell_ready(s, (clock_now_us() - start) / 1000);
         atomic_store(&signals.state, SERVE_READY); // before anybody is told
         bool v6 = strchr(s->options.host, ':') != NULL;
@@ -175,6 +200,7 @@ static int serve(struct service *s, const struct cli_options *o, const struct mo
                       LOG_FIELDS(log_size("requests", http_in_progress(s->http))),
                       "drain timed out with requests in progress");
     }
+    show_engine(NULL);
     service_close(s);
     engine_close(engine);
     if (e)
@@ -226,7 +252,7 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
     struct engine *engine = NULL;
     enum err e = make_ready(s, o, models, &engine, msg);
     if (!e) {
-        printf("device: %s\n", engine->device->describe);
+        printf("device: %s\n", replica_facts(engine->replica)->describe);
         for (struct model *m = NULL; (m = registry_next(s->models, m));)
             show_model(s, m);
         struct memory_plan plan = scheduler_memory(s->scheduler);

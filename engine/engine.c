@@ -5,18 +5,22 @@
 #include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
 
+static enum err open_local(struct engine *e, struct errmsg *msg) {
+    struct cpu_options cpu = {.threads = e->options.threads};
+    enum err err = cpu_device_new(&cpu, &e->device, msg);
+    return err ? err : replica_local_new(e->device, &e->local, msg);
+}
+
 enum err engine_open(const struct engine_options *options, struct engine **out,
                      struct errmsg *msg) {
-    struct cpu_options cpu = {.threads = options->threads};
     *out = NULL;
     struct engine *e = mem_calloc(1, sizeof *e);
     if (!e)
         return err_set(msg, ERR_NOMEM, "no memory for the engine");
     e->options = *options;
     pthread_mutex_init(&e->adding, NULL);
-    enum err err = cpu_device_new(&cpu, &e->device, msg);
-    if (!err)
-        err = replica_local_new(e->device, &e->replica, msg);
+    enum err err = open_local(e, msg);
+    e->replica = e->local;
     if (!err)
         err = registry_new(&e->models, msg);
     if (err) {
@@ -27,13 +31,52 @@ enum err engine_open(const struct engine_options *options, struct engine **out,
     return ERR_OK;
 }
 
-// A model that is loaded, where nobody finds it yet.
-static enum err serve(struct engine *e, const struct model *m, struct errmsg *msg) {
+// --- models ---
+
+// Bytes of other processes that compute for this one: what they hold now, or at least the weights
+// that they have been given.
+static size_t bytes_elsewhere(struct engine *e) {
+    if (!engine_has_worker(e))
+        return 0;
+    size_t weights = 0, held = limits_resident_of(replica_health(e->replica).pid);
+    for (struct model *m = NULL; (m = registry_next(e->models, m));)
+        weights += replica_weight_bytes(e->replica, m->id);
+    return held > weights ? held : weights;
+}
+
+static enum err load_on(struct engine *e, struct replica *r, const struct model *m,
+                        struct errmsg *msg) {
     struct replica_spec spec;
     model_spec(m, &spec);
-    enum err err = replica_load(e->replica, &spec, msg);
+    spec.room.resident += bytes_elsewhere(e);
+    enum err err = replica_load(r, &spec, msg);
+    return memory_plan_explain(err, "serve fewer models, or smaller ones", msg);
+}
+
+// On this process's CPU first: what a worker computes is held against that from its first row on.
+// Where nothing is ever computed there, it is let go again.
+static enum err load(struct engine *e, const struct model *m, struct errmsg *msg) {
+    bool beside =
+        e->local && engine_has_worker(e) && (m->task != TASK_GENERATE || e->options.warm_fallback);
+    enum err err = beside ? load_on(e, e->local, m, msg) : ERR_OK;
+    if (!err)
+        err = load_on(e, e->replica, m, msg);
+    if (beside && (err || !e->spare))
+        replica_unload(e->local, m->id);
+    return err;
+}
+
+static void unload(struct engine *e, const struct model *m) {
+    replica_unload(e->replica, m->id);
+    if (e->local && engine_has_worker(e))
+        replica_unload(e->local, m->id);
+}
+
+// A model that is loaded, where nobody finds it yet.
+static enum err serve(struct engine *e, const struct model *m, struct errmsg *msg) {
+    enum err err = load(e, m, msg);
     if (err)
-        return memory_plan_explain(err, "serve fewer models, or smaller ones", msg);
+        return err;
     bool running = e->scheduler != NULL;
     if (running)
         err = scheduler_add_model(e->scheduler, m, msg);
@@ -42,7 +85,7 @@ static enum err serve(struct engine *e, const struct model *m, struct errmsg *ms
     struct errmsg none;
     if (running && scheduler_remove_model(e->scheduler, m, &none) == ERR_UNAVAILABLE)
         return err; // its last work may not be over: engine_close unloads it
-    replica_unload(e->replica, m->id);
+    unload(e, m);
     return err;
 }
 
@@ -68,9 +111,11 @@ enum err engine_remove_model(struct engine *e, struct model *m, struct errmsg *m
         return err_set(msg, ERR_NOT_FOUND, "model '%s' is not served", m->name);
     enum err err = e->scheduler ? scheduler_remove_model(e->scheduler, m, msg) : ERR_OK;
     if (!err)
-        replica_unload(e->replica, m->id);
+        unload(e, m);
     return err;
 }
+
+// --- from start to end ---
 
 static enum err start(struct engine *e, struct errmsg *msg) {
     size_t n = registry_count(e->models), count = 0;
@@ -82,6 +127,9 @@ static enum err start(struct engine *e, struct errmsg *msg) {
     const struct engine_options *o = &e->options;
     struct scheduler_options options = {
         .replica = e->replica,
+        .spare = e->spare,
+        .spare_kind = e->spare_kind,
+        .warm_spare = o->warm_fallback,
         .models = models,
         .model_count = count,
         .max_batch_tokens = o->max_batch_tokens,
@@ -119,7 +167,11 @@ void engine_close(struct engine *e) {
     engine_end(e, 0);
     scheduler_free(e->scheduler);
     registry_free(e->models);
-    replica_free(e->replica);
+    if (e->spare != e->local)
+        replica_free(e->spare); // it goes by the main one's facts
+    if (engine_has_worker(e))
+        replica_free(e->replica);
+    replica_free(e->local);
     cpu_device_free(e->device);
     pthread_mutex_destroy(&e->adding);
     mem_free(e);

@@ -155,8 +155,8 @@ static enum err check_flags(const char *what, const struct cli_options *o, struc
     static const char *const of_generate[] = {"streams",  "prompt-tokens", "max-tokens",
                                               "kv-dtype", "kv-cache-mib",  NULL};
     static const char *const of_encode[] = {"texts", "pooling", "batch-tokens", NULL};
-    static const char *const of_compute[] = {"threads", "batch-tokens", "dtype",
-                                             "pooling", "max-length",   NULL};
+    static const char *const of_compute[] = {"threads",    "batch-tokens", "dtype",  "pooling",
+                                             "max-length", "isolate",      "device", NULL};
     bool generates = strcmp(what, "generate") == 0, tokenizes = strcmp(what, "tokenize") == 0;
     const char *const *lists[] = {generates ? of_encode : of_generate,
                                   tokenizes ? of_compute : NULL};
@@ -170,6 +170,28 @@ static enum err check_flags(const char *what, const struct cli_options *o, struc
     if (tokenizes && o->arg_count > 1)
         return cli_check_not_input(NULL, "stdout", o->args[1], msg);
     return ERR_OK;
+}
+
+enum err bench_device_open(const struct cli_engine *e, struct bench_device *out,
+                           struct errmsg *msg) {
+    struct cpu_options cpu = {.threads = e->engine->options.threads};
+    *out = (struct bench_device){.device = e->device, .own = !e->device};
+    return out->own ? cpu_device_new(&cpu, &out->device, msg) : ERR_OK;
+}
+
+void bench_device_close(struct bench_device *d) {
+    if (d->own)
+        cpu_device_free(d->device);
+    *d = (struct bench_device){0};
+}
+
+static int bench_generation(struct cli_options *o) {
+    // no speculation: tokens are computed one by one; and no text waits for another to end
+    o->engine.no_speculation = true;
+    o->engine.max_sequences = o->streams;
+    o->models[0].task = TASK_GENERATE;
+    o->models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
+    return bench_generate(o);
 }
 
 int cli_bench(int argc, char **argv) {
@@ -186,18 +208,11 @@ int cli_bench(int argc, char **argv) {
     } else if (o.arg_count > 1) {
         (void)err_set(&msg, ERR_INVALID, "unexpected argument '%.80s'", o.args[1]);
         exit_code = cli_misuse("bench", &msg);
-    } else if (!strcmp(what, "encode")) {
-        exit_code = bench_encode(&o);
-    } else if (!strcmp(what, "generate")) {
-        // no speculation: tokens are computed one by one; and no text waits for another to end
-        o.engine.no_speculation = true;
-        o.engine.max_sequences = o.streams;
-        o.models[0].task = TASK_GENERATE;
-        o.models[0].chat_template = "chatml"; // none is used: the model's own may be what it likes
-        exit_code = bench_generate(&o);
-    } else {
+    } else if (strcmp(what, "encode") != 0 && strcmp(what, "generate") != 0) {
         (void)err_set(&msg, ERR_INVALID, "'%.80s': there are encode, generate and tokenize", what);
         exit_code = cli_misuse("bench", &msg);
+    } else {
+        exit_code = !strcmp(what, "encode") ? bench_encode(&o) : bench_generation(&o);
     }
     cli_options_free(&o);
     return exit_code;

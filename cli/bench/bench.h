@@ -3,6 +3,7 @@
 #ifndef TRINE_CLI_BENCH_BENCH_H
 #define TRINE_CLI_BENCH_BENCH_H
 
+#include "cli/engine.h"
 #include "cli/options.h"
 #include "tokenizer/tokenizer.h"
 
@@ -60,5 +61,15 @@ int bench_encode(const struct cli_options *o);
 // o: without speculation, with room for o->streams texts at once.
 int bench_generate(const struct cli_options *o);
 int bench_tokenize(const struct cli_options *o);
+
+// What the machine's own speed is probed with: the engine's device, or, where models are computed
+// by another process, one of the bench's own.
+struct bench_device {
+    struct device *device;
+    bool own;
+};
+enum err bench_device_open(const struct cli_engine *e, struct bench_device *out,
+                           struct errmsg *msg) MUST_CHECK;
+void bench_device_close(struct bench_device *d);
 
 #endif

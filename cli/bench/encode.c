@@ -30,6 +30,7 @@ struct set {
 struct bench_encode {
     const struct cli_options *o;
     struct cli_engine engine;
+    struct bench_device device;
     struct bench_words words;
     struct bench_random random;
     struct bench_texts texts; // of the set in progress
@@ -89,11 +90,11 @@ static enum err time_set(struct bench_encode *r, double *seconds, double *peak,
         .write = drop_rows,
     };
     r->next = 0;
-    *peak = peak_probe_flops(r->engine.device) / 2;
+    *peak = peak_probe_flops(r->device.device) / 2;
     int64_t begin = clock_now_us();
     enum err e = bulk_run(&bulk, msg);
     *seconds = (double)(clock_now_us() - begin) / 1e6;
-    *peak += peak_probe_flops(r->engine.device) / 2;
+    *peak += peak_probe_flops(r->device.device) / 2;
     return e;
 }
 
@@ -184,13 +185,13 @@ static enum err measure_latency(struct bench_encode *r, struct errmsg *msg) {
                                     fixed_length, &length, &r->random, &r->texts, msg);
     if (!err && (!ms || !out || tokenizer_scratch_new(m->tokenizer, &s)))
         err = err_set(msg, ERR_NOMEM, "no memory");
-    double peak = peak_probe_flops(r->engine.device) / 2;
+    double peak = peak_probe_flops(r->device.device) / 2;
     for (size_t i = 0; i < runs && !err; i++) {
         err = run_once(r, s, &e, out, &ms[i], msg);
         if (!err && cli_interrupted())
             err = err_set(msg, ERR_CANCELLED, "interrupted");
     }
-    peak += peak_probe_flops(r->engine.device) / 2;
+    peak += peak_probe_flops(r->device.device) / 2;
     if (!err) {
         r->p50_ms = bench_median(ms, runs);
         r->p99_ms = bench_percentile(ms, runs, 0.99);
@@ -207,7 +208,7 @@ static enum err measure_latency(struct bench_encode *r, struct errmsg *msg) {
 // --- results ---
 
 static void print_environment(const struct bench_encode *r, struct buf *b, bool json) {
-    bench_print_environment(b, json, r->engine.device->describe, "",
+    bench_print_environment(b, json, replica_facts(r->engine.engine->replica)->describe, "",
                             r->o->dtype == MODEL_DTYPE_STORED ? "stored" : "f32");
 }
 
@@ -283,7 +284,9 @@ static enum err measure(struct bench_encode *r, struct errmsg *msg) {
     r->random.state = BENCH_SEED;
     e = bench_words_find(m->tokenizer, &r->words, msg);
     if (!e)
-        e = peak_probe(r->engine.device, &r->peak, msg);
+        e = bench_device_open(&r->engine, &r->device, msg);
+    if (!e)
+        e = peak_probe(r->device.device, &r->peak, msg);
     if (!e)
         e = measure_latency(r, msg);
     for (size_t i = 0; i < SETS && !e; i++) {
@@ -316,6 +319,7 @@ int bench_encode(const struct cli_options *o) {
     }
     buf_free(&b);
     bench_words_free(&r.words);
+    bench_device_close(&r.device);
     cli_engine_close(&r.engine);
     pthread_cond_destroy(&r.cond);
     pthread_mutex_destroy(&r.mutex);

@@ -43,6 +43,7 @@ struct result {
 struct bench_generate {
     const struct cli_options *o;
     struct cli_engine engine;
+    struct bench_device device;
     struct bench_random random;
     struct stream *streams; // [o->streams] owned
     struct peak peak;       // the mean of a probe before and one after
@@ -257,7 +258,7 @@ static double rate(const struct result *w, double seconds, size_t tokens) {
 // --- results ---
 
 static void print_environment(const struct bench_generate *r, struct buf *b, bool json) {
-    bench_print_environment(b, json, r->engine.device->describe, "dtype ",
+    bench_print_environment(b, json, replica_facts(r->engine.engine->replica)->describe, "dtype ",
                             r->o->dtype == MODEL_DTYPE_AUTO ? "auto" : "f32");
 }
 
@@ -356,14 +357,16 @@ static enum err measure(struct bench_generate *r, struct errmsg *msg) {
     struct result warm = {.streams = 1, .prompt = r->many.prompt, .tokens = 2};
     e = run_round(r, &warm, msg);
     if (!e)
-        e = peak_probe(r->engine.device, &r->peak, msg);
+        e = bench_device_open(&r->engine, &r->device, msg);
+    if (!e)
+        e = peak_probe(r->device.device, &r->peak, msg);
     if (!e && !r->o->quiet)
         fprintf(stderr, "measuring one text of %zu + %zu tokens, %d times\n", r->one.prompt,
                 r->one.tokens, REPEATS);
     if (!e)
         e = measure_rounds(r, &r->one, msg);
     if (!e)
-        e = peak_probe(r->engine.device, &after, msg);
+        e = peak_probe(r->device.device, &after, msg);
     if (e)
         return e;
     r->peak.flops = (r->peak.flops + after.flops) / 2;
@@ -396,6 +399,7 @@ int bench_generate(const struct cli_options *o) {
             e = err_set(&msg, ERR_IO, "stdout: cannot write");
     }
     buf_free(&b);
+    bench_device_close(&r.device);
     cli_engine_close(&r.engine);
     mem_free(r.streams);
     pthread_cond_destroy(&r.cond);

@@ -2,22 +2,23 @@
 #include "service/api/exposition.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "service/api/api.h"
+#include "service/api/exposition_internal.h"
 #include "service/metrics.h"
 
 #include <stddef.h>
 #include <stdio.h>
-#include <unistd.h>
 
-static void head(struct buf *out, const char *name, const char *type, const char *help) {
+void exposition_head(struct buf *out, const char *name, const char *type, const char *help) {
     buf_printf(out, "# HELP trine_%s %s\n# TYPE trine_%s %s\n", name, help, name, type);
 }
 
 static void one(struct buf *out, const char *name, const char *type, const char *help,
                 double value) {
-    head(out, name, type, help);
+    exposition_head(out, name, type, help);
     buf_printf(out, "trine_%s %.17g\n", name, value);
 }
 
@@ -71,7 +72,7 @@ static void put_model_labels(const struct model *m, struct buf *out) {
 // One sample for each model, of the counter that lies at `field`.
 static void put_by_model(const struct service *s, const char *name, const char *help, size_t field,
                          double unit, struct buf *out) {
-    head(out, name, "counter", help);
+    exposition_head(out, name, "counter", help);
     for (struct model *m = NULL; (m = registry_next(s->models, m));) {
         struct metrics_model counts = metrics_read_model(s->metrics, m->id);
         uint64_t n = *(const uint64_t *)(const void *)((const char *)&counts + field);
@@ -82,7 +83,8 @@ static void put_by_model(const struct service *s, const char *name, const char *
 }
 
 static void put_models(const struct service *s, struct buf *out) {
-    head(out, "model_requests_total", "counter", "Answered requests that chose a model.");
+    exposition_head(out, "model_requests_total", "counter",
+                    "Answered requests that chose a model.");
     for (struct model *m = NULL; (m = registry_next(s->models, m));) {
         struct metrics_model counts = metrics_read_model(s->metrics, m->id);
         for (int k = 0; k < METRICS_STATUSES; k++) {
@@ -110,7 +112,7 @@ static void put_models(const struct service *s, struct buf *out) {
 
 static void put_requests(struct metrics *m, struct buf *out) {
     int routes = api_route_count();
-    head(out, "requests_total", "counter", "Answered requests.");
+    exposition_head(out, "requests_total", "counter", "Answered requests.");
     for (int r = 0; r < routes; r++) {
         struct metrics_route counts = metrics_read_route(m, r);
         for (int s = 0; s < METRICS_STATUSES; s++) {
@@ -121,7 +123,8 @@ static void put_requests(struct metrics *m, struct buf *out) {
                            api_route_name(r), status, (unsigned long long)counts.by_status[s]);
         }
     }
-    head(out, "request_duration_seconds", "histogram", "From the first byte to the answer.");
+    exposition_head(out, "request_duration_seconds", "histogram",
+                    "From the first byte to the answer.");
     for (int r = 0; r < routes; r++) {
         struct metrics_route counts = metrics_read_route(m, r);
         char label[128];
@@ -129,7 +132,8 @@ static void put_requests(struct metrics *m, struct buf *out) {
         if (counts.duration.count)
             put_histogram("request_duration_seconds", label, &counts.duration, out);
     }
-    head(out, "unknown_fields_total", "counter", "Request fields that were taken without effect.");
+    exposition_head(out, "unknown_fields_total", "counter",
+                    "Request fields that were taken without effect.");
     for (int r = 0; r < routes; r++) {
         uint64_t n = metrics_read_route(m, r).unknown_fields;
         if (n)
@@ -143,7 +147,7 @@ static void put_requests(struct metrics *m, struct buf *out) {
 // ---- what the service is made of
 
 static void put_scheduler(const struct scheduler_stats *s, struct buf *out) {
-    head(out, "jobs_total", "counter", "Jobs by how they ended.");
+    exposition_head(out, "jobs_total", "counter", "Jobs by how they ended.");
     const struct {
         const char *name;
         uint64_t n;
@@ -163,7 +167,8 @@ static void put_scheduler(const struct scheduler_stats *s, struct buf *out) {
     one(out, "forwards_ended_total", "counter",
         "Forward passes that ended early: nobody waited for them, or the service stopped.",
         (double)(s->forwards_ended + s->generation.steps_ended));
-    head(out, "device_seconds_total", "counter", "Time the device computed, by kinds of work.");
+    exposition_head(out, "device_seconds_total", "counter",
+                    "Time the device computed, by kinds of work.");
     static const char *const kinds[SHARE_COUNT] = {"interactive", "decode", "prefill", "bulk"};
     for (int i = 0; i < SHARE_COUNT; i++)
         buf_printf(out, "trine_device_seconds_total{work=\"%s\"} %.6f\n", kinds[i],
@@ -177,7 +182,7 @@ static void put_scheduler(const struct scheduler_stats *s, struct buf *out) {
 }
 
 static void put_generation(struct metrics *m, const struct generation_stats *g, struct buf *out) {
-    head(out, "generations_total", "counter", "Generations by how they ended.");
+    exposition_head(out, "generations_total", "counter", "Generations by how they ended.");
     const struct {
         const char *name;
         uint64_t n;
@@ -207,10 +212,10 @@ static void put_generation(struct metrics *m, const struct generation_stats *g, 
     one(out, "kv_blocks_kept", "gauge", "Blocks kept only for reuse.", (double)g->kv_blocks_kept);
     one(out, "kv_bytes", "gauge", "Memory of the key and value cache.", (double)g->kv_bytes);
     struct metrics_histogram first = metrics_read_first_token(m), gap = metrics_read_gap(m);
-    head(out, "first_token_seconds", "histogram",
-         "From a generation's submission to its first token.");
+    exposition_head(out, "first_token_seconds", "histogram",
+                    "From a generation's submission to its first token.");
     put_histogram("first_token_seconds", "", &first, out);
-    head(out, "inter_token_seconds", "histogram", "Between two tokens of a generation.");
+    exposition_head(out, "inter_token_seconds", "histogram", "Between two tokens of a generation.");
     put_histogram("inter_token_seconds", "", &gap, out);
 }
 
@@ -237,24 +242,14 @@ static void put_http(const struct http_server *server, struct buf *out) {
 static void put_front(struct front *front, struct buf *out) {
     static const char *const queues[FRONT_QUEUES] = {"quick", "big_render", "big_parse"};
     struct front_stats f = front_read_stats(front);
-    head(out, "front_tasks_total", "counter", "Tasks that the front pool ran.");
+    exposition_head(out, "front_tasks_total", "counter", "Tasks that the front pool ran.");
     for (int q = 0; q < FRONT_QUEUES; q++)
         buf_printf(out, "trine_front_tasks_total{queue=\"%s\"} %llu\n", queues[q],
                    (unsigned long long)f.run[q]);
-    head(out, "front_queued", "gauge", "Tasks that wait for a thread of the front pool.");
+    exposition_head(out, "front_queued", "gauge",
+                    "Tasks that wait for a thread of the front pool.");
     for (int q = 0; q < FRONT_QUEUES; q++)
         buf_printf(out, "trine_front_queued{queue=\"%s\"} %zu\n", queues[q], f.queued[q]);
-}
-
-static double resident_bytes(void) {
-    FILE *f = fopen("/proc/self/statm", "re");
-    long pages = 0;
-    if (f) {
-        if (fscanf(f, "%*s %ld", &pages) != 1)
-            pages = 0;
-        fclose(f);
-    }
-    return (double)pages * (double)sysconf(_SC_PAGE_SIZE);
 }
 
 enum err api_metrics(struct api_request *q, struct api_error *err) {
@@ -271,11 +266,12 @@ enum err api_metrics(struct api_request *q, struct api_error *err) {
         put_scheduler(&st, out);
         put_generation(s->metrics, &st.generation, out);
         put_http(s->http, out);
+        exposition_put_workers(s->engine, out);
     }
     put_front(s->front, out);
     one(out, "log_lines_dropped_total", "counter", "Log lines that a full sink did not take.",
         (double)log_dropped());
-    one(out, "resident_bytes", "gauge", "Memory of the process.", resident_bytes());
+    one(out, "resident_bytes", "gauge", "Memory of the process.", (double)limits_resident());
     one(out, "uptime_seconds", "gauge", "Since the start.",
         (double)metrics_uptime_us(s->metrics) / 1e6);
     one(out, "ready", "gauge", "1 when models serve.", state == SERVICE_READY ? 1 : 0);

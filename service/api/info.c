@@ -190,14 +190,26 @@ enum err api_livez(struct api_request *q, struct api_error *err) {
 enum err api_readyz(struct api_request *q, struct api_error *err) {
     (void)err;
     int state = atomic_load(&q->service->state);
+    struct engine_health health = {0};
+    const char *status = state == SERVICE_LOADING ? "loading" : "draining";
     if (state == SERVICE_READY) {
-        buf_printf(&q->response.body, "{\"status\":\"ready\",\"device\":\"%s\"}",
-                   q->service->engine->device->ops->name);
-        return ERR_OK;
+        static const char *const states[] = {"ready", "degraded", "unavailable"};
+        health = engine_read_health(q->service->engine);
+        status = states[health.state];
     }
-    q->response.status = 503;
-    buf_puts(&q->response.headers, "Retry-After: 1\r\n");
-    buf_printf(&q->response.body, "{\"status\":\"%s\"}",
-               state == SERVICE_LOADING ? "loading" : "draining");
+    if (state != SERVICE_READY || health.state == ENGINE_UNABLE) {
+        q->response.status = 503;
+        buf_puts(&q->response.headers, "Retry-After: 1\r\n");
+    }
+    struct buf *out = &q->response.body;
+    buf_printf(out, "{\"status\":\"%s\"", status);
+    if (state == SERVICE_READY) {
+        buf_printf(out, ",\"device\":\"%s\"", replica_facts(q->service->engine->replica)->name);
+        if (*health.why) {
+            buf_puts(out, ",\"reason\":");
+            put_string(out, health.why);
+        }
+    }
+    buf_putc(out, '}');
     return ERR_OK;
 }

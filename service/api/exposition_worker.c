@@ -1,0 +1,71 @@
+// Metrics of worker processes; see exposition.h. They are there where a worker is, and only there.
+#include "base/limits.h"
+#include "service/api/exposition_internal.h"
+
+enum { WORKERS = 2 };
+
+struct worker {
+    const char *name; // of the label
+    struct replica_health health;
+};
+
+// The main one, and the quarantine of an isolated service.
+static size_t look(const struct engine *e, struct worker out[WORKERS]) {
+    size_t n = 0;
+    if (engine_has_worker(e))
+        out[n++] = (struct worker){"main", replica_health(e->replica)};
+    if (e->spare_kind == SPARE_QUARANTINE)
+        out[n++] = (struct worker){"quarantine", replica_health(e->spare)};
+    return n;
+}
+
+static double up(const struct replica_health *h) { return h->condition == REPLICA_UP; }
+static double pid(const struct replica_health *h) { return (double)h->pid; }
+static double life(const struct replica_health *h) { return (double)h->life; }
+static double completed(const struct replica_health *h) { return (double)h->completed; }
+static double restarts(const struct replica_health *h) {
+    return h->starts > 1 ? (double)(h->starts - 1) : 0;
+}
+static double down_s(const struct replica_health *h) { return (double)h->down_us / 1e6; }
+static double resident(const struct replica_health *h) {
+    return (double)limits_resident_of(h->pid);
+}
+
+static void put_losses(const struct worker *w, size_t n, struct buf *out) {
+    static const char *const causes[LOSS_COUNT] = {
+        [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
+        [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
+        [LOSS_START] = "start",
+    };
+    exposition_head(out, "worker_losses_total", "counter", "Workers that ended, by cause.");
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < LOSS_COUNT; c++)
+            buf_printf(out, "trine_worker_losses_total{worker=\"%s\",cause=\"%s\"} %llu\n",
+                       w[i].name, causes[c], (unsigned long long)w[i].health.losses[c]);
+}
+
+void exposition_put_workers(const struct engine *e, struct buf *out) {
+    static const struct {
+        const char *name, *type, *help;
+        double (*value)(const struct replica_health *h);
+    } rows[] = {
+        {"worker_up", "gauge", "1 when the worker takes work.", up},
+        {"worker_pid", "gauge", "Its process; 0: there is none.", pid},
+        {"worker_generation", "gauge", "How many processes it has had, this one included.", life},
+        {"worker_generation_completed", "gauge", "Batches and steps that this process has done.",
+         completed},
+        {"worker_resident_bytes", "gauge", "Memory of this process.", resident},
+        {"worker_restarts_total", "counter", "Times that it was started again.", restarts},
+        {"worker_down_seconds_total", "counter", "Time without a working one.", down_s},
+    };
+    struct worker w[WORKERS];
+    size_t n = look(e, w);
+    for (size_t r = 0; n && r < sizeof rows / sizeof *rows; r++) {
+        exposition_head(out, rows[r].name, rows[r].type, rows[r].help);
+        for (size_t i = 0; i < n; i++)
+            buf_printf(out, "trine_%s{worker=\"%s\"} %.17g\n", rows[r].name, w[i].name,
+                       rows[r].value(&w[i].health));
+    }
+    if (n)
+        put_losses(w, n, out);
+}
