@@ -279,3 +279,30 @@ bool decoder_config_is_decoder(const char *path) {
     mem_free(file);
     return is;
 }
+
+// What multiplies, divides or shifts: none is near where a double ends.
+static bool rope_in_range(const struct decoder_rope *r) {
+    const double any[] = {r->factor,    r->low_freq_factor, r->high_freq_factor,
+                          r->beta_fast, r->beta_slow,       r->attention_factor,
+                          r->mscale,    r->mscale_all_dim};
+    for (size_t i = 0; i < sizeof any / sizeof *any; i++)
+        if (!(fabs(any[i]) <= 1e15))
+            return false;
+    bool llama3 = r->scaling == DECODER_ROPE_LLAMA3;
+    return r->scaling <= DECODER_ROPE_YARN && r->theta >= DECODER_MIN_THETA &&
+           r->theta <= DECODER_MAX_THETA && (r->scaling == DECODER_ROPE_NONE || r->factor >= 1) &&
+           (!llama3 || (r->low_freq_factor > 0 && r->high_freq_factor > r->low_freq_factor)) &&
+           r->original_max_positions <= DECODER_MAX_POSITIONS;
+}
+
+bool decoder_config_in_range(const struct decoder_config *c) {
+    return c->arch <= DECODER_ARCH_MISTRAL && c->hidden >= 1 && c->hidden <= DECODER_MAX_HIDDEN &&
+           c->layers >= 1 && c->layers <= DECODER_MAX_LAYERS && c->heads >= 1 &&
+           c->heads <= DECODER_MAX_HIDDEN && c->kv_heads >= 1 && c->heads % c->kv_heads == 0 &&
+           c->head_dim >= 2 && c->head_dim % 2 == 0 && c->head_dim <= DECODER_MAX_HEAD_DIM &&
+           c->ffn >= 1 && c->ffn <= DECODER_MAX_FFN && c->vocab >= 1 &&
+           c->vocab <= DECODER_MAX_VOCAB && c->max_positions >= 1 &&
+           c->max_positions <= DECODER_MAX_POSITIONS && c->norm_eps > 0 && c->norm_eps < 1 &&
+           rope_in_range(&c->rope) && c->window <= INT32_MAX &&
+           c->window_from <= DECODER_MAX_LAYERS;
+}

@@ -77,4 +77,7 @@ bool decoder_config_arch(const cJSON *root, enum decoder_arch *out);
 // Whether the model at `path` is a decoder by its architecture's name. Anything unreadable is not.
 bool decoder_config_is_decoder(const char *path);
 
+// Whether its numbers are such as come from a file; for one that comes from elsewhere.
+bool decoder_config_in_range(const struct decoder_config *c);
+
 #endif

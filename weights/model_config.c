@@ -199,6 +199,17 @@ enum err model_config_parse(const char *name, const char *text, size_t len,
     return e;
 }
 
+bool model_config_in_range(const struct model_config *c) {
+    return c->arch <= MODEL_ARCH_DISTILBERT && c->activation <= ACTIVATION_SILU &&
+           c->scores <= MODEL_SCORES_LOGITS && c->hidden >= 1 && c->hidden <= MODEL_MAX_HIDDEN &&
+           c->layers >= 1 && c->layers <= MODEL_MAX_LAYERS && c->heads >= 1 &&
+           c->hidden % c->heads == 0 && c->ffn >= 1 && c->ffn <= MODEL_MAX_FFN && c->vocab >= 1 &&
+           c->vocab <= MODEL_MAX_VOCAB && c->max_positions >= 1 &&
+           c->max_positions <= MODEL_MAX_POSITIONS && c->type_vocab <= MODEL_MAX_TYPES &&
+           c->norm_eps > 0 && c->norm_eps < 1 && c->labels <= MODEL_MAX_LABELS &&
+           (!c->classification || c->labels >= 1);
+}
+
 void model_config_free(struct model_config *c) {
     for (size_t i = 0; c->label_names && i < c->labels; i++)
         mem_free(c->label_names[i]);

@@ -50,6 +50,9 @@ const struct key_rules *model_config_keys(enum model_arch arch);
 extern const struct key_rules model_config_gguf_keys;
 // The architecture that a parsed config.json names; false: none of these.
 bool model_config_arch(const cJSON *root, enum model_arch *out);
+// Whether its numbers are such as come from a file; for one that comes from elsewhere. Its labels'
+// names are not looked at.
+bool model_config_in_range(const struct model_config *c);
 void model_config_free(struct model_config *c);
 
 #endif
