@@ -9,12 +9,13 @@
 #include "cli/sink.h"
 #include "compute/cpu/cpu.h"
 #include "engine/chat_templates.h"
-#include "engine/generator.h"
 #include "engine/model.h"
 #include "engine/model_keys.h"
+#include "engine/replica_model.h"
 #include "hub/store.h"
 #include "weights/decoder_config.h"
 #include "weights/generation_config.h"
+#include "weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -217,8 +217,6 @@ void generator_join(struct generator *g, int64_t now) {
 }
 
 void generator_tend(struct generator *g) {
-    if (g->stepping)
-        return;
     generator_join(g, clock_now_us());
     generator_update_stats(g);
 }

@@ -15,9 +15,9 @@
 
 #include "engine/generation.h"
 #include "engine/masks.h"
-#include "engine/replica_local.h"
+#include "engine/model.h"
+#include "engine/replica.h"
 #include "engine/shares.h"
-#include "engine/step_engine.h"
 
 struct generator;
 
@@ -25,9 +25,8 @@ enum { GENERATOR_AHEAD_MOST = 1 };
 
 struct generator_options {
     const struct model *model;
-    const struct replica_model *loaded; // its weights
-    struct replica *replica;            // where its steps are computed; NULL: by generator_step
-    size_t kv_bytes;                    // of its cache, at most
+    struct replica *replica; // it is loaded there, and its steps are computed there
+    size_t kv_bytes;         // of its cache, at most
     enum dtype kv_dtype;
     size_t max_sequences;
     bool speculate, share_prefixes;
@@ -84,8 +83,6 @@ void generator_tend(struct generator *g);
 // ---- a step, for whoever has a device compute it: begun, its masks filled in, ended; steps come
 // to the device, and to their ends, in the order in which they began
 
-// What computes its steps where there is no replica: for the thread that drives the device.
-struct step_engine *generator_step_engine(const struct generator *g);
 // NULL: there is nothing to compute, or as many are in flight as may be.
 struct step *generator_begin_step(struct generator *g);
 // Makes masks of the step, as far as little work goes, and puts in those that are there. True: it
@@ -107,12 +104,12 @@ bool generator_step_is_gone(const struct step *step);
 // again. Of all steps in flight; none is with a device any more.
 void generator_take_back(struct generator *g);
 
-// Goes on with the model as it is loaded on another replica (NULL: on another device): what is in
+// Goes on with the model as it is loaded on another replica: what is in
 // flight is taken back (as generator_take_back), running texts are set aside and computed again
 // there, and their tokens are those that they would have been. On an error nothing has changed.
 // ERR_NOMEM, ERR_TOO_LARGE.
 enum err generator_move(struct generator *g, struct replica *replica,
-                        const struct replica_model *loaded, struct errmsg *msg) MUST_CHECK;
+                        struct errmsg *msg) MUST_CHECK;
 
 // ---- the loss of the device (generator_loss.c)
 
@@ -148,17 +145,11 @@ bool generator_has_room(const struct generator *g, const struct generation *n, s
 // has, by what they took lately; 0: not known.
 double generator_prompt_us(const struct generator *g, size_t tokens);
 
-// For tests, all of this on one thread: computes one step. False: there was nothing to compute.
-// Where a pause ends it, the generations in it end with what the device says.
-bool generator_step(struct generator *g, const struct forward_hooks *hooks);
 // A first step, before any other: pages, caches and kernels are warm afterwards. `end` returns e,
 // or what was wrong with the result.
 struct step *generator_begin_warm_up(struct generator *g);
 enum err generator_end_warm_up(struct generator *g, struct step *step, enum err e,
                                struct errmsg *msg) MUST_CHECK;
-// Both, for tests, as generator_step.
-enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
-                           struct errmsg *msg) MUST_CHECK;
 // Ends all with this error; later submissions are refused with it.
 void generator_end_all(struct generator *g, enum err err, const char *why);
 

@@ -54,10 +54,8 @@ struct generator {
     struct {
         uint64_t steps, ended, output, drafted, accepted, replayed; // not yet in stats
     } tally;
-    uint64_t life;    // of its replica, in which the storage was made or emptied
-    bool lost;        // that life is over: nothing runs until generator_resume
-    bool stepping;    // generator_step computes one
-    bool begun_ahead; // it has begun the next one
+    uint64_t life; // of its replica, in which the storage was made or emptied
+    bool lost;     // that life is over: nothing runs until generator_resume
     atomic_size_t count;
 
     pthread_mutex_t mutex; // guards what is below
@@ -84,7 +82,6 @@ size_t generator_place_of(const struct generator *g, const struct sequence *s);
 struct generator_storage {
     struct replica *replica;
     uint64_t place; // on it
-    struct step_engine *engine;
     struct step *steps[1 + GENERATOR_AHEAD_MOST];
     struct kv_blocks *blocks;
 };

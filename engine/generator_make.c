@@ -24,15 +24,13 @@ static struct step_limits limits_of(const struct generator_options *o, size_t bl
 static enum err size_steps(const struct generator_options *o, size_t block_tokens,
                            struct replica_step_sizes *out, struct errmsg *msg) {
     struct step_limits limits = limits_of(o, block_tokens, o->model->max_length);
-    return o->replica ? replica_size_steps(o->replica, o->model->id, &limits, o->kv_dtype, out, msg)
-                      : replica_local_size_steps(o->loaded, &limits, o->kv_dtype, out, msg);
+    return replica_size_steps(o->replica, o->model->id, &limits, o->kv_dtype, out, msg);
 }
 
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
                                struct errmsg *msg) {
     const struct model *m = options->model;
-    size_t tokens = options->replica ? replica_facts(options->replica)->kv_block_tokens
-                                     : options->loaded->device->kv_block_tokens;
+    size_t tokens = replica_facts(options->replica)->kv_block_tokens;
     size_t each = (m->max_length + tokens - 1) / tokens, most;
     struct replica_step_sizes sizes;
     enum err e = size_steps(options, tokens, &sizes, msg);
@@ -68,9 +66,7 @@ enum err generator_storage_new(const struct generator_options *options,
                                     .blocks = size->blocks,
                                     .kv_dtype = options->kv_dtype};
     *out = (struct generator_storage){.replica = options->replica};
-    enum err e = options->replica ? replica_open_steps(options->replica, options->model->id, &o,
-                                                       &out->place, msg)
-                                  : step_engine_new(options->loaded, &o, &out->engine, msg);
+    enum err e = replica_open_steps(options->replica, options->model->id, &o, &out->place, msg);
     for (size_t i = 0; i <= options->ahead && !e; i++)
         if ((e = step_new(&o.limits, &out->steps[i])))
             (void)err_set(msg, e, "no memory for the steps of model '%s'", options->model->name);
@@ -84,7 +80,6 @@ enum err generator_storage_new(const struct generator_options *options,
 void generator_storage_free(struct generator_storage *s) {
     for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++)
         step_free(s->steps[i]);
-    step_engine_free(s->engine);
     if (s->place)
         replica_close_steps(s->replica, s->place);
     kv_blocks_free(s->blocks);
@@ -93,20 +88,18 @@ void generator_storage_free(struct generator_storage *s) {
 
 static size_t workspace_bytes(const struct generator *g) {
     size_t steps = (1 + g->options.ahead) * step_bytes(&g->flights[0].step->limits);
-    return steps + (g->engine ? step_engine_bytes(g->engine)
-                              : replica_step_bytes(g->options.replica, g->place));
+    return steps + replica_step_bytes(g->options.replica, g->place);
 }
 
 void generator_storage_swap(struct generator *g, struct generator_storage *s) {
     struct generator_storage had = {
-        .replica = g->options.replica, .place = g->place, .engine = g->engine, .blocks = g->blocks};
+        .replica = g->options.replica, .place = g->place, .blocks = g->blocks};
     for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++) {
         had.steps[i] = g->flights[i].step;
         g->flights[i].step = s->steps[i];
     }
     g->options.replica = s->replica;
     g->place = s->place;
-    g->engine = s->engine;
     g->blocks = s->blocks;
     if (g->flights[0].step)
         atomic_store(&g->workspace_bytes, workspace_bytes(g));
@@ -188,16 +181,8 @@ enum err generator_end_warm_up(struct generator *g, struct step *step, enum err 
                                struct errmsg *msg) {
     const struct step_part *part = &step->parts[0];
     if (!e && part->err)
-        e = err_set(msg, part->err, "model '%s': %s", g->model->name, part->why);
+        e = err_set(msg, part->err, "model '%s': %s", g->model->name,
+                    step_fault_words(part->fault));
     kv_blocks_release(g->blocks, step->block_tables, part->block_count);
     return e;
-}
-
-enum err generator_warm_up(struct generator *g, const struct forward_hooks *hooks,
-                           struct errmsg *msg) {
-    struct step *step = generator_begin_warm_up(g);
-    enum err e = step_engine_forward(g->engine, step, hooks, msg);
-    if (!e)
-        e = step_engine_draw(g->engine, step, msg);
-    return generator_end_warm_up(g, step, e, msg);
 }

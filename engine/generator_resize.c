@@ -86,19 +86,16 @@ enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *m
     return e;
 }
 
-enum err generator_move(struct generator *g, struct replica *replica,
-                        const struct replica_model *loaded, struct errmsg *msg) {
+enum err generator_move(struct generator *g, struct replica *replica, struct errmsg *msg) {
     struct generator_options options = g->options;
     struct generator_storage storage;
     options.replica = replica;
-    options.loaded = loaded;
     struct generator_size size = {
         .block_tokens = g->block_tokens, .blocks = g->block_count, .context = g->context};
     enum err e = generator_storage_new(&options, &size, &storage, msg);
     if (e)
         return e;
     go_on_with(g, &storage);
-    g->options.loaded = loaded;
     generator_storage_free(&storage);
     return ERR_OK;
 }

@@ -265,10 +265,6 @@ static double prompt_part(const struct generator *g, size_t decoding, size_t pro
                                            : CHUNK_SHARE / (1 + CHUNK_SHARE);
 }
 
-struct step_engine *generator_step_engine(const struct generator *g) {
-    return g->engine;
-}
-
 static struct flight *free_flight(struct generator *g) {
     if (g->in_flight > g->options.ahead || g->lost)
         return NULL;
@@ -299,16 +295,7 @@ struct step *generator_begin_step(struct generator *g) {
     return f->step;
 }
 
-static unsigned shares_of(double prompts) {
-    return (prompts > 0 ? SHARE_BIT(SHARE_PREFILL) : 0) |
-           (prompts < 1 ? SHARE_BIT(SHARE_DECODE) : 0);
-}
-
 unsigned generator_ready(const struct generator *g) {
-    if (g->stepping)
-        return 0;
-    if (g->begun_ahead)
-        return shares_of(g->flights[g->oldest].prompt_part);
     if (g->in_flight > g->options.ahead || g->lost)
         return 0;
     // what has just come, or waits where nothing runs, is a prompt; what waits for room is not
@@ -338,18 +325,6 @@ bool generator_step_is_gone(const struct step *step) {
     return true;
 }
 
-// The step that was begun ahead, if it is to be computed; else a new one.
-static struct step *next_step(struct generator *g) {
-    const struct flight *ahead = g->begun_ahead ? generator_oldest(g) : NULL;
-    struct step *step = ahead ? ahead->step : NULL;
-    g->begun_ahead = false;
-    if (step && generator_step_is_gone(step)) {
-        generator_end_step(g, step, false, ERR_CANCELLED, "the client is gone");
-        step = NULL;
-    }
-    return step ? step : generator_begin_step(g);
-}
-
 size_t generator_step_requests(const struct step *step, const char **ids, size_t most) {
     const char *last = NULL;
     size_t n = 0;
@@ -362,21 +337,4 @@ size_t generator_step_requests(const struct step *step, const char **ids, size_t
         last = g->request_id;
     }
     return n;
-}
-
-bool generator_step(struct generator *g, const struct forward_hooks *hooks) {
-    struct step *step = next_step(g);
-    if (!step)
-        return false;
-    struct errmsg msg = {0};
-    g->stepping = true;
-    (void)generator_fill_masks(g, step, false); // threads are at what takes long meanwhile
-    enum err e = step_engine_forward(g->engine, step, hooks, &msg);
-    if (!e && generator_fill_masks(g, step, true))
-        e = step_engine_draw(g->engine, step, &msg);
-    if (!e)
-        g->begun_ahead = generator_begin_step(g) != NULL;
-    g->stepping = false;
-    generator_end_step(g, step, true, e, msg.text);
-    return true;
 }

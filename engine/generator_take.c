@@ -120,7 +120,7 @@ static void take_part(struct generator *g, struct sequence *s, const struct step
     if (p->err || no_mask) {
         generator_leave(g, generator_place_of(g, s));
         generator_finish(g, s, GENERATION_FAILED, no_mask ? s->mask->err : p->err,
-                         no_mask ? s->mask->msg.text : p->why);
+                         no_mask ? s->mask->msg.text : step_fault_words(p->fault));
         return;
     }
     if (p->late) {
@@ -225,6 +225,5 @@ void generator_take_back(struct generator *g) {
                 sequence_drop_rows(s);
         }
     }
-    g->begun_ahead = false;
     generator_free_done(g);
 }

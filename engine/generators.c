@@ -19,7 +19,6 @@ static struct generator_options options_for(const struct generators *g, const st
     const struct generators_options *o = &g->options;
     return (struct generator_options){
         .model = m,
-        .loaded = replica_local_find(o->replica, m->id),
         .replica = o->replica,
         .ahead = replica_facts(o->replica)->steps_ahead,
         .kv_bytes = bytes,

@@ -119,8 +119,7 @@ static size_t place_of(const struct replica_local *l, uint64_t model) {
     return i;
 }
 
-struct replica_model *replica_local_find(struct replica *r, uint64_t model) {
-    struct replica_local *l = replica_local_of(r);
+struct replica_model *replica_local_find(struct replica_local *l, uint64_t model) {
     pthread_mutex_lock(&l->mutex);
     size_t at = place_of(l, model);
     struct replica_model *found = at < l->model_count ? l->models[at] : NULL;
@@ -147,7 +146,7 @@ static void unload(struct replica *r, uint64_t model) {
 }
 
 static size_t weight_bytes(struct replica *r, uint64_t model) {
-    const struct replica_model *m = replica_local_find(r, model);
+    const struct replica_model *m = replica_local_find(replica_local_of(r), model);
     return m ? m->weight_bytes : 0;
 }
 
@@ -157,7 +156,7 @@ static enum err open_steps(struct replica *r, uint64_t model,
                            const struct step_engine_options *options, uint64_t *place,
                            struct errmsg *msg) {
     struct replica_local *l = replica_local_of(r);
-    const struct replica_model *m = replica_local_find(r, model);
+    const struct replica_model *m = replica_local_find(l, model);
     struct replica_steps *one = mem_calloc(1, sizeof *one);
     enum err e;
     if (!one)
@@ -201,9 +200,12 @@ struct step_engine *replica_steps_at(struct replica_local *l, uint64_t place) {
     return s ? s->engine : NULL;
 }
 
-enum err replica_local_size_steps(const struct replica_model *m, const struct step_limits *limits,
-                                  enum dtype kv_dtype, struct replica_step_sizes *out,
-                                  struct errmsg *msg) {
+static enum err size_steps(struct replica *r, uint64_t model, const struct step_limits *limits,
+                           enum dtype kv_dtype, struct replica_step_sizes *out,
+                           struct errmsg *msg) {
+    const struct replica_model *m = replica_local_find(replica_local_of(r), model);
+    if (!m || !m->decoder)
+        return err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
     *out = (struct replica_step_sizes){
         .block_bytes = step_engine_block_bytes(m, limits->block_tokens, kv_dtype),
         .workspace_bytes = step_engine_workspace_bytes(m, limits)};
@@ -211,15 +213,6 @@ enum err replica_local_size_steps(const struct replica_model *m, const struct st
         return err_set(msg, ERR_UNSUPPORTED, "model '%s': no KV cache for heads of %zu",
                        m->spec.name, m->spec.decoder_config.head_dim);
     return ERR_OK;
-}
-
-static enum err size_steps(struct replica *r, uint64_t model, const struct step_limits *limits,
-                           enum dtype kv_dtype, struct replica_step_sizes *out,
-                           struct errmsg *msg) {
-    const struct replica_model *m = replica_local_find(r, model);
-    if (!m || !m->decoder)
-        return err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
-    return replica_local_size_steps(m, limits, kv_dtype, out, msg);
 }
 
 static size_t bytes_of_steps(struct replica *r, uint64_t place) {

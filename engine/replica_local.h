@@ -31,12 +31,4 @@ enum err replica_local_new_fed(struct device *d, const struct replica_feed *feed
 // copied, is the only source of work then: other threads may load, size and open, not submit.
 void replica_local_drive(struct replica *r);
 
-// replica_size_steps, of a model that is loaded on a device.
-enum err replica_local_size_steps(const struct replica_model *m, const struct step_limits *limits,
-                                  enum dtype kv_dtype, struct replica_step_sizes *out,
-                                  struct errmsg *msg) MUST_CHECK;
-
-// A loaded model, until it is unloaded; NULL: it is not loaded.
-struct replica_model *replica_local_find(struct replica *r, uint64_t model);
-
 #endif

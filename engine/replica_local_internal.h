@@ -78,6 +78,8 @@ static inline void replica_list_push(struct replica_list *q, struct replica_work
     q->tail = &w->next;
 }
 
+// A loaded model, until it is unloaded; NULL: it is not loaded.
+struct replica_model *replica_local_find(struct replica_local *l, uint64_t model);
 // NULL: there is none such.
 struct step_engine *replica_steps_at(struct replica_local *l, uint64_t place);
 // The thread, until `ending`.

@@ -286,7 +286,7 @@ static struct arena *workspace_of(struct replica_local *l, size_t lane) {
 
 static enum err encode_batch(struct replica_local *l, struct replica_batch *b,
                              const struct forward_hooks *hooks, struct errmsg *msg) {
-    const struct replica_model *m = replica_local_find(&l->head, b->work.model);
+    const struct replica_model *m = replica_local_find(l, b->work.model);
     if (!m)
         return err_set(msg, ERR_INTERNAL, "a batch's model is not loaded");
     struct arena *ws = workspace_of(l, replica_lane(b->work.share));

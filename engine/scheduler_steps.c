@@ -132,8 +132,7 @@ static void move(struct scheduler *s, struct step_line *l, struct replica *to) {
         if (!atomic_load(&nth_of(l, i)->back))
             return;
     struct errmsg msg = {0};
-    const struct replica_model *there = replica_local_find(to, generator_model(g)->id);
-    enum err e = generator_move(g, to, there, &msg);
+    enum err e = generator_move(g, to, &msg);
     if (e) { // without storage it can do nothing more
         generator_take_back(g);
         generator_end_all(g, e, msg.text);

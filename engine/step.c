@@ -5,6 +5,28 @@
 
 #include <string.h>
 
+static const struct {
+    enum err err;
+    const char *words;
+} faults[STEP_FAULT_COUNT] = {
+    [STEP_FAULT_NONE] = {ERR_OK, ""},
+    [STEP_FAULT_NONFINITE] = {ERR_NONFINITE, "the model gave logits that are not finite"},
+    [STEP_FAULT_OVERFLOW] = {ERR_INVALID,
+                             "'logit_bias' and penalties leave no logit that is finite"},
+    [STEP_FAULT_FORBIDDEN] = {ERR_INVALID,
+                              "'logit_bias' forbids every token that the grammar allows"},
+    [STEP_FAULT_ENDED] = {ERR_INTERNAL, "the text has ended where another token was to come"},
+    [STEP_FAULT_MEMORY] = {ERR_NOMEM, "no memory for what was said so far"},
+};
+
+static enum step_fault known(enum step_fault f) {
+    return (unsigned)f < STEP_FAULT_COUNT ? f : STEP_FAULT_ENDED;
+}
+
+const char *step_fault_words(enum step_fault f) { return faults[known(f)].words; }
+
+enum err step_fault_err(enum step_fault f) { return faults[known(f)].err; }
+
 static size_t table_stride(const struct step_limits *l) {
     return (l->max_context + l->block_tokens - 1) / l->block_tokens;
 }
@@ -98,7 +120,7 @@ struct step_part *step_add(struct step *s, const struct step_part *part) {
     p->mask_count = p->drawn = 0;
     p->late = false;
     p->err = ERR_OK;
-    p->why = "";
+    p->fault = STEP_FAULT_NONE;
     s->seqs++;
     return p;
 }

@@ -19,6 +19,21 @@
 
 enum { STEP_ROWS_MOST = 1 + DRAFT_MAX }; // wanted rows of a part that draws
 
+// What may be wrong with one part's draw.
+enum step_fault {
+    STEP_FAULT_NONE,
+    STEP_FAULT_NONFINITE, // the model gave logits that are not finite
+    STEP_FAULT_OVERFLOW,  // what was added to them leaves none that is finite
+    STEP_FAULT_FORBIDDEN, // a bias forbids every token that the mask allows
+    STEP_FAULT_ENDED,     // the mask allows none
+    STEP_FAULT_MEMORY,    // for what was said so far
+    STEP_FAULT_COUNT,
+};
+// In words, and as an error (ERR_OK, ERR_NONFINITE, ERR_INVALID, ERR_INTERNAL, ERR_NOMEM). What is
+// none of these is told as STEP_FAULT_ENDED is.
+const char *step_fault_words(enum step_fault f);
+enum err step_fault_err(enum step_fault f);
+
 // A sequence's part of a step: `count` tokens that follow the `context` which the cache holds.
 struct step_part {
     // Set by the sender, and left alone until the results are there.
@@ -56,8 +71,8 @@ struct step_part {
     const struct sampling_result *results; // [drawn], as long as the step
     size_t drawn;
     bool late;    // its mask, or the token it was to go on from, was not there: nothing was drawn
-    enum err err; // of this part alone: ERR_NONFINITE, ERR_INVALID, ERR_NOMEM, ERR_INTERNAL
-    const char *why; // in words, never freed
+    enum err err; // of this part alone: that of its fault
+    enum step_fault fault;
 };
 
 struct step_limits {

@@ -196,9 +196,9 @@ enum err step_engine_forward(struct step_engine *e, const struct step *s,
 
 // ---- the draw
 
-static void fail(struct step_part *p, enum err err, const char *why) {
-    p->err = err;
-    p->why = why;
+static void fail(struct step_part *p, enum step_fault fault) {
+    p->fault = fault;
+    p->err = step_fault_err(fault);
 }
 
 static bool allows_any(const uint32_t *mask, size_t vocab) {
@@ -212,19 +212,19 @@ static bool allows_any(const uint32_t *mask, size_t vocab) {
 static void fail_draw(const struct step_engine *e, struct step_part *p, enum sampling_end end) {
     switch (end) {
     case SAMPLING_NONFINITE:
-        fail(p, ERR_NONFINITE, "the model gave logits that are not finite");
+        fail(p, STEP_FAULT_NONFINITE);
         return;
     case SAMPLING_OVERFLOW:
-        fail(p, ERR_INVALID, "'logit_bias' and penalties leave no logit that is finite");
+        fail(p, STEP_FAULT_OVERFLOW);
         return;
     case SAMPLING_DRAWN:
     case SAMPLING_NONE:
         break;
     }
     if (p->masked && p->drawn < p->mask_count && allows_any(p->masks[p->drawn], e->vocab))
-        fail(p, ERR_INVALID, "'logit_bias' forbids every token that the grammar allows");
+        fail(p, STEP_FAULT_FORBIDDEN);
     else
-        fail(p, ERR_INTERNAL, "the text has ended where another token was to come");
+        fail(p, STEP_FAULT_ENDED);
 }
 
 // The draw of a part; false: nothing is drawn of it.
@@ -232,7 +232,7 @@ static bool begin_draw(struct step_engine *e, struct step *s, size_t i, struct d
     struct step_part *p = &s->parts[i];
     size_t rows = p->wanted;
     p->drawn = 0;
-    p->err = ERR_OK;
+    fail(p, STEP_FAULT_NONE);
     if (p->masked && rows > p->mask_count)
         rows = p->mask_count;
     p->late = p->wanted > 0 && (e->lost[i] || rows == 0);
@@ -257,7 +257,7 @@ static bool begin_draw(struct step_engine *e, struct step *s, size_t i, struct d
     d->history = &e->of[i]->history;
     if (!update_history(e, p, i, s))
         return true;
-    fail(p, ERR_NOMEM, "no memory for what was said so far");
+    fail(p, STEP_FAULT_MEMORY);
     return false;
 }
 

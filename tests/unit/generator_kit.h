@@ -5,6 +5,7 @@
 
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
@@ -126,10 +127,10 @@ static inline void kit_release(void *ctx, size_t tokens) {
     (void)tokens;
 }
 
-static inline struct generator *kit_generator(const struct replica_model *loaded,
-                                              struct masks *masks, bool speculate, size_t ahead) {
+static inline struct generator *kit_generator(struct inline_replica *replica, struct masks *masks,
+                                              bool speculate, size_t ahead) {
     struct generator_options o = {.model = &kit_model,
-                                  .loaded = loaded,
+                                  .replica = &replica->head,
                                   .kv_bytes = 1 << 20,
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = 8,

@@ -20,6 +20,7 @@ struct told {
 
 static struct device *devices[2];
 static struct replica_model loaded[2];
+static struct inline_replica replicas[2];
 static struct grammar_vocab *vocab;
 static struct grammar *easy, *costly;
 static struct masks *masks;
@@ -61,7 +62,7 @@ static struct generator *generator(size_t device, size_t blocks, size_t seqs, bo
                                    size_t ahead, unsigned deaths_most) {
     struct generator_options o = {
         .model = &kit_model,
-        .loaded = &loaded[device],
+        .replica = &replicas[device].head,
         .kv_bytes = blocks * step_engine_block_bytes(&loaded[device], BLOCK, DTYPE_F32),
         .kv_dtype = DTYPE_F32,
         .max_sequences = seqs,
@@ -81,7 +82,7 @@ enum stage { BEGUN, COMPUTED, DRAWN, STAGES };
 
 static void go_until(struct generator *g, struct step *s, enum stage stage) {
     struct errmsg msg = {0};
-    struct step_engine *e = generator_step_engine(g);
+    struct step_engine *e = inline_replica_engine(g);
     if (stage == BEGUN)
         return;
     CHECK_OK(step_engine_forward(e, s, NULL, &msg), msg);
@@ -107,7 +108,7 @@ static void spoil(struct generator *g, size_t blocks) {
             .ids = ids, .count = BLOCK, .blocks = &block, .block_count = 1, .wanted = 0};
         step_clear(s);
         CHECK(step_add(s, &part) != NULL);
-        CHECK_OK(step_engine_forward(generator_step_engine(g), s, NULL, &msg), msg);
+        CHECK_OK(step_engine_forward(inline_replica_engine(g), s, NULL, &msg), msg);
     }
     step_free(s);
 }
@@ -434,6 +435,7 @@ int main(void) {
         struct cpu_options cpu = {.threads = 1};
         CHECK_OK(test_device_new(&cpu, &devices[i], &msg), msg);
         loaded[i] = kit_load(devices[i]);
+        inline_replica_init(&replicas[i], &loaded[i]);
     }
     devices[1]->kv_block_tokens = BLOCK / 2; // a table of more blocks for the same text
     CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);

@@ -11,6 +11,7 @@ enum { MANY = 10 };
 
 static struct device *devices[2];
 static struct replica_model loaded[2];
+static struct inline_replica replicas[2];
 static struct grammar_vocab *vocab;
 static struct grammar *easy, *costly;
 static struct masks *masks;
@@ -29,7 +30,7 @@ static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); 
 static void run(struct generator *g) {
     struct forward_hooks none = {0};
     for (int i = 0; i < 200000 && generator_busy(g); i++)
-        if (!generator_step(g, &none)) // all of them wait for masks
+        if (!inline_replica_step(g, &none)) // all of them wait for masks
             nap();
     CHECK(!generator_busy(g));
 }
@@ -39,7 +40,7 @@ enum stage { BEGUN, COMPUTED, DRAWN, STAGES };
 
 static void go_until(struct generator *g, struct step *s, enum stage stage) {
     struct errmsg msg = {0};
-    struct step_engine *e = generator_step_engine(g);
+    struct step_engine *e = inline_replica_engine(g);
     if (stage == BEGUN)
         return;
     CHECK_OK(step_engine_forward(e, s, NULL, &msg), msg);
@@ -50,7 +51,7 @@ static void go_until(struct generator *g, struct step *s, enum stage stage) {
 // Moves every few steps, with a step in flight that has come so far. `together` texts at a time:
 // drafts are made where few of them run.
 static void moves(size_t ahead, bool speculate, size_t every, uint32_t together) {
-    struct generator *g = kit_generator(&loaded[0], masks, speculate, ahead);
+    struct generator *g = kit_generator(&replicas[0], masks, speculate, ahead);
     struct kit_gen *t[MANY];
     struct errmsg msg = {0};
     size_t steps = 0, moved = 0, drafted = 0, caught = 0;
@@ -71,7 +72,7 @@ static void moves(size_t ahead, bool speculate, size_t every, uint32_t together)
             go_until(g, s, (enum stage)(moved % STAGES));
             caught += moved % STAGES == DRAWN && generator_begin_step(g) != NULL;
             moved++;
-            CHECK_OK(generator_move(g, NULL, &loaded[moved % 2], &msg), msg);
+            CHECK_OK(generator_move(g, &replicas[moved % 2].head, &msg), msg);
             continue;
         }
         go_until(g, s, DRAWN);
@@ -102,21 +103,21 @@ static void moves(size_t ahead, bool speculate, size_t every, uint32_t together)
 
 // A device that breaks in the middle of a step, and the step taken back instead of failed.
 static void after_a_failure(void) {
-    struct generator *g = kit_generator(&loaded[0], masks, false, 1);
+    struct generator *g = kit_generator(&replicas[0], masks, false, 1);
     struct kit_gen *t = gen_new(3);
     struct errmsg msg = {0};
     struct forward_hooks none = {0};
     generator_submit(g, &t->g);
     for (int i = 0; i < 5; i++)
-        CHECK(generator_step(g, &none));
+        CHECK(inline_replica_step(g, &none));
     struct step *s = generator_begin_step(g); // behind the one that went ahead already
     CHECK(s != NULL && s->ids[0] == STEP_LAST_DRAWN);
     CHECK(generator_begin_step(g) == NULL);
     generator_take_back(g);
     CHECK((s = generator_begin_step(g)) != NULL && s->ids[0] != STEP_LAST_DRAWN);
     device_fail(devices[0], ERR_INTERNAL, "a device that broke");
-    CHECK_INT(step_engine_forward(generator_step_engine(g), s, &none, &msg), ERR_INTERNAL);
-    CHECK_OK(generator_move(g, NULL, &loaded[1], &msg), msg);
+    CHECK_INT(step_engine_forward(inline_replica_engine(g), s, &none, &msg), ERR_INTERNAL);
+    CHECK_OK(generator_move(g, &replicas[1].head, &msg), msg);
     CHECK_INT(t->ended, 0);
     run(g);
     CHECK(t->ended == 1 && kit_same(t, expected[3]));
@@ -127,7 +128,7 @@ static void after_a_failure(void) {
 // Rows go ahead of tokens that are not known; where such a token ends its text, the end is told at
 // once and the row counts for nothing: nothing is told of it, its blocks are free.
 static void ended_ahead(void) {
-    struct generator *g = kit_generator(&loaded[0], masks, false, 1);
+    struct generator *g = kit_generator(&replicas[0], masks, false, 1);
     const struct kit_gen *whole = expected[3]; // drawn, without a grammar
     int32_t end = whole->ids[9];
     size_t first = 0;
@@ -186,7 +187,7 @@ static void ended_ahead(void) {
 
 // Masks that come when the forward is over are in time; those that do not are waited for.
 static void masks_in_time(size_t ahead) {
-    struct generator *g = kit_generator(&loaded[0], masks, false, ahead);
+    struct generator *g = kit_generator(&replicas[0], masks, false, ahead);
     struct kit_gen *t = gen_new(2);
     size_t asked_again = 0, late = 0;
     generator_submit(g, &t->g);
@@ -205,7 +206,7 @@ static void masks_in_time(size_t ahead) {
         }
         CHECK(generator_fill_masks(g, s, true));
         struct errmsg msg = {0};
-        CHECK_OK(step_engine_draw(generator_step_engine(g), s, &msg), msg);
+        CHECK_OK(step_engine_draw(inline_replica_engine(g), s, &msg), msg);
         late += s->parts[0].late;
         CHECK(!(s->parts[0].late && s->parts[0].drawn));
         generator_end_step(g, s, true, ERR_OK, "");
@@ -222,6 +223,7 @@ int main(void) {
         struct cpu_options cpu = {.threads = 1 + i};
         CHECK_OK(test_device_new(&cpu, &devices[i], &msg), msg);
         loaded[i] = kit_load(devices[i]);
+        inline_replica_init(&replicas[i], &loaded[i]);
     }
     CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
     vocab = kit_vocab();
@@ -235,7 +237,7 @@ int main(void) {
     costly = kit_gbnf(text.data);
     buf_free(&text);
     for (uint32_t i = 0; i < MANY && !check_failed; i++) {
-        struct generator *g = kit_generator(&loaded[0], masks, false, 0);
+        struct generator *g = kit_generator(&replicas[0], masks, false, 0);
         expected[i] = gen_new(i);
         generator_submit(g, &expected[i]->g);
         run(g);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
@@ -20,6 +21,7 @@ static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
+static struct inline_replica replica;
 
 static void load(const char *path) {
     struct errmsg msg = {0};
@@ -35,6 +37,7 @@ static void load(const char *path) {
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
     model_spec(&model, &loaded.spec);
+    inline_replica_init(&replica, &loaded);
 }
 
 // A generation with its memory and an account of what was told of it.
@@ -90,7 +93,7 @@ static size_t bytes_per_token(void) {
 // kv_tokens: what the cache holds.
 static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool speculate) {
     struct generator_options o = {.model = &model,
-                                  .loaded = &loaded,
+                                  .replica = &replica.head,
                                   .kv_bytes = kv_tokens * bytes_per_token(),
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
@@ -100,14 +103,14 @@ static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool 
     struct generator *g = NULL;
     struct errmsg msg = {0};
     CHECK_OK(generator_new(&o, &g, &msg), msg);
-    CHECK_OK(generator_warm_up(g, NULL, &msg), msg);
+    CHECK_OK(inline_replica_warm_up(g, &msg), msg);
     return g;
 }
 
 static void run(struct generator *g) {
     struct forward_hooks none = {0};
     for (int steps = 0; generator_busy(g) && steps < 10000; steps++)
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     CHECK(!generator_busy(g));
 }
 
@@ -156,7 +159,7 @@ static void together(size_t kv_tokens, size_t max_sequences, bool speculate, boo
         all[i]->g.reserved = 10;
         generator_submit(g, &all[i]->g);
         if (i % 3 == 2)
-            (void)generator_step(g, &none);
+            (void)inline_replica_step(g, &none);
     }
     run(g);
     size_t equal = 0, ended = 0;
@@ -197,7 +200,7 @@ static void other_sizes(void) {
             generator_submit(g, &all[i]->g);
         }
         for (int steps = 0; generator_busy(g) && steps < 10000; steps++) {
-            (void)generator_step(g, &none);
+            (void)inline_replica_step(g, &none);
             if (steps % 7 != 6)
                 continue;
             taken += stats_of(g).running;
@@ -237,7 +240,7 @@ static void least_size(void) {
     struct errmsg msg = {0};
     struct test_gen *in_line = gen_new(2, 20, 30), *big = gen_new(3, 30, 60);
     generator_submit(g, &big->g); // 90 tokens, 3 blocks
-    (void)generator_step(g, &none);
+    (void)inline_replica_step(g, &none);
     generator_submit(g, &in_line->g);
     CHECK_INT(resize(g, 2 * 32, &msg), ERR_TOO_LARGE);
     CHECK_STR(msg.text, "model 'tiny' would be left a KV cache of 64 tokens, and a text of up to "
@@ -308,7 +311,7 @@ static void sizes(void) {
     size_t own = model.max_length;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct generator_options o = {.model = &model,
-                                      .loaded = &loaded,
+                                      .replica = &replica.head,
                                       .kv_bytes = cases[i].kv_tokens * bytes_per_token(),
                                       .kv_dtype = DTYPE_F32,
                                       .max_sequences = cases[i].max_sequences,
@@ -335,7 +338,7 @@ static void sizes(void) {
         CHECK_INT(generator_context(g), size.context);
         CHECK_INT(stats_of(g).kv_blocks, size.blocks);
         CHECK_INT(stats_of(g).kv_bytes, size.cache_bytes);
-        CHECK_OK(generator_warm_up(g, NULL, &msg), msg);
+        CHECK_OK(inline_replica_warm_up(g, &msg), msg);
         struct test_gen *t = gen_new(2, size.context - 10, 128);
         generator_submit(g, &t->g);
         run(g);
@@ -408,12 +411,12 @@ static void ends(void) {
         generator_submit(g, &t[i]->g);
     }
     for (int i = 0; i < 10; i++)
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     atomic_store(&t[0]->g.stop_wanted, true);
     for (int i = 1; i < 20; i++)
         atomic_store(&t[i]->g.cancelled, true);
     size_t produced = t[1]->g.produced;
-    (void)generator_step(g, &none);
+    (void)inline_replica_step(g, &none);
     CHECK(!generator_busy(g));
     CHECK_INT(t[0]->g.end, GENERATION_STOP);
     CHECK_INT(t[0]->g.err, ERR_OK);
@@ -453,7 +456,7 @@ static void ends(void) {
     // all at once, and nothing behind it
     struct test_gen *left = gen_new(5, 20, 100), *after = gen_new(5, 20, 100);
     generator_submit(g, &left->g);
-    (void)generator_step(g, &none);
+    (void)inline_replica_step(g, &none);
     generator_end_all(g, ERR_UNAVAILABLE, "stopping");
     generator_submit(g, &after->g);
     CHECK_INT(left->g.err, ERR_UNAVAILABLE);
@@ -518,12 +521,12 @@ static void short_prompts(void) {
         t[i] = gen_new(i + 2, 10, 100);
         generator_submit(g, &t[i]->g);
     }
-    (void)generator_step(g, &none);
+    (void)inline_replica_step(g, &none);
     CHECK_INT(t[0]->g.produced + t[11]->g.produced, 1);
     CHECK_INT(old->g.produced, 0);
     int steps = 1;
     while (old->g.produced == 0 && steps < 100) {
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
         steps++;
     }
     CHECK(t[0]->g.produced > 0);

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
@@ -21,6 +22,7 @@ static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
+static struct inline_replica replica;
 static struct grammar_vocab *vocab;
 static struct masks *masks;
 static struct grammar *easy, *costly, *dead;
@@ -38,6 +40,7 @@ static void load(void) {
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
     model_spec(&model, &loaded.spec);
+    inline_replica_init(&replica, &loaded);
 }
 
 // The model's ids as letters, then pairs of letters; the last one is the end.
@@ -132,7 +135,7 @@ static void on_release(void *ctx, size_t tokens) {
 
 static struct generator *generator(size_t max_sequences, bool speculate) {
     struct generator_options o = {.model = &model,
-                                  .loaded = &loaded,
+                                  .replica = &replica.head,
                                   .kv_bytes = 1 << 20,
                                   .kv_dtype = DTYPE_F32,
                                   .max_sequences = max_sequences,
@@ -148,7 +151,7 @@ static struct generator *generator(size_t max_sequences, bool speculate) {
 
 static void step(struct generator *g) {
     struct forward_hooks none = {0};
-    if (!generator_step(g, &none)) // all of them wait
+    if (!inline_replica_step(g, &none)) // all of them wait
         nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 }
 
@@ -257,7 +260,7 @@ static void others_go_on(void) {
     CHECK(first->g.produced <= 1 && first->ended == 0);
     CHECK_INT(generator_count(g), 2);
     struct forward_hooks none = {0};
-    CHECK(!generator_step(g, &none)); // nothing to compute, and nothing computed twice
+    CHECK(!inline_replica_step(g, &none)); // nothing to compute, and nothing computed twice
     let_go();
     run(g);
     CHECK(c->ended == 1 && same(c, slow));
@@ -345,11 +348,11 @@ static void failed_while_away(void) {
     CHECK_INT(mask_job_new(state, model.decoder_config.vocab, NULL, &small), ERR_OK);
     struct test_gen *first = hold(g), *t = gen_new(10, costly), *after = gen_new(1, NULL);
     struct forward_hooks none = {0};
-    while (generator_step(g, &none)) // until it waits for its mask
+    while (inline_replica_step(g, &none)) // until it waits for its mask
         ;
     generator_submit(g, &t->g);
     struct forward_hooks breaks = {.pause = into_the_middle, .ctx = small};
-    CHECK(generator_step(g, &breaks));
+    CHECK(inline_replica_step(g, &breaks));
     CHECK_INT(t->ended, 0); // its mask is away
     generator_submit(g, &after->g);
     while (!after->ended)

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
 
@@ -17,6 +18,7 @@ static size_t ahead; // steps that go ahead
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
+static struct inline_replica replica;
 
 static void load(void) {
     struct errmsg msg = {0};
@@ -31,6 +33,7 @@ static void load(void) {
     weights_close(w);
     model.max_length = model.decoder_config.max_positions;
     model_spec(&model, &loaded.spec);
+    inline_replica_init(&replica, &loaded);
 }
 
 struct test_gen {
@@ -70,7 +73,7 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
 static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
     struct kv_shape one = decoder_kv_shape(loaded.decoder, 32, 1, DTYPE_F32);
     struct generator_options o = {.model = &model,
-                                  .loaded = &loaded,
+                                  .replica = &replica.head,
                                   .kv_bytes =
                                       kv_tokens / 32 * device->ops->kv_block_bytes(device, &one),
                                   .kv_dtype = DTYPE_F32,
@@ -86,7 +89,7 @@ static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
 
 static void step(struct generator *g) {
     struct forward_hooks none = {0};
-    CHECK(generator_step(g, &none));
+    CHECK(inline_replica_step(g, &none));
 }
 
 static struct generation_stats stats_of(struct generator *g) {
@@ -107,7 +110,7 @@ static void cancel(struct generator *g, struct test_gen **t, size_t n) {
     for (size_t i = 0; i < n; i++)
         atomic_store(&t[i]->g.cancelled, true);
     while (generator_busy(g))
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     CHECK_INT(stats_of(g).kv_blocks_used, 0);
     for (size_t i = 0; i < n; i++) {
         CHECK_INT(t[i]->ended, 1);
@@ -258,7 +261,7 @@ static void prompts(void) {
     struct forward_hooks none = {0};
     size_t before = 0;
     while (!many[16]->ended)
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     for (int i = 0; i < 16; i++)
         before += many[i]->ended > 0;
     CHECK(before <= 3);
@@ -275,7 +278,7 @@ static void same_bits(void) {
         generator_submit(g, &alone[i]->g);
     }
     while (generator_busy(g))
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     generator_free(g);
     g = generator(640, 6);
     for (uint32_t i = 0; i < MANY; i++) {
@@ -285,10 +288,10 @@ static void same_bits(void) {
         all[i]->g.weight = (int)(i % 5);
         generator_submit(g, &all[i]->g);
         for (int k = 0; k < 3; k++)
-            (void)generator_step(g, &none);
+            (void)inline_replica_step(g, &none);
     }
     while (generator_busy(g))
-        (void)generator_step(g, &none);
+        (void)inline_replica_step(g, &none);
     CHECK(stats_of(g).preemptions > 5);
     CHECK_INT(stats_of(g).kv_blocks_used, 0);
     for (int i = 0; i < MANY; i++) {

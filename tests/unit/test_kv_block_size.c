@@ -14,10 +14,12 @@ int main(void) {
         return check_done();
     CHECK_INT(d->kv_block_tokens, sizes[0]);
     struct replica_model loaded = kit_load(d);
+    struct inline_replica replica;
     struct kit_gen *expected[MANY];
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         d->kv_block_tokens = sizes[i];
-        struct generator *g = kit_generator(&loaded, NULL, true, 0);
+        inline_replica_init(&replica, &loaded);
+        struct generator *g = kit_generator(&replica, NULL, true, 0);
         struct generation_stats stats = {0};
         struct forward_hooks none = {0};
         struct kit_gen *t[MANY];
@@ -25,7 +27,7 @@ int main(void) {
             t[s] = kit_gen_new(s, NULL, NULL);
             generator_submit(g, &t[s]->g);
         }
-        while (generator_step(g, &none))
+        while (inline_replica_step(g, &none))
             ;
         generator_add_stats(g, &stats);
         CHECK_INT(stats.kv_tokens, stats.kv_blocks * sizes[i]);

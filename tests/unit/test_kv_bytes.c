@@ -3,7 +3,9 @@
 // those that do not.
 #include "compute/cpu/kv.h"
 #include "engine/generators.h"
+#include "engine/replica_local.h"
 #include "tests/check.h"
+#include "tests/kit/inline_replica.h"
 #include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
@@ -15,6 +17,7 @@ enum { BLOCKS = 7, TOKENS = 32 };
 static struct device *device;
 static struct model model;
 static struct replica_model loaded;
+static struct inline_replica at_once;
 
 static void release(void *ctx, size_t tokens) {
     (void)ctx;
@@ -34,6 +37,7 @@ static void load(const char *path) {
     weights_close(w);
     model.max_length = 4096;
     model_spec(&model, &loaded.spec);
+    inline_replica_init(&at_once, &loaded);
 }
 
 static void wake(void *ctx) { (void)ctx; }
@@ -61,7 +65,7 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
                              dtype_size(dtype));
         for (int short_of = 0; short_of < 2; short_of++) { // one byte less holds one block less
             struct generator_options o = {.model = &model,
-                                          .loaded = &loaded,
+                                          .replica = &at_once.head,
                                           .kv_bytes = bytes - (size_t)short_of,
                                           .kv_dtype = dtype,
                                           .max_sequences = 2,
