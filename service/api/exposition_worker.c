@@ -4,18 +4,18 @@
 
 enum { WORKERS = 2 };
 
-struct worker {
+struct seen_worker {
     const char *name; // of the label
     struct replica_health health;
 };
 
 // The main one, and the quarantine of an isolated service.
-static size_t look(const struct engine *e, struct worker out[WORKERS]) {
+static size_t look(const struct engine *e, struct seen_worker out[WORKERS]) {
     size_t n = 0;
     if (engine_has_worker(e))
-        out[n++] = (struct worker){"main", replica_health(e->replica)};
+        out[n++] = (struct seen_worker){"main", replica_health(e->replica)};
     if (e->spare_kind == SPARE_QUARANTINE)
-        out[n++] = (struct worker){"quarantine", replica_health(e->spare)};
+        out[n++] = (struct seen_worker){"quarantine", replica_health(e->spare)};
     return n;
 }
 
@@ -31,7 +31,7 @@ static double resident(const struct replica_health *h) {
     return (double)limits_resident_of(h->pid);
 }
 
-static void put_losses(const struct worker *w, size_t n, struct buf *out) {
+static void put_losses(const struct seen_worker *w, size_t n, struct buf *out) {
     static const char *const causes[LOSS_COUNT] = {
         [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
         [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
@@ -58,7 +58,7 @@ void exposition_put_workers(const struct engine *e, struct buf *out) {
         {"worker_restarts_total", "counter", "Times that it was started again.", restarts},
         {"worker_down_seconds_total", "counter", "Time without a working one.", down_s},
     };
-    struct worker w[WORKERS];
+    struct seen_worker w[WORKERS];
     size_t n = look(e, w);
     for (size_t r = 0; n && r < sizeof rows / sizeof *rows; r++) {
         exposition_head(out, rows[r].name, rows[r].type, rows[r].help);
