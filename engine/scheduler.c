@@ -143,6 +143,7 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
     if (s->options.max_queue_tokens == 0)
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
+    s->memory.resident += options->elsewhere_bytes;
     s->admission.limit = s->options.max_queue_tokens;
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);

@@ -29,7 +29,8 @@ struct scheduler_options {
     struct replica *replica;
     struct replica *spare; // by its kind; NULL: none
     enum scheduler_spare spare_kind;
-    bool warm_spare; // models that generate are loaded on the spare as well, from the start
+    bool warm_spare;        // models that generate are loaded on the spare as well, from the start
+    size_t elsewhere_bytes; // of memory: what other processes hold to compute for this one
     struct model *const *models; // loaded on the replica; held from here on
     size_t model_count;
     size_t max_batch_tokens; // 0: 512

@@ -27,8 +27,15 @@ static void note_plan(struct scheduler *s, const struct memory_plan *plan, size_
     pthread_mutex_unlock(&s->mutex);
 }
 
+// A model's, on both replicas where each is to have it sooner or later. A quarantine has one model
+// at a time, for which there is room.
+static size_t weight_bytes(struct scheduler *s, const struct model *m) {
+    size_t copies = s->options.spare_kind == SPARE_CPU ? 2 : 1;
+    return copies * replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id);
+}
+
 static enum err make(struct scheduler *s, struct scheduler_change *c) {
-    size_t weights = replica_weight_bytes(s->sites[SITE_MAIN].replica, c->model->id);
+    size_t weights = weight_bytes(s, c->model);
     bool generates = c->model->task == TASK_GENERATE;
     struct memory_plan plan = plan_without_generators(s, s->memory.resident + weights);
     size_t encoding = plan.workspaces;
@@ -48,8 +55,7 @@ static void share_out(struct scheduler *s, size_t resident) {
 
 // The memory of a model that is not there any more.
 static void give_back(struct scheduler *s, const struct model *m) {
-    size_t weights = replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id),
-           resident = s->memory.resident;
+    size_t weights = weight_bytes(s, m), resident = s->memory.resident;
     share_out(s, resident > weights ? resident - weights : 0);
 }
 
