@@ -202,7 +202,8 @@ enum err wire_read_hello(const struct channel_message *m, struct wire_hello *out
     enum err e = check_build(&r, "HELLO", msg);
     if (e)
         return e;
-    *out = (struct wire_hello){.threads = pack_get_u32(&r), .region_bytes = pack_get_u64(&r)};
+    out->threads = pack_get_u32(&r);
+    out->region_bytes = pack_get_u64(&r);
     bool sane = out->threads >= 1 && out->threads <= MOST_THREADS && out->region_bytes > 0 &&
                 out->region_bytes <= MOST_BYTES;
     return wire_end_payload(m, &r, sane, msg);
@@ -321,7 +322,8 @@ void wire_write_open_steps(struct pack_writer *w, const struct wire_place *p) {
 enum err wire_read_open_steps(const struct channel_message *m, const struct wire_model *model,
                               struct wire_place *out, struct errmsg *msg) {
     struct pack_reader r = wire_reader_of(m);
-    *out = (struct wire_place){.model = pack_get_u64(&r), .place = pack_get_u64(&r)};
+    *out = (struct wire_place){.model = pack_get_u64(&r)};
+    out->place = pack_get_u64(&r);
     bool sane = get_limits(&r, &out->options.limits) && out->place > 0;
     uint64_t blocks = pack_get_u64(&r);
     out->options.kv_dtype = get_dtype(&r, &sane);

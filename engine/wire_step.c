@@ -145,7 +145,8 @@ static bool is_zero(const unsigned char *p, size_t n) {
 // Reads the numbers of a part, and which of them can be. Its arrays are not there yet.
 static bool get_part(const unsigned char *at, const struct wire_place *place, struct step_part *p) {
     const struct step_limits *l = &place->options.limits;
-    *p = (struct step_part){.sequence = wire_get_u64(&at), .position = wire_get_u64(&at)};
+    *p = (struct step_part){.sequence = wire_get_u64(&at)};
+    p->position = wire_get_u64(&at);
     p->count = wire_get_u32(&at);
     p->context = wire_get_u32(&at);
     p->block_count = wire_get_u32(&at);
