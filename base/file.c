@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include "base/fault.h"
+#include "base/file_set.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -20,12 +21,25 @@ static enum err fail(struct errmsg *msg, const char *path, const char *what) {
                    strerror(e));
 }
 
+// Of the path itself, or of the set that is in use: a descriptor of the caller's. -1 with errno.
+static int open_to_read(const char *path) {
+    const struct file_set *set = file_set_in_use();
+    if (!set)
+        return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the program
+    int fd = file_set_find(set, path);
+    if (fd < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 static enum err open_regular(const char *path, int *fd, size_t *size, struct errmsg *msg) {
     if (fault_hit(FAULT_FILE)) {
         errno = EIO;
         return fail(msg, path, "open");
     }
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the program
+    *fd = open_to_read(path);
     if (*fd < 0)
         return fail(msg, path, "open");
     struct stat st;
@@ -141,12 +155,18 @@ void file_map_close(struct file_map *map) {
 }
 
 bool file_exists(const char *path) {
+    const struct file_set *set = file_set_in_use();
     struct stat st;
+    if (set)
+        return file_set_find(set, path) >= 0 || file_set_has_folder(set, path);
     return stat(path, &st) == 0;
 }
 
 bool file_is_dir(const char *path) {
+    const struct file_set *set = file_set_in_use();
     struct stat st;
+    if (set)
+        return file_set_has_folder(set, path);
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 

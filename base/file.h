@@ -1,4 +1,5 @@
-// Files: read whole or in pieces, write atomically. Fault-injectable (fault.h,
+// Files: read whole or in pieces, write atomically. What is read is the file system's, or that of a
+// set of descriptors which the thread has in use (file_set.h). Fault-injectable (fault.h,
 // FAULT_FILE). Errors name the path and the cause. Thread rule: any thread.
 #ifndef TRINE_BASE_FILE_H
 #define TRINE_BASE_FILE_H

@@ -1,0 +1,121 @@
+// Files as descriptors by their names: what a thread with a set in use can read, and what it can
+// not.
+#define _GNU_SOURCE // descriptors of files that are gone
+#include "base/file_set.h"
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "tests/check.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/trine-file-set-XXXXXX";
+
+static const char *path_of(const char *name) {
+    static char path[4][128];
+    static int at;
+    at = (at + 1) % 4;
+    snprintf(path[at], sizeof path[at], "%s/%s", folder, name);
+    return path[at];
+}
+
+static int made(const char *name, const char *text) {
+    struct errmsg msg = {0};
+    CHECK_OK(file_write_atomic(path_of(name), text, strlen(text), &msg), msg);
+    return open(path_of(name), O_RDONLY | O_CLOEXEC);
+}
+
+static void *read_beside(void *arg) {
+    char *data = NULL;
+    size_t n = 0;
+    struct errmsg msg;
+    *(enum err *)arg = file_read(path_of("new"), 100, &data, &n, &msg);
+    mem_free(data);
+    return NULL;
+}
+
+static void test_in_use(void) {
+    struct errmsg msg = {0};
+    struct file_set *s = file_set_new();
+    CHECK_OK(file_set_add(s, path_of("a"), made("a", "old"), &msg), msg);
+    CHECK_OK(file_set_add(s, path_of("sub/b"), open(path_of("a"), O_RDONLY), &msg), msg);
+    CHECK_OK(file_set_add(s, path_of("folder"), open(folder, O_RDONLY), &msg), msg);
+    CHECK_INT(file_set_count(s), 3);
+    CHECK_STR(file_set_path(s, 0), path_of("a"));
+    CHECK_INT(file_set_descriptor(s, 0), file_set_find(s, path_of("a")));
+    close(made("new", "new"));
+    close(made("a", "replaced")); // another file under the name
+    CHECK(file_set_use(s) == NULL && file_set_in_use() == s);
+
+    char *data = NULL;
+    size_t n = 0;
+    for (int i = 0; i < 2; i++) { // as often as one likes
+        CHECK_OK(file_read(path_of("a"), 100, &data, &n, &msg), msg);
+        CHECK_STR(data, "old");
+        mem_free(data);
+    }
+    struct file f;
+    CHECK_OK(file_open(&f, path_of("sub/b"), &msg), msg);
+    char three[4] = {0};
+    CHECK_OK(file_read_at(&f, 1, three, 2, &msg), msg);
+    CHECK_STR(three, "ld");
+    file_close(&f);
+    struct file_map map;
+    CHECK_OK(file_map_open(&map, path_of("a"), &msg), msg);
+    CHECK(map.size == 3 && memcmp(map.data, "old", 3) == 0);
+    file_map_close(&map);
+
+    CHECK_INT(file_read(path_of("new"), 100, &data, &n, &msg), ERR_NOT_FOUND);
+    CHECK(strstr(msg.text, "/new: cannot open: No such file") != NULL);
+    CHECK_INT(file_read(path_of("folder"), 100, &data, &n, &msg), ERR_INVALID);
+    CHECK(file_exists(path_of("a")) && !file_is_dir(path_of("a")) && !file_exists(path_of("new")));
+    CHECK(file_exists(path_of("sub")) && file_is_dir(path_of("sub")) && file_is_dir(folder));
+    CHECK(file_is_dir(path_of("sub/")) && !file_exists(path_of("su")) && !file_exists("/tmp/x"));
+
+    enum err beside = ERR_INTERNAL; // another thread has the file system
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, read_beside, &beside) == 0);
+    pthread_join(thread, NULL);
+    CHECK_INT(beside, ERR_OK);
+
+    CHECK(file_set_use(NULL) == s && file_exists(path_of("new")));
+    file_set_free(s);
+}
+
+static void test_adding(void) {
+    struct errmsg msg = {0};
+    struct file_set *s = file_set_new();
+    int first = made("x", "x"), second = open(path_of("x"), O_RDONLY);
+    CHECK_OK(file_set_add(s, "x", first, &msg), msg);
+    CHECK_INT(file_set_add(s, "x", second, &msg), ERR_INVALID);
+    CHECK(fcntl(second, F_GETFD) == -1); // taken over, and closed
+    for (int i = 0; i < 100; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "n%d", i);
+        CHECK_OK(file_set_add(s, name, open(path_of("x"), O_RDONLY), &msg), msg);
+    }
+    CHECK_STR(file_set_path(s, 100), "n99");
+    // without memory for the name nothing is left open
+    int third = open(path_of("x"), O_RDONLY);
+    fault_arm(FAULT_ALLOC, 1, false);
+    CHECK_INT(file_set_add(s, "third", third, &msg), ERR_NOMEM);
+    fault_disarm();
+    CHECK(fcntl(third, F_GETFD) == -1);
+    file_set_free(s);
+    CHECK(fcntl(first, F_GETFD) == -1);
+    file_set_free(NULL);
+}
+
+int main(void) {
+    CHECK(mkdtemp(folder) != NULL);
+    test_in_use();
+    test_adding();
+    for (const char *const *name = (const char *const[]){"a", "new", "x", NULL}; *name; name++)
+        unlink(path_of(*name));
+    rmdir(folder);
+    return check_done();
+}
