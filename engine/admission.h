@@ -3,6 +3,7 @@
 // Large ones have room of their own, as much again, which small ones never take: so however busy
 // the small ones keep the queue, a large one waits for other large ones at most. One that is larger
 // than that room is let in alone.
+// The room may be less for a while; what is large stays what it was.
 // Thread rule: the scheduler's mutex.
 #ifndef TRINE_ENGINE_ADMISSION_H
 #define TRINE_ENGINE_ADMISSION_H
@@ -13,12 +14,13 @@
 #include <stddef.h>
 
 struct admission {
-    size_t limit; // tokens of small requests, and as many of large ones
+    size_t full;  // the room: tokens of small requests, and as many of large ones
+    size_t limit; // what is given of it now
     size_t small, large;
 };
 
 static inline bool admission_is_large(const struct admission *a, size_t tokens) {
-    return tokens >= a->limit / 4 && tokens > 1;
+    return tokens >= a->full / 4 && tokens > 1;
 }
 static inline size_t admission_held(const struct admission *a) { return a->small + a->large; }
 

@@ -62,6 +62,7 @@ void scheduler_kick(struct scheduler *s) {
 void scheduler_free(struct scheduler *s) {
     if (!s)
         return;
+    scheduler_watch_main(s, false);
     scheduler_free_flights(s);
     for (int i = 0; i < SITE_COUNT; i++)
         generators_free(&s->sites[i].generators);
@@ -114,7 +115,10 @@ static enum err hold_models(struct scheduler *s) {
 static enum err prepare(struct scheduler *s, struct errmsg *msg) {
     const struct scheduler_options *o = &s->options;
     struct encode_room room = encode_room_for(o->models, o->model_count, o->max_batch_tokens);
-    enum err e = replica_size_batches(s->sites[SITE_MAIN].replica, o->max_batch_tokens, msg);
+    enum err e = ERR_OK;
+    for (int i = 0; i < SITE_COUNT && !e; i++)
+        if (s->sites[i].replica)
+            e = replica_size_batches(s->sites[i].replica, o->max_batch_tokens, msg);
     if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
         e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
     s->memory.workspaces = scheduler_workspace_bytes(s);
@@ -136,7 +140,12 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         return err_set(msg, ERR_NOMEM, "no memory for the scheduler");
     s->options = *options;
     s->sites[SITE_MAIN].replica = options->replica;
-    s->sites[SITE_SPARE].replica = options->spare;
+    s->sites[SITE_SPARE].replica = options->spare_kind == SPARE_NONE ? NULL : options->spare;
+    for (int i = 0; i < SITE_COUNT; i++)
+        if (s->sites[i].replica)
+            s->sites[i].bulk_ahead = replica_facts(s->sites[i].replica)->bulk_ahead;
+    s->sites[SITE_MAIN].health = replica_health(s->sites[SITE_MAIN].replica);
+    scheduler_choose_flights(s);
     s->back_tail = &s->back;
     if (s->options.max_batch_tokens == 0)
         s->options.max_batch_tokens = DEFAULT_BATCH_TOKENS;
@@ -144,7 +153,7 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
     s->memory.resident += options->elsewhere_bytes;
-    s->admission.limit = s->options.max_queue_tokens;
+    s->admission.full = s->admission.limit = s->options.max_queue_tokens;
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);
     enum err e = ERR_OK;
@@ -155,6 +164,8 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
         e = prepare(s, msg);
     s->options.models = NULL; // the caller's, who may let them go
     struct thread_options t = {.name = "scheduler"};
+    if (!e)
+        scheduler_watch_main(s, true);
     if (!e)
         e = thread_start(&s->thread, &t, scheduler_run, s, msg);
     if (e) {
@@ -176,10 +187,21 @@ enum err scheduler_wait_ready(struct scheduler *s, struct errmsg *msg) {
     return e;
 }
 
+// Whether nothing is accepted. Mutex held.
+static enum err refuse_all(const struct scheduler *s, struct errmsg *msg) {
+    if (s->draining)
+        return err_set(msg, ERR_UNAVAILABLE, "the service is draining");
+    bool is_down = s->sites[SITE_MAIN].health.condition != REPLICA_UP;
+    if (scheduler_is_unserved(s) || (is_down && s->options.spare_kind == SPARE_NONE))
+        return scheduler_say_unserved(msg);
+    return ERR_OK;
+}
+
 enum err scheduler_reserve(struct scheduler *s, size_t tokens, struct errmsg *msg) {
     pthread_mutex_lock(&s->mutex);
-    enum err e = s->draining ? err_set(msg, ERR_UNAVAILABLE, "the service is draining")
-                             : admission_take(&s->admission, tokens, msg);
+    enum err e = refuse_all(s, msg);
+    if (!e)
+        e = admission_take(&s->admission, tokens, msg);
     if (e == ERR_OVERLOADED)
         s->stats.jobs_refused++;
     pthread_mutex_unlock(&s->mutex);
@@ -198,6 +220,8 @@ void scheduler_submit(struct scheduler *s, struct job *job) {
     job->taken = job->finished = 0;
     job->started_us = 0;
     job->cut = 0;
+    job->deaths = 0;
+    job->died_in = 0;
     job->err = ERR_OK;
     job->submitted_us = clock_now_us();
     job->listed = false;
@@ -336,11 +360,17 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     for (int i = 0; i < SITE_COUNT; i++)
         add_site(&s->sites[i], &stats);
     struct replica_stats r = replica_read_stats(s->sites[SITE_MAIN].replica);
-    stats.queued_jobs =
-        lane_queue_count(&s->lanes[LANE_INTERACTIVE]) + lane_queue_count(&s->lanes[LANE_BULK]);
+    stats.queued_jobs = lane_queue_count(&s->lanes[LANE_INTERACTIVE]) +
+                        lane_queue_count(&s->lanes[LANE_BULK]) + lane_queue_count(&s->apart);
+    stats.queue_limit = s->admission.limit;
+    stats.main = replica_health(s->sites[SITE_MAIN].replica);
+    if (s->sites[SITE_SPARE].replica)
+        stats.spare = replica_health(s->sites[SITE_SPARE].replica);
     pthread_mutex_unlock(&s->mutex);
-    // the scheduler's thread looks at its queues far more often than this, if it lives
+    // the scheduler's thread looks at its queues far more often than this, if it lives; a replica
+    // that is down has no life to show, and whoever watches over it sees to that
     int64_t own = atomic_load(&s->heartbeat_us);
-    stats.heartbeat_us = own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;
+    bool is_up = stats.main.condition == REPLICA_UP;
+    stats.heartbeat_us = !is_up || own + LIVES_US < r.heartbeat_us ? own : r.heartbeat_us;
     return stats;
 }

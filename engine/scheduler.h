@@ -57,6 +57,12 @@ struct scheduler_stats {
     // one that is older than a minute means that a thread hangs.
     int64_t heartbeat_us;
     size_t workspace_bytes;
+    // The replica and the spare (0: there is none), and what was lost with a life of the replica's
+    // and computed again. What the spare computed, batches and sequences, by why the replica was
+    // lost last.
+    struct replica_health main, spare;
+    uint64_t replayed_batches, replayed_tokens, fallbacks[LOSS_COUNT];
+    size_t queue_limit; // tokens that are let in now, of either size (admission.h)
     struct generation_stats generation;
 };
 

@@ -1,61 +1,24 @@
-// See scheduler.h: from the lanes to the replica and back. A batch is cut as late as it can be:
-// when the replica has none of its lane. That is where a job comes to an empty lane, on its
-// submitter's thread, or where the batch before it is done, on the replica's: so neither the device
-// nor the job waits for the scheduler's thread, which hands the rows out.
+// See scheduler.h: from the lanes to the replicas. A batch is cut as late as it can be: when the
+// replica has none of its lane. That is where a job comes to an empty lane, on its submitter's
+// thread, or where the batch before it is done, on the replica's: so neither the device nor the job
+// waits for the scheduler's thread, which hands the rows out (scheduler_deliver.c).
+// What was in hand when a life ended goes apart: by the spare, one batch at a time, or without a
+// spare by the main replica with nothing beside it. So what ends lives ends none of the others'.
 #include "engine/scheduler_internal.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
-#include <string.h>
-
-// ---- jobs that are over
+// ---- to a replica
 
 static bool is_late(const struct job *job, int64_t now) {
     return job->deadline_us && now > job->deadline_us;
 }
 
-// Whether a queued job needs no computing any more: gone, late, or failed in a batch. Only the
-// scheduler's thread says so in the job.
-static bool is_over(void *ctx, struct job *job) {
-    int64_t now = *(const int64_t *)ctx;
-    if (job->err)
-        return true;
-    if (atomic_load(&job->cancelled))
-        job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
-    else if (job->taken == 0 && is_late(job, now))
-        job->err =
-            err_set(&job->msg, ERR_DEADLINE, "the request's deadline passed while it waited");
-    return job->err != ERR_OK;
-}
-
-static bool is_any(void *ctx, struct job *job) {
-    (void)ctx;
-    if (!job->err)
-        job->err = err_set(&job->msg, ERR_UNAVAILABLE, "the service is stopping");
-    return true;
-}
-
-// Takes jobs out of a lane; their rows in flight, if any, end them later. Mutex held.
-static void sweep(struct scheduler *s, enum lane lane, bool (*over)(void *ctx, struct job *job),
-                  int64_t now, struct job_list *list) {
-    struct job_list out = {0};
-    lane_queue_sweep(&s->lanes[lane], over, &now, &out);
-    for (struct job *job = out.head, *next; job; job = next) {
-        next = job->next;
-        job->listed = false;
-        if (job->taken == job->finished)
-            scheduler_job_end(s, job, list);
-    }
-}
-
-// ---- to the replica
-
-// Fills a slot from the lane's jobs in turn: all of one model and normalisation. A bulk job that
-// gave some of its texts and has more goes to the end of its owner's, so that requests take turns.
-// Mutex held. False: nothing to compute.
-static bool cut(struct scheduler *s, enum lane lane, struct encode_slot *slot) {
-    struct lane_queue *queue = &s->lanes[lane];
+// Fills a slot from the queue's jobs in turn: all of one model and normalisation, and where
+// `single` of one job. A bulk job that gave some of its texts and has more goes to the end of its
+// owner's, so that requests take turns. Mutex held. False: nothing to compute.
+static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slot *slot,
+                bool single) {
     int64_t now = clock_now_us();
     encode_slot_clear(slot);
     lane_queue_begin(queue);
@@ -70,10 +33,10 @@ static bool cut(struct scheduler *s, enum lane lane, struct encode_slot *slot) {
         }
         while (job->taken < job->seqs && encode_slot_add(slot, job, job->taken))
             job->taken++;
-        full = job->taken < job->seqs;
+        full = job->taken < job->seqs || single;
         enum lane_after after = LANE_LEAVES;
-        if (full)
-            after = lane == LANE_BULK && job->taken > taken ? LANE_TO_END : LANE_STAYS;
+        if (job->taken < job->seqs)
+            after = job->lane == LANE_BULK && job->taken > taken ? LANE_TO_END : LANE_STAYS;
         else
             job->listed = false;
         lane_queue_took(queue, job, slot->tokens - tokens, after);
@@ -83,8 +46,9 @@ static bool cut(struct scheduler *s, enum lane lane, struct encode_slot *slot) {
 
 static void on_done(struct replica_work *work);
 
-// Mutex held.
-static void send(struct batch_flight *f) {
+// It computes, or will, what is in its slot. Mutex held.
+static void send(struct batch_flight *f, struct scheduler_site *site) {
+    struct scheduler *s = f->s;
     const struct encode_slot *slot = f->slot;
     encode_slot_fill(f->slot, &f->batch);
     f->batch.work.request_count = 0;
@@ -96,33 +60,133 @@ static void send(struct batch_flight *f) {
     f->batch.work.ctx = f;
     f->state = FLIGHT_OUT;
     f->told = false;
-    f->replica = f->s->sites[SITE_MAIN].replica;
+    f->site = site;
+    f->replica = site->replica;
+    if (f->lost) {
+        s->stats.replayed_batches++;
+        s->stats.replayed_tokens += slot->tokens;
+    }
+    if (site == &s->sites[SITE_SPARE])
+        s->stats.fallbacks[s->cause]++;
+    f->lost = false;
     replica_encode(f->replica, &f->batch);
 }
 
-// A flight for the lane's next batch; NULL: one is out, or the rows of all are being handed out.
-static struct batch_flight *free_flight(struct scheduler *s, enum lane lane) {
-    struct batch_flight *is_free = NULL;
-    for (int i = 0; i < LANE_FLIGHTS; i++) {
+// ---- what was in hand when a life ended
+
+// Whether the main replica has anything. Mutex held.
+static bool main_has_work(struct scheduler *s) {
+    for (size_t i = 0; i < scheduler_flight_count(); i++) {
+        const struct batch_flight *f = scheduler_flight(s, i);
+        if (f->state == FLIGHT_OUT && f->site == &s->sites[SITE_MAIN])
+            return true;
+    }
+    return scheduler_has_steps(s);
+}
+
+// NULL: it waits. Mutex held.
+static struct scheduler_site *where_apart(struct scheduler *s) {
+    if (s->options.spare_kind != SPARE_NONE)
+        return &s->sites[SITE_SPARE];
+    return s->sites[SITE_MAIN].health.condition == REPLICA_UP ? &s->sites[SITE_MAIN] : NULL;
+}
+
+static bool cut_apart(struct scheduler *s, struct batch_flight *f) {
+    bool single = s->options.spare_kind != SPARE_CPU;
+    f->lost = suspects_cut(&s->suspects, f->slot, single);
+    if (!f->lost && !cut(s, &s->apart, f->slot, single))
+        return false;
+    f->lane = LANE_INTERACTIVE;
+    for (size_t i = 0; i < f->slot->seqs; i++)
+        if (f->slot->pieces[i].job->lane == LANE_BULK)
+            f->lane = LANE_BULK;
+    return true;
+}
+
+static void pump_apart(struct scheduler *s) {
+    struct batch_flight *f = &s->lone;
+    if (f->state != FLIGHT_FREE)
+        return;
+    bool any = s->suspects.count > 0 || lane_queue_count(&s->apart) > 0;
+    struct scheduler_site *site = any ? where_apart(s) : NULL;
+    bool alone = site == &s->sites[SITE_MAIN];
+    atomic_store(&s->alone, alone);
+    if (!site || (alone && main_has_work(s)))
+        return;
+    if (cut_apart(s, f))
+        send(f, site);
+    else
+        atomic_store(&s->alone, false);
+}
+
+// ---- the lanes
+
+// Until when one of its jobs can wait.
+static int64_t earliest_deadline(const struct batch_flight *f) {
+    int64_t earliest = INT64_MAX;
+    for (size_t i = 0; i < f->slot->seqs; i++) {
+        int64_t d = f->slot->pieces[i].job->deadline_us;
+        if (d && d < earliest)
+            earliest = d;
+    }
+    return earliest;
+}
+
+// Whether the site may have one more of the lane's batches, and in which flight: one that is to be
+// sent again, first the one that can wait least, else one that is free. NULL: it may not, or the
+// rows of all are being handed out.
+static struct batch_flight *next_flight(struct scheduler *s, enum lane lane,
+                                        const struct scheduler_site *site) {
+    struct batch_flight *is_free = NULL, *waits = NULL;
+    size_t out = 0;
+    for (size_t i = 0; i < s->flight_count[lane]; i++) {
         struct batch_flight *f = &s->flights[lane][i];
-        if (f->state == FLIGHT_OUT)
-            return NULL;
+        out += f->state == FLIGHT_OUT && f->site == site;
         if (f->state == FLIGHT_FREE)
             is_free = f;
+        if (f->state == FLIGHT_WAITS && (!waits || earliest_deadline(f) < earliest_deadline(waits)))
+            waits = f;
     }
-    return is_free;
+    if (out > (lane == LANE_BULK ? site->bulk_ahead : 0))
+        return NULL;
+    return waits ? waits : is_free;
+}
+
+// False: there is nothing more to send.
+static bool pump_lane(struct scheduler *s, enum lane lane, struct scheduler_site *site) {
+    if (lane_queue_count(&s->lanes[lane]) == 0 && s->waiting == 0)
+        return false;
+    struct batch_flight *f = next_flight(s, lane, site);
+    if (!f)
+        return false;
+    if (f->state == FLIGHT_WAITS)
+        s->waiting--;
+    else if (!cut(s, &s->lanes[lane], f->slot, false))
+        return false;
+    send(f, site);
+    return true;
 }
 
 void scheduler_pump(struct scheduler *s) {
-    if (s->stopping || !s->warmed)
+    // what was lost goes before what waits: the thread sorts it first
+    if (s->stopping || !s->warmed || s->lost > 0)
         return;
-    for (int lane = 0; lane < LANE_COUNT; lane++) {
-        if (lane_queue_count(&s->lanes[lane]) == 0)
-            continue;
-        struct batch_flight *f = free_flight(s, (enum lane)lane);
-        if (f && cut(s, (enum lane)lane, f->slot))
-            send(f);
-    }
+    if (s->may_lose)
+        pump_apart(s);
+    struct scheduler_site *site = scheduler_where(s);
+    if (!site || atomic_load_explicit(&s->alone, memory_order_relaxed))
+        return;
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        while (pump_lane(s, (enum lane)lane, site))
+            ;
+}
+
+void scheduler_go_alone(struct scheduler *s) {
+    if (!atomic_load_explicit(&s->alone, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&s->mutex);
+    scheduler_pump(s);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 // On the replica's thread.
@@ -130,6 +194,12 @@ static void on_done(struct replica_work *work) {
     struct batch_flight *f = work->ctx;
     struct scheduler *s = f->s;
     pthread_mutex_lock(&s->mutex);
+    if (work->err == ERR_LOST) {
+        s->lost++;
+        if (f->site == &s->sites[SITE_MAIN])
+            scheduler_look_at_main(s);
+        f->life = f->site->health.life;
+    }
     f->state = FLIGHT_BACK;
     f->next = NULL;
     *s->back_tail = f;
@@ -139,113 +209,42 @@ static void on_done(struct replica_work *work) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-// ---- and back
+// ---- all of them
 
-static bool row_is_finite(const float *row, size_t n) {
-    float zero = 0;
-    for (size_t i = 0; i < n; i++)
-        zero += row[i] * 0.0f; // NaN once any is not finite
-    return zero == 0.0f;
+enum { FLIGHTS = LANE_COUNT * LANE_FLIGHTS + 1 };
+
+size_t scheduler_flight_count(void) { return FLIGHTS; }
+
+struct batch_flight *scheduler_flight(struct scheduler *s, size_t i) {
+    return i < FLIGHTS - 1 ? &s->flights[i / LANE_FLIGHTS][i % LANE_FLIGHTS] : &s->lone;
 }
 
-// Copies the rows to their jobs; those that are not finite are left out.
-static void copy_rows(const struct encode_slot *slot) {
-    for (size_t i = 0; i < slot->seqs; i++) {
-        const struct encode_piece *p = &slot->pieces[i];
-        size_t dim = p->job->model->dim;
-        const float *row = slot->rows + i * dim;
-        if (!p->job->err && row_is_finite(row, dim))
-            memcpy(p->job->out + p->seq * dim, row, dim * sizeof *row);
+void scheduler_call_back_flights(struct scheduler *s) {
+    for (size_t i = 0; i < FLIGHTS; i++) {
+        struct batch_flight *f = scheduler_flight(s, i);
+        if (f->state != FLIGHT_OUT || f->told || (!s->stopping && f->replica == f->site->replica))
+            continue;
+        f->told = true;
+        s->stats.moved += !s->stopping;
+        replica_cancel(f->replica, &f->batch.work);
     }
 }
 
-// What became of a piece, in its job. Mutex held.
-static void note_piece(const struct batch_flight *f, struct encode_piece *p, const float *row) {
-    struct job *job = p->job;
-    const struct replica_work *w = &f->batch.work;
-    int64_t began = atomic_load(&w->began_us);
-    if (job->started_us == 0 && began)
-        job->started_us = began;
-    if (job->err)
-        return;
-    if (w->err == ERR_CANCELLED && f->s->stopping)
-        job->err = err_set(&job->msg, ERR_UNAVAILABLE, "the service is stopping");
-    else if (w->err == ERR_CANCELLED && !began && !atomic_load(&job->cancelled))
-        job->err =
-            err_set(&job->msg, ERR_DEADLINE, "the request's deadline passed while it waited");
-    else if (w->err == ERR_CANCELLED)
-        job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
-    else if (w->err)
-        job->err = err_set(&job->msg, w->err, "%s", w->msg.text);
-    else if (!row_is_finite(row, job->model->dim))
-        job->err = err_set(&job->msg, ERR_NONFINITE, "model '%s' gave a result that is not finite",
-                           job->model->name);
+static bool has_in_hand(const struct batch_flight *f, const struct replica *r) {
+    return (f->state == FLIGHT_OUT || f->state == FLIGHT_BACK) && (!r || f->replica == r);
 }
 
-// One sequence of the job has come to its end. Mutex held.
-static void finish_piece(struct scheduler *s, struct encode_piece *p, struct job_list *list) {
-    struct job *job = p->job;
-    size_t tokens = (size_t)(job->cu_seqlens[p->seq + 1] - job->cu_seqlens[p->seq]);
-    scheduler_give_back(s, tokens, job->large);
-    job->reserved -= tokens;
-    job->finished++;
-    if (job->finished == job->taken && !job->listed)
-        scheduler_job_end(s, job, list);
+bool scheduler_has_flights_on(const struct scheduler *s, const struct replica *r) {
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        for (size_t i = 0; i < s->flight_count[lane]; i++)
+            if (has_in_hand(&s->flights[lane][i], r))
+                return true;
+    return has_in_hand(&s->lone, r);
 }
 
-struct still {
-    struct scheduler *s;
-    int64_t now;
-    bool begun;
-    struct job_list *list;
-};
+// ---- their memory
 
-// Whether somebody waits for the piece still; one for which nobody does ends here.
-static bool is_wanted(void *ctx, struct encode_piece *p) {
-    struct still *c = ctx;
-    struct job *job = p->job;
-    bool late = !c->begun && job->finished == 0 && is_late(job, c->now);
-    if (!job->err && atomic_load(&job->cancelled))
-        job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
-    else if (!job->err && late)
-        job->err =
-            err_set(&job->msg, ERR_DEADLINE, "the request's deadline passed while it waited");
-    if (!job->err)
-        return true;
-    finish_piece(c->s, p, c->list);
-    return false;
-}
-
-// One that was taken back, from a replica that is left or for the sake of some of its jobs, goes
-// out again without those that are over. Mutex held. False: that is not so.
-static bool goes_again(struct batch_flight *f, struct job_list *list) {
-    struct scheduler *s = f->s;
-    bool left = f->batch.work.err && f->replica != s->sites[SITE_MAIN].replica;
-    if (s->stopping || (!left && f->batch.work.err != ERR_CANCELLED))
-        return false;
-    struct still c = {.s = s,
-                      .now = clock_now_us(),
-                      .begun = atomic_load(&f->batch.work.began_us) != 0,
-                      .list = list};
-    encode_slot_filter(f->slot, is_wanted, &c);
-    if (f->slot->seqs == 0)
-        return false;
-    send(f);
-    return true;
-}
-
-static void count_end(struct scheduler *s, const struct batch_flight *f) {
-    const struct replica_work *w = &f->batch.work;
-    size_t tokens = f->batch.tokens.tokens;
-    if (w->err != ERR_CANCELLED)
-        log_event(LOG_LEVEL_ERROR, "batch_failed",
-                  LOG_FIELDS(log_size("tokens", tokens), log_string("error", w->msg.text)),
-                  "a batch of %zu tokens failed: %s", tokens, w->msg.text);
-    else if (atomic_load(&w->began_us))
-        s->stats.forwards_ended++;
-}
-
-static void release_flight(struct batch_flight *f) {
+void scheduler_release_flight(struct batch_flight *f) {
     if (f->heir) {
         encode_slot_free(f->slot);
         f->slot = f->heir;
@@ -254,145 +253,49 @@ static void release_flight(struct batch_flight *f) {
     f->state = FLIGHT_FREE;
 }
 
-static void deliver(struct scheduler *s, struct batch_flight *f) {
-    struct encode_slot *slot = f->slot;
-    struct job_list list = {0};
-    if (!f->batch.work.err)
-        copy_rows(slot);
-    pthread_mutex_lock(&s->mutex);
-    bool again = goes_again(f, &list);
-    if (!again) {
-        if (f->batch.work.err)
-            count_end(s, f);
-        for (size_t i = 0; i < slot->seqs; i++) {
-            struct encode_piece *p = &slot->pieces[i];
-            note_piece(f, p, slot->rows + i * p->job->model->dim);
-            finish_piece(s, p, &list);
-        }
-        s->stats.batches++;
-        s->stats.sequences += slot->seqs;
-        s->stats.tokens += slot->tokens;
-        release_flight(f);
-        scheduler_pump(s);
-    }
-    pthread_cond_broadcast(&s->ready); // one may wait until a replica has no work
-    pthread_mutex_unlock(&s->mutex);
-    job_list_call_done(&list);
+static bool is_used(const struct scheduler *s, size_t i) {
+    return i < FLIGHTS - 1 ? i % LANE_FLIGHTS < s->flight_count[i / LANE_FLIGHTS] : s->may_lose;
 }
 
-void scheduler_deliver(struct scheduler *s) {
-    for (;;) {
-        pthread_mutex_lock(&s->mutex);
-        struct batch_flight *f = s->back;
-        if (f && !(s->back = f->next))
-            s->back_tail = &s->back;
-        pthread_mutex_unlock(&s->mutex);
-        if (!f)
-            return;
-        deliver(s, f);
-    }
+void scheduler_choose_flights(struct scheduler *s) {
+    const struct scheduler_site *main = &s->sites[SITE_MAIN];
+    // one of a process of its own, which may end, says so
+    s->may_lose = s->options.spare_kind != SPARE_NONE || main->health.pid != 0 ||
+                  main->health.condition != REPLICA_UP;
+    s->flight_count[LANE_INTERACTIVE] = 2 + s->may_lose;
+    s->flight_count[LANE_BULK] = 2 + s->may_lose + main->bulk_ahead;
 }
 
-// ---- looking after them
-
-// Whether the flight is to come back: nobody waits for it, or for one that is not begun some do not
-// any more, who are not to wait for the others' end. Mutex held.
-static bool is_to_end(const struct batch_flight *f, int64_t now) {
-    bool begun = atomic_load(&f->batch.work.began_us) != 0;
-    size_t over = 0;
-    for (size_t i = 0; i < f->slot->seqs; i++) {
-        const struct job *job = f->slot->pieces[i].job;
-        over += atomic_load(&job->cancelled) || (!begun && job->finished == 0 && is_late(job, now));
-    }
-    return begun ? over == f->slot->seqs : over > 0;
+size_t scheduler_flights_bytes(const struct scheduler *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < FLIGHTS; i++)
+        n += is_used(s, i);
+    return n * encode_room_bytes(&s->room);
 }
-
-void scheduler_sweep(struct scheduler *s) {
-    struct job_list list = {0};
-    int64_t now = clock_now_us();
-    pthread_mutex_lock(&s->mutex);
-    s->swept_us = now;
-    for (int lane = 0; lane < LANE_COUNT; lane++) {
-        sweep(s, (enum lane)lane, is_over, now, &list);
-        for (int i = 0; i < LANE_FLIGHTS; i++) {
-            struct batch_flight *f = &s->flights[lane][i];
-            if (f->state != FLIGHT_OUT || f->told || !is_to_end(f, now))
-                continue;
-            f->told = true;
-            s->stats.ends_asked++;
-            replica_cancel(f->replica, &f->batch.work);
-        }
-    }
-    scheduler_pump(s); // what is gone may have stood before others
-    pthread_mutex_unlock(&s->mutex);
-    job_list_call_done(&list);
-}
-
-void scheduler_sweep_all(struct scheduler *s) {
-    struct job_list list = {0};
-    pthread_mutex_lock(&s->mutex);
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        sweep(s, (enum lane)lane, is_any, 0, &list);
-    pthread_mutex_unlock(&s->mutex);
-    job_list_call_done(&list);
-}
-
-void scheduler_call_back_flights(struct scheduler *s) {
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++) {
-            struct batch_flight *f = &s->flights[lane][i];
-            if (f->state != FLIGHT_OUT || f->told ||
-                (!s->stopping && f->replica == s->sites[SITE_MAIN].replica))
-                continue;
-            f->told = true;
-            s->stats.moved += !s->stopping;
-            replica_cancel(f->replica, &f->batch.work);
-        }
-}
-
-bool scheduler_has_flights_on(const struct scheduler *s, const struct replica *r) {
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++)
-            if (s->flights[lane][i].state != FLIGHT_FREE && s->flights[lane][i].replica == r)
-                return true;
-    return false;
-}
-
-bool scheduler_has_flights(const struct scheduler *s) {
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++)
-            if (s->flights[lane][i].state != FLIGHT_FREE)
-                return true;
-    return false;
-}
-
-// ---- their memory
 
 enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room) {
-    struct encode_slot *made[LANE_COUNT][LANE_FLIGHTS] = {0};
-    size_t most[LANE_COUNT];
+    struct encode_slot *made[FLIGHTS] = {0};
+    size_t most = s->options.max_batch_tokens;
+    size_t few = most < INTERACTIVE_TOKENS ? most : INTERACTIVE_TOKENS;
     bool ok = true;
-    most[LANE_BULK] = s->options.max_batch_tokens;
-    most[LANE_INTERACTIVE] =
-        most[LANE_BULK] < INTERACTIVE_TOKENS ? most[LANE_BULK] : INTERACTIVE_TOKENS;
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++)
-            ok = ok && (made[lane][i] = encode_slot_new(room, most[lane]));
+    for (size_t i = 0; i < FLIGHTS && ok; i++)
+        if (is_used(s, i))
+            ok = (made[i] = encode_slot_new(
+                      room, i / LANE_FLIGHTS == LANE_INTERACTIVE ? few : most)) != NULL;
     pthread_mutex_lock(&s->mutex);
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++) {
-            struct batch_flight *f = &s->flights[lane][i];
-            if (!ok) {
-                encode_slot_free(made[lane][i]);
-                continue;
-            }
-            f->s = s;
-            f->lane = (enum lane)lane;
-            encode_slot_free(f->heir);
-            f->heir = made[lane][i];
-            if (f->state == FLIGHT_FREE)
-                release_flight(f);
+    for (size_t i = 0; i < FLIGHTS; i++) {
+        struct batch_flight *f = scheduler_flight(s, i);
+        if (!ok || !made[i]) {
+            encode_slot_free(made[i]);
+            continue;
         }
+        f->s = s;
+        f->lane = i / LANE_FLIGHTS == LANE_INTERACTIVE ? LANE_INTERACTIVE : LANE_BULK;
+        encode_slot_free(f->heir);
+        f->heir = made[i];
+        if (f->state == FLIGHT_FREE)
+            scheduler_release_flight(f);
+    }
     if (ok)
         s->room = *room;
     pthread_mutex_unlock(&s->mutex);
@@ -400,9 +303,10 @@ enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room
 }
 
 void scheduler_free_flights(struct scheduler *s) {
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (int i = 0; i < LANE_FLIGHTS; i++) {
-            encode_slot_free(s->flights[lane][i].slot);
-            encode_slot_free(s->flights[lane][i].heir);
-        }
+    for (size_t i = 0; i < FLIGHTS; i++) {
+        struct batch_flight *f = scheduler_flight(s, i);
+        encode_slot_free(f->slot);
+        encode_slot_free(f->heir);
+    }
+    suspects_free(&s->suspects);
 }

@@ -5,7 +5,7 @@
 
 size_t scheduler_workspace_bytes(struct scheduler *s) {
     return replica_read_stats(s->sites[SITE_MAIN].replica).workspace_bytes +
-           LANE_COUNT * LANE_FLIGHTS * encode_room_bytes(&s->room);
+           scheduler_flights_bytes(s);
 }
 
 // What the generators divide among them, with so much of program and weights.

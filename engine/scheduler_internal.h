@@ -12,16 +12,26 @@
 #include "engine/lane_queue.h"
 #include "engine/scheduler.h"
 #include "engine/shares.h"
+#include "engine/suspects.h"
 
 #include <pthread.h>
 
-// One batch of a lane is with the replica, while another's rows are handed out.
-enum { LANE_FLIGHTS = 2 };
+// One batch of a lane is with the replica, while another's rows are handed out; of bulk one more is
+// there where the replica takes it ahead. Where lives end another one may be out at the other site.
+enum { LANE_FLIGHTS = 4 };
+// A job that was in hand when so many lives ended fails, and from so many on what is left of it is
+// computed by the spare.
+enum { DEATHS_MOST = 3, DEATHS_APART = 2 };
 
 // Where things are computed.
 enum scheduler_place { SITE_MAIN, SITE_SPARE, SITE_COUNT };
 
-enum flight_state { FLIGHT_FREE, FLIGHT_OUT, FLIGHT_BACK };
+enum flight_state {
+    FLIGHT_FREE,
+    FLIGHT_OUT,
+    FLIGHT_BACK,
+    FLIGHT_WAITS, // it is to be sent again, before its lane's next batch is cut
+};
 
 // A batch, from its cut to the end of its delivery.
 struct batch_flight {
@@ -30,9 +40,12 @@ struct batch_flight {
     struct encode_slot *slot;
     struct encode_slot *heir; // with more room: takes the slot's place when it is free
     struct replica_batch batch;
-    struct replica *replica; // where it was sent
+    struct scheduler_site *site; // where it was sent,
+    struct replica *replica;     // to which of its replicas
     enum flight_state state;
     bool told;                 // to end
+    bool lost;                 // when it was out last, or what is in it
+    uint64_t life;             // ERR_LOST: the one that ended
     struct batch_flight *next; // of those that are back
 };
 
@@ -71,6 +84,13 @@ struct scheduler_site {
     struct generators generators;
     struct step_line **lines; // [line_count], of the generators in turn
     size_t line_count;
+    struct replica_health health; // the main one's, as it was seen last; guarded by the mutex
+    size_t bulk_ahead;            // of its replica's facts
+    // How fast it encodes, in tokens a microsecond of its time, lately; 0: not known.
+    double rate;
+    uint64_t tokens; // that it has encoded; of these, and its time, `rate` has seen
+    uint64_t measured_tokens;
+    int64_t measured_used_us;
     struct replica_stats before; // what the replica had done before the first job
 };
 
@@ -93,6 +113,19 @@ struct scheduler {
     struct encode_room room;          // of the flights
     struct lane_queue lanes[LANE_COUNT];
     struct batch_flight flights[LANE_COUNT][LANE_FLIGHTS];
+    size_t flight_count[LANE_COUNT]; // of these are used
+    // What was in hand when a life ended: computed apart, one batch at a time, in this flight.
+    bool may_lose; // there is such work: lives may end
+    struct suspects suspects;
+    struct lane_queue apart; // jobs of which all that is left is computed so
+    struct batch_flight lone;
+    unsigned lone_refused; // times in a row that it came back without having been computed
+    atomic_bool alone; // read without the mutex: a suspect is, or will be, with the main replica:
+                       // nothing else goes
+    size_t lost;       // flights that are back with ERR_LOST, and not looked at
+    size_t waiting;    // FLIGHT_WAITS
+    enum replica_loss cause;                // why the main replica was lost last
+    int64_t measured_us;                    // when the sites' rates were looked at last
     struct batch_flight *back, **back_tail; // those that are back, in turn
     struct admission admission;             // tokens reserved, or queued and not yet computed
     bool draining, stopping, warmed;
@@ -121,14 +154,54 @@ struct generator *scheduler_generator_of(const struct scheduler *s, const struct
 // NULL: it serves none such. Mutex held.
 struct scheduler_model *scheduler_model_of(struct scheduler *s, uint64_t id);
 
+// ---- scheduler_sites.c
+
+// Where what is accepted is computed now; NULL: nowhere, it waits. Mutex held, as the next.
+struct scheduler_site *scheduler_where(struct scheduler *s);
+// Nothing can compute, and nothing will be for long: what is accepted ends with this error, which
+// says why.
+bool scheduler_is_unserved(const struct scheduler *s);
+enum err scheduler_say_unserved(struct errmsg *msg);
+// Reads the main replica's health, and acts on what has changed of it.
+void scheduler_look_at_main(struct scheduler *s);
+// Has itself told of changes of the main replica, or not any more. No mutex held.
+void scheduler_watch_main(struct scheduler *s, bool on);
+// Waits, from any thread, until the main replica is up. ERR_LOST: it will not be soon, and the
+// spare computes all; ERR_UNAVAILABLE: neither, or the service stops. No mutex held.
+enum err scheduler_wait_main(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+// The first forward of an encoder on the sites that compute all. ERR_LOST is none of its errors.
+enum err scheduler_warm_encoder(struct scheduler *s, const struct model *m,
+                                struct errmsg *msg) MUST_CHECK;
+// What was done before the first job is not counted. Mutex held.
+void scheduler_note_before(struct scheduler_site *site);
+// How fast the sites are, now and then; the thread's.
+void scheduler_measure(struct scheduler *s);
+
 // ---- scheduler_batches.c
 
 // Gives flights room for every model. ERR_NOMEM.
 enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room) MUST_CHECK;
+void scheduler_choose_flights(struct scheduler *s); // before: how many there are
+size_t scheduler_flights_bytes(const struct scheduler *s);
 void scheduler_free_flights(struct scheduler *s);
 // Cuts batches from the lanes, where none of theirs is with the replica, and submits them. Mutex
 // held.
 void scheduler_pump(struct scheduler *s);
+// What waits until nothing else is with the main replica goes there now, if nothing is. The
+// thread's.
+void scheduler_go_alone(struct scheduler *s);
+// Whether anything waits to be computed again. Mutex held.
+static inline bool scheduler_has_lost(const struct scheduler *s) {
+    return s->waiting > 0 || s->suspects.count > 0 || lane_queue_count(&s->apart) > 0;
+}
+// The flight has nothing in hand any more. Mutex held.
+void scheduler_release_flight(struct batch_flight *f);
+// All that there are, in a row: 0 to scheduler_flight_count - 1.
+struct batch_flight *scheduler_flight(struct scheduler *s, size_t i);
+size_t scheduler_flight_count(void);
+
+// ---- scheduler_deliver.c
+
 // Hands out what is back. The thread's.
 void scheduler_deliver(struct scheduler *s);
 // Ends queued jobs that are over, and tells flights to end that nobody waits for. The thread's.
@@ -139,8 +212,11 @@ void scheduler_sweep_all(struct scheduler *s);
 // Mutex held.
 void scheduler_call_back_flights(struct scheduler *s);
 // Whether a batch is with a replica, or back from it. Mutex held.
-bool scheduler_has_flights(const struct scheduler *s);
+// r: with this one, or back from it; NULL: any.
 bool scheduler_has_flights_on(const struct scheduler *s, const struct replica *r);
+static inline bool scheduler_has_flights(const struct scheduler *s) {
+    return scheduler_has_flights_on(s, NULL);
+}
 
 // ---- scheduler_steps.c
 

@@ -77,7 +77,6 @@ static void shrink_room(struct scheduler *s) {
 }
 
 enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct errmsg *msg) {
-    struct scheduler_site *main = &s->sites[SITE_MAIN];
     struct scheduler_change c = {.kind = CHANGE_MAKE, .model = m};
     enum err e = scheduler_change(s, &c);
     if (e) {
@@ -86,8 +85,8 @@ enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct 
         return e;
     }
     struct generator *one = c.generator;
-    e = one ? scheduler_warm_generator(s, main, one, msg)
-            : warm_up_encoder(main->replica, m, scheduler_is_stopping, s, msg);
+    e = one ? scheduler_warm_generator(s, &s->sites[SITE_MAIN], one, msg)
+            : scheduler_warm_encoder(s, m, msg);
     if (!e)
         e = put_in(s, m, msg);
     if (!e && one) {
@@ -130,6 +129,7 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
     enum err e = replica_size_batches(r, s->options.max_batch_tokens, msg);
     if (e)
         return e;
+    scheduler_watch_main(s, false);
     pthread_mutex_lock(&s->mutex);
     struct scheduler_site *main = &s->sites[SITE_MAIN];
     struct replica *from = main->replica;
@@ -152,5 +152,6 @@ enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct er
             e = err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
     }
     pthread_mutex_unlock(&s->mutex);
+    scheduler_watch_main(s, true);
     return e;
 }

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/thread.h"
-#include "engine/warm_up.h"
 
 enum {
     SWEEP_US = 5000, // how often queued jobs and flights are looked over for gone or late ones
@@ -27,7 +26,7 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
         const struct model *m = s->models[i].model;
         if (m->task == TASK_GENERATE)
             continue;
-        enum err e = warm_up_encoder(s->sites[SITE_MAIN].replica, m, scheduler_is_stopping, s, msg);
+        enum err e = scheduler_warm_encoder(s, m, msg);
         if (e)
             return e;
     }
@@ -38,7 +37,7 @@ static enum err warm_up(struct scheduler *s, struct errmsg *msg) {
 static int64_t longest_nap(const struct scheduler *s) {
     if (scheduler_has_flights(s) || scheduler_has_steps(s) ||
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) > 0 ||
-        lane_queue_count(&s->lanes[LANE_BULK]) > 0)
+        lane_queue_count(&s->lanes[LANE_BULK]) > 0 || scheduler_has_lost(s))
         return SWEEP_US;
     return scheduler_generates(s) ? TEND_US : HEARTBEAT_US;
 }
@@ -74,7 +73,7 @@ void *scheduler_run(void *scheduler) {
     s->warmed = true;
     for (int i = 0; i < SITE_COUNT; i++)
         if (s->sites[i].replica)
-            s->sites[i].before = replica_read_stats(s->sites[i].replica);
+            scheduler_note_before(&s->sites[i]);
     if (err)
         s->draining = true;
     scheduler_pump(s);
@@ -85,9 +84,11 @@ void *scheduler_run(void *scheduler) {
         scheduler_deliver(s);
         scheduler_run_steps(s);
         scheduler_make_changes(s);
+        scheduler_go_alone(s);
         if (sweep_is_due(s)) {
             scheduler_sweep(s);
             scheduler_look_over_steps(s);
+            scheduler_measure(s);
         }
     }
 

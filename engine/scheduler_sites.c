@@ -1,0 +1,166 @@
+// See scheduler.h: where things are computed. All goes to the main replica while it is up. While it
+// is not, a spare that is a device of this process has all; else what was accepted waits, unless
+// the main one is given up. What a life of the main one had in hand when it ended is computed apart
+// (scheduler_batches.c).
+#include "engine/scheduler_internal.h"
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "engine/warm_up.h"
+
+enum {
+    LOOK_US = 20000,       // how often a wait for the main replica looks whether the service stops
+    MEASURE_US = 50000,    // of a site's time: what its rate is read from
+    LEAST_QUEUE = 1 << 10, // tokens that are let in, however slow the spare is
+    RATE_PARTS = 4,        // a new reading of the rate counts for one of these
+};
+
+struct scheduler_site *scheduler_where(struct scheduler *s) {
+    if (s->sites[SITE_MAIN].health.condition == REPLICA_UP)
+        return &s->sites[SITE_MAIN];
+    return s->options.spare_kind == SPARE_CPU ? &s->sites[SITE_SPARE] : NULL;
+}
+
+bool scheduler_is_unserved(const struct scheduler *s) {
+    return s->options.spare_kind != SPARE_CPU &&
+           s->sites[SITE_MAIN].health.condition == REPLICA_GIVEN_UP;
+}
+
+enum err scheduler_say_unserved(struct errmsg *msg) {
+    return err_set(msg, ERR_UNAVAILABLE,
+                   "the process that computes was lost and is not there again; retry later");
+}
+
+// As much is let in as the spare computes in the time in which the main replica would have computed
+// all that the queue holds.
+static void scale_admission(struct scheduler *s) {
+    const struct scheduler_site *main = &s->sites[SITE_MAIN], *spare = &s->sites[SITE_SPARE];
+    size_t full = s->admission.full, limit = full;
+    if (main->health.condition != REPLICA_UP && s->options.spare_kind == SPARE_CPU &&
+        spare->rate > 0 && spare->rate < main->rate)
+        limit = (size_t)((double)full * (spare->rate / main->rate));
+    if (limit < LEAST_QUEUE)
+        limit = full < LEAST_QUEUE ? full : LEAST_QUEUE;
+    s->admission.limit = limit;
+}
+
+void scheduler_look_at_main(struct scheduler *s) {
+    struct scheduler_site *main = &s->sites[SITE_MAIN];
+    const struct replica_health was = main->health;
+    main->health = replica_health(main->replica);
+    if (main->health.condition == was.condition && main->health.life == was.life)
+        return;
+    for (int i = 0; i < LOSS_COUNT; i++)
+        if (main->health.losses[i] != was.losses[i])
+            s->cause = (enum replica_loss)i;
+    scale_admission(s);
+    s->swept_us = 0; // some of what waits may have to end
+    pthread_cond_broadcast(&s->ready);
+    scheduler_kick(s);
+}
+
+// On the replica's thread.
+static void on_change(void *ctx) {
+    struct scheduler *s = ctx;
+    pthread_mutex_lock(&s->mutex);
+    scheduler_look_at_main(s);
+    scheduler_pump(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void scheduler_watch_main(struct scheduler *s, bool on) {
+    replica_watch(s->sites[SITE_MAIN].replica, on ? on_change : NULL, s);
+    if (!on)
+        return;
+    pthread_mutex_lock(&s->mutex); // it may have changed before
+    scheduler_look_at_main(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+enum err scheduler_wait_main(struct scheduler *s, struct errmsg *msg) {
+    const struct scheduler_site *main = &s->sites[SITE_MAIN];
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&s->mutex);
+    for (;;) {
+        scheduler_look_at_main(s);
+        int64_t now = clock_now_us();
+        atomic_store(&s->heartbeat_us, now);
+        if (s->stopping)
+            e = err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
+        else if (main->health.condition != REPLICA_UP && s->options.spare_kind == SPARE_CPU)
+            e = ERR_LOST;
+        else if (main->health.condition == REPLICA_GIVEN_UP)
+            e = scheduler_say_unserved(msg);
+        if (e || main->health.condition == REPLICA_UP)
+            break;
+        thread_cond_wait_until(&s->ready, &s->mutex, now + LOOK_US);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return e;
+}
+
+// ---- the first forwards, and how fast they are
+
+static enum err warm_on(struct scheduler *s, struct scheduler_site *site, const struct model *m,
+                        struct errmsg *msg) {
+    enum err e = warm_up_encoder(site->replica, m, scheduler_is_stopping, s, msg);
+    if (e || s->options.spare_kind != SPARE_CPU)
+        return e;
+    int64_t began = clock_now_us();
+    if ((e = warm_up_encoder(site->replica, m, scheduler_is_stopping, s, msg)))
+        return e;
+    size_t tokens = m->max_length < WARM_UP_TOKENS ? m->max_length : WARM_UP_TOKENS;
+    pthread_mutex_lock(&s->mutex);
+    if (site->rate == 0)
+        site->rate = (double)tokens / (double)(clock_now_us() - began + 1);
+    pthread_mutex_unlock(&s->mutex);
+    return ERR_OK;
+}
+
+enum err scheduler_warm_encoder(struct scheduler *s, const struct model *m, struct errmsg *msg) {
+    enum err e = ERR_OK;
+    if (s->options.spare_kind == SPARE_CPU)
+        e = warm_on(s, &s->sites[SITE_SPARE], m, msg);
+    while (!e) {
+        if ((e = scheduler_wait_main(s, msg)))
+            return e == ERR_LOST ? ERR_OK : e;
+        if ((e = warm_on(s, &s->sites[SITE_MAIN], m, msg)) != ERR_LOST)
+            return e;
+        e = ERR_OK; // again in the next life
+    }
+    return e;
+}
+
+void scheduler_note_before(struct scheduler_site *site) {
+    site->before = replica_read_stats(site->replica);
+    site->measured_used_us =
+        site->before.used_us[SHARE_INTERACTIVE] + site->before.used_us[SHARE_BULK];
+}
+
+static void measure(struct scheduler_site *site) {
+    struct replica_stats r = replica_read_stats(site->replica);
+    int64_t used = r.used_us[SHARE_INTERACTIVE] + r.used_us[SHARE_BULK];
+    int64_t us = used - site->measured_used_us;
+    uint64_t tokens = site->tokens - site->measured_tokens;
+    if (us < MEASURE_US)
+        return;
+    double rate = (double)tokens / (double)us;
+    if (tokens > 0)
+        site->rate += site->rate > 0 ? (rate - site->rate) / RATE_PARTS : rate;
+    site->measured_used_us = used;
+    site->measured_tokens = site->tokens;
+}
+
+void scheduler_measure(struct scheduler *s) {
+    if (s->options.spare_kind != SPARE_CPU)
+        return;
+    int64_t now = clock_now_us();
+    pthread_mutex_lock(&s->mutex);
+    if (now - s->measured_us >= MEASURE_US) {
+        s->measured_us = now;
+        for (int i = 0; i < SITE_COUNT; i++)
+            measure(&s->sites[i]);
+        scale_admission(s);
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
