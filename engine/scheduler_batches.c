@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 
+enum { FLIGHTS = LANE_COUNT * LANE_FLIGHTS + 1 };
+
 // ---- to a replica
 
 static bool is_late(const struct job *job, int64_t now) {
@@ -103,6 +105,20 @@ static bool cut_apart(struct scheduler *s, struct batch_flight *f) {
     return true;
 }
 
+// A job that has died too often does not go back with what waits to be sent again.
+static void take_apart(struct scheduler *s) {
+    for (size_t i = 0; s->waiting > 0 && i < FLIGHTS; i++) {
+        struct batch_flight *f = scheduler_flight(s, i);
+        bool any = false;
+        for (size_t k = 0; f->state == FLIGHT_WAITS && k < f->slot->seqs; k++)
+            any = any || f->slot->pieces[k].job->deaths >= DEATHS_APART;
+        if (!any || suspects_add(&s->suspects, f->slot)) // without memory it has to
+            continue;
+        s->waiting--;
+        scheduler_release_flight(f);
+    }
+}
+
 static void pump_apart(struct scheduler *s) {
     struct batch_flight *f = &s->lone;
     if (f->state != FLIGHT_FREE)
@@ -171,6 +187,8 @@ void scheduler_pump(struct scheduler *s) {
     // what was lost goes before what waits: the thread sorts it first
     if (s->stopping || !s->warmed || s->lost > 0)
         return;
+    if (s->options.spare_kind != SPARE_NONE)
+        take_apart(s);
     if (s->may_lose)
         pump_apart(s);
     struct scheduler_site *site = scheduler_where(s);
@@ -210,8 +228,6 @@ static void on_done(struct replica_work *work) {
 }
 
 // ---- all of them
-
-enum { FLIGHTS = LANE_COUNT * LANE_FLIGHTS + 1 };
 
 size_t scheduler_flight_count(void) { return FLIGHTS; }
 
