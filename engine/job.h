@@ -56,8 +56,8 @@ struct job {
     struct job *next;
     size_t taken, finished; // sequences handed to batches; sequences done
     int64_t submitted_us, started_us;
-    unsigned deaths;  // lives of the main replica that ended with some of it in hand,
-    uint64_t died_in; // the last of them
+    unsigned deaths;          // lives of the main replica that ended with some of it in hand,
+    uint64_t died_in;         // the last of them
     uint64_t lane_owner, cut; // of lane_queue.h
     bool listed;              // still in its lane
     bool large;               // as admission.h sees it
