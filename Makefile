@@ -48,11 +48,31 @@ GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/
 FUZZ    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
-all: $(BUILD)/trine ## the program, build/trine
+# The program of the process that computes. Its objects are named, so that it is seen what is not
+# there: no tokenizer, template or grammar, no HTTP, no client of anything (tests/checks/test_worker_parts.py).
+WORKER_BASE   := arena buf clock crash err fault file file_set json json_node json_path json_scan json_text \
+                 limits log mem thread utf8 version
+WORKER_ENGINE := memory_plan replica_local replica_model replica_run shares step step_engine \
+                 wire wire_encode wire_results wire_spec wire_step
+WORKER_ROOMS  := compute compute/cpu weights encoder decoder pooling
+WORKER_OBJS   := $(patsubst %,$(BUILD)/base/%.o,$(WORKER_BASE)) \
+                 $(patsubst %,$(BUILD)/channel/%.o,channel pack region) \
+                 $(patsubst %,$(BUILD)/engine/%.o,$(WORKER_ENGINE)) \
+                 $(patsubst %.c,$(BUILD)/%.o,$(foreach room,$(WORKER_ROOMS),$(wildcard $(room)/*.c))) \
+                 $(patsubst %.c,$(BUILD)/%.o,$(filter-out worker/main.c,$(wildcard worker/*.c)))
+WORKER_LIBS   := -lcjson -lxxhash -lm -lpthread -ldl
+
+all: $(BUILD)/trine $(BUILD)/trine-worker ## the programs, build/trine and build/trine-worker
 
 # From the objects, not the archive: two functions of one name are then an error, not a lottery.
 $(BUILD)/trine: $(BUILD)/cli/main.o $(filter-out $(BUILD)/worker/%,$(LIBOBJS))
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/trine-worker: $(BUILD)/worker/main.o $(WORKER_OBJS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
+# The same with faults on demand (tests/worker/faults.c).
+$(BUILD)/tests/trine-worker-faults: $(BUILD)/tests/worker/faults.o $(BUILD)/tests/worker/fault_plan.o $(WORKER_OBJS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)
 	rm -f $@ && ar rcs $@ $^
@@ -74,6 +94,8 @@ $(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
 	rm -f $@ && ar rcs $@ $^
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+# Those that start workers.
+$(BUILD)/tests/unit/test_worker%: | $(BUILD)/trine-worker $(BUILD)/tests/trine-worker-faults
 $(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a

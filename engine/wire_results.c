@@ -56,7 +56,7 @@ static bool is_logprob(float v) { return v <= 0.01F; }
 static bool take_top(struct wire_rest *rest, const struct due *d, struct sampling_result *r) {
     const unsigned char *at = wire_take(rest, 4);
     size_t count = at ? wire_get_u32(&at) : SIZE_MAX;
-    if (count > d->part->top)
+    if (count > d->part->top || count > SAMPLING_MAX_TOP)
         return false;
     const unsigned char *top = wire_take_array(rest, 2 * count);
     if (!top)

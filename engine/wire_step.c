@@ -290,7 +290,7 @@ void wire_write_draw(struct pack_writer *w, const struct step *s, size_t vocab,
         if (!p->masked || p->mask_count == 0)
             continue;
         uint32_t there = 0;
-        for (size_t k = 0; k < p->mask_count; k++)
+        for (size_t k = 0; k < p->mask_count && k < STEP_ROWS_MOST; k++)
             there |= (uint32_t)(p->masks[k] != NULL) << k;
         wire_put_u32(&bulk, (uint32_t)i);
         wire_put_u32(&bulk, (uint32_t)p->mask_count);
