@@ -89,6 +89,8 @@ static enum err load_model(struct control_thread *c, struct wire_load *l, struct
     const struct worker_hooks *h = c->link->hooks;
     struct wire_model model;
     enum err e = h && h->load ? h->load(msg) : ERR_OK;
+    if (!e && !c->files && !(c->files = file_set_new())) // none came: then there is none
+        e = err_set(msg, ERR_NOMEM, "%s: no memory to load it", l->path);
     if (!e) {
         const struct file_set *before = file_set_use(c->files);
         e = replica_load(c->replica, &l->spec, msg);

@@ -23,8 +23,8 @@
 
 enum fault_kind {
     FAULT_NONE,
-    // At a piece of work; in the order of its life: before it is received, behind that, before its
-    // answer is sent, behind that.
+    // At a piece of work: before the message behind its answer is received, behind its own
+    // receiving, before its answer is sent, behind that.
     FAULT_EXIT_BEFORE_RECEIVE,
     FAULT_EXIT_AFTER_RECEIVE,
     FAULT_EXIT_BEFORE_SEND,

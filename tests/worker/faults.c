@@ -181,7 +181,8 @@ static enum err load(struct errmsg *msg) {
     return err_set(msg, ERR_NOMEM, "no memory for the model (a fault of the test's)");
 }
 
-// One that happens before the next message is received was decided with the last piece of work.
+// Of the message behind the answer to the piece of work: the socket is looked at in the middle of a
+// forward as well, and when is a question of time.
 static void receive(void) {
     enum fault_kind k = now.next;
     if (k == FAULT_NONE)
@@ -206,10 +207,6 @@ static void received(const struct channel_message *m) {
     now.at = now.works;
     now.sequence = m->sequence;
     switch (k) {
-    case FAULT_EXIT_BEFORE_RECEIVE:
-    case FAULT_KILL_BEFORE_RECEIVE:
-        now.next = k; // this one has come
-        return;
     case FAULT_EXIT_AFTER_RECEIVE:
         tell(k, now.at);
         _exit(1);
@@ -259,7 +256,8 @@ static void send_faulty(struct channel_message *m) {
     if (!is_answer(m) || m->sequence != now.sequence || now.fault == FAULT_NONE)
         return;
     enum fault_kind k = now.fault;
-    bool behind = k == FAULT_EXIT_AFTER_SEND || k == FAULT_KILL_AFTER_SEND ||
+    bool behind = k == FAULT_EXIT_BEFORE_RECEIVE || k == FAULT_KILL_BEFORE_RECEIVE ||
+                  k == FAULT_EXIT_AFTER_SEND || k == FAULT_KILL_AFTER_SEND ||
                   k == FAULT_HANG_AFTER || k == FAULT_HANG_COMPUTE_AFTER || k == FAULT_TWICE ||
                   k == FAULT_FLOOD;
     if (behind)
@@ -311,6 +309,10 @@ static void sent(const struct channel_message *m) {
         return;
     enum fault_kind k = now.fault;
     now.fault = FAULT_NONE;
+    if (k == FAULT_EXIT_BEFORE_RECEIVE || k == FAULT_KILL_BEFORE_RECEIVE) {
+        now.next = k;
+        return;
+    }
     tell(k, now.at);
     switch (k) {
     case FAULT_EXIT_AFTER_SEND:
