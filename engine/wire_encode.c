@@ -106,7 +106,7 @@ enum err wire_read_encode(const struct channel_message *m, const unsigned char *
     out->normalize = flags & NORMALIZES;
     out->work.model = number;
     out->work.share = (enum share)share;
-    if (!are_sequences(t, model->max_length) || !are_in_range(out, model))
+    if (rest.failed || !are_sequences(t, model->max_length) || !are_in_range(out, model))
         return err_set(msg, ERR_INVALID,
                        "ENCODE: a length, position, id or type is out of its range");
     if (mem_mul_overflows(seqs, model->dim, &floats) ||
