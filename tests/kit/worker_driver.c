@@ -39,6 +39,11 @@ static _Noreturn void become(const char *program, const int fds[2], int words, c
     for (int fd = SPAWNER_REGION_FD + 1; fd < 256; fd++)
         close(fd);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // the thread sanitizer waits for a second at each end, in case that threads still race
+    char options[512];
+    const char *given = getenv("TSAN_OPTIONS");
+    snprintf(options, sizeof options, "%s:atexit_sleep_ms=50", given ? given : "");
+    setenv("TSAN_OPTIONS", options, 1);
     if (faults)
         setenv("TRINE_WORKER_FAULTS", faults, 1);
     else

@@ -1,7 +1,7 @@
 // The worker's program, driven by hand over its socket: the same bits as a replica in this process
 // has, for every task; what may not be sent to it; and how it ends. What its threads may do behind
-// the closed door is test_worker_faults.c's. Runs where the test's own thread sanitizer would see
-// little, in another process: no thread sanitizer.
+// the closed door is test_worker_faults.c's. Under the thread sanitizer the worker is built with it
+// too: a race there is its exit status.
 #define _GNU_SOURCE // processes
 #include "channel/spawner.h"
 #include "engine/wire_spec.h"
@@ -105,6 +105,37 @@ static void test_encoders(void) {
     if (sandbox_is_built)
         CHECK_STR(words, "");
     mem_free(words);
+}
+
+// The portable kernels multiply by a library, which is loaded before the door is closed.
+static void test_portable(void) {
+    struct cpu_options o = {.threads = KIT_THREADS, .isa = "generic"};
+    struct replica *before = kit_local;
+    struct worker_driver d;
+    struct wire_ready ready = {0};
+    struct device *device = NULL;
+    struct errmsg msg = {0};
+    struct model *m = kit_model(EMBEDDER);
+    CHECK_OK(cpu_device_new(&o, &device, &msg), msg);
+    CHECK_OK(replica_local_new(device, &kit_local, &msg), msg);
+    CHECK_OK(replica_size_batches(kit_local, KIT_TOKENS, &msg), msg);
+    CHECK_OK(kit_replica_load(kit_local, m, &msg), msg);
+    setenv("TRINE_CPU", "generic", 1);
+    CHECK(driver_start(&d, kit_program, KIT_REGION, NULL));
+    unsetenv("TRINE_CPU");
+    CHECK(driver_greet(&d, KIT_THREADS, &ready));
+    CHECK_STR(ready.facts.describe, device->describe);
+    CHECK(strstr(ready.facts.describe, "generic, openblas") != NULL);
+    CHECK_INT(kit_size_batches(&d, KIT_TOKENS), ERR_OK);
+    CHECK_OK(driver_load(&d, m, &msg), msg);
+    struct kit_batch *k = kit_batch_new(m, 200, 30, SHARE_BULK);
+    CHECK(kit_same_bits(&d, k));
+    kit_batch_free(k);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    replica_free(kit_local);
+    cpu_device_free(device);
+    model_release(m);
+    kit_local = before;
 }
 
 // Bulk is set aside for what is urgent though its message comes in the middle of it; what is
@@ -499,6 +530,7 @@ int main(void) {
     test_by_hand();
     test_start();
     test_encoders();
+    test_portable();
     test_order();
     test_steps();
     test_refused_loads();
