@@ -6,7 +6,10 @@
 
 #include <stdint.h>
 
-enum { DEFAULT_SEQUENCES = 32 };
+enum {
+    DEFAULT_SEQUENCES = 32,
+    DEATHS_HERE = 2, // a generation with so many goes on on the spare, and not here
+};
 
 static enum dtype choose_dtype(const struct generators_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
@@ -27,12 +30,41 @@ static struct generator_options options_for(const struct generators *g, const st
         .speculate = !o->no_speculation,
         .share_prefixes = o->share_prefixes,
         .masks = g->masks,
+        .deaths_most = o->has_spare ? DEATHS_HERE : 0,
         .release = o->release,
         .ctx = o->ctx,
     };
 }
 
 // ---- the memory of all: workspaces first, and of what is left each cache as much as the others
+
+// What a model takes on the spare replica, when one of this size takes so much here.
+static size_t spare_bytes(const struct generators *g, const struct model *m,
+                          const struct generator_size *size) {
+    size_t blocks = (size->context + size->block_tokens - 1) / size->block_tokens;
+    return replica_weight_bytes(g->options.replica, m->id) + size->workspace_bytes +
+           blocks * (size->cache_bytes / size->blocks);
+}
+
+// Caches of this share each.
+static enum err add_caches(const struct generators *g, const struct model *const *models, size_t n,
+                           struct memory_plan *plan, size_t share, struct errmsg *msg) {
+    struct generator_size size;
+    enum err e = ERR_OK;
+    plan->caches = plan->spare = 0;
+    for (size_t i = 0; i < n && !e; i++) {
+        struct generator_options sized = options_for(g, models[i], share);
+        if ((e = generator_choose_size(&sized, &size, msg)))
+            return e;
+        plan->caches += size.cache_bytes;
+        size_t spare = g->options.has_spare ? spare_bytes(g, models[i], &size) : 0;
+        if (!g->options.spare_for_one)
+            plan->spare += spare;
+        else if (spare > plan->spare)
+            plan->spare = spare;
+    }
+    return e;
+}
 
 // models[n] generate. *share: bytes that each one's cache may have.
 static enum err add_to_plan(const struct generators *g, const struct model *const *models, size_t n,
@@ -45,12 +77,18 @@ static enum err add_to_plan(const struct generators *g, const struct model *cons
             plan->workspaces += size.workspace_bytes;
     }
     // as large as was said, or as there is room beside all workspaces
+    plan->spare = 0;
     size_t caches = g->options.cache_bytes ? g->options.cache_bytes : memory_plan_caches(plan);
     *share = n ? caches / n : 0;
-    for (size_t i = 0; i < n && !e; i++) {
-        struct generator_options sized = options_for(g, models[i], *share);
-        if (!(e = generator_choose_size(&sized, &size, msg)))
-            plan->caches += size.cache_bytes;
+    if (!e)
+        e = add_caches(g, models, n, plan, *share, msg);
+    if (!e && plan->spare > 0 && !g->options.cache_bytes && memory_plan_check(plan, NULL)) {
+        // smaller ones, beside what is kept for the spare
+        plan->caches = 0;
+        size_t beside = memory_plan_caches(plan);
+        caches = beside < caches ? beside : caches;
+        *share = caches / n;
+        e = add_caches(g, models, n, plan, *share, msg);
     }
     if (e == ERR_TOO_LARGE && !g->options.cache_bytes) // what nobody asked for cannot be raised
         return memory_plan_no_room(plan, caches, msg);
@@ -95,6 +133,25 @@ static enum err make(struct generators *g, const struct model *m, size_t share,
             return e;
     }
     struct generator_options options = options_for(g, m, share);
+    return generator_new(&options, out, msg);
+}
+
+enum err generators_make_spare(const struct generators *g, const struct generator *one,
+                               struct replica *spare, struct generator **out, struct errmsg *msg) {
+    struct generators there = {.options = g->options, .masks = g->masks};
+    const struct model *m = generator_model(one);
+    struct generator_size size;
+    *out = NULL;
+    there.options.replica = spare;
+    if (g->options.spare_for_one)
+        there.options.max_sequences = 1;
+    struct generator_options options = options_for(&there, m, SIZE_MAX);
+    options.deaths_most = 0;
+    enum err e = generator_choose_size(&options, &size, msg);
+    if (e)
+        return e;
+    size_t blocks = (generator_context(one) + size.block_tokens - 1) / size.block_tokens;
+    options.kv_bytes = blocks * (size.cache_bytes / size.blocks);
     return generator_new(&options, out, msg);
 }
 

@@ -15,6 +15,10 @@ struct generators_options {
     enum kv_dtype kv_dtype;
     size_t max_sequences; // running at once; 0: 32
     bool no_speculation, share_prefixes;
+    // Another replica has what this one cannot: when it is wanted there a model's weights come to
+    // it, with a cache for one text of any length. The memory for that is planned.
+    bool has_spare;
+    bool spare_for_one; // model and text at a time
     // As struct generator_options says.
     void (*release)(void *ctx, size_t tokens);
     void (*wake)(void *ctx); // one that had nothing to compute may have now; from any thread
@@ -44,6 +48,12 @@ void generators_free(struct generators *g);
 // small, for a text at all or for one that was accepted.
 enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
                          struct generator **out, struct errmsg *msg) MUST_CHECK;
+// A generator of the model of `one` for the spare replica, on which it is loaded: with a cache for
+// any text that `one` takes, and the same masks' threads. It is not listed. Any thread, while `one`
+// is listed here. ERR_NOMEM, ERR_TOO_LARGE.
+enum err generators_make_spare(const struct generators *g, const struct generator *one,
+                               struct replica *spare, struct generator **out,
+                               struct errmsg *msg) MUST_CHECK;
 // Puts what was made into the list, or takes one out of it; neither makes or frees one.
 enum err generators_put(struct generators *g, struct generator *one, struct errmsg *msg) MUST_CHECK;
 void generators_take(struct generators *g, const struct generator *one);

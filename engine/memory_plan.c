@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum { CACHE_SHARE = 4, RESERVE_SHARE = 16 };
 
@@ -24,12 +25,12 @@ void memory_plan_begin(struct memory_plan *p) {
 static size_t add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
 size_t memory_plan_sum(const struct memory_plan *p) {
-    return add(add(p->resident, p->workspaces), add(p->caches, p->reserve));
+    return add(add(add(p->resident, p->workspaces), add(p->caches, p->reserve)), p->spare);
 }
 
 size_t memory_plan_caches(const struct memory_plan *p) {
     size_t share = p->limit.bytes / CACHE_SHARE;
-    size_t others = add(add(p->resident, p->workspaces), p->reserve);
+    size_t others = add(add(add(p->resident, p->workspaces), p->reserve), p->spare);
     size_t room = others < p->limit.bytes ? p->limit.bytes - others : 0;
     return room < share ? room : share;
 }
@@ -48,12 +49,16 @@ enum err memory_plan_check(const struct memory_plan *p, struct errmsg *msg) {
     if (sum <= p->limit.bytes)
         return ERR_OK;
     const char *lower = sum - p->caches < p->limit.bytes ? "lower --kv-cache-mib" : remedy(p);
-    return err_set(msg, ERR_TOO_LARGE,
-                   "%zu MiB of memory are needed (%zu for program and weights, %zu for workspaces, "
-                   "%zu for keys and values, %zu kept for requests), and %zu MiB are all there is "
-                   "(%s); %s",
-                   mib(sum), mib(p->resident), mib(p->workspaces), mib(p->caches), mib(p->reserve),
-                   p->limit.bytes >> 20, p->limit.source, lower);
+    char spare[80] = "";
+    if (p->spare > 0)
+        snprintf(spare, sizeof spare, "%zu to go on with when the worker is lost, ", mib(p->spare));
+    return err_set(
+        msg, ERR_TOO_LARGE,
+        "%zu MiB of memory are needed (%zu for program and weights, %zu for workspaces, "
+        "%zu for keys and values, %s%zu kept for requests), and %zu MiB are all there is "
+        "(%s); %s",
+        mib(sum), mib(p->resident), mib(p->workspaces), mib(p->caches), spare, mib(p->reserve),
+        p->limit.bytes >> 20, p->limit.source, lower);
 }
 
 enum err memory_plan_no_room(const struct memory_plan *p, size_t caches, struct errmsg *msg) {

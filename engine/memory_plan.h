@@ -14,6 +14,7 @@ struct memory_plan {
                        // mapped where that is what the limit counts
     size_t workspaces; // of encoding and of generation's steps
     size_t caches;     // keys and values
+    size_t spare;      // what comes when a device is lost: weights, workspaces and caches beside it
     size_t reserve;    // for requests, connections and answers
 };
 

@@ -45,6 +45,13 @@ static void test_check(void) {
     expect(&p, "451 MiB of memory are needed (100 for program and weights, 20 for workspaces, 301 "
                "for keys and values, 30 kept for requests), and 450 MiB are all there is "
                "(memory.max of /a); lower --kv-cache-mib");
+    p = plan_of(450, 100, 20);
+    p.spare = 200 * MIB;
+    CHECK_INT(memory_plan_caches(&p) / MIB, 100);
+    p.caches = 101 * MIB;
+    expect(&p, "451 MiB of memory are needed (100 for program and weights, 20 for workspaces, 101 "
+               "for keys and values, 200 to go on with when the worker is lost, 30 kept for "
+               "requests), and 450 MiB are all there is");
     p = plan_of(450, 100, 400);
     expect(&p, "; lower --max-length, --max-sequences or the batch (--max-batch-tokens)");
     p = plan_of(450, 440, 20);
