@@ -163,17 +163,21 @@ static void drop(struct spare *s, struct spare_model *one) {
     mem_free(one);
 }
 
-void spare_let_go(struct spare *s, const struct model *m) {
+void spare_bar(struct spare *s, const struct model *m) {
     pthread_mutex_lock(&s->mutex);
-    struct spare_model **at = find(s, m), *one = *at;
+    struct spare_model *one = *find(s, m);
     if (one)
         one->leaving = true;
     while (one && s->at_hand == one)
         pthread_cond_wait(&s->wake, &s->mutex);
-    if (one) {
-        at = find(s, m); // the list may have changed
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void spare_let_go(struct spare *s, const struct model *m) {
+    pthread_mutex_lock(&s->mutex);
+    struct spare_model **at = find(s, m), *one = *at;
+    if (one)
         *at = one->next;
-    }
     pthread_mutex_unlock(&s->mutex);
     if (one)
         drop(s, one);
@@ -190,15 +194,21 @@ static void free_parts(struct spare *s) {
     mem_free(s);
 }
 
-void spare_free(struct spare *s) {
+void spare_stop(struct spare *s) {
     if (!s)
         return;
     pthread_mutex_lock(&s->mutex);
+    bool ended = s->ending;
     s->ending = true;
     pthread_cond_broadcast(&s->wake);
     pthread_mutex_unlock(&s->mutex);
-    pthread_join(s->thread, NULL);
-    free_parts(s);
+    if (!ended)
+        pthread_join(s->thread, NULL);
+}
+
+void spare_free(struct spare *s) {
+    if (s)
+        free_parts(s);
 }
 
 enum err spare_start(const struct spare_options *options, struct spare **out, struct errmsg *msg) {

@@ -30,7 +30,10 @@ struct spare_options {
 // ERR_NOMEM, ERR_IO (the system gives no more threads).
 enum err spare_start(const struct spare_options *options, struct spare **out,
                      struct errmsg *msg) MUST_CHECK;
-// Waits for the load at hand. Unloads what was loaded here. NULL is fine.
+// Ends the thread, behind the load at hand: nothing is brought any more. NULL is fine, here and
+// below.
+void spare_stop(struct spare *s);
+// Unloads what was loaded here. Stopped.
 void spare_free(struct spare *s);
 
 // Has the model brought where it is not there yet; returns at once what it is. The model is held
@@ -39,8 +42,10 @@ enum spare_state spare_want(struct spare *s, const struct model *m);
 enum spare_state spare_look(struct spare *s, const struct model *m);
 // Why it was refused: a copy of the words.
 struct errmsg spare_refusal(struct spare *s, const struct model *m);
-// It goes: waits until it is not being loaded, and unloads it where it was loaded here. Nothing of
-// it is submitted there any more.
+// It is not brought any more, and on return not being loaded: what `loaded` made can be taken away.
+// Until spare_let_go.
+void spare_bar(struct spare *s, const struct model *m);
+// Unloads it where it was loaded here, and forgets it. Barred; nothing of it is there any more.
 void spare_let_go(struct spare *s, const struct model *m);
 
 #endif

@@ -51,6 +51,16 @@ static struct spare *start(int64_t again_us) {
     return s;
 }
 
+static void end(struct spare *s) {
+    spare_stop(s);
+    spare_free(s);
+}
+
+static void let_go(struct spare *s, const struct model *m) {
+    spare_bar(s, m);
+    spare_let_go(s, m);
+}
+
 static void until_told(int times) {
     for (int i = 0; i < 100000 && atomic_load(&told) < times; i++)
         nap();
@@ -74,14 +84,17 @@ static void brought_once(void) {
     CHECK_INT(spare_want(s, m), SPARE_THERE);
     CHECK_INT(spare_want(s, models[0]), SPARE_THERE);
     CHECK_INT(atomic_load(&made), 2);
+    spare_bar(s, m); // it is there for as long as it is not let go
+    CHECK_INT(spare_look(s, m), SPARE_THERE);
+    CHECK(replica_weight_bytes(replica, m->id) > 0);
     spare_let_go(s, m);
     CHECK_INT(spare_look(s, m), SPARE_ABSENT);
     CHECK_INT(replica_weight_bytes(replica, m->id), 0);
     CHECK(replica_weight_bytes(replica, models[0]->id) > 0);
-    spare_let_go(s, m); // which is not there
+    let_go(s, m); // which is not there
     CHECK_INT(spare_want(s, m), SPARE_COMING);
     until_told(3);
-    spare_free(s); // unloads both
+    end(s); // unloads both
     for (int i = 0; i < 2; i++)
         CHECK_INT(replica_weight_bytes(replica, models[i]->id), 0);
 }
@@ -97,7 +110,7 @@ static void refused(void) {
     CHECK_INT(atomic_load(&made), 1);
     CHECK_INT(spare_refusal(s, m).code, ERR_TOO_LARGE);
     CHECK_INT(replica_weight_bytes(replica, m->id), 0);
-    spare_free(s);
+    end(s);
     atomic_store(&told, 0);
     CHECK_INT(spare_want(again, m), SPARE_COMING);
     until_told(1);
@@ -106,7 +119,7 @@ static void refused(void) {
     CHECK_INT(spare_want(again, m), SPARE_COMING);
     until_told(2);
     CHECK_INT(spare_look(again, m), SPARE_THERE);
-    spare_free(again);
+    end(again);
 }
 
 struct leaver {
@@ -116,7 +129,7 @@ struct leaver {
 
 static void *leave(void *ctx) {
     struct leaver *l = ctx;
-    spare_let_go(l->s, models[1]);
+    let_go(l->s, models[1]);
     atomic_store(&l->gone, true);
     return NULL;
 }
@@ -131,14 +144,14 @@ static void let_go_meanwhile(void) {
     while (atomic_load(&made) == 0)
         nap();
     CHECK_INT(pthread_create(&thread, NULL, leave, &l), 0);
-    spare_let_go(l.s, models[0]); // which has not begun: nothing is waited for
+    let_go(l.s, models[0]); // which has not begun: nothing is waited for
     CHECK(!atomic_load(&l.gone));
     atomic_store(&holds, false);
     pthread_join(thread, NULL);
     CHECK_INT(atomic_load(&made), 1);
     for (int i = 0; i < 2; i++)
         CHECK_INT(replica_weight_bytes(replica, models[i]->id), 0);
-    spare_free(l.s);
+    end(l.s);
 }
 
 static void there_already(void) {
@@ -148,11 +161,11 @@ static void there_already(void) {
     CHECK_INT(spare_want(s, models[0]), SPARE_COMING);
     until_told(1);
     CHECK_INT(spare_look(s, models[0]), SPARE_THERE);
-    spare_let_go(s, models[0]);
+    let_go(s, models[0]);
     CHECK(replica_weight_bytes(replica, models[0]->id) > 0);
     CHECK_INT(spare_want(s, models[0]), SPARE_COMING);
     until_told(2);
-    spare_free(s);
+    end(s);
     CHECK(replica_weight_bytes(replica, models[0]->id) > 0);
     replica_unload(replica, models[0]->id);
 }
