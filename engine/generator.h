@@ -141,9 +141,11 @@ void generator_sort_out(struct generator *g, struct generator *to, generator_dec
                         void *ctx);
 // Whether all that it may come to be fits the context: it would end where it ends elsewhere.
 bool generator_has_room(const struct generator *g, const struct generation *n, size_t context);
-// How long it would take until so many tokens of a prompt are computed behind the prompts that it
-// has, by what they took lately; 0: not known.
-double generator_prompt_us(const struct generator *g, size_t tokens);
+// What a token of a prompt takes, by those that it computed lately, or the warm-up's; 0: not known.
+double generator_prompt_us(const struct generator *g);
+// Tokens of prompts and set-aside texts that it has to compute.
+size_t generator_tokens_due(const struct generator *g);
+bool generator_waits(const struct generator *g); // some generations wait to run
 
 // A first step, before any other: pages, caches and kernels are warm afterwards. `end` returns e,
 // or what was wrong with the result.

@@ -51,6 +51,7 @@ struct generator {
     int64_t taken_us;      // when a step's results were taken last
     double decode_us;      // of a step without prompts, lately; 0: not known
     double prefill_us;     // of a prompt's token beside a decoding step, lately; 0: not known
+    double warm_us;        // of a token of the warm-up; 0: there was none
     struct {
         uint64_t steps, ended, output, drafted, accepted, replayed; // not yet in stats
     } tally;
@@ -81,7 +82,7 @@ size_t generator_place_of(const struct generator *g, const struct sequence *s);
 // What the options and their size come to: the cache, and what steps are computed with.
 struct generator_storage {
     struct replica *replica;
-    uint64_t place; // on it
+    uint64_t place, life; // on it, and in which of its lives
     struct step *steps[1 + GENERATOR_AHEAD_MOST];
     struct kv_blocks *blocks;
 };

@@ -108,10 +108,19 @@ void generator_sort_out(struct generator *g, struct generator *to, generator_dec
         generator_update_stats(to);
 }
 
-double generator_prompt_us(const struct generator *g, size_t tokens) {
+double generator_prompt_us(const struct generator *g) {
+    return g->prefill_us > 0 ? g->prefill_us : g->warm_us;
+}
+
+size_t generator_tokens_due(const struct generator *g) {
+    size_t tokens = 0;
     for (size_t i = 0; i < g->running_count; i++)
         tokens += sequence_pending(g->running[i]);
     for (const struct sequence *s = g->waiting; s; s = s->next)
         tokens += s->known;
-    return g->prefill_us * (double)tokens;
+    return tokens;
+}
+
+bool generator_waits(const struct generator *g) {
+    return generator_count(g) > g->running_count + g->ended_count;
 }

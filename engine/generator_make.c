@@ -1,6 +1,7 @@
 // How a generator is made, its storage, and the first step. See generator.h.
 #include "engine/generator_internal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum {
@@ -65,7 +66,9 @@ enum err generator_storage_new(const struct generator_options *options,
     struct step_engine_options o = {.limits = limits_of(options, size->block_tokens, size->context),
                                     .blocks = size->blocks,
                                     .kv_dtype = options->kv_dtype};
-    *out = (struct generator_storage){.replica = options->replica};
+    // before it is opened: if a life ends meanwhile, the place has had nothing in it
+    *out = (struct generator_storage){.replica = options->replica,
+                                      .life = replica_health(options->replica).life};
     enum err e = replica_open_steps(options->replica, options->model->id, &o, &out->place, msg);
     for (size_t i = 0; i <= options->ahead && !e; i++)
         if ((e = step_new(&o.limits, &out->steps[i])))
@@ -93,13 +96,14 @@ static size_t workspace_bytes(const struct generator *g) {
 
 void generator_storage_swap(struct generator *g, struct generator_storage *s) {
     struct generator_storage had = {
-        .replica = g->options.replica, .place = g->place, .blocks = g->blocks};
+        .replica = g->options.replica, .place = g->place, .life = g->life, .blocks = g->blocks};
     for (size_t i = 0; i <= GENERATOR_AHEAD_MOST; i++) {
         had.steps[i] = g->flights[i].step;
         g->flights[i].step = s->steps[i];
     }
     g->options.replica = s->replica;
     g->place = s->place;
+    g->life = s->life;
     g->blocks = s->blocks;
     if (g->flights[0].step)
         atomic_store(&g->workspace_bytes, workspace_bytes(g));
@@ -174,6 +178,7 @@ struct step *generator_begin_warm_up(struct generator *g) {
     struct step *step = g->flights[0].step;
     step_clear(step);
     (void)step_add(step, &part);
+    g->flights[0].begun_us = clock_now_us();
     return step;
 }
 
@@ -183,6 +188,8 @@ enum err generator_end_warm_up(struct generator *g, struct step *step, enum err 
     if (!e && part->err)
         e = err_set(msg, part->err, "model '%s': %s", g->model->name,
                     step_fault_words(part->fault));
+    if (!e)
+        g->warm_us = (double)(clock_now_us() - g->flights[0].begun_us) / (double)part->count;
     kv_blocks_release(g->blocks, step->block_tables, part->block_count);
     return e;
 }

@@ -6,10 +6,7 @@
 
 #include <stdint.h>
 
-enum {
-    DEFAULT_SEQUENCES = 32,
-    DEATHS_HERE = 2, // a generation with so many goes on on the spare, and not here
-};
+enum { DEFAULT_SEQUENCES = 32 };
 
 static enum dtype choose_dtype(const struct generators_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
@@ -30,7 +27,7 @@ static struct generator_options options_for(const struct generators *g, const st
         .speculate = !o->no_speculation,
         .share_prefixes = o->share_prefixes,
         .masks = g->masks,
-        .deaths_most = o->has_spare ? DEATHS_HERE : 0,
+        .deaths_most = o->has_spare ? GENERATORS_DEATHS_HERE : 0,
         .release = o->release,
         .ctx = o->ctx,
     };
@@ -136,21 +133,20 @@ static enum err make(struct generators *g, const struct model *m, size_t share,
     return generator_new(&options, out, msg);
 }
 
-enum err generators_make_spare(const struct generators *g, const struct generator *one,
-                               struct replica *spare, struct generator **out, struct errmsg *msg) {
-    struct generators there = {.options = g->options, .masks = g->masks};
-    const struct model *m = generator_model(one);
+enum err generators_make_spare(const struct generators *g, const struct model *m, size_t context,
+                               struct generator **out, struct errmsg *msg) {
+    struct generator_options options = options_for(g, m, SIZE_MAX);
     struct generator_size size;
     *out = NULL;
-    there.options.replica = spare;
-    if (g->options.spare_for_one)
-        there.options.max_sequences = 1;
-    struct generator_options options = options_for(&there, m, SIZE_MAX);
     options.deaths_most = 0;
+    if (g->options.spare_for_one) {
+        options.max_sequences = 1;
+        options.ahead = 0;
+    }
     enum err e = generator_choose_size(&options, &size, msg);
     if (e)
         return e;
-    size_t blocks = (generator_context(one) + size.block_tokens - 1) / size.block_tokens;
+    size_t blocks = (context + size.block_tokens - 1) / size.block_tokens;
     options.kv_bytes = blocks * (size.cache_bytes / size.blocks);
     return generator_new(&options, out, msg);
 }

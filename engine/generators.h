@@ -9,6 +9,9 @@
 #include "engine/generator.h"
 #include "engine/memory_plan.h"
 
+// A generation that was in flight at so many losses goes on on the spare, where there is one.
+enum { GENERATORS_DEATHS_HERE = 2 };
+
 struct generators_options {
     struct replica *replica; // the models are loaded on it
     size_t cache_bytes;      // of all models together; 0: a quarter of what is available, or less
@@ -48,12 +51,11 @@ void generators_free(struct generators *g);
 // small, for a text at all or for one that was accepted.
 enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
                          struct generator **out, struct errmsg *msg) MUST_CHECK;
-// A generator of the model of `one` for the spare replica, on which it is loaded: with a cache for
-// any text that `one` takes, and the same masks' threads. It is not listed. Any thread, while `one`
-// is listed here. ERR_NOMEM, ERR_TOO_LARGE.
-enum err generators_make_spare(const struct generators *g, const struct generator *one,
-                               struct replica *spare, struct generator **out,
-                               struct errmsg *msg) MUST_CHECK;
+// A generator of a model for a spare replica, on which it is loaded: with a cache for texts of this
+// context. g: as main's generators are, but for options.replica, which is the spare; only the
+// options and the masks are read. It is not listed. Any thread. ERR_NOMEM, ERR_TOO_LARGE.
+enum err generators_make_spare(const struct generators *g, const struct model *m, size_t context,
+                               struct generator **out, struct errmsg *msg) MUST_CHECK;
 // Puts what was made into the list, or takes one out of it; neither makes or frees one.
 enum err generators_put(struct generators *g, struct generator *one, struct errmsg *msg) MUST_CHECK;
 void generators_take(struct generators *g, const struct generator *one);

@@ -45,7 +45,7 @@ bool scheduler_generates(const struct scheduler *s) {
     for (int i = 0; i < SITE_COUNT; i++)
         if (generators_busy(&s->sites[i].generators))
             return true;
-    return false;
+    return s->sorting;
 }
 
 struct generator *scheduler_generator_of(const struct scheduler *s, const struct model *m) {
@@ -64,8 +64,10 @@ void scheduler_free(struct scheduler *s) {
         return;
     scheduler_watch_main(s, false);
     scheduler_free_flights(s);
-    for (int i = 0; i < SITE_COUNT; i++)
+    scheduler_stop_spare(s);
+    for (int i = SITE_COUNT; i-- > 0;) // the spare's use main's masks
         generators_free(&s->sites[i].generators);
+    spare_free(s->spare);
     scheduler_free_lines(s);
     while (s->model_count > 0)
         model_release(s->models[--s->model_count].model);
@@ -94,6 +96,8 @@ static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
                                    .max_sequences = o->max_sequences,
                                    .no_speculation = o->no_speculation,
                                    .share_prefixes = o->share_prefixes,
+                                   .has_spare = o->spare != NULL,
+                                   .spare_for_one = o->spare_kind == SPARE_QUARANTINE,
                                    .release = release_generation,
                                    .wake = wake,
                                    .ctx = s};
@@ -127,6 +131,8 @@ static enum err prepare(struct scheduler *s, struct errmsg *msg) {
         e = init_generators(s, msg);
     if (!e && scheduler_make_lines(s))
         e = err_set(msg, ERR_NOMEM, "no memory for the generators");
+    if (!e)
+        e = scheduler_start_spare(s, msg);
     s->step_workspaces = s->memory.workspaces - encoding;
     return memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
                                msg);

@@ -95,6 +95,9 @@ static void make_one(struct scheduler *s, struct scheduler_change *c) {
     case CHANGE_GONE:
         take_out(s, c->model);
         break;
+    case CHANGE_BARE:
+        scheduler_take_spare_generator(s, c->model);
+        break;
     }
 }
 
@@ -103,8 +106,12 @@ static bool can_be_made(struct scheduler *s, const struct scheduler_change *c) {
     if (c->kind != CHANGE_GONE)
         return true;
     const struct scheduler_model *m = scheduler_model_of(s, c->model->id);
-    const struct generator *one = scheduler_generator_of(s, c->model);
-    return m->jobs == 0 && (!one || !generator_busy(one));
+    for (int i = 0; i < SITE_COUNT; i++) {
+        const struct generator *one = generators_find(&s->sites[i].generators, c->model);
+        if (one && generator_busy(one))
+            return false;
+    }
+    return m->jobs == 0;
 }
 
 static struct scheduler_change **next_change(struct scheduler *s) {

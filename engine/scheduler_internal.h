@@ -12,6 +12,7 @@
 #include "engine/lane_queue.h"
 #include "engine/scheduler.h"
 #include "engine/shares.h"
+#include "engine/spare.h"
 #include "engine/suspects.h"
 
 #include <pthread.h>
@@ -68,6 +69,7 @@ struct step_line {
     struct replica *replica; // where the generator has its storage
     struct step_flight flights[1 + GENERATOR_AHEAD_MOST];
     size_t oldest, count; // changed by the thread, under the mutex
+    bool sorts;           // of what waits there is to be decided where it goes. The thread's
 };
 
 // A model that jobs may be for.
@@ -135,6 +137,12 @@ struct scheduler {
     int64_t swept_us; // when queued jobs were last looked over; 0: it is to be soon
     // Read and written without the mutex.
     atomic_int_fast64_t heartbeat_us;
+
+    // What brings models to the spare, and the generators that it has made and the thread has not
+    // listed.
+    struct spare *spare; // NULL: there is none
+    struct scheduler_made *spare_made;
+    bool sorting; // generations go from one site to another
 
     // The thread's own.
     bool quiet; // a change waits for the steps in flight: none are begun
@@ -241,6 +249,33 @@ enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *si
                                   struct generator *g, struct errmsg *msg) MUST_CHECK;
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
 
+struct step_flight *scheduler_nth_of(struct step_line *l, size_t i); // in flight, in turn
+// NULL: the site has no generator of the model.
+struct step_line *scheduler_line_of(const struct scheduler_site *site, const struct model *m);
+
+// ---- scheduler_loss.c; the thread's, but where it says otherwise
+
+// The spare's thread; before the scheduler's own, and behind it.
+enum err scheduler_start_spare(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+void scheduler_stop_spare(struct scheduler *s);
+// Waits until all models that generate are on the spare, where that is wanted from the start.
+enum err scheduler_warm_spare(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+// Lists generators that came.
+void scheduler_look_at_spare(struct scheduler *s);
+// Frees the spare's generator of a model that is gone and barred (spare.h), where there is one.
+void scheduler_take_spare_generator(struct scheduler *s, const struct model *m);
+// All steps of the line are back, lost ones among them.
+void scheduler_lose_line(struct scheduler *s, struct step_line *l);
+// Brings the generator into the present life of its replica. False: no step is to be begun.
+bool scheduler_line_lives(struct scheduler *s, struct step_line *l, const struct replica_health *h);
+// Has generations that wait go where they are to be computed, or ends them.
+void scheduler_sort_line(struct scheduler *s, struct step_line *l, const struct replica_health *h);
+// Waits until the site's replica is up. ERR_UNAVAILABLE: it is given up, or the service stops. Any
+// thread.
+enum err scheduler_await_life(struct scheduler *s, struct scheduler_site *site,
+                              struct errmsg *msg) MUST_CHECK;
+void scheduler_nap(struct scheduler *s, int64_t us); // any thread
+
 // ---- scheduler_changes.c
 
 // What a change does, on the thread, no step in flight.
@@ -249,6 +284,7 @@ enum scheduler_change_kind {
     CHANGE_LIST, // that one, which is warm
     CHANGE_DROP, // that one, which is not to be
     CHANGE_GONE, // a model that is leaving, when nothing of it is in hand
+    CHANGE_BARE, // what the spare has made for it, which it is barred from making again
 };
 struct scheduler_change {
     enum scheduler_change_kind kind;

@@ -96,6 +96,8 @@ enum err scheduler_add_model(struct scheduler *s, const struct model *m, struct 
         if (e)
             take_from_list(s, m->id);
     }
+    if (!e && one && s->spare && s->options.warm_spare)
+        (void)spare_want(s->spare, m);
     if (!e)
         return ERR_OK;
     c.kind = CHANGE_DROP;
@@ -119,6 +121,16 @@ enum err scheduler_remove_model(struct scheduler *s, const struct model *m, stru
         if (msg)
             *msg = c.msg;
         return e;
+    }
+    if (s->spare) { // what it may be making is made, and taken away again
+        spare_bar(s->spare, m);
+        c.kind = CHANGE_BARE;
+        if ((e = scheduler_change(s, &c))) {
+            if (msg)
+                *msg = c.msg;
+            return e;
+        }
+        spare_let_go(s->spare, m);
     }
     take_from_list(s, m->id);
     shrink_room(s);

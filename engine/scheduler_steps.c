@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "engine/warm_up.h"
 
+enum { WARM_DEATHS = 3 }; // of a warm-up, and the model is not served
+
 static struct step_flight *flight_of(struct replica_work *w) { return w->ctx; }
 
 static void kick(struct scheduler *s) {
@@ -37,13 +39,13 @@ static struct step_flight *oldest_of(struct step_line *l) {
     return l->count > 0 ? &l->flights[l->oldest] : NULL;
 }
 
-static struct step_flight *nth_of(struct step_line *l, size_t i) {
+struct step_flight *scheduler_nth_of(struct step_line *l, size_t i) {
     return &l->flights[(l->oldest + i) % (1 + GENERATOR_AHEAD_MOST)];
 }
 
 // There is one in flight.
 static void end(struct step_line *l) {
-    struct step_flight *f = nth_of(l, 0);
+    struct step_flight *f = scheduler_nth_of(l, 0);
     const struct replica_work *w = &f->work.work;
     enum err e = w->err;
     const char *why = w->msg.text;
@@ -81,7 +83,7 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     struct step *step = generator_begin_step(g);
     if (!step)
         return false;
-    struct step_flight *f = nth_of(l, l->count);
+    struct step_flight *f = scheduler_nth_of(l, l->count);
     double prompts = generator_step_prompt_part(g, step);
     f->s = s;
     f->step = step;
@@ -93,6 +95,7 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     f->work.work.done = on_done;
     f->work.work.ctx = f;
     f->work.place = generator_place(g);
+    f->work.life = generator_life(g);
     f->work.step = step;
     f->work.prompt_part = prompts;
     f->work.computed = on_computed;
@@ -121,6 +124,13 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     return true;
 }
 
+static bool all_are_back(struct step_line *l) {
+    for (size_t i = 0; i < l->count; i++)
+        if (!atomic_load(&scheduler_nth_of(l, i)->back))
+            return false;
+    return true;
+}
+
 // Goes on with the generator on another replica, as soon as all of its steps are back. What was
 // computed before is taken; the others are taken back, and put together anew there.
 static void move(struct scheduler *s, struct step_line *l, struct replica *to) {
@@ -128,9 +138,8 @@ static void move(struct scheduler *s, struct step_line *l, struct replica *to) {
     struct step_flight *f;
     while ((f = oldest_of(l)) && atomic_load(&f->back) && !f->work.work.err)
         end(l);
-    for (size_t i = 0; i < l->count; i++)
-        if (!atomic_load(&nth_of(l, i)->back))
-            return;
+    if (!all_are_back(l))
+        return;
     struct errmsg msg = {0};
     enum err e = generator_move(g, to, &msg);
     if (e) { // without storage it can do nothing more
@@ -151,6 +160,8 @@ static struct replica *where_to(struct scheduler *s, const struct scheduler_site
     return r;
 }
 
+static bool is_lost(const struct step_flight *f) { return f->work.work.err == ERR_LOST; }
+
 static void run_line(struct scheduler *s, struct step_line *l, struct replica *to) {
     struct generator *g = l->generator;
     bool stops = scheduler_is_stopping(s);
@@ -161,10 +172,23 @@ static void run_line(struct scheduler *s, struct step_line *l, struct replica *t
     if (!generator_busy(g) && l->count == 0)
         return;
     bool any = false;
-    for (struct step_flight *f; (f = oldest_of(l)) && atomic_load(&f->back); any = true)
+    struct step_flight *f;
+    for (; (f = oldest_of(l)) && atomic_load(&f->back) && !is_lost(f); any = true)
         end(l);
+    if (f && atomic_load(&f->back)) { // it is lost, and so are those behind it
+        if (!all_are_back(l))
+            return;
+        scheduler_lose_line(s, l);
+    }
     release_draw(l);
-    if (s->quiet || stops)
+    if (stops)
+        return;
+    struct replica_health h = replica_health(l->replica);
+    bool lives = scheduler_line_lives(s, l, &h);
+    scheduler_sort_line(s, l, &h);
+    if (!lives)
+        generator_tend(g);
+    if (!lives || s->quiet)
         return;
     while (generator_busy(g) && generator_ready(g) && begin(s, l))
         any = true;
@@ -185,6 +209,7 @@ static void run_site(struct scheduler *s, struct scheduler_site *site) {
 
 void scheduler_run_steps(struct scheduler *s) {
     size_t lines = 0;
+    scheduler_look_at_spare(s);
     for (int i = 0; i < SITE_COUNT; i++) {
         run_site(s, &s->sites[i]);
         lines += s->sites[i].line_count;
@@ -205,7 +230,7 @@ static void tell(struct scheduler *s, struct step_flight *f) {
 
 static void look_over_line(struct scheduler *s, struct step_line *l) {
     for (size_t k = 0; k < l->count; k++) {
-        struct step_flight *f = nth_of(l, k);
+        struct step_flight *f = scheduler_nth_of(l, k);
         if (!generator_step_is_gone(f->step))
             continue;
         pthread_mutex_lock(&s->mutex);
@@ -223,7 +248,7 @@ void scheduler_look_over_steps(struct scheduler *s) {
 
 static void call_back_line(struct scheduler *s, struct step_line *l) {
     for (size_t k = 0; k < l->count; k++) {
-        struct step_flight *f = nth_of(l, k);
+        struct step_flight *f = scheduler_nth_of(l, k);
         if (f->told || atomic_load(&f->back) || (!s->stopping && f->replica == l->site->replica))
             continue;
         f->told = true;
@@ -252,6 +277,13 @@ bool scheduler_has_steps(const struct scheduler *s) {
             if (s->sites[i].lines[k]->count > 0)
                 return true;
     return false;
+}
+
+struct step_line *scheduler_line_of(const struct scheduler_site *site, const struct model *m) {
+    for (size_t i = 0; i < site->line_count; i++)
+        if (generator_model(site->lines[i]->generator) == m)
+            return site->lines[i];
+    return NULL;
 }
 
 // Mutex held, or nobody else there yet.
@@ -311,8 +343,8 @@ void scheduler_take_generator(struct scheduler_site *site, const struct generato
 
 static void on_warm_computed(struct replica_step *work) { (void)work; } // its draw is released
 
-enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *site,
-                                  struct generator *g, struct errmsg *msg) {
+static enum err warm_once(struct scheduler *s, struct scheduler_site *site, struct generator *g,
+                          bool *exposed, struct errmsg *msg) {
     struct warm_up w;
     enum err e = warm_up_begin(&w);
     if (e)
@@ -323,21 +355,50 @@ enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *si
                                          .done = warm_up_done,
                                          .ctx = &w},
                                 .place = generator_place(g),
+                                .life = generator_life(g),
                                 .step = step,
                                 .prompt_part = 1,
                                 .computed = on_warm_computed};
     replica_submit_step(site->replica, &work);
     replica_draw_step(site->replica, &work);
     e = warm_up_wait(&w, site->replica, &work.work, scheduler_is_stopping, s, msg);
+    *exposed = e == ERR_LOST && work.work.exposed;
     return generator_end_warm_up(g, step, e, msg);
+}
+
+enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *site,
+                                  struct generator *g, struct errmsg *msg) {
+    for (unsigned deaths = 0;;) {
+        bool exposed = false;
+        enum err e = warm_once(s, site, g, &exposed, msg);
+        if (e != ERR_LOST)
+            return e;
+        deaths += exposed;
+        if (deaths == WARM_DEATHS)
+            return err_set(msg, ERR_INTERNAL,
+                           "the device's process ended three times while model '%s' was warmed up",
+                           generator_model(g)->name);
+        if ((e = scheduler_await_life(s, site, msg)))
+            return e;
+        generator_resume(g, replica_health(site->replica).life);
+    }
+}
+
+// Where the device is given up and the spare can have all, the service begins with that.
+static bool goes_without(const struct scheduler *s, const struct scheduler_site *site) {
+    return site == &s->sites[SITE_MAIN] && s->options.spare_kind == SPARE_CPU &&
+           replica_health(site->replica).condition == REPLICA_GIVEN_UP;
 }
 
 enum err scheduler_warm_generators(struct scheduler *s, struct errmsg *msg) {
     enum err e = ERR_OK;
     for (int i = 0; i < SITE_COUNT; i++) {
         struct scheduler_site *site = &s->sites[i];
-        for (size_t k = 0; k < site->generators.count && !e; k++)
+        for (size_t k = 0; k < site->generators.count && !e; k++) {
             e = scheduler_warm_generator(s, site, site->generators.items[k], msg);
+            if (e == ERR_UNAVAILABLE && goes_without(s, site))
+                e = ERR_OK;
+        }
     }
-    return e;
+    return e ? e : scheduler_warm_spare(s, msg);
 }
