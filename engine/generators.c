@@ -79,7 +79,8 @@ static enum err add_to_plan(const struct generators *g, const struct model *cons
     *share = n ? caches / n : 0;
     if (!e)
         e = add_caches(g, models, n, plan, *share, msg);
-    if (!e && plan->spare > 0 && !g->options.cache_bytes && memory_plan_check(plan, NULL)) {
+    if (!e && n > 0 && plan->spare > 0 && !g->options.cache_bytes &&
+        memory_plan_check(plan, NULL)) {
         // smaller ones, beside what is kept for the spare
         plan->caches = 0;
         size_t beside = memory_plan_caches(plan);
