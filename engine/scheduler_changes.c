@@ -27,11 +27,11 @@ static void note_plan(struct scheduler *s, const struct memory_plan *plan, size_
     pthread_mutex_unlock(&s->mutex);
 }
 
-// A model's, on both replicas where each is to have it sooner or later. A quarantine has one model
-// at a time, for which there is room.
+// A model's, on both replicas where each has it from the start. What comes to the spare when it is
+// wanted (generators.h) is in the plan apart, and a quarantine has one model at a time.
 static size_t weight_bytes(struct scheduler *s, const struct model *m) {
-    size_t copies = s->options.spare_kind == SPARE_CPU ? 2 : 1;
-    return copies * replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id);
+    bool both = s->options.spare_kind == SPARE_CPU && m->task != TASK_GENERATE;
+    return (both ? 2 : 1) * replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id);
 }
 
 static enum err make(struct scheduler *s, struct scheduler_change *c) {
