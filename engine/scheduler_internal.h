@@ -20,8 +20,8 @@
 // One batch of a lane is with the replica, while another's rows are handed out; of bulk one more is
 // there where the replica takes it ahead. Where lives end another one may be out at the other site.
 enum { LANE_FLIGHTS = 4 };
-// A job that was in hand when so many lives ended fails, and from so many on what is left of it is
-// computed by the spare.
+// A job or text that was in hand when so many lives ended fails, and from so many on what is left
+// of it is computed by the spare.
 enum { DEATHS_MOST = 3, DEATHS_APART = 2 };
 
 // Where things are computed.

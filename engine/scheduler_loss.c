@@ -12,8 +12,7 @@
 #include "base/thread.h"
 
 enum {
-    TEXT_DEATHS_MOST = 3, // with so many it is not computed any more, anywhere
-    LOOK_US = 20000,      // how often a thread that waits for a life looks
+    LOOK_US = 20000, // how often a thread that waits for a life looks
     AGAIN_US = 10000000,
 };
 
@@ -192,7 +191,7 @@ static enum generator_fate decide_at_main(void *ctx, const struct generation *n,
     bool given_up = t->here.condition == REPLICA_GIVEN_UP;
     const struct generator *main = scheduler_generator_of(t->s, t->model);
     bool fits = t->there && generator_has_room(t->there, n, generator_context(main));
-    if (n->deaths >= TEXT_DEATHS_MOST)
+    if (n->deaths >= DEATHS_MOST)
         return ends(why, ERR_INTERNAL,
                     "the device's process ended three times with this request in it", "");
     if (kind != SPARE_NONE && n->deaths >= GENERATORS_DEATHS_HERE) {
@@ -220,7 +219,7 @@ static enum generator_fate decide_at_spare(void *ctx, const struct generation *n
                                            struct errmsg *why) {
     const struct sorting *t = ctx;
     (void)known;
-    if (n->deaths >= TEXT_DEATHS_MOST)
+    if (n->deaths >= DEATHS_MOST)
         return ends(why, ERR_INTERNAL,
                     "the device's process ended three times with this request in it", "");
     if (t->here.condition == REPLICA_GIVEN_UP)

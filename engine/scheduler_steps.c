@@ -188,7 +188,9 @@ static void run_line(struct scheduler *s, struct step_line *l, struct replica *t
     scheduler_sort_line(s, l, &h);
     if (!lives)
         generator_tend(g);
-    if (!lives || s->quiet)
+    // a batch that ended a life is with main alone
+    bool waits = l->site == &s->sites[SITE_MAIN] && atomic_load(&s->alone);
+    if (!lives || s->quiet || waits)
         return;
     while (generator_busy(g) && generator_ready(g) && begin(s, l))
         any = true;
