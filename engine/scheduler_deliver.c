@@ -169,7 +169,6 @@ static bool goes_again(struct batch_flight *f, struct job_list *list) {
     encode_slot_filter(f->slot, is_wanted, &c);
     if (f->slot->seqs == 0)
         return false;
-    f->lost = lost;
     if (apart) {
         if (suspects_add(&s->suspects, f->slot)) {
             fail_all(f->slot, ERR_NOMEM, "no memory to compute the request again");
@@ -178,6 +177,7 @@ static bool goes_again(struct batch_flight *f, struct job_list *list) {
         scheduler_release_flight(f);
         return true;
     }
+    f->lost = lost;
     f->state = FLIGHT_WAITS;
     f->replica = NULL;
     s->waiting++;

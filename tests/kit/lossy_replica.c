@@ -495,8 +495,15 @@ static size_t bytes_of_steps(struct replica *r, uint64_t place) {
     return replica_step_bytes(l->options.inner, inner);
 }
 
+// One that is down shows no life.
 static struct replica_stats stats(struct replica *r) {
-    return replica_read_stats(lossy_of(r)->options.inner);
+    struct lossy *l = lossy_of(r);
+    struct replica_stats s = replica_read_stats(l->options.inner);
+    pthread_mutex_lock(&l->mutex);
+    if (l->health.condition != REPLICA_UP)
+        s.heartbeat_us = 0;
+    pthread_mutex_unlock(&l->mutex);
+    return s;
 }
 
 static struct replica_health health(struct replica *r) {

@@ -65,7 +65,8 @@ struct loss_setup {
     uint64_t seed;
     int32_t poison;
     size_t bulk_ahead, queue_tokens;
-    size_t models; // 0: both
+    size_t models;      // 0: both
+    bool holds_nothing; // the quarantine is as any other: down, it takes nothing
 };
 
 static inline struct loss_rig loss_prepare(const struct loss_setup *o) {
@@ -79,7 +80,7 @@ static inline struct loss_rig loss_prepare(const struct loss_setup *o) {
     CHECK_OK(lossy_replica_new(&lossy, &rig.main, &msg), msg);
     if (o->kind == SPARE_QUARANTINE) {
         lossy.inner = loss_locals[1];
-        lossy.quarantine = true;
+        lossy.quarantine = !o->holds_nothing;
         CHECK_OK(lossy_replica_new(&lossy, &rig.quarantine, &msg), msg);
     }
     return rig;
