@@ -21,17 +21,31 @@ static enum err fail(struct errmsg *msg, const char *path, const char *what) {
                    strerror(e));
 }
 
-// Of the path itself, or of the set that is in use: a descriptor of the caller's. -1 with errno.
-static int open_to_read(const char *path) {
-    const struct file_set *set = file_set_in_use();
-    if (!set)
-        return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the program
-    int fd = file_set_find(set, path);
-    if (fd < 0) {
+// A descriptor of the caller's; fd -1: it is not there.
+static enum err copy_of(int fd, const char *path, int *out, struct errmsg *msg) {
+    if (fd < 0)
         errno = ENOENT;
-        return -1;
-    }
-    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    *out = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return *out < 0 ? fail(msg, path, "open") : ERR_OK;
+}
+
+static enum err open_path(const char *path, int *out, struct errmsg *msg) {
+    *out = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hang the program
+    return *out < 0 ? fail(msg, path, "open") : ERR_OK;
+}
+
+// The set that knows the path, or is all that is known; NULL: the file system is asked.
+static const struct file_set *set_of(const char *path) {
+    const struct file_set *used = file_set_in_use(), *recorded = file_set_recorded();
+    if (used)
+        return used;
+    return recorded && file_set_find(recorded, path) >= 0 ? recorded : NULL;
+}
+
+static enum err record(const char *path, int fd, struct errmsg *msg) {
+    int own;
+    enum err e = copy_of(fd, path, &own, msg);
+    return e ? e : file_set_add(file_set_recorded(), path, own, msg);
 }
 
 static enum err open_regular(const char *path, int *fd, size_t *size, struct errmsg *msg) {
@@ -39,18 +53,21 @@ static enum err open_regular(const char *path, int *fd, size_t *size, struct err
         errno = EIO;
         return fail(msg, path, "open");
     }
-    *fd = open_to_read(path);
-    if (*fd < 0)
-        return fail(msg, path, "open");
+    const struct file_set *set = set_of(path);
+    int from = set ? file_set_find(set, path) : -1;
+    enum err e = !set ? open_path(path, fd, msg) : copy_of(from, path, fd, msg);
+    if (e)
+        return e;
     struct stat st;
-    if (fstat(*fd, &st) != 0) {
-        enum err e = fail(msg, path, "stat");
+    if (fstat(*fd, &st) != 0)
+        e = fail(msg, path, "stat");
+    else if (!S_ISREG(st.st_mode))
+        e = err_set(msg, ERR_INVALID, "%s: not a regular file", path);
+    else if (!set && file_set_recorded())
+        e = record(path, *fd, msg);
+    if (e) {
         close(*fd);
         return e;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        close(*fd);
-        return err_set(msg, ERR_INVALID, "%s: not a regular file", path);
     }
     *size = (size_t)st.st_size;
     return ERR_OK;

@@ -15,6 +15,7 @@ struct file_set {
 };
 
 static _Thread_local const struct file_set *in_use;
+static _Thread_local struct file_set *recorded;
 
 struct file_set *file_set_new(void) {
     return mem_calloc(1, sizeof(struct file_set));
@@ -48,7 +49,16 @@ enum err file_set_add(struct file_set *s, const char *path, int fd, struct errms
         close(fd);
         return err_set(msg, ERR_INVALID, "%s: is there twice", path);
     }
-    char *copy = mem_strndup(path, strlen(path));
+    size_t len = strlen(path);
+    if (len >= FILE_SET_PATH_BYTES || s->count == FILE_SET_FILES) {
+        close(fd);
+        return len >= FILE_SET_PATH_BYTES
+                   ? err_set(msg, ERR_TOO_LARGE, "%.64s...: a path of %zu bytes, %d are the most",
+                             path, len, FILE_SET_PATH_BYTES - 1)
+                   : err_set(msg, ERR_TOO_LARGE, "%s: one file too many, %d are the most", path,
+                             FILE_SET_FILES);
+    }
+    char *copy = mem_strndup(path, len);
     if (!copy || !make_room(s)) {
         mem_free(copy);
         close(fd);
@@ -88,3 +98,13 @@ const struct file_set *file_set_use(const struct file_set *s) {
 }
 
 const struct file_set *file_set_in_use(void) { return in_use; }
+
+struct file_set *file_set_record(struct file_set *s) {
+    struct file_set *before = recorded;
+    recorded = s;
+    return before;
+}
+
+struct file_set *file_set_recorded(void) {
+    return recorded;
+}

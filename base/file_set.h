@@ -16,7 +16,11 @@ struct file_set;
 struct file_set *file_set_new(void) MUST_CHECK; // empty; NULL: no memory
 void file_set_free(struct file_set *s);         // closes all that is in it; NULL is fine
 
-// Takes the descriptor over in any case. ERR_INVALID: the path is there already; ERR_NOMEM.
+// Of a set at most, and bytes of a path with its NUL.
+enum { FILE_SET_FILES = 1 << 12, FILE_SET_PATH_BYTES = 1 << 12 };
+
+// Takes the descriptor over in any case. ERR_INVALID: the path is there already; ERR_TOO_LARGE: it
+// is too long, or one too many; ERR_NOMEM.
 enum err file_set_add(struct file_set *s, const char *path, int fd, struct errmsg *msg) MUST_CHECK;
 
 size_t file_set_count(const struct file_set *s);
@@ -31,5 +35,11 @@ bool file_set_has_folder(const struct file_set *s, const char *path);
 // On this thread from here on; NULL: the file system. Returns what was in use before.
 const struct file_set *file_set_use(const struct file_set *s);
 const struct file_set *file_set_in_use(void);
+
+// Files that file.h's functions open on this thread from here on come into the set as well, each
+// once: it is read from there when it is opened again. NULL: no longer. Returns what was recorded
+// into before. Where a set is in use nothing is recorded.
+struct file_set *file_set_record(struct file_set *s);
+struct file_set *file_set_recorded(void);
 
 #endif

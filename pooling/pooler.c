@@ -26,17 +26,24 @@ struct pooling {
     struct pooling_facts facts;
 };
 
+static enum err open_dense(const char *folder, const struct module_step *m, struct weights **out,
+                           struct errmsg *msg) {
+    char *dir = file_join(folder, m->path);
+    *out = NULL;
+    if (!dir)
+        return err_set(msg, ERR_NOMEM, "%s: no memory to open %s", folder, m->path);
+    enum err e = weights_open(dir, out, msg);
+    mem_free(dir);
+    return e;
+}
+
 // The folder's Dense weights: the file must be safetensors and hold nothing else.
 static enum err bind_dense(struct pooling *p, const char *folder, const struct module_step *m,
                            struct pooler_step *out, struct errmsg *msg) {
     const struct module_dense *c = &m->dense;
     const struct binder_rows linear = {"linear", c->out, 0};
     struct binder b = {.device = p->device, .owned = &p->owned, .msg = msg};
-    char *dir = file_join(folder, m->path);
-    if (!dir)
-        return err_set(msg, ERR_NOMEM, "%s: no memory to open %s", folder, m->path);
-    b.failed = weights_open(dir, &b.from, msg);
-    mem_free(dir);
+    b.failed = open_dense(folder, m, &b.from, msg);
     out->dense = binder_linear(&b, &linear, 1, c->in, c->bias);
     if (!b.failed)
         b.failed = weights_check_all_taken(b.from, msg);
@@ -102,6 +109,18 @@ static enum err bind_steps(struct pooling *p, const char *folder, const struct m
     for (size_t i = 0; i < m->step_count && !e; i++)
         if (m->steps[i].kind == MODULE_DENSE)
             e = bind_dense(p, folder, &m->steps[i], &p->steps[i], msg);
+    return e;
+}
+
+enum err pooling_open_files(const char *path, struct errmsg *msg) {
+    struct modules m;
+    enum err e = modules_load(path, &m, msg);
+    for (size_t i = 0; !e && i < m.step_count; i++) {
+        struct weights *w = NULL;
+        if (m.steps[i].kind == MODULE_DENSE)
+            e = open_dense(path, &m.steps[i], &w, msg);
+        weights_close(w);
+    }
     return e;
 }
 

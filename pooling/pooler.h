@@ -27,6 +27,8 @@ enum err pooling_find_module(const char *path, const char *kind, bool *found, ch
 typedef void pooler_file_seen(void *ctx, const char *name, const struct key_rules *rules,
                               const cJSON *root);
 void pooling_each_file(const char *path, pooler_file_seen *see, void *ctx);
+// Opens and closes every file that pooling_load would read, as it would.
+enum err pooling_open_files(const char *path, struct errmsg *msg) MUST_CHECK;
 // What modules.json, 1_Pooling/config.json and friends say, before any weights are read.
 // A folder without modules.json is mean pooling without normalisation, as sentence-transformers
 // takes a plain transformers folder. A GGUF file normalises: it has no way to say so, and what

@@ -7,10 +7,10 @@
 #include "base/file_set.h"
 #include "base/mem.h"
 #include "channel/spawner.h"
+#include "engine/model_files.h"
 #include "engine/wire_spec.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,26 +176,13 @@ int driver_wait(struct worker_driver *d, char **words) { return collect(d, words
 
 // ---- models
 
-static struct file_set *gathered;
-
-static int gather(const char *path, const struct stat *st, int type, struct FTW *at) {
-    struct errmsg msg;
-    (void)st;
-    (void)at;
-    return type == FTW_F ? (int)file_set_add(gathered, path, open(path, O_RDONLY | O_CLOEXEC), &msg)
-                         : 0;
-}
-
 enum err driver_load(struct worker_driver *d, const struct model *m, struct errmsg *msg) {
     static unsigned char payload[CHANNEL_PAYLOAD_BYTES];
     struct replica_spec spec;
     struct file_set *files = NULL;
     model_spec(m, &spec);
-    enum err e = ERR_OK;
-    files = gathered = file_set_new();
-    if (nftw(m->path, gather, 8, FTW_PHYS))
-        e = err_set(msg, ERR_IO, "%s: its files cannot be opened", m->path);
-    size_t count = file_set_count(files), sent = 0;
+    enum err e = model_files_open(m, &files, msg);
+    size_t count = e ? 0 : file_set_count(files), sent = 0;
     while (!e && sent < count) {
         const char *paths[CHANNEL_FDS];
         int fds[CHANNEL_FDS];

@@ -110,11 +110,59 @@ static void test_adding(void) {
     file_set_free(NULL);
 }
 
+// What a thread opens while it records: each file once, and read from there from then on.
+static void test_recorded(void) {
+    struct errmsg msg = {0};
+    struct file_set *s = file_set_new();
+    char *data = NULL;
+    size_t n = 0;
+    struct file f;
+    close(made("first", "old"));
+    close(made("second", "two"));
+    CHECK(file_set_record(s) == NULL && file_set_recorded() == s);
+    CHECK_INT(file_open(&f, path_of("none"), &msg), ERR_NOT_FOUND);
+    CHECK(!file_exists(path_of("none")) && file_exists(path_of("first")) && file_is_dir(folder));
+    CHECK_OK(file_open(&f, path_of("first"), &msg), msg);
+    file_close(&f);
+    close(made("first", "replaced"));
+    CHECK_OK(file_read(path_of("first"), 100, &data, &n, &msg), msg);
+    CHECK_STR(data, "old");
+    mem_free(data);
+    CHECK_OK(file_read(path_of("second"), 100, &data, &n, &msg), msg);
+    mem_free(data);
+    CHECK_INT(file_read(folder, 100, &data, &n, &msg), ERR_INVALID);
+    CHECK(file_set_record(NULL) == s && file_set_recorded() == NULL);
+    CHECK_OK(file_read(path_of("first"), 100, &data, &n, &msg), msg);
+    CHECK_STR(data, "replaced");
+    mem_free(data);
+    CHECK_INT(file_set_count(s), 2);
+    CHECK_STR(file_set_path(s, 0), path_of("first"));
+    CHECK_STR(file_set_path(s, 1), path_of("second"));
+    file_set_free(s);
+}
+
+static void test_bounds(void) {
+    struct errmsg msg = {0};
+    struct file_set *s = file_set_new();
+    static char path[FILE_SET_PATH_BYTES + 1];
+    memset(path, 'p', FILE_SET_PATH_BYTES);
+    int fd = made("bound", "");
+    CHECK_INT(file_set_add(s, path, dup(fd), &msg), ERR_TOO_LARGE);
+    path[FILE_SET_PATH_BYTES - 1] = '\0';
+    CHECK_OK(file_set_add(s, path, dup(fd), &msg), msg);
+    close(fd);
+    file_set_free(s);
+}
+
 int main(void) {
     CHECK(mkdtemp(folder) != NULL);
+    test_recorded();
+    test_bounds();
     test_in_use();
     test_adding();
-    for (const char *const *name = (const char *const[]){"a", "new", "x", NULL}; *name; name++)
+    for (const char *const *name =
+             (const char *const[]){"a", "new", "x", "first", "second", "bound", NULL};
+         *name; name++)
         unlink(path_of(*name));
     rmdir(folder);
     return check_done();
