@@ -72,8 +72,8 @@ struct worker_entry {
 struct worker_load {
     unsigned char *bytes; // [length] the payload
     size_t length;
-    const char **paths; // [count] with the descriptors
-    int *fds;           // [count] this load's own
+    char **paths; // [count] with the descriptors
+    int *fds;     // [count] this load's own
     size_t count;
     size_t file_bytes; // of all
 };
