@@ -95,7 +95,7 @@ $(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 # Those that start workers.
-$(filter $(BUILD)/tests/unit/test_worker%,$(UNIT)): | $(BUILD)/trine-worker $(BUILD)/tests/trine-worker-faults
+$(filter $(BUILD)/tests/unit/test_worker% $(BUILD)/tests/unit/test_replica_worker_program,$(UNIT)): | $(BUILD)/trine-worker $(BUILD)/tests/trine-worker-faults
 $(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a
