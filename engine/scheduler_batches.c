@@ -76,14 +76,14 @@ static void send(struct batch_flight *f, struct scheduler_site *site) {
 
 // ---- what was in hand when a life ended
 
-// Whether the main replica has anything. Mutex held.
-static bool main_has_work(struct scheduler *s) {
+// Whether the main replica has any of the batches. Mutex held.
+static bool main_has_flights(struct scheduler *s) {
     for (size_t i = 0; i < scheduler_flight_count(); i++) {
         const struct batch_flight *f = scheduler_flight(s, i);
         if (f->state == FLIGHT_OUT && f->site == &s->sites[SITE_MAIN])
             return true;
     }
-    return scheduler_has_steps(s);
+    return false;
 }
 
 // NULL: it waits. Mutex held.
@@ -127,7 +127,7 @@ static void pump_apart(struct scheduler *s) {
     struct scheduler_site *site = any ? where_apart(s) : NULL;
     bool alone = site == &s->sites[SITE_MAIN];
     atomic_store(&s->alone, alone);
-    if (!site || (alone && main_has_work(s)))
+    if (!site || (alone && (main_has_flights(s) || scheduler_has_steps(s))))
         return;
     if (cut_apart(s, f))
         send(f, site);
@@ -187,6 +187,8 @@ void scheduler_pump(struct scheduler *s) {
     // what was lost goes before what waits: the thread sorts it first
     if (s->stopping || !s->warmed || s->lost > 0)
         return;
+    if (s->sites[SITE_MAIN].health.condition != REPLICA_UP && main_has_flights(s))
+        return; // they come back at once, and are sorted first as well
     if (s->options.spare_kind != SPARE_NONE)
         take_apart(s);
     if (s->may_lose)
