@@ -117,9 +117,11 @@ static void use_region(void) {
 // A process of the child's own, in its group, which is told of and stays.
 static void start_grandchild(void) {
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        alarm(300);
         for (;;)
             pause();
+    }
     char text[32];
     snprintf(text, sizeof text, "%d", (int)pid);
     tell(text);
@@ -133,6 +135,7 @@ static void wait_for_the_end(void) {
 }
 
 static int child(int argc, char **argv, char **environment) {
+    alarm(300); // whatever fails here, nothing stays
     for (int i = 1; i < argc; i++) {
         const char *what = argv[i];
         if (strcmp(what, "--fds") == 0)
@@ -192,12 +195,20 @@ static struct started must_start(struct spawner *s, const char *first, const cha
     return c;
 }
 
+// The next frame, or the end: ERR_OVERLOADED where there is neither.
+static enum err receive(int socket, struct channel_buffer *in, struct channel_message *m,
+                        struct errmsg *msg) {
+    struct pollfd p = {.fd = socket, .events = POLLIN};
+    (void)poll(&p, 1, PATIENCE_US / 1000);
+    return channel_receive(socket, in, m, false, msg);
+}
+
 // What a child tells next.
 static const char *heard(const struct started *c) {
     static char text[CHANNEL_PAYLOAD_BYTES + 1];
     struct channel_message m;
     struct errmsg msg = {0};
-    enum err e = channel_receive(c->socket, &buf, &m, true, &msg);
+    enum err e = receive(c->socket, &buf, &m, &msg);
     CHECK_OK(e, msg);
     if (e)
         return "";
@@ -351,7 +362,7 @@ static void test_ends(struct spawner *s) {
     CHECK(!gone);
     CHECK_OK(spawner_kill(s, c.pid, SIGKILL, &msg), msg);
     struct channel_message m;
-    CHECK_INT(channel_receive(c.socket, &buf, &m, true, &msg), ERR_LOST);
+    CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
     char words[64];
     spawner_status_words(reap(s, c.pid), words, sizeof words);
     CHECK_STR(words, "signal 9 (Killed)");
@@ -418,7 +429,7 @@ static void *start_some(void *arg) {
         struct channel_message m;
         if (start(s, self, argv, &c, &msg))
             continue;
-        bool told = channel_receive(c.socket, in, &m, true, &msg) == ERR_OK;
+        bool told = receive(c.socket, in, &m, &msg) == ERR_OK;
         int status = 0;
         bool gone = false;
         bool killed = spawner_kill(s, c.pid, SIGKILL, &msg) == ERR_OK;
@@ -465,11 +476,12 @@ static struct family make_family(void) {
         const char *argv[] = {"child", "here", "--deaf", NULL};
         struct channel_message m;
         if (spawner_start(&s, &msg) || start(s, self, argv, &c, &msg) ||
-            channel_receive(c.socket, &buf, &m, true, &msg))
+            receive(c.socket, &buf, &m, &msg))
             _exit(1);
         f = (struct family){getpid(), spawner_pid(s), c.pid};
         if (write(told[1], &f, sizeof f) != (ssize_t)sizeof f)
             _exit(1);
+        alarm(300);
         for (;;)
             pause();
     }
@@ -516,7 +528,7 @@ static void test_signals(void) {
     spawner_stop(s);
     CHECK(is_gone(c.pid) && is_gone(d.pid));
     struct channel_message m;
-    CHECK_INT(channel_receive(c.socket, &buf, &m, true, &msg), ERR_LOST);
+    CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
     close(c.socket);
     close(d.socket);
 }
@@ -543,7 +555,7 @@ static void test_lost(void) {
         CHECK_INT(start(s, self, argv, &none, &msg), ERR_UNAVAILABLE);
         // its children are gone with it
         struct channel_message m;
-        CHECK_INT(channel_receive(c.socket, &buf, &m, true, &msg), ERR_LOST);
+        CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
         close(c.socket);
         spawner_stop(s);
         CHECK(is_gone(spawner));
