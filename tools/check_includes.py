@@ -45,6 +45,17 @@ FILES = {
     "service/api/route.c": "service/api/generate",  # the table of all routes
 }
 
+# The boundary (engine/replica.h): what computes, and its headers. In the engine and above only these
+# things know them, and the single files named with a header.
+COMPUTES = "engine/replica_local engine/replica_run engine/replica_model engine/step_engine"
+BEHIND = {
+    "compute/device.h": "",
+    "engine/replica_local.h": "engine/engine.c worker/worker.c",  # make one
+    "engine/replica_local_internal.h": "",
+    "engine/replica_model.h": "cli/inspect.c",  # tries whether a model loads
+    "engine/step_engine.h": "",
+}
+
 # Doors: the one place of a library or of a part of the system.
 DOORS = {
     "civetweb.h": "service/http",
@@ -127,6 +138,14 @@ def may_pass(file, door):
     return any(file == place or room_of(file) == place for place in door.split())
 
 
+def is_behind(file, name):
+    """Whether the header is behind the boundary and the file is in front of it."""
+    front = list(ROOMS)[list(ROOMS).index("engine"):]
+    if name not in BEHIND or room_of(file) not in front:
+        return False
+    return stem_of(file) not in COMPUTES.split() and file not in BEHIND[name].split()
+
+
 def wrong(tree, file, mark, name):
     """What is wrong with one include, or None."""
     if mark == "<":
@@ -140,6 +159,8 @@ def wrong(tree, file, mark, name):
     if not name.endswith(".h"):
         return f'"{name}": only headers are included'
     here, there = room_of(file), room_of(name)
+    if is_behind(file, name):
+        return f'"{name}": {file} is in front of the replicas, which alone know it'
     allowed = ROOMS.get(here, "").split() + FILES.get(file, "").split() + [here]
     return None if there in allowed else f'"{name}": {here} may not know {there}'
 

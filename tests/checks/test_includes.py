@@ -94,6 +94,20 @@ def walls(house):
             house.expect_named(f"{check.room_of(file)}/planted.h", f'"{house.header_of(room)}"')
 
 
+def boundary(house):
+    """In each room from the engine on, what is behind the replicas; and what is behind may know it."""
+    rooms = list(check.ROOMS)
+    for name in check.BEHIND:
+        for room in rooms[rooms.index("engine"):]:
+            house.expect_named(f"{room}/planted.c", f'"{name}"')
+        for file in check.BEHIND[name].split():
+            house.expect_named(f"{check.room_of(file)}/planted.h", f'"{name}"')
+    for stem in check.COMPUTES.split():
+        expect(any(check.stem_of(f) == stem for f in house.tree), f"{stem} is there")
+    expect(not check.is_behind("engine/replica_run.c", "compute/device.h"), "what computes knows the device")
+    expect(not check.is_behind("encoder/planted.c", "compute/device.h"), "the rooms below know the device")
+
+
 def doors(house):
     for name, door in check.DOORS.items():
         for room in check.ROOMS:
@@ -148,7 +162,7 @@ def main():
         expect(not clean, "the sources as they are", clean)
         run = subprocess.run([os.path.join(ROOT, "tools", "check_includes.sh")], capture_output=True, text=True)
         expect(run.returncode == 0 and not run.stdout, "the script on the sources", run.stdout.splitlines())
-        for part in (walls, doors, forms, circles):
+        for part in (walls, boundary, doors, forms, circles):
             part(house)
         expect(not check.problems(folder), "the copy after all", check.problems(folder))
     print(f"{passed} passed, {failed} failed")
