@@ -365,6 +365,7 @@ struct scheduler_stats scheduler_read_stats(struct scheduler *s) {
     stats.workspace_bytes = scheduler_workspace_bytes(s);
     for (int i = 0; i < SITE_COUNT; i++)
         add_site(&s->sites[i], &stats);
+    stats.replayed_tokens += stats.generation.replayed_tokens;
     struct replica_stats r = replica_read_stats(s->sites[SITE_MAIN].replica);
     stats.queued_jobs = lane_queue_count(&s->lanes[LANE_INTERACTIVE]) +
                         lane_queue_count(&s->lanes[LANE_BULK]) + lane_queue_count(&s->apart);

@@ -157,12 +157,23 @@ struct sorting {
     struct replica_health here;
     double here_us, there_us; // until a prompt's first token would be computed
     double here_each, there_each;
-    bool left; // some wait for the spare's generator
+    bool left;     // some wait for the spare's generator
+    uint64_t over; // that go over
 };
 
 static enum generator_fate ends(struct errmsg *why, enum err e, const char *words,
                                 const char *more) {
     err_set(why, e, "%s%s", words, more);
+    return GENERATION_ENDS;
+}
+
+static enum generator_fate ends_dead(struct errmsg *why) {
+    return ends(why, ERR_INTERNAL, "the device's process ended three times with this request in it",
+                "");
+}
+
+static enum generator_fate ends_unserved(struct errmsg *why) {
+    (void)scheduler_say_unserved(why);
     return GENERATION_ENDS;
 }
 
@@ -184,6 +195,11 @@ static bool is_sooner_there(struct sorting *t, size_t known) {
     return there < here;
 }
 
+static enum generator_fate goes_over(struct sorting *t) {
+    t->over++;
+    return GENERATION_GOES_OVER;
+}
+
 static enum generator_fate decide_at_main(void *ctx, const struct generation *n, size_t known,
                                           struct errmsg *why) {
     struct sorting *t = ctx;
@@ -192,26 +208,23 @@ static enum generator_fate decide_at_main(void *ctx, const struct generation *n,
     const struct generator *main = scheduler_generator_of(t->s, t->model);
     bool fits = t->there && generator_has_room(t->there, n, generator_context(main));
     if (n->deaths >= DEATHS_MOST)
-        return ends(why, ERR_INTERNAL,
-                    "the device's process ended three times with this request in it", "");
+        return ends_dead(why);
     if (kind != SPARE_NONE && n->deaths >= GENERATORS_DEATHS_HERE) {
         if (!t->there)
             return without_spare(t, false, why);
-        return fits ? GENERATION_GOES_OVER
+        return fits ? goes_over(t)
                     : ends(why, ERR_UNAVAILABLE,
                            "the device's process ended twice with this "
                            "request in it, and there is no room for it elsewhere",
                            "");
     }
     if (kind != SPARE_CPU || (t->there && !fits))
-        return given_up
-                   ? ends(why, ERR_UNAVAILABLE, "the device's process is given up: ", t->here.why)
-                   : GENERATION_STAYS;
+        return given_up ? ends_unserved(why) : GENERATION_STAYS;
     if (t->here.condition == REPLICA_UP)
         return GENERATION_STAYS;
     if (!t->there)
         return without_spare(t, !given_up, why);
-    return given_up || is_sooner_there(t, known) ? GENERATION_GOES_OVER : GENERATION_STAYS;
+    return given_up || is_sooner_there(t, known) ? goes_over(t) : GENERATION_STAYS;
 }
 
 // On the spare: of those in flight when a quarantine's life ended this was one death too many.
@@ -220,10 +233,9 @@ static enum generator_fate decide_at_spare(void *ctx, const struct generation *n
     const struct sorting *t = ctx;
     (void)known;
     if (n->deaths >= DEATHS_MOST)
-        return ends(why, ERR_INTERNAL,
-                    "the device's process ended three times with this request in it", "");
+        return ends_dead(why);
     if (t->here.condition == REPLICA_GIVEN_UP)
-        return ends(why, ERR_UNAVAILABLE, "the device's process is given up: ", t->here.why);
+        return ends_unserved(why);
     return t->there && n->deaths < GENERATORS_DEATHS_HERE ? GENERATION_GOES_OVER : GENERATION_STAYS;
 }
 
@@ -242,6 +254,9 @@ static void sort_main(struct scheduler *s, struct step_line *l, const struct rep
         t.there_us = t.there_each * (double)generator_tokens_due(t.there);
     }
     generator_sort_out(g, t.there, decide_at_main, &t);
+    pthread_mutex_lock(&s->mutex);
+    s->stats.fallbacks[s->cause] += t.over;
+    pthread_mutex_unlock(&s->mutex);
     l->sorts = t.left || h->condition != REPLICA_UP;
 }
 

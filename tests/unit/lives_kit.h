@@ -133,6 +133,7 @@ struct lives_setup {
     uint64_t seed;
     int32_t poison;
     bool speculate, warm;
+    bool chance_at_start; // lives end by chance from the first step on
     // Made.
     struct replica *main, *spare; // spare: lossy, of a quarantine; else a local one
     struct scheduler *s;
@@ -154,6 +155,8 @@ static inline struct replica *lives_replica(const struct lives_setup *p, size_t 
 
 static inline enum err lives_try_start(struct lives_setup *p, struct errmsg *msg) {
     p->main = lives_replica(p, 0, false);
+    if (p->chance_at_start)
+        lossy_set_chance(p->main, p->per_thousand);
     p->spare = p->kind == SPARE_CPU          ? lives_locals[1]
                : p->kind == SPARE_QUARANTINE ? lives_replica(p, 1, true)
                                              : NULL;
