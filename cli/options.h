@@ -111,7 +111,9 @@ struct cli_options {
     struct cli_list cors_origins, model_specs, aliases, tasks, max_lengths, poolings,
         chat_templates;
     const char *served_name, *config_path;
-    int log_format, device, dtype;
+    const char *worker, *worker_backoff;
+    char *found_worker; // owned by worker.c
+    int log_format, dtype, worker_watchdog_ms, worker_sentinel_ms;
     cJSON *config;
     struct cli_list owned;           // pieces of environment lists, owned
     struct cli_list given, settings; // names of options that flags, or lasting settings, gave

@@ -42,6 +42,10 @@ enum err cli_set_from_settings(struct cli_options *o, const struct cli_option *o
 enum err cli_check_together(enum cli_command command, const struct cli_options *o,
                             struct errmsg *msg) MUST_CHECK;
 
+// What is said of a worker process: into o->engine, checked together. *exit_code as in
+// cli_options_parse.
+enum err cli_join_worker(struct cli_options *o, int *exit_code, struct errmsg *msg) MUST_CHECK;
+
 // Fills o->models from the lists. *exit_code as in cli_options_parse.
 enum err cli_join_models(enum cli_command command, struct cli_options *o, int *exit_code,
                          struct errmsg *msg) MUST_CHECK;

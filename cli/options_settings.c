@@ -80,9 +80,7 @@ static void variable_name(const char *option, char *out, size_t size) {
 
 // Variables that are read elsewhere: the model store, the kernels, fault injection.
 static const char *const other_variables[] = {
-    "TRINE_HOME",
-    "TRINE_CPU",
-    "TRINE_GEMM",
+    "TRINE_HOME",  "TRINE_CPU", "TRINE_GEMM", "TRINE_WORKER_FAULTS",
 #ifdef TRINE_FAULTS
     "TRINE_FAULT",
 #endif

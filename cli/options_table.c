@@ -13,7 +13,9 @@ enum {
     MODELS =
         CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_TOKENIZE | CLI_INSPECT | CLI_BENCH | GENERATES,
     COMPUTES = CLI_SERVE | CLI_EMBED | CLI_RERANK | CLI_INSPECT | CLI_BENCH | GENERATES,
+    ISOLATES = CLI_SERVE | CLI_BENCH, // may have their models in another process
     BIG = 1 << 30,
+    HOUR_MS = 3600000,
 };
 
 const struct cli_option cli_option_table[] = {
@@ -185,8 +187,38 @@ const struct cli_option cli_option_table[] = {
     {"json", 0, CLI_FLAG, CLI_RERANK | CLI_BENCH, true, FIELD(json), 0, 0, NULL, NULL,
      "the result as JSON", NULL},
 
-    {"device", 0, CLI_CHOICE, COMPUTES, false, FIELD(device), 0, 0, "auto|cpu", "auto",
-     "where to compute", "this version computes on the CPU only"},
+    {"device", 0, CLI_CHOICE, COMPUTES & ~ISOLATES, false, FIELD(engine.device), 0, 0, "auto|cpu",
+     "auto", "where to compute", "this version computes on the CPU only"},
+    {"device", 0, CLI_CHOICE, ISOLATES, false, FIELD(engine.device), 0, 0, "auto|cpu|worker",
+     "auto",
+     "where to compute; worker: the CPU of another process, with this one's for what that cannot "
+     "have, as it will be with a GPU",
+     "this version computes on the CPU only; worker has it in a process of its own"},
+    {"isolate", 0, CLI_FLAG, ISOLATES, false, FIELD(engine.isolate), 0, 0, NULL, NULL,
+     "compute in another process, which is started again when it ends: a crash in it or a poisoned "
+     "model file costs no request and no connection",
+     NULL},
+    {"gpu-fallback", 0, CLI_CHOICE, ISOLATES, false, FIELD(engine.fallback), 0, 0, "cpu|reject",
+     "cpu", "--device worker: what computes while the worker is away; reject: nothing, and 503",
+     NULL},
+    {"warm-fallback", 0, CLI_FLAG, ISOLATES, false, FIELD(engine.warm_fallback), 0, 0, NULL, NULL,
+     "--device worker: load models that generate on the CPU too, at once and not at the first "
+     "loss",
+     NULL},
+    {"worker", 0, CLI_STRING, ISOLATES, false, FIELD(worker), 0, 0, "PATH", NULL,
+     "the worker's program (default: trine-worker beside this one, else in ../libexec/trine)",
+     NULL},
+    {"worker-watchdog-ms", 0, CLI_INT, ISOLATES, false, FIELD(worker_watchdog_ms), 1, HOUR_MS, "MS",
+     "2000",
+     "the least time that a batch in the worker has; one that takes longer, and ten times what is "
+     "to be expected, ends the worker",
+     NULL},
+    {"worker-backoff-ms", 0, CLI_STRING, ISOLATES, false, FIELD(worker_backoff), 0, 0, "MIN[:MAX]",
+     "100:30000", "the wait before a worker is started again, doubled each time that it ends early",
+     NULL},
+    {"worker-sentinel-ms", 0, CLI_INT, ISOLATES, false, FIELD(worker_sentinel_ms), 0, HOUR_MS, "MS",
+     "100", "how often the worker's numbers are checked, beside large batches; 0: in every batch",
+     NULL},
     {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32|stored", "auto",
      "auto: a decoder's quantised weights meet 8-bit activations and a generator's bf16 ones bf16; "
      "f32: f32 ones; stored: f32 ones, and an encoder's f16 and bf16 weights stay so in memory",

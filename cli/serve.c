@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/engine.h"
 #include "cli/options_internal.h"
+#include "cli/worker.h"
 #include "engine/memory_plan.h"
 #include "hub/store.h"
 #include "service/server.h"
@@ -280,7 +281,7 @@ int cli_serve(int argc, char **argv) {
     enum err e = ERR_NOMEM;
     if (!models || !paths)
         err_set(&msg, e, "no memory for %zu models", o.model_count);
-    else if ((e = take_signals(&msg)) == ERR_OK)
+    else if ((e = cli_worker_begin(&o, &msg)) == ERR_OK && (e = take_signals(&msg)) == ERR_OK)
         e = find_models(&o, models, paths, &msg);
     struct service s;
     o.service.no_port = o.check;
@@ -294,6 +295,7 @@ int cli_serve(int argc, char **argv) {
         mem_free(paths[i]);
     mem_free(paths);
     mem_free(models);
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

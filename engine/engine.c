@@ -3,12 +3,51 @@
 
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
+#include "engine/model_files.h"
 #include "engine/replica_local.h"
+#include "engine/replica_worker.h"
+
+// Lives of a worker in a row that end without having computed anything: it is tried much less often
+// then.
+enum { GIVE_UP_AFTER = 8 };
 
 static enum err open_local(struct engine *e, struct errmsg *msg) {
     struct cpu_options cpu = {.threads = e->options.threads};
     enum err err = cpu_device_new(&cpu, &e->device, msg);
     return err ? err : replica_local_new(e->device, &e->local, msg);
+}
+
+// The main worker, and the one for suspects where it is isolated. What a worker of another device
+// computes is held against this process's CPU.
+static enum err open_workers(struct engine *e, struct errmsg *msg) {
+    const struct engine_worker_options *w = &e->options.worker;
+    struct replica_worker_options options = {
+        .spawner = w->spawner,
+        .program = w->program,
+        .threads = e->options.threads ? e->options.threads : limits_read_cpus(""),
+        .watchdog_us = w->watchdog_us,
+        .backoff_least_us = w->backoff_least_us,
+        .backoff_most_us = w->backoff_most_us,
+        .give_up_after = GIVE_UP_AFTER,
+        .sentinel_us = w->sentinel_us,
+        .reference = e->local,
+    };
+    enum err err = replica_worker_new(&options, &e->replica, msg);
+    if (err || !e->options.isolate)
+        return err;
+    options.like = e->replica;
+    options.quarantine = true;
+    e->spare_kind = SPARE_QUARANTINE;
+    return replica_worker_new(&options, &e->spare, msg);
+}
+
+static enum err open_replicas(struct engine *e, struct errmsg *msg) {
+    bool worker = e->options.device == ENGINE_DEVICE_WORKER;
+    enum err err = e->options.isolate ? ERR_OK : open_local(e, msg);
+    if (!err && (worker || e->options.isolate))
+        return open_workers(e, msg);
+    e->replica = e->local;
+    return err;
 }
 
 enum err engine_open(const struct engine_options *options, struct engine **out,
@@ -19,8 +58,11 @@ enum err engine_open(const struct engine_options *options, struct engine **out,
         return err_set(msg, ERR_NOMEM, "no memory for the engine");
     e->options = *options;
     pthread_mutex_init(&e->adding, NULL);
-    enum err err = open_local(e, msg);
-    e->replica = e->local;
+    enum err err = open_replicas(e, msg);
+    if (!err && engine_has_worker(e) && e->local && e->options.fallback == ENGINE_FALLBACK_CPU) {
+        e->spare = e->local;
+        e->spare_kind = SPARE_CPU;
+    }
     if (!err)
         err = registry_new(&e->models, msg);
     if (err) {
@@ -44,6 +86,21 @@ static size_t bytes_elsewhere(struct engine *e) {
     return held > weights ? held : weights;
 }
 
+// The same, with what will be loaded later: on this process's CPU what generates, once it is first
+// wanted there; in quarantine one model at a time.
+static size_t bytes_elsewhere_later(struct engine *e) {
+    size_t now = bytes_elsewhere(e), all = 0, missing = 0, largest = 0;
+    for (struct model *m = NULL; (m = registry_next(e->models, m));) {
+        size_t bytes = replica_weight_bytes(e->replica, m->id);
+        all += bytes;
+        largest = bytes > largest ? bytes : largest;
+        if (e->spare_kind == SPARE_CPU && replica_weight_bytes(e->spare, m->id) == 0)
+            missing += bytes;
+    }
+    size_t program = now > all ? now - all : 0;
+    return now + missing + (e->spare_kind == SPARE_QUARANTINE ? program + largest : 0);
+}
+
 static enum err load_on(struct engine *e, struct replica *r, const struct model *m,
                         struct errmsg *msg) {
     struct replica_spec spec;
@@ -61,15 +118,19 @@ static enum err load(struct engine *e, const struct model *m, struct errmsg *msg
     enum err err = beside ? load_on(e, e->local, m, msg) : ERR_OK;
     if (!err)
         err = load_on(e, e->replica, m, msg);
+    if (!err && e->spare_kind == SPARE_QUARANTINE)
+        err = load_on(e, e->spare, m, msg); // which reads nothing before it has work of it
     if (beside && (err || !e->spare))
         replica_unload(e->local, m->id);
+    if (err)
+        replica_unload(e->replica, m->id);
     return err;
 }
 
 static void unload(struct engine *e, const struct model *m) {
     replica_unload(e->replica, m->id);
-    if (e->local && engine_has_worker(e))
-        replica_unload(e->local, m->id);
+    if (e->spare)
+        replica_unload(e->spare, m->id);
 }
 
 // A model that is loaded, where nobody finds it yet.
@@ -96,6 +157,8 @@ enum err engine_add_model(struct engine *e, const struct model_options *options,
     enum err err = registry_check_names(e->models, options, 1, msg);
     if (!err)
         err = model_load(options, &m, msg);
+    if (!err && engine_has_worker(e))
+        err = model_files_open(m, &m->sources, msg);
     if (!err)
         err = serve(e, m, msg);
     pthread_mutex_unlock(&e->adding);
@@ -130,6 +193,7 @@ static enum err start(struct engine *e, struct errmsg *msg) {
         .spare = e->spare,
         .spare_kind = e->spare_kind,
         .warm_spare = o->warm_fallback,
+        .elsewhere_bytes = bytes_elsewhere_later(e),
         .models = models,
         .model_count = count,
         .max_batch_tokens = o->max_batch_tokens,

@@ -2,6 +2,7 @@
 #include "engine/model_internal.h"
 
 #include "base/file.h"
+#include "base/file_set.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/memory_plan.h"
@@ -172,6 +173,7 @@ static void model_free(struct model *m) {
         mem_free(m->aliases[i]);
     mem_free(m->aliases);
     mem_free(m->path);
+    file_set_free(m->sources);
     mem_free(m->files);
     mem_free(m);
 }
@@ -265,6 +267,7 @@ void model_spec(const struct model *m, struct replica_spec *out) {
         .no_id = m->no_id,
     };
     out->config.label_names = NULL;
+    out->sources = m->sources;
     memory_plan_begin(&out->room);
 }
 

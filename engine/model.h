@@ -48,6 +48,9 @@ struct model {
     atomic_size_t holds;
     // Where the transformer's own files lie: `path`, or a folder within it (modules.json). Owned.
     char *files;
+    // What model_files_open gave, where a replica in another process is to read it; NULL: nothing.
+    // Set before a replica is told of the model; owned.
+    struct file_set *sources;
     char *name, *path;
     char **aliases; // [alias_count]
     size_t alias_count;
@@ -106,7 +109,8 @@ enum err model_load_tokenizer(const char *path, size_t vocab, struct tokenizer *
 enum err model_grammar_vocab(const struct model *m, const struct grammar_vocab **out,
                              struct errmsg *msg) MUST_CHECK;
 // What a replica must know of it. Everything that is pointed at is the model's. Asks the system
-// what memory there is (memory_plan_begin); out->sources is NULL.
+// what memory there is (memory_plan_begin); out->sources is
+// the model's.
 void model_spec(const struct model *m, struct replica_spec *out);
 size_t model_vocab(const struct model *m);
 size_t model_layers(const struct model *m);

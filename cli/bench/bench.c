@@ -5,6 +5,7 @@
 #include "base/version.h"
 #include "cli/cli.h"
 #include "cli/parts.h"
+#include "cli/worker.h"
 #include "compute/cpu/cpu.h"
 
 #include <math.h>
@@ -211,9 +212,12 @@ int cli_bench(int argc, char **argv) {
     } else if (strcmp(what, "encode") != 0 && strcmp(what, "generate") != 0) {
         (void)err_set(&msg, ERR_INVALID, "'%.80s': there are encode, generate and tokenize", what);
         exit_code = cli_misuse("bench", &msg);
+    } else if (cli_worker_begin(&o, &msg)) {
+        exit_code = cli_fail("bench", &msg);
     } else {
         exit_code = !strcmp(what, "encode") ? bench_encode(&o) : bench_generation(&o);
     }
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

@@ -266,7 +266,7 @@ enum err api_metrics(struct api_request *q, struct api_error *err) {
         put_scheduler(&st, out);
         put_generation(s->metrics, &st.generation, out);
         put_http(s->http, out);
-        exposition_put_workers(s->engine, out);
+        exposition_put_workers(s->engine, &st, out);
     }
     put_front(s->front, out);
     one(out, "log_lines_dropped_total", "counter", "Log lines that a full sink did not take.",

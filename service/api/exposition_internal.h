@@ -10,6 +10,7 @@
 void exposition_head(struct buf *out, const char *name, const char *type, const char *help);
 
 // exposition_worker.c: nothing where models are computed by this process alone.
-void exposition_put_workers(const struct engine *e, struct buf *out);
+void exposition_put_workers(const struct engine *e, const struct scheduler_stats *s,
+                            struct buf *out);
 
 #endif

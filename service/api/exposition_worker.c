@@ -31,12 +31,13 @@ static double resident(const struct replica_health *h) {
     return (double)limits_resident_of(h->pid);
 }
 
+static const char *const causes[LOSS_COUNT] = {
+    [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
+    [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
+    [LOSS_START] = "start",
+};
+
 static void put_losses(const struct seen_worker *w, size_t n, struct buf *out) {
-    static const char *const causes[LOSS_COUNT] = {
-        [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
-        [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
-        [LOSS_START] = "start",
-    };
     exposition_head(out, "worker_losses_total", "counter", "Workers that ended, by cause.");
     for (size_t i = 0; i < n; i++)
         for (int c = 0; c < LOSS_COUNT; c++)
@@ -44,7 +45,28 @@ static void put_losses(const struct seen_worker *w, size_t n, struct buf *out) {
                        w[i].name, causes[c], (unsigned long long)w[i].health.losses[c]);
 }
 
-void exposition_put_workers(const struct engine *e, struct buf *out) {
+// What came of the losses.
+static void put_replayed(const struct scheduler_stats *s, struct buf *out) {
+    exposition_head(out, "worker_fallbacks_total", "counter",
+                    "Work that was given to another place, by what the worker had ended by.");
+    for (int c = 0; c < LOSS_COUNT; c++)
+        buf_printf(out, "trine_worker_fallbacks_total{cause=\"%s\"} %llu\n", causes[c],
+                   (unsigned long long)s->fallbacks[c]);
+    const struct {
+        const char *name, *help;
+        uint64_t n;
+    } rows[] = {
+        {"worker_replayed_batches_total", "Batches that were computed again.", s->replayed_batches},
+        {"worker_replayed_tokens_total", "Tokens that were computed again.", s->replayed_tokens},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        exposition_head(out, rows[i].name, "counter", rows[i].help);
+        buf_printf(out, "trine_%s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
+    }
+}
+
+void exposition_put_workers(const struct engine *e, const struct scheduler_stats *s,
+                            struct buf *out) {
     static const struct {
         const char *name, *type, *help;
         double (*value)(const struct replica_health *h);
@@ -66,6 +88,8 @@ void exposition_put_workers(const struct engine *e, struct buf *out) {
             buf_printf(out, "trine_%s{worker=\"%s\"} %.17g\n", rows[r].name, w[i].name,
                        rows[r].value(&w[i].health));
     }
-    if (n)
-        put_losses(w, n, out);
+    if (n == 0)
+        return;
+    put_losses(w, n, out);
+    put_replayed(s, out);
 }
