@@ -41,12 +41,12 @@ static const struct wire_rule rules[] = {
     [WIRE_STEP] = {"STEP", .to_worker = true, .bulk = true},
     [WIRE_DRAW] = {"DRAW", .to_worker = true, .bulk = true},
     [WIRE_CANCEL] = {"CANCEL", .to_worker = true, .empty = true},
-    [WIRE_READY] = {"READY"},
-    [WIRE_ANSWER] = {"ANSWER"},
+    [WIRE_READY] = {"READY", .values = 0},
+    [WIRE_ANSWER] = {"ANSWER", .values = 0},
     [WIRE_BATCH_DONE] = {"BATCH_DONE", .bulk = true},
     [WIRE_STEP_COMPUTED] = {"STEP_COMPUTED", .empty = true},
     [WIRE_STEP_DONE] = {"STEP_DONE", .bulk = true},
-    [WIRE_PROGRESS] = {"PROGRESS"},
+    [WIRE_PROGRESS] = {"PROGRESS", .values = 0},
 };
 
 static const struct wire_rule *rule_of(uint16_t type) {
