@@ -16,7 +16,7 @@ void link_end(enum link_end how, const char *fmt, ...) {
     (void)err_vset(&words, ERR_INTERNAL, fmt, ap);
     va_end(ap);
     fprintf(stderr, "trine-worker: %s\n", words.text);
-    _exit(how); // other threads compute, load or wait: nothing of theirs is run down
+    _exit((int)how); // other threads compute, load or wait: nothing of theirs is run down
 }
 
 enum link_end link_end_of(enum err e) {
