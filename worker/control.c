@@ -134,9 +134,8 @@ static void load(struct control_thread *c, const struct channel_message *m) {
 static void unload(struct control_thread *c, const struct channel_message *m) {
     struct errmsg msg = {0};
     uint64_t model;
-    if (wire_read_unload(m, &model, &msg))
+    if (wire_read_unload(m, &model, &msg) || tables_remove_model(c->tables, model, &msg))
         refuse(m, &msg);
-    tables_remove_model(c->tables, model);
     replica_unload(c->replica, model);
     answer(c, m, ERR_OK, NULL, 0, 0);
 }

@@ -23,7 +23,7 @@ void tables_free(struct tables *t) {
 // Its index; model_count: none. Mutex held.
 static size_t model_at(const struct tables *t, uint64_t model) {
     size_t i = 0;
-    while (i < t->model_count && t->models[i].model != model)
+    while (i < t->model_count && t->models[i].wire.model != model)
         i++;
     return i;
 }
@@ -36,27 +36,56 @@ enum err tables_add_model(struct tables *t, const struct wire_model *m, struct e
     else if (t->model_count == TABLES_MODELS)
         e = err_set(msg, ERR_TOO_LARGE, "%d models are loaded, and no more can be", TABLES_MODELS);
     else
-        t->models[t->model_count++] = *m;
+        t->models[t->model_count++] = (struct tables_model){.wire = *m};
     pthread_mutex_unlock(&t->mutex);
     return e;
 }
 
-bool tables_find_model(struct tables *t, uint64_t model, struct wire_model *out) {
+static bool look_up(struct tables *t, uint64_t model, size_t batches, struct wire_model *out) {
     pthread_mutex_lock(&t->mutex);
     size_t at = model_at(t, model);
     bool found = at < t->model_count;
-    if (found)
-        *out = t->models[at];
+    if (found) {
+        *out = t->models[at].wire;
+        t->models[at].batches += batches;
+    }
     pthread_mutex_unlock(&t->mutex);
     return found;
 }
 
-void tables_remove_model(struct tables *t, uint64_t model) {
+bool tables_find_model(struct tables *t, uint64_t model, struct wire_model *out) {
+    return look_up(t, model, 0, out);
+}
+
+bool tables_take_model(struct tables *t, uint64_t model, struct wire_model *out) {
+    return look_up(t, model, 1, out);
+}
+
+void tables_give_model(struct tables *t, uint64_t model) {
+    pthread_mutex_lock(&t->mutex);
+    t->models[model_at(t, model)].batches--;
+    pthread_mutex_unlock(&t->mutex);
+}
+
+// Mutex held.
+static bool is_in_use(const struct tables *t, const struct tables_model *m) {
+    bool open = false;
+    for (size_t i = 0; i < t->place_count; i++)
+        open |= t->places[i]->wire.model == m->wire.model;
+    return open || m->batches > 0;
+}
+
+enum err tables_remove_model(struct tables *t, uint64_t model, struct errmsg *msg) {
+    enum err e = ERR_OK;
     pthread_mutex_lock(&t->mutex);
     size_t at = model_at(t, model);
-    if (at < t->model_count)
+    if (at < t->model_count && is_in_use(t, &t->models[at]))
+        e = err_set(msg, ERR_INVALID, "model %llu is unloaded with work or places of its own",
+                    (unsigned long long)model);
+    else if (at < t->model_count)
         t->models[at] = t->models[--t->model_count];
     pthread_mutex_unlock(&t->mutex);
+    return e;
 }
 
 struct wire_batch_limits tables_limits(struct tables *t, const struct wire_model *m) {

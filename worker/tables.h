@@ -26,7 +26,10 @@ struct tables_place {
 
 struct tables {
     pthread_mutex_t mutex; // guards all
-    struct wire_model models[TABLES_MODELS];
+    struct tables_model {
+        struct wire_model wire;
+        size_t batches; // in hand
+    } models[TABLES_MODELS];
     size_t model_count;
     struct tables_place *places[TABLES_PLACES];
     size_t place_count;
@@ -41,7 +44,11 @@ enum err tables_add_model(struct tables *t, const struct wire_model *m,
                           struct errmsg *msg) MUST_CHECK;
 // False: there is none of that number. Copied out.
 bool tables_find_model(struct tables *t, uint64_t model, struct wire_model *out);
-void tables_remove_model(struct tables *t, uint64_t model);
+// The same for a batch, which tables_give_model ends.
+bool tables_take_model(struct tables *t, uint64_t model, struct wire_model *out);
+void tables_give_model(struct tables *t, uint64_t model);
+// Of one that is not there: nothing. ERR_INVALID: it has batches in hand or places open.
+enum err tables_remove_model(struct tables *t, uint64_t model, struct errmsg *msg) MUST_CHECK;
 // What a batch of the model may have.
 struct wire_batch_limits tables_limits(struct tables *t, const struct wire_model *m);
 void tables_set_batch_tokens(struct tables *t, size_t tokens);

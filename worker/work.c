@@ -27,6 +27,7 @@ struct piece {
     size_t answer_bytes;
     struct replica_batch batch;
     struct replica_step step;
+    uint64_t model;             // of a batch: taken; 0: not
     struct tables_place *place; // of a step
     size_t step_at;
 };
@@ -79,6 +80,8 @@ static struct piece *take(struct work *w, const struct channel_message *m, bool 
 static void let_go(struct piece *p) {
     if (p->place)
         tables_give_step(p->all->tables, p->place, p->step_at);
+    if (p->model)
+        tables_give_model(p->all->tables, p->model);
     p->used = false;
 }
 
@@ -153,10 +156,12 @@ static void take_batch(struct work *w, const struct channel_message *m) {
     struct piece *p = take(w, m, false);
     struct errmsg msg = {0};
     struct wire_model model;
-    bool known = tables_find_model(w->tables, wire_subject(m->payload, m->payload_length), &model);
+    bool known = tables_take_model(w->tables, wire_subject(m->payload, m->payload_length), &model);
     struct wire_batch_limits limits = {0};
-    if (known)
+    if (known) {
+        p->model = model.model;
         limits = tables_limits(w->tables, &model);
+    }
     enum err e = copy_out(w, m, &p->bulk, &msg);
     if (e) {
         send_batch_done(p, e, &msg, 0);

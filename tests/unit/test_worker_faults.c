@@ -298,6 +298,7 @@ static void test_probes(void) {
 
 int main(void) {
     struct errmsg msg = {0};
+    alarm(300); // a worker that is at fault may say nothing
     kit_begin("tests/trine-worker-faults");
     model = kit_model(EMBEDDER);
     CHECK_OK(kit_replica_load(kit_local, model, &msg), msg);
