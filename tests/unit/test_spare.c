@@ -19,12 +19,13 @@ static struct replica *replica;
 static struct model *models[2];
 static atomic_int made, told;
 static atomic_bool refuses, holds;
+static atomic_bool wrong; // what the thread was told or found
 
 static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
 
 static enum err on_loaded(void *ctx, const struct model *m, struct errmsg *msg) {
-    CHECK(ctx == &made);
-    CHECK(replica_weight_bytes(replica, m->id) > 0);
+    if (ctx != &made || replica_weight_bytes(replica, m->id) == 0)
+        atomic_store(&wrong, true);
     atomic_fetch_add(&made, 1);
     while (atomic_load(&holds))
         nap();
@@ -33,7 +34,8 @@ static enum err on_loaded(void *ctx, const struct model *m, struct errmsg *msg) 
 }
 
 static void on_changed(void *ctx) {
-    CHECK(ctx == &made);
+    if (ctx != &made)
+        atomic_store(&wrong, true);
     atomic_fetch_add(&told, 1);
 }
 
@@ -185,6 +187,7 @@ int main(void) {
         refused();
         let_go_meanwhile();
         there_already();
+        CHECK(!atomic_load(&wrong));
     }
     replica_free(replica);
     cpu_device_free(device);
