@@ -25,7 +25,12 @@ static struct step_limits limits_of(const struct generator_options *o, size_t bl
 static enum err size_steps(const struct generator_options *o, size_t block_tokens,
                            struct replica_step_sizes *out, struct errmsg *msg) {
     struct step_limits limits = limits_of(o, block_tokens, o->model->max_length);
-    return replica_size_steps(o->replica, o->model->id, &limits, o->kv_dtype, out, msg);
+    *out = (struct replica_step_sizes){0};
+    enum err e = replica_size_steps(o->replica, o->model->id, &limits, o->kv_dtype, out, msg);
+    if (!e && out->block_bytes == 0)
+        e = err_set(msg, ERR_INTERNAL, "model '%s': a block of its cache takes no memory",
+                    o->model->name);
+    return e;
 }
 
 enum err generator_choose_size(const struct generator_options *options, struct generator_size *out,
@@ -114,7 +119,7 @@ enum err generator_new(const struct generator_options *options, struct generator
                        struct errmsg *msg) {
     *out = NULL;
     const struct model *m = options->model;
-    struct generator_size size;
+    struct generator_size size = {0};
     enum err e = generator_choose_size(options, &size, msg);
     if (e)
         return e;
