@@ -16,6 +16,7 @@
 
 enum {
     IDLE_US = 500000,        // an idle thread looks round so often
+    HOLD_US = 50000,         // a quarantine's cache waits so long for its next step
     LONG_LIFE_US = 10000000, // a life that was up for so long was no failure
     END_US = 20000,          // for a process whose socket has closed to be gone by itself
     BOW_OUT_US = 2000000,    // for one that is to end, before it is killed
@@ -441,15 +442,36 @@ static bool wants_life(const struct replica_worker *w, int64_t now) {
     return now >= w->next_us;
 }
 
+// Whether a quarantine's next piece is of another model than the cache that it holds. What closes
+// that cache for it ends the life, so that steps behind what it held are known to be stale; and not
+// while they come one after the other.
+static bool holds_another(const struct replica_worker *w) {
+    const struct replica_work *first = replica_worker_first_waiting(w);
+    if (!w->options.quarantine || w->phase != WORKER_UP || w->flight_count > 0 || !first ||
+        w->errand.kind != ERRAND_NONE)
+        return false;
+    for (const struct worker_place *p = w->places; p; p = p->next)
+        if (p->entry.there == w->health.life && p->wire.model != first->model)
+            return true;
+    return false;
+}
+
 // A process that is there: what it lacks, whether it is late. Mutex held.
 static int64_t tend(struct replica_worker *w, int64_t now) {
     replica_worker_clock_check(w, now);
-    bool complete = replica_worker_run_errands(w);
+    bool holds = holds_another(w);
+    if (holds && now >= w->idle_since_us + HOLD_US) {
+        bow_out(w);
+        return now;
+    }
+    bool complete = holds || replica_worker_run_errands(w);
     if (w->losing)
         return now;
     if (w->phase == WORKER_COMING && complete)
         come_up(w);
     replica_worker_send_waiting(w);
+    if (holds && w->flight_count == 0)
+        return w->idle_since_us + HOLD_US;
     bool idle = w->flight_count == 0 && !replica_worker_first_waiting(w) && complete;
     if (w->ending && idle) {
         bow_out(w);
