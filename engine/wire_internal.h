@@ -102,12 +102,21 @@ static inline bool wire_rest_is_over(const struct wire_rest *r) {
     return !r->failed && r->left == 0;
 }
 
-// Whether all of n ids are in [0, below).
+// Whether all of n ids are in [0, below), below from 1 to 2^31. An id, or what it leaves below the
+// last one, has its sign bit where it is not: added up so for vectors of several at once, for
+// tables and texts are long.
 static inline bool wire_ids_are_below(const int32_t *ids, size_t n, size_t below) {
-    uint32_t most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = (uint32_t)ids[i] > most ? (uint32_t)ids[i] : most;
-    return n == 0 || most < below;
+    enum { LANES = 16 };
+    uint32_t last = (uint32_t)(below - 1), odd[LANES] = {0}, all = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            odd[k] |= (uint32_t)ids[i + k] | (last - (uint32_t)ids[i + k]);
+    for (; i < n; i++)
+        all |= (uint32_t)ids[i] | (last - (uint32_t)ids[i]);
+    for (size_t k = 0; k < LANES; k++)
+        all |= odd[k];
+    return !(all >> 31);
 }
 
 #endif
