@@ -5,6 +5,13 @@
 // and gives every kind its share of the device's time (shares.h); the owners of jobs take turns
 // (lane_queue.h). Cancelled and late jobs are dropped before they are computed, and a forward that
 // nobody waits for is told to end.
+// A replica may be lost with what it has in hand, and come again (replica.h). Nothing is lost with
+// it: batches are computed again, from the jobs' own arrays. What may have ended a life is computed
+// apart, in the order of the deadlines: by the spare, or where there is none by the replica with
+// nothing else in it. A job that was in hand when three lives ended, or in the quarantine when that
+// did, ends with ERR_INTERNAL; one of these whose deadline passes, with ERR_DEADLINE. While the
+// replica is down the spare has all, if it is the CPU, and less is let in, by how much slower it is;
+// else what was accepted waits, and ends with ERR_UNAVAILABLE when the replica is given up.
 // Thread rule: every function from any thread.
 #ifndef TRINE_ENGINE_SCHEDULER_H
 #define TRINE_ENGINE_SCHEDULER_H
@@ -76,7 +83,8 @@ enum err scheduler_wait_ready(struct scheduler *s, struct errmsg *msg) MUST_CHEC
 
 // Admission, before tokenizing: holds `tokens` (an estimate: bytes / 4) of the queue's room, which
 // small and large requests each have for themselves (admission.h). ERR_OVERLOADED when they do not
-// fit, ERR_UNAVAILABLE when draining.
+// fit, ERR_UNAVAILABLE when draining; when the replica is given up and no CPU stands in; and where
+// there is no spare at all, whenever the replica is down.
 enum err scheduler_reserve(struct scheduler *s, size_t tokens, struct errmsg *msg) MUST_CHECK;
 // A reservation not used after all: `tokens` exactly as they were reserved, for what is large and
 // what is small is booked apart.
