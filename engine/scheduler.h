@@ -10,8 +10,8 @@
 // apart, in the order of the deadlines: by the spare, or where there is none by the replica with
 // nothing else in it. A job that was in hand when three lives ended, or in the quarantine when that
 // did, ends with ERR_INTERNAL; one of these whose deadline passes, with ERR_DEADLINE. While the
-// replica is down the spare has all, if it is the CPU, and less is let in, by how much slower it is;
-// else what was accepted waits, and ends with ERR_UNAVAILABLE when the replica is given up.
+// replica is down the spare has all, if it is the CPU, and less is let in, by how much slower it
+// is; else what was accepted waits, and ends with ERR_UNAVAILABLE when the replica is given up.
 // Thread rule: every function from any thread.
 #ifndef TRINE_ENGINE_SCHEDULER_H
 #define TRINE_ENGINE_SCHEDULER_H

@@ -132,30 +132,38 @@ static void poison(enum scheduler_spare kind, const char *why) {
     loss_stop(&rig);
 }
 
-// What waits for the quarantine ends with its deadline, and with its client.
+// What waits for the quarantine ends with its deadline, though some of it was computed in time; and
+// with its client.
 static void late_and_gone(void) {
-    struct loss_setup o = {.kind = SPARE_QUARANTINE, .bulk_ahead = 1};
+    struct loss_setup o = {.kind = SPARE_QUARANTINE};
     struct loss_rig rig = loss_start(&o);
-    struct test_job *late = bulk_of(1), *gone = bulk_of(2), *stays = job_of(1, 3, LANE_INTERACTIVE);
+    struct test_job *late = job_of(60, 1, LANE_BULK);
+    struct test_job *gone = job_of(1, 2, LANE_INTERACTIVE), *stays = job_of(1, 3, LANE_INTERACTIVE);
     uint64_t before = batches_on(rig.main);
+    gate_shut();
+    late->job.deadline_us = clock_now_us() + 2000000; // its first batch is cut at once
+    scheduler_submit(rig.s, &late->job);
+    hold(&rig, before, 1);
+    lose(&rig, 1);
+    LOSS_WAIT(scheduler_read_stats(rig.s).sequences > 0); // by the quarantine
     lossy_lose(rig.quarantine, -1);
     gate_shut();
-    scheduler_submit(rig.s, &late->job);
+    lossy_raise(rig.main);
+    hold(&rig, before, 2); // the rest of it
     scheduler_submit(rig.s, &gone->job);
-    scheduler_submit(rig.s, &stays->job);
-    hold(&rig, before, 3);
-    // it has been begun, and its deadline counts again once it is lost
-    late->job.deadline_us = clock_now_us() + 1;
-    lose(&rig, 3);
-    atomic_store(&gone->job.cancelled, true);
+    LOSS_WAIT(batches_on(rig.main) >= before + 3);
+    while (clock_now_us() <= late->job.deadline_us)
+        gate_nap();
+    lose(&rig, 2);
     job_wait(late);
     CHECK_INT(late->job.err, ERR_DEADLINE);
+    CHECK_INT(atomic_load(&gone->ends), 0);
+    atomic_store(&gone->job.cancelled, true);
     job_wait(gone);
     CHECK_INT(gone->job.err, ERR_CANCELLED);
-    CHECK_INT(atomic_load(&stays->ends), 0);
-    lossy_raise(rig.quarantine);
-    check_right(stays);
+    scheduler_submit(rig.s, &stays->job);
     lossy_raise(rig.main);
+    check_right(stays);
     job_free(late);
     job_free(gone);
     job_free(stays);
