@@ -149,6 +149,13 @@ test-programs:
 	@$(MAKE) --no-print-directory SAN=tsan all $(TSAN_UNIT:%=build/tsan/tests/unit/%)
 	@echo '$(TSAN_UNIT)' >build/tsan-units
 
+## FAULTS=1000      how many faults of the worker process `make test-faults` injects in each run
+FAULTS ?= 1000
+test-faults: ## faults of the worker process under load: each set-up, and under the address sanitizer
+	@$(MAKE) --no-print-directory -j2 all worker-faults
+	@$(MAKE) --no-print-directory -j2 SAN=asan all worker-faults
+	@tests/faults/all.sh $(FAULTS)
+
 # Real weights against numbers that sentence-transformers gave (committed), and token ids against
 # the tokenizers package.
 real: all ## real weights against committed numbers
@@ -167,6 +174,6 @@ help: ## this list
 	@awk -F ' *## *' '/^[a-z][a-z._-]*:.* ## / { sub(/:.*/, "", $$1); printf "make %-22s %s\n", $$1, $$2 } \
 	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' Makefile
 
-.PHONY: FORCE all units goldens fuzzers benches run test test-programs check tour real parity clients clean help
+.PHONY: FORCE all units goldens fuzzers benches run test test-programs test-faults check tour real parity clients clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,202 @@
+"""A mixed load whose every answer is known: requests of all kinds, what a server without faults says to each, and
+clients that compare. Used by run.py and by bench/worker_*.py."""
+
+import http.client
+import json
+import random
+import threading
+import time
+
+MODELS = {"emb": "bert-mean-st6", "rank": "bert-cross-encoder", "cls": "bert-classifier", "tiny": "tiny_chat"}
+WORDS = ("river stone market engine quiet window paper signal mountain harvest letter winter copper garden bridge "
+         "memory shadow kitchen railway language theory ocean machine valley one two three four five").split()
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12},
+                                           "count": {"type": "integer"},
+                                           "tags": {"type": "array", "items": {"enum": ["a", "b", "c"]}, "maxItems": 4}},
+          "required": ["name", "count", "tags"], "additionalProperties": False}
+
+
+def salad(rng, n):
+    return " ".join(rng.choice(WORDS) for _ in range(n))
+
+
+def encode_requests(rng, count):
+    for i in range(count):
+        texts = [salad(rng, rng.randint(1, 9)) for _ in range(rng.choice((1, 1, 1, 3, 8, 40)))]
+        yield "embed", "/v1/embeddings", {"model": "emb", "encoding_format": "base64", "truncate": True, "input": texts}
+        documents = [salad(rng, rng.randint(1, 6)) for _ in range(rng.choice((2, 5, 20)))]
+        yield "rerank", "/v1/rerank", {"model": "rank", "query": salad(rng, 2), "documents": documents}
+        if i % 2:
+            yield "classify", "/predict", {"model": "cls", "truncate": True, "inputs": [salad(rng, rng.randint(2, 9))]}
+
+
+def generate_requests(rng, count, tokens):
+    for i in range(count):
+        ask = {"model": "tiny", "messages": [{"role": "user", "content": salad(rng, rng.randint(1, 12))}],
+               "max_tokens": tokens, "stream": True, "stream_options": {"include_usage": True}}
+        yield "greedy", "/v1/chat/completions", {**ask, "temperature": 0, "ignore_eos": True}
+        yield "seeded", "/v1/chat/completions", {**ask, "temperature": 1.0, "seed": i, "ignore_eos": True,
+                                                 "logprobs": True, "top_logprobs": 2}
+        yield "penalized", "/v1/completions", {"model": "tiny", "prompt": salad(rng, 6), "max_tokens": tokens,
+                                               "temperature": 0.8, "seed": 100 + i, "frequency_penalty": 0.7,
+                                               "presence_penalty": 0.2, "ignore_eos": True, "stream": True}
+        yield "schema", "/v1/chat/completions", {
+            **ask, "temperature": 0.7, "seed": 7 * i,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}}
+        yield "choices", "/v1/completions", {"model": "tiny", "prompt": salad(rng, 4), "max_tokens": tokens // 3,
+                                             "temperature": 0.9, "seed": i, "n": 3, "ignore_eos": True}
+
+
+def requests(seed=1, encode=24, generate=6, tokens=90):
+    rng = random.Random(seed)
+    return list(encode_requests(rng, encode)) + list(generate_requests(rng, generate, tokens))
+
+
+class Broken(Exception):
+    """An answer that is not whole, or not of the form that it says."""
+
+
+def joined(body):
+    """A stream's events, put together: what does not depend on where the chunks were cut."""
+    text = body.decode()
+    if not text.endswith("\n\n"):
+        raise Broken(f"the stream is cut: {text[-120:]!r}")
+    events = [e for e in text[:-2].split("\n\n") if not e.startswith(":")]
+    if not events or events[-1] != "data: [DONE]" or events.count("data: [DONE]") != 1:
+        raise Broken(f"the stream has no end, or more than one: {events[-2:]!r}")
+    choices, usage = {}, None
+    for e in events[:-1]:
+        if not e.startswith("data: "):
+            raise Broken(f"no event: {e!r}")
+        chunk = json.loads(e[6:])
+        if "error" in chunk:
+            raise Broken(f"an error in the stream: {chunk['error']}")
+        usage = chunk.get("usage") or usage
+        for c in chunk.get("choices", []):
+            one = choices.setdefault(c["index"], {"text": "", "finish": None, "logprobs": []})
+            one["text"] += c["text"] if "text" in c else c["delta"].get("content") or ""
+            if c.get("finish_reason"):
+                if one["finish"]:
+                    raise Broken("a choice that ends twice")
+                one["finish"] = c["finish_reason"]
+            if c.get("logprobs"):
+                one["logprobs"] += c["logprobs"].get("content") or []
+    return {"choices": choices, "usage": counted(usage)}
+
+
+def counted(usage):
+    """Without what a cache happens to hold."""
+    return {k: v for k, v in (usage or {}).items() if k != "prompt_tokens_details"}
+
+
+def essence(kind, stream, body):
+    """What must be the same in every answer to a request: all but ids, times and where a stream was cut."""
+    if stream:
+        return joined(body)
+    whole = json.loads(body)
+    if isinstance(whole, dict):
+        for key in ("id", "created", "meta", "timings"):
+            whole.pop(key, None)
+        if "usage" in whole:
+            whole["usage"] = counted(whole["usage"])
+    return whole
+
+
+class Client:
+    """One keep-alive connection."""
+
+    def __init__(self, port, timeout):
+        self.port, self.timeout, self.c = port, timeout, None
+
+    def ask(self, path, body):
+        if not self.c:
+            self.c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+        try:
+            self.c.request("POST", path, body, {"Content-Type": "application/json"})
+            r = self.c.getresponse()
+            data = r.read()
+            if r.getheader("Connection") == "close":
+                self.c.close()
+                self.c = None
+            return r.status, data
+        except Exception:
+            self.c.close()
+            self.c = None
+            raise
+
+
+def expected(port, pool, timeout=120):
+    """What this server, which has no faults, answers to each request; asked twice, for it must know its own mind."""
+    c = Client(port, timeout)
+    found = []
+    for kind, path, body in pool:
+        both = []
+        for _ in range(2):
+            status, data = c.ask(path, json.dumps(body))
+            if status != 200:
+                raise Broken(f"{kind}: {status} {data[:300]!r}")
+            both.append(essence(kind, body.get("stream"), data))
+        if both[0] != both[1]:
+            raise Broken(f"{kind} {path}: two answers to one request: {difference(*both)}")
+        found.append(both[0])
+    return found
+
+
+class Load:
+    """Clients that ask in random order and compare until told to stop."""
+
+    def __init__(self, port, pool, answers, clients=16, seed=1, timeout=120):
+        self.pool, self.answers, self.port, self.timeout = pool, answers, port, timeout
+        self.encoded = [json.dumps(body) for _, _, body in pool]
+        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.asked = self.right = 0
+        self.wrong = []  # (kind, what)
+        self.ends = []   # when each answer was there, and how long it took
+        self.kinds = {}
+        self.threads = [threading.Thread(target=self.run, args=(random.Random(seed * 1000 + i),)) for i in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    def run(self, rng):
+        c = Client(self.port, self.timeout)
+        while not self.stop.is_set():
+            self.one(c, rng.randrange(len(self.pool)))
+
+    def one(self, c, i):
+        kind, path, body = self.pool[i]
+        begin = time.monotonic()
+        with self.lock:
+            self.asked += 1
+        try:
+            status, data = c.ask(path, self.encoded[i])
+            if status != 200:
+                raise Broken(f"{status} {data[:300]!r}")
+            got = essence(kind, body.get("stream"), data)
+            if got != self.answers[i]:
+                raise Broken(f"another answer: {difference(got, self.answers[i])}")
+        except Exception as e:  # whatever it is, it is no right answer
+            with self.lock:
+                self.wrong.append((kind, f"{type(e).__name__}: {e}"[:600]))
+            return
+        end = time.monotonic()
+        with self.lock:
+            self.right += 1
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            self.ends.append((end, end - begin))
+
+    def finish(self):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+def difference(got, want, at=""):
+    if isinstance(got, dict) and isinstance(want, dict):
+        for k in sorted(set(got) | set(want), key=str):
+            if got.get(k) != want.get(k):
+                return difference(got.get(k), want.get(k), f"{at}.{k}")
+    if isinstance(got, list) and isinstance(want, list) and len(got) == len(want):
+        for i, (a, b) in enumerate(zip(got, want)):
+            if a != b:
+                return difference(a, b, f"{at}[{i}]")
+    return f"{at}: {str(got)[:150]!r}, and not {str(want)[:150]!r}"
