@@ -148,7 +148,7 @@ def main():
         warm = load.Load(s.port, pool, answers, clients=a.clients, seed=a.seed)
         time.sleep(2)
         warm.finish()
-        settled(lambda: s.metric("worker_up"), 1)
+        settled(lambda: s.metric('worker_up{worker="main"}'), 1)
         before = state(s)
         memory = int(status_of(s.process.pid)["VmRSS"].split()[0])
         first = sum(faults_of(s).values())
@@ -167,7 +167,7 @@ def main():
         check(run.asked == run.right + len(run.wrong), "each request was answered once", (run.asked, run.right))
         for _ in range(run.right):
             check(True, "")
-        check(settled(lambda: s.metric("worker_up"), 1) == 1, "the worker is up again")
+        check(settled(lambda: s.metric('worker_up{worker="main"}'), 1) == 1, "the worker is up again")
         check(settled(lambda: idle(s), (0, 0, 0, 0)) == (0, 0, 0, 0), "no token queued, no block held, no sequence", idle(s))
         after = settled(lambda: state(s), before, 15)
         check(after["threads"] <= before["threads"], "no thread more", (before["threads"], after["threads"]))

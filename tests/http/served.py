@@ -42,7 +42,7 @@ def start(args):
     """The program to be tested, from the command line's arguments."""
     global slow
     program = os.path.abspath(args[0] if args else os.path.join(ROOT, "build", "trine"))
-    if any(word in program for word in ("asan", "tsan", "fault")):
+    if any(word in program.split(os.sep) for word in ("asan", "tsan", "fault")):
         slow = 8.0
     return program
 
