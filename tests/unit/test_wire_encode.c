@@ -169,6 +169,23 @@ static void test_arrays(void) {
     known = &model;
 }
 
+// A sequence without tokens, where all else is as it must be.
+static void test_empty(void) {
+    static const int32_t ends[4] = {0, 2, 3, 4};
+    make_batch(4, 1);
+    positions[1] = 1;
+    for (size_t empty = 0; empty < 4; empty++) {
+        for (size_t i = 0; i <= 4; i++)
+            cu[i] = ends[i <= empty ? i : i - 1];
+        struct channel_message m = message();
+        CHECK(!takes_encode(&m));
+    }
+    sent.tokens.seqs = 3;
+    memcpy(cu, ends, sizeof ends);
+    struct channel_message m = message();
+    CHECK(takes_encode(&m));
+}
+
 static void test_limits(void) {
     make_batch(1, 1);
     sent.tokens.tokens = LENGTH + 1;
@@ -232,6 +249,7 @@ int main(void) {
     test_random_batches();
     test_payload();
     test_arrays();
+    test_empty();
     test_limits();
     test_done();
     return check_done();

@@ -24,7 +24,9 @@ static struct channel_message message(bool with_draw) {
     return wire_message(WIRE_STEP, &w, block.request);
 }
 
-static bool same(const void *a, const void *b, size_t n) { return memcmp(a, b, n * 4) == 0; }
+static bool same(const void *a, const void *b, size_t n) {
+    return n == 0 || memcmp(a, b, n * 4) == 0;
+}
 
 static void check_arrays(const struct step *a, const struct step *b) {
     CHECK(a->tokens == b->tokens && a->seqs == b->seqs && a->logits == b->logits);
@@ -370,12 +372,12 @@ static void test_wrong_masks(void) {
     CHECK(!wire_takes_u32(&m, takes_draw, wire_payload, 0, 2));
     CHECK(!wire_takes_u32(&m, takes_draw, wire_payload, 0, UINT32_MAX));
     static const uint32_t parts[] = {0, 2, 3, UINT32_MAX}, counts[] = {0, 4, UINT32_MAX},
-                          there[] = {0, 2, 3, 4, 1U << 31};
+                          there[] = {0, 2, 3, 4, 5, 1U << 31 | 1};
     for (size_t i = 0; i < 4; i++)
         CHECK(!wire_takes_u32(&m, takes_draw, mask_bulk, 0, parts[i]));
     for (size_t i = 0; i < 3; i++)
         CHECK(!wire_takes_u32(&m, takes_draw, mask_bulk, 4, counts[i]));
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 6; i++)
         CHECK(takes_draw(&m) && (i == 1 || // the other row's instead is a mask as well
                                  !wire_takes_u32(&m, takes_draw, mask_bulk, 8, there[i])));
     CHECK(!wire_takes_u32(&m, takes_draw, mask_bulk, 12, 1));
