@@ -8,19 +8,23 @@ static struct test_job *job_of(size_t seqs, uint32_t seed, enum lane lane) {
     return job_new(loss_models[0], seqs, 20, seed, lane);
 }
 
-// As many tokens as leave no room for another such job in a batch.
-static struct test_job *bulk_of(uint32_t seed) {
-    struct test_job *t = job_of(2, seed, LANE_BULK);
-    t->job.cu_seqlens[1] = 20;
-    t->job.cu_seqlens[2] = 40;
-    t->job.ids = realloc(t->job.ids, 40 * sizeof *t->job.ids);
-    t->job.type_ids = realloc(t->job.type_ids, 40 * sizeof *t->job.type_ids);
-    for (int i = 0; i < 40; i++) {
-        t->job.ids[i] = (int32_t)(100 + (uint32_t)i * (seed + 3) % 50);
+// Texts of 20 tokens each, of which three fill a batch.
+static struct test_job *texts_of(size_t seqs, uint32_t seed) {
+    struct test_job *t = job_of(seqs, seed, LANE_BULK);
+    size_t n = 20 * seqs;
+    t->job.ids = realloc(t->job.ids, n * sizeof *t->job.ids);
+    t->job.type_ids = realloc(t->job.type_ids, n * sizeof *t->job.type_ids);
+    for (size_t i = 0; i <= seqs; i++)
+        t->job.cu_seqlens[i] = (int32_t)(20 * i);
+    for (size_t i = 0; i < n; i++) {
+        t->job.ids[i] = (int32_t)(100 + i * (seed + 3) % 50);
         t->job.type_ids[i] = 0;
     }
     return t;
 }
+
+// As many tokens as leave no room for another such job in a batch.
+static struct test_job *bulk_of(uint32_t seed) { return texts_of(2, seed); }
 
 static void check_right(struct test_job *t) {
     job_wait(t);
@@ -137,7 +141,7 @@ static void poison(enum scheduler_spare kind, const char *why) {
 static void late_and_gone(void) {
     struct loss_setup o = {.kind = SPARE_QUARANTINE};
     struct loss_rig rig = loss_start(&o);
-    struct test_job *late = job_of(60, 1, LANE_BULK);
+    struct test_job *late = texts_of(4, 1);
     struct test_job *gone = job_of(1, 2, LANE_INTERACTIVE), *stays = job_of(1, 3, LANE_INTERACTIVE);
     uint64_t before = batches_on(rig.main);
     gate_shut();
