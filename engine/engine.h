@@ -90,6 +90,8 @@ struct engine_health {
 };
 struct engine_health engine_read_health(struct engine *e);
 // The main replica is in another process.
-static inline bool engine_has_worker(const struct engine *e) { return e->replica != e->local; }
+static inline bool engine_has_worker(const struct engine *e) {
+    return e->options.isolate || e->options.device == ENGINE_DEVICE_WORKER;
+}
 
 #endif
