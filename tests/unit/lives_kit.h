@@ -220,9 +220,9 @@ static inline void lives_begin(void) {
     lives_easy = lives_gbnf("root ::= ([a-p ]+ | [d-z]+)+ \"0\"");
     struct buf text = {0};
     buf_puts(&text, "root ::= x0");
-    for (int i = 1; i < 80; i++)
+    for (int i = 1; i < 40; i++)
         buf_printf(&text, " | x%d", i);
-    for (int i = 0; i < 80; i++)
+    for (int i = 0; i < 40; i++)
         buf_printf(&text, "\nx%d ::= ([a-m]+ | [f-z]+)+ \"%d\"", i, i);
     lives_costly = lives_gbnf(text.data);
     buf_free(&text);

