@@ -190,7 +190,10 @@ static bool settle_fds(int socket) {
 _Noreturn void spawner_process(int socket, pid_t parent) {
     static struct process process;
     struct process *p = &process;
-    (void)setsid(); // out of the terminal's and the shell's groups
+    // Out of the shell's group, but not out of its session: the kernel shares CPUs out by sessions
+    // (autogroup), and a worker in one of its own waits at each wake-up until the sessions beside
+    // it have had their slices: three times a batch's time on a busy machine.
+    (void)setpgid(0, 0);
     (void)prctl(PR_SET_NAME, "trine-spawner");
     // Between the fork and this call the parent may have ended, and no signal comes any more.
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
