@@ -87,8 +87,21 @@ static bool choose_place(struct replica_worker *w, const struct worker_place *p)
     return set_errand(w, p->entry.there != life ? ERRAND_OPEN : ERRAND_CHECK_PLACE, p->wire.place);
 }
 
+// A model whose files have been told, and not that it is to be loaded: nothing comes in between,
+// whatever is wanted now.
+static struct worker_model *half_told(struct replica_worker *w) {
+    struct worker_model *m = w->models;
+    while (m && !(m->files_life == w->health.life && m->files_sent > 0 &&
+                  m->entry.there != w->health.life))
+        m = m->next;
+    return m;
+}
+
 static bool choose(struct replica_worker *w) {
     struct wanted n = what_is_wanted(w);
+    const struct worker_model *half = half_told(w);
+    if (half)
+        return choose_model(w, half);
     if (choose_leaving(w, &n))
         return true;
     if (!n.all && !n.model)
@@ -250,6 +263,9 @@ static void over(struct replica_worker *w) {
 static void give_up(struct replica_worker *w, const struct errmsg *msg) {
     struct worker_entry *e = entry_of(w);
     bool memory = msg->code == ERR_NOMEM || msg->code == ERR_TOO_LARGE;
+    struct worker_model *m = replica_worker_find_model(w, w->errand.subject);
+    if (m && (w->errand.kind == ERRAND_FILES || w->errand.kind == ERRAND_LOAD))
+        m->files_life = 0; // the worker has forgotten them
     if (w->errand.kind == ERRAND_ASK && w->query) {
         w->query->msg = *msg;
         w->query->done = true;

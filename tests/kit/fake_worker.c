@@ -7,12 +7,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FAKES = 512, WAITING = 32, FIRST_PID = 1 << 20 };
+enum { FAKES = 512, WAITING = WORKER_FLIGHTS, FIRST_PID = 1 << 20 };
 
 struct fake {
     struct fake_workers *all;
@@ -244,8 +245,11 @@ static bool answer_first(struct fake *k) {
 // One message. False: the process ends.
 static bool take(struct fake *k, struct channel_message *m) {
     struct fake_workers *f = k->all;
-    if (wire_check_message(m, true, NULL))
+    struct errmsg msg;
+    if (wire_check_message(m, true, &msg)) { // the replica's fault
+        fprintf(stderr, "fake worker: %s\n", msg.text);
         abort();
+    }
     k->life = m->life;
     atomic_fetch_add(&f->seen[m->type], 1);
     switch (m->type) {

@@ -1,6 +1,7 @@
 // The parent's side of a worker process against workers that are threads of this test, each of
 // which does one thing wrong: every piece of work is done exactly once, with the right rows or with
-// ERR_LOST; the cause is told rightly; the next life is up and right; nothing is leaked.
+// ERR_LOST; the cause is told rightly; the next life is up and right; nothing is leaked. Runs under
+// the thread sanitizer.
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/check.h"
