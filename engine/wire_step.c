@@ -177,7 +177,7 @@ static bool get_part(const unsigned char *at, const struct wire_place *place, st
 
 static bool are_biases(const struct logit_bias *bias, size_t n, size_t vocab) {
     for (size_t i = 0; i < n; i++)
-        if ((uint32_t)bias[i].id >= vocab || !is_within(bias[i].bias, -INFINITY, FLT_MAX))
+        if ((uint32_t)bias[i].id >= vocab || !is_within(bias[i].bias, -INFINITY, INFINITY))
             return false;
     return true;
 }
