@@ -254,7 +254,8 @@ static size_t longest(const struct cli_options *o, const struct model *m) {
     enum { BATCH_TOKENS = 512 }; // of the scheduler, where --batch-tokens is not given
     size_t batch = o->engine.max_batch_tokens ? o->engine.max_batch_tokens : BATCH_TOKENS;
     size_t most = batch > m->max_length ? batch : m->max_length;
-    if (o->models[0].max_length)
+    // a worker holds each text against the length that the model was loaded with
+    if (o->models[0].max_length || o->engine.isolate || o->engine.device == ENGINE_DEVICE_WORKER)
         return m->max_length;
     size_t positions = m->causal ? m->decoder_config.max_positions : m->config.max_positions;
     return positions < most ? positions : most;
