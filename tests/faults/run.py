@@ -160,7 +160,9 @@ def main():
         counted = faults_of(s)
         took = time.monotonic() - began
         run.finish()
-        check(s.process.poll() is None, "the server lives", s.process.returncode)
+        if not check(s.process.poll() is None, "the server lives", s.process.returncode):
+            sys.stderr.write(s.said()[-20000:].decode(errors="replace"))
+            return served.done()
         check(sum(counted.values()) - first >= a.faults, f"{a.faults} faults in time", sum(counted.values()) - first)
         for kind, what in (warm.wrong + run.wrong)[:10]:
             check(False, f"a request ({kind}) is answered as without faults", what)
