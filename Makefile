@@ -107,6 +107,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUI
 units: $(UNIT)      ## the programs of tests/unit
 goldens: $(GOLDEN)  ## those of tests/golden: against numbers of the reference libraries
 fuzzers: $(FUZZ)    ## those of tests/fuzz; with SAN=fuzz under libFuzzer, else they replay files
+worker-faults: $(BUILD)/tests/trine-worker-faults ## the worker that fails on demand, for tests
 benches: $(BENCH)   ## those of bench
 
 # The second level of make, so that what deps.sh has just installed is seen by it.
@@ -174,6 +175,6 @@ help: ## this list
 	@awk -F ' *## *' '/^[a-z][a-z._-]*:.* ## / { sub(/:.*/, "", $$1); printf "make %-22s %s\n", $$1, $$2 } \
 	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' Makefile
 
-.PHONY: FORCE all units goldens fuzzers benches run test test-programs test-faults check tour real parity clients clean help
+.PHONY: FORCE all units goldens fuzzers worker-faults benches run test test-programs test-faults check tour real parity clients clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
