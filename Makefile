@@ -145,8 +145,8 @@ TSAN_UNIT := $(basename $(notdir $(shell grep -lE \
     'thread_start|pthread_create|scheduler_start|generator_new|masks_new|front_new|test_http_kit.h|thread sanitizer' \
     tests/unit/test_*.c | xargs grep -L 'no thread sanitizer')))
 test-programs:
-	@$(MAKE) --no-print-directory all units goldens benches
-	@$(MAKE) --no-print-directory SAN=asan all units goldens fuzzers
+	@$(MAKE) --no-print-directory all worker-faults units goldens benches
+	@$(MAKE) --no-print-directory SAN=asan all worker-faults units goldens fuzzers
 	@$(MAKE) --no-print-directory SAN=tsan all $(TSAN_UNIT:%=build/tsan/tests/unit/%)
 	@echo '$(TSAN_UNIT)' >build/tsan-units
 

@@ -67,6 +67,10 @@ for script in tests/http/test_*.py; do
     run "release/${name%.py}" python3 "$script" build/trine
     run "asan/${name%.py}" python3 "$script" build/asan/trine
 done
+# Faults of the worker process by seed, under a load whose answers are known (make test-faults has more).
+run "release/faults-isolate" python3 tests/faults/run.py build/trine --setup isolate --faults 100 --minutes 8
+run "release/faults-device" python3 tests/faults/run.py build/trine --setup device --faults 100 --minutes 8
+run "asan/faults-isolate" python3 tests/faults/run.py build/asan/trine --setup isolate --faults 20 --minutes 8
 
 for script in tests/checks/test_*.py; do
     name=${script##*/}
