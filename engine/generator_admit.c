@@ -236,7 +236,7 @@ void generator_admit(struct generator *g, int64_t now) {
             for (struct sequence *one; (one = pass(g, s));)
                 start(g, one, now);
             generator_count_turns(g); // one that was set aside may decode at once
-            return; // those behind it wait too: no prompt is passed by for ever
+            return;                   // those behind it wait too: no prompt is passed by for ever
         }
         s->passed_by = false;
         start(g, s, now);
