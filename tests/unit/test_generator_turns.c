@@ -185,6 +185,40 @@ static void no_room(void) {
     cancel(g, t, n);
 }
 
+// A text that went before one which waits for room, and was set aside, goes before it again: what
+// it had computed is found in the cache, so that it decodes in the very step in which it joins. Its
+// owner has a turn in that step, beside two others'.
+static void decodes_at_once(void) {
+    struct generator *g = generator(1024, 8);
+    struct test_gen *t[4] = {gen_new(1, 400, 300), gen_new(2, 10, 300), gen_new(3, 900, 1),
+                             gen_new(4, 32, 100)}; // a block: 32 positions
+    for (size_t i = 0; i < 4; i++)
+        t[i]->g.owner = i + 1;
+    generator_submit(g, &t[0]->g);
+    generator_submit(g, &t[1]->g);
+    while (t[0]->g.produced == 0 || t[1]->g.produced == 0)
+        step(g);
+    generator_submit(g, &t[2]->g); // has no room
+    step(g);
+    CHECK_INT(stats_of(g).running, 2);
+    generator_submit(g, &t[3]->g);
+    while (t[3]->g.produced == 0)
+        step(g);
+    CHECK_INT(t[3]->g.produced, 1);
+    CHECK_INT(t[2]->g.produced, 0);
+    generator_take_back(g); // where one went ahead
+    for (size_t i = g->running_count; i-- > 0;)
+        if (g->running[i]->g == &t[3]->g)
+            generator_set_aside(g, g->running[i]);
+    CHECK_INT(g->running_count, 2);
+    step(g);
+    CHECK_INT(g->running_count, 3);
+    CHECK_INT(t[3]->g.preemptions, 1);
+    CHECK_INT(t[3]->g.produced, 2);
+    CHECK_INT(t[2]->g.produced, 0);
+    cancel(g, t, 4);
+}
+
 // Within one owner a request with nothing running has a place beside one of many choices.
 static void newcomer_of_one_key(void) {
     struct generator *g = generator(32768, 8);
@@ -318,6 +352,7 @@ int main(void) {
         newcomer(1024, 32, true); // the cache is what is full
         newcomer_of_one_key();
         no_room();
+        decodes_at_once();
         rows();
         prompts();
         same_bits();
