@@ -138,8 +138,10 @@ enum err replica_worker_make(const struct replica_worker_options *o, struct repl
     };
     *out = NULL;
     struct replica_worker *w = mem_calloc(1, sizeof *w);
-    if (!w)
-        return err_set(msg, ERR_NOMEM, "no memory for a worker");
+    if (!w) {
+        err_set(msg, ERR_NOMEM, "no memory for a worker");
+        return ERR_NOMEM;
+    }
     w->head.ops = &ops;
     set_options(w, o);
     w->wake[0] = w->wake[1] = w->socket = -1;

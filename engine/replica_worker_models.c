@@ -126,8 +126,10 @@ static enum err make_model(const struct replica_spec *spec, struct worker_model 
                            struct errmsg *msg) {
     struct worker_model *m = mem_calloc(1, sizeof *m);
     *out = NULL;
-    if (!m)
-        return err_set(msg, ERR_NOMEM, "%s: no memory", spec->path);
+    if (!m) {
+        err_set(msg, ERR_NOMEM, "%s: no memory", spec->path);
+        return ERR_NOMEM;
+    }
     wire_model_of(spec, &m->wire);
     snprintf(m->name, sizeof m->name, "%s", spec->name);
     enum err e = replica_worker_load_keep(spec, &m->load, msg);
@@ -261,8 +263,10 @@ static enum err make_place(const struct step_engine_options *options, uint64_t m
                            struct worker_place **out, struct errmsg *msg) {
     struct worker_place *p = mem_calloc(1, sizeof *p);
     *out = NULL;
-    if (!p)
-        return err_set(msg, ERR_NOMEM, "no memory for a model's steps");
+    if (!p) {
+        err_set(msg, ERR_NOMEM, "no memory for a model's steps");
+        return ERR_NOMEM;
+    }
     p->wire = (struct wire_place){.model = model, .options = *options, .vocab = vocab};
     size_t blocks = replica_worker_sentinel_blocks(&options->limits);
     with_sentinel(&p->wire.options.limits);
@@ -289,8 +293,9 @@ enum err replica_worker_open_steps(struct replica *r, uint64_t model,
     const struct worker_model *m = replica_worker_find_model(w, model);
     size_t vocab = m ? m->wire.vocab : 0;
     pthread_mutex_unlock(&w->mutex);
-    enum err e = m ? make_place(options, model, vocab, &p, msg)
-                   : err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
+    if (!m)
+        return err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
+    enum err e = make_place(options, model, vocab, &p, msg);
     if (!e && (e = replica_worker_ask_step(w, p, msg)))
         free_place(p);
     if (e)
