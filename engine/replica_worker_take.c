@@ -37,6 +37,14 @@ static bool copy_answer(struct replica_worker *w, const struct worker_flight *f,
     return !e;
 }
 
+// Its sender takes that for the client's doing, and may send the work again for ever.
+static enum err check_cancelled(const struct worker_flight *f, const struct wire_done *done,
+                                struct errmsg *msg) {
+    if (done->verdict.msg.code != ERR_CANCELLED || f->cancel_sent)
+        return ERR_OK;
+    return err_set(msg, ERR_INVALID, "it cancelled what it was not told to");
+}
+
 // The work is over, and its block is free for others. Mutex held.
 static struct replica_work *end_flight(struct replica_worker *w, struct worker_flight *f,
                                        const struct wire_done *done) {
@@ -75,7 +83,10 @@ static struct replica_work *take_batch(struct replica_worker *w, const struct ch
     struct errmsg msg;
     if (!f || !copy_answer(w, f, m))
         return NULL;
-    if (wire_read_batch_done(m, &f->block, f->sent_us, clock_now_us(), &done, &msg)) {
+    enum err e = wire_read_batch_done(m, &f->block, f->sent_us, clock_now_us(), &done, &msg);
+    if (!e)
+        e = check_cancelled(f, &done, &msg);
+    if (e) {
         replica_worker_lose(w, LOSS_PROTOCOL, "a batch's answer: %s", msg.text);
         return NULL;
     }
@@ -132,11 +143,15 @@ static struct replica_work *take_step(struct replica_worker *w, const struct cha
         replica_worker_lose(w, LOSS_PROTOCOL, "it answered a step of a place that is closed");
         return NULL;
     }
+    if (!f->drawn && m->bulk_length > 0) { // the masks are its sender's still, who may write them
+        replica_worker_lose(w, LOSS_PROTOCOL, "a step's answer: it drew before it was told to");
+        return NULL;
+    }
     struct step *sent = f->copy ? f->copy->step : s->step;
     enum err e = wire_read_step_done(m, w->copy, sent, p->wire.vocab, f->sent_us, clock_now_us(),
                                      &done, &msg);
-    if (!e && done.verdict.msg.code == ERR_OK && !f->drawn)
-        e = err_set(&msg, ERR_INVALID, "it drew before it was told to");
+    if (!e)
+        e = check_cancelled(f, &done, &msg);
     if (e) {
         replica_worker_lose(w, LOSS_PROTOCOL, "a step's answer: %s", msg.text);
         return NULL;

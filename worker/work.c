@@ -20,6 +20,7 @@ struct bulk_copy {
 struct piece {
     struct work *all;
     bool used, draws; // draws: its draw was released
+    bool lacks_masks; // there was no memory for them: it ends without a draw
     bool is_step;
     uint64_t sequence;
     struct bulk_copy bulk, masks;
@@ -204,8 +205,12 @@ static void send_step_done(struct piece *p, enum err e, const struct errmsg *wor
 
 static void step_done(struct replica_work *work) {
     struct piece *p = work->ctx;
+    struct errmsg words = work->msg;
+    enum err e = work->err;
     ticker_end(p->all->ticker);
-    send_step_done(p, work->err, &work->msg, atomic_load(&work->began_us));
+    if (p->lacks_masks && e == ERR_CANCELLED) // by this process, not by its parent
+        e = err_set(&words, ERR_NOMEM, "the worker has no memory for a step's masks");
+    send_step_done(p, e, &words, atomic_load(&work->began_us));
 }
 
 static void step_computed(struct replica_step *s) {
@@ -266,6 +271,7 @@ static void take_draw(struct work *w, const struct channel_message *m) {
                  (unsigned long long)m->sequence);
     // without memory for its masks the whole step is given back: nothing is drawn without them
     if (copy_out(w, m, &p->masks, &msg)) {
+        p->lacks_masks = true;
         replica_cancel(w->replica, &p->step.work);
         return;
     }

@@ -159,7 +159,10 @@ static bool encode(struct fake *k, struct fake_batch *w) {
     if (!is_canary && meets(f, FAKE_SILENT))
         return true;
     compute(k, w, wrong, !is_canary && meets(f, FAKE_ROW), &m);
-    enum err e = !is_canary && meets(f, FAKE_NOMEM) ? ERR_NOMEM : ERR_OK;
+    enum err e = is_canary                ? ERR_OK
+                 : meets(f, FAKE_NOMEM)   ? ERR_NOMEM
+                 : meets(f, FAKE_CANCELS) ? ERR_CANCELLED
+                                          : ERR_OK;
     struct errmsg msg;
     err_set(&msg, e, "no memory for this batch");
     wire_write_batch_done(&p, e, &msg, clock_now_us());

@@ -28,6 +28,7 @@ enum fake_fault {
     FAKE_ROW,       // the last row alone, which is the sentinel's
     FAKE_NOMEM,     // an error of this batch alone
     FAKE_STEP,      // a step's answer for a batch
+    FAKE_CANCELS,   // it says that it was cancelled, which nobody asked for
     FAKE_READY_SECOND,
     // of a start
     FAKE_NO_READY, // ends before it is one
