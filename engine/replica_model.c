@@ -1,6 +1,7 @@
 // See replica_model.h.
 #include "engine/replica_model.h"
 
+#include "base/file_set.h"
 #include "base/mem.h"
 #include "weights/weights.h"
 
@@ -60,7 +61,7 @@ static enum err bind_pooler(struct replica_model *r, struct errmsg *msg) {
 }
 
 // Binds weights to the device; the files are let go behind it.
-static enum err bind(struct replica_model *r, struct errmsg *msg) {
+static enum err bind_files(struct replica_model *r, struct errmsg *msg) {
     const struct replica_spec *m = &r->spec;
     struct weights *w;
     enum err e = weights_open(m->files, &w, msg);
@@ -72,6 +73,16 @@ static enum err bind(struct replica_model *r, struct errmsg *msg) {
     weights_close(w);
     if (!e && m->task == TASK_EMBED)
         e = bind_pooler(r, msg);
+    return e;
+}
+
+// From the files that were opened once and kept, where there are such: what lies at their paths may
+// be another model's by now.
+static enum err bind(struct replica_model *r, const struct file_set *kept, struct errmsg *msg) {
+    const struct file_set *before = kept ? file_set_use(kept) : NULL;
+    enum err e = bind_files(r, msg);
+    if (kept)
+        (void)file_set_use(before);
     return e;
 }
 
@@ -98,7 +109,7 @@ enum err replica_model_load(const struct replica_spec *spec, struct device *d,
     r->device = d;
     enum err e = keep_spec(r, spec, msg);
     if (!e)
-        e = bind(r, msg);
+        e = bind(r, spec->sources, msg);
     if (e) {
         replica_model_free(r);
         return e;

@@ -1,7 +1,7 @@
 // A model on one device: its weights there, and the forward pass of an encoding batch through them.
 // Role: what a replica holds of a model, by what it was told of it (replica_spec.h): it knows no
-// struct model. It opens the model's files by itself and lets them go again, and asks the system
-// nothing else.
+// struct model. It opens the model's files by itself (those of spec->sources, where there are any)
+// and lets them go again, and asks the system nothing else.
 // Thread rule: loaded and freed by any thread; else immutable, and the device's driving thread runs
 // it.
 #ifndef TRINE_ENGINE_REPLICA_MODEL_H

@@ -33,8 +33,8 @@ struct replica_spec {
     // What memory there is beside its weights: they are checked against it before they are read. A
     // load asks the system nothing.
     struct memory_plan room;
-    // Its files, opened once and kept, so that a later life of a replica reads the same ones. NULL:
-    // a replica of this process opens them by their paths.
+    // Its files, opened once and kept, so that whoever loads it later reads the same ones: a later
+    // life of a replica, and what stands in for it. NULL: they are opened by their paths.
     const struct file_set *sources;
 };
 

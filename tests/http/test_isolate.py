@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
 from served import DATA, ROOT, check  # noqa: E402
+from workers import is_there, kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
 
 MODELS = {"e": "bert-mean-st6", "r": "bert-cross-encoder", "c": "bert-classifier", "g": "tiny_chat"}
 WORDS = "the quick brown fox jumps over the lazy dog near the bank of the river".split()
@@ -76,49 +77,6 @@ def meaning(path, a):
             scores += (c.get("logprobs") or {}).get("token_logprobs", []) if path == "/v1/completions" else []
             end = c["finish_reason"] or end
     return "".join(said), scores, end
-
-
-def labelled(s, name, **labels):
-    want = "trine_" + name + "{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "} "
-    for line in s.get("/metrics").body.decode().splitlines():
-        if line.startswith(want):
-            return float(line[len(want):])
-    return None
-
-
-def main_pid(s):
-    return int(labelled(s, "worker_pid", worker="main") or 0)
-
-
-def wait_for(what, seconds=20):
-    until = time.monotonic() + seconds * served.slow
-    while not what():
-        if time.monotonic() > until:
-            return False
-        time.sleep(.01)
-    return True
-
-
-def is_there(pid):
-    """As a process that still runs."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return int(f.read().rsplit(")", 1)[1].split()[1])
-
-
-def kill(pid, sig=signal.SIGKILL):
-    """Only ever a worker that a server of this test has started."""
-    try:
-        os.kill(pid, sig)
-    except ProcessLookupError:
-        pass
 
 
 class Load:

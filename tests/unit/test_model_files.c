@@ -140,7 +140,13 @@ static void same_from_set(const struct model *m, const char *const *files) {
         free(got);
     }
     (void)file_set_use(NULL);
+    spec.sources = s; // as whoever loads it in a worker's place does
+    struct given *kept = load_and_run(&spec);
+    CHECK_OK(kept->err, kept->msg);
+    CHECK(memcmp(kept->rows, by_path->rows, sizeof kept->rows) == 0);
+    CHECK(file_set_in_use() == NULL);
     away(false);
+    free(kept);
     free(nothing);
     free(by_path);
     file_set_free(s);
