@@ -3,7 +3,7 @@
 // that it has without losses, whatever the spare is; nothing is held afterwards.
 #include "tests/unit/loss_kit.h"
 
-enum { CLIENTS = 4, KINDS = 24, ROUNDS = 400, AT_ONCE = 4 };
+enum { CLIENTS = 4, KINDS = 24, ROUNDS = 300, AT_ONCE = 4 };
 
 // Jobs of which the others are copies, with their rows.
 static struct test_job *first[KINDS];
