@@ -39,8 +39,9 @@ static struct generator_options options_for(const struct generators *g, const st
 static size_t spare_bytes(const struct generators *g, const struct model *m,
                           const struct generator_size *size) {
     size_t blocks = (size->context + size->block_tokens - 1) / size->block_tokens;
-    return replica_weight_bytes(g->options.replica, m->id) + size->workspace_bytes +
-           blocks * (size->cache_bytes / size->blocks);
+    size_t weights = replica_weight_bytes(g->options.replica, m->id);
+    return memory_plan_add(memory_plan_add(weights, size->workspace_bytes),
+                           blocks * (size->cache_bytes / size->blocks));
 }
 
 // Caches of this share each.
@@ -56,7 +57,7 @@ static enum err add_caches(const struct generators *g, const struct model *const
         plan->caches += size.cache_bytes;
         size_t spare = g->options.has_spare ? spare_bytes(g, models[i], &size) : 0;
         if (!g->options.spare_for_one)
-            plan->spare += spare;
+            plan->spare = memory_plan_add(plan->spare, spare);
         else if (spare > plan->spare)
             plan->spare = spare;
     }
@@ -71,7 +72,7 @@ static enum err add_to_plan(const struct generators *g, const struct model *cons
     for (size_t i = 0; i < n && !e; i++) {
         struct generator_options any = options_for(g, models[i], SIZE_MAX); // whatever its size
         if (!(e = generator_choose_size(&any, &size, msg)))
-            plan->workspaces += size.workspace_bytes;
+            plan->workspaces = memory_plan_add(plan->workspaces, size.workspace_bytes);
     }
     // as large as was said, or as there is room beside all workspaces
     plan->spare = 0;

@@ -22,15 +22,19 @@ void memory_plan_begin(struct memory_plan *p) {
         p->reserve = most_reserve;
 }
 
-static size_t add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+size_t memory_plan_add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
 size_t memory_plan_sum(const struct memory_plan *p) {
-    return add(add(add(p->resident, p->workspaces), add(p->caches, p->reserve)), p->spare);
+    size_t here = memory_plan_add(p->resident, p->workspaces);
+    size_t kept = memory_plan_add(p->caches, p->reserve);
+    return memory_plan_add(memory_plan_add(here, kept), p->spare);
 }
 
 size_t memory_plan_caches(const struct memory_plan *p) {
     size_t share = p->limit.bytes / CACHE_SHARE;
-    size_t others = add(add(add(p->resident, p->workspaces), p->reserve), p->spare);
+    struct memory_plan without = *p;
+    without.caches = 0;
+    size_t others = memory_plan_sum(&without);
     size_t room = others < p->limit.bytes ? p->limit.bytes - others : 0;
     return room < share ? room : share;
 }
@@ -85,7 +89,7 @@ enum err memory_plan_explain(enum err e, const char *lower, struct errmsg *msg) 
 
 enum err memory_plan_check_weights(const struct memory_plan *p, const char *path, size_t bytes,
                                    struct errmsg *msg) {
-    if (add(p->resident, bytes) <= p->limit.bytes)
+    if (memory_plan_add(p->resident, bytes) <= p->limit.bytes)
         return ERR_OK;
     return err_set(msg, ERR_TOO_LARGE,
                    "%s: its weights take %zu MiB of memory beside the %zu that are taken, and %zu "

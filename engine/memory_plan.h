@@ -20,6 +20,7 @@ struct memory_plan {
 
 // The limit, what the process holds now and what is kept for requests.
 void memory_plan_begin(struct memory_plan *p);
+size_t memory_plan_add(size_t a, size_t b); // SIZE_MAX: more than a size counts
 size_t memory_plan_sum(const struct memory_plan *p);
 
 // What all caches may have when nothing was said: a quarter of the limit, or what is left beside

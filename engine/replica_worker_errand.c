@@ -270,8 +270,7 @@ static void give_up(struct replica_worker *w, const struct errmsg *msg) {
         w->query->msg = *msg;
         w->query->done = true;
     } else if (w->errand.kind == ERRAND_SIZE && w->sizing) {
-        w->size_msg = *msg;
-        w->sizing = false;
+        replica_worker_refuse_size(w, msg);
     } else if (e && e->standing == WORKER_JOINS) {
         e->standing = WORKER_FAILED;
         e->why = *msg;

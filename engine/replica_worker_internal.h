@@ -215,8 +215,9 @@ struct replica_worker {
     struct worker_model *models;
     struct worker_place *places;
     uint64_t places_made;
-    size_t batch_tokens; // asked for; 0: nobody has
-    size_t sized_tokens; // with the sentinel's, in the life `sized`
+    size_t batch_tokens;  // asked for; 0: nobody has
+    size_t tokens_before; // while a call waits: what stays where it is refused
+    size_t sized_tokens;  // with the sentinel's, in the life `sized`
     uint64_t sized;
     size_t size_losses;
     struct errmsg size_msg; // of the last call that failed
@@ -305,6 +306,8 @@ void replica_worker_drop_model(struct replica_worker *w,
 void replica_worker_drop_place(struct replica_worker *w, struct worker_place *p);
 // A life has ended: what joins has lost one more, what leaves is gone.
 void replica_worker_models_lost(struct replica_worker *w);
+// The call that waits for a size of batches is refused it, and the size is what it was.
+void replica_worker_refuse_size(struct replica_worker *w, const struct errmsg *why);
 enum err replica_worker_load(struct replica *r, const struct replica_spec *spec,
                              struct errmsg *msg);
 void replica_worker_unload(struct replica *r, uint64_t model);

@@ -366,6 +366,7 @@ static void see_to_end(struct replica_worker *w, int64_t now) {
         if (w->stuck) { // the CPU has had its work; now a new life can begin
             w->stuck = w->given_up = false;
             w->next_us = now;
+            set_condition(w, REPLICA_DOWN);
         }
         return;
     }

@@ -65,6 +65,13 @@ static void lost(const struct replica_worker *w, struct worker_entry *e, const c
             w->health.why);
 }
 
+// At once, not when the call wakes: the thread would ask for the refused size again before that.
+void replica_worker_refuse_size(struct replica_worker *w, const struct errmsg *why) {
+    w->size_msg = *why;
+    w->batch_tokens = w->tokens_before;
+    w->sizing = false;
+}
+
 void replica_worker_models_lost(struct replica_worker *w) {
     for (struct worker_place *p = w->places, *next; p; p = next) {
         next = p->next;
@@ -79,9 +86,10 @@ void replica_worker_models_lost(struct replica_worker *w) {
             replica_worker_drop_model(w, m);
     }
     if (w->sizing && ++w->size_losses >= WORKER_TRIES) {
-        err_set(&w->size_msg, ERR_UNAVAILABLE, "the worker ended %d times meanwhile: %s",
-                WORKER_TRIES, w->health.why);
-        w->sizing = false;
+        struct errmsg why;
+        err_set(&why, ERR_UNAVAILABLE, "the worker ended %d times meanwhile: %s", WORKER_TRIES,
+                w->health.why);
+        replica_worker_refuse_size(w, &why);
     }
     if (w->query && !w->query->done && ++w->query->losses >= WORKER_TRIES) {
         err_set(&w->query->msg, ERR_UNAVAILABLE, "the worker ended %d times meanwhile: %s",
@@ -196,12 +204,12 @@ enum err replica_worker_size_batches(struct replica *r, size_t tokens, struct er
     int64_t until_us = clock_now_us() + CALL_US;
     enum err e = ERR_OK;
     pthread_mutex_lock(&w->mutex);
-    size_t before = w->batch_tokens;
     while (!e && w->sizing) // another call's
         e = wait_on(w, until_us, msg);
     if (!e)
         e = replica_worker_batch_room(w, tokens, msg);
     if (!e) {
+        w->tokens_before = w->batch_tokens;
         w->batch_tokens = tokens;
         w->size_losses = 0;
         w->size_msg = (struct errmsg){0};
@@ -216,7 +224,7 @@ enum err replica_worker_size_batches(struct replica *r, size_t tokens, struct er
         if (!e && w->size_msg.code)
             e = err_set(msg, w->size_msg.code, "%s", w->size_msg.text);
         if (e)
-            w->batch_tokens = before;
+            w->batch_tokens = w->tokens_before;
         pthread_cond_broadcast(&w->news);
     }
     pthread_mutex_unlock(&w->mutex);

@@ -229,6 +229,8 @@ static enum err send_step(struct replica_worker *w, struct worker_flight *f, str
     else if (f->copy)
         p->entry.checked_us = f->sent_us;
     f->want_draw = !f->drawn && s->released;
+    if (f->want_draw)
+        replica_worker_wake(w); // it waited in line, and its masks have come meanwhile
     return e;
 }
 

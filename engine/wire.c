@@ -25,7 +25,8 @@ struct wire_rule {
     const char *name;
     bool to_worker, is_work; // of work: its number, and bulk, as it says
     bool bulk, descriptors, empty;
-    size_t values; // of a request's ANSWER
+    size_t values;  // of a request's ANSWER
+    bool unbounded; // the last of these may be SIZE_MAX: more than a size counts
 };
 
 static const struct wire_rule rules[] = {
@@ -34,7 +35,7 @@ static const struct wire_rule rules[] = {
     [WIRE_LOAD] = {"LOAD", .to_worker = true, .values = 1},
     [WIRE_UNLOAD] = {"UNLOAD", .to_worker = true},
     [WIRE_SIZE_BATCHES] = {"SIZE_BATCHES", .to_worker = true, .values = 1},
-    [WIRE_SIZE_STEPS] = {"SIZE_STEPS", .to_worker = true, .values = 2},
+    [WIRE_SIZE_STEPS] = {"SIZE_STEPS", .to_worker = true, .values = 2, .unbounded = true},
     [WIRE_OPEN_STEPS] = {"OPEN_STEPS", .to_worker = true, .values = 1},
     [WIRE_CLOSE_STEPS] = {"CLOSE_STEPS", .to_worker = true},
     [WIRE_ENCODE] = {"ENCODE", .to_worker = true, .bulk = true},
@@ -355,6 +356,12 @@ static size_t values_of(enum wire_type request) {
     return r ? r->values : 0;
 }
 
+// Sums of many of them stay far below SIZE_MAX, which is none of them but where it means something.
+static bool is_value(enum wire_type request, size_t i, uint64_t v) {
+    return v <= MOST_BYTES ||
+           (v == SIZE_MAX && rule_of((uint16_t)request)->unbounded && i + 1 == values_of(request));
+}
+
 void wire_write_answer(struct pack_writer *w, enum wire_type request, enum err e,
                        const struct errmsg *msg, const uint64_t values[WIRE_VALUES]) {
     pack_put_u32(w, (uint32_t)request);
@@ -371,8 +378,7 @@ enum err wire_read_answer(const struct channel_message *m, enum wire_type reques
     wire_get_verdict(&r, &out->verdict);
     for (size_t i = 0; !out->verdict.msg.code && i < values_of(request); i++) {
         out->values[i] = pack_get_u64(&r);
-        // SIZE_MAX: more than a size counts, as replica_size_steps has it
-        sane = sane && (out->values[i] <= MOST_BYTES || out->values[i] == SIZE_MAX);
+        sane = sane && is_value(request, i, out->values[i]);
     }
     return wire_end_payload(m, &r, sane, msg);
 }

@@ -249,6 +249,7 @@ static bool answer_first(struct fake *k) {
 static bool take(struct fake *k, struct channel_message *m) {
     struct fake_workers *f = k->all;
     struct errmsg msg;
+    size_t tokens;
     if (wire_check_message(m, true, &msg)) { // the replica's fault
         fprintf(stderr, "fake worker: %s\n", msg.text);
         abort();
@@ -269,6 +270,11 @@ static bool take(struct fake *k, struct channel_message *m) {
         return true;
     case WIRE_LOAD:
         answer(k, m, meets(f, FAKE_NO_LOAD) ? ERR_NOMEM : ERR_OK, 1000);
+        return true;
+    case WIRE_SIZE_BATCHES:
+        if (wire_read_size_batches(m, &tokens, NULL))
+            abort();
+        answer(k, m, tokens > FAKE_BATCH_MOST ? ERR_NOMEM : ERR_OK, 64);
         return true;
     default:
         answer(k, m, ERR_OK, 64);

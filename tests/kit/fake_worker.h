@@ -7,7 +7,13 @@
 
 #include <stdatomic.h>
 
-enum { FAKE_DIM = 8, FAKE_VOCAB = 100, FAKE_MODEL = 7, FAKE_LENGTH = 1024 };
+enum {
+    FAKE_DIM = 8,
+    FAKE_VOCAB = 100,
+    FAKE_MODEL = 7,
+    FAKE_LENGTH = 1024,
+    FAKE_BATCH_MOST = 1 << 14, // tokens of a batch; for more they have no memory
+};
 
 // What the next batch of more than a canary's tokens meets, or the next start.
 enum fake_fault {

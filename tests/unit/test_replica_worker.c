@@ -291,6 +291,26 @@ static void test_starts(void) {
     fake_workers_free(f);
 }
 
+// A size that the worker refuses is that call's error: it is not asked for again, which would cost
+// the life, and the batches of the size before are computed.
+static void test_size_refused(void) {
+    struct fake_workers *f = fake_workers_new();
+    struct replica_worker_options o = options();
+    struct replica *r = start_loaded(f, &o);
+    static struct sent s;
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_INT(replica_size_batches(r, FAKE_BATCH_MOST + 1, &msg), ERR_NOMEM);
+        CHECK_STR(msg.text, "so it was told");
+        sent_fill(&s, i, SHARE_BULK, FAKE_MODEL);
+        replica_encode(r, &s.b);
+        CHECK(wait_done(&s) && is_right(&s));
+    }
+    CHECK_OK(replica_size_batches(r, 100, &msg), msg);
+    CHECK_INT(replica_health(r).life, 1);
+    replica_free(r);
+    fake_workers_free(f);
+}
+
 // While it is down, work comes back at once, and was not exposed.
 static void test_down(void) {
     struct fake_workers *f = fake_workers_new();
@@ -431,6 +451,7 @@ int main(void) {
     test_queues();
     test_faults();
     test_starts();
+    test_size_refused();
     test_down();
     test_quarantine();
     test_leaks();

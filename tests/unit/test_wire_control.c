@@ -289,8 +289,12 @@ static void test_answers(void) {
         CHECK_INT(answer.values[0], all[i].values > 0 ? 11 : 0);
         CHECK(answer.values[1] == (all[i].values > 1 ? SIZE_MAX : 0));
         CHECK(!wire_takes_u32(&m, takes_answer, wire_payload, 0, WIRE_HELLO)); // another's
-        if (all[i].values)
+        if (all[i].values) {
+            CHECK(wire_takes_u64(&m, takes_answer, wire_payload, 12, (uint64_t)1 << 52));
             CHECK(!wire_takes_u64(&m, takes_answer, wire_payload, 12, (uint64_t)1 << 53));
+            CHECK(!wire_takes_u64(&m, takes_answer, wire_payload, 12,
+                                  SIZE_MAX)); // but of a workspace
+        }
     }
     struct errmsg why;
     (void)err_set(&why, ERR_NOMEM, "no memory for %s", "weights \xc3\xa4");
