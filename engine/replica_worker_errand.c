@@ -413,6 +413,16 @@ void replica_worker_errand_answered(struct replica_worker *w, const struct chann
     }
 }
 
+// Of the model that the errand is about.
+static const char *name_of(struct replica_worker *w) {
+    const struct worker_place *p = w->errand.kind == ERRAND_CHECK_PLACE
+                                       ? replica_worker_find_place(w, w->errand.subject)
+                                       : NULL;
+    const struct worker_model *m =
+        replica_worker_find_model(w, p ? p->wire.model : w->errand.subject);
+    return m ? m->name : "?";
+}
+
 void replica_worker_errand_checked(struct replica_worker *w, enum err e, const struct errmsg *msg,
                                    bool right) {
     struct worker_entry *entry = entry_of(w);
@@ -422,7 +432,9 @@ void replica_worker_errand_checked(struct replica_worker *w, enum err e, const s
         give_up(w, msg);
         return;
     } else if (!right) {
-        replica_worker_lose(w, LOSS_NUMBERS, "its canary has other numbers than it must have");
+        replica_worker_lose(w, LOSS_NUMBERS,
+                            "the canary of model '%s' has other numbers than it must have",
+                            name_of(w));
     } else if (w->errand.kind == ERRAND_CHECK_MODEL && m && m->wire.task == TASK_EMBED &&
                !w->errand.normalize) {
         m->checked_raw = w->health.life;

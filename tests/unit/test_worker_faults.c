@@ -218,7 +218,7 @@ static void test_starts(void) {
     CHECK_OK(driver_load(&d, model, &msg), msg); // once
     CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
 
-    CHECK(kit_start(&d, "kind=memory-load,life=8")); // another life's
+    CHECK(kit_start(&d, "kind=memory-load,from=8")); // another life's
     CHECK_OK(driver_load(&d, model, &msg), msg);
     CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
 

@@ -98,6 +98,8 @@ static bool read_pair(struct fault_plan *p, const char *key, size_t k, const cha
         p->at = (uint64_t)number;
     else if (IS("life"))
         p->life = (uint64_t)number;
+    else if (IS("from"))
+        p->from = (uint64_t)number;
     else if (IS("after"))
         p->after = (uint64_t)number;
     else if (IS("slow"))
@@ -150,10 +152,14 @@ static enum fault_kind pick(const struct fault_plan *p, bool of_start, uint64_t 
     return n ? among[from % n] : FAULT_NONE;
 }
 
+static bool is_of_life(const struct fault_plan *p, uint64_t life) {
+    return life >= p->from && (!p->life || p->life == life);
+}
+
 static bool chance(double of, uint64_t roll) { return (double)(roll >> 11) * 0x1p-53 < of; }
 
 enum fault_kind fault_plan_start(const struct fault_plan *p, uint64_t life) {
-    if (p->life && p->life != life)
+    if (!is_of_life(p, life))
         return FAULT_NONE;
     uint64_t r = roll(p, life, 0);
     return p->one || chance(p->start, r) ? pick(p, true, roll(p, life, r)) : FAULT_NONE;
@@ -161,7 +167,7 @@ enum fault_kind fault_plan_start(const struct fault_plan *p, uint64_t life) {
 
 enum fault_kind fault_plan_work(const struct fault_plan *p, uint64_t life, uint64_t nth,
                                 uint64_t completed) {
-    if ((p->life && p->life != life) || completed < p->after)
+    if (!is_of_life(p, life) || completed < p->after)
         return FAULT_NONE;
     uint64_t r = roll(p, life, nth);
     bool now = p->at ? nth == p->at : chance(p->rate, r);

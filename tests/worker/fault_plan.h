@@ -11,6 +11,7 @@
 //   kind=A    one kind: with `at`, or without it   at=N       the Nth piece of work of a life, from
 //   1
 //             at every start, if it is one's       life=N     in this life alone
+//   from=N    in no life before this one
 //   after=N   not before N pieces are completed; 0 where=main|all  "all": in a quarantine too; main
 //   slow=MS   how slow a slow start is; 500
 // Thread rule: fault_plan_read once; then the thread that computes.
@@ -56,7 +57,7 @@ enum fault_kind {
 };
 
 struct fault_plan {
-    uint64_t seed, at, life, after;
+    uint64_t seed, at, life, from, after;
     double rate, start;
     bool kinds[FAULT_KINDS];
     bool everywhere; // in a quarantine too
