@@ -11,6 +11,7 @@
 #include "tests/check.h"
 #include "tests/kit/lossy_replica.h"
 #include "tests/kit/replica_kit.h"
+#include "tests/unit/costly_grammar.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -218,14 +219,7 @@ static inline void lives_begin(void) {
     }
     CHECK_OK(kit_replica_load(lives_locals[0], lives_model, &msg), msg);
     lives_easy = lives_gbnf("root ::= ([a-p ]+ | [d-z]+)+ \"0\"");
-    struct buf text = {0};
-    buf_puts(&text, "root ::= x0");
-    for (int i = 1; i < 40; i++)
-        buf_printf(&text, " | x%d", i);
-    for (int i = 0; i < 40; i++)
-        buf_printf(&text, "\nx%d ::= ([a-m]+ | [f-z]+)+ \"%d\"", i, i);
-    lives_costly = lives_gbnf(text.data);
-    buf_free(&text);
+    lives_costly = costly_grammar(40);
     struct lives_setup quiet = {.max_sequences = 1};
     lives_start(&quiet);
     for (uint32_t i = 0; i < LIVES_KINDS && !check_failed; i++) {

@@ -5,6 +5,7 @@
 // told once. Greedy and drawn ones, with penalties, drafts, grammars and scored prompts, choices
 // that share their prompt, in caches that are too small for all of them.
 #include "base/clock.h"
+#include "tests/unit/costly_grammar.h"
 #include "tests/unit/generator_kit.h"
 
 #include <time.h>
@@ -423,18 +424,6 @@ static void room(void) {
     (void)close(spare);
 }
 
-static void make_grammars(void) {
-    struct buf text = {0};
-    easy = kit_gbnf("root ::= ([a-p]+ | [d-z]+)+ \"0\"");
-    buf_puts(&text, "root ::= x0");
-    for (int i = 1; i < 60; i++)
-        buf_printf(&text, " | x%d", i);
-    for (int i = 0; i < 60; i++)
-        buf_printf(&text, "\nx%d ::= ([a-m]+ | [f-z]+)+ \"%d\"", i, i);
-    costly = kit_gbnf(text.data);
-    buf_free(&text);
-}
-
 int main(void) {
     struct errmsg msg = {0};
     for (int i = 0; i < 2; i++) {
@@ -446,7 +435,8 @@ int main(void) {
     devices[1]->kv_block_tokens = BLOCK / 2; // a table of more blocks for the same text
     CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
     vocab = kit_vocab();
-    make_grammars();
+    easy = kit_gbnf("root ::= ([a-p]+ | [d-z]+)+ \"0\"");
+    costly = costly_grammar(60);
     for (uint32_t i = 0; i < TEXTS && !check_failed; i++) { // alone, with all the room there is
         struct generator *g = generator(0, SMALL, 1, false, 0, 0);
         text_new(&expected[i], i);

@@ -1,6 +1,7 @@
 // What becomes of texts when the device is lost and does not come again soon, or ends with them
 // over and over: who waits, who goes on on the spare, who ends and with what; how a service begins
-// on a device that dies, and ends while there is none; models that go while the spare has them.
+// on a device that dies, and ends while there is none; models that go while the spare has them. For
+// the thread sanitizer as well.
 #include "tests/unit/lives_kit.h"
 
 static void until_produced(const struct lives_text *t, size_t n) {

@@ -5,7 +5,13 @@
 // small for all.
 #include "tests/unit/lives_kit.h"
 
-enum { TEXTS = 2 * LIVES_KINDS, TOGETHER = 7 };
+enum { TEXTS = 2 * LIVES_KINDS, TOGETHER = 7, SETUPS = 6 };
+// Those with a step ahead alone under the thread sanitizer, where each takes ten times as long.
+#if defined(__SANITIZE_THREAD__)
+enum { FIRST = 3 };
+#else
+enum { FIRST = 0 };
+#endif
 
 static uint64_t losses, exposed, handed_over, replayed;
 
@@ -55,7 +61,7 @@ static void round_of(struct lives_setup p) {
 int main(void) {
     static const enum scheduler_spare kinds[3] = {SPARE_CPU, SPARE_QUARANTINE, SPARE_NONE};
     lives_begin();
-    for (uint32_t i = 0; i < 6 && !check_failed; i++) {
+    for (uint32_t i = FIRST; i < SETUPS && !check_failed; i++) {
         struct lives_setup p = {.kind = kinds[i % 3],
                                 .steps_ahead = i / 3 % 2,
                                 .speculate = i % 2,
@@ -69,7 +75,9 @@ int main(void) {
             "%llu lives lost, %llu pieces exposed, %llu texts handed over, %llu tokens again\n",
             (unsigned long long)losses, (unsigned long long)exposed,
             (unsigned long long)handed_over, (unsigned long long)replayed);
-    CHECK(losses >= 80 && exposed >= 50 && handed_over > 10 && replayed > 1000);
+    const uint64_t rounds = SETUPS - FIRST;
+    CHECK(losses >= 13 * rounds && exposed >= 8 * rounds);
+    CHECK(handed_over > 10 && replayed > 1000);
     lives_end();
     return check_done();
 }

@@ -1,0 +1,29 @@
+// A grammar whose masks take a thread a while: many words that all begin alike. The thread
+// sanitizer makes each of them take some five times as long, so there are as many fewer.
+#ifndef TRINE_TESTS_UNIT_COSTLY_GRAMMAR_H
+#define TRINE_TESTS_UNIT_COSTLY_GRAMMAR_H
+
+#include "base/buf.h"
+#include "grammar/grammar.h"
+#include "tests/check.h"
+
+#include <string.h>
+
+static inline struct grammar *costly_grammar(int words) {
+    struct buf text = {0};
+    struct grammar *g = NULL;
+    struct errmsg msg = {0};
+#if defined(__SANITIZE_THREAD__)
+    words /= 5;
+#endif
+    buf_puts(&text, "root ::= x0");
+    for (int i = 1; i < words; i++)
+        buf_printf(&text, " | x%d", i);
+    for (int i = 0; i < words; i++)
+        buf_printf(&text, "\nx%d ::= ([a-m]+ | [f-z]+)+ \"%d\"", i, i);
+    CHECK_OK(grammar_from_gbnf(text.data, strlen(text.data), &g, &msg), msg);
+    buf_free(&text);
+    return g;
+}
+
+#endif
