@@ -32,6 +32,18 @@ void log_init(enum log_level least, bool json) {
 }
 
 bool log_is_on(enum log_level level) { return (int)level >= atomic_load(&least_level); }
+enum log_level log_least(void) { return (enum log_level)atomic_load(&least_level); }
+bool log_is_json(void) { return atomic_load(&as_json); }
+const char *log_level_name(enum log_level level) { return level_names[level]; }
+bool log_level_read(const char *name, enum log_level *out) {
+    for (int i = 0; i <= LOG_LEVEL_OFF; i++) {
+        if (strcmp(name, level_names[i]) != 0)
+            continue;
+        *out = (enum log_level)i;
+        return true;
+    }
+    return false;
+}
 uint64_t log_dropped(void) { return atomic_load(&dropped); }
 
 struct line {

@@ -17,7 +17,12 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 void log_init(enum log_level least, bool json);
 bool log_is_on(enum log_level level); // whether a line of it would be written
-uint64_t log_dropped(void);           // lines dropped since the start
+// What log_init was told, for another process that is to write as this one does.
+enum log_level log_least(void);
+bool log_is_json(void);
+const char *log_level_name(enum log_level level);           // "warn"
+bool log_level_read(const char *name, enum log_level *out); // false: there is no such level
+uint64_t log_dropped(void);                                 // lines dropped since the start
 
 // A fact of an event, borrowed for the call. Names are plain words ("duration_ms").
 struct log_field {

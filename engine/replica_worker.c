@@ -3,6 +3,7 @@
 #include "engine/replica_worker_internal.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "channel/spawner.h"
@@ -218,7 +219,8 @@ enum err replica_worker_new_by(const struct replica_worker_options *o,
 
 static enum err spawn(void *ctx, int socket, int region, pid_t *pid, struct errmsg *msg) {
     struct replica_worker *w = ctx;
-    const char *argv[] = {"trine-worker", w->options.quarantine ? "quarantine" : "main", NULL};
+    const char *argv[] = {"trine-worker", w->options.quarantine ? "quarantine" : "main",
+                          log_level_name(log_least()), log_is_json() ? "json" : "text", NULL};
     return spawner_spawn(w->options.spawner, w->program, argv, socket, region, pid, msg);
 }
 

@@ -347,7 +347,8 @@ static void take_ready(struct replica_worker *w, const struct channel_message *m
     struct wire_ready ready;
     struct errmsg msg;
     if (wire_read_ready(m, &ready, &msg)) {
-        replica_worker_lose(w, LOSS_PROTOCOL, "%s", msg.text);
+        replica_worker_lose(w, msg.code == ERR_UNSUPPORTED ? LOSS_START : LOSS_PROTOCOL, "%s",
+                            msg.text);
         return;
     }
     struct replica_facts *f = &w->head.facts;

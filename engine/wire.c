@@ -177,17 +177,20 @@ static void put_build(struct pack_writer *w) {
     pack_put_string(w, version_commit);
 }
 
-static enum err check_build(struct pack_reader *r, const char *what, struct errmsg *msg) {
+// theirs, ours: the program that wrote it, and this one.
+static enum err check_build(struct pack_reader *r, const char *theirs, const char *ours,
+                            struct errmsg *msg) {
     char commit[COMMIT_BYTES];
     uint32_t version = pack_get_u32(r);
     pack_get_string(r, commit, sizeof commit);
     if (r->failed || !wire_is_line(commit))
-        return err_set(msg, ERR_INVALID, "%s: it does not say what build it is of", what);
+        return err_set(msg, ERR_INVALID, "%s does not say what build it is of", theirs);
     if (version != WIRE_VERSION || strcmp(commit, version_commit) != 0)
-        return err_set(msg, ERR_INVALID,
-                       "%s: it is of another build (protocol %u, commit %s; this is protocol %d, "
-                       "commit %s): install both programs from one build",
-                       what, (unsigned)version, commit, WIRE_VERSION, version_commit);
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "%s is of another build (protocol %u, commit %s) than %s (protocol %d, "
+                       "commit %s): build both programs ('make' does), or install both from one "
+                       "build",
+                       theirs, (unsigned)version, commit, ours, WIRE_VERSION, version_commit);
     return ERR_OK;
 }
 
@@ -200,7 +203,7 @@ void wire_write_hello(struct pack_writer *w, const struct wire_hello *h) {
 enum err wire_read_hello(const struct channel_message *m, struct wire_hello *out,
                          struct errmsg *msg) {
     struct pack_reader r = wire_reader_of(m);
-    enum err e = check_build(&r, "HELLO", msg);
+    enum err e = check_build(&r, "trine", "trine-worker", msg);
     if (e)
         return e;
     out->threads = pack_get_u32(&r);
@@ -229,7 +232,7 @@ static bool is_name(const char *s) {
 enum err wire_read_ready(const struct channel_message *m, struct wire_ready *out,
                          struct errmsg *msg) {
     struct pack_reader r = wire_reader_of(m);
-    enum err e = check_build(&r, "READY", msg);
+    enum err e = check_build(&r, "trine-worker", "trine", msg);
     if (e)
         return e;
     struct replica_facts *f = &out->facts;

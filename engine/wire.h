@@ -129,6 +129,7 @@ struct wire_ready {
 };
 
 // Both carry WIRE_VERSION and the build's commit; readers refuse others than their own.
+// Reading either: ERR_UNSUPPORTED: it is of another build, and the message says which both are.
 void wire_write_hello(struct pack_writer *w, const struct wire_hello *h);
 enum err wire_read_hello(const struct channel_message *m, struct wire_hello *out,
                          struct errmsg *msg) MUST_CHECK;

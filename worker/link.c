@@ -3,10 +3,10 @@
 #include "worker/link.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/wire.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <unistd.h>
 
 void link_end(enum link_end how, const char *fmt, ...) {
@@ -15,7 +15,8 @@ void link_end(enum link_end how, const char *fmt, ...) {
     va_start(ap, fmt);
     (void)err_vset(&words, ERR_INTERNAL, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "trine-worker: %s\n", words.text);
+    log_event(LOG_LEVEL_ERROR, "worker_ends", LOG_FIELDS(log_int("status", (int)how)),
+              "trine-worker: %s", words.text);
     _exit((int)how); // other threads compute, load or wait: nothing of theirs is run down
 }
 

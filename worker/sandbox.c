@@ -2,9 +2,10 @@
 #define _GNU_SOURCE // syscall
 #include "worker/sandbox.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -93,7 +94,8 @@ enum err sandbox_close_paths(int *version, struct errmsg *msg) {
 }
 
 static void say(const char *who, const char *what, const char *why) {
-    fprintf(stderr, "%s: %s%s%s\n", who, what, why ? ": " : "", why ? why : "");
+    log_event(LOG_LEVEL_WARN, "sandbox", NULL, "%s: %s%s%s", who, what, why ? ": " : "",
+              why ? why : "");
 }
 
 enum err sandbox_close(const char *who, int socket, const int *also, size_t also_count,

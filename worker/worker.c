@@ -94,7 +94,24 @@ static void close_door(struct worker_process *w, const struct worker_hooks *hook
         link_end(LINK_SYSTEM, "%s", msg.text);
 }
 
-// HELLO: how many threads, how large the region is.
+// What it is, or, where it does not go on, what build it is of.
+static void say_ready(struct worker_process *w, uint64_t sequence) {
+    unsigned char payload[1024];
+    struct pack_writer p = pack_writer_of(payload, sizeof payload);
+    struct wire_ready ready = {0};
+    if (w->replica)
+        ready.facts = *replica_facts(w->replica);
+    ready.walls = (w->sandbox.privileges ? WIRE_WALL_PRIVILEGES : 0U) |
+                  (w->sandbox.filter ? WIRE_WALL_CALLS : 0U) |
+                  (w->sandbox.landlock ? WIRE_WALL_FILES : 0U);
+    wire_write_ready(&p, &ready);
+    struct channel_message m = {.type = WIRE_READY, .sequence = sequence, .payload = payload};
+    m.payload_length = p.length;
+    link_send(&w->link, &m, true);
+}
+
+// HELLO: how many threads, how large the region is. A parent of another build hears which this one
+// is of: it is the one that people listen to.
 static void be_greeted(struct worker_process *w, struct wire_hello *hello, uint64_t *sequence) {
     struct channel_message m;
     struct errmsg msg = {0};
@@ -104,12 +121,16 @@ static void be_greeted(struct worker_process *w, struct wire_hello *hello, uint6
     if (m.type != WIRE_HELLO)
         link_end(LINK_BROKEN_RULE, "from the parent: %s before HELLO", wire_type_name(m.type));
     enum err e = wire_read_hello(&m, hello, &msg);
+    w->link.life = m.life;
+    *sequence = m.sequence;
+    if (e == ERR_UNSUPPORTED) {
+        say_ready(w, m.sequence);
+        link_end(LINK_BROKEN_RULE, "%s", msg.text);
+    }
     if (!e)
         e = region_open(SPAWNER_REGION_FD, (size_t)hello->region_bytes, &w->link.region, &msg);
     if (e)
         link_end(link_end_of(e), "%s", msg.text);
-    w->link.life = m.life;
-    *sequence = m.sequence;
 }
 
 static enum err make(struct worker_process *w, const struct wire_hello *hello, struct errmsg *msg) {
@@ -127,19 +148,6 @@ static enum err make(struct worker_process *w, const struct wire_hello *hello, s
     if (!e)
         work_attach(w->work, w->replica, w->ticker);
     return e;
-}
-
-static void say_ready(struct worker_process *w, uint64_t sequence) {
-    unsigned char payload[1024];
-    struct pack_writer p = pack_writer_of(payload, sizeof payload);
-    struct wire_ready ready = {.facts = *replica_facts(w->replica)};
-    ready.walls = (w->sandbox.privileges ? WIRE_WALL_PRIVILEGES : 0U) |
-                  (w->sandbox.filter ? WIRE_WALL_CALLS : 0U) |
-                  (w->sandbox.landlock ? WIRE_WALL_FILES : 0U);
-    wire_write_ready(&p, &ready);
-    struct channel_message m = {.type = WIRE_READY, .sequence = sequence, .payload = payload};
-    m.payload_length = p.length;
-    link_send(&w->link, &m, true);
 }
 
 static void free_all(struct worker_process *w) {
@@ -177,10 +185,17 @@ static int live(struct worker_process *w, const struct worker_hooks *hooks) {
     return LINK_CLOSED;
 }
 
+// Its lines are written as the parent's are: argv is the name, "main" or "quarantine", for ps, the
+// least level, and "json" or "text".
+static void begin_log(int argc, char **argv) {
+    enum log_level level = LOG_LEVEL_WARN;
+    if (argc > 2)
+        (void)log_level_read(argv[2], &level);
+    log_init(level, argc > 3 && strcmp(argv[3], "json") == 0);
+}
+
 int worker_main(int argc, char **argv, const struct worker_hooks *hooks) {
     static struct worker_process w; // its buffer is larger than a stack's guard
-    (void)argc;
-    (void)argv; // "main" or "quarantine", for ps
     if (!has_parent()) {
         fprintf(stderr,
                 "trine-worker %s: computes for `trine serve --isolate`, which starts it; "
@@ -191,6 +206,6 @@ int worker_main(int argc, char **argv, const struct worker_hooks *hooks) {
     mem_init();
     json_init();
     crash_install();
-    log_init(LOG_LEVEL_WARN, false);
+    begin_log(argc, argv);
     return live(&w, hooks);
 }

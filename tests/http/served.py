@@ -138,11 +138,13 @@ class Started(Server):
 
     code = 0  # what it must end with
 
-    def __init__(self, program, models, *options):
+    def __init__(self, program, models, *options, log=None, env=None):
+        """log: a file for what comes on stderr; env: variables beside this process's."""
         args = [program, "serve", "--port", "0", "--log-level", "warn", *options]
         for name, folder in models.items():
             args += ["--model", f"{name}={DATA}{folder}"]
-        self.process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+                                        env={**os.environ, **(env or {})})
         line = self.process.stdout.readline()
         if not line.startswith("listening on http://"):
             self.process.kill()

@@ -139,6 +139,17 @@ static void test_long_strings(void) {
     }
 }
 
+// What another process is told, to write as this one does.
+static void levels(void) {
+    enum log_level got = LOG_LEVEL_OFF;
+    for (int i = LOG_LEVEL_DEBUG; i <= LOG_LEVEL_OFF; i++) {
+        CHECK(log_level_read(log_level_name((enum log_level)i), &got) && (int)got == i);
+        log_init((enum log_level)i, i % 2);
+        CHECK(log_least() == (enum log_level)i && log_is_json() == (i % 2 == 1));
+    }
+    CHECK(!log_level_read("", &got) && !log_level_read("Warn", &got) && got == LOG_LEVEL_OFF);
+}
+
 int main(void) {
     json_init();
     int fd = mkstemp(path);
@@ -148,5 +159,6 @@ int main(void) {
     test_long_strings();
     CHECK_INT(log_dropped(), 0);
     CHECK_INT(unlink(path), 0);
+    levels();
     return check_done();
 }

@@ -107,7 +107,8 @@ static void test_hello(void) {
     CHECK(!wire_takes_u32(&m, takes_hello, wire_payload, 0, WIRE_VERSION + 1));
     CHECK(strstr(msg.text, "another build") != NULL);
     CHECK(!wire_takes_with(&m, takes_hello, wire_payload, 8, "_", 1));
-    CHECK(strstr(msg.text, "install both programs from one build") != NULL);
+    CHECK_INT(msg.code, ERR_UNSUPPORTED);
+    CHECK(strstr(msg.text, "build both programs") != NULL);
 }
 
 static struct wire_ready ready;
