@@ -100,7 +100,8 @@ static enum err lose(struct spawner *s, const char *why, struct errmsg *msg) {
     if (!reaped(s))
         (void)kill(s->pid, SIGKILL);
     return err_set(msg, ERR_UNAVAILABLE,
-                   "the spawner %s: no worker can be started until this program is", why);
+                   "the spawner %s: no worker can be started, unless this program is started again",
+                   why);
 }
 
 static enum err read_answer(struct spawner *s, const struct channel_message *m,

@@ -177,8 +177,9 @@ enum err spawner_exec(const char *program, char *const *argv, char *const *envir
     if (outcome == TOO_SLOW)
         return err_set(msg, ERR_IO, "%s: not started within %d s", program,
                        SPAWNER_EXEC_US / 1000000);
-    bool missing = r.step == STEP_EXEC && (r.error == ENOENT || r.error == ENOTDIR);
+    bool is_none = r.step == STEP_EXEC && (r.error == ENOENT || r.error == ENOTDIR ||
+                                           r.error == EACCES || r.error == ENOEXEC);
     bool known = r.step >= STEP_PARENT && r.step <= STEP_EXEC;
-    return err_set(msg, missing ? ERR_NOT_FOUND : ERR_IO, "%s: cannot be started: %s: %s", program,
+    return err_set(msg, is_none ? ERR_NOT_FOUND : ERR_IO, "%s: cannot be started: %s: %s", program,
                    known ? steps[r.step] : "?", strerror(r.error));
 }

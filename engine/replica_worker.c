@@ -183,9 +183,13 @@ static enum err wait_for_facts(struct replica_worker *w, struct errmsg *msg) {
     while (!w->has_facts && !w->hopeless && w->failed_starts < WORKER_TRIES && !e)
         if (!thread_cond_wait_until(&w->news, &w->mutex, until_us))
             e = ERR_UNAVAILABLE;
+    if (!w->has_facts && w->hopeless)
+        *msg = w->start_msg; // it names the program
+    else if (!w->has_facts)
+        err_set(msg, ERR_UNAVAILABLE, "the worker's program %s does not come up: %s", w->program,
+                w->start_msg.text[0] ? w->start_msg.text : "not in a minute");
     if (!w->has_facts)
-        e = err_set(msg, w->hopeless ? w->start_msg.code : ERR_UNAVAILABLE, "%s: %s", w->program,
-                    w->start_msg.text[0] ? w->start_msg.text : "it did not come up in a minute");
+        e = msg->code;
     pthread_mutex_unlock(&w->mutex);
     return e;
 }
@@ -233,7 +237,9 @@ static bool reap(void *ctx, pid_t pid, int *status) {
     struct replica_worker *w = ctx;
     bool gone = false;
     enum err e = spawner_reap(w->options.spawner, pid, status, &gone, NULL);
-    return e || gone; // a spawner that is gone has taken its children with it
+    if (e) // a spawner that is gone has taken its children with it, by this signal
+        *status = SIGKILL;
+    return e || gone;
 }
 
 enum err replica_worker_new(const struct replica_worker_options *o, struct replica **out,

@@ -132,21 +132,30 @@ static int64_t backoff_us(const struct replica_worker *w) {
     return us < most ? us : most;
 }
 
-// What the next life waits for, after one that gave `fruit` or did not.
-static void plan_next(struct replica_worker *w, bool was_long, bool fruit, int64_t now) {
-    w->short_lives = was_long && fruit ? 0 : w->short_lives + 1;
-    w->idle_lives = was_long || fruit ? 0 : w->idle_lives + 1;
-    w->next_us = now + backoff_us(w);
-    if (w->options.give_up_after > 0 && !w->options.quarantine &&
-        w->idle_lives >= (unsigned)w->options.give_up_after) {
-        w->given_up = true;
-        w->next_us = now + w->options.retry_us;
+static void log_given_up(const struct replica_worker *w) {
+    if (w->no_starts)
+        log_event(LOG_LEVEL_ERROR, "worker_given_up",
+                  LOG_FIELDS(log_int("life", (int64_t)w->health.life)),
+                  "the worker is given up: %s", w->health.why);
+    else
         log_event(LOG_LEVEL_ERROR, "worker_given_up",
                   LOG_FIELDS(log_int("life", (int64_t)w->health.life),
                              log_int("retry_s", w->options.retry_us / 1000000)),
                   "the worker is given up after %u generations without work done: %s; it is tried "
                   "again in %lld s, and at SIGHUP",
                   w->idle_lives, w->health.why, (long long)(w->options.retry_us / 1000000));
+}
+
+// What the next life waits for, after one that gave `fruit` or did not.
+static void plan_next(struct replica_worker *w, bool was_long, bool fruit, int64_t now) {
+    w->short_lives = was_long && fruit ? 0 : w->short_lives + 1;
+    w->idle_lives = was_long || fruit ? 0 : w->idle_lives + 1;
+    w->next_us = now + backoff_us(w);
+    if (w->options.give_up_after > 0 && !w->options.quarantine &&
+        (w->no_starts || w->idle_lives >= (unsigned)w->options.give_up_after)) {
+        w->given_up = true;
+        w->next_us = now + w->options.retry_us;
+        log_given_up(w);
         set_condition(w, REPLICA_GIVEN_UP);
     }
     w->health.expected_us = w->next_us + w->came_up_us;
@@ -170,7 +179,7 @@ static void end_held(struct replica_worker *w) {
 static void count_failed_start(struct replica_worker *w) {
     w->failed_starts++;
     err_set(&w->start_msg, ERR_UNAVAILABLE, "%s", w->health.why);
-    if (w->options.quarantine && ++w->quarantine_failures >= WORKER_TRIES)
+    if (w->options.quarantine && (w->no_starts || ++w->quarantine_failures >= WORKER_TRIES))
         end_held(w);
     pthread_cond_broadcast(&w->news);
 }
@@ -196,9 +205,10 @@ static void start_life(struct replica_worker *w) {
     }
     snprintf(w->health.why, sizeof w->health.why, "%.250s", msg.text);
     w->health.losses[LOSS_START]++;
-    log_event(LOG_LEVEL_ERROR, "worker_lost",
+    log_event(LOG_LEVEL_WARN, "worker_lost",
               LOG_FIELDS(log_string("cause", "start"), log_string("why", w->health.why)),
               "the worker cannot be started: %s", w->health.why);
+    w->no_starts = e == ERR_UNAVAILABLE;
     plan_next(w, false, false, clock_now_us());
     count_failed_start(w);
     w->hopeless = e == ERR_NOT_FOUND || e == ERR_IO;

@@ -194,7 +194,9 @@ def run(program, *options):
 
 def test_starts(program, folder):
     """A worker's program that is none, ends at once, or never says a word."""
-    for worker, words in (("/nowhere/trine-worker", "cannot be executed"), ("/bin/false", "exit status 1")):
+    for worker, words in (("/nowhere/trine-worker", "cannot be executed"),
+                          ("/bin/false", "/bin/false does not come up: exit status 1"),
+                          (folder, f"serve: {folder}: cannot be started: executing it: Permission denied\n")):
         p = run(program, "--isolate", "--worker", worker, *TUNING)
         out, err = p.communicate(timeout=60)
         check(p.returncode == 1 and out == "" and words in err and err.count("\n") == 1,

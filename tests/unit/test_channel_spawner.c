@@ -386,9 +386,9 @@ static void test_failures(struct spawner *s) {
     const char *argv[] = {"child", "--exit=0", NULL};
     CHECK_INT(start(s, "/no/such/program", argv, &c, &msg), ERR_NOT_FOUND);
     CHECK(strstr(msg.text, "/no/such/program: cannot be started: executing it: No such file"));
-    CHECK_INT(start(s, "/dev/null", argv, &c, &msg), ERR_IO);
+    CHECK_INT(start(s, "/dev/null", argv, &c, &msg), ERR_NOT_FOUND);
     CHECK(strstr(msg.text, "/dev/null: cannot be started: executing it: Permission denied"));
-    CHECK_INT(start(s, "/", argv, &c, &msg), ERR_IO);
+    CHECK_INT(start(s, "/", argv, &c, &msg), ERR_NOT_FOUND);
     const char *none[] = {NULL};
     CHECK_INT(start(s, self, none, &c, &msg), ERR_INTERNAL);
     static char longest[CHANNEL_PAYLOAD_BYTES];
