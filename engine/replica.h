@@ -135,6 +135,8 @@ struct replica_step_sizes {
     size_t workspace_bytes; // of steps with their limits; SIZE_MAX: more than a size counts
 };
 
+// "exit", "killed", ...: a word for logs, and a metric's label.
+const char *replica_loss_name(enum replica_loss loss);
 // Adds a name to a work's requests where there is room; NULL is fine.
 void replica_name_request(struct replica_work *w, const char *id);
 

@@ -222,11 +222,6 @@ static size_t bytes_of_steps(struct replica *r, uint64_t place) {
 
 // ---- work
 
-void replica_name_request(struct replica_work *w, const char *id) {
-    if (id && w->request_count < CRASH_IDS)
-        snprintf(w->requests[w->request_count++], CRASH_ID_BYTES, "%s", id);
-}
-
 static void submit(struct replica *r, struct replica_work *w) {
     struct replica_local *l = replica_local_of(r);
     w->err = ERR_OK;

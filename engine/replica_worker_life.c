@@ -27,12 +27,6 @@ enum {
     MESSAGES = 32,        // that are taken before the thread looks round
 };
 
-static const char *const loss_names[LOSS_COUNT] = {
-    [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
-    [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
-    [LOSS_START] = "start",
-};
-
 void replica_worker_lose(struct replica_worker *w, enum replica_loss loss, const char *fmt, ...) {
     va_list ap;
     if (w->losing)
@@ -304,13 +298,13 @@ static bool see_end(struct replica_worker *w, int *status) {
 
 static void log_loss(const struct replica_worker *w, size_t in_flight, size_t waiting) {
     log_event(LOG_LEVEL_WARN, "worker_lost",
-              LOG_FIELDS(log_string("cause", loss_names[w->loss]),
+              LOG_FIELDS(log_string("cause", replica_loss_name(w->loss)),
                          log_int("life", (int64_t)w->health.life), log_int("pid", w->pid),
                          log_string("why", w->health.why), log_size("in_flight", in_flight),
                          log_size("waiting", waiting)),
               "the %sworker's generation %llu is lost (%s): %s; %zu pieces of work were in it",
               w->options.quarantine ? "quarantine " : "", (unsigned long long)w->health.life,
-              loss_names[w->loss], w->health.why, in_flight);
+              replica_loss_name(w->loss), w->health.why, in_flight);
 }
 
 static size_t count_waiting(const struct replica_worker *w) {

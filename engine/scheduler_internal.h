@@ -174,9 +174,9 @@ enum err scheduler_say_unserved(struct errmsg *msg);
 void scheduler_look_at_main(struct scheduler *s);
 // Has itself told of changes of the main replica, or not any more. No mutex held.
 void scheduler_watch_main(struct scheduler *s, bool on);
-// Waits, from any thread, until the main replica is up. ERR_LOST: it will not be soon, and the
-// spare computes all; ERR_UNAVAILABLE: neither, or the service stops. No mutex held.
-enum err scheduler_wait_main(struct scheduler *s, struct errmsg *msg) MUST_CHECK;
+// Waits, from any thread, until the main replica is up. ERR_LOST, only where `or_spare`: it is not,
+// and the spare computes all; ERR_UNAVAILABLE: it is given up, or the service stops. No mutex held.
+enum err scheduler_wait_main(struct scheduler *s, bool or_spare, struct errmsg *msg) MUST_CHECK;
 // The first forward of an encoder on the sites that compute all. ERR_LOST is none of its errors.
 enum err scheduler_warm_encoder(struct scheduler *s, const struct model *m,
                                 struct errmsg *msg) MUST_CHECK;
@@ -270,10 +270,6 @@ void scheduler_lose_line(struct scheduler *s, struct step_line *l);
 bool scheduler_line_lives(struct scheduler *s, struct step_line *l, const struct replica_health *h);
 // Has generations that wait go where they are to be computed, or ends them.
 void scheduler_sort_line(struct scheduler *s, struct step_line *l, const struct replica_health *h);
-// Waits until the site's replica is up. ERR_UNAVAILABLE: it is given up, or the service stops. Any
-// thread.
-enum err scheduler_await_life(struct scheduler *s, struct scheduler_site *site,
-                              struct errmsg *msg) MUST_CHECK;
 void scheduler_nap(struct scheduler *s, int64_t us); // any thread
 
 // ---- scheduler_changes.c

@@ -12,7 +12,7 @@
 #include "base/thread.h"
 
 enum {
-    LOOK_US = 20000, // how often a thread that waits for a life looks
+    LOOK_US = 20000, // how often a thread that waits for the spare looks
     AGAIN_US = 10000000,
 };
 
@@ -336,20 +336,4 @@ bool scheduler_line_lives(struct scheduler *s, struct step_line *l,
 void scheduler_look_at_spare(struct scheduler *s) {
     if (s->spare)
         list_made(s);
-}
-
-enum err scheduler_await_life(struct scheduler *s, struct scheduler_site *site,
-                              struct errmsg *msg) {
-    if (site == &s->sites[SITE_SPARE])
-        return ERR_OK; // it never ends, or is started by what comes
-    for (;;) {
-        struct replica_health h = replica_health(site->replica);
-        if (h.condition == REPLICA_UP)
-            return ERR_OK;
-        if (h.condition == REPLICA_GIVEN_UP)
-            return err_set(msg, ERR_UNAVAILABLE, "the device's process is given up: %s", h.why);
-        if (scheduler_is_stopping(s))
-            return err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
-        scheduler_nap(s, LOOK_US);
-    }
 }

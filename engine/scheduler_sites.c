@@ -77,20 +77,22 @@ void scheduler_watch_main(struct scheduler *s, bool on) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-enum err scheduler_wait_main(struct scheduler *s, struct errmsg *msg) {
+enum err scheduler_wait_main(struct scheduler *s, bool or_spare, struct errmsg *msg) {
     const struct scheduler_site *main = &s->sites[SITE_MAIN];
     enum err e = ERR_OK;
     pthread_mutex_lock(&s->mutex);
     for (;;) {
         scheduler_look_at_main(s);
         int64_t now = clock_now_us();
-        atomic_store(&s->heartbeat_us, now);
+        if (!s->warmed) // else it is not the scheduler's own thread that waits
+            atomic_store(&s->heartbeat_us, now);
         if (s->stopping)
             e = err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
-        else if (main->health.condition != REPLICA_UP && s->options.spare_kind == SPARE_CPU)
+        else if (or_spare && scheduler_where(s) == &s->sites[SITE_SPARE])
             e = ERR_LOST;
         else if (main->health.condition == REPLICA_GIVEN_UP)
-            e = scheduler_say_unserved(msg);
+            e = err_set(msg, ERR_UNAVAILABLE, "the process that computes is given up: %s",
+                        main->health.why);
         if (e || main->health.condition == REPLICA_UP)
             break;
         thread_cond_wait_until(&s->ready, &s->mutex, now + LOOK_US);
@@ -122,7 +124,7 @@ enum err scheduler_warm_encoder(struct scheduler *s, const struct model *m, stru
     if (s->options.spare_kind == SPARE_CPU)
         e = warm_on(s, &s->sites[SITE_SPARE], m, msg);
     while (!e) {
-        if ((e = scheduler_wait_main(s, msg)))
+        if ((e = scheduler_wait_main(s, true, msg)))
             return e == ERR_LOST ? ERR_OK : e;
         if ((e = warm_on(s, &s->sites[SITE_MAIN], m, msg)) != ERR_LOST)
             return e;

@@ -78,6 +78,20 @@ static bool has_masks(const struct step *step) {
     return false;
 }
 
+// A suspect is with the main replica, or will be, and nothing is begun beside it.
+static bool goes_alone(struct scheduler *s, const struct step_line *l) {
+    return l->site == &s->sites[SITE_MAIN] && atomic_load(&s->alone);
+}
+
+// It has not been anywhere. Mutex held.
+static void come_back(struct step_flight *f, enum err e) {
+    f->work.work.err = e;
+    f->work.work.exposed = false;
+    atomic_store(&f->work.work.began_us, 0);
+    atomic_store(&f->back, true);
+    scheduler_kick(f->s);
+}
+
 static bool begin(struct scheduler *s, struct step_line *l) {
     struct generator *g = l->generator;
     struct step *step = generator_begin_step(g);
@@ -109,10 +123,9 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     f->replica = l->replica;
     // what is told to end when the service stops, or the replica changes, is all there is
     if (s->stopping || l->site->replica != l->replica) {
-        f->work.work.err = ERR_CANCELLED;
-        atomic_store(&f->work.work.began_us, 0);
-        atomic_store(&f->back, true);
-        scheduler_kick(s);
+        come_back(f, ERR_CANCELLED);
+    } else if (goes_alone(s, l)) { // since this thread has looked: the step is begun anew later
+        come_back(f, ERR_LOST);
     } else {
         replica_submit_step(f->replica, &f->work);
         // nothing that this thread has to do is waited for where there are no masks
@@ -188,9 +201,7 @@ static void run_line(struct scheduler *s, struct step_line *l, struct replica *t
     scheduler_sort_line(s, l, &h);
     if (!lives)
         generator_tend(g);
-    // a batch that ended a life is with main alone
-    bool waits = l->site == &s->sites[SITE_MAIN] && atomic_load(&s->alone);
-    if (!lives || s->quiet || waits)
+    if (!lives || s->quiet || goes_alone(s, l))
         return;
     while (generator_busy(g) && generator_ready(g) && begin(s, l))
         any = true;
@@ -380,7 +391,8 @@ enum err scheduler_warm_generator(struct scheduler *s, struct scheduler_site *si
             return err_set(msg, ERR_INTERNAL,
                            "the device's process ended three times while model '%s' was warmed up",
                            generator_model(g)->name);
-        if ((e = scheduler_await_life(s, site, msg)))
+        // a spare never ends, or is started by what comes
+        if (site == &s->sites[SITE_MAIN] && (e = scheduler_wait_main(s, false, msg)))
             return e;
         generator_resume(g, replica_health(site->replica).life);
     }

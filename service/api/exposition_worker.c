@@ -31,18 +31,13 @@ static double resident(const struct replica_health *h) {
     return (double)limits_resident_of(h->pid);
 }
 
-static const char *const causes[LOSS_COUNT] = {
-    [LOSS_EXIT] = "exit",       [LOSS_KILLED] = "killed",     [LOSS_HANG] = "hang",
-    [LOSS_NUMBERS] = "numbers", [LOSS_PROTOCOL] = "protocol", [LOSS_MEMORY] = "memory",
-    [LOSS_START] = "start",
-};
-
 static void put_losses(const struct seen_worker *w, size_t n, struct buf *out) {
     exposition_head(out, "worker_losses_total", "counter", "Workers that ended, by cause.");
     for (size_t i = 0; i < n; i++)
         for (int c = 0; c < LOSS_COUNT; c++)
             buf_printf(out, "trine_worker_losses_total{worker=\"%s\",cause=\"%s\"} %llu\n",
-                       w[i].name, causes[c], (unsigned long long)w[i].health.losses[c]);
+                       w[i].name, replica_loss_name((enum replica_loss)c),
+                       (unsigned long long)w[i].health.losses[c]);
 }
 
 // What came of the losses.
@@ -50,8 +45,8 @@ static void put_replayed(const struct scheduler_stats *s, struct buf *out) {
     exposition_head(out, "worker_fallbacks_total", "counter",
                     "Work that was given to another place, by what the worker had ended by.");
     for (int c = 0; c < LOSS_COUNT; c++)
-        buf_printf(out, "trine_worker_fallbacks_total{cause=\"%s\"} %llu\n", causes[c],
-                   (unsigned long long)s->fallbacks[c]);
+        buf_printf(out, "trine_worker_fallbacks_total{cause=\"%s\"} %llu\n",
+                   replica_loss_name((enum replica_loss)c), (unsigned long long)s->fallbacks[c]);
     const struct {
         const char *name, *help;
         uint64_t n;
@@ -73,7 +68,8 @@ void exposition_put_workers(const struct engine *e, const struct scheduler_stats
     } rows[] = {
         {"worker_up", "gauge", "1 when the worker takes work.", up},
         {"worker_pid", "gauge", "Its process; 0: there is none.", pid},
-        {"worker_generation", "gauge", "How many processes it has had, this one included.", life},
+        {"worker_generation", "gauge",
+         "The number of its process, from 1; a quarantine without one: the next one's.", life},
         {"worker_generation_completed", "gauge", "Batches and steps that this process has done.",
          completed},
         {"worker_resident_bytes", "gauge", "Memory of this process.", resident},
