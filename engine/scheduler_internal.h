@@ -126,8 +126,9 @@ struct scheduler {
                        // nothing else goes
     size_t lost;       // flights that are back with ERR_LOST, and not looked at
     size_t waiting;    // FLIGHT_WAITS
-    enum replica_loss cause;                // why the main replica was lost last
-    int64_t measured_us;                    // when the sites' rates were looked at last
+    enum replica_loss cause; // why the main replica was lost last
+    int64_t measured_us;     // when the sites' rates were looked at last
+    double generates_at; // prompts' rate of the spare, as a part of the main one's; 0: not known
     struct batch_flight *back, **back_tail; // those that are back, in turn
     struct admission admission;             // tokens reserved, or queued and not yet computed
     bool draining, stopping, warmed;

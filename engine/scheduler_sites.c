@@ -31,14 +31,22 @@ enum err scheduler_say_unserved(struct errmsg *msg) {
                    "the process that computes was lost and is not there again; retry later");
 }
 
+// How fast the spare is, as a part of the main replica's speed; 0: not known. By what both have
+// encoded; where nothing is encoded, by the prompts of what generates: they are what the queue
+// holds of it.
+static double spare_part(const struct scheduler *s) {
+    const struct scheduler_site *main = &s->sites[SITE_MAIN], *spare = &s->sites[SITE_SPARE];
+    return main->rate > 0 && spare->rate > 0 ? spare->rate / main->rate : s->generates_at;
+}
+
 // As much is let in as the spare computes in the time in which the main replica would have computed
 // all that the queue holds.
 static void scale_admission(struct scheduler *s) {
-    const struct scheduler_site *main = &s->sites[SITE_MAIN], *spare = &s->sites[SITE_SPARE];
     size_t full = s->admission.full, limit = full;
-    if (main->health.condition != REPLICA_UP && s->options.spare_kind == SPARE_CPU &&
-        spare->rate > 0 && spare->rate < main->rate)
-        limit = (size_t)((double)full * (spare->rate / main->rate));
+    double part = spare_part(s);
+    if (s->sites[SITE_MAIN].health.condition != REPLICA_UP && s->options.spare_kind == SPARE_CPU &&
+        part > 0 && part < 1)
+        limit = (size_t)((double)full * part);
     if (limit < LEAST_QUEUE)
         limit = full < LEAST_QUEUE ? full : LEAST_QUEUE;
     s->admission.limit = limit;
@@ -153,15 +161,43 @@ static void measure(struct scheduler_site *site) {
     site->measured_tokens = site->tokens;
 }
 
+// Of a model's prompts, on the spare; 0: not known. The thread's.
+static double spare_prompt_us(const struct scheduler *s, const struct model *m) {
+    const struct scheduler_site *spare = &s->sites[SITE_SPARE];
+    for (size_t i = 0; i < spare->line_count; i++)
+        if (generator_model(spare->lines[i]->generator) == m)
+            return generator_prompt_us(spare->lines[i]->generator);
+    return 0;
+}
+
+// The spare's rate of prompts as a part of the main replica's, over the models that both have
+// computed; 0: there are none. The thread's.
+static double measure_prompts(const struct scheduler *s) {
+    const struct scheduler_site *main = &s->sites[SITE_MAIN];
+    double here = 0, there = 0;
+    for (size_t i = 0; i < main->line_count; i++) {
+        const struct generator *g = main->lines[i]->generator;
+        double one = generator_prompt_us(g), other = spare_prompt_us(s, generator_model(g));
+        if (one > 0 && other > 0) {
+            here += one;
+            there += other;
+        }
+    }
+    return there > 0 ? here / there : 0;
+}
+
 void scheduler_measure(struct scheduler *s) {
     if (s->options.spare_kind != SPARE_CPU)
         return;
     int64_t now = clock_now_us();
+    double prompts = measure_prompts(s);
     pthread_mutex_lock(&s->mutex);
     if (now - s->measured_us >= MEASURE_US) {
         s->measured_us = now;
         for (int i = 0; i < SITE_COUNT; i++)
             measure(&s->sites[i]);
+        if (prompts > 0) // else what was known stays: the spare's copy may have gone
+            s->generates_at = prompts;
         scale_admission(s);
     }
     pthread_mutex_unlock(&s->mutex);

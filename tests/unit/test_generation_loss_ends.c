@@ -250,6 +250,51 @@ static void begins_on_what_dies(void) {
     (void)lives_stop(&p);
 }
 
+static struct device_ops slow_ops;
+static const struct device_ops *fast_ops;
+
+static void slow_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    fast_ops->linear(d, w, x, y);
+}
+
+static bool comes_to(struct scheduler *s, size_t least, size_t most) {
+    size_t limit = 0;
+    for (int i = 0; i < 100000 && !check_failed; i++) {
+        limit = scheduler_read_stats(s).queue_limit;
+        if (limit >= least && limit <= most)
+            return true;
+        lives_nap();
+    }
+    fprintf(stderr, "    %zu are let in\n", limit);
+    return false;
+}
+
+// Where all that is served generates, a slow spare has less let in, too: by how fast it computes
+// prompts, from the warm-up on, or once the model has come to it.
+static void less_is_let_in(bool warm) {
+    fast_ops = lives_devices[1]->ops;
+    slow_ops = *fast_ops;
+    slow_ops.linear = slow_linear;
+    lives_devices[1]->ops = &slow_ops;
+    struct lives_setup p = {.kind = SPARE_CPU, .seed = 5, .warm = warm};
+    lives_start(&p);
+    size_t full = scheduler_read_stats(p.s).queue_limit;
+    struct lives_text *t = lives_text_new(13); // ten tokens
+    lossy_lose(p.main, -1);
+    if (!warm) {
+        lives_generate(&p, t);
+        lives_wait(t);
+        CHECK(lives_same(t, lives_expected[13]));
+    }
+    CHECK(comes_to(p.s, 1, full / 4));
+    lossy_raise(p.main);
+    CHECK(comes_to(p.s, full, full));
+    free(t);
+    (void)lives_stop(&p);
+    lives_devices[1]->ops = fast_ops;
+}
+
 int main(void) {
     lives_begin();
     if (!check_failed) {
@@ -266,6 +311,8 @@ int main(void) {
         copies_come_and_go(false);
         copies_come_and_go(true);
         begins_on_what_dies();
+        less_is_let_in(true);
+        less_is_let_in(false);
     }
     lives_end();
     return check_done();
