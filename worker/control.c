@@ -20,6 +20,7 @@ struct control_thread {
     struct link *link;
     struct replica *replica;
     struct tables *tables;
+    size_t most_files;
     struct file_set *files; // of the next LOAD; the thread's own, as the next
     uint64_t files_of;      // which model's they are; 0: there are none
     pthread_t thread;
@@ -57,6 +58,12 @@ static enum err add_files(struct control_thread *c, const struct channel_message
     if (c->files_of && c->files_of != f->model)
         link_end(LINK_BROKEN_RULE, "FILES: of two models at once");
     c->files_of = f->model;
+    if (file_set_count(c->files) + f->count > c->most_files)
+        return err_set(msg, ERR_TOO_LARGE,
+                       "%s: the model has more files than the worker may open: %zu are the most; "
+                       "raise the hard limit of descriptors (ulimit -Hn, LimitNOFILE=), or join "
+                       "the model's files",
+                       f->paths[0], c->most_files);
     for (size_t i = 0; i < f->count; i++) {
         int own = dup(m->fds[i]); // the message's are closed with it
         if (own < 0)
@@ -68,6 +75,12 @@ static enum err add_files(struct control_thread *c, const struct channel_message
     return ERR_OK;
 }
 
+static void forget_files(struct control_thread *c) {
+    file_set_free(c->files);
+    c->files = NULL;
+    c->files_of = 0;
+}
+
 // Of a set that is not complete the LOAD tells, which counts them.
 static void files(struct control_thread *c, const struct channel_message *m) {
     struct errmsg msg = {0};
@@ -75,13 +88,9 @@ static void files(struct control_thread *c, const struct channel_message *m) {
     enum err e = f ? add_files(c, m, f, &msg)
                    : err_set(&msg, ERR_NOMEM, "the worker has no memory to list a model's files");
     mem_free(f);
+    if (e) // the model does not come
+        forget_files(c);
     answer(c, m, e, &msg, 0, 0);
-}
-
-static void forget_files(struct control_thread *c) {
-    file_set_free(c->files);
-    c->files = NULL;
-    c->files_of = 0;
 }
 
 // The model's files are the set's; there is nothing else to open.
@@ -292,7 +301,7 @@ static void free_parts(struct control_thread *c) {
 }
 
 enum err control_new(struct link *link, struct replica *replica, struct tables *tables,
-                     struct control_thread **out, struct errmsg *msg) {
+                     size_t most_files, struct control_thread **out, struct errmsg *msg) {
     *out = NULL;
     struct control_thread *c = mem_calloc(1, sizeof *c);
     if (!c || thread_cond_init(&c->wake)) {
@@ -302,6 +311,7 @@ enum err control_new(struct link *link, struct replica *replica, struct tables *
     c->link = link;
     c->replica = replica;
     c->tables = tables;
+    c->most_files = most_files;
     c->tail = &c->head;
     pthread_mutex_init(&c->mutex, NULL);
     struct thread_options o = {.name = "control"};

@@ -12,9 +12,9 @@ enum { CONTROL_MOST = 1024 }; // requests that may wait at once
 
 struct control_thread;
 
-// All are borrowed until it is freed. ERR_NOMEM, ERR_IO.
+// All are borrowed until it is freed. most_files: of a model at once. ERR_NOMEM, ERR_IO.
 enum err control_new(struct link *link, struct replica *replica, struct tables *tables,
-                     struct control_thread **out, struct errmsg *msg) MUST_CHECK;
+                     size_t most_files, struct control_thread **out, struct errmsg *msg) MUST_CHECK;
 // Whether it has nothing to do: it can be freed at once then.
 bool control_is_idle(struct control_thread *c);
 // What it is doing is done first; what waits is dropped. NULL is fine.

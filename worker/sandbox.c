@@ -106,6 +106,8 @@ enum err sandbox_close(const char *who, int socket, const int *also, size_t also
     if (e || (e = give_up_privileges(msg)))
         return e;
     out->privileges = true;
+    struct rlimit files;
+    out->files = getrlimit(RLIMIT_NOFILE, &files) == 0 ? (size_t)files.rlim_cur : 0;
     if (!sandbox_is_built) {
         say(who, "built with a sanitizer: no Landlock and no seccomp filter", NULL);
         return ERR_OK;

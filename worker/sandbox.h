@@ -18,19 +18,23 @@
 #ifndef TRINE_WORKER_SANDBOX_H
 #define TRINE_WORKER_SANDBOX_H
 
-#include "base/err.h"
+#include "base/file_set.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
 enum {
-    SANDBOX_FILES = 1024, // descriptors at once: a model of many files, all handed at its load
+    // Descriptors at once. A model's files are all handed at its load, and are open a second time
+    // while they are read.
+    SANDBOX_OTHER_FILES = 64, // beside a model's: of a message that comes, and what is always there
+    SANDBOX_FILES = 2 * FILE_SET_FILES + SANDBOX_OTHER_FILES,
 };
 
 struct sandbox {
     bool privileges; // no_new_privs is set
     bool filter;     // seccomp's
     int landlock;    // its version; 0: none
+    size_t files;    // descriptors that it may have: SANDBOX_FILES, or what the system allows
 };
 
 // Whether this build closes the door at all (a sanitizer's does not).

@@ -133,6 +133,12 @@ static void be_greeted(struct worker_process *w, struct wire_hello *hello, uint6
         link_end(link_end_of(e), "%s", msg.text);
 }
 
+// Of a model: each is open twice while it is loaded.
+static size_t most_files(const struct worker_process *w) {
+    size_t all = w->sandbox.files;
+    return all > SANDBOX_OTHER_FILES ? (all - SANDBOX_OTHER_FILES) / 2 : 0;
+}
+
 static enum err make(struct worker_process *w, const struct wire_hello *hello, struct errmsg *msg) {
     struct cpu_options o = {.threads = (int)hello->threads};
     struct replica_feed feed = {.wait = feed_wait, .look = feed_look, .ctx = w};
@@ -144,7 +150,7 @@ static enum err make(struct worker_process *w, const struct wire_hello *hello, s
     if (!e)
         e = work_new(&w->link, &w->tables, &w->work, msg);
     if (!e)
-        e = control_new(&w->link, w->replica, &w->tables, &w->control, msg);
+        e = control_new(&w->link, w->replica, &w->tables, most_files(w), &w->control, msg);
     if (!e)
         work_attach(w->work, w->replica, w->ticker);
     return e;

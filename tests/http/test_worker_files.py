@@ -7,8 +7,10 @@ Usage: python3 tests/http/test_worker_files.py [TRINE]"""
 import http.client
 import json
 import os
+import resource
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 
@@ -94,12 +96,60 @@ def test_other(program):
         check(len(said[1]) == 3 and all(a != b for a, b in zip(*said)), "other models say other things", said)
 
 
+def shards(folder, extra):
+    """The encoder in many files: tensors that no layer wants, one a file, beside its own."""
+    shutil.copytree(os.path.join(ROOT, DATA, NAMES["e"]), folder)
+    os.rename(os.path.join(folder, "model.safetensors"), os.path.join(folder, "own.safetensors"))
+    with open(os.path.join(folder, "own.safetensors"), "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        index = {name: "own.safetensors" for name in json.loads(f.read(n)) if name != "__metadata__"}
+    for i in range(extra):
+        index[f"extra.{i}"] = f"extra-{i}.safetensors"
+        header = json.dumps({f"extra.{i}": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+        with open(os.path.join(folder, index[f"extra.{i}"]), "wb") as f:
+            f.write(struct.pack("<Q", len(header)) + header + bytes(4))
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w") as f:
+        json.dump({"metadata": {}, "weight_map": index}, f)
+
+
+def test_many(program):
+    """A model of more files than a process has descriptors for by default; and a worker that may have few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        served.skip(f"{hard} descriptors are the most here")
+        return
+    body = {"model": "e", "input": ["hello"], "encoding_format": "base64"}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            shards(os.path.join(folder, "e"), 520)
+            path = os.path.relpath(os.path.join(folder, "e"), os.path.join(ROOT, DATA))
+            with served.Started(program, {"e": path}, "--isolate", "--worker-backoff-ms", "20:100") as s:
+                wanted = s.post("/v1/embeddings", body)
+                check(wanted.status == 200, "many files", wanted)
+                kill(main_pid(s))
+                check(s.post("/v1/embeddings", body).json["data"] == wanted.json["data"], "and a life later")
+            few = os.path.join(folder, "worker")
+            with open(few, "w") as f:
+                f.write(f'#!/bin/sh\nulimit -n 1000\nexec {os.path.dirname(program)}/trine-worker "$@"\n')
+            os.chmod(few, 0o755)
+            p = subprocess.run([program, "serve", "--port", "0", "--isolate", "--worker", few, "--log-level", "off",
+                                "--model", f"e={folder}/e"], cwd=ROOT, capture_output=True, text=True, check=False,
+                               timeout=60 * served.slow)
+            check(p.returncode == 1 and "the model has more files than the worker may open: 468 are the most" in
+                  p.stderr and "/e/" in p.stderr and "LimitNOFILE" in p.stderr and p.stderr.count("\n") == 1,
+                  "too many, told at the load", (p.returncode, p.stderr))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def main():
     program = served.start(sys.argv[1:])
     test_other(program)
     # the CPU has to do it: the worker does not come again in this test
     test_replaced(program, "the CPU in its place", "--device", "worker", "--worker-backoff-ms", "600000")
     test_replaced(program, "isolated", "--isolate", "--worker-backoff-ms", "20:100")
+    test_many(program)
     return served.done()
 
 
