@@ -37,8 +37,10 @@ struct job {
     uint64_t owner;          // whose turn in the lane it takes: one per API key; 0: nobody's
     int weight;              // of the owner's turns; 0: 1
     enum job_urgency urgent; // in its lane
-    int64_t deadline_us;     // monotonic; passed before its first compute: ERR_DEADLINE. 0: none
-    size_t reserved;         // tokens held by scheduler_reserve
+    // Monotonic; passed before its first compute, or while what a loss left of it waits:
+    // ERR_DEADLINE. 0: none
+    int64_t deadline_us;
+    size_t reserved;               // tokens held by scheduler_reserve
     void (*done)(struct job *job); // on the scheduler's thread (the submitter's where nothing is
                                    // computed): must be quick, may free the job
     void *ctx;                     // the submitter's own
@@ -62,5 +64,9 @@ struct job {
     bool listed;              // still in its lane
     bool large;               // as admission.h sees it
 };
+
+static inline bool job_is_late(const struct job *job, int64_t now_us) {
+    return job->deadline_us && now_us > job->deadline_us;
+}
 
 #endif

@@ -12,10 +12,6 @@ enum { FLIGHTS = LANE_COUNT * LANE_FLIGHTS + 1 };
 
 // ---- to a replica
 
-static bool is_late(const struct job *job, int64_t now) {
-    return job->deadline_us && now > job->deadline_us;
-}
-
 // Fills a slot from the queue's jobs in turn: all of one model and normalisation, and where
 // `single` of one job. A bulk job that gave some of its texts and has more goes to the end of its
 // owner's, so that requests take turns. Mutex held. False: nothing to compute.
@@ -27,7 +23,7 @@ static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slo
     bool full = false;
     for (struct job *job; !full && (job = lane_queue_next(queue));) {
         size_t taken = job->taken, tokens = slot->tokens;
-        if (job->err || atomic_load(&job->cancelled) || (taken == 0 && is_late(job, now))) {
+        if (job->err || atomic_load(&job->cancelled) || (taken == 0 && job_is_late(job, now))) {
             lane_queue_took(queue, job, 0, LANE_STAYS);
             s->swept_us = 0; // it is to go soon
             scheduler_kick(s);

@@ -7,10 +7,6 @@
 
 #include <string.h>
 
-static bool is_late(const struct job *job, int64_t now) {
-    return job->deadline_us && now > job->deadline_us;
-}
-
 static enum err say_late(struct job *job) {
     return err_set(&job->msg, ERR_DEADLINE, "the request's deadline passed while it waited");
 }
@@ -83,7 +79,7 @@ struct still {
 static bool is_wanted(void *ctx, struct encode_piece *p) {
     struct still *c = ctx;
     struct job *job = p->job;
-    bool late = (c->waits || (!c->begun && job->finished == 0)) && is_late(job, c->now);
+    bool late = (c->waits || (!c->begun && job->finished == 0)) && job_is_late(job, c->now);
     if (!job->err && atomic_load(&job->cancelled))
         job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
     else if (!job->err && late)
@@ -257,7 +253,7 @@ static bool is_over(void *ctx, struct job *job) {
         return true;
     if (atomic_load(&job->cancelled))
         job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
-    else if ((job->taken == 0 || w->waits) && is_late(job, w->now))
+    else if ((job->taken == 0 || w->waits) && job_is_late(job, w->now))
         job->err = say_late(job);
     else if (scheduler_is_unserved(w->s))
         job->err = scheduler_say_unserved(&job->msg);
@@ -322,7 +318,8 @@ static bool is_to_end(const struct batch_flight *f, int64_t now) {
     size_t over = 0;
     for (size_t i = 0; i < f->slot->seqs; i++) {
         const struct job *job = f->slot->pieces[i].job;
-        over += atomic_load(&job->cancelled) || (!begun && job->finished == 0 && is_late(job, now));
+        over +=
+            atomic_load(&job->cancelled) || (!begun && job->finished == 0 && job_is_late(job, now));
     }
     return begun ? over == f->slot->seqs : over > 0;
 }

@@ -1,6 +1,13 @@
-// What a struct scheduler is made of. Role: shared by scheduler.c (submission, admission, models,
-// the ends of its life), scheduler_batches.c (from the lanes to a replica and back),
-// scheduler_steps.c (the same of the generators' steps) and scheduler_thread.c (the thread).
+// What a struct scheduler is made of. Role: shared by the files of the scheduler:
+//   scheduler.c          submission, admission, the ends of its life
+//   scheduler_thread.c   the thread
+//   scheduler_sites.c    where things are computed
+//   scheduler_batches.c  from the lanes to a replica
+//   scheduler_deliver.c  back, to the jobs or to be computed again
+//   scheduler_steps.c    the generators' steps, to a replica and back
+//   scheduler_loss.c     generations when a life ends, and the spare's generators
+//   scheduler_models.c   models that come and go
+//   scheduler_changes.c  what that changes in the thread's own things
 // Two places can compute: the main one, where all goes, and a spare one for what the main one
 // cannot have. Each is a site.
 #ifndef TRINE_ENGINE_SCHEDULER_INTERNAL_H

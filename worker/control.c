@@ -81,14 +81,14 @@ static void forget_files(struct control_thread *c) {
     c->files_of = 0;
 }
 
-// Of a set that is not complete the LOAD tells, which counts them.
+// A set that lacks one is of no use, and would be in the way of the next model's.
 static void files(struct control_thread *c, const struct channel_message *m) {
     struct errmsg msg = {0};
     struct wire_files *f = mem_alloc(1, sizeof *f); // some 33 KB
     enum err e = f ? add_files(c, m, f, &msg)
                    : err_set(&msg, ERR_NOMEM, "the worker has no memory to list a model's files");
     mem_free(f);
-    if (e) // the model does not come
+    if (e)
         forget_files(c);
     answer(c, m, e, &msg, 0, 0);
 }

@@ -396,6 +396,20 @@ static void test_steps(void) {
 
 // ---- what is refused
 
+// Files that cannot be listed are that request's error, and not in the way of another model's.
+static void refuse_files(struct worker_driver *d, uint64_t model, unsigned char *payload) {
+    static const char *const twice[] = {"/a", "/a"};
+    const int fds[] = {STDERR_FILENO, STDERR_FILENO};
+    struct errmsg msg = {0};
+    struct wire_answer answer = {0};
+    struct pack_writer w = pack_writer_of(payload, CHANNEL_PAYLOAD_BYTES);
+    CHECK_INT(wire_write_files(&w, model, twice, 2), 2);
+    uint64_t sequence = driver_send(d, WIRE_FILES, &w, fds, 2);
+    CHECK(driver_receive(d) && d->last.sequence == sequence);
+    CHECK_OK(wire_read_answer(&d->last, WIRE_FILES, &answer, &msg), msg);
+    CHECK_INT(answer.verdict.msg.code, ERR_INVALID);
+}
+
 // A load that cannot be is its own error, and the worker goes on.
 static void test_refused_loads(void) {
     static unsigned char payload[CHANNEL_PAYLOAD_BYTES];
@@ -413,7 +427,7 @@ static void test_refused_loads(void) {
     w = pack_writer_of(payload, sizeof payload);
     CHECK_OK(wire_write_load(&w, &spec, 3, &msg), msg); // files that have not come
     CHECK_INT(driver_ask(&d, WIRE_LOAD, &w, NULL, &msg), ERR_INVALID);
-    spec.room.limit.bytes = spec.room.resident + 1; // no room for its weights
+    refuse_files(&d, m->id + 1, payload);
     w = pack_writer_of(payload, sizeof payload);
     CHECK_OK(driver_load(&d, m, &msg), msg);
     CHECK_OK(kit_replica_load(kit_local, m, &msg), msg);
