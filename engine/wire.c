@@ -361,8 +361,8 @@ static size_t values_of(enum wire_type request) {
 
 // Sums of many of them stay far below SIZE_MAX, which is none of them but where it means something.
 static bool is_value(enum wire_type request, size_t i, uint64_t v) {
-    return v <= MOST_BYTES ||
-           (v == SIZE_MAX && rule_of((uint16_t)request)->unbounded && i + 1 == values_of(request));
+    const struct wire_rule *r = rule_of((uint16_t)request);
+    return v <= MOST_BYTES || (v == SIZE_MAX && r && r->unbounded && i + 1 == r->values);
 }
 
 void wire_write_answer(struct pack_writer *w, enum wire_type request, enum err e,
