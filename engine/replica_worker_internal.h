@@ -208,7 +208,7 @@ struct replica_worker {
     bool retry;
     bool awake;     // a byte is in `wake`
     bool has_facts; // the first READY was there
-    bool hopeless;  // the program cannot be executed
+    bool hopeless;  // the program cannot be executed, or nothing starts it
     bool no_starts; // what starts processes has ended: nothing can be waited for
     unsigned failed_starts;
     struct errmsg start_msg;

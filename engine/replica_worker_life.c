@@ -205,7 +205,7 @@ static void start_life(struct replica_worker *w) {
     w->no_starts = e == ERR_UNAVAILABLE;
     plan_next(w, false, false, clock_now_us());
     count_failed_start(w);
-    w->hopeless = e == ERR_NOT_FOUND || e == ERR_IO;
+    w->hopeless = e == ERR_NOT_FOUND || e == ERR_IO || w->no_starts;
     if (w->hopeless)
         err_set(&w->start_msg, e, "%s", msg.text);
 }

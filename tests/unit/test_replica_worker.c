@@ -311,6 +311,28 @@ static void test_size_refused(void) {
     fake_workers_free(f);
 }
 
+static enum err spawn_never(void *ctx, int socket, int region, pid_t *pid, struct errmsg *why) {
+    (void)ctx, (void)socket, (void)region;
+    *pid = 0;
+    return err_set(why, ERR_UNAVAILABLE, "the spawner has ended");
+}
+
+// Where nothing can be started ever again, nobody waits for it.
+static void test_no_spawner(void) {
+    struct fake_workers *f = fake_workers_new();
+    struct replica_worker_options o = options();
+    o.give_up_after = 8;
+    o.backoff_least_us = o.backoff_most_us = 2 * WAIT_US;
+    struct worker_starter by = fake_workers_starter(f);
+    by.spawn = spawn_never;
+    struct replica *r = NULL;
+    int64_t begun = clock_now_us();
+    CHECK_INT(replica_worker_new_by(&o, &by, &r, &msg), ERR_UNAVAILABLE);
+    CHECK(r == NULL && clock_now_us() - begun < WAIT_US / 2);
+    CHECK_STR(msg.text, "the spawner has ended");
+    fake_workers_free(f);
+}
+
 // While it is down, work comes back at once, and was not exposed.
 static void test_down(void) {
     struct fake_workers *f = fake_workers_new();
@@ -451,6 +473,7 @@ int main(void) {
     test_queues();
     test_faults();
     test_starts();
+    test_no_spawner();
     test_size_refused();
     test_down();
     test_quarantine();
