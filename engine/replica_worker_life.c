@@ -477,7 +477,8 @@ static int64_t tend(struct replica_worker *w, int64_t now) {
     replica_worker_send_waiting(w);
     if (holds && w->flight_count == 0)
         return w->idle_since_us + HOLD_US;
-    bool idle = w->flight_count == 0 && !replica_worker_first_waiting(w) && complete;
+    bool idle = w->flight_count == 0 && !replica_worker_first_waiting(w) &&
+                (complete || w->ending); // what is to end need not unload: it may have stopped
     if (w->ending && idle) {
         bow_out(w);
         return now;

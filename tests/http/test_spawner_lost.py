@@ -5,6 +5,7 @@ says 503, --device worker goes on on this process's CPU.
 Usage: python3 tests/http/test_spawner_lost.py [TRINE]"""
 
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -46,10 +47,19 @@ def test_beside(program):
         check(a.status == 200 and a.json["data"] == before, "this process's CPU computes", a)
 
 
+def test_stopped(program):
+    """A worker that stands still holds up no end: what it had to unload goes with it."""
+    with served.Started(program, {"e": MODELS["e"]}, "--isolate") as s:
+        kill(main_pid(s), signal.SIGSTOP)
+        s.process.send_signal(signal.SIGINT)
+        check(wait_for(lambda: s.process.poll() is not None), "it ends")
+
+
 def main():
     program = served.start(sys.argv[1:])
     test_isolated(program)
     test_beside(program)
+    test_stopped(program)
     return served.done()
 
 
