@@ -49,7 +49,7 @@ def test_beside(program):
 
 def test_stopped(program):
     """A worker that stands still holds up no end: what it had to unload goes with it."""
-    with served.Started(program, {"e": MODELS["e"]}, "--isolate") as s:
+    with served.Started(program, MODELS, "--isolate") as s:
         kill(main_pid(s), signal.SIGSTOP)
         s.process.send_signal(signal.SIGINT)
         check(wait_for(lambda: s.process.poll() is not None), "it ends")
