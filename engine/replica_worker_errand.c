@@ -14,6 +14,9 @@ enum {
     ANSWER_US = 60000000,
     LOAD_US = 120000000, // and what its files take
     LOAD_BYTES_US = 10,  // bytes of files a microsecond, at the slowest
+    // Where it is known what such a request takes: so many times that, and so many watchdogs.
+    ANSWER_TIMES = 20,
+    ANSWER_WATCHDOGS = 5,
 };
 
 // ---- what is missing
@@ -171,7 +174,22 @@ static void write_errand(struct replica_worker *w, struct pack_writer *p,
     }
 }
 
-static int64_t time_for(struct replica_worker *w) {
+// The longest that requests like this one have taken before: of a model's load its own.
+static int64_t *taken_by(struct replica_worker *w) {
+    struct worker_model *m;
+    switch (w->errand.kind) {
+    case ERRAND_HELLO:
+        return &w->hello_us;
+    case ERRAND_LOAD:
+        m = replica_worker_find_model(w, w->errand.subject);
+        return m ? &m->load_us : &w->answer_us;
+    default:
+        return &w->answer_us;
+    }
+}
+
+// What is allowed where nothing is known.
+static int64_t longest_for(struct replica_worker *w) {
     switch (w->errand.kind) {
     case ERRAND_HELLO:
         return HELLO_US;
@@ -182,6 +200,17 @@ static int64_t time_for(struct replica_worker *w) {
     default:
         return ANSWER_US;
     }
+}
+
+// A worker that hangs while it is brought up again must not keep all that waits for minutes: what
+// a request took in a life before this one says what it may take.
+static int64_t time_for(struct replica_worker *w) {
+    int64_t longest = longest_for(w), taken = *taken_by(w);
+    if (taken == 0 || taken > longest / ANSWER_TIMES)
+        return longest;
+    int64_t us = ANSWER_TIMES * taken, least = ANSWER_WATCHDOGS * w->options.watchdog_us;
+    us = us > least ? us : least;
+    return us < longest ? us : longest;
 }
 
 // False: it does not go now.
@@ -207,7 +236,8 @@ static bool send_errand(struct replica_worker *w) {
     if (replica_worker_send(w, &m))
         return false;
     w->errand.sequence = ++w->sequence;
-    w->errand.until_us = clock_now_us() + time_for(w);
+    w->errand.sent_us = clock_now_us();
+    w->errand.until_us = w->errand.sent_us + time_for(w);
     return true;
 }
 
@@ -403,6 +433,8 @@ void replica_worker_errand_answered(struct replica_worker *w, const struct chann
                             wire_type_name(m->type), (unsigned long long)m->sequence);
         return;
     }
+    int64_t took = clock_now_us() - e->sent_us, *taken = taken_by(w);
+    *taken = took > *taken ? took : *taken;
     if (ready) {
         take_ready(w, m);
     } else if (wire_read_answer(m, type_of(e->kind), &answer, &msg)) {

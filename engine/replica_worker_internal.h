@@ -88,6 +88,7 @@ struct worker_model {
     uint64_t checked_raw; // the last life whose first canary was right; the second is normalised
     char name[128];       // for messages
     size_t weight_bytes;
+    int64_t load_us;              // the longest that its loads have taken; 0: none was answered
     struct worker_truth truth[2]; // [normalised]
     struct worker_pace pace;
 };
@@ -149,7 +150,7 @@ struct worker_errand {
     size_t tokens;    // ERRAND_SIZE
     size_t files;     // ERRAND_FILES: that went with it
     bool normalize;   // ERRAND_CHECK_MODEL
-    int64_t until_us;
+    int64_t sent_us, until_us;
 };
 
 // A piece of work that the process has.
@@ -226,6 +227,7 @@ struct replica_worker {
     size_t workspace_bytes;
     struct worker_query *query;
     struct worker_errand errand;
+    int64_t hello_us, answer_us; // the longest that starts and other requests have taken, or 0
 
     int socket; // -1: there is none
     struct region *region;

@@ -63,7 +63,7 @@ def joined(body):
         raise Broken(f"the stream is cut: {text[-120:]!r}")
     events = [e for e in text[:-2].split("\n\n") if not e.startswith(":")]
     if not events or events[-1] != "data: [DONE]" or events.count("data: [DONE]") != 1:
-        raise Broken(f"the stream has no end, or more than one: {events[-2:]!r}")
+        raise Broken(f"the stream has no end, or more than one: {events[-1][-300:]!r}")
     choices, usage = {}, None
     for e in events[:-1]:
         if not e.startswith("data: "):
