@@ -8,9 +8,11 @@
 // that does not come in time, numbers that are wrong. No life begins before the process of the one
 // before it is reaped.
 // Deadlines: a piece of work has max(watchdog, 10 x what it is predicted to take) from the later of
-// its sending, its draw's release and the last answer in its share; time in which the worker says
-// that other shares had the device is left out, but for a twentieth, so that no worker can say so
-// for ever. Before a model has been measured, by its canary, it is a minute.
+// its sending, its draw's release and the last answer to what was sent before it in its share; time
+// in which the worker says that other shares had the device is left out, but for a twentieth, so
+// that no worker can say so for ever. Before a model has been measured, by its canary, it is a
+// minute. What brings a life up (a start, a load) has minutes the first time, and later 20 x what
+// it took before, or five watchdogs.
 // Numbers: each model has a sentinel, four fixed tokens, whose row (or greedy token and its
 // logprob) is known: from `reference`, else from the first life. It is computed alone when a model
 // or a place has been brought up (the canary), and as an extra sequence in the first batch of a

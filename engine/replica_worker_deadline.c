@@ -67,7 +67,8 @@ void replica_worker_clock_stop(struct replica_worker *w, struct worker_flight *f
     }
     for (size_t i = 0; i < WORKER_FLIGHTS; i++) {
         struct worker_flight *o = &w->flights[i];
-        if (o->work && o != f && o->work->share == f->work->share)
+        // what was sent before it is not less late for its answer
+        if (o->work && o->sequence > f->sequence && o->work->share == f->work->share)
             replica_worker_clock_start(w, o, now_us);
     }
 }

@@ -269,6 +269,8 @@ static bool take(struct fake *k, struct channel_message *m) {
         cancel(k, m->sequence);
         return true;
     case WIRE_LOAD:
+        if (meets(f, FAKE_MUTE))
+            return true;
         answer(k, m, meets(f, FAKE_NO_LOAD) ? ERR_NOMEM : ERR_OK, 1000);
         return true;
     case WIRE_SIZE_BATCHES:

@@ -40,6 +40,7 @@ enum fake_fault {
     FAKE_NO_READY, // ends before it is one
     FAKE_NO_LOAD,  // no memory for a model
     FAKE_CANARY,   // its canary's numbers are wrong
+    FAKE_MUTE,     // no answer to a model's load
     FAKE_FAULTS,
 };
 
