@@ -8,8 +8,9 @@
 # checks for the tools and headers themselves and, if one is missing, names it and ends with 1.
 set -eu
 
-build_packages="gcc make pkg-config libcivetweb-dev libcjson-dev libopenblas-dev libutf8proc-dev
-libcurl4-openssl-dev libssl-dev libxxhash-dev python3 python3-pip python3-venv ca-certificates curl"
+build_packages="gcc libc6-dev make pkg-config libcivetweb-dev libcjson-dev libopenblas-dev
+libutf8proc-dev libcurl4-openssl-dev libssl-dev libxxhash-dev python3 python3-pip python3-venv
+ca-certificates curl"
 test_packages="clang clang-format clang-tidy cppcheck"
 client_packages="nodejs npm"
 build_commands="cc make pkg-config python3 curl"
