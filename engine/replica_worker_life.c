@@ -23,8 +23,7 @@ enum {
     KILL_US = 5000000,       // for one that was killed to be gone
     REAP_LEAST_US = 500,     // between looks
     REAP_MOST_US = 200000,
-    NO_MEMORY_STATUS = 5, // the exit status of a worker that has none
-    MESSAGES = 32,        // that are taken before the thread looks round
+    MESSAGES = 32, // that are taken before the thread looks round
 };
 
 void replica_worker_lose(struct replica_worker *w, enum replica_loss loss, const char *fmt, ...) {
@@ -323,7 +322,7 @@ static void lose_life(struct replica_worker *w) {
         gone = see_end(w, &status);
     if (gone && WIFSIGNALED(status))
         w->loss = LOSS_KILLED;
-    else if (gone && WIFEXITED(status) && WEXITSTATUS(status) == NO_MEMORY_STATUS)
+    else if (gone && WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_NO_MEMORY)
         w->loss = LOSS_MEMORY;
     if (gone)
         spawner_status_words(status, w->health.why, sizeof w->health.why);

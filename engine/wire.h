@@ -56,6 +56,16 @@ enum wire_type {
     WIRE_PROGRESS,
 };
 
+// The exit statuses of the worker's process.
+enum wire_end {
+    WIRE_END_CLOSED = 0,      // the parent has closed the socket
+    WIRE_END_BY_HAND = 2,     // started by somebody who has no socket for it
+    WIRE_END_BROKEN_RULE = 3, // a message that breaks a rule
+    WIRE_END_NO_DEVICE = 4,   // there is no device such as was asked for
+    WIRE_END_NO_MEMORY = 5,   // before there was anything that could be refused
+    WIRE_END_SYSTEM = 6,      // the system refused what the worker cannot do without
+};
+
 const char *wire_type_name(uint16_t type); // "ENCODE"; "?" of a number that is none
 
 // Whether a message of this type may come in this direction, with or without bulk, payload and

@@ -33,7 +33,7 @@ struct control_thread {
 };
 
 static _Noreturn void refuse(const struct channel_message *m, const struct errmsg *msg) {
-    link_end(LINK_BROKEN_RULE, "%s: %s", wire_type_name(m->type), msg->text);
+    link_end(WIRE_END_BROKEN_RULE, "%s: %s", wire_type_name(m->type), msg->text);
 }
 
 static void answer(struct control_thread *c, const struct channel_message *m, enum err e,
@@ -56,7 +56,7 @@ static enum err add_files(struct control_thread *c, const struct channel_message
     if (!c->files && !(c->files = file_set_new()))
         return err_set(msg, ERR_NOMEM, "the worker has no memory to list a model's files");
     if (c->files_of && c->files_of != f->model)
-        link_end(LINK_BROKEN_RULE, "FILES: of two models at once");
+        link_end(WIRE_END_BROKEN_RULE, "FILES: of two models at once");
     c->files_of = f->model;
     if (file_set_count(c->files) + f->count > c->most_files)
         return err_set(msg, ERR_TOO_LARGE,
@@ -120,7 +120,7 @@ static enum err read_and_load(struct control_thread *c, const struct channel_mes
     if (wire_read_load(m, l, msg))
         refuse(m, msg);
     if (tables_find_model(c->tables, l->spec.model, &known))
-        link_end(LINK_BROKEN_RULE, "LOAD: model %llu is loaded already",
+        link_end(WIRE_END_BROKEN_RULE, "LOAD: model %llu is loaded already",
                  (unsigned long long)l->spec.model);
     size_t have = c->files ? file_set_count(c->files) : 0;
     if (have != l->files || (have && c->files_of != l->spec.model))
@@ -268,7 +268,7 @@ static struct request *copy_of(const struct channel_message *m) {
 void control_push(struct control_thread *c, struct channel_message *m) {
     struct request *r = copy_of(m);
     if (!r) {
-        link_end(LINK_NO_MEMORY, "no memory for %s", wire_type_name(m->type));
+        link_end(WIRE_END_NO_MEMORY, "no memory for %s", wire_type_name(m->type));
         return;
     }
     m->fd_count = 0;
@@ -279,7 +279,7 @@ void control_push(struct control_thread *c, struct channel_message *m) {
     pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->mutex);
     if (many)
-        link_end(LINK_BROKEN_RULE, "more than %d requests wait", CONTROL_MOST);
+        link_end(WIRE_END_BROKEN_RULE, "more than %d requests wait", CONTROL_MOST);
 }
 
 bool control_is_idle(struct control_thread *c) {

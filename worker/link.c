@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-void link_end(enum link_end how, const char *fmt, ...) {
+void link_end(enum wire_end how, const char *fmt, ...) {
     struct errmsg words;
     va_list ap;
     va_start(ap, fmt);
@@ -20,17 +20,17 @@ void link_end(enum link_end how, const char *fmt, ...) {
     _exit((int)how); // other threads compute, load or wait: nothing of theirs is run down
 }
 
-enum link_end link_end_of(enum err e) {
+enum wire_end link_end_of(enum err e) {
     switch (e) {
     case ERR_NOMEM:
-        return LINK_NO_MEMORY;
+        return WIRE_END_NO_MEMORY;
     case ERR_UNSUPPORTED:
     case ERR_NOT_FOUND:
-        return LINK_NO_DEVICE;
+        return WIRE_END_NO_DEVICE;
     case ERR_INVALID:
-        return LINK_BROKEN_RULE;
+        return WIRE_END_BROKEN_RULE;
     default:
-        return LINK_SYSTEM;
+        return WIRE_END_SYSTEM;
     }
 }
 
@@ -55,10 +55,10 @@ bool link_receive(struct link *l, bool wait, struct channel_message *out, bool *
     if (!e)
         e = wire_check_message(out, true, &msg);
     if (e)
-        link_end(e == ERR_INVALID ? LINK_BROKEN_RULE : LINK_SYSTEM, "from the parent: %s",
+        link_end(e == ERR_INVALID ? WIRE_END_BROKEN_RULE : WIRE_END_SYSTEM, "from the parent: %s",
                  msg.text);
     if (l->life && out->life != l->life)
-        link_end(LINK_BROKEN_RULE, "from the parent: %s of another life",
+        link_end(WIRE_END_BROKEN_RULE, "from the parent: %s of another life",
                  wire_type_name(out->type));
     if (h && h->received)
         h->received(out);
@@ -76,7 +76,7 @@ void link_send(struct link *l, struct channel_message *m, bool wait) {
         h->send(m);
     enum err e = channel_send(l->socket, m, wait, &msg);
     if (e && e != ERR_LOST && e != ERR_OVERLOADED)
-        link_end(LINK_SYSTEM, "%s cannot be sent: %s", wire_type_name(m->type), msg.text);
+        link_end(WIRE_END_SYSTEM, "%s cannot be sent: %s", wire_type_name(m->type), msg.text);
     if (h && h->sent)
         h->sent(m);
 }

@@ -9,17 +9,8 @@
 
 #include "channel/channel.h"
 #include "channel/region.h"
+#include "engine/wire.h"
 #include "worker/hooks.h"
-
-// How the process ends. The parent's log has the number; docs/worker.md the table.
-enum link_end {
-    LINK_CLOSED = 0,      // the parent has closed the socket
-    LINK_BY_HAND = 2,     // started by somebody who has no socket for it
-    LINK_BROKEN_RULE = 3, // a message that breaks a rule
-    LINK_NO_DEVICE = 4,   // there is no device such as was asked for
-    LINK_NO_MEMORY = 5,   // before there was anything that could be refused
-    LINK_SYSTEM = 6,      // the system refused what the worker cannot do without
-};
 
 struct link {
     int socket;
@@ -41,8 +32,8 @@ void link_wait(const struct link *l, int64_t until_us);
 void link_send(struct link *l, struct channel_message *m, bool wait);
 
 // Says why on stderr, and ends the process.
-_Noreturn void link_end(enum link_end how, const char *fmt, ...) PRINTF_LIKE(2, 3);
+_Noreturn void link_end(enum wire_end how, const char *fmt, ...) PRINTF_LIKE(2, 3);
 // How an error at the start ends it.
-enum link_end link_end_of(enum err e);
+enum wire_end link_end_of(enum err e);
 
 #endif

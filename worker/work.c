@@ -43,7 +43,7 @@ struct work {
 };
 
 static _Noreturn void refuse(const struct channel_message *m, const struct errmsg *msg) {
-    link_end(LINK_BROKEN_RULE, "%s %llu: %s", wire_type_name(m->type),
+    link_end(WIRE_END_BROKEN_RULE, "%s %llu: %s", wire_type_name(m->type),
              (unsigned long long)m->sequence, msg->text);
 }
 
@@ -59,12 +59,12 @@ static struct piece *find(struct work *w, uint64_t sequence) {
 static struct piece *take(struct work *w, const struct channel_message *m, bool is_step) {
     size_t i = 0;
     if (find(w, m->sequence))
-        link_end(LINK_BROKEN_RULE, "%s: there is a piece of work %llu already",
+        link_end(WIRE_END_BROKEN_RULE, "%s: there is a piece of work %llu already",
                  wire_type_name(m->type), (unsigned long long)m->sequence);
     while (i < w->high && w->pieces[i].used)
         i++;
     if (i == WORK_MOST)
-        link_end(LINK_BROKEN_RULE, "more than %d pieces of work at once", WORK_MOST);
+        link_end(WIRE_END_BROKEN_RULE, "more than %d pieces of work at once", WORK_MOST);
     w->high = i < w->high ? w->high : i + 1;
     struct piece *p = &w->pieces[i];
     struct bulk_copy bulk = p->bulk, masks = p->masks;
@@ -97,7 +97,7 @@ static enum err copy_out(struct work *w, const struct channel_message *m, struct
     if (m->bulk_length == 0)
         return ERR_OK;
     if (!region_at(r, m->bulk_offset, m->bulk_length)) // before there is memory for it
-        link_end(LINK_BROKEN_RULE, "%s %llu: its bulk is not in the region",
+        link_end(WIRE_END_BROKEN_RULE, "%s %llu: its bulk is not in the region",
                  wire_type_name(m->type), (unsigned long long)m->sequence);
     if (m->bulk_length > to->room) {
         mem_free(to->bytes);
@@ -267,7 +267,7 @@ static void take_draw(struct work *w, const struct channel_message *m) {
     if (!p)
         return;
     if (!p->is_step || p->draws)
-        link_end(LINK_BROKEN_RULE, "DRAW %llu: of no step, or a second one",
+        link_end(WIRE_END_BROKEN_RULE, "DRAW %llu: of no step, or a second one",
                  (unsigned long long)m->sequence);
     // without memory for its masks the whole step is given back: nothing is drawn without them
     if (copy_out(w, m, &p->masks, &msg)) {

@@ -37,7 +37,7 @@ static void take(struct worker_process *w, struct channel_message *m) {
     if (control_takes(m->type))
         control_push(w->control, m);
     else if (m->type == WIRE_HELLO)
-        link_end(LINK_BROKEN_RULE, "from the parent: a second HELLO");
+        link_end(WIRE_END_BROKEN_RULE, "from the parent: a second HELLO");
     else
         work_take(w->work, m);
 }
@@ -91,7 +91,7 @@ static void close_door(struct worker_process *w, const struct worker_hooks *hook
     struct errmsg msg = {0};
     if (sandbox_close("trine-worker", SPAWNER_SOCKET_FD, hooks ? hooks->calls : NULL,
                       hooks ? hooks->call_count : 0, &w->sandbox, &msg))
-        link_end(LINK_SYSTEM, "%s", msg.text);
+        link_end(WIRE_END_SYSTEM, "%s", msg.text);
 }
 
 // What it is, or, where it does not go on, what build it is of.
@@ -117,15 +117,15 @@ static void be_greeted(struct worker_process *w, struct wire_hello *hello, uint6
     struct errmsg msg = {0};
     bool closed;
     if (!link_receive(&w->link, true, &m, &closed))
-        _exit(LINK_CLOSED);
+        _exit(WIRE_END_CLOSED);
     if (m.type != WIRE_HELLO)
-        link_end(LINK_BROKEN_RULE, "from the parent: %s before HELLO", wire_type_name(m.type));
+        link_end(WIRE_END_BROKEN_RULE, "from the parent: %s before HELLO", wire_type_name(m.type));
     enum err e = wire_read_hello(&m, hello, &msg);
     w->link.life = m.life;
     *sequence = m.sequence;
     if (e == ERR_UNSUPPORTED) {
         say_ready(w, m.sequence);
-        link_end(LINK_BROKEN_RULE, "%s", msg.text);
+        link_end(WIRE_END_BROKEN_RULE, "%s", msg.text);
     }
     if (!e)
         e = region_open(SPAWNER_REGION_FD, (size_t)hello->region_bytes, &w->link.region, &msg);
@@ -186,9 +186,9 @@ static int live(struct worker_process *w, const struct worker_hooks *hooks) {
     say_ready(w, sequence);
     replica_local_drive(w->replica);
     if (!control_is_idle(w->control))
-        _exit(LINK_CLOSED); // in the middle of a load, which nobody waits for any more
+        _exit(WIRE_END_CLOSED); // in the middle of a load, which nobody waits for any more
     free_all(w);
-    return LINK_CLOSED;
+    return WIRE_END_CLOSED;
 }
 
 // Its lines are written as the parent's are: argv is the name, "main" or "quarantine", for ps, the
@@ -207,7 +207,7 @@ int worker_main(int argc, char **argv, const struct worker_hooks *hooks) {
                 "trine-worker %s: computes for `trine serve --isolate`, which starts it; "
                 "it is of no use by hand\n",
                 version_number);
-        return LINK_BY_HAND;
+        return WIRE_END_BY_HAND;
     }
     mem_init();
     json_init();

@@ -12,7 +12,7 @@
 
 #include "worker/hooks.h"
 
-// The socket is descriptor 3, the region 4. Returns, or ends the process with, an enum link_end.
+// The socket is descriptor 3, the region 4. Returns, or ends the process with, an enum wire_end.
 // hooks: NULL, but in a test's build; borrowed.
 int worker_main(int argc, char **argv, const struct worker_hooks *hooks);
 

@@ -44,7 +44,7 @@ static void test_by_hand(void) {
         ;
     close(fds[0]);
     CHECK(waitpid(pid, &status, 0) == pid);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_BY_HAND);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_BY_HAND);
     CHECK(strncmp(said, "trine-worker ", 13) == 0 && strchr(said, '\n') == said + strlen(said) - 1);
 }
 
@@ -72,7 +72,7 @@ static void test_start(void) {
     CHECK(status_says(d.pid, thread, "NoNewPrivs:\t1"));
     CHECK(!sandbox_is_built || status_says(d.pid, thread, "Seccomp:\t2"));
     int status = driver_end(&d, &words);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_CLOSED);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
     if (sandbox_is_built)
         CHECK_STR(words, ""); // nothing to say
     mem_free(words);
@@ -101,7 +101,7 @@ static void test_encoders(void) {
         model_release(m);
     }
     int status = driver_end(&d, &words);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_CLOSED);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
     if (sandbox_is_built)
         CHECK_STR(words, "");
     mem_free(words);
@@ -131,7 +131,7 @@ static void test_portable(void) {
     struct kit_batch *k = kit_batch_new(m, 200, 30, SHARE_BULK);
     CHECK(kit_same_bits(&d, k));
     kit_batch_free(k);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
     replica_free(kit_local);
     cpu_device_free(device);
     model_release(m);
@@ -211,7 +211,7 @@ static void test_order(void) {
         kit_send(&d, bulk[i]);
     char *words;
     int status = driver_end(&d, &words);
-    if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_CLOSED))
+    if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED))
         fprintf(stderr, "    status %x: %s\n", status, words);
     mem_free(words);
     free(want);
@@ -385,7 +385,7 @@ static void test_steps(void) {
     CHECK_OK(driver_ask(&d, WIRE_CLOSE_STEPS, &w, NULL, &msg), msg);
     open_place(&d, m); // again
     int status = driver_end(&d, NULL);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_CLOSED);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
     replica_close_steps(kit_local, here.place);
     replica_unload(kit_local, m->id);
     model_release(m);
@@ -438,7 +438,7 @@ static void test_refused_loads(void) {
     CHECK_OK(driver_load(&d, m, &msg), msg); // once more
     CHECK(kit_same_bits(&d, k));
     kit_batch_free(k);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
     replica_unload(kit_local, m->id);
     model_release(m);
 }
@@ -547,7 +547,7 @@ static void test_broken_rules(void) {
         while (driver_receive(&d))
             ;
         int status = driver_wait(&d, &words);
-        if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_BROKEN_RULE) ||
+        if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_BROKEN_RULE) ||
             !CHECK(strstr(words, "trine-worker: ") != NULL))
             fprintf(stderr, "    fault %d: status %x: %s\n", f, status, words);
         mem_free(words);
@@ -571,10 +571,10 @@ static void test_first_message(void) {
         driver_send(&d, i == 0 ? WIRE_UNLOAD : WIRE_HELLO, &w, NULL, 0);
         CHECK(!driver_receive(&d));
         int status = driver_wait(&d, NULL);
-        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LINK_BROKEN_RULE);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_BROKEN_RULE);
     }
     CHECK(driver_start(&d, kit_program, KIT_REGION, NULL)); // a parent that says nothing
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
     (void)msg;
 }
 

@@ -150,7 +150,7 @@ static void check_end(struct worker_driver *d, const struct fault_test *t) {
         status = driver_wait(d, &words);
     }
     CHECK(t->how == EXITS     ? WIFEXITED(status) && WEXITSTATUS(status) == 1
-          : t->how == ANSWERS ? WIFEXITED(status) && WEXITSTATUS(status) == LINK_CLOSED
+          : t->how == ANSWERS ? WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED
                               : WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     snprintf(line, sizeof line, "fault: kind=%s life=%d at=2 completed=", t->kind, DRIVER_LIFE);
     bool told = CHECK(count_of(words, line) == 1) && CHECK(count_of(words, " counts=1\n") == 1) &&
@@ -205,25 +205,25 @@ static void test_starts(void) {
 
     CHECK(driver_start(&d, kit_program, KIT_REGION, "kind=memory-start"));
     CHECK(!driver_greet(&d, 1, &ready));
-    CHECK_INT(WEXITSTATUS(driver_wait(&d, NULL)), LINK_NO_MEMORY);
+    CHECK_INT(WEXITSTATUS(driver_wait(&d, NULL)), WIRE_END_NO_MEMORY);
 
     int64_t from = clock_now_us();
     CHECK(driver_start(&d, kit_program, KIT_REGION, "kind=slow-start,slow=300"));
     CHECK(driver_greet(&d, 1, &ready));
     CHECK(clock_now_us() - from >= 300000);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
 
     CHECK(kit_start(&d, "kind=memory-load,life=7"));
     CHECK_INT(driver_load(&d, model, &msg), ERR_NOMEM);
     CHECK_OK(driver_load(&d, model, &msg), msg); // once
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
 
     CHECK(kit_start(&d, "kind=memory-load,from=8")); // another life's
     CHECK_OK(driver_load(&d, model, &msg), msg);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
 
     CHECK(driver_start(&d, kit_program, KIT_REGION, "kind=no-such-fault"));
-    CHECK_INT(WEXITSTATUS(driver_wait(&d, &words)), LINK_BY_HAND);
+    CHECK_INT(WEXITSTATUS(driver_wait(&d, &words)), WIRE_END_BY_HAND);
     CHECK_STR(words, "TRINE_WORKER_FAULTS: what is kind=no-such-fault?\n");
     mem_free(words);
 }
@@ -285,7 +285,7 @@ static void test_probes(void) {
     CHECK(goes_on && d.progresses > 0);
     CHECK(kit_same_bits(&d, k));
     kit_batch_free(k);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, &words)), LINK_CLOSED);
+    CHECK_INT(WEXITSTATUS(driver_end(&d, &words)), WIRE_END_CLOSED);
     for (int t = 0; t < 3; t++)
         for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
             snprintf(line, sizeof line, "probe: thread=%s tried=%s refused=1\n", threads[t],

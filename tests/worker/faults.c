@@ -164,7 +164,7 @@ static void start(int socket, const struct region *region, uint64_t life) {
     case FAULT_START_FAILS:
         _exit(1);
     case FAULT_MEMORY_START:
-        link_end(LINK_NO_MEMORY, "no memory (a fault of the test's)");
+        link_end(WIRE_END_NO_MEMORY, "no memory (a fault of the test's)");
     default:
         now.load_fails = true;
         break;
@@ -353,7 +353,7 @@ int main(int argc, char **argv) {
         return worker_main(argc, argv, NULL);
     if (!fault_plan_read(spec, &now.plan, why, sizeof why)) {
         fprintf(stderr, "TRINE_WORKER_FAULTS: what is %s?\n", why);
-        return LINK_BY_HAND;
+        return WIRE_END_BY_HAND;
     }
     bool quarantine = argc > 1 && strcmp(argv[1], "quarantine") == 0;
     return worker_main(argc, argv, quarantine && !now.plan.everywhere ? NULL : &hooks);
