@@ -301,6 +301,27 @@ void limits_bind_mapped(struct limits_memory *limit, size_t *held) {
         bind_mapped(&r, data_segment, statm_bytes("self", STATM_DATA), limit, held);
 }
 
+static bool words_of(const struct rlimit *r, const char *name, char to[LIMITS_WORDS]) {
+    if (r->rlim_cur == RLIM_INFINITY)
+        return false;
+    snprintf(to, LIMITS_WORDS, "; %s is %llu KiB", name, (unsigned long long)r->rlim_cur / 1024);
+    return true;
+}
+
+const char *limits_words(enum limits_kind kind, char to[LIMITS_WORDS]) {
+    struct rlimit r;
+    to[0] = '\0';
+    if (kind == LIMITS_FILE) {
+        if (getrlimit(RLIMIT_FSIZE, &r) == 0)
+            (void)words_of(&r, "ulimit -f", to);
+        return to;
+    }
+    if ((getrlimit(RLIMIT_AS, &r) != 0 || !words_of(&r, "ulimit -v", to)) &&
+        getrlimit(RLIMIT_DATA, &r) == 0)
+        (void)words_of(&r, "ulimit -d", to);
+    return to;
+}
+
 // ---- processors
 
 static void take_quota(int64_t quota, int64_t period, int *cpus) {

@@ -34,4 +34,10 @@ size_t limits_resident_of(int64_t pid);
 // that limit and *held what is mapped.
 void limits_bind_mapped(struct limits_memory *limit, size_t *held);
 
+// For the end of a message that the system has refused something: the limit of this process that
+// may be why, as "; ulimit -v is 600000 KiB", or "" where there is none.
+enum limits_kind { LIMITS_MAPPED, LIMITS_FILE };
+enum { LIMITS_WORDS = 64 };
+const char *limits_words(enum limits_kind kind, char to[LIMITS_WORDS]);
+
 #endif

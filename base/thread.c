@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/fault.h"
+#include "base/limits.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -55,9 +56,12 @@ enum err thread_start(pthread_t *thread, const struct thread_options *options, v
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     if (rc != 0) {
+        char memory[LIMITS_WORDS]; // for its stack: there is one errno for both
         mem_free(s);
-        return err_set(msg, ERR_IO, "thread '%s': cannot start: %s%s", options->name, strerror(rc),
-                       rc == EAGAIN ? " (the limit of threads: ulimit -u, pids.max)" : "");
+        return err_set(msg, ERR_IO, "thread '%s': cannot start: %s%s%s", options->name,
+                       strerror(rc),
+                       rc == EAGAIN ? " (the limit of threads: ulimit -u, pids.max)" : "",
+                       rc == EAGAIN ? limits_words(LIMITS_MAPPED, memory) : "");
     }
     return ERR_OK;
 }

@@ -3,6 +3,7 @@
 #include "channel/region.h"
 
 #include "base/fault.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "channel/channel.h"
 
@@ -26,8 +27,18 @@ struct region {
 };
 
 static enum err fail(struct errmsg *msg, const char *what) {
-    enum err e = errno == ENOMEM ? ERR_NOMEM : errno == ENOSYS ? ERR_UNSUPPORTED : ERR_IO;
+    enum err e = errno == ENOSYS ? ERR_UNSUPPORTED : ERR_IO;
     return err_set(msg, e, "memory to share with a worker: %s: %s", what, strerror(errno));
+}
+
+// So many bytes are not to be had: by which limit, as far as it is the process's own.
+static enum err refuse(struct errmsg *msg, size_t bytes, const char *what) {
+    char limit[LIMITS_WORDS];
+    bool file = errno == EFBIG;
+    enum err e = file ? ERR_TOO_LARGE : errno == ENOMEM ? ERR_NOMEM : ERR_IO;
+    return err_set(msg, e, "memory to share with a worker: %s of %zu KiB: %s%s", what,
+                   (bytes + 1023) / 1024, strerror(errno),
+                   limits_words(file ? LIMITS_FILE : LIMITS_MAPPED, limit));
 }
 
 // A fault that a test asks for, as the system would report it.
@@ -68,7 +79,7 @@ static enum err open_checked(int fd, size_t bytes, struct region **out, struct e
     void *p = injected(ENOMEM) ? MAP_FAILED
                                : mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) {
-        enum err e = fail(msg, "mapping it");
+        enum err e = refuse(msg, r->size, "a mapping");
         mem_free(r);
         return e;
     }
@@ -94,7 +105,7 @@ enum err region_new(size_t bytes, struct region **out, struct errmsg *msg) {
         return fail(msg, "making it");
     enum err e = ERR_OK;
     if (injected(EFBIG) || ftruncate(fd, (off_t)bytes) != 0)
-        e = fail(msg, "its size");
+        e = refuse(msg, bytes, "a file");
     else if (injected(EINVAL) || fcntl(fd, F_ADD_SEALS, SEALS) != 0)
         e = fail(msg, "sealing it");
     else

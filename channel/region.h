@@ -17,7 +17,8 @@
 struct region; // opaque
 
 // The parent's: makes, seals and maps one of at least so many bytes (whole pages). ERR_NOMEM,
-// ERR_IO, ERR_INVALID (0 bytes), ERR_UNSUPPORTED (a kernel without sealed memory).
+// ERR_TOO_LARGE (ulimit -f), ERR_IO, ERR_INVALID (0 bytes), ERR_UNSUPPORTED (a kernel without
+// sealed memory).
 enum err region_new(size_t bytes, struct region **out, struct errmsg *msg) MUST_CHECK;
 // The worker's: takes a descriptor that it was handed (owned by the region when this succeeds, the
 // caller's when it fails), checks the seals and the size, and maps it. bytes: the size that the

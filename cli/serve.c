@@ -81,21 +81,35 @@ static void show_engine(struct engine *e) {
     pthread_mutex_unlock(&signals.mutex);
 }
 
-// There is nothing to reload; a worker that was given up is tried now.
+static const char *hangup_words(const struct replica_health *h) {
+    if (h->condition != REPLICA_GIVEN_UP)
+        return h->condition == REPLICA_UP ? "the worker is up, serving on"
+                                          : "the worker is being started, serving on";
+    switch (h->again) {
+    case REPLICA_AGAIN_LATER:
+        return "the worker was given up and is tried again now";
+    case REPLICA_AGAIN_GONE:
+        return "the worker was given up, and is not tried before its process is gone, which cannot "
+               "be killed";
+    default:
+        return "the worker was given up for good: to have one, start this program again";
+    }
+}
+
+// There is nothing to reload; a worker that was given up is tried now, where that is possible.
 static void take_hangup(void) {
     const char *words = "nothing to reload, serving on";
+    enum log_level level = LOG_LEVEL_INFO;
     pthread_mutex_lock(&signals.mutex);
     struct engine *e = signals.engine;
     if (e && engine_has_worker(e)) {
         struct replica_health h = replica_health(e->replica);
-        words = h.condition == REPLICA_UP     ? "the worker is up, serving on"
-                : h.condition == REPLICA_DOWN ? "the worker is being started, serving on"
-                                              : "the worker was given up and is tried again now";
+        words = hangup_words(&h);
+        level = h.condition == REPLICA_GIVEN_UP ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
         replica_retry(e->replica);
     }
     pthread_mutex_unlock(&signals.mutex);
-    log_event(LOG_LEVEL_WARN, "signal", LOG_FIELDS(log_string("signal", "SIGHUP")), "SIGHUP: %s",
-              words);
+    log_event(level, "signal", LOG_FIELDS(log_string("signal", "SIGHUP")), "SIGHUP: %s", words);
 }
 
 // Takes the process's signals, blocked everywhere, one at a time: so none is lost between two waits

@@ -4,25 +4,39 @@
 #include <stdio.h>
 
 // What becomes of what comes meanwhile.
-static const char *meanwhile(const struct engine *e, bool soon) {
+static const char *meanwhile(const struct engine *e, const struct replica_health *h) {
     if (e->spare_kind == SPARE_CPU)
         return "this process's CPU computes meanwhile";
-    if (e->options.isolate && soon)
+    if (e->options.isolate && h->condition == REPLICA_DOWN)
         return "what is accepted waits for it";
     return "nothing is computed until then";
+}
+
+static const char *what_comes(const struct replica_health *h) {
+    if (h->condition == REPLICA_DOWN)
+        return "is being started again";
+    switch (h->again) {
+    case REPLICA_AGAIN_LATER:
+        return "is given up and tried again later";
+    case REPLICA_AGAIN_GONE:
+        return "is given up, and tried again when its process is gone, which cannot be killed";
+    default:
+        return "is given up for good";
+    }
 }
 
 struct engine_health engine_read_health(struct engine *e) {
     struct replica_health h = replica_health(e->replica);
     struct engine_health out = {0};
-    unsigned long long life = h.life;
     if (h.condition == REPLICA_UP)
         return out;
-    bool soon = h.condition == REPLICA_DOWN;
-    bool served = e->spare_kind == SPARE_CPU || (soon && e->options.isolate);
+    bool down = h.condition == REPLICA_DOWN;
+    bool served = e->spare_kind == SPARE_CPU || (down && e->options.isolate);
+    bool never = !down && h.again == REPLICA_AGAIN_NEVER;
     out.state = served ? ENGINE_DEGRADED : ENGINE_UNABLE;
-    snprintf(out.why, sizeof out.why, "the worker %s (generation %llu ended: %s); %s",
-             soon ? "is being started again" : "is given up and tried again later", life,
-             *h.why ? h.why : "it did not say why", meanwhile(e, soon));
+    out.over = never && !served;
+    snprintf(out.why, sizeof out.why, "the worker %s (generation %llu%s: %s); %s", what_comes(&h),
+             (unsigned long long)h.life, never ? " was the last" : " ended",
+             *h.why ? h.why : "it did not say why", meanwhile(e, &h));
     return out;
 }

@@ -103,7 +103,14 @@ struct replica_facts {
 enum replica_condition {
     REPLICA_UP,
     REPLICA_DOWN,     // comes again by itself
-    REPLICA_GIVEN_UP, // tried again after a long while, or when that is asked for
+    REPLICA_GIVEN_UP, // when it is tried again says enum replica_again
+};
+
+// When one that is given up is tried again.
+enum replica_again {
+    REPLICA_AGAIN_LATER, // after a long while, or when that is asked for
+    REPLICA_AGAIN_GONE,  // when its last process, which cannot be killed, is gone
+    REPLICA_AGAIN_NEVER, // nothing can start one as long as this process lives
 };
 
 // What a life ended by.
@@ -120,6 +127,10 @@ enum replica_loss {
 
 struct replica_health {
     enum replica_condition condition;
+    enum replica_again again; // GIVEN_UP
+    // A process that takes work is there: while it is UP, but for a quarantine, which is UP without
+    // one too.
+    bool present;
     uint64_t life;                       // the present one, or the last one; 0: there was none yet
     int64_t expected_us;                 // DOWN: when it is likely to be up, on the monotonic clock
     int64_t pid;                         // of its process; 0: none of its own
@@ -178,7 +189,7 @@ static inline struct replica_health replica_health(struct replica *r) { return r
 static inline void replica_watch(struct replica *r, void (*changed)(void *ctx), void *ctx) {
     r->ops->watch(r, changed, ctx);
 }
-// REPLICA_GIVEN_UP: it tries now.
+// REPLICA_GIVEN_UP: it tries now, where it is not REPLICA_AGAIN_NEVER.
 static inline void replica_retry(struct replica *r) { r->ops->retry(r); }
 
 // Reads the model's weights and prepares them, on the calling thread: what is being computed goes

@@ -308,7 +308,8 @@ static struct replica_stats stats(struct replica *r) {
 
 static struct replica_health health(struct replica *r) {
     (void)r;
-    return (struct replica_health){.condition = REPLICA_UP, .life = 1, .starts = 1};
+    return (struct replica_health){
+        .condition = REPLICA_UP, .present = true, .life = 1, .starts = 1};
 }
 
 static void watch(struct replica *r, void (*changed)(void *ctx), void *ctx) {

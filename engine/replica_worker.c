@@ -3,6 +3,7 @@
 #include "engine/replica_worker_internal.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -41,6 +42,10 @@ static struct replica_health worker_health(struct replica *r) {
     struct replica_worker *w = replica_worker_of(r);
     pthread_mutex_lock(&w->mutex);
     struct replica_health h = w->health;
+    h.present = w->phase == WORKER_UP;
+    h.again = w->no_starts ? REPLICA_AGAIN_NEVER
+              : w->stuck   ? REPLICA_AGAIN_GONE
+                           : REPLICA_AGAIN_LATER;
     if (w->down_since_us)
         h.down_us += clock_now_us() - w->down_since_us;
     pthread_mutex_unlock(&w->mutex);
@@ -158,8 +163,13 @@ enum err replica_worker_make(const struct replica_worker_options *o, struct repl
         e = err_set(msg, ERR_NOMEM, "no memory for a worker");
     w->program = o->program ? mem_strndup(o->program, strlen(o->program)) : NULL;
     w->copy = mem_map(w->options.region_bytes, 1);
-    if (!e && (!w->copy || (o->program && !w->program)))
+    if (!e && o->program && !w->program)
         e = err_set(msg, ERR_NOMEM, "no memory for a worker");
+    if (!e && !w->copy) {
+        char limit[LIMITS_WORDS];
+        e = err_set(msg, ERR_NOMEM, "no memory for a worker's answers: %zu KiB%s",
+                    w->options.region_bytes / 1024, limits_words(LIMITS_MAPPED, limit));
+    }
     if (!e)
         e = channel_pair(w->wake, msg);
     if (o->like) {

@@ -101,7 +101,7 @@ static const struct worker_flight *first_of(const struct replica_worker *w, enum
 
 void replica_worker_clock_check(struct replica_worker *w, int64_t now_us) {
     if (w->errand.sequence && w->errand.until_us && now_us > w->errand.until_us)
-        replica_worker_lose(w, LOSS_HANG, "a request was not answered in its time");
+        replica_worker_errand_late(w);
     for (int i = 0; i < SHARE_COUNT && w->flight_count > 0; i++) {
         const struct worker_flight *f = first_of(w, (enum share)i);
         if (!f || counted_us(w, f, now_us) <= f->allowed_us)

@@ -456,6 +456,22 @@ static const char *name_of(struct replica_worker *w) {
     return m ? m->name : "?";
 }
 
+void replica_worker_errand_late(struct replica_worker *w) {
+    const struct worker_errand *e = &w->errand;
+    int64_t ms = (e->until_us - e->sent_us) / 1000;
+    bool whole = ms % 1000 == 0;
+    long long n = whole ? ms / 1000 : ms;
+    const char *unit = whole ? "s" : "ms";
+    if (e->kind == ERRAND_HELLO)
+        replica_worker_lose(w, LOSS_HANG, "it did not say what it is within %lld %s", n, unit);
+    else if (e->kind == ERRAND_LOAD)
+        replica_worker_lose(w, LOSS_HANG, "model '%s' was not loaded within %lld %s", name_of(w), n,
+                            unit);
+    else
+        replica_worker_lose(w, LOSS_HANG, "%s was not answered within %lld %s",
+                            wire_type_name(type_of(e->kind)), n, unit);
+}
+
 void replica_worker_errand_checked(struct replica_worker *w, enum err e, const struct errmsg *msg,
                                    bool right) {
     struct worker_entry *entry = entry_of(w);

@@ -357,8 +357,9 @@ bool replica_worker_deliver(struct replica_worker *w);
 // Sends the next one, if none is out and something is missing. True: nothing is missing, and
 // nothing is out.
 bool replica_worker_run_errands(struct replica_worker *w);
-// How the present one ended: a request's answer, or a canary's numbers.
+// How the present one ended: a request's answer, or a canary's numbers, or its time alone.
 void replica_worker_errand_answered(struct replica_worker *w, const struct channel_message *m);
+void replica_worker_errand_late(struct replica_worker *w);
 void replica_worker_errand_checked(struct replica_worker *w, enum err e, const struct errmsg *msg,
                                    bool right);
 

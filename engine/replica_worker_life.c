@@ -204,9 +204,8 @@ static void start_life(struct replica_worker *w) {
     w->no_starts = e == ERR_UNAVAILABLE;
     plan_next(w, false, false, clock_now_us());
     count_failed_start(w);
-    w->hopeless = e == ERR_NOT_FOUND || e == ERR_IO || w->no_starts;
-    if (w->hopeless)
-        err_set(&w->start_msg, e, "%s", msg.text);
+    w->hopeless = true; // nothing ran that could do better the next time
+    err_set(&w->start_msg, e, "%s", msg.text);
 }
 
 static void come_up(struct replica_worker *w) {
@@ -437,7 +436,7 @@ static void rest(struct replica_worker *w, int socket, bool blocked, int64_t unt
 }
 
 static bool wants_life(const struct replica_worker *w, int64_t now) {
-    if (w->ending)
+    if (w->ending || (w->given_up && w->no_starts))
         return false;
     if (w->retry && w->given_up)
         return true;

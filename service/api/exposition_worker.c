@@ -19,7 +19,7 @@ static size_t look(const struct engine *e, struct seen_worker out[WORKERS]) {
     return n;
 }
 
-static double up(const struct replica_health *h) { return h->condition == REPLICA_UP; }
+static double up(const struct replica_health *h) { return h->present; }
 static double pid(const struct replica_health *h) { return (double)h->pid; }
 static double life(const struct replica_health *h) { return (double)h->life; }
 static double completed(const struct replica_health *h) { return (double)h->completed; }
@@ -66,7 +66,8 @@ void exposition_put_workers(const struct engine *e, const struct scheduler_stats
         const char *name, *type, *help;
         double (*value)(const struct replica_health *h);
     } rows[] = {
-        {"worker_up", "gauge", "1 when the worker takes work.", up},
+        {"worker_up", "gauge",
+         "1 while there is a process that takes work; a quarantine has none while it is idle.", up},
         {"worker_pid", "gauge", "Its process; 0: there is none.", pid},
         {"worker_generation", "gauge",
          "The number of its process, from 1; a quarantine without one: the next one's.", life},

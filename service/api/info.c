@@ -182,6 +182,9 @@ enum err api_livez(struct api_request *q, struct api_error *err) {
         if (clock_now_us() - seen > DEAD_US)
             return api_fail(err, ERR_UNAVAILABLE, "engine_hangs", NULL,
                             "the engine has come to no pause point for a minute");
+        if (engine_read_health(q->service->engine).over)
+            return api_fail(err, ERR_UNAVAILABLE, "engine_over", NULL,
+                            "nothing can compute until this program is started again");
     }
     buf_puts(&q->response.body, "{\"status\":\"alive\"}");
     return ERR_OK;

@@ -122,6 +122,8 @@ def test_rest(s, asked, wanted):
     check(is_there(pid) and pid != s.process.pid, "a process of its own", pid)
     check(labelled(s, "worker_up", worker="main") == 1 and labelled(s, "worker_generation", worker="main") == 1,
           "its first life")
+    check(labelled(s, "worker_up", worker="quarantine") == 0 and labelled(s, "worker_pid", worker="quarantine") == 0,
+          "nobody is in quarantine")
     check(labelled(s, "worker_generation_completed", worker="main") > 0, "has computed")
     kill(pid)
     check(wait_for(lambda: (labelled(s, "worker_generation", worker="main") == 2 and

@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""A service whose spawner is killed: no worker can be had any more, so that nothing waits for one: --isolate
-says 503, --device worker goes on on this process's CPU.
+"""A service whose spawner is killed: no worker can be had any more, so that nothing waits for one and nobody is
+promised one. Where nothing else computes, /livez says 503, and a supervisor starts the service again; --device worker
+goes on on this process's CPU.
 
 Usage: python3 tests/http/test_spawner_lost.py [TRINE]"""
 
 import os
 import signal
 import sys
+import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
 from served import check  # noqa: E402
-from test_isolate import MODELS, is_there, kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
+from test_isolate import MODELS  # noqa: E402
+from workers import hang_up, is_there, kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
 
 BACKOFF = ("--worker-backoff-ms", "1000:3600000")  # eight starts would take two minutes
 EMBED = ("/v1/embeddings", {"model": "e", "input": "hello"})
@@ -25,16 +29,27 @@ def lose_spawner(s):
     check(wait_for(lambda: not is_there(worker)), "its worker ends with it", worker)
 
 
-def test_isolated(program):
-    with served.Started(program, {"e": MODELS["e"]}, "--isolate", *BACKOFF, "--log-level", "off") as s:
-        check(s.post(*EMBED).status == 200, "computed")
+def test_alone(program, *options):
+    """Nothing else computes: only another start of the service helps, and the liveness probe says so."""
+    with tempfile.TemporaryFile() as log, \
+            served.Started(program, {"e": MODELS["e"]}, *options, *BACKOFF, "--log", "json", log=log) as s:
+        check(s.post(*EMBED).status == 200 and s.get("/livez").status == 200, "computed")
         lose_spawner(s)
-        check(wait_for(lambda: s.get("/health").status == 503), "unavailable, with the first start that fails", s.get("/health"))
+        check(wait_for(lambda: s.get("/livez").status == 503), "no life, with the first start that fails", s.get("/livez"))
+        a = s.get("/livez")
+        check(a.json["error"]["code"] == "engine_over" and "started again" in a.json["error"]["message"], "and why", a)
         a = s.get("/health")
-        check("the spawner has ended" in a.json["reason"] and "started again" in a.json["reason"], "and says why", a)
+        check(a.status == 503 and a.json["status"] == "unavailable", "nor is it ready", a)
+        check("for good" in a.json["reason"] and "the spawner has ended" in a.json["reason"] and
+              "later" not in a.json["reason"], "another try is not promised", a)
         a = s.post(*EMBED)
         check(a.status == 503 and a.headers["Retry-After"], "nothing is taken", a)
+        level, said = hang_up(s, log)
+        check(level == "warn" and "for good" in said and "now" not in said, "SIGHUP promises none either", (level, said))
         check(labelled(s, "worker_losses_total", worker="main", cause="killed") == 1, "the worker's end is told as it was")
+        time.sleep(1)  # in which a try would be
+        check(labelled(s, "worker_losses_total", worker="main", cause="start") == 1, "nothing is tried in vain")
+        check(s.get("/livez").status == 503, "nor will it be")
 
 
 def test_beside(program):
@@ -43,8 +58,10 @@ def test_beside(program):
         lose_spawner(s)
         check(wait_for(lambda: s.get("/health").json["status"] == "degraded"), "degraded", s.get("/health"))
         check(wait_for(lambda: "given up" in s.get("/health").json["reason"]), "and given up", s.get("/health"))
+        check("for good" in s.get("/health").json["reason"], "for good", s.get("/health"))
         a = s.post(*EMBED)
         check(a.status == 200 and a.json["data"] == before, "this process's CPU computes", a)
+        check(s.get("/livez").status == 200, "so it lives")
 
 
 def test_stopped(program):
@@ -57,7 +74,8 @@ def test_stopped(program):
 
 def main():
     program = served.start(sys.argv[1:])
-    test_isolated(program)
+    test_alone(program, "--isolate")
+    test_alone(program, "--device", "worker", "--gpu-fallback", "reject")
     test_beside(program)
     test_stopped(program)
     return served.done()

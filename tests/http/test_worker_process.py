@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The worker as a process beside the service: which of them the system takes when memory is out, how its lines are
-written, and what is said when it is of another build.
+written, what is said when it is of another build, or where limits leave it no memory, and how SIGHUP is told.
 
 Usage: python3 tests/http/test_worker_process.py [TRINE]"""
 
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
 from served import DATA, ROOT, check  # noqa: E402
-from workers import kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
+from workers import hang_up, kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
 
 MODELS = {"e": "bert-mean-st6"}
 
@@ -95,9 +96,33 @@ def test_other_build(program):
                   in p.stderr and "'make' does" in p.stderr, "which both are, and what to do", p.stderr)
 
 
+def test_limits(program):
+    """What the system has not for a worker's shared memory is said in its size, and by which limit."""
+    for which, name in ((resource.RLIMIT_FSIZE, "ulimit -f"), (resource.RLIMIT_AS, "ulimit -v")):
+        least = 600 << 20 if which == resource.RLIMIT_AS else 1000 << 10
+        if which == resource.RLIMIT_AS and "build/asan" in program:
+            continue  # its runtime has terabytes
+        p = subprocess.run([program, "serve", "--check", "--isolate", "--log-level", "off", "--model",
+                            f"e={DATA}{MODELS['e']}"], cwd=ROOT, capture_output=True, text=True, check=False,
+                           timeout=60 * served.slow, preexec_fn=lambda: resource.setrlimit(which, (least, least)))
+        check(p.returncode == 1 and "262144 KiB" in p.stderr and p.stderr.count("\n") == 1 and
+              p.stderr.endswith(f"{name} is {least // 1024} KiB\n"), f"{name}: size and limit", p.stderr)
+
+
+def test_hang_up(program):
+    """SIGHUP is no warning where there is nothing to warn of."""
+    for options, words in (([], "nothing to reload"), (["--isolate"], "the worker is up")):
+        with tempfile.TemporaryFile() as log:
+            with served.Started(program, MODELS, *options, "--log", "json", "--log-level", "info", log=log) as s:
+                level, said = hang_up(s, log)
+                check(level == "info" and words in said, words, (level, said))
+
+
 def main():
     program = served.start(sys.argv[1:])
     test_out_of_memory(program)
+    test_limits(program)
+    test_hang_up(program)
     test_other_build(program)
     test_lines(program)
     return served.done()

@@ -1,5 +1,6 @@
 """What the HTTP tests of worker processes share: what a server says of its worker, and the worker's end."""
 
+import json
 import os
 import signal
 import time
@@ -40,6 +41,18 @@ def is_there(pid):
 def parent_of(pid):
     with open(f"/proc/{pid}/stat") as f:
         return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
+def hang_up(s, log):
+    """What is said of SIGHUP, in the file that has the server's log as JSON: level and message."""
+    s.process.send_signal(signal.SIGHUP)
+
+    def said():  # the server writes at the same place of the file, which is not to be moved
+        lines = os.pread(log.fileno(), 1 << 20, 0).decode().splitlines(keepends=True)
+        return [e for e in map(json.loads, (x for x in lines if x.endswith("\n"))) if e["event"] == "signal"]
+    if not wait_for(said):
+        return None, "nothing"
+    return said()[-1]["level"], said()[-1]["message"]
 
 
 def kill(pid, sig=signal.SIGKILL):

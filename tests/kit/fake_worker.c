@@ -260,6 +260,8 @@ static bool take(struct fake *k, struct channel_message *m) {
     case WIRE_HELLO:
         if (meets(f, FAKE_NO_READY))
             return false;
+        if (meets(f, FAKE_NO_WORD))
+            return true;
         ready(k, m->sequence);
         return true;
     case WIRE_ENCODE:

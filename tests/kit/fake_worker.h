@@ -41,6 +41,7 @@ enum fake_fault {
     FAKE_NO_LOAD,  // no memory for a model
     FAKE_CANARY,   // its canary's numbers are wrong
     FAKE_MUTE,     // no answer to a model's load
+    FAKE_NO_WORD,  // nor to the first message
     FAKE_FAULTS,
 };
 

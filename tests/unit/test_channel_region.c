@@ -11,8 +11,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +110,33 @@ static void test_refused(void) {
     CHECK_INT(region_new(0, &r, &msg), ERR_INVALID);
     CHECK_INT(region_new(SIZE_MAX, &r, &msg), ERR_INVALID);
     CHECK(region_new(PTRDIFF_MAX - 8192, &r, &msg) != ERR_OK);
+}
+
+// In a process of its own, whose limit is so low: what is said of a region of 8 MiB.
+static void limited(int which, rlim_t bytes, enum err want, const char *words) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct region *r;
+        struct errmsg msg = {0};
+        signal(SIGXFSZ, SIG_IGN);
+        enum err e = setrlimit(which, &(struct rlimit){bytes, bytes})
+                         ? ERR_INTERNAL
+                         : region_new((size_t)8 << 20, &r, &msg);
+        bool good = e == want && strstr(msg.text, " of 8192 KiB: ") && strstr(msg.text, words);
+        if (!good)
+            fprintf(stderr, "    %s %s\n", err_name(e), msg.text);
+        _exit(!good);
+    }
+    int status = -1;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(status, 0);
+}
+
+static void test_limits(void) {
+    limited(RLIMIT_FSIZE, (rlim_t)1 << 20, ERR_TOO_LARGE, "; ulimit -f is 1024 KiB");
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // which have terabytes
+    limited(RLIMIT_AS, (rlim_t)1 << 20, ERR_NOMEM, "; ulimit -v is 1024 KiB");
+#endif
 }
 
 // Each call that the system may refuse, one after the other: an error, and nothing stays open.
@@ -286,6 +315,7 @@ int main(void) {
     size_t before = open_fds();
     test_seals();
     test_refused();
+    test_limits();
     test_faults();
     test_hostile();
     test_copy();

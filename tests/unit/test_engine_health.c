@@ -1,4 +1,5 @@
-// What probes say in each set-up while the main replica is up, down or given up.
+// What probes say in each set-up while the main replica is up, down or given up, for a while or for
+// good.
 #include "engine/engine.h"
 #include "tests/check.h"
 
@@ -24,6 +25,11 @@ static void expect(const struct engine *e, enum replica_condition condition,
     if (words)
         CHECK(strstr(h.why, "generation 7") && strstr(h.why, "signal 9 (SIGKILL)"));
     CHECK(strchr(h.why, '\n') == NULL);
+    // another start of the program is what helps, and nothing else
+    CHECK_INT(h.over, state == ENGINE_UNABLE && condition == REPLICA_GIVEN_UP &&
+                          now.again == REPLICA_AGAIN_NEVER);
+    if (condition == REPLICA_GIVEN_UP && now.again == REPLICA_AGAIN_NEVER)
+        CHECK(strstr(h.why, "later") == NULL && strstr(h.why, "tried") == NULL);
 }
 
 int main(void) {
@@ -53,5 +59,12 @@ int main(void) {
     expect(&alone, REPLICA_UP, ENGINE_WELL, NULL);
     expect(&alone, REPLICA_DOWN, ENGINE_UNABLE, "nothing is computed until then");
     expect(&alone, REPLICA_GIVEN_UP, ENGINE_UNABLE, "nothing is computed until then");
+    now.again = REPLICA_AGAIN_GONE;
+    expect(&isolated, REPLICA_GIVEN_UP, ENGINE_UNABLE, "when its process is gone");
+    now.again = REPLICA_AGAIN_NEVER;
+    expect(&isolated, REPLICA_GIVEN_UP, ENGINE_UNABLE, "given up for good");
+    expect(&alone, REPLICA_GIVEN_UP, ENGINE_UNABLE, "given up for good");
+    expect(&backed, REPLICA_GIVEN_UP, ENGINE_DEGRADED, "given up for good");
+    expect(&isolated, REPLICA_DOWN, ENGINE_DEGRADED, "what is accepted waits for it");
     return check_done();
 }

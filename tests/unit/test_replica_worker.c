@@ -266,10 +266,13 @@ static void test_starts(void) {
     static struct sent s;
     // a later life that lacks memory for it is lost, and so is one with other numbers, and one that
     // says nothing: after what the first load took, and not after what a first load may take
-    static const enum fake_fault starts[] = {FAKE_NO_LOAD, FAKE_CANARY, FAKE_MUTE};
-    static const enum replica_loss causes[] = {LOSS_MEMORY, LOSS_NUMBERS, LOSS_START};
+    static const enum fake_fault starts[] = {FAKE_NO_LOAD, FAKE_CANARY, FAKE_MUTE, FAKE_NO_WORD};
+    static const enum replica_loss causes[] = {LOSS_MEMORY, LOSS_NUMBERS, LOSS_START, LOSS_START};
+    static const char *const whys[] = {"so it was told", "the canary of model 'fake'",
+                                       "model 'fake' was not loaded within ",
+                                       "it did not say what it is within "};
     int starts_before = (int)replica_health(r).losses[LOSS_START];
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         int before = atomic_load(&changes);
         uint64_t life = replica_health(r).life;
         sent_fill(&s, 1, SHARE_BULK, FAKE_MODEL);
@@ -282,7 +285,8 @@ static void test_starts(void) {
             nap();
         CHECK(wait_condition(r, REPLICA_UP));
         CHECK_INT(replica_health(r).losses[causes[i]],
-                  causes[i] == LOSS_START ? starts_before + 1 : 1);
+                  causes[i] == LOSS_START ? starts_before + i - 1 : 1);
+        CHECK(strstr(replica_health(r).why, whys[i]) != NULL);
         CHECK(atomic_load(&changes) >= before + 2);
     }
     replica_watch(r, NULL, NULL);
@@ -382,6 +386,7 @@ static void test_quarantine(void) {
     CHECK_OK(replica_size_batches(r, 512, &msg), msg);
     CHECK_INT(fake_workers_started(f), starts); // nothing is started before there is work
     CHECK_INT(replica_health(r).condition, REPLICA_UP);
+    CHECK(!replica_health(r).present && replica_health(like).present);
     CHECK_INT(replica_health(r).life, 1);
     CHECK_INT(replica_weight_bytes(r, FAKE_MODEL), 1000);
     static struct sent sent[6];
@@ -401,6 +406,7 @@ static void test_quarantine(void) {
     while (replica_health(r).life == 1 && clock_now_us() < until)
         nap();
     CHECK_INT(replica_health(r).life, 2); // idle: it was ended
+    CHECK(!replica_health(r).present);
     while (fake_workers_alive(f) > 1 && clock_now_us() < until)
         nap();
     CHECK_INT(fake_workers_alive(f), 1);
@@ -411,6 +417,14 @@ static void test_quarantine(void) {
     replica_encode(r, &sent[1].b); // held, and computed in the next one
     CHECK(wait_done(&sent[0]) && sent[0].b.work.err == ERR_LOST && sent[0].b.work.exposed);
     CHECK(wait_done(&sent[1]) && is_right(&sent[1]));
+    bool seen = false; // while it computes, and until it has been idle
+    for (until = clock_now_us() + WAIT_US; !seen && clock_now_us() < until;) {
+        sent_fill(&sent[0], 1, SHARE_BULK, FAKE_MODEL);
+        replica_encode(r, &sent[0].b);
+        CHECK(wait_done(&sent[0]));
+        seen = replica_health(r).present;
+    }
+    CHECK(seen);
     replica_free(r);
     replica_free(like);
     CHECK_INT(fake_workers_alive(f), 0);
