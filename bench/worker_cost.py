@@ -23,10 +23,10 @@ sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "tests/http")]
 import served  # noqa: E402
+from workers import SETUPS, add_arguments  # noqa: E402
 
 WORDS = ("river stone market engine quiet window paper signal mountain harvest letter winter copper garden bridge "
          "memory shadow kitchen railway language theory ocean machine valley").split()
-SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
 
 
 def bulk(s, bodies):
@@ -57,11 +57,10 @@ def streams(s, tokens=64):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("program", nargs="?", default=os.path.join(ROOT, "build/trine"))
+    add_arguments(p)
     p.add_argument("--encoder", required=True)
     p.add_argument("--generator", required=True)
     p.add_argument("--rounds", type=int, default=15)
-    p.add_argument("--setup", choices=SETUPS, default="isolate")
     a = p.parse_args()
     program, rng = served.start([a.program]), random.Random(4)
     bodies = [{"model": "e", "encoding_format": "base64", "truncate": True,

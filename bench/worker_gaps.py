@@ -12,7 +12,6 @@ import argparse
 import http.client
 import json
 import os
-import signal
 import sys
 import time
 
@@ -20,16 +19,7 @@ sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "tests/http")]
 import served  # noqa: E402
-
-SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
-
-
-def gauge(s, name):
-    for line in s.get("/metrics").body.decode().splitlines():
-        if line.startswith("trine_worker_" + name) and 'worker="quarantine"' not in line:
-            return float(line.rsplit(" ", 1)[1])
-    return 0.0
-
+import workers  # noqa: E402
 
 def stream(s, body, kill_at, pid):
     """The text, and when each piece of it came, from the request on; kills when so many have come."""
@@ -38,7 +28,7 @@ def stream(s, body, kill_at, pid):
     c.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
     if kill_at == 0:
         time.sleep(0.004)
-        os.kill(pid, signal.SIGKILL)
+        workers.kill(pid)
     r = c.getresponse()
     text, times = "", []
     while (line := r.readline()):
@@ -52,30 +42,29 @@ def stream(s, body, kill_at, pid):
             text += piece
             times.append(time.monotonic() - began)
             if kill_at and len(times) == kill_at:
-                os.kill(pid, signal.SIGKILL)
+                workers.kill(pid)
     c.close()
     return text, times
 
 
-def quantiles(name, values):
-    if values:
-        v = sorted(x * 1e3 for x in values)
-        pick = lambda q: v[min(len(v) - 1, int(q * len(v)))]  # noqa: E731
-        print(f"  {name:44} p50 {pick(.5):8.1f} ms   p90 {pick(.9):8.1f}   p99 {pick(.99):8.1f}   longest {v[-1]:8.1f}   ({len(v)})")
+def told(name, times):
+    if times:
+        v = [x * 1e3 for x in times]
+        print(f"  {name:44} p50 {workers.quantile(v, .5):8.1f} ms   p90 {workers.quantile(v, .9):8.1f}   p99 {workers.quantile(v, .99):8.1f}   "
+              f"longest {max(v):8.1f}   ({len(v)})")
 
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("program", nargs="?", default=os.path.join(ROOT, "build/trine"))
+    workers.add_arguments(p)
     p.add_argument("--generator", required=True)
-    p.add_argument("--setup", choices=SETUPS, default="isolate")
     p.add_argument("--times", type=int, default=200)
     p.add_argument("--tokens", type=int, default=48)
     a = p.parse_args()
     program = served.start([a.program])
     body = {"prompt": "The quiet harbour was full of small boats, and the old keeper of the light began to tell how",
             "temperature": 0, "max_tokens": a.tokens, "ignore_eos": True, "stream": True}
-    options = SETUPS[a.setup] + ["--worker-backoff-ms", "10:50", "--log-level", "error", "--model", f"g={a.generator}",
+    options = workers.SETUPS[a.setup] + ["--worker-backoff-ms", "10:50", "--log-level", "error", "--model", f"g={a.generator}",
                                  "--no-speculation"]
     first, hit, others, calm_first, calm, wrong = [], [], [], [], [], 0
     with served.Started(program, {}, *options) as s:
@@ -86,10 +75,10 @@ def main():
                 calm_first.append(times[0])
                 calm += [b - c for b, c in zip(times[1:], times)]
             wrong += text != want
-            while not gauge(s, "up"):
+            while not workers.gauges(s).get("up"):
                 time.sleep(0.005)
             kill_at = i * 7 % (a.tokens * 3 // 4)
-            text, times = stream(s, body, kill_at, int(gauge(s, "pid")))
+            text, times = stream(s, body, kill_at, workers.main_pid(s))
             wrong += text != want
             gaps = [b - c for b, c in zip(times[1:], times)]
             if kill_at == 0:
@@ -100,11 +89,11 @@ def main():
                 hit.append(gaps[worst])
                 others += gaps[:worst] + gaps[worst + 1:]
     print(f"{a.setup}: {a.times} streams of {a.tokens} tokens, the worker killed in each; {wrong} texts differ")
-    quantiles("first token, killed before it", first)
-    quantiles("the gap in which it was killed", hit)
-    quantiles("the other gaps of these streams", others)
-    quantiles("first token, undisturbed", calm_first)
-    quantiles("a gap, undisturbed", calm)
+    told("first token, killed before it", first)
+    told("the gap in which it was killed", hit)
+    told("the other gaps of these streams", others)
+    told("first token, undisturbed", calm_first)
+    told("a gap, undisturbed", calm)
     return 1 if wrong or served.failed else 0
 
 

@@ -3,44 +3,26 @@
 
     bench/worker_kill.py [PROGRAM] [--setup isolate|device] [--seconds 60] [--every-ms 200] [--clients 16] [--encoder MODEL]
 
-Kills the worker (kill -9) every --every-ms under a mixed load whose answers are known (tests/faults/load.py), and
+Kills the worker (kill -9) every --every-ms under a mixed load whose answers are known (tests/http/load.py), and
 prints how many requests were lost or wrong, how many a second were answered during it and without it, how many of the
 kills hit a worker that had completed a piece of work, and the time from each death to the first answer that came
 after it. --encoder has the encodings be of a real model. Loopback only.
 """
 import argparse
 import os
-import signal
-import statistics
 import sys
 import time
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [os.path.join(ROOT, "tests/faults"), os.path.join(ROOT, "tests/http")]
+sys.path[:0] = [os.path.join(ROOT, "tests/http")]
 import load  # noqa: E402
 import served  # noqa: E402
-
-SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
-
-
-def gauges(s):
-    found = {}
-    for line in s.get("/metrics").body.decode().splitlines():
-        if line.startswith("trine_worker_") and 'worker="quarantine"' not in line:
-            name, _, value = line.rpartition(" ")
-            found[name.split("{")[0][len("trine_worker_"):]] = float(value)
-    return found
-
-
-def quantile(values, q):
-    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
-
+from workers import SETUPS, add_arguments, gauges, kill, quantile  # noqa: E402
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("program", nargs="?", default=os.path.join(ROOT, "build/trine"))
-    p.add_argument("--setup", choices=SETUPS, default="isolate")
+    add_arguments(p)
     p.add_argument("--seconds", type=float, default=60)
     p.add_argument("--every-ms", type=float, default=200)
     p.add_argument("--clients", type=int, default=16)
@@ -64,9 +46,7 @@ def main():
             g = gauges(s)
             pid = int(g.get("pid", 0))
             if pid and pid != last and g.get("up"):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
+                if not kill(pid):
                     continue
                 kills.append(time.monotonic())
                 of_use += g["generation_completed"] > 0
@@ -76,11 +56,11 @@ def main():
         run.finish()
     ends = sorted(e for e, _ in run.ends)
     first, at = [], 0
-    for kill in kills:
-        while at < len(ends) and ends[at] <= kill:
+    for death in kills:
+        while at < len(ends) and ends[at] <= death:
             at += 1
         if at < len(ends):
-            first.append((ends[at] - kill) * 1e3)
+            first.append((ends[at] - death) * 1e3)
     times = [t * 1e3 for _, t in run.ends]
     print(f"{a.setup}: {len(kills)} kills in {seconds:.0f} s, {of_use} of a worker that had completed work "
           f"({100 * of_use / max(1, len(kills)):.0f} %)")

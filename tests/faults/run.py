@@ -14,22 +14,18 @@ import argparse
 import collections
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.dont_write_bytecode = True
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path[:0] = [HERE, os.path.join(ROOT, "tests/http")]
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(ROOT, "tests/http")]
 import load  # noqa: E402
 import served  # noqa: E402
 from served import check  # noqa: E402
+from workers import SETUPS, add_arguments, descendants, labelled, settled  # noqa: E402
 
-SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
 FAULT = re.compile(rb"^fault: .*\bkind=(\S+).*\bcounts=1", re.M)
 
 
@@ -38,18 +34,10 @@ class Process(served.Started):
 
     def __init__(self, program, options, env):
         self.log = tempfile.TemporaryFile()
-        os.environ.update(env)
-        stderr, save = self.log.fileno(), os.dup(2)
-        os.dup2(stderr, 2)
         try:
-            super().__init__(program, load.MODELS, *options)
+            super().__init__(program, load.MODELS, *options, log=self.log, env=env)
         except RuntimeError as e:
             raise RuntimeError(f"{e}\n{self.said()[-3000:].decode(errors='replace')}") from None
-        finally:
-            os.dup2(save, 2)
-            os.close(save)
-            for name in env:
-                del os.environ[name]
 
     def said(self):
         size = os.fstat(self.log.fileno()).st_size
@@ -75,37 +63,9 @@ def descriptors(pid):
     return collections.Counter(re.sub(r"\d+", "N", n) for n in names)
 
 
-def descendants(pid):
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as f:
-                    fields = f.read().rsplit(")", 1)[1].split()
-                parents[int(entry)] = (int(fields[1]), fields[0])
-            except OSError:
-                pass
-    found, more = {}, [pid]
-    while more:
-        p = more.pop()
-        for child, (parent, state) in parents.items():
-            if parent == p:
-                found[child] = state
-                more.append(child)
-    return found
-
-
 def mappings(pid):
     with open(f"/proc/{pid}/maps") as f:
         return sum("memfd:" in line for line in f)
-
-
-def settled(read, want, seconds=20):
-    """Waits until read() is what is wanted; what it is in the end."""
-    end = time.monotonic() + seconds * served.slow
-    while (got := read()) != want and time.monotonic() < end:
-        time.sleep(0.1)
-    return got
 
 
 def state(s):
@@ -124,9 +84,8 @@ def faults_of(s):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("program", nargs="?", default=os.path.join(ROOT, "build/trine"))
+    add_arguments(p)
     p.add_argument("--worker")
-    p.add_argument("--setup", choices=SETUPS, default="isolate")
     p.add_argument("--faults", type=int, default=1000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--clients", type=int, default=16)
@@ -148,7 +107,7 @@ def main():
         warm = load.Load(s.port, pool, answers, clients=a.clients, seed=a.seed)
         time.sleep(2)
         warm.finish()
-        settled(lambda: s.metric('worker_up{worker="main"}'), 1)
+        settled(lambda: labelled(s, "worker_up", worker="main"), 1)
         before = state(s)
         memory = int(status_of(s.process.pid)["VmRSS"].split()[0])
         first = sum(faults_of(s).values())
@@ -169,7 +128,7 @@ def main():
         check(run.asked == run.right + len(run.wrong), "each request was answered once", (run.asked, run.right))
         for _ in range(run.right):
             check(True, "")
-        check(settled(lambda: s.metric('worker_up{worker="main"}'), 1) == 1, "the worker is up again")
+        check(settled(lambda: labelled(s, "worker_up", worker="main"), 1) == 1, "the worker is up again")
         check(settled(lambda: idle(s), (0, 0, 0, 0)) == (0, 0, 0, 0), "no token queued, no block held, no sequence", idle(s))
         after = settled(lambda: state(s), before, 15)
         check(after["threads"] <= before["threads"], "no thread more", (before["threads"], after["threads"]))

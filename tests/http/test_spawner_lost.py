@@ -13,12 +13,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import served  # noqa: E402
+from load import MODELS  # noqa: E402
 from served import check  # noqa: E402
-from test_isolate import MODELS  # noqa: E402
 from workers import hang_up, is_there, kill, labelled, main_pid, parent_of, wait_for  # noqa: E402
 
 BACKOFF = ("--worker-backoff-ms", "1000:3600000")  # eight starts would take two minutes
-EMBED = ("/v1/embeddings", {"model": "e", "input": "hello"})
+EMBED = ("/v1/embeddings", {"model": "emb", "input": "hello"})
 
 
 def lose_spawner(s):
@@ -32,7 +32,7 @@ def lose_spawner(s):
 def test_alone(program, *options):
     """Nothing else computes: only another start of the service helps, and the liveness probe says so."""
     with tempfile.TemporaryFile() as log, \
-            served.Started(program, {"e": MODELS["e"]}, *options, *BACKOFF, "--log", "json", log=log) as s:
+            served.Started(program, {"emb": MODELS["emb"]}, *options, *BACKOFF, "--log", "json", log=log) as s:
         check(s.post(*EMBED).status == 200 and s.get("/livez").status == 200, "computed")
         lose_spawner(s)
         check(wait_for(lambda: s.get("/livez").status == 503), "no life, with the first start that fails", s.get("/livez"))
@@ -53,7 +53,7 @@ def test_alone(program, *options):
 
 
 def test_beside(program):
-    with served.Started(program, {"e": MODELS["e"]}, "--device", "worker", *BACKOFF, "--log-level", "off") as s:
+    with served.Started(program, {"emb": MODELS["emb"]}, "--device", "worker", *BACKOFF, "--log-level", "off") as s:
         before = s.post(*EMBED).json["data"]
         lose_spawner(s)
         check(wait_for(lambda: s.get("/health").json["status"] == "degraded"), "degraded", s.get("/health"))

@@ -48,12 +48,8 @@ def test_start(program):
 
 def test_later(program):
     """Each later start is wrong: the CPU computes, and health says so."""
-    os.environ[FAULTS] = "kind=numbers,at=1,from=2"
-    try:
-        s = served.Started(program, MODELS, *OPTIONS, "--worker", injecting(program))
-    finally:
-        del os.environ[FAULTS]
-    with s:
+    with served.Started(program, MODELS, *OPTIONS, "--worker", injecting(program),
+                        env={FAULTS: "kind=numbers,at=1,from=2"}) as s:
         check(s.get("/health").json["status"] == "ready", "the first life is right")
         wanted = meaning(ask(s))
         check(all(wanted), "answers", wanted)

@@ -1,4 +1,5 @@
-"""What the HTTP tests of worker processes share: what a server says of its worker, and the worker's end."""
+"""What the HTTP tests, the faults' run and the benchmarks of worker processes share: how a server is told to have a
+worker, what it says of it, what the system says of a process, and the worker's end."""
 
 import json
 import os
@@ -7,8 +8,17 @@ import time
 
 import served
 
+SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
+
+
+def add_arguments(parser, program=os.path.join(served.ROOT, "build/trine")):
+    """Which program, and how it has its worker: a.program and SETUPS[a.setup]."""
+    parser.add_argument("program", nargs="?", default=program)
+    parser.add_argument("--setup", choices=SETUPS, default="isolate")
+
 
 def labelled(s, name, **labels):
+    """A metric with exactly these labels; None: there is none."""
     want = "trine_" + name + "{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "} "
     for line in s.get("/metrics").body.decode().splitlines():
         if line.startswith(want):
@@ -16,31 +26,61 @@ def labelled(s, name, **labels):
     return None
 
 
+def gauges(s):
+    """What is said of the main worker at one moment: {"pid": 7.0, "up": 1.0, "generation_completed": 3.0, ...}."""
+    found = {}
+    for line in s.get("/metrics").body.decode().splitlines():
+        name, _, value = line.partition('{worker="main"} ')
+        if value and name.startswith("trine_worker_"):
+            found[name[len("trine_worker_"):]] = float(value)
+    return found
+
+
 def main_pid(s):
-    return int(labelled(s, "worker_pid", worker="main") or 0)
+    return int(gauges(s).get("pid", 0))
+
+
+def settled(read, want, seconds=20):
+    """Waits until read() is what is wanted; what it is in the end."""
+    until = time.monotonic() + seconds * served.slow
+    while (got := read()) != want and time.monotonic() < until:
+        time.sleep(.01)
+    return got
 
 
 def wait_for(what, seconds=20):
-    until = time.monotonic() + seconds * served.slow
-    while not what():
-        if time.monotonic() > until:
-            return False
-        time.sleep(.01)
-    return True
+    return settled(lambda: bool(what()), True, seconds)
+
+
+def state_of(pid):
+    """Its state's letter, and its parent; None: there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+    except OSError:
+        return None
+    return state, int(parent)
 
 
 def is_there(pid):
     """As a process that still runs."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    return (state_of(pid) or "Z")[0] != "Z"
 
 
 def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return int(f.read().rsplit(")", 1)[1].split()[1])
+    return state_of(pid)[1]
+
+
+def descendants(pid):
+    """{pid: its state's letter}"""
+    states = {int(entry): state_of(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+    found, more = {}, [pid]
+    while more:
+        parent = more.pop()
+        children = {p: s[0] for p, s in states.items() if s and s[1] == parent}
+        found.update(children)
+        more += children
+    return found
 
 
 def hang_up(s, log):
@@ -56,8 +96,13 @@ def hang_up(s, log):
 
 
 def kill(pid, sig=signal.SIGKILL):
-    """Only ever a worker that a server of this test has started."""
+    """Only ever a worker that a server of one's own has started. False: it is gone already."""
     try:
         os.kill(pid, sig)
     except ProcessLookupError:
-        pass
+        return False
+    return True
+
+
+def quantile(values, q):
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else float("nan")

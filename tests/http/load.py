@@ -1,5 +1,5 @@
 """A mixed load whose every answer is known: requests of all kinds, what a server without faults says to each, and
-clients that compare. Used by run.py and by bench/worker_*.py."""
+clients that compare. Used by test_isolate.py, tests/faults/run.py and bench/worker_*.py."""
 
 import http.client
 import json
@@ -25,9 +25,12 @@ def encode_requests(rng, count):
         texts = [salad(rng, rng.randint(1, 9)) for _ in range(rng.choice((1, 1, 1, 3, 8, 40)))]
         yield "embed", "/v1/embeddings", {"model": "emb", "encoding_format": "base64", "truncate": True, "input": texts}
         documents = [salad(rng, rng.randint(1, 6)) for _ in range(rng.choice((2, 5, 20)))]
-        yield "rerank", "/v1/rerank", {"model": "rank", "query": salad(rng, 2), "documents": documents}
+        yield "rerank", "/v1/rerank", {"model": "rank", "query": salad(rng, 2), "documents": documents,
+                                       "raw_scores": True}
         if i % 2:
             yield "classify", "/predict", {"model": "cls", "truncate": True, "inputs": [salad(rng, rng.randint(2, 9))]}
+        else:
+            yield "classify", "/v1/classify", {"model": "cls", "input": [salad(rng, rng.randint(2, 9))], "raw_scores": True}
 
 
 def generate_requests(rng, count, tokens):
@@ -40,6 +43,8 @@ def generate_requests(rng, count, tokens):
         yield "penalized", "/v1/completions", {"model": "tiny", "prompt": salad(rng, 6), "max_tokens": tokens,
                                                "temperature": 0.8, "seed": 100 + i, "frequency_penalty": 0.7,
                                                "presence_penalty": 0.2, "ignore_eos": True, "stream": True}
+        yield "scored", "/v1/completions", {"model": "tiny", "prompt": salad(rng, 9), "max_tokens": tokens, "temperature": 0,
+                                            "ignore_eos": True, "logprobs": 2, "stream": i % 2 == 0}
         yield "schema", "/v1/chat/completions", {
             **ask, "temperature": 0.7, "seed": 7 * i,
             "response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}}
@@ -80,7 +85,7 @@ def joined(body):
                     raise Broken("a choice that ends twice")
                 one["finish"] = c["finish_reason"]
             if c.get("logprobs"):
-                one["logprobs"] += c["logprobs"].get("content") or []
+                one["logprobs"] += c["logprobs"].get("content") or c["logprobs"].get("token_logprobs") or []
     return {"choices": choices, "usage": counted(usage)}
 
 
@@ -89,11 +94,13 @@ def counted(usage):
     return {k: v for k, v in (usage or {}).items() if k != "prompt_tokens_details"}
 
 
-def essence(kind, stream, body):
+def essence(request, status, data):
     """What must be the same in every answer to a request: all but ids, times and where a stream was cut."""
-    if stream:
-        return joined(body)
-    whole = json.loads(body)
+    if status != 200:
+        raise Broken(f"{status} {data[:300]!r}")
+    if request.get("stream"):
+        return joined(data)
+    whole = json.loads(data)
     if isinstance(whole, dict):
         for key in ("id", "created", "meta", "timings"):
             whole.pop(key, None)
@@ -103,10 +110,10 @@ def essence(kind, stream, body):
 
 
 class Client:
-    """One keep-alive connection."""
+    """One keep-alive connection, or one for each request."""
 
-    def __init__(self, port, timeout):
-        self.port, self.timeout, self.c = port, timeout, None
+    def __init__(self, port, timeout, keep=True):
+        self.port, self.timeout, self.keep, self.c = port, timeout, keep, None
 
     def ask(self, path, body):
         if not self.c:
@@ -115,7 +122,7 @@ class Client:
             self.c.request("POST", path, body, {"Content-Type": "application/json"})
             r = self.c.getresponse()
             data = r.read()
-            if r.getheader("Connection") == "close":
+            if r.getheader("Connection") == "close" or not self.keep:
                 self.c.close()
                 self.c = None
             return r.status, data
@@ -130,12 +137,7 @@ def expected(port, pool, timeout=120):
     c = Client(port, timeout)
     found = []
     for kind, path, body in pool:
-        both = []
-        for _ in range(2):
-            status, data = c.ask(path, json.dumps(body))
-            if status != 200:
-                raise Broken(f"{kind}: {status} {data[:300]!r}")
-            both.append(essence(kind, body.get("stream"), data))
+        both = [essence(body, *c.ask(path, json.dumps(body))) for _ in range(2)]
         if both[0] != both[1]:
             raise Broken(f"{kind} {path}: two answers to one request: {difference(*both)}")
         found.append(both[0])
@@ -145,8 +147,8 @@ def expected(port, pool, timeout=120):
 class Load:
     """Clients that ask in random order and compare until told to stop."""
 
-    def __init__(self, port, pool, answers, clients=16, seed=1, timeout=120):
-        self.pool, self.answers, self.port, self.timeout = pool, answers, port, timeout
+    def __init__(self, port, pool, answers, clients=16, seed=1, timeout=120, keep=True):
+        self.pool, self.answers, self.port, self.timeout, self.keep = pool, answers, port, timeout, keep
         self.encoded = [json.dumps(body) for _, _, body in pool]
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.asked = self.right = 0
@@ -158,7 +160,7 @@ class Load:
             t.start()
 
     def run(self, rng):
-        c = Client(self.port, self.timeout)
+        c = Client(self.port, self.timeout, self.keep)
         while not self.stop.is_set():
             self.one(c, rng.randrange(len(self.pool)))
 
@@ -168,10 +170,7 @@ class Load:
         with self.lock:
             self.asked += 1
         try:
-            status, data = c.ask(path, self.encoded[i])
-            if status != 200:
-                raise Broken(f"{status} {data[:300]!r}")
-            got = essence(kind, body.get("stream"), data)
+            got = essence(body, *c.ask(path, self.encoded[i]))
             if got != self.answers[i]:
                 raise Broken(f"another answer: {difference(got, self.answers[i])}")
         except Exception as e:  # whatever it is, it is no right answer
