@@ -3,6 +3,7 @@
 #define TRINE_TESTS_KIT_REPLICA_KIT_H
 
 #include "engine/model.h"
+#include "engine/model_files.h"
 #include "engine/replica.h"
 
 static inline MUST_CHECK enum err kit_replica_load(struct replica *r, const struct model *m,
@@ -10,6 +11,12 @@ static inline MUST_CHECK enum err kit_replica_load(struct replica *r, const stru
     struct replica_spec spec;
     model_spec(m, &spec);
     return replica_load(r, &spec, msg);
+}
+
+// Opens what a load of it reads, as the engine does where a worker is to read it: kit_replica_load
+// hands the descriptors on, and they are let go with the model.
+static inline MUST_CHECK enum err kit_open_files(struct model *m, struct errmsg *msg) {
+    return model_files_open(m, &m->sources, msg);
 }
 
 #endif

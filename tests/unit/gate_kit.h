@@ -4,10 +4,10 @@
 #define TRINE_TESTS_GATE_KIT_H
 
 #include "compute/device.h"
+#include "tests/kit/await.h"
 
 #include <limits.h>
 #include <stdatomic.h>
-#include <time.h>
 
 static struct device_ops gate_ops;
 static const struct device_ops *gate_inner;
@@ -15,13 +15,11 @@ static atomic_int gate_left = INT_MAX / 2; // products that may still pass
 static atomic_int gate_passed;             // products in all
 static atomic_bool gate_holds;             // one waits in front of it
 
-static inline void gate_nap(void) { nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); }
-
 static void gate_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
     while (atomic_fetch_sub(&gate_left, 1) <= 0) {
         atomic_fetch_add(&gate_left, 1);
         atomic_store(&gate_holds, true);
-        gate_nap();
+        await_nap();
     }
     atomic_store(&gate_holds, false);
     atomic_fetch_add(&gate_passed, 1);
@@ -40,7 +38,7 @@ static inline void gate_open(void) { atomic_store(&gate_left, INT_MAX / 2); }
 // Until a forward stands in front of it, with `passed` products behind.
 static inline void gate_wait(int passed) {
     while (!atomic_load(&gate_holds) || atomic_load(&gate_passed) < passed)
-        gate_nap();
+        await_nap();
 }
 
 #endif

@@ -9,13 +9,13 @@
 #include "engine/replica_local.h"
 #include "engine/scheduler.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/lossy_replica.h"
 #include "tests/kit/replica_kit.h"
 #include "tests/unit/costly_grammar.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LIVES_MODEL "tests/golden/data/tiny_chat"
 
@@ -36,8 +36,6 @@ struct lives_text {
     atomic_size_t told;
     atomic_bool shrank;
 };
-
-static inline void lives_nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
 
 static inline void lives_progress(struct generation *g) {
     struct lives_text *t = g->ctx;
@@ -105,8 +103,7 @@ static inline struct lives_text *lives_text_new(uint32_t kind) {
 }
 
 static inline void lives_wait(struct lives_text *t) {
-    for (int i = 0; i < 300000 && atomic_load(&t->ends) == 0; i++)
-        lives_nap();
+    WAIT_UNTIL(atomic_load(&t->ends) != 0);
     CHECK_INT(atomic_load(&t->ends), 1);
 }
 

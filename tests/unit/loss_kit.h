@@ -8,7 +8,9 @@
 #include "base/thread.h"
 #include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
+#include "tests/kit/await.h"
 #include "tests/kit/lossy_replica.h"
+#include "tests/kit/replica_kit.h"
 #include "tests/unit/gate_kit.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -40,11 +42,8 @@ static inline void loss_kit_open(void) {
         struct cpu_options cpu = {.threads = 1};
         CHECK_OK(cpu_device_new(&cpu, &loss_devices[d], &msg), msg);
         CHECK_OK(replica_local_new(loss_devices[d], &loss_locals[d], &msg), msg);
-        for (int i = 0; i < 2; i++) {
-            struct replica_spec spec;
-            model_spec(loss_models[i], &spec);
-            CHECK_OK(replica_load(loss_locals[d], &spec, &msg), msg);
-        }
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(kit_replica_load(loss_locals[d], loss_models[i], &msg), msg);
         CHECK_OK(replica_size_batches(loss_locals[d], LOSS_BATCH, &msg), msg);
     }
 }
@@ -119,15 +118,6 @@ static inline void loss_stop(struct loss_rig *rig) {
     *rig = (struct loss_rig){0};
 }
 
-// The condition, within a minute.
-#define LOSS_WAIT(condition)                                                                       \
-    do {                                                                                           \
-        int64_t until_ = clock_now_us() + 60000000;                                                \
-        while (!(condition) && clock_now_us() < until_)                                            \
-            gate_nap();                                                                            \
-        CHECK(condition);                                                                          \
-    } while (0)
-
 // What the job's rows are where nothing is lost, computed by the spare's device.
 static inline void loss_put_done(struct replica_work *w) {
     atomic_store((atomic_bool *)w->ctx, true);
@@ -154,7 +144,7 @@ static inline float *loss_rows(const struct job *j) {
             .rows = rows + i * dim};
         replica_encode(loss_locals[1], &b);
         while (!atomic_load(&done))
-            gate_nap();
+            await_nap();
         CHECK_INT(b.work.err, ERR_OK);
     }
     return rows;

@@ -4,9 +4,9 @@
 
 #include "engine/scheduler.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 // A job with its memory and an account of its end.
 struct test_job {
@@ -66,8 +66,7 @@ static inline void job_free(struct test_job *t) {
 }
 
 static inline void job_wait(struct test_job *t) {
-    for (int i = 0; i < 200000 && atomic_load(&t->ends) == 0; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    WAIT_UNTIL(atomic_load(&t->ends) != 0);
     CHECK_INT(atomic_load(&t->ends), 1);
 }
 

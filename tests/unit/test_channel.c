@@ -6,8 +6,8 @@
 #include "channel/channel.h"
 #include "channel/pack.h"
 #include "tests/check.h"
+#include "tests/kit/own_process.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,16 +20,6 @@
 
 static struct channel_buffer buf;
 static unsigned char payload[CHANNEL_PAYLOAD_BYTES];
-
-static size_t open_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    size_t n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
 
 static struct channel_message usual(void) {
     return (struct channel_message){.type = 5,
@@ -250,7 +240,7 @@ static void test_broken(void) {
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     for (size_t i = 0; i < 200; i++)
         fds[i] = null;
-    size_t before = open_fds();
+    size_t before = own_descriptors();
     size_t n = encode(&m, frame);
     static const size_t counts[] = {0, 1, 2, 31, 32, 33, 34, 64, 200};
     for (size_t most = 0; most <= CHANNEL_FDS; most += CHANNEL_FDS / 2)
@@ -263,7 +253,7 @@ static void test_broken(void) {
             CHECK_INT(channel_receive(pair[1], &buf, &out, false, &msg),
                       counts[i] ? ERR_INVALID : ERR_OK);
             CHECK_INT(out.fd_count, 0);
-            CHECK_INT(open_fds(), before);
+            CHECK_INT(own_descriptors(), before);
             // of a broken frame, of one that is too short, and too long
             frame[4] ^= 1;
             send_raw(pair[0], frame, n, fds, counts[i]);
@@ -271,11 +261,11 @@ static void test_broken(void) {
             send_raw(pair[0], frame, sizeof frame, fds, counts[i]);
             for (int k = 0; k < 3; k++)
                 CHECK_INT(channel_receive(pair[1], &buf, &out, false, &msg), ERR_INVALID);
-            CHECK_INT(open_fds(), before);
+            CHECK_INT(own_descriptors(), before);
             // an empty message is the same as the end
             send_raw(pair[0], frame, 0, fds, counts[i]);
             CHECK_INT(channel_receive(pair[1], &buf, &out, false, &msg), ERR_LOST);
-            CHECK_INT(open_fds(), before);
+            CHECK_INT(own_descriptors(), before);
             // that are not as many as the header says
             if (counts[i] > CHANNEL_FDS || counts[i] == 0)
                 continue;
@@ -288,10 +278,10 @@ static void test_broken(void) {
             enum err e = channel_receive(pair[1], &buf, &out, false, &msg);
             CHECK_INT(e, counts[i] <= most ? ERR_OK : ERR_INVALID);
             CHECK_INT(out.fd_count, counts[i] <= most ? counts[i] : 0);
-            CHECK_INT(open_fds(), before + out.fd_count);
+            CHECK_INT(own_descriptors(), before + out.fd_count);
             channel_close_fds(&out);
             CHECK_INT(out.fd_count, 0);
-            CHECK_INT(open_fds(), before);
+            CHECK_INT(own_descriptors(), before);
         }
     close(null);
     buf.most_fds = 0;
@@ -323,7 +313,7 @@ static void test_descriptors(void) {
     m.fds[0] = -1;
     CHECK_INT(channel_send(pair[0], &m, false, &msg), ERR_IO);
     // the receiver may have no more: told, and none stays
-    size_t before = open_fds();
+    size_t before = own_descriptors();
     struct rlimit old, tight;
     CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
     m.fds[0] = pipes[0];
@@ -337,7 +327,7 @@ static void test_descriptors(void) {
     CHECK_INT(channel_receive(pair[1], &buf, &out, false, &msg), ERR_INVALID);
     CHECK(strstr(msg.text, "ulimit -n"));
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
-    CHECK_INT(open_fds(), before);
+    CHECK_INT(own_descriptors(), before);
     buf.most_fds = 0;
     // descriptors of frames that nobody reads are closed with the socket: the pipe's end is seen
     CHECK_OK(channel_send(pair[0], &m, false, &msg), msg);

@@ -7,8 +7,8 @@
 #include "channel/region.h"
 #include "channel/region_space.h"
 #include "tests/check.h"
+#include "tests/kit/own_process.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,16 +18,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static size_t open_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    size_t n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
 
 // ---- the region
 
@@ -141,7 +131,7 @@ static void test_limits(void) {
 
 // Each call that the system may refuse, one after the other: an error, and nothing stays open.
 static void test_faults(void) {
-    size_t before = open_fds();
+    size_t before = own_descriptors();
     static const enum fault_site sites[] = {FAULT_FILE, FAULT_ALLOC};
     for (size_t s = 0; s < 2; s++) {
         long refused = 0;
@@ -157,7 +147,7 @@ static void test_faults(void) {
             }
             refused++;
             CHECK(r == NULL && msg.text[0]);
-            CHECK_INT(open_fds(), before);
+            CHECK_INT(own_descriptors(), before);
         }
         CHECK_INT(refused, sites[s] == FAULT_FILE ? 4 : 1);
     }
@@ -312,7 +302,7 @@ static void test_edges(void) {
 }
 
 int main(void) {
-    size_t before = open_fds();
+    size_t before = own_descriptors();
     test_seals();
     test_refused();
     test_limits();
@@ -321,6 +311,6 @@ int main(void) {
     test_copy();
     test_walk();
     test_edges();
-    CHECK_INT(open_fds(), before);
+    CHECK_INT(own_descriptors(), before);
     return check_done();
 }

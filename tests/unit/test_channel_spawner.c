@@ -9,9 +9,9 @@
 #include "channel/region.h"
 #include "channel/spawner.h"
 #include "tests/check.h"
+#include "tests/kit/own_process.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -258,16 +258,6 @@ static bool soon_gone(pid_t pid) {
         if (clock_now_us() > until)
             return false;
     return true;
-}
-
-static size_t open_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    size_t n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
 }
 
 // ---- what a child is given
@@ -606,11 +596,11 @@ int main(int argc, char **argv, char **environment) {
 
     struct spawner *s;
     struct errmsg msg = {0};
-    size_t fds = open_fds();
+    size_t fds = own_descriptors();
     CHECK_OK(region_new(1 << 20, &region, &msg), msg);
     CHECK_OK(spawner_start(&s, &msg), msg);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    size_t with_both = open_fds();
+    size_t with_both = own_descriptors();
     CHECK_INT(with_both, fds + 2);
     test_given(s);
     test_numbers(s);
@@ -621,13 +611,13 @@ int main(int argc, char **argv, char **environment) {
     test_lost();
     test_orphans();
     test_threads(s);
-    CHECK_INT(open_fds(), with_both);
+    CHECK_INT(own_descriptors(), with_both);
     pid_t spawner = spawner_pid(s);
     spawner_stop(s);
     spawner_stop(NULL);
     CHECK(is_gone(spawner));
     CHECK_INT(kill(spawner, 0), -1); // reaped, too
     region_free(region);
-    CHECK_INT(open_fds(), fds);
+    CHECK_INT(own_descriptors(), fds);
     return check_done();
 }

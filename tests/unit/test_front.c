@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "service/front.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,15 +19,8 @@ struct counted {
 
 static atomic_int order_next;
 
-static void nap(void) {
-    struct timespec t = {.tv_nsec = 200000};
-    nanosleep(&t, NULL);
-}
-
 static bool wait_for(atomic_int *value, int want) {
-    int64_t until = clock_now_us() + 20000000;
-    while (atomic_load(value) != want && clock_now_us() < until)
-        nap();
+    WAIT_UNTIL(atomic_load(value) == want);
     return atomic_load(value) == want;
 }
 
@@ -35,7 +29,7 @@ static void run_counted(struct front_task *task, struct front_worker *w) {
     (void)w;
     struct counted *c = (struct counted *)(void *)task;
     while (c->gate && !atomic_load(c->gate))
-        nap();
+        await_nap();
     c->order = atomic_fetch_add(&order_next, 1);
     atomic_fetch_add(c->runs, 1);
 }
@@ -122,9 +116,8 @@ static void test_lanes(void) {
     render = (struct counted){.task.run = run_counted, .runs = &runs, .gate = &gate};
     for (size_t i = 0; i < 2; i++)
         front_post(f, &held[i].task, FRONT_BIG_PARSE);
-    int64_t until = clock_now_us() + 20000000;
-    while (front_read_stats(f).run[FRONT_BIG_PARSE] < 2 && clock_now_us() < until)
-        nap(); // until both threads that take big work are held
+    // until both threads that take big work are held
+    WAIT_UNTIL(front_read_stats(f).run[FRONT_BIG_PARSE] >= 2);
     for (size_t i = 2; i < 4; i++)
         front_post(f, &held[i].task, FRONT_BIG_PARSE);
     front_post(f, &render.task, FRONT_BIG_RENDER);
@@ -193,14 +186,12 @@ static void run_scratch(struct front_task *task, struct front_worker *w) {
     fault_disarm();
     atomic_fetch_add(u->runs, 1);
     while (u->gate && !atomic_load(u->gate))
-        nap();
+        await_nap();
 }
 
 // Waits until no worker is in a task.
 static void wait_idle(struct front *f) {
-    int64_t until = clock_now_us() + 20000000;
-    while (front_read_stats(f).idle < 2 && clock_now_us() < until)
-        nap();
+    WAIT_UNTIL(front_read_stats(f).idle >= 2);
     CHECK_INT(front_read_stats(f).idle, 2);
 }
 

@@ -5,10 +5,9 @@
 // told once. Greedy and drawn ones, with penalties, drafts, grammars and scored prompts, choices
 // that share their prompt, in caches that are too small for all of them.
 #include "base/clock.h"
+#include "tests/kit/await.h"
 #include "tests/unit/costly_grammar.h"
 #include "tests/unit/generator_kit.h"
-
-#include <time.h>
 
 enum { TEXTS = 24, BLOCK = 32, SMALL = 8, ROUNDS = 6 };
 
@@ -29,8 +28,6 @@ static struct told expected[TEXTS];
 static uint32_t dice;
 
 static void wake(void *ctx) { (void)ctx; }
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); }
-
 // How long any of it may take: masks are built by another thread, slowly on a busy machine.
 static const int64_t limit_us = 300000000;
 
@@ -204,7 +201,7 @@ static void round_of(uint32_t seed, size_t ahead, bool speculate, size_t blocks,
         generator_sort_out(g, spare, decide, &tale);
         generator_tend(g);
         if (!one_step(g) && !one_step(spare))
-            nap();
+            await_nap();
     }
     size_t equal = 0, once = 0, struck = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -232,7 +229,7 @@ static size_t tell_all(struct generator *g) {
         if (one_step(g))
             steps++;
         else
-            nap();
+            await_nap();
     return steps;
 }
 
@@ -325,9 +322,9 @@ static void ends_meanwhile(void) {
         generator_submit(g, &x[i].t->g);
     while (x[1].t->g.produced < 3)
         if (!one_step(g))
-            nap();
+            await_nap();
     while (!generator_begin_step(g))
-        nap();
+        await_nap();
     generator_lose(g, first); // x[1], and perhaps x[0]
     CHECK_INT(x[1].t->g.deaths, 1);
     int64_t now = clock_now_us();
@@ -344,7 +341,7 @@ static void ends_meanwhile(void) {
     int64_t end = clock_now_us() + limit_us;
     while (generator_count(g) > (struck ? 2U : 3U) && clock_now_us() < end) {
         generator_tend(g); // a mask comes back
-        nap();
+        await_nap();
     }
     CHECK(x[1].t->ended == 1 && x[1].t->g.err == ERR_INTERNAL && x[1].t->g.produced >= 3);
     CHECK_INT(x[0].t->ended, struck);

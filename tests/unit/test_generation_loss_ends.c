@@ -5,8 +5,7 @@
 #include "tests/unit/lives_kit.h"
 
 static void until_produced(const struct lives_text *t, size_t n) {
-    for (int i = 0; i < 100000 && atomic_load(&t->g.produced) < n && !atomic_load(&t->ends); i++)
-        lives_nap();
+    WAIT_UNTIL(atomic_load(&t->g.produced) >= n || atomic_load(&t->ends));
     CHECK(atomic_load(&t->g.produced) >= n);
 }
 
@@ -68,7 +67,7 @@ static void given_up(enum scheduler_spare kind) {
     uint64_t steps = lossy_read_counts(p.main).steps;
     lossy_raise(p.main);
     while (replica_health(p.main).condition != REPLICA_UP)
-        lives_nap();
+        await_nap();
     lives_generate(&p, again);
     lives_wait(again);
     CHECK(lives_same(again, lives_expected[1]));
@@ -162,7 +161,7 @@ static void prefixes_are_gone(void) {
     CHECK(second->g.cached_tokens > 0);
     lossy_lose(p.main, 0);
     while (replica_health(p.main).life < 2 || replica_health(p.main).condition != REPLICA_UP)
-        lives_nap();
+        await_nap();
     lives_generate(&p, third);
     lives_wait(third);
     CHECK_INT(third->g.cached_tokens, 0);
@@ -187,7 +186,7 @@ static void stopped_while_down(void) {
     bool over = atomic_load(&t->ends) && atomic_load(&u->ends);
     if (!over)
         for (int i = 0; i < 100 && !scheduler_read_stats(p.s).generation.waiting; i++)
-            lives_nap();
+            await_nap();
     scheduler_end(p.s, 1000);
     lives_wait(t);
     lives_wait(u);
@@ -265,7 +264,7 @@ static bool comes_to(struct scheduler *s, size_t least, size_t most) {
         limit = scheduler_read_stats(s).queue_limit;
         if (limit >= least && limit <= most)
             return true;
-        lives_nap();
+        await_nap();
     }
     fprintf(stderr, "    %zu are let in\n", limit);
     return false;

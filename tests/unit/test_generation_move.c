@@ -3,9 +3,8 @@
 // flight; with drafts, grammars, penalties and seeds, one step ahead and not. And what comes of
 // steps in flight when a text ends.
 #include "base/clock.h"
+#include "tests/kit/await.h"
 #include "tests/unit/generator_kit.h"
-
-#include <time.h>
 
 enum { MANY = 10 };
 
@@ -25,13 +24,11 @@ static const struct grammar *grammar_of(uint32_t seed) {
 
 static struct kit_gen *gen_new(uint32_t seed) { return kit_gen_new(seed, grammar_of(seed), vocab); }
 
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
-
 static void run(struct generator *g) {
     struct forward_hooks none = {0};
     for (int i = 0; i < 200000 && generator_busy(g); i++)
         if (!inline_replica_step(g, &none)) // all of them wait for masks
-            nap();
+            await_nap();
     CHECK(!generator_busy(g));
 }
 
@@ -65,7 +62,7 @@ static void moves(size_t ahead, bool speculate, size_t every, uint32_t together)
         }
         struct step *s = generator_begin_step(g), *next;
         if (!s) {
-            nap();
+            await_nap();
             continue;
         }
         if (++steps % every == 0) {
@@ -194,14 +191,14 @@ static void masks_in_time(size_t ahead) {
     for (int i = 0; i < 200000 && !t->ended; i++) {
         struct step *s = generator_begin_step(g);
         if (!s) {
-            nap();
+            await_nap();
             continue;
         }
         bool all = generator_fill_masks(g, s, false);
         go_until(g, s, COMPUTED);
         if (!all && i % 2) { // a slow device: it comes meanwhile
             while (!generator_fill_masks(g, s, false))
-                nap();
+                await_nap();
             asked_again++;
         }
         CHECK(generator_fill_masks(g, s, true));

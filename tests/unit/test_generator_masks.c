@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
@@ -12,7 +13,6 @@
 #include <math.h>
 #include <semaphore.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define MODEL "tests/golden/data/decoders/qwen2-tied"
 
@@ -152,7 +152,7 @@ static struct generator *generator(size_t max_sequences, bool speculate) {
 static void step(struct generator *g) {
     struct forward_hooks none = {0};
     if (!inline_replica_step(g, &none)) // all of them wait
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        await_nap();
 }
 
 static void run(struct generator *g) {
@@ -329,7 +329,7 @@ static bool into_the_middle(void *ctx) {
     atomic_store(&holding, true);
     let_go();
     while (atomic_load(&holding))
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        await_nap();
     CHECK(mask_job_ready(small));
     device_fail(device, ERR_INTERNAL, "a device that broke");
     return false;

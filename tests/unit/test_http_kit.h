@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "service/http/http.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -200,15 +201,6 @@ KIT bool kit_await_held(size_t n) {
         kit_sleep_ms(1);
     }
 }
-
-// Waits until the condition holds.
-#define AWAIT(cond)                                                                                \
-    do {                                                                                           \
-        for (int64_t end_us_ = clock_now_us() + KIT_AWAIT_US;                                      \
-             !(cond) && clock_now_us() < end_us_;)                                                 \
-            kit_sleep_ms(1);                                                                       \
-        CHECK(cond);                                                                               \
-    } while (0)
 
 KIT void kit_release(void) {
     pthread_mutex_lock(&kit_lock);

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/thread.h"
 #include "engine/masks.h"
+#include "tests/kit/await.h"
 #include "tests/unit/grammar_kit.h"
 
 #include <semaphore.h>
@@ -162,7 +163,7 @@ static struct masks *start(int threads) {
 
 static void wait_for(const struct mask_job *job) {
     while (atomic_load(&job->at) == MASK_AWAY)
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        await_nap();
 }
 
 // Texts of many jobs at once, each against masks made in one piece.

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/thread.h"
 #include "engine/engine.h"
+#include "tests/kit/await.h"
 #include "tests/unit/heap_bytes.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -40,8 +41,6 @@ static int32_t texts[KINDS][OUTPUT];
 static float chances[KINDS][OUTPUT];
 static atomic_bool over;
 static atomic_int wrong, not_there, refused, served[KINDS]; // check.h is for one thread
-
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL); }
 
 static struct model *add(size_t kind) {
     struct model_options o = {
@@ -79,11 +78,7 @@ struct asked {
 static void on_progress(struct generation *g) { (void)g; }
 static void on_end(struct generation *g) { atomic_fetch_add(&((struct asked *)g->ctx)->ends, 1); }
 
-static void wait_for(atomic_int *ends) {
-    int64_t until = clock_now_us() + 60000000;
-    while (!atomic_load(ends) && clock_now_us() < until)
-        nap();
-}
+static void wait_for(atomic_int *ends) { WAIT_UNTIL(atomic_load(ends) != 0); }
 
 static enum err generate(const struct model *m, size_t kind, int32_t *ids, float *logprobs) {
     struct asked *a = calloc(1, sizeof *a);
@@ -151,7 +146,7 @@ static void *ask_on(void *arg) {
         enum err e = ERR_OK;
         if (!m) {
             atomic_fetch_add(goes ? &not_there : &wrong, 1);
-            nap();
+            await_nap();
             continue;
         }
         bool right = is_right(m, kind, x >> 20, &e);
@@ -192,10 +187,7 @@ static bool same(struct numbers a, struct numbers b) { return memcmp(&a, &b, siz
 
 static void wait_for_service(size_t kind) {
     int before = atomic_load(&served[kind]);
-    int64_t until = clock_now_us() + 60000000;
-    while (atomic_load(&served[kind]) == before && clock_now_us() < until)
-        nap();
-    CHECK(atomic_load(&served[kind]) > before);
+    AWAIT(atomic_load(&served[kind]) > before);
 }
 
 // One after the other; the numbers behind each.

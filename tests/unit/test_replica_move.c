@@ -59,7 +59,7 @@ static struct test_text *text_new(uint32_t seed) {
 
 static void text_wait(struct test_text *t) {
     while (atomic_load(&t->ends) == 0)
-        gate_nap();
+        await_nap();
     CHECK_INT(t->g.err, ERR_OK);
     CHECK_INT(t->g.produced, OUTPUT);
 }
@@ -129,7 +129,7 @@ static void *move_thread(void *arg) {
     struct mover *m = arg;
     for (int i = 0; i < m->moves && !m->err; i++) {
         m->err = scheduler_use_replica(m->s, replicas[m->to ^ (i & 1)], NULL);
-        gate_nap();
+        await_nap();
     }
     atomic_store(&m->over, true);
     return NULL;
@@ -156,7 +156,7 @@ static void in_flight(enum lane lane) {
                      replica_read_stats(replicas[1]).used_us[SHARE_BULK];
     begin_move(&m, &thread);
     while (scheduler_read_stats(s).moved == 0)
-        gate_nap();
+        await_nap();
     CHECK_INT(atomic_load(&t->ends), 0);
     gate_open();
     pthread_join(thread, NULL);
@@ -189,7 +189,7 @@ static void in_mid_sentence(void) {
         gate_wait(0);
     begin_move(&m, &thread);
     while (scheduler_read_stats(s).moved == 0 && !atomic_load(&m.over))
-        gate_nap();
+        await_nap();
     gate_open();
     pthread_join(thread, NULL);
     CHECK_INT(m.err, ERR_OK);

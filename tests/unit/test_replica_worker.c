@@ -5,11 +5,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/fake_worker.h"
+#include "tests/kit/own_process.h"
 #include "tests/unit/heap_bytes.h"
 
-#include <dirent.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 enum { TEXTS = 30, LENGTH = 10, WAIT_US = 60000000 };
@@ -28,8 +28,6 @@ static void on_done(struct replica_work *w) {
     struct sent *s = w->ctx;
     atomic_fetch_add(&s->done, 1);
 }
-
-static void nap(void) { (void)nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
 
 static void sent_fill(struct sent *s, unsigned seed, enum share share, uint64_t model) {
     memset(s, 0, sizeof *s);
@@ -54,16 +52,12 @@ static void sent_fill(struct sent *s, unsigned seed, enum share share, uint64_t 
 }
 
 static bool wait_done(struct sent *s) {
-    int64_t until = clock_now_us() + WAIT_US;
-    while (atomic_load(&s->done) == 0 && clock_now_us() < until)
-        nap();
+    WAIT_UNTIL(atomic_load(&s->done) != 0);
     return atomic_load(&s->done) == 1;
 }
 
 static bool wait_condition(struct replica *r, enum replica_condition c) {
-    int64_t until = clock_now_us() + WAIT_US;
-    while (replica_health(r).condition != c && clock_now_us() < until)
-        nap();
+    WAIT_UNTIL(replica_health(r).condition == c);
     return replica_health(r).condition == c;
 }
 
@@ -219,9 +213,7 @@ static void test_faults(void) {
         if (!CHECK(ok))
             fprintf(stderr, "    fault %d: %s, %s\n", fault, err_name(first.b.work.err),
                     err_name(second.b.work.err));
-        int64_t until = clock_now_us() + WAIT_US;
-        while (lost && replica_health(r).life == before.life && clock_now_us() < until)
-            nap();
+        WAIT_UNTIL(!lost || replica_health(r).life != before.life);
         CHECK(wait_condition(r, REPLICA_UP));
         struct replica_health after = replica_health(r);
         enum replica_loss cause = cause_of((enum fake_fault)fault);
@@ -280,9 +272,7 @@ static void test_starts(void) {
         replica_encode(r, &s.b);
         CHECK(wait_done(&s) && s.b.work.err == ERR_LOST);
         fake_workers_set(f, starts[i]);
-        int64_t until = clock_now_us() + WAIT_US;
-        while (replica_health(r).life < life + 2 && clock_now_us() < until)
-            nap();
+        WAIT_UNTIL(replica_health(r).life >= life + 2);
         CHECK(wait_condition(r, REPLICA_UP));
         CHECK_INT(replica_health(r).losses[causes[i]],
                   causes[i] == LOSS_START ? starts_before + i - 1 : 1);
@@ -402,14 +392,10 @@ static void test_quarantine(void) {
     CHECK_INT(fake_workers_encoding_most(f), 1); // one at a time
     CHECK_INT(fake_workers_seen(f, WIRE_LOAD), loads + 2);
     CHECK_INT(fake_workers_seen(f, WIRE_UNLOAD), 1); // one model at a time
-    int64_t until = clock_now_us() + WAIT_US;
-    while (replica_health(r).life == 1 && clock_now_us() < until)
-        nap();
+    WAIT_UNTIL(replica_health(r).life != 1);
     CHECK_INT(replica_health(r).life, 2); // idle: it was ended
     CHECK(!replica_health(r).present);
-    while (fake_workers_alive(f) > 1 && clock_now_us() < until)
-        nap();
-    CHECK_INT(fake_workers_alive(f), 1);
+    AWAIT(fake_workers_alive(f) == 1);
     sent_fill(&sent[0], 1, SHARE_BULK, FAKE_MODEL);
     sent_fill(&sent[1], 2, SHARE_BULK, FAKE_MODEL);
     fake_workers_set(f, FAKE_CLOSES);
@@ -431,52 +417,29 @@ static void test_quarantine(void) {
     fake_workers_free(f);
 }
 
-static int count_fds(void) {
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
-static int count_maps(void) {
-    int n = 0, c;
-    FILE *f = fopen("/proc/self/maps", "r");
-    while (f && (c = fgetc(f)) != EOF)
-        n += c == '\n';
-    if (f)
-        fclose(f);
-    return n;
-}
-
 static void test_leaks(void) {
     struct fake_workers *f = fake_workers_new();
     struct replica_worker_options o = options();
     struct replica *r = start_loaded(f, &o);
     static struct sent s;
-    int fds = 0, maps = 0;
+    size_t fds = 0, maps = 0;
     for (int life = 0; life < 100; life++) {
         if (life == 20) { // what is kept for reuse is there
-            fds = count_fds();
-            maps = count_maps();
+            fds = own_descriptors();
+            maps = own_mappings();
         }
         uint64_t before = replica_health(r).life;
         sent_fill(&s, 1, SHARE_BULK, FAKE_MODEL);
         fake_workers_set(f, life % 2 ? FAKE_CLOSES : FAKE_CHECKSUM);
         replica_encode(r, &s.b);
         bool ok = wait_done(&s) && s.b.work.err == ERR_LOST;
-        int64_t until = clock_now_us() + WAIT_US;
-        while ((replica_health(r).life == before || replica_health(r).condition != REPLICA_UP) &&
-               clock_now_us() < until)
-            nap();
+        WAIT_UNTIL(replica_health(r).life != before && replica_health(r).condition == REPLICA_UP);
         if (!ok)
             CHECK(ok);
     }
     CHECK_INT(fake_workers_alive(f), 1);
-    CHECK_INT(count_fds(), fds);
-    CHECK(count_maps() <= maps + 4); // thread stacks come and go
+    CHECK_INT(own_descriptors(), fds);
+    CHECK(own_mappings() <= maps + 4); // thread stacks come and go
     CHECK_INT(replica_health(r).starts, 101);
     replica_free(r);
     CHECK_INT(fake_workers_alive(f), 0);

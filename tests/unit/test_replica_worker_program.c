@@ -2,102 +2,40 @@
 // process, batches and steps, across kills in the middle of them; a cache that is gone with its
 // life is told; a quarantine computes one piece at a time and ends when it is idle; nothing is
 // left.
-#include "base/clock.h"
-#include "base/file_set.h"
-#include "base/log.h"
-#include "channel/spawner.h"
 #include "compute/cpu/cpu.h"
 #include "engine/model.h"
 #include "engine/replica_local.h"
-#include "engine/replica_worker.h"
 #include "tests/check.h"
-#include "tests/kit/worker_driver.h"
+#include "tests/kit/await.h"
+#include "tests/kit/own_process.h"
+#include "tests/kit/replica_kit.h"
+#include "tests/kit/worker_replica.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 #define EMBEDDER "tests/golden/data/bert-mean-st6"
 #define GENERATOR "tests/golden/data/tiny_chat"
 
-enum { WAIT_US = 120000000, TEXTS = 24, MOST = 512, STEPS = 12, PROMPT = 20, CONTEXT = 64 };
+enum { TEXTS = 24, MOST = 512, STEPS = 12, PROMPT = 20, CONTEXT = 64 };
 
 static struct errmsg msg;
 static struct device *device;
 static struct replica *local;
 static struct model *models[2];
-static struct file_set *files[2];
-static struct spawner *spawner;
-static char program[4096];
-
-static void nap(void) { (void)nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); }
-
-static void add_files(struct file_set *set, const char *folder) {
-    DIR *d = opendir(folder);
-    const struct dirent *e;
-    while (d && (e = readdir(d))) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (e->d_name[0] == '.')
-            continue;
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        DIR *inner = opendir(path);
-        if (inner) {
-            closedir(inner);
-            close(fd);
-            add_files(set, path);
-        } else if (fd >= 0) {
-            CHECK_OK(file_set_add(set, path, fd, &msg), msg);
-        }
-    }
-    if (d)
-        closedir(d);
-}
 
 static void load(struct replica *r, int which) {
-    struct replica_spec spec;
-    model_spec(models[which], &spec);
-    spec.sources = files[which];
-    CHECK_OK(replica_load(r, &spec, &msg), msg);
+    CHECK_OK(kit_replica_load(r, models[which], &msg), msg);
 }
 
 static struct replica *start(struct replica *reference) {
-    struct replica_worker_options o = {
-        .spawner = spawner,
-        .program = program,
-        .threads = 1,
-        .watchdog_us = 20000000, // the machine may be slow
-        .backoff_least_us = 1000,
-        .backoff_most_us = 10000,
-        .reference = reference,
-        .region_bytes = (size_t)32 << 20,
-    };
     struct replica *r = NULL;
-    CHECK_OK(replica_worker_new(&o, &r, &msg), msg);
+    CHECK_OK(worker_replica_new(reference, NULL, &r, &msg), msg);
     return r;
 }
 
-static bool wait_up(struct replica *r, uint64_t life) {
-    int64_t until = clock_now_us() + WAIT_US;
-    struct replica_health h = replica_health(r);
-    while ((h.condition != REPLICA_UP || h.life < life) && clock_now_us() < until) {
-        nap();
-        h = replica_health(r);
-    }
-    return h.condition == REPLICA_UP && h.life >= life;
-}
-
 static void wake(struct replica_work *w) { atomic_store((atomic_int *)w->ctx, 1); }
-static void wait_for(atomic_int *done) {
-    int64_t until = clock_now_us() + WAIT_US;
-    while (!atomic_load(done) && clock_now_us() < until)
-        nap();
-    CHECK(atomic_load(done));
-}
+static void wait_for(atomic_int *done) { AWAIT(atomic_load(done)); }
 
 // ---- batches
 
@@ -152,7 +90,7 @@ static int encode_on(struct replica *r, struct encoded *e) {
         wait_for(&e->done);
         if (e->b.work.err != ERR_LOST)
             return again;
-        nap();
+        await_nap();
     }
 }
 
@@ -301,7 +239,7 @@ static void test_bits(struct replica *reference) {
         uint64_t life = replica_health(r).life;
         got = tell(r, there, at);
         CHECK(got.lost && memcmp(got.ids, want.ids, got.count * sizeof *got.ids) == 0);
-        CHECK(wait_up(r, life + 1));
+        CHECK(worker_replica_await(r, life + 1));
         got = tell(r, there, -1);
         CHECK(same_told(&want, &got));
     }
@@ -326,20 +264,10 @@ static void test_bits(struct replica *reference) {
     replica_free(r);
 }
 
-static int count_fds(void) {
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 // Killed again and again under batches: each is computed in the end, with its bits.
 static void test_kills(void) {
     enum { KILLS = 30 };
-    int fds = count_fds();
+    size_t fds = own_descriptors();
     struct replica *r = start(local);
     load(r, 0);
     CHECK_OK(replica_size_batches(r, MOST, &msg), msg);
@@ -359,7 +287,7 @@ static void test_kills(void) {
             (void)encode_on(r, b);
         same = same && b->b.work.err == ERR_OK &&
                memcmp(a->rows, b->rows, TEXTS * models[0]->dim * sizeof *a->rows) == 0;
-        CHECK(wait_up(r, life + 1));
+        CHECK(worker_replica_await(r, life + 1));
         encoded_free(a);
         encoded_free(b);
     }
@@ -369,22 +297,15 @@ static void test_kills(void) {
     CHECK_INT(h.losses[LOSS_KILLED], KILLS);
     CHECK_INT(h.starts, KILLS + 1);
     replica_free(r);
-    CHECK_INT(count_fds(), fds);
+    CHECK_INT(own_descriptors(), fds);
 }
 
 static void test_quarantine(void) {
     struct replica *like = start(local);
     load(like, 0);
     load(like, 1);
-    struct replica_worker_options o = {.spawner = spawner,
-                                       .program = program,
-                                       .threads = 1,
-                                       .watchdog_us = 20000000,
-                                       .backoff_least_us = 1000,
-                                       .quarantine = true,
-                                       .like = like,
-                                       .idle_us = 50000,
-                                       .region_bytes = (size_t)32 << 20};
+    struct replica_worker_options o = worker_replica_options(NULL, like);
+    o.idle_us = 50000;
     struct replica *r = NULL;
     CHECK_OK(replica_worker_new(&o, &r, &msg), msg);
     load(r, 0);
@@ -398,10 +319,7 @@ static void test_quarantine(void) {
         got = tell(r, there, -1);
     CHECK(same_told(&want, &got));
     CHECK(same_rows(r, 4, false));
-    int64_t until = clock_now_us() + WAIT_US;
-    while (replica_health(r).pid != 0 && clock_now_us() < until)
-        nap();
-    CHECK_INT(replica_health(r).pid, 0);
+    AWAIT(replica_health(r).pid == 0);
     struct replica_health h = replica_health(r);
     for (int i = 0; i < LOSS_COUNT; i++)
         CHECK_INT(h.losses[i], 0);
@@ -412,25 +330,22 @@ static void test_quarantine(void) {
 }
 
 static void test_no_program(void) {
-    struct replica_worker_options o = {
-        .spawner = spawner, .program = "/no/such/trine-worker", .threads = 1};
+    struct replica_worker_options o = worker_replica_options(NULL, NULL);
+    o.program = "/no/such/trine-worker";
     struct replica *r = NULL;
     CHECK_INT(replica_worker_new(&o, &r, &msg), ERR_NOT_FOUND);
     CHECK(r == NULL && strstr(msg.text, "/no/such/trine-worker") != NULL);
 }
 
 int main(void) {
-    CHECK_OK(spawner_start(&spawner, &msg), msg);
-    log_init(LOG_LEVEL_OFF, false);
-    driver_find_program("trine-worker", program, sizeof program);
+    CHECK_OK(worker_replica_begin(&msg), msg);
     struct cpu_options cpu = {.threads = 1};
     CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &local, &msg), msg);
     for (int i = 0; i < 2; i++) {
         struct model_options m = {.path = i ? GENERATOR : EMBEDDER, .task = -1, .pool_mode = -1};
         CHECK_OK(model_load(&m, &models[i], &msg), msg);
-        files[i] = file_set_new();
-        add_files(files[i], m.path);
+        CHECK_OK(kit_open_files(models[i], &msg), msg);
         load(local, i);
     }
     CHECK_OK(replica_size_batches(local, MOST, &msg), msg);
@@ -440,11 +355,9 @@ int main(void) {
     test_kills();
     test_quarantine();
     replica_free(local);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         model_release(models[i]);
-        file_set_free(files[i]);
-    }
     cpu_device_free(device);
-    spawner_stop(spawner);
+    worker_replica_end();
     return check_done();
 }

@@ -48,7 +48,7 @@ static struct test_text *text_new(size_t prompt, size_t output) {
 
 static void text_wait(struct test_text *t) {
     while (atomic_load(&t->ends) == 0)
-        gate_nap();
+        await_nap();
 }
 
 static struct scheduler *start(size_t batch_tokens) {
@@ -112,7 +112,7 @@ static void test_stop(void) {
     gate_wait(0);
     scheduler_generate(s, &text->g);
     while (scheduler_read_stats(s).generation.running == 0) // until its step is with the replica
-        gate_nap();
+        await_nap();
     gate_let(1);
     gate_wait(1); // the step's first product: the batch is set aside
     end_at_gate(s);
@@ -132,7 +132,7 @@ static void test_stop(void) {
 // The scheduler looks over what is in flight every few milliseconds, and tells the replica.
 static void wait_for_ends_asked(struct scheduler *s, uint64_t ends) {
     while (scheduler_read_stats(s).ends_asked < ends)
-        gate_nap();
+        await_nap();
 }
 
 static void test_gone(void) {
@@ -203,7 +203,7 @@ static void test_heartbeat(void) {
         int64_t seen = scheduler_read_stats(s).heartbeat_us;
         CHECK(seen > last);
         for (int k = 0; k < 10; k++) {
-            gate_nap();
+            await_nap();
             CHECK_INT(scheduler_read_stats(s).heartbeat_us, seen); // it stands at the gate
         }
         last = seen;

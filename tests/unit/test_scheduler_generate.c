@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "engine/generator.h"
 #include "engine/replica_local.h"
+#include "tests/kit/await.h"
 #include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
@@ -73,11 +74,8 @@ static void generate(struct scheduler *s, struct test_generation *t) {
     scheduler_generate(s, &t->g);
 }
 
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); }
-
 static void wait_for(atomic_int *ends) {
-    for (int i = 0; i < 300000 && atomic_load(ends) == 0; i++)
-        nap();
+    WAIT_UNTIL(atomic_load(ends) != 0);
     atomic_fetch_add(&wrong, atomic_load(ends) != 1);
 }
 
@@ -143,11 +141,11 @@ static void *client_thread(void *arg) {
         gone[i]->most = LONGEST / 2;
         generate(c->s, gone[i]);
         if (i % 3 == 0)
-            nap();
+            await_nap();
     }
     for (uint32_t i = 0; i < KINDS; i++) { // some before they begin, some in the middle
         while (i % 2 && atomic_load(&gone[i]->told) < 3 && atomic_load(&gone[i]->ends) == 0)
-            nap();
+            await_nap();
         atomic_store(&gone[i]->g.cancelled, true);
     }
     for (uint32_t i = 0; i < KINDS; i++) {
@@ -202,7 +200,7 @@ static void device_is_shared(void) {
         generate(s, t[i]);
     }
     while (atomic_load(&t[7]->told) < 2 && atomic_load(&t[7]->ends) == 0)
-        nap();
+        await_nap();
     struct test_job *urgent = encoding_of(2), *bulk = encoding_of(3);
     submit(s, bulk);
     submit(s, urgent);

@@ -27,7 +27,7 @@ static pthread_mutex_t checking = PTHREAD_MUTEX_INITIALIZER; // of the clients' 
 // What a job's end may be.
 static void judge(struct client *c, struct test_job *t, uint32_t kind, bool cancelled) {
     while (atomic_load(&t->ends) == 0)
-        gate_nap();
+        await_nap();
     pthread_mutex_lock(&checking);
     CHECK_INT(atomic_load(&t->ends), 1);
     if (t->job.err == ERR_OK) {
@@ -64,7 +64,7 @@ static void *client_thread(void *arg) {
                 t[i]->job.deadline_us = clock_now_us() + (x >> 12) % 4000;
             t[i]->job.reserved = 3;
             while (scheduler_reserve(c->s, 3, NULL)) // without a spare while it is down
-                gate_nap();
+                await_nap();
             scheduler_submit(c->s, &t[i]->job);
         }
         for (int i = 0; i < AT_ONCE; i++)
@@ -117,7 +117,7 @@ static void by_chance(enum scheduler_spare kind, size_t bulk_ahead, uint64_t see
     CHECK(n.useful >= 20 && n.exposed >= 20 && stats.replayed_batches >= 20);
     CHECK(sum.ok > CLIENTS * ROUNDS * AT_ONCE / 2);
     lossy_set_chance(rig.main, 0); // it is up for good soon
-    LOSS_WAIT(scheduler_read_stats(rig.s).queue_limit == 1 << 20);
+    AWAIT(scheduler_read_stats(rig.s).queue_limit == 1 << 20);
     loss_stop(&rig);
 }
 

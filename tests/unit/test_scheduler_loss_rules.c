@@ -38,7 +38,7 @@ static uint64_t batches_on(struct replica *r) { return lossy_read_counts(r).batc
 
 // The main replica is in the middle of the first of `n` more batches, and has them all.
 static void hold(struct loss_rig *rig, uint64_t before, uint64_t n) {
-    LOSS_WAIT(batches_on(rig->main) >= before + n);
+    AWAIT(batches_on(rig->main) >= before + n);
     gate_wait(0);
 }
 
@@ -47,7 +47,7 @@ static void lose(struct loss_rig *rig, uint64_t exposed) {
     uint64_t before = lossy_read_counts(rig->main).exposed;
     lossy_lose(rig->main, -1);
     gate_open();
-    LOSS_WAIT(lossy_read_counts(rig->main).exposed >= before + exposed);
+    AWAIT(lossy_read_counts(rig->main).exposed >= before + exposed);
 }
 
 // Three batches are lost at once. The one whose deadline is next is computed first, one job after
@@ -69,7 +69,7 @@ static void by_deadline(void) {
     scheduler_submit(rig.s, &between->job);
     hold(&rig, before, 3);
     lose(&rig, 3);
-    LOSS_WAIT(batches_on(rig.quarantine) >= 1);
+    AWAIT(batches_on(rig.quarantine) >= 1);
     lossy_raise(rig.main);
     struct test_job *other = job_of(2, 4, LANE_INTERACTIVE); // passes them
     scheduler_submit(rig.s, &other->job);
@@ -114,11 +114,11 @@ static void poison(enum scheduler_spare kind, const char *why) {
     gate_open();
     for (int32_t i = 0; i < NEIGHBOURS; i++) {
         if (!lossy_read_counts(rig.main).poisoned)
-            LOSS_WAIT(lossy_read_counts(rig.main).poisoned > 0);
+            AWAIT(lossy_read_counts(rig.main).poisoned > 0);
         lossy_raise(rig.main);
         while (atomic_load(&t[i]->ends) == 0) { // each death wants its return
             lossy_raise(rig.main);
-            gate_nap();
+            await_nap();
         }
         if (i != ILL || kind == SPARE_CPU) {
             check_right(t[i]);
@@ -149,15 +149,15 @@ static void late_and_gone(void) {
     scheduler_submit(rig.s, &late->job);
     hold(&rig, before, 1);
     lose(&rig, 1);
-    LOSS_WAIT(scheduler_read_stats(rig.s).sequences > 0); // by the quarantine
+    AWAIT(scheduler_read_stats(rig.s).sequences > 0); // by the quarantine
     lossy_lose(rig.quarantine, -1);
     gate_shut();
     lossy_raise(rig.main);
     hold(&rig, before, 2); // the rest of it
     scheduler_submit(rig.s, &gone->job);
-    LOSS_WAIT(batches_on(rig.main) >= before + 3);
+    AWAIT(batches_on(rig.main) >= before + 3);
     while (clock_now_us() <= late->job.deadline_us)
-        gate_nap();
+        await_nap();
     lose(&rig, 2);
     job_wait(late);
     CHECK_INT(late->job.err, ERR_DEADLINE);
@@ -212,16 +212,16 @@ static void given_up(enum scheduler_spare kind) {
     struct loss_rig rig = loss_start(&o);
     struct test_job *waits = job_of(3, 1, LANE_BULK), *ends = job_of(3, 2, LANE_INTERACTIVE);
     lossy_lose(rig.main, -1);
-    LOSS_WAIT(scheduler_read_stats(rig.s).main.condition == REPLICA_DOWN);
+    AWAIT(scheduler_read_stats(rig.s).main.condition == REPLICA_DOWN);
     if (kind == SPARE_NONE) // what comes is refused at once
-        LOSS_WAIT(!is_let_in(rig.s, 10, ERR_UNAVAILABLE));
+        AWAIT(!is_let_in(rig.s, 10, ERR_UNAVAILABLE));
     else
         CHECK(is_let_in(rig.s, 10, ERR_OK));
     scheduler_submit(rig.s, &waits->job);
     CHECK_INT(atomic_load(&waits->ends), 0);
     lossy_raise(rig.main);
     check_right(waits);
-    LOSS_WAIT(is_let_in(rig.s, 10, ERR_UNAVAILABLE));
+    AWAIT(is_let_in(rig.s, 10, ERR_UNAVAILABLE));
     lossy_lose(rig.main, -1);
     scheduler_submit(rig.s, &ends->job);
     lossy_give_up(rig.main);
@@ -229,9 +229,9 @@ static void given_up(enum scheduler_spare kind) {
     CHECK_INT(ends->job.err, ERR_UNAVAILABLE);
     CHECK_STR(ends->job.msg.text,
               "the process that computes was lost and is not there again; retry later");
-    LOSS_WAIT(!is_let_in(rig.s, 10, ERR_UNAVAILABLE));
+    AWAIT(!is_let_in(rig.s, 10, ERR_UNAVAILABLE));
     replica_retry(rig.main);
-    LOSS_WAIT(is_let_in(rig.s, 10, ERR_UNAVAILABLE));
+    AWAIT(is_let_in(rig.s, 10, ERR_UNAVAILABLE));
     job_free(ends);
     ends = job_of(3, 2, LANE_INTERACTIVE);
     scheduler_submit(rig.s, &ends->job);
@@ -325,10 +325,10 @@ static void less_is_let_in(void) {
     CHECK_INT(scheduler_reserve(rig.s, 5000, NULL), ERR_OK);
     CHECK(is_let_in(rig.s, FULL / 5, ERR_OK));
     lossy_lose(rig.main, -1);
-    LOSS_WAIT(scheduler_read_stats(rig.s).queue_limit < FULL / 4);
+    AWAIT(scheduler_read_stats(rig.s).queue_limit < FULL / 4);
     CHECK(!is_let_in(rig.s, FULL / 5, ERR_OVERLOADED));
     lossy_raise(rig.main);
-    LOSS_WAIT(scheduler_read_stats(rig.s).queue_limit == FULL);
+    AWAIT(scheduler_read_stats(rig.s).queue_limit == FULL);
     CHECK(is_let_in(rig.s, FULL / 5, ERR_OK));
     scheduler_release(rig.s, 5000);
     loss_devices[1]->ops = fast_ops;

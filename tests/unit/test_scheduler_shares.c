@@ -3,6 +3,7 @@
 // counted; so a slow or loaded machine changes nothing.
 #include "base/json.h"
 #include "engine/replica_local.h"
+#include "tests/kit/await.h"
 #include "tests/kit/replica_kit.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/gate_kit.h"
@@ -52,8 +53,6 @@ static struct scheduler *start(size_t max_sequences) {
     return s;
 }
 
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
-
 // Bulk, `texts` and short jobs, all of them more than enough; returns what each kind was given
 // while all had work.
 static struct scheduler_stats flood(size_t prompt, size_t output) {
@@ -87,13 +86,13 @@ static struct scheduler_stats flood(size_t prompt, size_t output) {
         scheduler_generate(s, &t->g);
     }
     while (output && atomic_load(&texts_begun) < 8)
-        nap();
+        await_nap();
     for (uint32_t i = 0; i < SHORT; i++)
         scheduler_submit(s, &urgent[i]->job);
     // until each is at it: what the start has cost may be owed still
     struct scheduler_stats begin = scheduler_read_stats(s);
     do {
-        nap();
+        await_nap();
         before = scheduler_read_stats(s);
     } while (before.used_us[SHARE_BULK] - begin.used_us[SHARE_BULK] < 1000 &&
              atomic_load(&short_ended) < SHORT / 2);
@@ -105,7 +104,7 @@ static struct scheduler_stats flood(size_t prompt, size_t output) {
             atomic_load(&bulk->ends) || now.busy_us - before.busy_us > 2000000)
             break;
         after = now;
-        nap();
+        await_nap();
     }
     CHECK_INT(atomic_load(&bulk->ends), 0);
     atomic_store(&bulk->job.cancelled, true);
@@ -115,7 +114,7 @@ static struct scheduler_stats flood(size_t prompt, size_t output) {
         atomic_store(&urgent[i]->job.cancelled, true);
     job_wait(bulk);
     while (atomic_load(&texts_ended) < TEXTS || atomic_load(&short_ended) < SHORT)
-        nap();
+        await_nap();
     scheduler_stop(s, 1000000);
     for (int i = 0; i < SHORT; i++)
         job_free(urgent[i]);

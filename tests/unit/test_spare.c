@@ -6,10 +6,10 @@
 #include "engine/replica_local.h"
 #include "engine/spare.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/replica_kit.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 #define EMBEDDER "tests/golden/data/bert-mean-st6"
 #define GENERATOR "tests/golden/data/tiny_chat"
@@ -21,14 +21,12 @@ static atomic_int made, told;
 static atomic_bool refuses, holds;
 static atomic_bool wrong; // what the thread was told or found
 
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
-
 static enum err on_loaded(void *ctx, const struct model *m, struct errmsg *msg) {
     if (ctx != &made || replica_weight_bytes(replica, m->id) == 0)
         atomic_store(&wrong, true);
     atomic_fetch_add(&made, 1);
     while (atomic_load(&holds))
-        nap();
+        await_nap();
     return atomic_load(&refuses) ? err_set(msg, ERR_TOO_LARGE, "no room for '%s'", m->name)
                                  : ERR_OK;
 }
@@ -64,8 +62,7 @@ static void let_go(struct spare *s, const struct model *m) {
 }
 
 static void until_told(int times) {
-    for (int i = 0; i < 100000 && atomic_load(&told) < times; i++)
-        nap();
+    WAIT_UNTIL(atomic_load(&told) >= times);
     CHECK_INT(atomic_load(&told), times);
 }
 
@@ -78,7 +75,7 @@ static void brought_once(void) {
     CHECK_INT(spare_want(s, m), SPARE_COMING);
     CHECK_INT(spare_want(s, models[0]), SPARE_COMING); // behind it
     while (atomic_load(&made) == 0)
-        nap();
+        await_nap();
     CHECK_INT(spare_look(s, m), SPARE_COMING); // nobody waits for what is made for it
     CHECK_INT(replica_weight_bytes(replica, models[0]->id), 0);
     atomic_store(&holds, false);
@@ -144,7 +141,7 @@ static void let_go_meanwhile(void) {
     CHECK_INT(spare_want(l.s, models[1]), SPARE_COMING);
     CHECK_INT(spare_want(l.s, models[0]), SPARE_COMING);
     while (atomic_load(&made) == 0)
-        nap();
+        await_nap();
     CHECK_INT(pthread_create(&thread, NULL, leave, &l), 0);
     let_go(l.s, models[0]); // which has not begun: nothing is waited for
     CHECK(!atomic_load(&l.gone));

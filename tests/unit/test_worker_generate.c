@@ -2,18 +2,9 @@
 // over and over: with this process's CPU as its spare, and with a quarantine process, steps ahead.
 // Every text has the bits of an uninterrupted run in this process, is told once, and leaves no
 // block and no descriptor behind.
-#include "base/file_set.h"
-#include "base/log.h"
-#include "channel/spawner.h"
-#include "engine/replica_worker.h"
-#include "tests/kit/worker_driver.h"
+#include "tests/kit/own_process.h"
+#include "tests/kit/worker_replica.h"
 #include "tests/unit/lives_kit.h"
-
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__) // each process computes ten times as long
 enum { TEXTS = LIVES_KINDS * 3 / 5 };
@@ -22,69 +13,18 @@ enum { TEXTS = 2 * LIVES_KINDS };
 #endif
 enum { TOGETHER = 5, LEAST = TEXTS / 6 }; // of kills and of texts interrupted, in both rounds
 
-static struct spawner *spawner;
-static struct file_set *files;
-static char program[4096];
 static uint64_t kills, interrupted, replayed;
 
-static int count_fds(void) {
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
-static void open_files(void) {
-    struct errmsg msg = {0};
-    DIR *d = opendir(LIVES_MODEL);
-    files = file_set_new();
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s", LIVES_MODEL, e->d_name);
-        if (e->d_name[0] != '.')
-            CHECK_OK(file_set_add(files, path, open(path, O_RDONLY | O_CLOEXEC), &msg), msg);
-    }
-    if (d)
-        closedir(d);
-}
-
 static struct replica *worker(struct replica *like) {
-    struct replica_worker_options o = {.spawner = spawner,
-                                       .program = program,
-                                       .threads = 1,
-                                       .watchdog_us = 20000000, // the machine may be slow
-                                       .backoff_least_us = 1000,
-                                       .backoff_most_us = 10000,
-                                       .reference = lives_locals[0],
-                                       .quarantine = like != NULL,
-                                       .like = like,
-                                       .idle_us = 100000,
-                                       .region_bytes = (size_t)32 << 20};
     struct replica *r = NULL;
     struct errmsg msg = {0};
-    struct replica_spec spec;
-    CHECK_OK(replica_worker_new(&o, &r, &msg), msg);
-    model_spec(lives_model, &spec);
-    spec.sources = files;
-    CHECK_OK(replica_load(r, &spec, &msg), msg);
+    CHECK_OK(worker_replica_new(lives_locals[0], like, &r, &msg), msg);
+    CHECK_OK(kit_replica_load(r, lives_model, &msg), msg);
     return r;
 }
 
-// A life that has done some work ends.
-static void kill_main(struct replica *r) {
-    struct replica_health h = replica_health(r);
-    if (h.condition != REPLICA_UP || h.completed < 4 || h.pid <= 0)
-        return;
-    kills += kill((pid_t)h.pid, SIGKILL) == 0;
-    for (int i = 0; i < 100000 && replica_health(r).life == h.life; i++)
-        lives_nap();
-}
-
 static void round_of(enum scheduler_spare kind) {
-    int fds = count_fds();
+    size_t fds = own_descriptors();
     struct replica *main = worker(NULL);
     struct replica *spare = kind == SPARE_CPU ? lives_locals[1] : worker(main);
     struct scheduler_options o = {.replica = main,
@@ -105,8 +45,8 @@ static void round_of(enum scheduler_spare kind) {
             t[begun] = lives_text_new((uint32_t)(begun * 11 % LIVES_KINDS));
             scheduler_generate(s, &t[begun]->g);
         }
-        if (ended % 2 == 0)
-            kill_main(main);
+        if (ended % 2 == 0 && replica_health(main).completed >= 4)
+            kills += worker_replica_kill(main);
         lives_wait(t[ended]);
     }
     for (size_t i = 0; i < TEXTS; i++) {
@@ -123,16 +63,14 @@ static void round_of(enum scheduler_spare kind) {
     if (kind == SPARE_QUARANTINE)
         replica_free(spare);
     replica_free(main);
-    CHECK_INT(count_fds(), fds);
+    CHECK_INT(own_descriptors(), fds);
 }
 
 int main(void) {
     struct errmsg msg = {0};
-    CHECK_OK(spawner_start(&spawner, &msg), msg);
-    log_init(LOG_LEVEL_OFF, false);
-    driver_find_program("trine-worker", program, sizeof program);
+    CHECK_OK(worker_replica_begin(&msg), msg);
     lives_begin();
-    open_files();
+    CHECK_OK(kit_open_files(lives_model, &msg), msg);
     if (!check_failed)
         round_of(SPARE_CPU);
     if (!check_failed)
@@ -142,7 +80,6 @@ int main(void) {
             (unsigned long long)replayed);
     CHECK(kills >= LEAST && interrupted >= LEAST && replayed > 10 * LEAST);
     lives_end();
-    file_set_free(files);
-    spawner_stop(spawner);
+    worker_replica_end();
     return check_done();
 }

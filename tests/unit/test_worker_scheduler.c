@@ -1,20 +1,12 @@
 // Encoding jobs over a real worker process that is killed again and again while it computes, with
 // this process's CPU beside it, or a quarantine: each job is done once, with the bits that it has
 // without any of it.
-#include "base/log.h"
-#include "channel/spawner.h"
-#include "engine/model_files.h"
-#include "engine/replica_worker.h"
-#include "tests/kit/worker_driver.h"
+#include "tests/kit/await.h"
+#include "tests/kit/worker_replica.h"
 #include "tests/unit/loss_kit.h"
-
-#include <signal.h>
 
 enum { CLIENTS = 3, KINDS = 12, AT_ONCE = 4, KILLS = 20 };
 
-static struct spawner *spawner;
-static char program[4096];
-static struct file_set *files[2];
 static struct test_job *first[KINDS];
 static float *rows[KINDS];
 
@@ -26,28 +18,12 @@ static struct test_job *job_of(uint32_t kind) {
 
 static struct replica *worker_new(struct replica *like) {
     struct errmsg msg = {0};
-    struct replica_worker_options o = {
-        .spawner = spawner,
-        .program = program,
-        .threads = 1,
-        .watchdog_us = 60000000, // the machine may be slow
-        .backoff_least_us = 1000,
-        .backoff_most_us = 5000,
-        .reference = loss_locals[1],
-        .like = like,
-        .quarantine = like != NULL,
-        .region_bytes = (size_t)16 << 20,
-    };
     struct replica *r = NULL;
-    CHECK_OK(replica_worker_new(&o, &r, &msg), msg);
+    CHECK_OK(worker_replica_new(loss_locals[1], like, &r, &msg), msg);
     if (!r)
         exit(check_done());
-    for (int i = 0; i < 2; i++) {
-        struct replica_spec spec;
-        model_spec(loss_models[i], &spec);
-        spec.sources = files[i];
-        CHECK_OK(replica_load(r, &spec, &msg), msg);
-    }
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(kit_replica_load(r, loss_models[i], &msg), msg);
     return r;
 }
 
@@ -73,7 +49,7 @@ static void *client_thread(void *arg) {
         }
         for (int i = 0; i < AT_ONCE; i++) {
             while (atomic_load(&t[i]->ends) == 0)
-                gate_nap();
+                await_nap();
             c->done++;
             c->wrong += t[i]->job.err != ERR_OK || atomic_load(&t[i]->ends) != 1 ||
                         !loss_is_right(t[i], rows[kinds[i]]);
@@ -85,17 +61,9 @@ static void *client_thread(void *arg) {
 
 // Kills the process as soon as it has computed something.
 static void kill_one(struct replica *r) {
-    struct replica_health h;
-    int64_t until = clock_now_us() + 60000000;
-    do {
-        gate_nap();
-        h = replica_health(r);
-    } while ((h.condition != REPLICA_UP || h.completed < 3) && clock_now_us() < until);
-    CHECK(h.condition == REPLICA_UP && h.completed >= 3 && h.pid > 0);
-    if (h.pid > 0)
-        (void)kill((pid_t)h.pid, SIGKILL);
-    while (replica_health(r).life == h.life && clock_now_us() < until)
-        gate_nap();
+    WAIT_UNTIL(replica_health(r).condition == REPLICA_UP && replica_health(r).completed >= 3);
+    CHECK(replica_health(r).completed >= 3);
+    CHECK(worker_replica_kill(r));
 }
 
 static void killed_again_and_again(enum scheduler_spare kind) {
@@ -142,12 +110,10 @@ static void killed_again_and_again(enum scheduler_spare kind) {
 
 int main(void) {
     struct errmsg msg = {0};
-    CHECK_OK(spawner_start(&spawner, &msg), msg);
-    log_init(LOG_LEVEL_OFF, false);
-    driver_find_program("trine-worker", program, sizeof program);
+    CHECK_OK(worker_replica_begin(&msg), msg);
     loss_kit_open();
     for (int i = 0; i < 2; i++)
-        CHECK_OK(model_files_open(loss_models[i], &files[i], &msg), msg);
+        CHECK_OK(kit_open_files(loss_models[i], &msg), msg);
     if (check_failed)
         return check_done();
     for (uint32_t k = 0; k < KINDS; k++) {
@@ -160,9 +126,7 @@ int main(void) {
         job_free(first[k]);
         free(rows[k]);
     }
-    for (int i = 0; i < 2; i++)
-        file_set_free(files[i]);
     loss_kit_close();
-    spawner_stop(spawner);
+    worker_replica_end();
     return check_done();
 }
