@@ -142,7 +142,7 @@ compile_commands.json: FORCE ## how each file is compiled, for clangd and clang-
 # Threads are what TSan is for. The sources say which programs: those that start threads, or what
 # runs on some, and those whose comments name the thread sanitizer, but for "no thread sanitizer".
 TSAN_UNIT := $(basename $(notdir $(shell grep -lE \
-    'thread_start|pthread_create|scheduler_start|generator_new|masks_new|front_new|test_http_kit.h|thread sanitizer' \
+    'thread_start|pthread_create|scheduler_start|generator_new|kit_generator|masks_new|front_new|test_http_kit.h|thread sanitizer' \
     tests/unit/test_*.c | xargs grep -L 'no thread sanitizer')))
 test-programs:
 	@$(MAKE) --no-print-directory all worker-faults units goldens benches

@@ -5,6 +5,7 @@
 
 #include "engine/generator.h"
 #include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/inline_replica.h"
 #include "tests/kit/test_device.h"
 #include "tests/precisions.h"
@@ -18,21 +19,24 @@ enum { KIT_OUTPUT = 40, KIT_TOP = 2, KIT_PROMPT = 64 };
 
 static struct model kit_model;
 
-// The model's weights on a device.
-static inline struct replica_model kit_load(struct device *d) {
+// A model's weights on a device; kit_model is that model from now on.
+static inline struct replica_model kit_load_path(struct device *d, const char *path) {
     struct errmsg msg = {0};
     struct replica_model loaded = {.device = d};
-    kit_model.name = "tiny";
-    kit_model.task = TASK_GENERATE;
-    CHECK_OK(decoder_config_load(KIT_MODEL, &kit_model.decoder_config, &msg), msg);
+    kit_model = (struct model){.name = "tiny", .task = TASK_GENERATE};
+    struct decoder_config *config = &kit_model.decoder_config;
+    CHECK_OK(decoder_config_load(path, config, &msg), msg);
     struct weights *w = NULL;
-    CHECK_OK(weights_open(KIT_MODEL, &w, &msg), msg);
-    CHECK_OK(decoder_load(w, &kit_model.decoder_config, PRECISION_STORED, d, &loaded.decoder, &msg),
-             msg);
+    CHECK_OK(weights_open(path, &w, &msg), msg);
+    CHECK_OK(decoder_load(w, config, PRECISION_STORED, d, &loaded.decoder, &msg), msg);
     weights_close(w);
-    kit_model.max_length = kit_model.decoder_config.max_positions;
+    kit_model.max_length = config->max_positions;
     model_spec(&kit_model, &loaded.spec);
     return loaded;
+}
+
+static inline struct replica_model kit_load(struct device *d) {
+    return kit_load_path(d, KIT_MODEL);
 }
 
 // The model's ids as letters, then pairs of letters; the last one is the end.
@@ -127,21 +131,63 @@ static inline void kit_release(void *ctx, size_t tokens) {
     (void)tokens;
 }
 
-static inline struct generator *kit_generator(struct inline_replica *replica, struct masks *masks,
-                                              bool speculate, size_t ahead) {
-    struct generator_options o = {.model = &kit_model,
-                                  .replica = &replica->head,
-                                  .kv_bytes = 1 << 20,
-                                  .kv_dtype = DTYPE_F32,
-                                  .max_sequences = 8,
-                                  .speculate = speculate,
-                                  .ahead = ahead,
-                                  .masks = masks,
-                                  .release = kit_release};
+// Of kit_model; whatever the options lack is what most want.
+static inline struct generator *kit_generator_of(struct generator_options o) {
+    o.model = &kit_model;
+    o.kv_dtype = DTYPE_F32;
+    o.kv_bytes = o.kv_bytes ? o.kv_bytes : 1 << 20;
+    o.max_sequences = o.max_sequences ? o.max_sequences : 8;
+    o.release = o.release ? o.release : kit_release;
     struct generator *g = NULL;
     struct errmsg msg = {0};
     CHECK_OK(generator_new(&o, &g, &msg), msg);
     return g;
+}
+
+static inline struct generator *kit_generator(struct inline_replica *replica, struct masks *masks,
+                                              bool speculate, size_t ahead) {
+    return kit_generator_of((struct generator_options){
+        .replica = &replica->head, .speculate = speculate, .ahead = ahead, .masks = masks});
+}
+
+static inline struct generation_stats kit_stats(struct generator *g) {
+    struct generation_stats s = {0};
+    generator_add_stats(g, &s);
+    return s;
+}
+
+// Until all texts have ended; naps where all of them wait for masks.
+static inline void kit_run(struct generator *g) {
+    struct forward_hooks none = {0};
+    int64_t until = clock_now_us() + AWAIT_US;
+    while (generator_busy(g) && clock_now_us() < until)
+        if (!inline_replica_step(g, &none))
+            await_nap();
+    CHECK(!generator_busy(g));
+}
+
+// How far a step gets before something happens to it.
+enum kit_stage { KIT_BEGUN, KIT_COMPUTED, KIT_DRAWN, KIT_STAGES };
+
+static inline void kit_go_until(struct generator *g, struct step *s, enum kit_stage stage) {
+    struct errmsg msg = {0};
+    struct step_engine *e = inline_replica_engine(g);
+    if (stage == KIT_BEGUN)
+        return;
+    CHECK_OK(step_engine_forward(e, s, NULL, &msg), msg);
+    if (stage == KIT_DRAWN && CHECK(generator_fill_masks(g, s, true)))
+        CHECK_OK(step_engine_draw(e, s, &msg), msg);
+}
+
+// The rest of a step, and the next one behind it where it goes ahead.
+static inline void kit_finish_step(struct generator *g, struct step *s) {
+    kit_go_until(g, s, KIT_DRAWN);
+    struct step *next = generator_begin_step(g);
+    generator_end_step(g, s, true, ERR_OK, "");
+    if (next) {
+        kit_go_until(g, next, KIT_DRAWN);
+        generator_end_step(g, next, true, ERR_OK, "");
+    }
 }
 
 static inline bool kit_same(const struct kit_gen *a, const struct kit_gen *b) {

@@ -216,7 +216,7 @@ static inline void lives_begin(void) {
     }
     CHECK_OK(kit_replica_load(lives_locals[0], lives_model, &msg), msg);
     lives_easy = lives_gbnf("root ::= ([a-p ]+ | [d-z]+)+ \"0\"");
-    lives_costly = costly_grammar(40);
+    lives_costly = costly_grammar(COSTLY_FOR_AS_LONG(40));
     struct lives_setup quiet = {.max_sequences = 1};
     lives_start(&quiet);
     for (uint32_t i = 0; i < LIVES_KINDS && !check_failed; i++) {

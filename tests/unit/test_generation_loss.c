@@ -6,8 +6,7 @@
 // that share their prompt, in caches that are too small for all of them.
 #include "base/clock.h"
 #include "tests/kit/await.h"
-#include "tests/unit/costly_grammar.h"
-#include "tests/unit/generator_kit.h"
+#include "tests/unit/generator_pair.h"
 
 enum { TEXTS = 24, BLOCK = 32, SMALL = 8, ROUNDS = 6 };
 
@@ -18,16 +17,10 @@ struct told {
     struct token_logprob top[KIT_PROMPT * KIT_TOP];
 };
 
-static struct device *devices[2];
-static struct replica_model loaded[2];
-static struct inline_replica replicas[2];
-static struct grammar_vocab *vocab;
-static struct grammar *easy, *costly;
-static struct masks *masks;
+static struct generator_pair pair;
 static struct told expected[TEXTS];
 static uint32_t dice;
 
-static void wake(void *ctx) { (void)ctx; }
 // How long any of it may take: masks are built by another thread, slowly on a busy machine.
 static const int64_t limit_us = 300000000;
 
@@ -39,8 +32,8 @@ static uint32_t roll(uint32_t n) {
 // Of three kinds: of their own (with a grammar or without), choices of one long prompt, and scored
 // prompts.
 static void text_new(struct told *x, uint32_t seed) {
-    const struct grammar *grammar = seed % 4 == 1 ? easy : seed % 8 == 2 ? costly : NULL;
-    *x = (struct told){.t = kit_gen_new(seed, grammar, vocab)};
+    const struct grammar *grammar = seed % 4 == 1 ? pair.easy : seed % 8 == 2 ? pair.costly : NULL;
+    *x = (struct told){.t = kit_gen_new(seed, grammar, pair.vocab)};
     struct generation *g = &x->t->g;
     if (seed % 3 == 0) {
         for (size_t i = 0; i < KIT_PROMPT - 4; i++)
@@ -61,34 +54,14 @@ static bool same(const struct told *a, const struct told *b) {
 
 static struct generator *generator(size_t device, size_t blocks, size_t seqs, bool speculate,
                                    size_t ahead, unsigned deaths_most) {
-    struct generator_options o = {
-        .model = &kit_model,
-        .replica = &replicas[device].head,
-        .kv_bytes = blocks * step_engine_block_bytes(&loaded[device], BLOCK, DTYPE_F32),
-        .kv_dtype = DTYPE_F32,
+    return kit_generator_of((struct generator_options){
+        .replica = &pair.replicas[device].head,
+        .kv_bytes = blocks * step_engine_block_bytes(&pair.loaded[device], BLOCK, DTYPE_F32),
         .max_sequences = seqs,
         .speculate = speculate,
         .ahead = ahead,
-        .masks = masks,
-        .deaths_most = deaths_most,
-        .release = kit_release};
-    struct generator *g = NULL;
-    struct errmsg msg = {0};
-    CHECK_OK(generator_new(&o, &g, &msg), msg);
-    return g;
-}
-
-// How far a step gets before the device is gone.
-enum stage { BEGUN, COMPUTED, DRAWN, STAGES };
-
-static void go_until(struct generator *g, struct step *s, enum stage stage) {
-    struct errmsg msg = {0};
-    struct step_engine *e = inline_replica_engine(g);
-    if (stage == BEGUN)
-        return;
-    CHECK_OK(step_engine_forward(e, s, NULL, &msg), msg);
-    if (stage == DRAWN && CHECK(generator_fill_masks(g, s, true)))
-        CHECK_OK(step_engine_draw(e, s, &msg), msg);
+        .masks = pair.masks,
+        .deaths_most = deaths_most});
 }
 
 // Another life's cache: nothing in it is what it was.
@@ -119,13 +92,7 @@ static bool one_step(struct generator *g) {
     struct step *s = generator_begin_step(g);
     if (!s)
         return false;
-    go_until(g, s, DRAWN);
-    struct step *next = generator_begin_step(g);
-    generator_end_step(g, s, true, ERR_OK, "");
-    if (next) {
-        go_until(g, next, DRAWN);
-        generator_end_step(g, next, true, ERR_OK, "");
-    }
+    kit_finish_step(g, s);
     return true;
 }
 
@@ -147,9 +114,9 @@ static void lose(struct generator *g, size_t blocks, struct course *tale) {
     bool exposed[2] = {roll(3) == 0, false};
     struct step *s = generator_begin_step(g), *next = NULL;
     if (s) {
-        enum stage stage = (enum stage)roll(STAGES);
-        go_until(g, s, stage);
-        if (stage == DRAWN)
+        enum kit_stage stage = (enum kit_stage)roll(KIT_STAGES);
+        kit_go_until(g, s, stage);
+        if (stage == KIT_DRAWN)
             next = generator_begin_step(g);
         exposed[1] = next && roll(2);
         tale->ahead += next != NULL;
@@ -244,7 +211,7 @@ static void deaths(void) {
     CHECK(one_step(g));
     struct step *s = generator_begin_step(g), *next;
     CHECK(s != NULL);
-    go_until(g, s, DRAWN);
+    kit_go_until(g, s, KIT_DRAWN);
     CHECK((next = generator_begin_step(g)) != NULL);
     generator_submit(g, &b.t->g);
     generator_lose(g, both);
@@ -422,18 +389,8 @@ static void room(void) {
 }
 
 int main(void) {
-    struct errmsg msg = {0};
-    for (int i = 0; i < 2; i++) {
-        struct cpu_options cpu = {.threads = 1};
-        CHECK_OK(test_device_new(&cpu, &devices[i], &msg), msg);
-        loaded[i] = kit_load(devices[i]);
-        inline_replica_init(&replicas[i], &loaded[i]);
-    }
-    devices[1]->kv_block_tokens = BLOCK / 2; // a table of more blocks for the same text
-    CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
-    vocab = kit_vocab();
-    easy = kit_gbnf("root ::= ([a-p]+ | [d-z]+)+ \"0\"");
-    costly = costly_grammar(60);
+    generator_pair_open(&pair, COSTLY_FOR_AS_LONG(60));
+    pair.devices[1]->kv_block_tokens = BLOCK / 2; // a table of more blocks for the same text
     for (uint32_t i = 0; i < TEXTS && !check_failed; i++) { // alone, with all the room there is
         struct generator *g = generator(0, SMALL, 1, false, 0, 0);
         text_new(&expected[i], i);
@@ -454,13 +411,6 @@ int main(void) {
     }
     for (uint32_t i = 0; i < TEXTS; i++)
         free(expected[i].t);
-    grammar_free(easy);
-    grammar_free(costly);
-    masks_free(masks);
-    grammar_vocab_free(vocab);
-    for (int i = 0; i < 2; i++) {
-        decoder_free(loaded[i].decoder);
-        test_device_free(devices[i]);
-    }
+    generator_pair_close(&pair);
     return check_done();
 }

@@ -2,53 +2,25 @@
 // have the bits that they would have had, nothing is lost and nothing told twice, whatever was in
 // flight; with drafts, grammars, penalties and seeds, one step ahead and not. And what comes of
 // steps in flight when a text ends.
-#include "base/clock.h"
-#include "tests/kit/await.h"
-#include "tests/unit/generator_kit.h"
+#include "tests/unit/generator_pair.h"
 
 enum { MANY = 10 };
 
-static struct device *devices[2];
-static struct replica_model loaded[2];
-static struct inline_replica replicas[2];
-static struct grammar_vocab *vocab;
-static struct grammar *easy, *costly;
-static struct masks *masks;
+static struct generator_pair pair;
 static struct kit_gen *expected[MANY];
 
-static void wake(void *ctx) { (void)ctx; }
-
 static const struct grammar *grammar_of(uint32_t seed) {
-    return seed % 4 == 1 ? easy : seed % 4 == 2 ? costly : NULL;
+    return seed % 4 == 1 ? pair.easy : seed % 4 == 2 ? pair.costly : NULL;
 }
 
-static struct kit_gen *gen_new(uint32_t seed) { return kit_gen_new(seed, grammar_of(seed), vocab); }
-
-static void run(struct generator *g) {
-    struct forward_hooks none = {0};
-    for (int i = 0; i < 200000 && generator_busy(g); i++)
-        if (!inline_replica_step(g, &none)) // all of them wait for masks
-            await_nap();
-    CHECK(!generator_busy(g));
-}
-
-// How far a step gets before it is taken back.
-enum stage { BEGUN, COMPUTED, DRAWN, STAGES };
-
-static void go_until(struct generator *g, struct step *s, enum stage stage) {
-    struct errmsg msg = {0};
-    struct step_engine *e = inline_replica_engine(g);
-    if (stage == BEGUN)
-        return;
-    CHECK_OK(step_engine_forward(e, s, NULL, &msg), msg);
-    if (stage == DRAWN && CHECK(generator_fill_masks(g, s, true)))
-        CHECK_OK(step_engine_draw(e, s, &msg), msg);
+static struct kit_gen *gen_new(uint32_t seed) {
+    return kit_gen_new(seed, grammar_of(seed), pair.vocab);
 }
 
 // Moves every few steps, with a step in flight that has come so far. `together` texts at a time:
 // drafts are made where few of them run.
 static void moves(size_t ahead, bool speculate, size_t every, uint32_t together) {
-    struct generator *g = kit_generator(&replicas[0], masks, speculate, ahead);
+    struct generator *g = kit_generator(&pair.replicas[0], pair.masks, speculate, ahead);
     struct kit_gen *t[MANY];
     struct errmsg msg = {0};
     size_t steps = 0, moved = 0, drafted = 0, caught = 0;
@@ -60,25 +32,19 @@ static void moves(size_t ahead, bool speculate, size_t every, uint32_t together)
             generator_submit(g, &t[submitted]->g);
             submitted++;
         }
-        struct step *s = generator_begin_step(g), *next;
+        struct step *s = generator_begin_step(g);
         if (!s) {
             await_nap();
             continue;
         }
         if (++steps % every == 0) {
-            go_until(g, s, (enum stage)(moved % STAGES));
-            caught += moved % STAGES == DRAWN && generator_begin_step(g) != NULL;
+            kit_go_until(g, s, (enum kit_stage)(moved % KIT_STAGES));
+            caught += moved % KIT_STAGES == KIT_DRAWN && generator_begin_step(g) != NULL;
             moved++;
-            CHECK_OK(generator_move(g, &replicas[moved % 2].head, &msg), msg);
+            CHECK_OK(generator_move(g, &pair.replicas[moved % 2].head, &msg), msg);
             continue;
         }
-        go_until(g, s, DRAWN);
-        next = generator_begin_step(g);
-        generator_end_step(g, s, true, ERR_OK, "");
-        if (next) {
-            go_until(g, next, DRAWN);
-            generator_end_step(g, next, true, ERR_OK, "");
-        }
+        kit_finish_step(g, s);
     }
     size_t equal = 0, once = 0;
     for (uint32_t i = 0; i < MANY; i++) {
@@ -100,7 +66,7 @@ static void moves(size_t ahead, bool speculate, size_t every, uint32_t together)
 
 // A device that breaks in the middle of a step, and the step taken back instead of failed.
 static void after_a_failure(void) {
-    struct generator *g = kit_generator(&replicas[0], masks, false, 1);
+    struct generator *g = kit_generator(&pair.replicas[0], pair.masks, false, 1);
     struct kit_gen *t = gen_new(3);
     struct errmsg msg = {0};
     struct forward_hooks none = {0};
@@ -112,11 +78,11 @@ static void after_a_failure(void) {
     CHECK(generator_begin_step(g) == NULL);
     generator_take_back(g);
     CHECK((s = generator_begin_step(g)) != NULL && s->ids[0] != STEP_LAST_DRAWN);
-    device_fail(devices[0], ERR_INTERNAL, "a device that broke");
+    device_fail(pair.devices[0], ERR_INTERNAL, "a device that broke");
     CHECK_INT(step_engine_forward(inline_replica_engine(g), s, &none, &msg), ERR_INTERNAL);
-    CHECK_OK(generator_move(g, &replicas[1].head, &msg), msg);
+    CHECK_OK(generator_move(g, &pair.replicas[1].head, &msg), msg);
     CHECK_INT(t->ended, 0);
-    run(g);
+    kit_run(g);
     CHECK(t->ended == 1 && kit_same(t, expected[3]));
     free(t);
     generator_free(g);
@@ -125,7 +91,7 @@ static void after_a_failure(void) {
 // Rows go ahead of tokens that are not known; where such a token ends its text, the end is told at
 // once and the row counts for nothing: nothing is told of it, its blocks are free.
 static void ended_ahead(void) {
-    struct generator *g = kit_generator(&replicas[0], masks, false, 1);
+    struct generator *g = kit_generator(&pair.replicas[0], pair.masks, false, 1);
     const struct kit_gen *whole = expected[3]; // drawn, without a grammar
     int32_t end = whole->ids[9];
     size_t first = 0;
@@ -140,7 +106,7 @@ static void ended_ahead(void) {
     size_t went_ahead = 0;
     CHECK(s != NULL);
     while (s && !t->ended) {
-        go_until(g, s, DRAWN);
+        kit_go_until(g, s, KIT_DRAWN);
         next = generator_begin_step(g);
         if (CHECK(next != NULL && next->seqs == 1))
             went_ahead += next->ids[0] == STEP_LAST_DRAWN;
@@ -155,7 +121,7 @@ static void ended_ahead(void) {
     CHECK(memcmp(t->ids, whole->ids, first * sizeof *t->ids) == 0);
     free(t); // the step in flight has nothing of the request's
     CHECK(generator_step_is_gone(s));
-    go_until(g, s, DRAWN);
+    kit_go_until(g, s, KIT_DRAWN);
     generator_end_step(g, s, true, ERR_OK, "");
     struct generation_stats stats = {0};
     generator_add_stats(g, &stats);
@@ -173,10 +139,10 @@ static void ended_ahead(void) {
     generator_tend(g);
     CHECK(gone->ended == 1 && gone->g.err == ERR_CANCELLED);
     free(gone);
-    go_until(g, s, DRAWN);
+    kit_go_until(g, s, KIT_DRAWN);
     generator_end_step(g, s, true, ERR_OK, "");
     CHECK_INT(stays->g.produced, 1);
-    run(g);
+    kit_run(g);
     CHECK(kit_same(stays, whole));
     free(stays);
     generator_free(g);
@@ -184,7 +150,7 @@ static void ended_ahead(void) {
 
 // Masks that come when the forward is over are in time; those that do not are waited for.
 static void masks_in_time(size_t ahead) {
-    struct generator *g = kit_generator(&replicas[0], masks, false, ahead);
+    struct generator *g = kit_generator(&pair.replicas[0], pair.masks, false, ahead);
     struct kit_gen *t = gen_new(2);
     size_t asked_again = 0, late = 0;
     generator_submit(g, &t->g);
@@ -195,7 +161,7 @@ static void masks_in_time(size_t ahead) {
             continue;
         }
         bool all = generator_fill_masks(g, s, false);
-        go_until(g, s, COMPUTED);
+        kit_go_until(g, s, KIT_COMPUTED);
         if (!all && i % 2) { // a slow device: it comes meanwhile
             while (!generator_fill_masks(g, s, false))
                 await_nap();
@@ -215,29 +181,12 @@ static void masks_in_time(size_t ahead) {
 }
 
 int main(void) {
-    struct errmsg msg = {0};
-    for (int i = 0; i < 2; i++) {
-        struct cpu_options cpu = {.threads = 1 + i};
-        CHECK_OK(test_device_new(&cpu, &devices[i], &msg), msg);
-        loaded[i] = kit_load(devices[i]);
-        inline_replica_init(&replicas[i], &loaded[i]);
-    }
-    CHECK_OK(masks_new(1, wake, NULL, &masks, &msg), msg);
-    vocab = kit_vocab();
-    easy = kit_gbnf("root ::= ([a-p]+ | [d-z]+)+ \"0\"");
-    struct buf text = {0};
-    buf_puts(&text, "root ::= x0");
-    for (int i = 1; i < 100; i++)
-        buf_printf(&text, " | x%d", i);
-    for (int i = 0; i < 100; i++)
-        buf_printf(&text, "\nx%d ::= ([a-m]+ | [f-z]+)+ \"%d\"", i, i);
-    costly = kit_gbnf(text.data);
-    buf_free(&text);
+    generator_pair_open(&pair, 100);
     for (uint32_t i = 0; i < MANY && !check_failed; i++) {
-        struct generator *g = kit_generator(&replicas[0], masks, false, 0);
+        struct generator *g = kit_generator(&pair.replicas[0], pair.masks, false, 0);
         expected[i] = gen_new(i);
         generator_submit(g, &expected[i]->g);
-        run(g);
+        kit_run(g);
         CHECK(expected[i]->ended == 1 && expected[i]->g.produced == KIT_OUTPUT);
         generator_free(g);
     }
@@ -252,13 +201,6 @@ int main(void) {
     }
     for (uint32_t i = 0; i < MANY; i++)
         free(expected[i]);
-    grammar_free(easy);
-    grammar_free(costly);
-    masks_free(masks);
-    grammar_vocab_free(vocab);
-    for (int i = 0; i < 2; i++) {
-        decoder_free(loaded[i].decoder);
-        test_device_free(devices[i]);
-    }
+    generator_pair_close(&pair);
     return check_done();
 }

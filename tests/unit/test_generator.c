@@ -4,39 +4,20 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
-#include "engine/generator.h"
-#include "tests/check.h"
-#include "tests/kit/inline_replica.h"
-#include "tests/kit/test_device.h"
-#include "tests/precisions.h"
+#include "tests/unit/generator_kit.h"
 
-#include <stdlib.h>
-
-#define MODEL "tests/golden/data/decoders/qwen2-tied"
 #define LONG_MODEL "tests/golden/data/decoders/qwen2-long"
 
 enum { PROMPT = 40, OUTPUT = 48, TOP = 3 };
 
 static size_t ahead; // steps that go ahead
 static struct device *device;
-static struct model model;
 static struct replica_model loaded;
 static struct inline_replica replica;
 
 static void load(const char *path) {
-    struct errmsg msg = {0};
     decoder_free(loaded.decoder);
-    loaded = (struct replica_model){.device = device};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
-    CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
-    struct weights *w = NULL;
-    CHECK_OK(weights_open(path, &w, &msg), msg);
-    CHECK_OK(
-        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
-        msg);
-    weights_close(w);
-    model.max_length = model.decoder_config.max_positions;
-    model_spec(&model, &loaded.spec);
+    loaded = kit_load_path(device, path);
     inline_replica_init(&replica, &loaded);
 }
 
@@ -59,7 +40,7 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
         x = x * 1664525u + 1013904223u;
         t->prompt[i] = (int32_t)((x >> 16) % 69 + 2);
     }
-    t->g = (struct generation){.model = &model,
+    t->g = (struct generation){.model = &kit_model,
                                .prompt = t->prompt,
                                .prompt_len = prompt_len,
                                .max_tokens = max_tokens,
@@ -92,32 +73,16 @@ static size_t bytes_per_token(void) {
 
 // kv_tokens: what the cache holds.
 static struct generator *generator(size_t kv_tokens, size_t max_sequences, bool speculate) {
-    struct generator_options o = {.model = &model,
-                                  .replica = &replica.head,
-                                  .kv_bytes = kv_tokens * bytes_per_token(),
-                                  .kv_dtype = DTYPE_F32,
-                                  .max_sequences = max_sequences,
-                                  .speculate = speculate,
-                                  .ahead = ahead,
-                                  .release = on_release};
-    struct generator *g = NULL;
+    struct generator *g =
+        kit_generator_of((struct generator_options){.replica = &replica.head,
+                                                    .kv_bytes = kv_tokens * bytes_per_token(),
+                                                    .max_sequences = max_sequences,
+                                                    .speculate = speculate,
+                                                    .ahead = ahead,
+                                                    .release = on_release});
     struct errmsg msg = {0};
-    CHECK_OK(generator_new(&o, &g, &msg), msg);
     CHECK_OK(inline_replica_warm_up(g, &msg), msg);
     return g;
-}
-
-static void run(struct generator *g) {
-    struct forward_hooks none = {0};
-    for (int steps = 0; generator_busy(g) && steps < 10000; steps++)
-        (void)inline_replica_step(g, &none);
-    CHECK(!generator_busy(g));
-}
-
-static struct generation_stats stats_of(struct generator *g) {
-    struct generation_stats s = {0};
-    generator_add_stats(g, &s);
-    return s;
 }
 
 static bool same(const struct test_gen *a, const struct test_gen *b) {
@@ -131,12 +96,12 @@ static struct test_gen *alone(uint32_t seed, size_t prompt_len, size_t max_token
     struct generator *g = generator(1024, 1, false);
     struct test_gen *t = gen_new(seed, prompt_len, max_tokens);
     generator_submit(g, &t->g);
-    run(g);
+    kit_run(g);
     CHECK_INT(t->ended, 1);
     CHECK_INT(t->g.err, ERR_OK);
     CHECK_INT(t->g.produced, max_tokens);
     CHECK_INT(t->g.end, GENERATION_LENGTH);
-    CHECK_INT(stats_of(g).steps, max_tokens); // a short prompt's own step draws
+    CHECK_INT(kit_stats(g).steps, max_tokens); // a short prompt's own step draws
     generator_free(g);
     return t;
 }
@@ -161,7 +126,7 @@ static void together(size_t kv_tokens, size_t max_sequences, bool speculate, boo
         if (i % 3 == 2)
             (void)inline_replica_step(g, &none);
     }
-    run(g);
+    kit_run(g);
     size_t equal = 0, ended = 0;
     for (size_t i = 0; i < MANY; i++) {
         equal += same(all[i], expected[i]);
@@ -171,7 +136,7 @@ static void together(size_t kv_tokens, size_t max_sequences, bool speculate, boo
     CHECK_INT(equal, MANY);
     CHECK_INT(ended, MANY);
     CHECK_INT(released, 10 * MANY);
-    struct generation_stats s = stats_of(g);
+    struct generation_stats s = kit_stats(g);
     CHECK_INT(s.kv_blocks_used, 0);
     CHECK_INT(s.done, MANY);
     if (tight)
@@ -203,10 +168,10 @@ static void other_sizes(void) {
             (void)inline_replica_step(g, &none);
             if (steps % 7 != 6)
                 continue;
-            taken += stats_of(g).running;
+            taken += kit_stats(g).running;
             CHECK_OK(resize(g, sizes[resized % 5], &msg), msg);
-            CHECK_INT(stats_of(g).kv_tokens, sizes[resized % 5]);
-            CHECK_INT(stats_of(g).running, 0);
+            CHECK_INT(kit_stats(g).kv_tokens, sizes[resized % 5]);
+            CHECK_INT(kit_stats(g).running, 0);
             resized++;
         }
         for (size_t i = 0; i < MANY; i++) {
@@ -215,8 +180,8 @@ static void other_sizes(void) {
         }
         CHECK_INT(equal, MANY);
         CHECK(resized > 5 && taken > 10);
-        CHECK(stats_of(g).preemptions >= taken); // each was set aside
-        CHECK_INT(stats_of(g).kv_blocks_used, 0);
+        CHECK(kit_stats(g).preemptions >= taken); // each was set aside
+        CHECK_INT(kit_stats(g).kv_blocks_used, 0);
         generator_free(g);
     }
 }
@@ -252,14 +217,14 @@ static void least_size(void) {
     struct test_gen *late = gen_new(4, 96, 1);
     generator_submit(g, &late->g);
     CHECK_INT(late->g.err, ERR_INVALID);
-    run(g);
+    kit_run(g);
     CHECK_INT(big->g.produced, 60);
     CHECK_INT(in_line->g.produced, 30);
     CHECK_INT(resize(g, 32, &msg), ERR_TOO_LARGE); // no text at all
     CHECK_OK(resize(g, 2 * 32, &msg), msg);
     struct test_gen *again = gen_new(2, 40, 24), *whole = alone(2, 40, 24);
     generator_submit(g, &again->g);
-    run(g);
+    kit_run(g);
     CHECK(same(again, whole));
     // memory that fails leaves it as it was
     for (long n = 1; n < 100; n++) {
@@ -290,7 +255,7 @@ static void full_cache(void) {
     CHECK_INT(big->ended, 1);
     CHECK_INT(big->g.err, ERR_INVALID);
     CHECK(strstr(big->g.msg.text, "100 tokens") != NULL && strstr(big->g.msg.text, "96") != NULL);
-    run(g);
+    kit_run(g);
     CHECK_INT(t->g.end, GENERATION_LENGTH);
     CHECK_INT(t->g.produced, 56);
     free(t);
@@ -308,9 +273,9 @@ static void sizes(void) {
         {33, 64, 1, 2, 33},      {20, 32, 1, 1, 20},         {20, 1 << 20, 1, 1, 20},
         {20, 31, 1, 0, 0},       {20, 1 << 20, 3, 3, 20},    {512, 0, 1, 0, 0},
     };
-    size_t own = model.max_length;
+    size_t own = kit_model.max_length;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct generator_options o = {.model = &model,
+        struct generator_options o = {.model = &kit_model,
                                       .replica = &replica.head,
                                       .kv_bytes = cases[i].kv_tokens * bytes_per_token(),
                                       .kv_dtype = DTYPE_F32,
@@ -320,7 +285,7 @@ static void sizes(void) {
         struct generator_size size = {0};
         struct generator *g = NULL;
         struct errmsg msg = {0}, same = {0};
-        model.max_length = cases[i].max_length;
+        kit_model.max_length = cases[i].max_length;
         enum err e = generator_choose_size(&o, &size, &msg);
         CHECK_INT(generator_new(&o, &g, &same), e);
         CHECK_STR(same.text, msg.text);
@@ -336,19 +301,19 @@ static void sizes(void) {
         }
         CHECK_INT(size.max_sequences, cases[i].max_sequences);
         CHECK_INT(generator_context(g), size.context);
-        CHECK_INT(stats_of(g).kv_blocks, size.blocks);
-        CHECK_INT(stats_of(g).kv_bytes, size.cache_bytes);
+        CHECK_INT(kit_stats(g).kv_blocks, size.blocks);
+        CHECK_INT(kit_stats(g).kv_bytes, size.cache_bytes);
         CHECK_OK(inline_replica_warm_up(g, &msg), msg);
         struct test_gen *t = gen_new(2, size.context - 10, 128);
         generator_submit(g, &t->g);
-        run(g);
+        kit_run(g);
         CHECK_INT(t->g.err, ERR_OK);
         CHECK_INT(t->g.end, GENERATION_LENGTH);
         CHECK_INT(t->g.produced, 10);
         free(t);
         generator_free(g);
     }
-    model.max_length = own;
+    kit_model.max_length = own;
 }
 
 static void prefixes(void) {
@@ -357,10 +322,10 @@ static void prefixes(void) {
     a->g.owner = b->g.owner = 1;
     c->g.owner = 2;
     generator_submit(g, &a->g);
-    run(g);
+    kit_run(g);
     generator_submit(g, &b->g);
     generator_submit(g, &c->g);
-    run(g);
+    kit_run(g);
     CHECK_INT(a->g.cached_tokens, 0);
     CHECK_INT(b->g.cached_tokens, 64);
     CHECK_INT(c->g.cached_tokens, 0); // another key's
@@ -370,7 +335,7 @@ static void prefixes(void) {
     struct test_gen *d = gen_new(8, 100, 4), *e = gen_new(8, 100, 4);
     generator_submit(g, &d->g);
     generator_submit(g, &e->g);
-    run(g);
+    kit_run(g);
     CHECK_INT(d->g.cached_tokens, 0);
     CHECK_INT(e->g.cached_tokens, 96);
     CHECK(same(d, e));
@@ -388,14 +353,14 @@ static void drafts(void) {
     struct generator *g = generator(1024, 4, true), *plain = generator(1024, 4, false);
     generator_submit(g, &with->g);
     generator_submit(plain, &without->g);
-    run(g);
-    run(plain);
+    kit_run(g);
+    kit_run(plain);
     CHECK(same(with, without));
     CHECK(with->g.drafted > 0);
     CHECK_INT(without->g.drafted, 0);
-    CHECK_INT(stats_of(g).drafted, with->g.drafted);
-    CHECK_INT(stats_of(g).accepted, with->g.accepted);
-    CHECK(stats_of(g).steps + with->g.accepted >= 60);
+    CHECK_INT(kit_stats(g).drafted, with->g.drafted);
+    CHECK_INT(kit_stats(g).accepted, with->g.accepted);
+    CHECK(kit_stats(g).steps + with->g.accepted >= 60);
     free(with);
     free(without);
     generator_free(g);
@@ -424,7 +389,7 @@ static void ends(void) {
     CHECK_INT(t[1]->g.err, ERR_CANCELLED);
     CHECK_INT(t[1]->g.produced, produced);
     CHECK_INT(t[19]->g.produced, 0); // it had not begun
-    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    CHECK_INT(kit_stats(g).kv_blocks_used, 0);
     for (int i = 0; i < 20; i++) {
         CHECK_INT(t[i]->ended, 1);
         free(t[i]);
@@ -432,24 +397,24 @@ static void ends(void) {
     // an end token
     struct test_gen *a = gen_new(2, 20, 30);
     generator_submit(g, &a->g);
-    run(g);
+    kit_run(g);
     int32_t end = a->ids[7];
     size_t first = 0;
     while (a->ids[first] != end)
         first++;
-    model.generation.eos_ids = &end;
-    model.generation.eos_count = 1;
+    kit_model.generation.eos_ids = &end;
+    kit_model.generation.eos_count = 1;
     struct test_gen *b = gen_new(2, 20, 30), *late = gen_new(3, 20, 30);
     b->g.ignore_eos = false;
     late->g.deadline_us = clock_now_us() - 1;
     generator_submit(g, &b->g);
     generator_submit(g, &late->g);
-    run(g);
+    kit_run(g);
     CHECK_INT(b->g.end, GENERATION_STOP);
     CHECK_INT(b->g.produced, first);
     CHECK(memcmp(a->ids, b->ids, first * sizeof *a->ids) == 0);
     CHECK_INT(late->g.err, ERR_DEADLINE);
-    model.generation.eos_count = 0;
+    kit_model.generation.eos_count = 0;
     free(a);
     free(b);
     free(late);
@@ -473,7 +438,7 @@ static void scores(void) {
     struct test_gen *a = gen_new(4, 30, 40);
     a->g.sampling = (struct sampling){.top_p = 1, .repetition_penalty = 1};
     generator_submit(g, &a->g);
-    run(g);
+    kit_run(g);
     for (int tokens = 0; tokens < 2; tokens++) {
         struct test_gen *b = gen_new(4, 70, (size_t)tokens * 5);
         memcpy(b->prompt, a->prompt, 30 * sizeof *a->prompt);
@@ -483,7 +448,7 @@ static void scores(void) {
         struct token_logprob top[70 * TOP];
         b->g.prompt_top = top;
         generator_submit(g, &b->g);
-        run(g);
+        kit_run(g);
         CHECK_INT(b->g.err, ERR_OK);
         CHECK_INT(b->g.end, GENERATION_LENGTH);
         CHECK_INT(b->g.produced, tokens * 5);
@@ -502,7 +467,7 @@ static void scores(void) {
     full->g.prompt_scores = full->scores;
     full->g.top_logprobs = 0;
     generator_submit(g, &full->g);
-    run(g);
+    kit_run(g);
     CHECK_INT(full->ended, 1);
     CHECK_INT(full->g.err, ERR_OK);
     CHECK(full->scores[95] < 0);
@@ -531,7 +496,7 @@ static void short_prompts(void) {
     }
     CHECK(t[0]->g.produced > 0);
     CHECK(steps < 80); // half of the smallest chunk a step
-    run(g);
+    kit_run(g);
     for (int i = 0; i < 12; i++) {
         CHECK_INT(t[i]->g.produced, 100);
         free(t[i]);
@@ -549,7 +514,7 @@ static void faults(void) {
         t->g.sampling.repetition_penalty = 1.3f;
         fault_arm(FAULT_ALLOC, n, false);
         generator_submit(g, &t->g);
-        run(g);
+        kit_run(g);
         fault_disarm();
         CHECK_INT(t->ended, 1);
         if (t->g.err) {
@@ -561,7 +526,7 @@ static void faults(void) {
         free(t);
     }
     CHECK(failed > 2);
-    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    CHECK_INT(kit_stats(g).kv_blocks_used, 0);
     generator_free(g);
 }
 
@@ -569,10 +534,10 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
     CHECK_OK(test_device_new(&options, &device, &msg), msg);
-    load(MODEL);
+    load(KIT_MODEL);
     sizes();
     for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST; ahead++) {
-        load(MODEL);
+        load(KIT_MODEL);
         same_bits();
         full_cache();
         least_size();

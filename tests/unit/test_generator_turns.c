@@ -1,14 +1,7 @@
 // A generator shared between owners, in steps and tokens: a newcomer has a place, and tokens in
 // every step, whatever another has running; prompts take turns; and what a text says never depends
 // on it.
-#include "base/mem.h"
-#include "engine/generator.h"
-#include "tests/check.h"
-#include "tests/kit/inline_replica.h"
-#include "tests/kit/test_device.h"
-#include "tests/precisions.h"
-
-#include <stdlib.h>
+#include "tests/unit/generator_kit.h"
 
 #define MODEL "tests/golden/data/decoders/qwen2-long"
 
@@ -16,25 +9,8 @@ enum { PROMPT = 1000, OUTPUT = 600, MANY = 32 };
 
 static size_t ahead; // steps that go ahead
 static struct device *device;
-static struct model model;
 static struct replica_model loaded;
 static struct inline_replica replica;
-
-static void load(void) {
-    struct errmsg msg = {0};
-    loaded = (struct replica_model){.device = device};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
-    CHECK_OK(decoder_config_load(MODEL, &model.decoder_config, &msg), msg);
-    struct weights *w = NULL;
-    CHECK_OK(weights_open(MODEL, &w, &msg), msg);
-    CHECK_OK(
-        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
-        msg);
-    weights_close(w);
-    model.max_length = model.decoder_config.max_positions;
-    model_spec(&model, &loaded.spec);
-    inline_replica_init(&replica, &loaded);
-}
 
 struct test_gen {
     struct generation g;
@@ -45,7 +21,6 @@ struct test_gen {
 
 static void on_progress(struct generation *g) { (void)g; }
 static void on_done(struct generation *g) { ((struct test_gen *)g->ctx)->ended++; }
-static void on_release(void *ctx, size_t tokens) { (void)ctx, (void)tokens; }
 
 static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tokens) {
     struct test_gen *t = calloc(1, sizeof *t);
@@ -55,7 +30,7 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
         t->prompt[i] = (int32_t)((x >> 16) % 60 + 2);
     }
     t->g = (struct generation){
-        .model = &model,
+        .model = &kit_model,
         .prompt = t->prompt,
         .prompt_len = prompt_len,
         .max_tokens = max_tokens,
@@ -72,30 +47,17 @@ static struct test_gen *gen_new(uint32_t seed, size_t prompt_len, size_t max_tok
 
 static struct generator *generator(size_t kv_tokens, size_t max_sequences) {
     struct kv_shape one = decoder_kv_shape(loaded.decoder, 32, 1, DTYPE_F32);
-    struct generator_options o = {.model = &model,
-                                  .replica = &replica.head,
-                                  .kv_bytes =
-                                      kv_tokens / 32 * device->ops->kv_block_bytes(device, &one),
-                                  .kv_dtype = DTYPE_F32,
-                                  .max_sequences = max_sequences,
-                                  .speculate = true,
-                                  .ahead = ahead,
-                                  .release = on_release};
-    struct generator *g = NULL;
-    struct errmsg msg = {0};
-    CHECK_OK(generator_new(&o, &g, &msg), msg);
-    return g;
+    return kit_generator_of((struct generator_options){
+        .replica = &replica.head,
+        .kv_bytes = kv_tokens / 32 * device->ops->kv_block_bytes(device, &one),
+        .max_sequences = max_sequences,
+        .speculate = true,
+        .ahead = ahead});
 }
 
 static void step(struct generator *g) {
     struct forward_hooks none = {0};
     CHECK(inline_replica_step(g, &none));
-}
-
-static struct generation_stats stats_of(struct generator *g) {
-    struct generation_stats s = {0};
-    generator_add_stats(g, &s);
-    return s;
 }
 
 static size_t tokens_of(struct test_gen *const *t, size_t n) {
@@ -111,7 +73,7 @@ static void cancel(struct generator *g, struct test_gen **t, size_t n) {
         atomic_store(&t[i]->g.cancelled, true);
     while (generator_busy(g))
         (void)inline_replica_step(g, &none);
-    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    CHECK_INT(kit_stats(g).kv_blocks_used, 0);
     for (size_t i = 0; i < n; i++) {
         CHECK_INT(t[i]->ended, 1);
         free(t[i]);
@@ -132,7 +94,7 @@ static void newcomer(size_t kv_tokens, size_t slots, bool keys) {
     }
     for (int i = 0; i < 100; i++)
         step(g);
-    size_t preempted = stats_of(g).preemptions;
+    size_t preempted = kit_stats(g).preemptions;
     struct test_gen *one = many[MANY] = gen_new(99, 10, 1);
     one->g.owner = keys ? 2 : 0;
     one->g.request = 2;
@@ -143,7 +105,7 @@ static void newcomer(size_t kv_tokens, size_t slots, bool keys) {
     CHECK(steps <= 3);
     CHECK_INT(one->g.err, ERR_OK);
     CHECK_INT(one->g.produced, 1);
-    CHECK(stats_of(g).preemptions > preempted);
+    CHECK(kit_stats(g).preemptions > preempted);
     cancel(g, many, MANY + 1);
 }
 
@@ -167,14 +129,14 @@ static void no_room(void) {
     }
     for (int i = 0; i < 20; i++)
         step(g);
-    CHECK_INT(stats_of(g).preemptions, 0);
+    CHECK_INT(kit_stats(g).preemptions, 0);
     for (size_t i = 3; i < n; i++)
         generator_submit(g, &t[i]->g);
     // in the same microsecond, as it may well be: the order in which they came counts all the same
     t[4]->g.submitted_us = t[5]->g.submitted_us = t[3]->g.submitted_us;
     for (int i = 0; i < 10; i++)
         step(g);
-    CHECK_INT(stats_of(g).preemptions, 0);
+    CHECK_INT(kit_stats(g).preemptions, 0);
     CHECK_INT(t[4]->ended, 1);
     CHECK_INT(t[3]->ended, 0);
     CHECK(t[5]->g.produced > 0);
@@ -200,7 +162,7 @@ static void decodes_at_once(void) {
         step(g);
     generator_submit(g, &t[2]->g); // has no room
     step(g);
-    CHECK_INT(stats_of(g).running, 2);
+    CHECK_INT(kit_stats(g).running, 2);
     generator_submit(g, &t[3]->g);
     while (t[3]->g.produced == 0)
         step(g);
@@ -326,8 +288,8 @@ static void same_bits(void) {
     }
     while (generator_busy(g))
         (void)inline_replica_step(g, &none);
-    CHECK(stats_of(g).preemptions > 5);
-    CHECK_INT(stats_of(g).kv_blocks_used, 0);
+    CHECK(kit_stats(g).preemptions > 5);
+    CHECK_INT(kit_stats(g).kv_blocks_used, 0);
     for (int i = 0; i < MANY; i++) {
         size_t n = all[i]->g.max_tokens;
         CHECK(all[i]->ended == 1 && all[i]->g.produced == n &&
@@ -343,7 +305,8 @@ int main(void) {
     struct errmsg msg = {0};
     struct cpu_options options = {.threads = 2};
     CHECK_OK(test_device_new(&options, &device, &msg), msg);
-    load();
+    loaded = kit_load_path(device, MODEL);
+    inline_replica_init(&replica, &loaded);
     if (check_failed)
         return check_done();
     for (ahead = 0; ahead <= GENERATOR_AHEAD_MOST; ahead++) {

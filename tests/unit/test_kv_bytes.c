@@ -4,39 +4,19 @@
 #include "compute/cpu/kv.h"
 #include "engine/generators.h"
 #include "engine/replica_local.h"
-#include "tests/check.h"
-#include "tests/kit/inline_replica.h"
 #include "tests/kit/replica_kit.h"
-#include "tests/kit/test_device.h"
-#include "tests/precisions.h"
-
-#include <stdlib.h>
+#include "tests/unit/generator_kit.h"
 
 enum { BLOCKS = 7, TOKENS = 32 };
 
 static struct device *device;
-static struct model model;
 static struct replica_model loaded;
 static struct inline_replica at_once;
 
-static void release(void *ctx, size_t tokens) {
-    (void)ctx;
-    (void)tokens;
-}
-
 static void load(const char *path) {
-    struct errmsg msg = {0};
-    loaded = (struct replica_model){.device = device};
-    model = (struct model){.name = "tiny", .task = TASK_GENERATE};
-    CHECK_OK(decoder_config_load(path, &model.decoder_config, &msg), msg);
-    struct weights *w = NULL;
-    CHECK_OK(weights_open(path, &w, &msg), msg);
-    CHECK_OK(
-        decoder_load(w, &model.decoder_config, PRECISION_STORED, device, &loaded.decoder, &msg),
-        msg);
-    weights_close(w);
-    model.max_length = 4096;
-    model_spec(&model, &loaded.spec);
+    loaded = kit_load_path(device, path);
+    kit_model.max_length = 4096;
+    model_spec(&kit_model, &loaded.spec);
     inline_replica_init(&at_once, &loaded);
 }
 
@@ -55,7 +35,7 @@ static size_t taken(enum dtype dtype) {
 
 static void one_number(const char *path, size_t head_dim, size_t padded) {
     load(path);
-    const struct decoder_config *c = &model.decoder_config;
+    const struct decoder_config *c = &kit_model.decoder_config;
     CHECK_INT(c->head_dim, head_dim);
     for (int half = 0; half < 2; half++) {
         enum dtype dtype = half ? DTYPE_F16 : DTYPE_F32;
@@ -64,12 +44,12 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
         CHECK_INT(bytes, BLOCKS * TOKENS * c->layers * c->kv_heads * (head_dim + padded) *
                              dtype_size(dtype));
         for (int short_of = 0; short_of < 2; short_of++) { // one byte less holds one block less
-            struct generator_options o = {.model = &model,
+            struct generator_options o = {.model = &kit_model,
                                           .replica = &at_once.head,
                                           .kv_bytes = bytes - (size_t)short_of,
                                           .kv_dtype = dtype,
                                           .max_sequences = 2,
-                                          .release = release};
+                                          .release = kit_release};
             size_t blocks = BLOCKS - (size_t)short_of;
             struct generator_size size = {0};
             struct generator *g = NULL;
@@ -78,8 +58,7 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
             CHECK_INT(size.blocks, blocks);
             CHECK_INT(size.cache_bytes, bytes / BLOCKS * blocks);
             CHECK_OK(generator_new(&o, &g, &msg), msg);
-            struct generation_stats s = {0};
-            generator_add_stats(g, &s);
+            struct generation_stats s = kit_stats(g);
             CHECK_INT(s.kv_blocks, blocks);
             CHECK_INT(s.kv_bytes, size.cache_bytes);
             CHECK_INT(s.kv_tokens, blocks * TOKENS);
@@ -93,19 +72,19 @@ static void one_number(const char *path, size_t head_dim, size_t padded) {
 static void options(void) {
     static char path[] = "tests/golden/data/decoders/llama-linear-biases";
     load(path);
-    model.dtype = DTYPE_F32;
-    model.self = &model;
-    atomic_store(&model.holds, 1);
-    model.causal = true;
-    model.path = model.files = path;
-    struct model *models[] = {&model};
+    kit_model.dtype = DTYPE_F32;
+    kit_model.self = &kit_model;
+    atomic_store(&kit_model.holds, 1);
+    kit_model.causal = true;
+    kit_model.path = kit_model.files = path;
+    struct model *models[] = {&kit_model};
     struct replica *replica = NULL;
     struct errmsg msg = {0};
     size_t bytes = taken(DTYPE_F32);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-    CHECK_OK(kit_replica_load(replica, &model, &msg), msg);
+    CHECK_OK(kit_replica_load(replica, &kit_model, &msg), msg);
     struct generators_options o = {
-        .replica = replica, .cache_bytes = bytes, .release = release, .wake = wake};
+        .replica = replica, .cache_bytes = bytes, .release = kit_release, .wake = wake};
     struct memory_plan plan;
     struct generators g;
     memory_plan_begin(&plan);

@@ -404,7 +404,7 @@ static void test_quarantine(void) {
     CHECK(wait_done(&sent[0]) && sent[0].b.work.err == ERR_LOST && sent[0].b.work.exposed);
     CHECK(wait_done(&sent[1]) && is_right(&sent[1]));
     bool seen = false; // while it computes, and until it has been idle
-    for (until = clock_now_us() + WAIT_US; !seen && clock_now_us() < until;) {
+    for (int64_t until = clock_now_us() + AWAIT_US; !seen && clock_now_us() < until;) {
         sent_fill(&sent[0], 1, SHARE_BULK, FAKE_MODEL);
         replica_encode(r, &sent[0].b);
         CHECK(wait_done(&sent[0]));
