@@ -213,7 +213,10 @@ void spawner_status_words(int status, char *to, size_t room) {
     if (WIFEXITED(status))
         snprintf(to, room, "exit status %d", WEXITSTATUS(status));
     else if (WIFSIGNALED(status))
-        snprintf(to, room, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(to, room, "signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WTERMSIG(status) != SIGSYS
+                     ? ""
+                     : ", by a filter of system calls (SystemCallFilter=, a container's)");
     else
         snprintf(to, room, "status %d", status);
 }

@@ -77,8 +77,10 @@ static struct ruleset all_of(int version, size_t *bytes) {
 enum err sandbox_close_paths(int *version, struct errmsg *msg) {
     *version = 0;
     long v = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
-    if (v < 1) // not built in (ENOSYS), or not switched on (EOPNOTSUPP)
-        return ERR_OK;
+    if (v == 0 || (v < 0 && (errno == ENOSYS || errno == EOPNOTSUPP)))
+        return ERR_OK; // not built in, or not switched on
+    if (v < 0)         // a filter that somebody has set before: a container's, a service manager's
+        return err_set(msg, ERR_IO, "Landlock: %s", strerror(errno));
     size_t bytes;
     struct ruleset r = all_of((int)v, &bytes);
     int fd = (int)syscall(CALL_CREATE_RULESET, &r, bytes, 0);
@@ -113,7 +115,7 @@ enum err sandbox_close(const char *who, int socket, const int *also, size_t also
         return ERR_OK;
     }
     if (sandbox_close_paths(&out->landlock, &why))
-        say(who, "goes on without Landlock", why.text);
+        say(who, "goes on without a wall around files", why.text);
     else if (out->landlock == 0)
         say(who, "goes on without Landlock, which this kernel does not have", NULL);
     if (sandbox_filter_calls(socket, also, also_count, &why))

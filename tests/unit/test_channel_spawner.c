@@ -353,9 +353,11 @@ static void test_ends(struct spawner *s) {
     CHECK_OK(spawner_kill(s, c.pid, SIGKILL, &msg), msg);
     struct channel_message m;
     CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
-    char words[64];
+    char words[160];
     spawner_status_words(reap(s, c.pid), words, sizeof words);
     CHECK_STR(words, "signal 9 (Killed)");
+    spawner_status_words(SIGSYS, words, sizeof words); // which says nothing to most people
+    CHECK(strstr(words, "SystemCallFilter=") != NULL);
     close(c.socket);
     // with what it has started: killed, and ended by itself
     for (int by_itself = 0; by_itself < 2; by_itself++) {

@@ -388,6 +388,18 @@ static int limits_run(const void *arg) {
     return core.rlim_cur == 0 && core.rlim_max == 0 && files.rlim_max <= SANDBOX_FILES ? 0 : 2;
 }
 
+// A kernel that has it, and a filter of somebody else's in between: that is not a kernel without.
+static int refused_run(const void *arg) {
+    (void)arg;
+    struct errmsg msg = {0};
+    int version = -1;
+    if (sandbox_filter_calls(given.pair[0], NULL, 0, &msg))
+        return 1;
+    if (sandbox_close_paths(&version, &msg) != ERR_IO || version != 0)
+        return 2;
+    return strcmp(msg.text, "Landlock: Operation not permitted") == 0 ? 0 : 3;
+}
+
 static volatile int *volatile nowhere;
 
 // A crash behind the door is told as one before it.
@@ -436,6 +448,8 @@ int main(void) {
     test_refusals(landlock, filter);
     CHECK_INT(in_child(work_run, NULL), 0);
     CHECK_INT(in_child(limits_run, NULL), 0);
+    if (filter)
+        CHECK_INT(in_child(refused_run, NULL), 0);
     test_crash();
     close(tcp);
     close(abstract);
