@@ -6,7 +6,7 @@
 #include "channel/channel.h"
 #include "channel/pack.h"
 #include "tests/check.h"
-#include "tests/kit/own_process.h"
+#include "tests/kit/processes.h"
 
 #include <errno.h>
 #include <fcntl.h>

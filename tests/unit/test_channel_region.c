@@ -7,7 +7,7 @@
 #include "channel/region.h"
 #include "channel/region_space.h"
 #include "tests/check.h"
-#include "tests/kit/own_process.h"
+#include "tests/kit/processes.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,169 +1,26 @@
 // The spawner: what a child is given and what is kept from it, how it ends, and what becomes of all
 // of them when one of the processes is killed. The program is its own child: with an argument it
-// does what that says. With threads, for the thread sanitizer.
+// does what that says (tests/kit/told_child.h). With threads, for the thread sanitizer.
 #define _GNU_SOURCE // pipe2
-#include "base/clock.h"
 #include "base/thread.h"
 #include "channel/channel.h"
-#include "channel/pack.h"
 #include "channel/region.h"
 #include "channel/spawner.h"
 #include "tests/check.h"
-#include "tests/kit/own_process.h"
+#include "tests/kit/await.h"
+#include "tests/kit/processes.h"
+#include "tests/kit/told_child.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-// A slow machine may take its time for all that is waited for here.
-enum { PATIENCE_US = 60000000, SOON_MS = 2 };
-
 static char self[4096];
 
-// ---- the child
-
-enum { TOLD = 7 }; // the type of the frame in which a child tells what it sees
-
-static void tell(const char *text) {
-    struct channel_message m = {.type = TOLD,
-                                .life = 1,
-                                .payload = (const unsigned char *)text,
-                                .payload_length = strlen(text)};
-    struct errmsg msg = {0};
-    if (channel_send(SPAWNER_SOCKET_FD, &m, true, &msg))
-        _exit(3);
-}
-
-static void add_line(char *text, size_t room, const char *line) {
-    size_t n = strlen(text);
-    snprintf(text + n, room - n, "%s\n", line);
-}
-
-// What is open: "0 /dev/null", ... in the order of the numbers.
-static void tell_fds(void) {
-    char text[8192] = "";
-    for (int fd = 0; fd < 4096; fd++) {
-        char path[64], to[256], line[400];
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        ssize_t n = readlink(path, to, sizeof to - 1);
-        if (n < 0)
-            continue;
-        to[n] = '\0';
-        char *bracket = strchr(to, '['); // of a pipe or socket: the number says nothing
-        if (bracket)
-            *bracket = '\0';
-        snprintf(line, sizeof line, "%d %s", fd, to);
-        add_line(text, sizeof text, line);
-    }
-    tell(text);
-}
-
-static void tell_environment(char **environment) {
-    static char text[16384];
-    for (; *environment; environment++)
-        add_line(text, sizeof text, *environment);
-    tell(text);
-}
-
-static void tell_signals(void) {
-    char text[4096] = "", line[64];
-    sigset_t mask;
-    sigprocmask(SIG_SETMASK, NULL, &mask);
-    for (int i = 1; i < 32; i++) {
-        struct sigaction a; // a handler is the child's own: a sanitizer's
-        if (sigaction(i, NULL, &a) == 0 && a.sa_handler == SIG_IGN) {
-            snprintf(line, sizeof line, "ignored %d", i);
-            add_line(text, sizeof text, line);
-        }
-        if (sigismember(&mask, i)) {
-            snprintf(line, sizeof line, "blocked %d", i);
-            add_line(text, sizeof text, line);
-        }
-    }
-    tell(text);
-}
-
-static void tell_rights(void) {
-    int at_death = 0;
-    prctl(PR_GET_PDEATHSIG, &at_death);
-    char text[128];
-    snprintf(text, sizeof text, "no new privileges %d, at the parent's end %d, own group %d",
-             prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), at_death, getpgrp() == getpid());
-    tell(text);
-}
-
-// The region that was handed over: its first bytes are said, and overwritten.
-static void use_region(void) {
-    struct region *r;
-    struct errmsg msg = {0};
-    if (region_open(SPAWNER_REGION_FD, 0, &r, &msg)) {
-        tell(msg.text);
-        return;
-    }
-    char text[64];
-    snprintf(text, sizeof text, "%.5s", (char *)region_base(r));
-    memcpy(region_base(r), "child", 5);
-    tell(text);
-    region_free(r);
-}
-
-// A process of the child's own, in its group, which is told of and stays.
-static void start_grandchild(void) {
-    pid_t pid = fork();
-    if (pid == 0) {
-        alarm(300);
-        for (;;)
-            pause();
-    }
-    char text[32];
-    snprintf(text, sizeof text, "%d", (int)pid);
-    tell(text);
-}
-
-static void wait_for_the_end(void) {
-    static struct channel_buffer buf;
-    struct channel_message m;
-    while (channel_receive(SPAWNER_SOCKET_FD, &buf, &m, true, NULL) == ERR_OK)
-        channel_close_fds(&m);
-}
-
-static int child(int argc, char **argv, char **environment) {
-    alarm(300); // whatever fails here, nothing stays
-    for (int i = 1; i < argc; i++) {
-        const char *what = argv[i];
-        if (strcmp(what, "--fds") == 0)
-            tell_fds();
-        else if (strcmp(what, "--environment") == 0)
-            tell_environment(environment);
-        else if (strcmp(what, "--signals") == 0)
-            tell_signals();
-        else if (strcmp(what, "--rights") == 0)
-            tell_rights();
-        else if (strcmp(what, "--region") == 0)
-            use_region();
-        else if (strcmp(what, "--grandchild") == 0)
-            start_grandchild();
-        else if (strcmp(what, "--deaf") == 0)
-            for (;;)
-                pause(); // does not look at its socket
-        else if (strcmp(what, "--wait") == 0)
-            wait_for_the_end();
-        else if (strncmp(what, "--exit=", 7) == 0)
-            _exit(atoi(what + 7));
-        else
-            tell(what);
-    }
-    _exit(0);
-}
-
-// ---- the other side
+// ---- its children
 
 struct started {
     pid_t pid;
@@ -199,7 +56,7 @@ static struct started must_start(struct spawner *s, const char *first, const cha
 static enum err receive(int socket, struct channel_buffer *in, struct channel_message *m,
                         struct errmsg *msg) {
     struct pollfd p = {.fd = socket, .events = POLLIN};
-    (void)poll(&p, 1, PATIENCE_US / 1000);
+    (void)poll(&p, 1, AWAIT_US / 1000);
     return channel_receive(socket, in, m, false, msg);
 }
 
@@ -220,17 +77,12 @@ static const char *heard(const struct started *c) {
 static int reap(struct spawner *s, pid_t pid) {
     int status = -1;
     bool gone = false;
+    enum err e;
     struct errmsg msg = {0};
-    for (int64_t until = clock_now_us() + PATIENCE_US; !gone && clock_now_us() < until;) {
-        enum err e = spawner_reap(s, pid, &status, &gone, &msg);
-        CHECK_OK(e, msg);
-        if (e)
-            return -1;
-        if (!gone)
-            (void)poll(NULL, 0, SOON_MS);
-    }
-    CHECK(gone);
-    return status;
+    WAIT_UNTIL((e = spawner_reap(s, pid, &status, &gone, &msg)) || gone);
+    CHECK_OK(e, msg);
+    CHECK(e || gone);
+    return e ? -1 : status;
 }
 
 static void end(struct spawner *s, struct started *c) {
@@ -238,26 +90,6 @@ static void end(struct spawner *s, struct started *c) {
     CHECK_OK(spawner_kill(s, c->pid, SIGKILL, &msg), msg);
     (void)reap(s, c->pid);
     close(c->socket);
-}
-
-// Whether a process is gone: not there, or a zombie that somebody else has to reap.
-static bool is_gone(pid_t pid) {
-    char path[64], text[512] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return true;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    const char *state = n > 0 ? strrchr(text, ')') : NULL;
-    return !state || state[2] == 'Z' || state[2] == 'X';
-}
-
-static bool soon_gone(pid_t pid) {
-    for (int64_t until = clock_now_us() + PATIENCE_US; !is_gone(pid); (void)poll(NULL, 0, SOON_MS))
-        if (clock_now_us() > until)
-            return false;
-    return true;
 }
 
 // ---- what a child is given
@@ -367,7 +199,7 @@ static void test_ends(struct spawner *s) {
         if (!by_itself)
             CHECK_OK(spawner_kill(s, c.pid, SIGKILL, &msg), msg);
         (void)reap(s, c.pid);
-        CHECK(soon_gone(grandchild));
+        AWAIT(process_is_gone(grandchild));
         close(c.socket);
     }
 }
@@ -426,7 +258,7 @@ static void *start_some(void *arg) {
         bool gone = false;
         bool killed = spawner_kill(s, c.pid, SIGKILL, &msg) == ERR_OK;
         while (killed && !gone && !spawner_reap(s, c.pid, &status, &gone, &msg))
-            (void)poll(NULL, 0, SOON_MS);
+            await_nap();
         good += told && gone && WIFSIGNALED(status);
         close(c.socket);
     }
@@ -488,15 +320,16 @@ static void test_orphans(void) {
     static const int ways[] = {PARENT, SPAWNER, PARENT | SPAWNER, PARENT | STOPPED};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct family f = make_family();
-        CHECK(!is_gone(f.parent) && !is_gone(f.spawner) && !is_gone(f.child));
+        CHECK(!process_is_gone(f.parent) && !process_is_gone(f.spawner) &&
+              !process_is_gone(f.child));
         if (ways[i] & STOPPED)
             kill(f.spawner, SIGSTOP);
         if (ways[i] & SPAWNER)
             kill(f.spawner, SIGKILL);
         if (ways[i] & PARENT)
             kill(f.parent, SIGKILL);
-        CHECK(soon_gone(f.spawner));
-        CHECK(soon_gone(f.child));
+        AWAIT(process_is_gone(f.spawner));
+        AWAIT(process_is_gone(f.child));
         kill(f.parent, SIGKILL);
         CHECK_INT(waitpid(f.parent, NULL, 0), f.parent);
     }
@@ -518,7 +351,7 @@ static void test_signals(void) {
     CHECK_STR(heard(&d), "still");
     // what is there when it stops goes with it
     spawner_stop(s);
-    CHECK(is_gone(c.pid) && is_gone(d.pid));
+    CHECK(process_is_gone(c.pid) && process_is_gone(d.pid));
     struct channel_message m;
     CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
     close(c.socket);
@@ -550,7 +383,7 @@ static void test_lost(void) {
         CHECK_INT(receive(c.socket, &buf, &m, &msg), ERR_LOST);
         close(c.socket);
         spawner_stop(s);
-        CHECK(is_gone(spawner));
+        CHECK(process_is_gone(spawner));
     }
 }
 
@@ -575,7 +408,7 @@ static void test_size(struct spawner *s) {
 
 int main(int argc, char **argv, char **environment) {
     if (argc > 1)
-        return child(argc, argv, environment);
+        return told_child(argc, argv, environment);
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     CHECK(n > 0);
     // to be passed on, and to be kept
@@ -617,7 +450,7 @@ int main(int argc, char **argv, char **environment) {
     pid_t spawner = spawner_pid(s);
     spawner_stop(s);
     spawner_stop(NULL);
-    CHECK(is_gone(spawner));
+    CHECK(process_is_gone(spawner));
     CHECK_INT(kill(spawner, 0), -1); // reaped, too
     region_free(region);
     CHECK_INT(own_descriptors(), fds);

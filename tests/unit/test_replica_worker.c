@@ -7,7 +7,7 @@
 #include "tests/check.h"
 #include "tests/kit/await.h"
 #include "tests/kit/fake_worker.h"
-#include "tests/kit/own_process.h"
+#include "tests/kit/processes.h"
 #include "tests/unit/heap_bytes.h"
 
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include "engine/replica_local.h"
 #include "tests/check.h"
 #include "tests/kit/await.h"
-#include "tests/kit/own_process.h"
+#include "tests/kit/processes.h"
 #include "tests/kit/replica_kit.h"
 #include "tests/kit/worker_replica.h"
 

@@ -2,9 +2,10 @@
 // where it is said to, is told in its line, and is what it is called; that the same seed makes the
 // same faults; and what the threads of a worker cannot do behind the closed door. Another process
 // is looked at: no thread sanitizer.
+#include "tests/kit/await.h"
+#include "tests/kit/processes.h"
 #include "tests/unit/worker_kit.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -55,36 +56,16 @@ static const struct fault_test {
 };
 enum { TESTS = sizeof tests / sizeof *tests };
 
-// The state letter of a process; 0: it is gone.
-static char state_of(pid_t pid) {
-    char path[64], text[256] = {0};
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
-    FILE *f = fopen(path, "r");
-    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    if (f)
-        fclose(f);
-    const char *end = n ? strrchr(text, ')') : NULL;
-    return end && end[1] ? end[2] : 0;
-}
-
 static bool wait_for_state(pid_t pid, char wanted) {
-    for (int i = 0; i < 2000; i++) {
-        if (state_of(pid) == wanted)
-            return true;
-        (void)poll(NULL, 0, 5);
-    }
-    return false;
+    WAIT_UNTIL(process_state(pid) == wanted);
+    return process_state(pid) == wanted;
 }
 
 // The bytes of the region that are no longer what they were.
 static bool is_scribbled_on(const struct worker_driver *d) {
-    for (int i = 0; i < 2000; i++) {
-        const volatile unsigned char *at = region_base(d->region) + 700000;
-        if (at[0] || at[1] || at[2] || at[3])
-            return true;
-        (void)poll(NULL, 0, 5);
-    }
-    return false;
+    const volatile unsigned char *at = region_base(d->region) + 700000;
+    WAIT_UNTIL(at[0] || at[1] || at[2] || at[3]);
+    return at[0] || at[1] || at[2] || at[3];
 }
 
 static size_t count_of(const char *text, const char *word) {

@@ -2,7 +2,7 @@
 // over and over: with this process's CPU as its spare, and with a quarantine process, steps ahead.
 // Every text has the bits of an uninterrupted run in this process, is told once, and leaves no
 // block and no descriptor behind.
-#include "tests/kit/own_process.h"
+#include "tests/kit/processes.h"
 #include "tests/kit/worker_replica.h"
 #include "tests/unit/lives_kit.h"
 
