@@ -87,7 +87,7 @@ enum engine_state {
 struct engine_health {
     enum engine_state state;
     bool over;     // UNABLE, until this program is started again
-    char why[400]; // a sentence for people; "" where it is well
+    char why[512]; // a sentence for people; "" where it is well
 };
 struct engine_health engine_read_health(struct engine *e);
 // The main replica is in another process.

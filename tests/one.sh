@@ -51,8 +51,9 @@ fuzz/*)
 esac
 [ -z "$program" ] || ${MAKE:-make} --no-print-directory -s -j2 SAN="${SAN:-}" "$program" || exit 2
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+TMPDIR=$(mktemp -d) && export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+log=$TMPDIR/log
 "${command[@]}" </dev/null 2>&1 | tee "$log" | grep -avE '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
 rc=${PIPESTATUS[0]}
 p=0 f=0 s=0

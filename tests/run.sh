@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0 bad=()
 logs=build/test-logs
 mkdir -p "$logs"
+# What a program that is killed has left in it goes with it.
+TMPDIR=$(mktemp -d) && export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 
 # run LABEL COMMAND...: runs it, adds its closing line to the sum.
 run() {

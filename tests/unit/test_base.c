@@ -9,6 +9,7 @@
 #include "base/thread.h"
 #include "base/utf8.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -161,9 +162,8 @@ static void test_tidy(void) {
 }
 
 static void test_file(void) {
-    char dir[] = "/tmp/trine-test-XXXXXX";
+    const char *dir = scratch_folder();
     struct errmsg msg = {0};
-    CHECK(mkdtemp(dir) != NULL);
     char *deep = file_join(dir, "a/b"), *path = file_join(dir, "a/b/f");
     CHECK_OK(file_make_dirs(deep, &msg), msg);
     CHECK_OK(file_make_dirs(deep, &msg), msg);

@@ -8,6 +8,7 @@
 #include "channel/region_space.h"
 #include "tests/check.h"
 #include "tests/kit/processes.h"
+#include "tests/kit/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,12 +89,11 @@ static void test_refused(void) {
     CHECK(ftruncate(fd, 8192) == 0 && fcntl(fd, F_ADD_SEALS, all | F_SEAL_WRITE) == 0);
     refuse(fd, 8192, "sealed against writing");
     close(fd);
-    char path[] = "/tmp/trine-test-region-XXXXXX";
-    fd = mkstemp(path); // a file that anybody can make shorter
+    // a file that anybody can make shorter
+    fd = open(scratch_path("file"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     CHECK(ftruncate(fd, 8192) == 0);
     refuse(fd, 8192, "not sealed");
     close(fd);
-    unlink(path);
     refuse(-1, 0, "not sealed");
     struct region *r;
     struct errmsg msg = {0};

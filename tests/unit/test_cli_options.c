@@ -6,12 +6,12 @@
 #include "cli/fingerprint.h"
 #include "cli/options.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/trine-cli-XXXXXX";
 static int exit_code;
 static struct errmsg msg;
 
@@ -36,8 +36,7 @@ static void expect_failure(enum cli_command c, int code, const char *words, int 
 }
 
 static const char *write_file(const char *name, const char *bytes, size_t len) {
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    const char *path = scratch_path(name);
     CHECK_OK(file_write_atomic(path, bytes, len, &msg), msg);
     return path;
 }
@@ -426,7 +425,6 @@ static void test_fingerprint(void) {
 
 int main(void) {
     json_init();
-    CHECK(mkdtemp(folder) != NULL);
     test_defaults();
     test_models();
     test_wrong_flags();
@@ -440,11 +438,8 @@ int main(void) {
     test_csv();
     test_fingerprint();
     static const char *const files[] = {"c.json", "a.txt", "a.jsonl", "a.csv"};
-    for (size_t i = 0; i < 4; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        CHECK_INT(unlink(path), 0);
-    }
-    CHECK_INT(rmdir(folder), 0);
+    for (size_t i = 0; i < 4; i++)
+        CHECK_INT(unlink(scratch_path(files[i])), 0);
+    CHECK_INT(rmdir(scratch_folder()), 0); // nothing else was left in it
     return check_done();
 }

@@ -4,6 +4,7 @@
 #include "cli/advice.h"
 #include "cli/options.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -108,9 +109,7 @@ static void test_pod_variables(void) {
 }
 
 static void test_config(void) {
-    char path[] = "/tmp/trine-settings-XXXXXX";
-    int fd = mkstemp(path);
-    CHECK(fd >= 0 && close(fd) == 0);
+    const char *path = scratch_path("settings.json");
     static const char *const bad[][2] = {
         {"{\"api-keyfile\": \"k\"}", "'api-keyfile' is not an option's name; did you mean "
                                      "'api-key-file'?"},
@@ -125,7 +124,6 @@ static void test_config(void) {
         expect_failure(CLI_SERVE, 1, bad[i][1], ARGS("serve", "--model", "m", "--config", path));
         expect_failure(CLI_EMBED, 1, bad[i][1], ARGS("embed", "--model", "m", "--config", path));
     }
-    CHECK_INT(unlink(path), 0);
 }
 
 static void test_twice(void) {

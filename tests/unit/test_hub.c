@@ -1,6 +1,5 @@
 // The hub client's parts that need no hub: hashes, the choice of files, the record. The whole is
 // driven by tests/http/test_pull.py.
-#define _GNU_SOURCE // mkdtemp, nftw
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/file.h"
@@ -10,20 +9,15 @@
 #include "hub/plan.h"
 #include "hub/record.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
-#include <ftw.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static char root[] = "/tmp/trine-test-hub-XXXXXX";
+static const char *root;
 
 #define GIT "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 #define SHA "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
 
 static void check_hash(enum hub_hash_kind kind, const char *text, const char *want) {
     struct errmsg msg;
@@ -245,12 +239,10 @@ static void test_record(void) {
 
 int main(void) {
     json_init();
-    if (!CHECK(mkdtemp(root) != NULL))
-        return check_done();
+    root = scratch_folder();
     test_hashes();
     test_plan();
     test_hostile();
     test_record();
-    nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     return check_done();
 }

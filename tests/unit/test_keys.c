@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "service/keys.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,7 +12,7 @@
 #define ALPHA "8ed3f6ad685b959ead7022518e1af76cd816f8e8ec7ccdda1ed4018e8f2223f8"
 #define BETA "f44e64e75f3948e9f73f8dfa94721c4ce8cbb4f265c4790c702b2d41cfbf2753"
 
-static char path[] = "/tmp/trine-keys-XXXXXX";
+static const char *path;
 
 static enum err load(const char *text, struct keys **k, struct errmsg *msg) {
     struct errmsg write = {0};
@@ -103,10 +104,7 @@ static void test_faults(void) {
 }
 
 int main(void) {
-    int fd = mkstemp(path);
-    if (!CHECK(fd >= 0))
-        return check_done();
-    close(fd);
+    path = scratch_path("keys");
     test_match();
     test_owner();
     test_refused();
@@ -115,6 +113,5 @@ int main(void) {
     CHECK_OK(load("a:" ALPHA "\nb:" BETA "\n", &k, &msg), msg);
     keys_free(k);
     test_faults();
-    unlink(path);
     return check_done();
 }

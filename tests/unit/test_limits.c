@@ -4,13 +4,14 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-static char root[] = "/tmp/trine-limits-XXXXXX";
+static const char *root;
 static struct errmsg msg;
 
 static void put(const char *path, const char *text) {
@@ -28,9 +29,7 @@ static void put(const char *path, const char *text) {
 
 // A new tree: what /proc/self says of the groups, and a machine of 64 GiB.
 static void begin(const char *cgroup, const char *mountinfo) {
-    char command[600];
-    snprintf(command, sizeof command, "rm -rf '%s'/*", root);
-    CHECK_INT(system(command), 0);
+    scratch_remove(root);
     put("/proc/self/cgroup", cgroup);
     put("/proc/self/mountinfo", mountinfo);
     put("/proc/meminfo", "MemTotal:       67108864 kB\nMemFree:  1 kB\nHugePages_Total:   0\n");
@@ -168,7 +167,7 @@ static void test_resource_limits(void) {
 }
 
 int main(void) {
-    CHECK(mkdtemp(root) != NULL);
+    root = scratch_folder();
     test_v2();
     test_v1();
     test_odd_mounts();
@@ -178,8 +177,5 @@ int main(void) {
     limits_read_memory("", &m); // this machine's own
     CHECK(m.bytes > 1 << 20 && m.source[0] && limits_read_cpus("") >= 1);
     CHECK(limits_resident() > 100000 && limits_resident() < m.bytes);
-    char command[600];
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    CHECK_INT(system(command), 0);
     return check_done();
 }

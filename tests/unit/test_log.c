@@ -4,19 +4,20 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static char path[] = "/tmp/trine-log-XXXXXX";
 static char text[1 << 16];
 static size_t text_len;
 
 static int begin(bool json) {
     fflush(stderr);
-    int kept = dup(STDERR_FILENO), fd = open(path, O_WRONLY | O_TRUNC);
+    int kept = dup(STDERR_FILENO),
+        fd = open(scratch_path("log"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(fd, STDERR_FILENO);
     close(fd);
     log_init(LOG_LEVEL_INFO, json);
@@ -26,7 +27,7 @@ static int begin(bool json) {
 static void end(int kept) {
     dup2(kept, STDERR_FILENO);
     close(kept);
-    int fd = open(path, O_RDONLY);
+    int fd = open(scratch_path("log"), O_RDONLY);
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     text_len = n > 0 ? (size_t)n : 0;
@@ -152,13 +153,10 @@ static void levels(void) {
 
 int main(void) {
     json_init();
-    int fd = mkstemp(path);
-    CHECK(fd >= 0 && close(fd) == 0);
     test_types();
     test_any_bytes();
     test_long_strings();
     CHECK_INT(log_dropped(), 0);
-    CHECK_INT(unlink(path), 0);
     levels();
     return check_done();
 }

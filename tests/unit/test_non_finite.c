@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "engine/replica_local.h"
 #include "tests/kit/replica_kit.h"
+#include "tests/kit/scratch.h"
 #include "tests/kit/test_device.h"
 #include "tests/unit/scheduler_kit.h"
 
@@ -18,7 +19,6 @@ enum { BAD = 100, DIM = 24 }; // the token whose row overflows when it is summed
 static struct device *device;
 static struct replica *replica;
 static struct model *model;
-static char folder[] = "/tmp/test_non_finite.XXXXXX";
 
 static char *read_all(const char *path, size_t *len) {
     FILE *f = fopen(path, "rb");
@@ -36,15 +36,14 @@ static char *read_all(const char *path, size_t *len) {
 
 // The model's folder with one row of its table made large.
 static void make_model(void) {
-    char path[600], target[600], cwd[256];
-    CHECK(mkdtemp(folder) != NULL && getcwd(cwd, sizeof cwd) != NULL);
+    char target[600], cwd[256];
+    CHECK(getcwd(cwd, sizeof cwd) != NULL);
     DIR *d = opendir(MODEL);
     for (struct dirent *e; d && (e = readdir(d));) {
         if (e->d_name[0] == '.' || strcmp(e->d_name, "model.safetensors") == 0)
             continue;
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         snprintf(target, sizeof target, "%s/" MODEL "/%s", cwd, e->d_name);
-        CHECK(symlink(target, path) == 0);
+        CHECK(symlink(target, scratch_path(e->d_name)) == 0);
     }
     closedir(d);
     size_t len = 0;
@@ -60,22 +59,9 @@ static void make_model(void) {
         float big = 3.3e38f;
         memcpy(data + begin + (BAD * DIM + i) * sizeof big, &big, sizeof big);
     }
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(scratch_path("model.safetensors"), "wb");
     CHECK(f && fwrite(data, 1, len, f) == len && fclose(f) == 0);
     free(data);
-}
-
-static void remove_model(void) {
-    char path[600];
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (e->d_name[0] != '.')
-            unlink(path);
-    }
-    closedir(d);
-    rmdir(folder);
 }
 
 // bad: a token of the second text is the one that overflows.
@@ -134,7 +120,7 @@ int main(void) {
     CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     make_model();
-    struct model_options o = {.path = folder, .task = -1, .pool_mode = -1};
+    struct model_options o = {.path = scratch_folder(), .task = -1, .pool_mode = -1};
     CHECK_OK(model_load(&o, &model, &msg), msg);
     CHECK_OK(kit_replica_load(replica, model, &msg), msg);
     if (!check_failed)
@@ -142,6 +128,5 @@ int main(void) {
     model_release(model);
     replica_free(replica);
     test_device_free(device);
-    remove_model();
     return check_done();
 }

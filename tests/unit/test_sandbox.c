@@ -9,6 +9,7 @@
 #include "base/crash.h"
 #include "base/thread.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +31,7 @@
 
 // What the attempts work on, made before the door is closed.
 static struct {
-    char file[64];            // that may be written and deleted
+    const char *file;         // that may be written and deleted
     struct sockaddr_in there; // somebody listens
     struct sockaddr_un abstract;
     int tcp, local; // sockets that are connected to nothing
@@ -436,7 +437,7 @@ static void test_without(void) {
 }
 
 int main(void) {
-    snprintf(given.file, sizeof given.file, "/tmp/trine-sandbox-%ld", (long)getpid());
+    given.file = scratch_path("file");
     if (!sandbox_is_built) {
         test_without();
         return check_done();
@@ -453,6 +454,5 @@ int main(void) {
     test_crash();
     close(tcp);
     close(abstract);
-    unlink(given.file);
     return check_done();
 }

@@ -1,5 +1,4 @@
 // The model store: names, places, and what a --model argument leads to.
-#define _GNU_SOURCE // setenv, mkdtemp, nftw
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fault.h"
@@ -7,18 +6,13 @@
 #include "base/mem.h"
 #include "hub/store.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
-#include <ftw.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char root[] = "/tmp/trine-test-store-XXXXXX";
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
+static const char *root;
 
 // root + "/" + below; one of a few turning buffers.
 static const char *at(const char *below) {
@@ -222,13 +216,11 @@ static void test_faults(void) {
 }
 
 int main(void) {
-    if (!CHECK(mkdtemp(root) != NULL))
-        return check_done();
+    root = scratch_folder();
     test_names();
     test_root();
     test_resolve();
     test_hub_cache();
     test_faults();
-    nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return check_done();
 }

@@ -1,20 +1,21 @@
-// Temporary model folders for the tests of weights/ and pooling/: made under build/, removed at the
-// end. A helper that cannot do its work ends the program: nothing it would test is there.
+// Temporary model folders for the tests of weights/ and pooling/, in this program's own folder
+// (tests/kit/scratch.h). A helper that cannot do its work ends the program: nothing it would test
+// is there.
 #ifndef TRINE_TESTS_UNIT_TEST_WEIGHTS_FILES_H
 #define TRINE_TESTS_UNIT_TEST_WEIGHTS_FILES_H
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "tests/check.h"
+#include "tests/kit/scratch.h"
 
-#include <dirent.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 struct temp_folder {
-    char path[64];
+    char path[256];
 };
 
 static inline void temp_must(bool ok, const char *what) {
@@ -25,14 +26,15 @@ static inline void temp_must(bool ok, const char *what) {
 }
 
 static inline struct temp_folder temp_new(void) {
-    struct temp_folder t = {"build/test-model-XXXXXX"};
-    temp_must(mkdtemp(t.path) != NULL, "a folder under build/");
+    struct temp_folder t;
+    snprintf(t.path, sizeof t.path, "%s", scratch_path("model-XXXXXX"));
+    temp_must(mkdtemp(t.path) != NULL, t.path);
     return t;
 }
 
 // "folder/name" in one of four buffers that take turns.
 static inline const char *temp_path(const struct temp_folder *t, const char *name) {
-    static char paths[4][256];
+    static char paths[4][512];
     static int turn;
     char *p = paths[turn++ % 4];
     snprintf(p, sizeof paths[0], "%s/%s", t->path, name);
@@ -41,7 +43,7 @@ static inline const char *temp_path(const struct temp_folder *t, const char *nam
 
 static inline void temp_write(const struct temp_folder *t, const char *name, const void *bytes,
                               size_t n) {
-    char dir[256];
+    char dir[512];
     snprintf(dir, sizeof dir, "%s", temp_path(t, name));
     *strrchr(dir, '/') = '\0';
     mkdir(dir, 0755);
@@ -87,22 +89,7 @@ static inline void temp_copy(const struct temp_folder *t, const char *name, cons
     mem_free(bytes);
 }
 
-static inline void temp_remove_all(const char *path) {
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        char *sub = file_join(path, e->d_name);
-        if (sub && unlink(sub) != 0)
-            temp_remove_all(sub);
-        mem_free(sub);
-    }
-    if (d)
-        closedir(d);
-    rmdir(path);
-}
-
-static inline void temp_free(struct temp_folder *t) { temp_remove_all(t->path); }
+static inline void temp_free(struct temp_folder *t) { scratch_remove(t->path); }
 
 // The error and a part of its message, which is one line.
 static inline void check_error(enum err got, enum err want, const struct errmsg *msg,

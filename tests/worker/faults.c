@@ -71,7 +71,10 @@ static void probe(const char *thread) {
     char *none[] = {NULL};
     probe_one(thread, "open", open("/etc/passwd", O_RDONLY));
     probe_one(thread, "openself", open("/proc/self/exe", O_RDONLY));
-    probe_one(thread, "create", open("/tmp/trine-worker-probe", O_WRONLY | O_CREAT, 0600));
+    int made = open("/tmp/trine-worker-probe", O_WRONLY | O_CREAT, 0600);
+    probe_one(thread, "create", made);
+    if (made >= 0)
+        unlink("/tmp/trine-worker-probe");
     probe_one(thread, "socket", socket(AF_INET, SOCK_STREAM, 0));
     probe_one(thread, "connect",
               connect(SPAWNER_SOCKET_FD, &(struct sockaddr){.sa_family = AF_INET},
