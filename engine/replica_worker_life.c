@@ -461,6 +461,10 @@ static bool holds_another(const struct replica_worker *w) {
 
 // A process that is there: what it lacks, whether it is late. Mutex held.
 static int64_t tend(struct replica_worker *w, int64_t now) {
+    if (w->ending) { // all work is done, and nobody waits for a load's answer or a canary's
+        bow_out(w);
+        return now;
+    }
     replica_worker_clock_check(w, now);
     bool holds = holds_another(w);
     if (holds && now >= w->idle_since_us + HOLD_US) {
@@ -475,12 +479,7 @@ static int64_t tend(struct replica_worker *w, int64_t now) {
     replica_worker_send_waiting(w);
     if (holds && w->flight_count == 0)
         return w->idle_since_us + HOLD_US;
-    bool idle = w->flight_count == 0 && !replica_worker_first_waiting(w) &&
-                (complete || w->ending); // what is to end need not unload: it may have stopped
-    if (w->ending && idle) {
-        bow_out(w);
-        return now;
-    }
+    bool idle = w->flight_count == 0 && !replica_worker_first_waiting(w) && complete;
     int64_t next = replica_worker_clock_next(w, now);
     if (!w->options.quarantine || !idle || w->phase != WORKER_UP)
         return next;
