@@ -164,6 +164,7 @@ struct worker_flight {
     bool computed, drawn;        // a step: STEP_COMPUTED has come; its draw's release was sent
     bool want_draw, want_cancel; // to be sent when the socket takes it
     bool cancel_sent;
+    bool too_large; // its masks never fit into the region: it was told to end for that
     bool sentinel;
     struct worker_copy *copy; // of a step with a sentinel
     size_t tokens;

@@ -87,7 +87,15 @@ static bool is_masked(const struct step *s) {
     return false;
 }
 
-// ERR_OVERLOADED: not now; anything else has ended the life, or the flight will be late.
+// The largest block that there can be as long as the flight has its own.
+static size_t room_beside(const struct replica_worker *w, const struct worker_flight *f) {
+    size_t before = (size_t)f->offset,
+           end = before + (f->block.bytes + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN,
+           behind = w->space.size - end;
+    return before > behind ? before : behind;
+}
+
+// ERR_OVERLOADED: not now; ERR_TOO_LARGE: never; anything else has ended the life.
 static enum err send_draw(struct replica_worker *w, struct worker_flight *f) {
     const struct step *s = replica_worker_step_of(f->work)->step;
     struct wire_block block;
@@ -99,10 +107,12 @@ static enum err send_draw(struct replica_worker *w, struct worker_flight *f) {
     const struct worker_place *p =
         replica_worker_find_place(w, replica_worker_step_of(f->work)->place);
     enum err e = wire_size_draw(s, p->wire.vocab, &block, NULL);
+    if (!e && block.bytes > room_beside(w, f))
+        e = ERR_TOO_LARGE;
     if (!e && block.bytes > 0)
         e = region_take(&w->space, block.bytes, &offset);
-    if (e) // its masks never fit: cancelled, it says so
-        return e == ERR_OVERLOADED ? e : ERR_TOO_LARGE;
+    if (e)
+        return e;
     struct pack_writer payload = pack_writer_of(w->payload, sizeof w->payload);
     unsigned char *bulk = block.bytes ? region_at(w->region, offset, block.bytes) : NULL;
     wire_write_draw(&payload, s, p->wire.vocab, bulk);
@@ -139,8 +149,8 @@ static bool send_wanted(struct replica_worker *w) {
             return false;
         if (e == ERR_TOO_LARGE || (f->want_draw && f->drawn))
             f->want_draw = false;
-        if (e == ERR_TOO_LARGE)
-            f->want_cancel = true;
+        if (e == ERR_TOO_LARGE) // the worker has it, and ends it so
+            f->too_large = f->want_cancel = true;
         if (f->want_cancel && !f->cancel_sent && send_cancel(w, f))
             return false;
     }

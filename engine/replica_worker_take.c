@@ -52,6 +52,9 @@ static struct replica_work *end_flight(struct replica_worker *w, struct worker_f
     work->err = done->verdict.msg.code;
     work->msg = done->verdict.msg;
     work->exposed = false;
+    if (f->too_large && work->err == ERR_CANCELLED && !atomic_load(&work->cancelled))
+        work->err = err_set(&work->msg, ERR_NOMEM,
+                            "a step's masks are more than the memory shared with the worker takes");
     atomic_store(&work->began_us, done->began_us);
     replica_worker_clock_stop(w, f, clock_now_us());
     replica_worker_forget_flight(w, f);

@@ -329,6 +329,77 @@ static void test_quarantine(void) {
     replica_free(like);
 }
 
+// Masks that do not fit the region beside their step's own block, or not at all, end that step with
+// the cause, not as if its sender had cancelled it; the life goes on.
+static void test_large_masks(size_t region_bytes) {
+    enum { ROWS = 9, PARTS = 16 };
+    struct replica_worker_options with = worker_replica_options(local, NULL);
+    struct replica *r = NULL;
+    with.region_bytes = region_bytes;
+    CHECK_OK(replica_worker_new(&with, &r, &msg), msg);
+    load(r, 1);
+    struct step_engine_options o = {.limits = {.block_tokens = 16,
+                                               .max_tokens = ROWS * PARTS,
+                                               .max_seqs = PARTS,
+                                               .max_logits = ROWS * PARTS,
+                                               .max_context = 16},
+                                    .blocks = PARTS,
+                                    .kv_dtype = DTYPE_F32};
+    uint64_t place = 0;
+    CHECK_OK(replica_open_steps(r, models[1]->id, &o, &place, &msg), msg);
+    static const int32_t ids[ROWS] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    static uint32_t mask[4096];
+    struct step *step;
+    int32_t blocks[PARTS];
+    memset(mask, 0x55, sizeof mask);
+    CHECK(step_new(&o.limits, &step) == ERR_OK);
+    for (int i = 0; i < PARTS; i++) {
+        blocks[i] = i;
+        struct step_part part = {.sequence = (uint64_t)i + 1,
+                                 .ids = ids,
+                                 .count = ROWS,
+                                 .blocks = &blocks[i],
+                                 .block_count = 1,
+                                 .wanted = ROWS,
+                                 .draws = true,
+                                 .sampling = {.top_p = 1, .repetition_penalty = 1},
+                                 .position = 1,
+                                 .tokens = ids,
+                                 .prompt_len = 1,
+                                 .masked = true};
+        CHECK(step_add(step, &part) != NULL);
+    }
+    atomic_int done = 0;
+    struct replica_step s = {
+        .work = {.model = models[1]->id, .share = SHARE_DECODE, .done = wake, .ctx = &done},
+        .place = place,
+        .life = replica_health(r).life,
+        .step = step,
+        .computed = on_computed,
+    };
+    replica_submit_step(r, &s);
+    for (int i = 0; i < PARTS; i++) {
+        for (int k = 0; k < ROWS; k++)
+            step->parts[i].masks[k] = mask;
+        step->parts[i].mask_count = ROWS;
+    }
+    replica_draw_step(r, &s);
+    wait_for(&done);
+    CHECK_INT(s.work.err, ERR_NOMEM);
+    CHECK(strstr(s.work.msg.text, "masks") != NULL);
+    step_clear(step);
+    struct step_part plain = {.sequence = 1,
+                              .ids = ids,
+                              .count = 3,
+                              .blocks = blocks,
+                              .block_count = 1,
+                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
+    CHECK(step_add(step, &plain) != NULL);
+    CHECK(run_step(r, place, 1, step, NULL)); // in the same life
+    step_free(step);
+    replica_free(r);
+}
+
 static void test_no_program(void) {
     struct replica_worker_options o = worker_replica_options(NULL, NULL);
     o.program = "/no/such/trine-worker";
@@ -354,6 +425,8 @@ int main(void) {
     test_bits(NULL);
     test_kills();
     test_quarantine();
+    test_large_masks(4096); // not at all
+    test_large_masks(8192);
     replica_free(local);
     for (int i = 0; i < 2; i++)
         model_release(models[i]);
