@@ -20,8 +20,6 @@ static void put_number(struct pack_writer *w, uint64_t v, size_t n) {
     put(w, bytes, n);
 }
 
-void pack_put_u8(struct pack_writer *w, uint8_t v) { put_number(w, v, 1); }
-void pack_put_u16(struct pack_writer *w, uint16_t v) { put_number(w, v, 2); }
 void pack_put_u32(struct pack_writer *w, uint32_t v) { put_number(w, v, 4); }
 void pack_put_u64(struct pack_writer *w, uint64_t v) { put_number(w, v, 8); }
 void pack_put_i32(struct pack_writer *w, int32_t v) { put_number(w, (uint32_t)v, 4); }
@@ -70,8 +68,6 @@ static uint64_t get_number(struct pack_reader *r, size_t n) {
     return v;
 }
 
-uint8_t pack_get_u8(struct pack_reader *r) { return (uint8_t)get_number(r, 1); }
-uint16_t pack_get_u16(struct pack_reader *r) { return (uint16_t)get_number(r, 2); }
 uint32_t pack_get_u32(struct pack_reader *r) { return (uint32_t)get_number(r, 4); }
 uint64_t pack_get_u64(struct pack_reader *r) { return get_number(r, 8); }
 int32_t pack_get_i32(struct pack_reader *r) { return (int32_t)(uint32_t)get_number(r, 4); }
@@ -92,7 +88,7 @@ double pack_get_f64(struct pack_reader *r) {
 }
 
 bool pack_get_bool(struct pack_reader *r) {
-    uint8_t v = pack_get_u8(r);
+    uint64_t v = get_number(r, 1);
     if (v > 1)
         r->failed = true;
     return v == 1;

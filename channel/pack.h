@@ -27,8 +27,6 @@ static inline struct pack_reader pack_reader_of(const unsigned char *bytes, size
     return (struct pack_reader){.bytes = bytes, .length = length};
 }
 
-void pack_put_u8(struct pack_writer *w, uint8_t v);
-void pack_put_u16(struct pack_writer *w, uint16_t v);
 void pack_put_u32(struct pack_writer *w, uint32_t v);
 void pack_put_u64(struct pack_writer *w, uint64_t v);
 void pack_put_i32(struct pack_writer *w, int32_t v);
@@ -39,8 +37,6 @@ void pack_put_bool(struct pack_writer *w, bool v);
 void pack_put_bytes(struct pack_writer *w, const void *p, size_t n); // plain: the reader knows n
 void pack_put_string(struct pack_writer *w, const char *s); // its length (u32), then its bytes
 
-uint8_t pack_get_u8(struct pack_reader *r);
-uint16_t pack_get_u16(struct pack_reader *r);
 uint32_t pack_get_u32(struct pack_reader *r);
 uint64_t pack_get_u64(struct pack_reader *r);
 int32_t pack_get_i32(struct pack_reader *r);

@@ -95,7 +95,7 @@ enum err wire_read_encode(const struct channel_message *m, const unsigned char *
     if (numbers == 0 || m->bulk_length != numbers * sizeof(int32_t))
         return err_set(msg, ERR_INVALID, "ENCODE: %llu bytes of bulk for %zu tokens",
                        (unsigned long long)m->bulk_length, tokens);
-    struct wire_rest rest = {.at = bulk, .left = numbers * sizeof(int32_t)};
+    struct pack_reader rest = pack_reader_of(bulk, numbers * sizeof(int32_t));
     struct batch *t = &out->tokens;
     *t = (struct batch){.tokens = tokens, .seqs = seqs};
     t->cu_seqlens = wire_take_array(&rest, seqs + 1);

@@ -1,6 +1,5 @@
 // What wire*.c share; for them alone. Of payloads: how they begin and end. Of bulk: numbers
-// of fixed records, and arrays of four bytes a number, little-endian as this machine's memory is. A
-// cursor has a sticky fault, as pack.h's have.
+// of fixed records, and arrays of four bytes a number, little-endian as this machine's memory is.
 // Thread rule: one owner.
 #ifndef TRINE_ENGINE_WIRE_INTERNAL_H
 #define TRINE_ENGINE_WIRE_INTERNAL_H
@@ -76,30 +75,9 @@ static inline float wire_get_f32(const unsigned char **p) {
     return v;
 }
 
-// What is left of a bulk.
-struct wire_rest {
-    const unsigned char *at;
-    size_t left;
-    bool failed; // something was not there
-};
-
-// n bytes, NULL where there are fewer.
-static inline const unsigned char *wire_take(struct wire_rest *r, size_t n) {
-    if (r->failed || n > r->left) {
-        r->failed = true;
-        return NULL;
-    }
-    const unsigned char *p = r->at;
-    r->at += n;
-    r->left -= n;
-    return p;
-}
-// n numbers of four bytes where they lie; the bulk is aligned, and so are all of its arrays.
-static inline const void *wire_take_array(struct wire_rest *r, size_t n) {
-    return n > r->left / 4 ? wire_take(r, SIZE_MAX) : wire_take(r, n * 4);
-}
-static inline bool wire_rest_is_over(const struct wire_rest *r) {
-    return !r->failed && r->left == 0;
+// n numbers of four bytes where they lie in a bulk, which is aligned, and so are all of its arrays.
+static inline const void *wire_take_array(struct pack_reader *r, size_t n) {
+    return pack_get_bytes(r, n > pack_left(r) / 4 ? SIZE_MAX : n * 4);
 }
 
 // Whether all of n ids are in [0, below), below from 1 to 2^31. An id, or what it leaves below the

@@ -53,8 +53,8 @@ struct due {
 // number so far below the others.
 static bool is_logprob(float v) { return v <= 0.01F; }
 
-static bool take_top(struct wire_rest *rest, const struct due *d, struct sampling_result *r) {
-    const unsigned char *at = wire_take(rest, 4);
+static bool take_top(struct pack_reader *rest, const struct due *d, struct sampling_result *r) {
+    const unsigned char *at = pack_get_bytes(rest, 4);
     size_t count = at ? wire_get_u32(&at) : SIZE_MAX;
     if (count > d->part->top || count > SAMPLING_MAX_TOP)
         return false;
@@ -84,11 +84,11 @@ static bool ends(const struct step_part *p, int32_t id) {
 
 // Row k's. A row behind the first was drawn because the one before gave the token that it computes,
 // and ended nothing.
-static bool take_result(struct wire_rest *rest, const struct due *d, size_t k) {
+static bool take_result(struct pack_reader *rest, const struct due *d, size_t k) {
     const struct step_part *p = d->part;
     struct sampling_result *r = &d->results[k];
     bool scored = wire_has_logprobs(p);
-    const unsigned char *at = wire_take(rest, scored ? 8 : 4);
+    const unsigned char *at = pack_get_bytes(rest, scored ? 8 : 4);
     if (!at)
         return false;
     r->id = (int32_t)wire_get_u32(&at);
@@ -114,8 +114,8 @@ static bool stops_rightly(const struct due *d, size_t drawn, size_t rows) {
     return p->err ? drawn < rows : p->draws ? drawn > 0 : drawn == rows;
 }
 
-static bool take_part(struct wire_rest *rest, const struct due *d, struct step_part *p) {
-    const unsigned char *at = wire_take(rest, WIRE_RESULT_BYTES);
+static bool take_part(struct pack_reader *rest, const struct due *d, struct step_part *p) {
+    const unsigned char *at = pack_get_bytes(rest, WIRE_RESULT_BYTES);
     if (!at)
         return false;
     size_t drawn = wire_get_u32(&at);
@@ -141,8 +141,8 @@ enum err wire_read_step_done(const struct channel_message *m, const unsigned cha
     enum err e = wire_get_done(m, sent_us, now_us, out, msg);
     if (e)
         return e;
-    struct wire_rest rest = {.at = bulk, .left = (size_t)m->bulk_length};
-    if (out->verdict.msg.code && rest.left > 0)
+    struct pack_reader rest = pack_reader_of(bulk, (size_t)m->bulk_length);
+    if (out->verdict.msg.code && m->bulk_length > 0)
         return err_set(msg, ERR_INVALID, "STEP_DONE: an error has results");
     if (out->verdict.msg.code)
         return ERR_OK;
@@ -155,7 +155,7 @@ enum err wire_read_step_done(const struct channel_message *m, const unsigned cha
         if (!take_part(&rest, &d, &s->parts[i]))
             return err_set(msg, ERR_INVALID, "STEP_DONE: part %zu has results that cannot be", i);
     }
-    if (!wire_rest_is_over(&rest))
+    if (!pack_done(&rest))
         return err_set(msg, ERR_INVALID, "STEP_DONE: its bulk goes on behind its end");
     return ERR_OK;
 }

@@ -183,7 +183,7 @@ static bool are_biases(const struct logit_bias *bias, size_t n, size_t vocab) {
 }
 
 // The ids of the part and its arrays; false: something is not there or out of its range.
-static bool take_arrays(struct wire_rest *rest, const struct wire_place *place,
+static bool take_arrays(struct pack_reader *rest, const struct wire_place *place,
                         struct step_part *p) {
     size_t vocab = place->vocab, known = has_history(p) ? p->prompt_len + p->logged : 0,
            next = next_count(p), biases = p->sampling.bias_count;
@@ -206,8 +206,8 @@ static bool take_arrays(struct wire_rest *rest, const struct wire_place *place,
 
 static enum err read_parts(const unsigned char *bulk, size_t length, size_t parts, size_t tokens,
                            const struct wire_place *place, struct step *step, struct errmsg *msg) {
-    struct wire_rest rest = {.at = bulk, .left = length};
-    const unsigned char *records = wire_take(&rest, parts * PART_BYTES);
+    struct pack_reader rest = pack_reader_of(bulk, length);
+    const unsigned char *records = pack_get_bytes(&rest, parts * PART_BYTES);
     const int32_t *ids = wire_take_array(&rest, tokens);
     if (rest.failed)
         return err_set(msg, ERR_INVALID, "STEP: %zu bytes of bulk for %zu parts, %zu tokens",
@@ -221,7 +221,7 @@ static enum err read_parts(const unsigned char *bulk, size_t length, size_t part
         if (!sane || !take_arrays(&rest, place, &p) || !step_add(step, &p))
             return err_set(msg, ERR_INVALID, "STEP: part %zu has a number out of its range", i);
     }
-    if (step->tokens != tokens || !wire_rest_is_over(&rest))
+    if (step->tokens != tokens || !pack_done(&rest))
         return err_set(msg, ERR_INVALID, "STEP: its bulk goes on behind its end");
     return ERR_OK;
 }
@@ -305,8 +305,8 @@ void wire_write_draw(struct pack_writer *w, const struct step *s, size_t vocab,
 }
 
 // One part's; *next: the first part that may be named still.
-static bool take_masks(struct wire_rest *rest, size_t vocab, struct step *s, size_t *next) {
-    const unsigned char *at = wire_take(rest, MASK_BYTES);
+static bool take_masks(struct pack_reader *rest, size_t vocab, struct step *s, size_t *next) {
+    const unsigned char *at = pack_get_bytes(rest, MASK_BYTES);
     if (!at)
         return false;
     size_t part = wire_get_u32(&at), count = wire_get_u32(&at);
@@ -333,11 +333,11 @@ enum err wire_read_draw(const struct channel_message *m, const unsigned char *bu
     enum err e = wire_end_payload(m, &r, true, msg);
     if (e)
         return e;
-    struct wire_rest rest = {.at = bulk, .left = (size_t)m->bulk_length};
+    struct pack_reader rest = pack_reader_of(bulk, (size_t)m->bulk_length);
     for (size_t i = 0; i < parts; i++)
         if (!take_masks(&rest, vocab, s, &next))
             return err_set(msg, ERR_INVALID, "DRAW: its masks are not those of its step's parts");
-    if (!wire_rest_is_over(&rest))
+    if (!pack_done(&rest))
         return err_set(msg, ERR_INVALID, "DRAW: its bulk goes on behind its end");
     return ERR_OK;
 }

@@ -53,17 +53,23 @@ static int lowest_free(void) {
 
 // ---- the payload: its own bytes say what is read next; what was read is written again
 
+static const unsigned char *copy_bytes(struct pack_reader *r, struct pack_writer *w, size_t n) {
+    const unsigned char *bytes = pack_get_bytes(r, n);
+    must(bytes || r->failed);
+    if (bytes)
+        pack_put_bytes(w, bytes, n);
+    return bytes;
+}
+
 static void read_one(struct pack_reader *r, struct pack_writer *w) {
-    uint8_t what = pack_get_u8(r);
+    const unsigned char *first = copy_bytes(r, w, 1);
+    unsigned what = first ? *first : 0;
     char word[64];
-    if (!r->failed)
-        pack_put_u8(w, what);
     size_t at = r->at;
     struct pack_writer before = *w;
-    const unsigned char *bytes;
     switch (what % 12) {
     case 0:
-        pack_put_u16(w, pack_get_u16(r));
+        (void)copy_bytes(r, w, 2);
         break;
     case 1:
         pack_put_u32(w, pack_get_u32(r));
@@ -95,13 +101,10 @@ static void read_one(struct pack_reader *r, struct pack_writer *w) {
         pack_put_u32(w, pack_get_below(r, 7));
         break;
     case 10:
-        bytes = pack_get_bytes(r, what);
-        must(bytes || r->failed);
-        if (bytes)
-            pack_put_bytes(w, bytes, what);
+        (void)copy_bytes(r, w, what);
         break;
     default:
-        pack_put_u8(w, pack_get_u8(r));
+        (void)copy_bytes(r, w, 1);
         break;
     }
     must(r->failed || r->at >= at);

@@ -385,8 +385,6 @@ static void test_full_and_closed(void) {
 static void test_pack(void) {
     unsigned char bytes[256];
     struct pack_writer w = pack_writer_of(bytes, sizeof bytes);
-    pack_put_u8(&w, 0xfe);
-    pack_put_u16(&w, 0xfedc);
     pack_put_u32(&w, 0xfedcba98);
     pack_put_u64(&w, 0xfedcba9876543210);
     pack_put_i32(&w, INT32_MIN);
@@ -399,12 +397,11 @@ static void test_pack(void) {
     pack_put_string(&w, "word");
     pack_put_u32(&w, 6);
     CHECK(!w.failed);
-    static const unsigned char want[] = {0xfe, 0xdc, 0xfe, 0x98, 0xba, 0xdc, 0xfe, 0x10,
-                                         0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe};
+    static const unsigned char want[] = {0x98, 0xba, 0xdc, 0xfe, 0x10, 0x32,
+                                         0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe};
     CHECK(memcmp(bytes, want, sizeof want) == 0);
     char word[5];
     struct pack_reader r = pack_reader_of(bytes, w.length);
-    CHECK(pack_get_u8(&r) == 0xfe && pack_get_u16(&r) == 0xfedc);
     CHECK(pack_get_u32(&r) == 0xfedcba98 && pack_get_u64(&r) == 0xfedcba9876543210);
     CHECK(pack_get_i32(&r) == INT32_MIN && pack_get_i64(&r) == INT64_MIN);
     float f = pack_get_f32(&r);
@@ -421,12 +418,12 @@ static void test_pack(void) {
     CHECK_INT(pack_get_below(&r, 7), 6);
     CHECK(pack_done(&r));
     // past the end: a failure that stays, and zeros
-    CHECK(pack_get_u8(&r) == 0 && r.failed && !pack_done(&r) && pack_left(&r) == 0);
+    CHECK(pack_get_u32(&r) == 0 && r.failed && !pack_done(&r) && pack_left(&r) == 0);
     CHECK(pack_get_bytes(&r, 0) == NULL);
     // one byte less at each place
     for (size_t n = 0; n < w.length; n++) {
         r = pack_reader_of(bytes, n);
-        (void)pack_get_bytes(&r, 40 - 1);
+        (void)pack_get_bytes(&r, 40 - 4);
         (void)pack_get_bool(&r);
         (void)pack_get_bytes(&r, 3);
         pack_get_string(&r, word, sizeof word);
@@ -440,7 +437,7 @@ static void test_pack(void) {
         w = pack_writer_of(bytes, n);
         pack_put_string(&w, "abcdef");
         CHECK(w.failed == (n < 10) && bytes[n] == 0x77);
-        pack_put_u8(&w, 1);
+        pack_put_bool(&w, true);
         CHECK(w.failed && bytes[n] == 0x77);
     }
 }
