@@ -439,8 +439,8 @@ void replica_worker_errand_answered(struct replica_worker *w, const struct chann
         take_ready(w, m);
     } else if (wire_read_answer(m, type_of(e->kind), &answer, &msg)) {
         replica_worker_lose(w, LOSS_PROTOCOL, "an answer: %s", msg.text);
-    } else if (answer.verdict.msg.code) {
-        give_up(w, &answer.verdict.msg);
+    } else if (answer.verdict.code) {
+        give_up(w, &answer.verdict);
     } else {
         settle(w, answer.values);
     }

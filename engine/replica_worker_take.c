@@ -40,7 +40,7 @@ static bool copy_answer(struct replica_worker *w, const struct worker_flight *f,
 // Its sender takes that for the client's doing, and may send the work again for ever.
 static enum err check_cancelled(const struct worker_flight *f, const struct wire_done *done,
                                 struct errmsg *msg) {
-    if (done->verdict.msg.code != ERR_CANCELLED || f->cancel_sent)
+    if (done->verdict.code != ERR_CANCELLED || f->cancel_sent)
         return ERR_OK;
     return err_set(msg, ERR_INVALID, "it cancelled what it was not told to");
 }
@@ -49,8 +49,8 @@ static enum err check_cancelled(const struct worker_flight *f, const struct wire
 static struct replica_work *end_flight(struct replica_worker *w, struct worker_flight *f,
                                        const struct wire_done *done) {
     struct replica_work *work = f->work;
-    work->err = done->verdict.msg.code;
-    work->msg = done->verdict.msg;
+    work->err = done->verdict.code;
+    work->msg = done->verdict;
     work->exposed = false;
     if (f->too_large && work->err == ERR_CANCELLED && !atomic_load(&work->cancelled))
         work->err = err_set(&work->msg, ERR_NOMEM,
@@ -93,7 +93,7 @@ static struct replica_work *take_batch(struct replica_worker *w, const struct ch
         replica_worker_lose(w, LOSS_PROTOCOL, "a batch's answer: %s", msg.text);
         return NULL;
     }
-    if (done.verdict.msg.code == ERR_OK) {
+    if (done.verdict.code == ERR_OK) {
         struct replica_batch *b = replica_worker_batch_of(f->work);
         if (!batch_is_right(w, f))
             return NULL;
@@ -159,7 +159,7 @@ static struct replica_work *take_step(struct replica_worker *w, const struct cha
         replica_worker_lose(w, LOSS_PROTOCOL, "a step's answer: %s", msg.text);
         return NULL;
     }
-    if (done.verdict.msg.code == ERR_OK) {
+    if (done.verdict.code == ERR_OK) {
         if (!step_is_right(w, f, p))
             return NULL;
         if (f->copy)

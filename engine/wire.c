@@ -159,15 +159,15 @@ void wire_put_verdict(struct pack_writer *w, enum err e, const struct errmsg *ms
     pack_put_string(w, words);
 }
 
-void wire_get_verdict(struct pack_reader *r, struct wire_verdict *out) {
+void wire_get_verdict(struct pack_reader *r, struct errmsg *out) {
     char words[WIRE_WORDS + 1];
     enum err e = (enum err)pack_get_below(r, ERR_COUNT);
     pack_get_string(r, words, sizeof words);
     // that a life ended is for the parent to say
     if (e == ERR_LOST || (e == ERR_OK) != (words[0] == '\0') || !wire_is_line(words))
         r->failed = true;
-    out->msg.code = e;
-    snprintf(out->msg.text, sizeof out->msg.text, "%s", words);
+    out->code = e;
+    snprintf(out->text, sizeof out->text, "%s", words);
 }
 
 // ---- HELLO and READY
@@ -379,7 +379,7 @@ enum err wire_read_answer(const struct channel_message *m, enum wire_type reques
     *out = (struct wire_answer){0};
     bool sane = pack_get_u32(&r) == (uint32_t)request;
     wire_get_verdict(&r, &out->verdict);
-    for (size_t i = 0; !out->verdict.msg.code && i < values_of(request); i++) {
+    for (size_t i = 0; !out->verdict.code && i < values_of(request); i++) {
         out->values[i] = pack_get_u64(&r);
         sane = sane && is_value(request, i, out->values[i]);
     }

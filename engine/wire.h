@@ -114,10 +114,8 @@ enum err wire_check_answer(const struct channel_message *answer, const struct wi
 
 // ---- how something went
 
-struct wire_verdict {
-    struct errmsg msg; // .code is the verdict; words where it is not ERR_OK
-};
-// e's words; of ERR_OK none. They are cut behind a whole character where they are too long.
+// A verdict is an error with its words, of ERR_OK none; they are cut behind a whole character where
+// they are too long.
 void wire_put_verdict(struct pack_writer *w, enum err e, const struct errmsg *msg);
 
 // ---- HELLO and READY
@@ -178,7 +176,7 @@ enum err wire_read_close_steps(const struct channel_message *m, uint64_t *place,
                                struct errmsg *msg) MUST_CHECK;
 
 struct wire_answer {
-    struct wire_verdict verdict;
+    struct errmsg verdict;
     uint64_t values[WIRE_VALUES]; // as many as enum wire_type says for the request
 };
 // request: the type that it answers.

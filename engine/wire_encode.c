@@ -138,7 +138,7 @@ enum err wire_read_batch_done(const struct channel_message *m, const struct wire
     enum err e = wire_get_done(m, sent_us, now_us, out, msg);
     if (e)
         return e;
-    size_t wants = out->verdict.msg.code ? 0 : b->answer;
+    size_t wants = out->verdict.code ? 0 : b->answer;
     if (m->bulk_length != wants)
         return err_set(msg, ERR_INVALID, "BATCH_DONE: %llu bytes of rows, %zu are due",
                        (unsigned long long)m->bulk_length, wants);

@@ -17,7 +17,7 @@ static inline struct pack_reader wire_reader_of(const struct channel_message *m)
 // left over, or (not sane) out of its range.
 enum err wire_end_payload(const struct channel_message *m, const struct pack_reader *r, bool sane,
                           struct errmsg *msg) MUST_CHECK;
-void wire_get_verdict(struct pack_reader *r, struct wire_verdict *out);
+void wire_get_verdict(struct pack_reader *r, struct errmsg *out);
 // One line of valid UTF-8.
 bool wire_is_line(const char *s);
 // The payload of BATCH_DONE and STEP_DONE.

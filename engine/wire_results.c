@@ -142,9 +142,9 @@ enum err wire_read_step_done(const struct channel_message *m, const unsigned cha
     if (e)
         return e;
     struct pack_reader rest = pack_reader_of(bulk, (size_t)m->bulk_length);
-    if (out->verdict.msg.code && m->bulk_length > 0)
+    if (out->verdict.code && m->bulk_length > 0)
         return err_set(msg, ERR_INVALID, "STEP_DONE: an error has results");
-    if (out->verdict.msg.code)
+    if (out->verdict.code)
         return ERR_OK;
     for (size_t i = 0; i < s->seqs; i++) {
         struct due d = {.part = &s->parts[i],

@@ -9,7 +9,7 @@
 
 // How a piece of work ended.
 struct wire_done {
-    struct wire_verdict verdict;
+    struct errmsg verdict;
     int64_t began_us; // on the monotonic clock; 0: it was not begun
 };
 

@@ -10,11 +10,11 @@ static struct errmsg msg;
 static struct step *step;
 
 // One line, as it may go into a log, and short enough.
-static void check_verdict(const struct wire_verdict *v) {
-    const char *text = v->msg.text;
-    wire_must(v->msg.code < ERR_COUNT && v->msg.code != ERR_LOST);
+static void check_verdict(const struct errmsg *v) {
+    const char *text = v->text;
+    wire_must(v->code < ERR_COUNT && v->code != ERR_LOST);
     wire_must(strlen(text) <= WIRE_WORDS && utf8_valid(text, strlen(text), NULL));
-    wire_must((v->msg.code == ERR_OK) == (text[0] == '\0') && !strpbrk(text, "\n\r\t\x1b"));
+    wire_must((v->code == ERR_OK) == (text[0] == '\0') && !strpbrk(text, "\n\r\t\x1b"));
 }
 
 static void ready(const struct wire_input *in) {
@@ -33,9 +33,9 @@ static void answer(const struct wire_input *in) {
     if (wire_read_answer(&in->m, request, &a, &msg))
         return;
     check_verdict(&a.verdict);
-    if (a.verdict.msg.code) // words may be tidied on the way
+    if (a.verdict.code) // words may be tidied on the way
         return;
-    wire_write_answer(wire_again_begin(), request, a.verdict.msg.code, &a.verdict.msg, a.values);
+    wire_write_answer(wire_again_begin(), request, a.verdict.code, &a.verdict, a.values);
     wire_again_same(in, 0);
 }
 
@@ -45,7 +45,7 @@ static void batch_done(const struct wire_input *in) {
     if (wire_read_batch_done(&in->m, &b, 1000, 2000, &done, &msg))
         return;
     check_verdict(&done.verdict);
-    wire_must(in->m.bulk_length == (done.verdict.msg.code ? 0 : in->choice));
+    wire_must(in->m.bulk_length == (done.verdict.code ? 0 : in->choice));
     wire_must(done.began_us == 0 || (done.began_us >= 1000 && done.began_us <= 2000));
 }
 
@@ -73,7 +73,7 @@ static void step_done(const struct wire_input *in) {
     if (wire_read_step_done(&in->m, in->bulk, step, KIT_VOCAB, 1000, 2000, &done, &msg))
         return;
     check_verdict(&done.verdict);
-    if (done.verdict.msg.code)
+    if (done.verdict.code)
         return;
     for (size_t i = 0; i < step->seqs; i++)
         check_part(step, i);

@@ -144,8 +144,8 @@ enum err driver_ask(struct worker_driver *d, uint16_t type, const struct pack_wr
         return e;
     if (values)
         memcpy(values, a.values, sizeof a.values);
-    *msg = a.verdict.msg;
-    return a.verdict.msg.code;
+    *msg = a.verdict;
+    return a.verdict.code;
 }
 
 static int collect(struct worker_driver *d, char **words) {
@@ -261,8 +261,8 @@ enum err driver_read_batch(struct worker_driver *d, struct replica_batch *b,
     region_give(&d->space, out->offset);
     if (e)
         return e;
-    *msg = done.verdict.msg;
-    return done.verdict.msg.code;
+    *msg = done.verdict;
+    return done.verdict.code;
 }
 
 void driver_send_step(struct worker_driver *d, const struct replica_step *s, bool draw,
@@ -312,6 +312,6 @@ enum err driver_read_step(struct worker_driver *d, struct replica_step *s, size_
     mem_free(copy);
     if (e)
         return e;
-    *msg = done.verdict.msg;
-    return done.verdict.msg.code;
+    *msg = done.verdict;
+    return done.verdict.code;
 }

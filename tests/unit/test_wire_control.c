@@ -286,7 +286,7 @@ static void test_answers(void) {
         CHECK_INT(w.length, 12 + 8 * all[i].values);
         struct channel_message m = wire_message(WIRE_ANSWER, &w, 0);
         wire_check_lengths(m, takes_answer);
-        CHECK(takes_answer(&m) && answer.verdict.msg.code == ERR_OK);
+        CHECK(takes_answer(&m) && answer.verdict.code == ERR_OK);
         CHECK_INT(answer.values[0], all[i].values > 0 ? 11 : 0);
         CHECK(answer.values[1] == (all[i].values > 1 ? SIZE_MAX : 0));
         CHECK(!wire_takes_u32(&m, takes_answer, wire_payload, 0, WIRE_HELLO)); // another's
@@ -305,8 +305,8 @@ static void test_answers(void) {
     struct channel_message m = wire_message(WIRE_ANSWER, &w, 0);
     wire_check_lengths(m, takes_answer);
     CHECK(takes_answer(&m));
-    CHECK_INT(answer.verdict.msg.code, ERR_NOMEM);
-    CHECK_STR(answer.verdict.msg.text, why.text);
+    CHECK_INT(answer.verdict.code, ERR_NOMEM);
+    CHECK_STR(answer.verdict.text, why.text);
     CHECK_INT(answer.values[0], 0);
     CHECK(!wire_takes_u32(&m, takes_answer, wire_payload, 4, ERR_OK)); // words of no error
     CHECK(!wire_takes_u32(&m, takes_answer, wire_payload, 4, ERR_LOST));
@@ -326,17 +326,17 @@ static void test_words(void) {
     wire_write_answer(&w, WIRE_UNLOAD, ERR_INTERNAL, &why, NULL);
     struct channel_message m = wire_message(WIRE_ANSWER, &w, 0);
     CHECK(takes_answer(&m));
-    CHECK_INT(strlen(answer.verdict.msg.text), WIRE_WORDS - 1);
+    CHECK_INT(strlen(answer.verdict.text), WIRE_WORDS - 1);
     w = wire_begin();
     snprintf(why.text, sizeof why.text, "a\nb\xff");
     wire_write_answer(&w, WIRE_UNLOAD, ERR_INTERNAL, &why, NULL);
     m = wire_message(WIRE_ANSWER, &w, 0);
     CHECK(takes_answer(&m));
-    CHECK_STR(answer.verdict.msg.text, "a?b?");
+    CHECK_STR(answer.verdict.text, "a?b?");
     w = wire_begin();
     wire_write_answer(&w, WIRE_UNLOAD, ERR_INTERNAL, NULL, NULL);
     m = wire_message(WIRE_ANSWER, &w, 0);
-    CHECK(takes_answer(&m) && answer.verdict.msg.text[0]);
+    CHECK(takes_answer(&m) && answer.verdict.text[0]);
 }
 
 // ---- PROGRESS

@@ -224,7 +224,7 @@ static void test_done(void) {
     wire_write_batch_done(&w, ERR_OK, NULL, 1500);
     struct channel_message m = wire_message(WIRE_BATCH_DONE, &w, 40);
     wire_check_lengths(m, takes_done);
-    CHECK(takes_done(&m) && done.verdict.msg.code == ERR_OK && done.began_us == 1500);
+    CHECK(takes_done(&m) && done.verdict.code == ERR_OK && done.began_us == 1500);
     CHECK(wire_takes_u64(&m, takes_done, wire_payload, 8, 0) && done.began_us == 0);
     CHECK(wire_takes_u64(&m, takes_done, wire_payload, 8, 1) && done.began_us == 1000);
     CHECK(wire_takes_u64(&m, takes_done, wire_payload, 8, INT64_MAX) && done.began_us == 2000);
@@ -239,8 +239,8 @@ static void test_done(void) {
     wire_write_batch_done(&w, ERR_CANCELLED, &why, 0);
     m = wire_message(WIRE_BATCH_DONE, &w, 0);
     wire_check_lengths(m, takes_done);
-    CHECK(takes_done(&m) && done.verdict.msg.code == ERR_CANCELLED);
-    CHECK_STR(done.verdict.msg.text, "cancelled");
+    CHECK(takes_done(&m) && done.verdict.code == ERR_CANCELLED);
+    CHECK_STR(done.verdict.text, "cancelled");
     m.bulk_length = 40; // rows of none
     CHECK(!takes_done(&m));
 }

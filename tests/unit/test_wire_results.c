@@ -56,7 +56,7 @@ static void test_random_results(void) {
         CHECK(m.bulk_length <= block.answer);
         if (!CHECK(takes(&m)))
             printf("    %s\n", msg.text);
-        CHECK(done.verdict.msg.code == ERR_OK && done.began_us == 1500);
+        CHECK(done.verdict.code == ERR_OK && done.began_us == 1500);
         for (size_t i = 0; i < step->seqs; i++) {
             const struct step_part *a = &there->parts[i], *b = &step->parts[i];
             CHECK(a->drawn == b->drawn && a->late == b->late && a->fault == b->fault &&
@@ -87,8 +87,8 @@ static void test_errors(void) {
     struct channel_message m = wire_message(WIRE_STEP_DONE, &w, 0);
     step->parts[0].drawn = 77;
     wire_check_lengths(m, takes);
-    CHECK(takes(&m) && done.verdict.msg.code == ERR_NOMEM && done.began_us == 0);
-    CHECK_STR(done.verdict.msg.text, why.text);
+    CHECK(takes(&m) && done.verdict.code == ERR_NOMEM && done.began_us == 0);
+    CHECK_STR(done.verdict.text, why.text);
     CHECK_INT(step->parts[0].drawn, 77); // nothing was written
     m.bulk_length = 16;
     CHECK(!takes(&m));

@@ -407,7 +407,7 @@ static void refuse_files(struct worker_driver *d, uint64_t model, unsigned char 
     uint64_t sequence = driver_send(d, WIRE_FILES, &w, fds, 2);
     CHECK(driver_receive(d) && d->last.sequence == sequence);
     CHECK_OK(wire_read_answer(&d->last, WIRE_FILES, &answer, &msg), msg);
-    CHECK_INT(answer.verdict.msg.code, ERR_INVALID);
+    CHECK_INT(answer.verdict.code, ERR_INVALID);
 }
 
 // A load that cannot be is its own error, and the worker goes on.
