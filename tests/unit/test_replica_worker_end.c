@@ -1,24 +1,14 @@
 // The end of a replica whose worker owes it something: what the thread has asked for by itself, a
 // model's load in a later life or its canary, is not waited for. The workers are threads of this
 // test.
-#include "base/clock.h"
 #include "base/log.h"
-#include "tests/check.h"
+#include "tests/kit/await.h"
 #include "tests/kit/fake_worker.h"
 
 // A deadline that passes, and a load that has its time, take longer than the end may.
-enum { TEXT = 10, WATCHDOG_US = 60000000, WAIT_US = 30000000 };
+enum { TEXT = 10, WATCHDOG_US = 60000000, END_US = 30000000 };
 
 static struct errmsg msg;
-
-static void nap(void) { (void)nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); }
-
-static bool wait_seen(struct fake_workers *f, enum wire_type type, int count) {
-    int64_t until = clock_now_us() + WAIT_US;
-    while (fake_workers_seen(f, type) < count && clock_now_us() < until)
-        nap();
-    return fake_workers_seen(f, type) >= count;
-}
 
 static void on_done(struct replica_work *w) { atomic_store((atomic_int *)w->ctx, 1); }
 
@@ -36,10 +26,8 @@ static void end_life(struct fake_workers *f, struct replica *r) {
     };
     fake_workers_set(f, FAKE_CLOSES);
     replica_encode(r, &b);
-    int64_t until = clock_now_us() + WAIT_US;
-    while (!atomic_load(&done) && clock_now_us() < until)
-        nap();
-    CHECK(atomic_load(&done) && b.work.err == ERR_LOST);
+    AWAIT(atomic_load(&done));
+    CHECK_INT(b.work.err, ERR_LOST);
 }
 
 static void test_owed(enum wire_type owed) {
@@ -60,13 +48,13 @@ static void test_owed(enum wire_type owed) {
         fake_workers_set(f, FAKE_MUTE);
     else
         fake_workers_hold(f, true);
-    CHECK(wait_seen(f, WIRE_LOAD, loads + 1));
+    AWAIT(fake_workers_seen(f, WIRE_LOAD) > loads);
     if (owed == WIRE_ENCODE) // the batch, then the next life's canary
-        CHECK(wait_seen(f, WIRE_ENCODE, encodes + 2));
+        AWAIT(fake_workers_seen(f, WIRE_ENCODE) > encodes + 1);
     CHECK_INT(replica_health(r).condition, REPLICA_DOWN);
     int64_t began = clock_now_us();
     replica_free(r);
-    CHECK(clock_now_us() - began < WAIT_US);
+    CHECK(clock_now_us() - began < END_US);
     CHECK_INT(fake_workers_alive(f), 0);
     fake_workers_free(f);
 }
