@@ -58,7 +58,7 @@ for variant in release asan; do
     for name in $(names 'tests/golden/test_*.c'); do program "$variant/$name" "$folder/tests/golden/$name"; done
 done
 # Once more where device memory is closed but for operations: all programs that take such a device.
-for source in $(grep -lE '"tests/(kit/test_device|unit/generator_kit|golden/tiny_[a-z]*)\.h"' tests/unit/test_*.c tests/golden/test_*.c); do
+for source in $(grep -lE '"tests/(kit/test_device|unit/(generator_kit|generator_pair|scheduler_rig)|golden/tiny_[a-z]*)\.h"' tests/unit/test_*.c tests/golden/test_*.c); do
     TRINE_TEST_DEVICE=guard program "guard/$(names "$source")" "build/${source%.c}"
 done
 for name in $(cat build/tsan-units); do program "tsan/$name" "build/tsan/tests/unit/$name"; done

@@ -1,10 +1,17 @@
-// How tests load a model on a replica. Thread rule: as replica_load.
+// How tests load a model, and bring it to a replica. Thread rule: as replica_load.
 #ifndef TRINE_TESTS_KIT_REPLICA_KIT_H
 #define TRINE_TESTS_KIT_REPLICA_KIT_H
 
 #include "engine/model.h"
 #include "engine/model_files.h"
 #include "engine/replica.h"
+
+// A model as it is without any option.
+static inline MUST_CHECK enum err kit_model_load(const char *path, struct model **out,
+                                                 struct errmsg *msg) {
+    struct model_options o = {.path = path, .task = -1, .pool_mode = -1};
+    return model_load(&o, out, msg);
+}
 
 static inline MUST_CHECK enum err kit_replica_load(struct replica *r, const struct model *m,
                                                    struct errmsg *msg) {

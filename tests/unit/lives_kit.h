@@ -207,8 +207,7 @@ static struct lives_text *lives_expected[LIVES_KINDS];
 static inline void lives_begin(void) {
     struct errmsg msg = {0};
     json_init();
-    struct model_options o = {.path = LIVES_MODEL, .task = -1, .pool_mode = -1};
-    CHECK_OK(model_load(&o, &lives_model, &msg), msg);
+    CHECK_OK(kit_model_load(LIVES_MODEL, &lives_model, &msg), msg);
     for (int d = 0; d < 2; d++) {
         struct cpu_options options = {.threads = 1};
         CHECK_OK(cpu_device_new(&options, &lives_devices[d], &msg), msg);

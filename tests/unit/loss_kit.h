@@ -35,8 +35,7 @@ static inline void loss_kit_open(void) {
     const char *const paths[] = {LOSS_MODEL_A, LOSS_MODEL_B};
     json_init();
     for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &loss_models[i], &msg), msg);
+        CHECK_OK(kit_model_load(paths[i], &loss_models[i], &msg), msg);
     }
     for (int d = 0; d < 2; d++) {
         struct cpu_options cpu = {.threads = 1};

@@ -4,36 +4,12 @@
 #include "base/json.h"
 #include "cli/embed_input.h"
 #include "cli/fingerprint.h"
-#include "cli/options.h"
-#include "tests/check.h"
 #include "tests/kit/scratch.h"
+#include "tests/unit/cli_kit.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static int exit_code;
-static struct errmsg msg;
-
-static enum err parse(enum cli_command c, struct cli_options *o, int argc, const char **argv) {
-    msg = (struct errmsg){0};
-    return cli_options_parse(c, argc, (char **)(uintptr_t)argv, o, &exit_code, &msg);
-}
-// ARGS("serve", "--port", "1"): count and vector.
-#define ARGS(...)                                                                                  \
-    (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]) { __VA_ARGS__ }
-
-static void expect_failure(enum cli_command c, int code, const char *words, int argc,
-                           const char **argv) {
-    struct cli_options o;
-    enum err e = parse(c, &o, argc, argv);
-    CHECK(e != ERR_OK);
-    CHECK_INT(exit_code, code);
-    if (!CHECK(strstr(msg.text, words) != NULL))
-        fprintf(stderr, "    said '%s', not '%s'\n", msg.text, words);
-    CHECK(strchr(msg.text, '\n') == NULL);
-    cli_options_free(&o);
-}
 
 static const char *write_file(const char *name, const char *bytes, size_t len) {
     const char *path = scratch_path(name);

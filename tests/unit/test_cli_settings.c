@@ -2,39 +2,11 @@
 // names it, and none is passed over.
 #include "base/file.h"
 #include "cli/advice.h"
-#include "cli/options.h"
-#include "tests/check.h"
 #include "tests/kit/scratch.h"
+#include "tests/unit/cli_kit.h"
 
 #include <stdlib.h>
 #include <unistd.h>
-
-static int exit_code;
-static struct errmsg msg;
-
-static enum err parse(enum cli_command c, struct cli_options *o, int argc, const char **argv) {
-    msg = (struct errmsg){0};
-    return cli_options_parse(c, argc, (char **)(uintptr_t)argv, o, &exit_code, &msg);
-}
-#define ARGS(...)                                                                                  \
-    (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]) { __VA_ARGS__ }
-
-static void expect_failure(enum cli_command c, int code, const char *words, int argc,
-                           const char **argv) {
-    struct cli_options o;
-    enum err e = parse(c, &o, argc, argv);
-    CHECK(e != ERR_OK);
-    CHECK_INT(exit_code, code);
-    if (!CHECK(strstr(msg.text, words) != NULL))
-        fprintf(stderr, "    said '%s', not '%s'\n", msg.text, words);
-    cli_options_free(&o);
-}
-
-static void expect_success(enum cli_command c, int argc, const char **argv) {
-    struct cli_options o;
-    CHECK_OK(parse(c, &o, argc, argv), msg);
-    cli_options_free(&o);
-}
 
 static void with_variable(const char *name, const char *value, const char *words) {
     static const enum cli_command all[] = {CLI_SERVE, CLI_EMBED, CLI_TOKENIZE, CLI_CHAT};

@@ -1,30 +1,11 @@
 // The options of a worker process: what they make of the engine's, what goes together and what does
 // nothing without another, from flags and from settings that last.
 #include "cli/cli.h"
-#include "cli/options.h"
-#include "tests/check.h"
+#include "tests/unit/cli_kit.h"
 
 #include <stdlib.h>
 
-static int exit_code;
-static struct errmsg msg;
-
-static enum err parse(enum cli_command c, struct cli_options *o, int argc, const char **argv) {
-    msg = (struct errmsg){0};
-    return cli_options_parse(c, argc, (char **)(uintptr_t)argv, o, &exit_code, &msg);
-}
-#define ARGS(...)                                                                                  \
-    (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]) { __VA_ARGS__ }
 #define SERVE(...) ARGS("serve", "--model", "m", __VA_ARGS__)
-
-static void refused(enum cli_command c, int code, const char *words, int argc, const char **argv) {
-    struct cli_options o;
-    CHECK(parse(c, &o, argc, argv) != ERR_OK);
-    CHECK_INT(exit_code, code);
-    if (!CHECK(strstr(msg.text, words) != NULL))
-        fprintf(stderr, "    said '%s', not '%s'\n", msg.text, words);
-    cli_options_free(&o);
-}
 
 static void test_values(void) {
     struct cli_options o;
@@ -75,34 +56,38 @@ static void test_backoff(void) {
                                         "1:2:3",
                                         "111111111111111111111111111111111111"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        refused(CLI_SERVE, CLI_EXIT_USAGE,
-                "--worker-backoff-ms: ", SERVE("--isolate", "--worker-backoff-ms", wrong[i]));
+        expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--worker-backoff-ms: ",
+                       SERVE("--isolate", "--worker-backoff-ms", wrong[i]));
     setenv("TRINE_WORKER_BACKOFF_MS", "7:3", 1);
-    refused(CLI_SERVE, CLI_EXIT_FAILED, "the least is more than the most", SERVE("--isolate"));
+    expect_failure(CLI_SERVE, CLI_EXIT_FAILED, "the least is more than the most",
+                   SERVE("--isolate"));
     unsetenv("TRINE_WORKER_BACKOFF_MS");
 }
 
 static void test_together(void) {
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--isolate and --device worker: choose one",
-            SERVE("--isolate", "--device", "worker"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-fallback does nothing without --device worker",
-            SERVE("--gpu-fallback", "cpu"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--warm-fallback does nothing without --device worker",
-            SERVE("--isolate", "--warm-fallback"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--warm-fallback and --gpu-fallback reject",
-            SERVE("--device", "worker", "--warm-fallback", "--gpu-fallback", "reject"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--worker does nothing without --isolate or --device worker",
-            SERVE("--worker", "/w"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--worker-watchdog-ms does nothing without",
-            SERVE("--worker-watchdog-ms", "5", "--device", "cpu"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "--worker-watchdog-ms: 0 is not between 1 and 3600000",
-            SERVE("--isolate", "--worker-watchdog-ms", "0"));
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "'cuda' is not one of auto|cpu|worker: this version",
-            SERVE("--device", "cuda"));
-    refused(CLI_EMBED, CLI_EXIT_USAGE, "'worker' is not one of auto|cpu",
-            ARGS("embed", "--model", "m", "--device", "worker"));
-    refused(CLI_EMBED, CLI_EXIT_USAGE, "it belongs to 'trine serve'",
-            ARGS("embed", "--model", "m", "--isolate"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--isolate and --device worker: choose one",
+                   SERVE("--isolate", "--device", "worker"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-fallback does nothing without --device worker",
+                   SERVE("--gpu-fallback", "cpu"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
+                   "--warm-fallback does nothing without --device worker",
+                   SERVE("--isolate", "--warm-fallback"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--warm-fallback and --gpu-fallback reject",
+                   SERVE("--device", "worker", "--warm-fallback", "--gpu-fallback", "reject"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
+                   "--worker does nothing without --isolate or --device worker",
+                   SERVE("--worker", "/w"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--worker-watchdog-ms does nothing without",
+                   SERVE("--worker-watchdog-ms", "5", "--device", "cpu"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
+                   "--worker-watchdog-ms: 0 is not between 1 and 3600000",
+                   SERVE("--isolate", "--worker-watchdog-ms", "0"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "'cuda' is not one of auto|cpu|worker: this version",
+                   SERVE("--device", "cuda"));
+    expect_failure(CLI_EMBED, CLI_EXIT_USAGE, "'worker' is not one of auto|cpu",
+                   ARGS("embed", "--model", "m", "--device", "worker"));
+    expect_failure(CLI_EMBED, CLI_EXIT_USAGE, "it belongs to 'trine serve'",
+                   ARGS("embed", "--model", "m", "--isolate"));
 }
 
 // Settings are shared by all commands and starts: one that has no effect in this one is no error,
@@ -121,9 +106,9 @@ static void test_settings(void) {
     CHECK_OK(parse(CLI_SERVE, &o, ARGS("serve", "--model", "m")), msg);
     CHECK(o.engine.isolate);
     cli_options_free(&o);
-    refused(CLI_SERVE, CLI_EXIT_USAGE, "choose one", SERVE("--device", "worker"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "choose one", SERVE("--device", "worker"));
     setenv("TRINE_DEVICE", "worker", 1);
-    refused(CLI_SERVE, CLI_EXIT_FAILED, "choose one", ARGS("serve", "--model", "m"));
+    expect_failure(CLI_SERVE, CLI_EXIT_FAILED, "choose one", ARGS("serve", "--model", "m"));
     CHECK_OK(parse(CLI_SERVE, &o, SERVE("--device", "cpu")), msg);
     cli_options_free(&o);
 }

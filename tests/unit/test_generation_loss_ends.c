@@ -3,6 +3,7 @@
 // on a device that dies, and ends while there is none; models that go while the spare has them. For
 // the thread sanitizer as well.
 #include "tests/unit/lives_kit.h"
+#include "tests/unit/slow_kit.h"
 
 static void until_produced(const struct lives_text *t, size_t n) {
     WAIT_UNTIL(atomic_load(&t->g.produced) >= n || atomic_load(&t->ends));
@@ -249,15 +250,6 @@ static void begins_on_what_dies(void) {
     (void)lives_stop(&p);
 }
 
-static struct device_ops slow_ops;
-static const struct device_ops *fast_ops;
-
-// Slow beside the main replica of a sanitizer's build on a busy machine, too.
-static void slow_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
-    nanosleep(&(struct timespec){.tv_nsec = 12000000}, NULL);
-    fast_ops->linear(d, w, x, y);
-}
-
 static bool comes_to(struct scheduler *s, size_t least, size_t most) {
     size_t limit = 0;
     for (int i = 0; i < 100000 && !check_failed; i++) {
@@ -273,10 +265,8 @@ static bool comes_to(struct scheduler *s, size_t least, size_t most) {
 // Where all that is served generates, a slow spare has less let in, too: by how fast it computes
 // prompts, from the warm-up on, or once the model has come to it.
 static void less_is_let_in(bool warm) {
-    fast_ops = lives_devices[1]->ops;
-    slow_ops = *fast_ops;
-    slow_ops.linear = slow_linear;
-    lives_devices[1]->ops = &slow_ops;
+    // beside the main replica of a sanitizer build on a busy machine, too
+    slow_put(lives_devices[1], 12000);
     struct lives_setup p = {.kind = SPARE_CPU, .seed = 5, .warm = warm};
     lives_start(&p);
     size_t full = scheduler_read_stats(p.s).queue_limit;
@@ -292,7 +282,7 @@ static void less_is_let_in(bool warm) {
     lossy_raise(p.main);
     CHECK(comes_to(p.s, full, full));
     (void)lives_stop(&p);
-    lives_devices[1]->ops = fast_ops;
+    slow_take_off(lives_devices[1]);
 }
 
 int main(void) {

@@ -279,6 +279,43 @@ static ssize_t kit_read(int fd, char *bytes, size_t n, int64_t end_us) {
     return read(fd, bytes, n);
 }
 
+// Everything until `end` is seen, or the connection's end where that is NULL.
+KIT bool kit_read_until(int fd, char *out, size_t size, const char *end) {
+    size_t n = 0;
+    int64_t end_us = clock_now_us() + KIT_AWAIT_US;
+    for (out[0] = '\0'; n + 1 < size; out[n] = '\0') {
+        if (end && strstr(out, end))
+            return true;
+        ssize_t got = kit_read(fd, out + n, 1, end_us);
+        if (got <= 0)
+            return got == 0 && !end;
+        n++;
+    }
+    return end && strstr(out, end);
+}
+
+// A client that takes next to nothing of what it asks for: its receive buffer has so many bytes.
+KIT int kit_dial_small(int bytes) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((unsigned short)http_port(kit_server))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    return fd;
+}
+
+// Writes to a stream whose reader stands still: until what waits still waits a while later, and not
+// only for the socket's thread.
+KIT void kit_fill(struct http_request *r) {
+    static char bytes[65536];
+    for (int i = 0; i < 200 && http_stream_write(r, "", 0) < 200000; i++) {
+        while (http_stream_write(r, bytes, sizeof bytes) < 200000 && !atomic_load(&r->gone))
+            kit_sleep_ms(2);
+        kit_sleep_ms(50);
+    }
+}
+
 // Reads one answer by its Content-Length (none for the answer to HEAD); its status, 0 for none.
 KIT int kit_reply_to(int fd, struct reply *r, bool head_request, int timeout_ms) {
     int64_t end_us = clock_now_us() + (int64_t)timeout_ms * 1000;

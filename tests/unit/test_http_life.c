@@ -186,19 +186,8 @@ static void test_gone(void) {
     CHECK_INT(stats().client_gone, 2);
 }
 
-// A client that takes next to nothing of what it asked for.
-static int dial_small(void) {
-    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((unsigned short)http_port(kit_server))};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
-    return fd;
-}
-
 static void test_gone_while_writing(void) {
-    int fd = dial_small();
+    int fd = kit_dial_small(2048);
     int64_t begin_us = kit_time_us();
     kit_send(fd, GET("/big?20000000")); // its size allows it 80 s
     AWAIT(http_in_progress(kit_server) == 1);
@@ -216,7 +205,7 @@ static void test_write_deadline(void) {
     o.write_timeout_ms = 100;
     if (!kit_start(o))
         return;
-    int fd = dial_small();
+    int fd = kit_dial_small(2048);
     // Many answers in a row fill the socket's buffers; each is small, so its deadline is short.
     for (int i = 0; i < 100; i++)
         kit_send(fd, GET("/big?100000"));
@@ -237,7 +226,7 @@ static void test_unread(void) {
     int fds[2];
     int64_t begin_us = kit_time_us();
     for (int i = 0; i < 2; i++) {
-        fds[i] = dial_small();
+        fds[i] = kit_dial_small(2048);
         kit_send(fds[i], GET("/big?20000000"));
         AWAIT(stats().unread_bytes > 10000000 * ((size_t)i + 1));
         CHECK_INT(http_is_unread(kit_server), i == 1);

@@ -30,15 +30,6 @@ static void begin(struct http_request *r, const char *first) {
     http_stream_begin(r, &head);
 }
 
-static bool read_until(int fd, char *out, size_t size, const char *end) {
-    size_t n = 0;
-    int64_t end_us = clock_now_us() + KIT_AWAIT_US;
-    for (out[0] = '\0'; n + 1 < size && !strstr(out, end); out[n] = '\0')
-        if (kit_read(fd, out + n++, 1, end_us) != 1)
-            return false;
-    return true;
-}
-
 // An answer that is long in coming, though nobody reads or writes: told more than once.
 static void test_before(void) {
     int fd;
@@ -71,13 +62,13 @@ static void test_stream(void) {
     char got[4096];
     struct http_request *r = ask(&fd);
     begin(r, "data: 1\n\n");
-    CHECK(read_until(fd, got, sizeof got, "1\n\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "1\n\n"));
     say = ": here\n\n";
     http_watch_quiet(r, QUIET_MS, on_quiet); // the socket's thread already sleeps
-    CHECK(read_until(fd, got, sizeof got, ": here\n\n\r\n8\r\n: here\n\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, ": here\n\n\r\n8\r\n: here\n\n"));
     http_stream_write(r, "data: 2\n\n", 9);
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, "\r\n0\r\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n0\r\n\r\n"));
     CHECK(strstr(got, "9\r\ndata: 2\n\n") != NULL);
     int over = atomic_load(&told);
     kit_sleep_ms(4 * QUIET_MS);
@@ -110,22 +101,12 @@ static void test_talkative(void) {
 
 // Whose reader takes nothing has something to read: it needs no word that the stream lives.
 static void test_full(void) {
-    static char bytes[65536];
-    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((unsigned short)http_port(kit_server))};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    int fd = kit_dial_small(4096);
     kit_send(fd, POST);
     CHECK(kit_await_held(1));
     struct http_request *r = kit_take_held();
     begin(r, "a");
-    for (int i = 0; i < 200 && http_stream_write(r, "", 0) < 200000; i++) {
-        while (http_stream_write(r, bytes, sizeof bytes) < 200000)
-            kit_sleep_ms(2);
-        kit_sleep_ms(50);
-    }
+    kit_fill(r);
     atomic_store(&told, 0);
     http_watch_quiet(r, QUIET_MS, on_quiet);
     kit_sleep_ms(6 * QUIET_MS);

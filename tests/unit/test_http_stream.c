@@ -41,38 +41,24 @@ static size_t put(struct http_request *r, const char *s) {
     return http_stream_write(r, s, strlen(s));
 }
 
-// Everything until `end` is seen, or the connection's end where that is NULL.
-static bool read_until(int fd, char *out, size_t size, const char *end) {
-    size_t n = 0;
-    int64_t end_us = clock_now_us() + KIT_AWAIT_US;
-    for (out[0] = '\0'; n + 1 < size; out[n] = '\0') {
-        if (end && strstr(out, end))
-            return true;
-        ssize_t got = kit_read(fd, out + n, 1, end_us);
-        if (got <= 0)
-            return got == 0 && !end;
-        n++;
-    }
-    return false;
-}
-
 static void test_chunks(void) {
     int fd;
     char got[2048];
     struct http_request *r = ask(&fd, POST);
     begin(r, "first");
-    CHECK(read_until(fd, got, sizeof got, "first\r\n")); // there before anything else is written
+    CHECK(
+        kit_read_until(fd, got, sizeof got, "first\r\n")); // there before anything else is written
     CHECK(strstr(got, "HTTP/1.1 200 OK\r\n") == got);
     CHECK(strstr(got, "Transfer-Encoding: chunked\r\n") && strstr(got, "x-extra: 1\r\n"));
     CHECK(strstr(got, "Connection: keep-alive\r\n") && !strstr(got, "Content-Length"));
     CHECK(strstr(got, "\r\n\r\n5\r\nfirst\r\n"));
     put(r, "data: one\n\n");
-    CHECK(read_until(fd, got, sizeof got, "\n\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\n\n\r\n"));
     CHECK_STR(got, "b\r\ndata: one\n\n\r\n");
     put(r, ""); // would be the last chunk
     put(r, "two");
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "0\r\n\r\n"));
     CHECK_STR(got, "3\r\ntwo\r\n0\r\n\r\n");
     // the connection goes on, with a whole answer and with a stream
     struct reply p;
@@ -83,7 +69,7 @@ static void test_chunks(void) {
     r = kit_take_held();
     begin(r, NULL);
     http_stream_end(r); // nothing at all
-    CHECK(read_until(fd, got, sizeof got, "\r\n\r\n0\r\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n\r\n0\r\n\r\n"));
     close(fd);
 }
 
@@ -95,7 +81,7 @@ static void test_close(void) {
     begin(r, NULL);
     put(r, "x");
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, NULL));
+    CHECK(kit_read_until(fd, got, sizeof got, NULL));
     CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "\r\n\r\n1\r\nx\r\n0\r\n\r\n"));
     close(fd);
     // a client of HTTP/1.0 knows no chunks, keep-alive or not
@@ -104,7 +90,7 @@ static void test_close(void) {
     begin(r, "a");
     put(r, "b");
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, NULL));
+    CHECK(kit_read_until(fd, got, sizeof got, NULL));
     CHECK(strstr(got, "Connection: close\r\n") && !strstr(got, "chunked"));
     CHECK(strstr(got, "\r\n\r\nab"));
     close(fd);
@@ -116,7 +102,7 @@ static void test_gone(void) {
     char got[2048];
     struct http_request *r = ask(&fd, POST);
     begin(r, "a");
-    CHECK(read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
     uint64_t gone = stats().client_gone;
     struct linger hard = {.l_onoff = 1};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
@@ -130,7 +116,7 @@ static void test_gone(void) {
     // a plain close is seen with the next piece
     r = ask(&fd, POST);
     begin(r, "a");
-    CHECK(read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
     close(fd);
     kit_sleep_ms(20);
     CHECK(!atomic_load(&r->gone)); // a FIN alone may be a half-close
@@ -155,7 +141,7 @@ static void test_gone(void) {
     kit_sleep_ms(20);
     put(r, "b");
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n") && strstr(got, "1\r\nb\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "0\r\n\r\n") && strstr(got, "1\r\nb\r\n"));
     CHECK_INT(atomic_load(&kit_gone_calls), before + 3);
     close(fd);
 
@@ -166,7 +152,7 @@ static void test_gone(void) {
     CHECK(!atomic_load(&r->gone));
     begin(r, "a");
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n") &&
+    CHECK(kit_read_until(fd, got, sizeof got, "0\r\n\r\n") &&
           strstr(got, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"));
     close(fd);
 
@@ -272,24 +258,12 @@ static void test_slow_reader(void) {
     close(fd);
 
     // stands still within the bound: the deadline. Its own receive buffer is kept small.
-    fd = socket(AF_INET, SOCK_STREAM, 0);
-    int small = 4096;
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((unsigned short)http_port(kit_server))};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    fd = kit_dial_small(4096);
     kit_send(fd, POST);
     CHECK(kit_await_held(1));
     r = kit_take_held();
     begin(r, NULL);
-    static char bytes[65536];
-    // until what waits still waits a while later, and not only for the socket's thread
-    for (int i = 0; i < 200 && http_stream_write(r, "", 0) < 200000; i++) {
-        while (http_stream_write(r, bytes, sizeof bytes) < 200000 && !atomic_load(&r->gone))
-            kit_sleep_ms(2);
-        kit_sleep_ms(50);
-    }
+    kit_fill(r);
     int64_t full_us = clock_now_us(), begin_us = kit_time_us();
     AWAIT(atomic_load(&r->gone));
     CHECK(clock_now_us() - full_us > 100000 && kit_within(begin_us, 2000000)); // 400 ms
@@ -300,6 +274,7 @@ static void test_slow_reader(void) {
     close(fd);
 
     // slow but steady: everything arrives
+    static char bytes[65536];
     r = ask(&fd, POST);
     begin(r, NULL);
     for (int i = 0; i < 12; i++)
@@ -335,7 +310,7 @@ static void test_memory(void) {
         AWAIT(http_in_progress(kit_server) == 0);
         bool reached = fault_calls(FAULT_ALLOC) >= nth;
         fault_disarm();
-        bool whole = read_until(fd, got, sizeof got, "\r\n0\r\n\r\n");
+        bool whole = kit_read_until(fd, got, sizeof got, "\r\n0\r\n\r\n");
         CHECK(whole == !reached);
         close(fd);
         if (!reached)
@@ -357,11 +332,11 @@ static void test_stop(void) {
     CHECK_INT(http_in_progress(kit_server), 2);
     put(r, "b"); // what was begun goes on
     http_stream_end(r);
-    CHECK(read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "0\r\n\r\n"));
     AWAIT(http_in_progress(kit_server) == 1);
     begin(q, "c"); // and so does what was accepted, on a connection that ends
     http_stream_end(q);
-    CHECK(read_until(other, got, sizeof got, NULL));
+    CHECK(kit_read_until(other, got, sizeof got, NULL));
     CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "1\r\nc\r\n0\r\n\r\n"));
     close(fd);
     close(other);
@@ -385,11 +360,11 @@ static void test_abandoned(void) {
     left = ask(&fd, POST);
     left->on_gone = end_left;
     begin(left, "a");
-    CHECK(read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
     int64_t begin_us = clock_now_us(), took_us = kit_stop(100000);
     CHECK(clock_now_us() - begin_us >= 100000 && took_us < 1000000);
     CHECK_INT(atomic_load(&kit_gone_calls), before + 1);
-    CHECK(!read_until(fd, got, sizeof got, "0\r\n\r\n"));
+    CHECK(!kit_read_until(fd, got, sizeof got, "0\r\n\r\n"));
     close(fd);
 
     // and may say so
@@ -399,9 +374,9 @@ static void test_abandoned(void) {
     left = ask(&fd, POST);
     left->on_gone = end_left;
     begin(left, "a");
-    CHECK(read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "\r\n1\r\na\r\n"));
     kit_stop(100000);
-    CHECK(read_until(fd, got, sizeof got, "7\r\nthe end\r\n0\r\n\r\n"));
+    CHECK(kit_read_until(fd, got, sizeof got, "7\r\nthe end\r\n0\r\n\r\n"));
     close(fd);
 }
 

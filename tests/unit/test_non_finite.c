@@ -120,8 +120,7 @@ int main(void) {
     CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
     make_model();
-    struct model_options o = {.path = scratch_folder(), .task = -1, .pool_mode = -1};
-    CHECK_OK(model_load(&o, &model, &msg), msg);
+    CHECK_OK(kit_model_load(scratch_folder(), &model, &msg), msg);
     CHECK_OK(kit_replica_load(replica, model, &msg), msg);
     if (!check_failed)
         overflow();

@@ -239,8 +239,7 @@ int main(void) {
     struct errmsg msg = {0};
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &models[i], &msg), msg);
+        CHECK_OK(kit_model_load(paths[i], &models[i], &msg), msg);
     }
     for (int d = 0; d < 2; d++) {
         struct cpu_options options = {.threads = 1 + d};

@@ -414,8 +414,7 @@ int main(void) {
     CHECK_OK(cpu_device_new(&cpu, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &local, &msg), msg);
     for (int i = 0; i < 2; i++) {
-        struct model_options m = {.path = i ? GENERATOR : EMBEDDER, .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&m, &models[i], &msg), msg);
+        CHECK_OK(kit_model_load(i ? GENERATOR : EMBEDDER, &models[i], &msg), msg);
         CHECK_OK(kit_open_files(models[i], &msg), msg);
         load(local, i);
     }

@@ -3,20 +3,12 @@
 // exactly once whatever happens.
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "engine/replica_local.h"
-#include "tests/kit/replica_kit.h"
-#include "tests/kit/test_device.h"
-#include "tests/unit/scheduler_kit.h"
+#include "tests/unit/scheduler_rig.h"
 
 #define MODEL_A "tests/golden/data/bert-mean-st6"
 #define MODEL_B "tests/golden/data/distilbert-prompt-st6"
-
-static struct device *device;
-static struct replica *replica;
-static struct model *models[2];
 
 static struct scheduler *start(size_t batch_tokens, size_t queue_tokens) {
     struct scheduler_options o = {.replica = replica,
@@ -296,19 +288,8 @@ static void test_no_memory(void) {
 }
 
 int main(void) {
-    json_init();
     for (int threads = 1; threads <= 3; threads++) {
-        struct errmsg msg = {0};
-        struct cpu_options cpu = {.threads = threads};
-        CHECK_OK(test_device_new(&cpu, &device, &msg), msg);
-        CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-        const char *const paths[] = {MODEL_A, MODEL_B};
-        for (int i = 0; i < 2; i++) {
-            struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-            CHECK_OK(model_load(&o, &models[i], &msg), msg);
-            CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
-        }
-        if (check_failed)
+        if (!rig_open(threads, MODEL_A, MODEL_B))
             return check_done();
         test_same_bits();
         if (threads == 2) {
@@ -321,10 +302,7 @@ int main(void) {
             test_many_threads();
             test_no_memory();
         }
-        for (int i = 0; i < 2; i++)
-            model_release(models[i]);
-        replica_free(replica);
-        test_device_free(device);
+        rig_close();
     }
     return check_done();
 }

@@ -1,22 +1,11 @@
 // What ends in the middle of a forward: a stop, a client that is gone, a batch of which one still
 // waits; the heartbeat of a long forward and of one that hangs; and that no urgency makes a long
 // job one that others cannot pass.
-#include "base/json.h"
 #include "base/thread.h"
-#include "engine/replica_local.h"
-#include "tests/kit/replica_kit.h"
-#include "tests/kit/test_device.h"
 #include "tests/unit/gate_kit.h"
-#include "tests/unit/scheduler_kit.h"
-
-#define EMBEDDER "tests/golden/data/bert-mean-st6"
-#define GENERATOR "tests/golden/data/tiny_chat"
+#include "tests/unit/scheduler_rig.h"
 
 enum { LONGEST = 400 };
-
-static struct device *device;
-static struct replica *replica;
-static struct model *models[2];
 
 struct test_text {
     struct generation g;
@@ -281,18 +270,7 @@ static void test_urgent_bulk(void) {
 }
 
 int main(void) {
-    json_init();
-    struct errmsg msg = {0};
-    struct cpu_options options = {.threads = 2};
-    CHECK_OK(test_device_new(&options, &device, &msg), msg);
-    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-    const char *paths[] = {EMBEDDER, GENERATOR};
-    for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &models[i], &msg), msg);
-        CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
-    }
-    if (check_failed)
+    if (!rig_open(2, EMBEDDER, GENERATOR))
         return check_done();
     gate_put(device);
     test_stop();
@@ -300,9 +278,6 @@ int main(void) {
     test_heartbeat();
     test_no_monster();
     test_urgent_bulk();
-    for (int i = 0; i < 2; i++)
-        model_release(models[i]);
-    replica_free(replica);
-    test_device_free(device);
+    rig_close();
     return check_done();
 }

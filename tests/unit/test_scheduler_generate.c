@@ -2,23 +2,12 @@
 // has alone, urgent encoding passes, bulk is not starved, what is cancelled leaves no block, and
 // every end is told once. What each kind of work is given under a flood is test_scheduler_shares's.
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/thread.h"
 #include "engine/generator.h"
-#include "engine/replica_local.h"
 #include "tests/kit/await.h"
-#include "tests/kit/replica_kit.h"
-#include "tests/kit/test_device.h"
-#include "tests/unit/scheduler_kit.h"
-
-#define EMBEDDER "tests/golden/data/bert-mean-st6"
-#define GENERATOR "tests/golden/data/tiny_chat"
+#include "tests/unit/scheduler_rig.h"
 
 enum { LONGEST = 400, KINDS = 12, THREADS = 3 };
-
-static struct device *device;
-static struct replica *replica;
-static struct model *models[2]; // the embedder, the generator
 
 struct test_generation {
     struct generation g;
@@ -265,17 +254,8 @@ static void not_a_generator(void) {
 }
 
 int main(void) {
-    json_init();
-    struct errmsg msg = {0};
-    struct cpu_options options = {.threads = 2};
-    CHECK_OK(test_device_new(&options, &device, &msg), msg);
-    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-    const char *paths[] = {EMBEDDER, GENERATOR};
-    for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &models[i], &msg), msg);
-        CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
-    }
+    if (!rig_open(2, EMBEDDER, GENERATOR))
+        return check_done();
     alone();
     for (replica->facts.steps_ahead = 0; replica->facts.steps_ahead <= GENERATOR_AHEAD_MOST;
          replica->facts.steps_ahead++) {
@@ -289,10 +269,7 @@ int main(void) {
         free(texts[i]);
         job_free(vectors[i]);
     }
-    for (int i = 0; i < 2; i++)
-        model_release(models[i]);
-    replica_free(replica);
-    test_device_free(device);
+    rig_close();
     CHECK_INT(wrong, 0);
     return check_done();
 }

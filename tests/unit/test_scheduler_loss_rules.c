@@ -3,6 +3,7 @@
 // given up, the end of the service while it is down, how much is let in meanwhile. See
 // test_scheduler_loss.c for losses by chance.
 #include "tests/unit/loss_kit.h"
+#include "tests/unit/slow_kit.h"
 
 static struct test_job *job_of(size_t seqs, uint32_t seed, enum lane lane) {
     return job_new(loss_models[0], seqs, 20, seed, lane);
@@ -304,21 +305,10 @@ static void ahead(size_t bulk_ahead) {
     loss_stop(&rig);
 }
 
-static struct device_ops slow_ops;
-static const struct device_ops *fast_ops;
-
-static void slow_linear(struct device *d, const struct weight *w, struct mat x, struct mat y) {
-    nanosleep(&(struct timespec){.tv_nsec = 4000000}, NULL);
-    fast_ops->linear(d, w, x, y);
-}
-
 // With a slow spare less is let in while it computes all, in proportion.
 static void less_is_let_in(void) {
     enum { FULL = 100000 };
-    fast_ops = loss_devices[1]->ops;
-    slow_ops = *fast_ops;
-    slow_ops.linear = slow_linear;
-    loss_devices[1]->ops = &slow_ops;
+    slow_put(loss_devices[1], 4000);
     struct loss_setup o = {.kind = SPARE_CPU, .queue_tokens = FULL};
     struct loss_rig rig = loss_start(&o);
     CHECK_INT(scheduler_read_stats(rig.s).queue_limit, FULL);
@@ -331,7 +321,7 @@ static void less_is_let_in(void) {
     AWAIT(scheduler_read_stats(rig.s).queue_limit == FULL);
     CHECK(is_let_in(rig.s, FULL / 5, ERR_OK));
     scheduler_release(rig.s, 5000);
-    loss_devices[1]->ops = fast_ops;
+    slow_take_off(loss_devices[1]);
     loss_stop(&rig);
 }
 

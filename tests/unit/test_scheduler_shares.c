@@ -1,22 +1,11 @@
 // Every kind of work has its share of the device while all of them have more than it can do, and
 // every owner of jobs its turns. Time is the device's own, as the scheduler books it, and work is
 // counted; so a slow or loaded machine changes nothing.
-#include "base/json.h"
-#include "engine/replica_local.h"
 #include "tests/kit/await.h"
-#include "tests/kit/replica_kit.h"
-#include "tests/kit/test_device.h"
 #include "tests/unit/gate_kit.h"
-#include "tests/unit/scheduler_kit.h"
-
-#define EMBEDDER "tests/golden/data/bert-mean-st6"
-#define GENERATOR "tests/golden/data/tiny_chat"
+#include "tests/unit/scheduler_rig.h"
 
 enum { SHORT = 9000, TEXTS = 600, LONGEST = 440, PROMPT = 60 };
-
-static struct device *device;
-static struct replica *replica;
-static struct model *models[2];
 
 struct test_text {
     struct generation g;
@@ -219,26 +208,12 @@ static void test_owners(enum lane lane, size_t seqs) {
 }
 
 int main(void) {
-    json_init();
-    struct errmsg msg = {0};
-    struct cpu_options options = {.threads = 2};
-    CHECK_OK(test_device_new(&options, &device, &msg), msg);
-    CHECK_OK(replica_local_new(device, &replica, &msg), msg);
-    const char *paths[] = {EMBEDDER, GENERATOR};
-    for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &models[i], &msg), msg);
-        CHECK_OK(kit_replica_load(replica, models[i], &msg), msg);
-    }
-    if (check_failed)
+    if (!rig_open(2, EMBEDDER, GENERATOR))
         return check_done();
     gate_put(device);
     test_shares();
     test_owners(LANE_INTERACTIVE, 8);
     test_owners(LANE_BULK, 40);
-    for (int i = 0; i < 2; i++)
-        model_release(models[i]);
-    replica_free(replica);
-    test_device_free(device);
+    rig_close();
     return check_done();
 }

@@ -174,8 +174,7 @@ int main(void) {
     struct errmsg msg = {0};
     const char *paths[] = {EMBEDDER, GENERATOR};
     for (int i = 0; i < 2; i++) {
-        struct model_options o = {.path = paths[i], .task = -1, .pool_mode = -1};
-        CHECK_OK(model_load(&o, &models[i], &msg), msg);
+        CHECK_OK(kit_model_load(paths[i], &models[i], &msg), msg);
     }
     CHECK_OK(cpu_device_new(&(struct cpu_options){.threads = 1}, &device, &msg), msg);
     CHECK_OK(replica_local_new(device, &replica, &msg), msg);
