@@ -45,6 +45,17 @@ static inline bool check_one(bool ok, const char *file, int line, const char *wh
             fprintf(stderr, "    %s: %s\n", err_name(e_), (msg).text);                             \
     } while (0)
 
+// An enum err that must be this one, with these words in its message, which is one line.
+#define CHECK_ERROR(expr, want, msg, words)                                                        \
+    do {                                                                                           \
+        enum err e_ = (expr), w_ = (want);                                                         \
+        bool code_ = check_one(e_ == w_, __FILE__, __LINE__, #expr " is " #want);                  \
+        bool said_ = check_one(strstr((msg).text, (words)) != NULL, __FILE__, __LINE__, (words));  \
+        check_one(!strchr((msg).text, '\n'), __FILE__, __LINE__, "one line");                      \
+        if (!code_ || !said_)                                                                      \
+            fprintf(stderr, "    %s: %s\n", err_name(e_), (msg).text);                             \
+    } while (0)
+
 // |got - want| <= atol + rtol * |want| for all n floats, NaN never; state the tolerance's reason
 // beside the call.
 static inline bool check_near(const float *got, const float *want, size_t n, double atol,

@@ -16,12 +16,6 @@ enum { MAX_SEQS = 32, MAX_TOKENS = 8192, MAX_DIM = 32 };
 static const double UNIT_BAR = 2e-6, RAW_BAR = 2e-5, LOGIT_BAR = 1e-5;
 static double worst_unit, worst_logit;
 
-// The error wanted, and words of its message.
-static void check_error(enum err got, enum err want, const struct errmsg *msg, const char *words) {
-    if (!CHECK(got == want && strstr(msg->text, words)))
-        fprintf(stderr, "    wanted '%s', got %d: %s\n", words, (int)got, msg->text);
-}
-
 // A model, and its weights on a device.
 struct loaded {
     struct model *model;
@@ -137,14 +131,6 @@ static void check_any_batch(const struct loaded *m, const struct rows *r, const 
         if (run(m, &some, true, out))
             CHECK(memcmp(out, all + i * m->model->dim, m->model->dim * sizeof *out) == 0);
     }
-}
-
-static void unit_length(float *v, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)v[i] * v[i];
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)(v[i] / sqrt(sum));
 }
 
 // The case's texts as tokens; each is checked.
@@ -309,7 +295,7 @@ static void refused(const char *name, struct device *d, struct model_options o, 
     char path[160];
     snprintf(path, sizeof path, DATA "%s", name);
     o.path = path;
-    check_error(load_model(&o, d, &m, &msg), want, &msg, words);
+    CHECK_ERROR(load_model(&o, d, &m, &msg), want, msg, words);
     unload(m);
 }
 
@@ -359,7 +345,7 @@ static void check_long_query(struct device *d) {
         return;
     size_t room = 120 - pair_special_count(m->model) - PROMPT_MIN_DOCUMENT;
     CHECK_OK(prompt_check_query(m->model, room, &msg), msg);
-    check_error(prompt_check_query(m->model, room + 1, &msg), ERR_INVALID, &msg, "never cut");
+    CHECK_ERROR(prompt_check_query(m->model, room + 1, &msg), ERR_INVALID, msg, "never cut");
     unload(m);
 }
 

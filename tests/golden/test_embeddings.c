@@ -9,14 +9,6 @@ static const char *const models[] = {
     "bert-last-f16", "bert-bf16-sharded", "bert-cls-mean",      "distilbert-prompt-st6",
 };
 
-static void unit_length(float *v, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)v[i] * v[i];
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)(v[i] / sqrt(sum));
-}
-
 static size_t all_sequences(const struct tiny_model *m, int which[MAX_SEQS]) {
     int n = cJSON_GetArraySize(json_get(m->golden, "ids"));
     if (!CHECK(n > 0 && n <= MAX_SEQS))

@@ -175,4 +175,13 @@ static inline void tiny_on_devices(void (*run)(struct device *d)) {
     }
 }
 
+// A vector made one of length 1.
+static inline void unit_length(float *v, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)v[i] * v[i];
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)(v[i] / sqrt(sum));
+}
+
 #endif

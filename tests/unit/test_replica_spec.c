@@ -4,6 +4,7 @@
 #include "engine/model.h"
 #include "engine/replica_local.h"
 #include "tests/check.h"
+#include "tests/kit/replica_kit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +19,8 @@ static struct replica *replica;
 static struct model *model_at(const char *path) {
     struct errmsg msg = {0};
     struct model *m = NULL;
-    struct model_options o = {.path = path, .task = -1, .pool_mode = -1};
-    CHECK_OK(model_load(&o, &m, &msg), msg);
+    CHECK_OK(kit_model_load(path, &m, &msg), msg);
     return m;
-}
-
-static void check_error(enum err got, enum err want, const struct errmsg *msg, const char *words) {
-    if (!CHECK(got == want && strstr(msg->text, words)))
-        fprintf(stderr, "    wanted '%s', got %d: %s\n", words, (int)got, msg->text);
 }
 
 static void told(void) {
@@ -74,7 +69,7 @@ static void room(void) {
     model_spec(m, &spec);
     spec.room.limit.bytes = spec.room.resident + 1000;
     snprintf(spec.room.limit.source, sizeof spec.room.limit.source, "as was said");
-    check_error(replica_load(replica, &spec, &msg), ERR_TOO_LARGE, &msg, "(as was said)");
+    CHECK_ERROR(replica_load(replica, &spec, &msg), ERR_TOO_LARGE, msg, "(as was said)");
     CHECK(strstr(msg.text, m->path) == msg.text);
     spec.room.resident = SIZE_MAX - 10; // no sum of it is small
     CHECK_INT(replica_load(replica, &spec, &msg), ERR_TOO_LARGE);

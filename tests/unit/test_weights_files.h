@@ -91,16 +91,4 @@ static inline void temp_copy(const struct temp_folder *t, const char *name, cons
 
 static inline void temp_free(struct temp_folder *t) { scratch_remove(t->path); }
 
-// The error and a part of its message, which is one line.
-static inline void check_error(enum err got, enum err want, const struct errmsg *msg,
-                               const char *part, const char *file, int line) {
-    bool code = check_one(got == want, file, line, err_name(want));
-    bool words = check_one(strstr(msg->text, part) != NULL, file, line, part);
-    check_one(!strchr(msg->text, '\n'), file, line, "one line");
-    if (!code || !words)
-        fprintf(stderr, "    %s: %s\n", err_name(got), msg->text);
-}
-#define CHECK_ERROR(got, want, msg, part)                                                          \
-    check_error((got), (want), &(msg), (part), __FILE__, __LINE__)
-
 #endif

@@ -61,7 +61,7 @@ static bool status_says(pid_t pid, const char *thread, const char *line) {
 static void test_start(void) {
     struct worker_driver d;
     struct wire_ready ready = {0};
-    char *words, thread[32];
+    char thread[32];
     CHECK(driver_start(&d, kit_program, KIT_REGION, NULL));
     CHECK(driver_greet(&d, KIT_THREADS, &ready));
     CHECK_STR(ready.facts.name, "cpu");
@@ -71,11 +71,7 @@ static void test_start(void) {
     snprintf(thread, sizeof thread, "%ld", (long)d.pid);
     CHECK(status_says(d.pid, thread, "NoNewPrivs:\t1"));
     CHECK(!sandbox_is_built || status_says(d.pid, thread, "Seccomp:\t2"));
-    int status = driver_end(&d, &words);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
-    if (sandbox_is_built)
-        CHECK_STR(words, ""); // nothing to say
-    mem_free(words);
+    kit_end_well(&d);
 }
 
 // ---- batches
@@ -83,7 +79,6 @@ static void test_start(void) {
 static void test_encoders(void) {
     struct worker_driver d;
     struct errmsg msg = {0};
-    char *words;
     if (!kit_start(&d, NULL))
         return;
     for (int i = 0; i < ENCODERS; i++) {
@@ -100,11 +95,7 @@ static void test_encoders(void) {
         replica_unload(kit_local, m->id);
         model_release(m);
     }
-    int status = driver_end(&d, &words);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
-    if (sandbox_is_built)
-        CHECK_STR(words, "");
-    mem_free(words);
+    kit_end_well(&d);
 }
 
 // The portable kernels multiply by a library, which is loaded before the door is closed.
@@ -209,11 +200,7 @@ static void test_order(void) {
     // what is in hand when the socket closes ends with it
     for (int i = 0; i < BULKS; i++)
         kit_send(&d, bulk[i]);
-    char *words;
-    int status = driver_end(&d, &words);
-    if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED))
-        fprintf(stderr, "    status %x: %s\n", status, words);
-    mem_free(words);
+    kit_end_well(&d);
     free(want);
     for (int i = 0; i < BULKS; i++)
         kit_batch_free(bulk[i]);
@@ -384,8 +371,7 @@ static void test_steps(void) {
     wire_write_close_steps(&w, PLACE);
     CHECK_OK(driver_ask(&d, WIRE_CLOSE_STEPS, &w, NULL, &msg), msg);
     open_place(&d, m); // again
-    int status = driver_end(&d, NULL);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED);
+    kit_end_well(&d);
     replica_close_steps(kit_local, here.place);
     replica_unload(kit_local, m->id);
     model_release(m);
@@ -438,7 +424,7 @@ static void test_refused_loads(void) {
     CHECK_OK(driver_load(&d, m, &msg), msg); // once more
     CHECK(kit_same_bits(&d, k));
     kit_batch_free(k);
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
+    kit_end_well(&d);
     replica_unload(kit_local, m->id);
     model_release(m);
 }
@@ -574,7 +560,7 @@ static void test_first_message(void) {
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_BROKEN_RULE);
     }
     CHECK(driver_start(&d, kit_program, KIT_REGION, NULL)); // a parent that says nothing
-    CHECK_INT(WEXITSTATUS(driver_end(&d, NULL)), WIRE_END_CLOSED);
+    kit_end_well(&d);
     (void)msg;
 }
 

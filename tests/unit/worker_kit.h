@@ -63,6 +63,17 @@ static inline bool kit_start(struct worker_driver *d, const char *faults) {
            CHECK(kit_size_batches(d, KIT_TOKENS) == ERR_OK);
 }
 
+// Closes its socket: it ends by that, and had nothing to say.
+static inline void kit_end_well(struct worker_driver *d) {
+    char *words;
+    int status = driver_end(d, &words);
+    if (!CHECK(WIFEXITED(status) && WEXITSTATUS(status) == WIRE_END_CLOSED))
+        fprintf(stderr, "    status %x: %s\n", status, words);
+    if (sandbox_is_built) // else it says that it has none
+        CHECK_STR(words, "");
+    mem_free(words);
+}
+
 // ---- batches
 
 struct kit_batch {
