@@ -385,8 +385,6 @@ void replica_worker_end_work(struct replica_worker *w, struct replica_work *work
                              bool exposed, const char *words);
 // A flight is over. Mutex held.
 void replica_worker_forget_flight(struct replica_worker *w, struct worker_flight *f);
-struct worker_flight *replica_worker_flight_of(struct replica_worker *w,
-                                               const struct replica_work *work);
 
 // ---- replica_worker_take.c: no mutex held; the thread
 
@@ -411,7 +409,6 @@ void replica_worker_truth_free(struct worker_truth *t);
 // Whether numbers agree with what is known. canary: the first of a life, from which one learns.
 bool replica_worker_truth_agrees(const struct replica_worker *w, struct worker_truth *t,
                                  const float *got, bool canary);
-void replica_worker_sentinel_ids(size_t vocab, int32_t ids[SENTINEL_COUNT]);
 // Blocks of a cache that a sentinel takes.
 static inline size_t replica_worker_sentinel_blocks(const struct step_limits *l) {
     return (SENTINEL_COUNT + l->block_tokens - 1) / l->block_tokens;

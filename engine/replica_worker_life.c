@@ -154,18 +154,23 @@ static void plan_next(struct replica_worker *w, bool was_long, bool fruit, int64
     w->health.expected_us = w->next_us + w->came_up_us;
 }
 
-// Of a quarantine: what was held is not to be held for ever.
-static void end_held(struct replica_worker *w) {
-    char words[400];
-    snprintf(words, sizeof words, "the quarantine worker cannot be started: %s", w->health.why);
+// All that waits in line.
+static void end_waiting(struct replica_worker *w, enum err e, const char *words) {
     for (int i = 0; i < LINE_COUNT; i++) {
         struct replica_work *work = w->waiting[i].head, *next;
         replica_worker_list_clear(&w->waiting[i]);
         for (; work; work = next) {
             next = work->next;
-            replica_worker_end_work(w, work, ERR_UNAVAILABLE, false, words);
+            replica_worker_end_work(w, work, e, false, words);
         }
     }
+}
+
+// Of a quarantine: what was held is not to be held for ever.
+static void end_held(struct replica_worker *w) {
+    char words[400];
+    snprintf(words, sizeof words, "the quarantine worker cannot be started: %s", w->health.why);
+    end_waiting(w, ERR_UNAVAILABLE, words);
     w->quarantine_failures = 0;
 }
 
@@ -248,14 +253,8 @@ void replica_worker_end_life(struct replica_worker *w) {
             replica_worker_end_work(w, work, ERR_LOST, true, words);
     }
     w->flight_count = 0;
-    for (int i = 0; i < LINE_COUNT && !w->options.quarantine; i++) {
-        struct replica_work *work = w->waiting[i].head, *next;
-        replica_worker_list_clear(&w->waiting[i]);
-        for (; work; work = next) {
-            next = work->next;
-            replica_worker_end_work(w, work, ERR_LOST, false, words);
-        }
-    }
+    if (!w->options.quarantine)
+        end_waiting(w, ERR_LOST, words);
     add_stats(w);
     w->errand = (struct worker_errand){0};
     replica_worker_models_lost(w);

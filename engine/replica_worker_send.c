@@ -30,8 +30,7 @@ void replica_worker_forget_flight(struct replica_worker *w, struct worker_flight
     w->flight_count--;
 }
 
-struct worker_flight *replica_worker_flight_of(struct replica_worker *w,
-                                               const struct replica_work *work) {
+static struct worker_flight *flight_of(struct replica_worker *w, const struct replica_work *work) {
     for (size_t i = 0; i < WORKER_FLIGHTS; i++)
         if (w->flights[i].work == work)
             return &w->flights[i];
@@ -79,13 +78,6 @@ static enum err send_bulk(struct replica_worker *w, enum wire_type type, uint64_
 }
 
 // ---- a step's draw
-
-static bool is_masked(const struct step *s) {
-    for (size_t i = 0; i < s->seqs; i++)
-        if (s->parts[i].masked)
-            return true;
-    return false;
-}
 
 // The largest block that there can be as long as the flight has its own.
 static size_t room_beside(const struct replica_worker *w, const struct worker_flight *f) {
@@ -210,7 +202,7 @@ static enum err send_step_as(struct replica_worker *w, struct worker_flight *f,
         e = region_take(&w->space, f->block.bytes, &f->offset);
     if (e)
         return e;
-    f->drawn = !is_masked(s->step); // its release goes with it then
+    f->drawn = !step_is_masked(s->step); // its release goes with it then
     struct pack_writer payload = pack_writer_of(w->payload, sizeof w->payload);
     wire_write_step(&payload, s, f->drawn, region_at(w->region, f->offset, f->block.request));
     e = send_bulk(w, WIRE_STEP, f->sequence, f->offset, f->block.request, &payload, msg);
@@ -385,7 +377,7 @@ void replica_worker_draw(struct replica *r, struct replica_step *s) {
     struct replica_worker *w = replica_worker_of(r);
     pthread_mutex_lock(&w->mutex);
     s->released = true;
-    struct worker_flight *f = replica_worker_flight_of(w, &s->work);
+    struct worker_flight *f = flight_of(w, &s->work);
     if (f && !f->drawn) {
         f->want_draw = true;
         (void)send_wanted(w);
@@ -396,7 +388,7 @@ void replica_worker_draw(struct replica *r, struct replica_step *s) {
 void replica_worker_cancel(struct replica *r, struct replica_work *work) {
     struct replica_worker *w = replica_worker_of(r);
     pthread_mutex_lock(&w->mutex);
-    struct worker_flight *f = replica_worker_flight_of(w, work);
+    struct worker_flight *f = flight_of(w, work);
     atomic_store(&work->cancelled, true);
     if (f) {
         f->want_cancel = true;

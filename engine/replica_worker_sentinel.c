@@ -70,7 +70,7 @@ bool replica_worker_truth_agrees(const struct replica_worker *w, struct worker_t
     return false;
 }
 
-void replica_worker_sentinel_ids(size_t vocab, int32_t ids[SENTINEL_COUNT]) {
+static void sentinel_ids(size_t vocab, int32_t ids[SENTINEL_COUNT]) {
     for (size_t i = 0; i < SENTINEL_COUNT; i++)
         ids[i] = (int32_t)((5 + 7 * i) % (vocab ? vocab : 1));
 }
@@ -78,7 +78,7 @@ void replica_worker_sentinel_ids(size_t vocab, int32_t ids[SENTINEL_COUNT]) {
 void replica_worker_sentinel_part(size_t vocab, size_t first, size_t blocks,
                                   int32_t room[3 * SENTINEL_COUNT], struct step_part *out) {
     int32_t *table = room + SENTINEL_COUNT;
-    replica_worker_sentinel_ids(vocab, room);
+    sentinel_ids(vocab, room);
     for (size_t i = 0; i < blocks; i++)
         table[i] = (int32_t)(first + i);
     *out = (struct step_part){
@@ -152,7 +152,7 @@ bool replica_worker_copy_batch(struct replica_worker *w, const struct worker_mod
     copy_numbers(c->type_ids, b->tokens.type_ids, n);
     copy_numbers(c->ends, b->tokens.cu_seqlens, seqs + 1);
     copy_numbers(c->skip, b->skip, seqs);
-    replica_worker_sentinel_ids(m->wire.vocab, c->ids + n);
+    sentinel_ids(m->wire.vocab, c->ids + n);
     for (int32_t i = 0; i < SENTINEL_COUNT; i++) {
         c->positions[n + (size_t)i] = i;
         c->type_ids[n + (size_t)i] = 0;
@@ -243,7 +243,7 @@ static void fill_batch(struct replica_batch *b, const struct wire_model *m, bool
                        int32_t ids[SENTINEL_COUNT], int32_t positions[SENTINEL_COUNT],
                        int32_t ends[2], float *row) {
     static const int32_t zeros[SENTINEL_COUNT];
-    replica_worker_sentinel_ids(m->vocab, ids);
+    sentinel_ids(m->vocab, ids);
     for (int32_t i = 0; i < SENTINEL_COUNT; i++)
         positions[i] = i;
     ends[0] = 0;

@@ -124,3 +124,10 @@ struct step_part *step_add(struct step *s, const struct step_part *part) {
     s->seqs++;
     return p;
 }
+
+bool step_is_masked(const struct step *s) {
+    for (size_t i = 0; i < s->seqs; i++)
+        if (s->parts[i].masked)
+            return true;
+    return false;
+}

@@ -115,5 +115,6 @@ static inline size_t step_logits_room(const struct step *s) {
 }
 // Copies a part into the step; NULL when it does not fit.
 struct step_part *step_add(struct step *s, const struct step_part *part);
+bool step_is_masked(const struct step *s); // whether any of its parts is
 
 #endif

@@ -141,7 +141,8 @@ void wire_model_of(const struct replica_spec *s, struct wire_model *out) {
 
 // ---- words
 
-bool wire_is_line(const char *s) {
+// One line of valid UTF-8.
+static bool is_line(const char *s) {
     for (const char *c = s; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f)
             return false;
@@ -164,7 +165,7 @@ void wire_get_verdict(struct pack_reader *r, struct errmsg *out) {
     enum err e = (enum err)pack_get_below(r, ERR_COUNT);
     pack_get_string(r, words, sizeof words);
     // that a life ended is for the parent to say
-    if (e == ERR_LOST || (e == ERR_OK) != (words[0] == '\0') || !wire_is_line(words))
+    if (e == ERR_LOST || (e == ERR_OK) != (words[0] == '\0') || !is_line(words))
         r->failed = true;
     out->code = e;
     snprintf(out->text, sizeof out->text, "%s", words);
@@ -183,7 +184,7 @@ static enum err check_build(struct pack_reader *r, const char *theirs, const cha
     char commit[COMMIT_BYTES];
     uint32_t version = pack_get_u32(r);
     pack_get_string(r, commit, sizeof commit);
-    if (r->failed || !wire_is_line(commit))
+    if (r->failed || !is_line(commit))
         return err_set(msg, ERR_INVALID, "%s does not say what build it is of", theirs);
     if (version != WIRE_VERSION || strcmp(commit, version_commit) != 0)
         return err_set(msg, ERR_UNSUPPORTED,
@@ -242,7 +243,7 @@ enum err wire_read_ready(const struct channel_message *m, struct wire_ready *out
     f->steps_ahead = pack_get_u32(&r);
     f->bulk_ahead = pack_get_u32(&r);
     out->walls = pack_get_u32(&r);
-    bool sane = is_name(f->name) && wire_is_line(f->describe) && f->kv_block_tokens >= 1 &&
+    bool sane = is_name(f->name) && is_line(f->describe) && f->kv_block_tokens >= 1 &&
                 f->kv_block_tokens <= MOST_BLOCK_TOKENS && f->steps_ahead <= 1 &&
                 f->bulk_ahead <= MOST_AHEAD && !(out->walls & ~(uint32_t)WIRE_WALLS_ALL);
     return wire_end_payload(m, &r, sane, msg);

@@ -18,8 +18,6 @@ static inline struct pack_reader wire_reader_of(const struct channel_message *m)
 enum err wire_end_payload(const struct channel_message *m, const struct pack_reader *r, bool sane,
                           struct errmsg *msg) MUST_CHECK;
 void wire_get_verdict(struct pack_reader *r, struct errmsg *out);
-// One line of valid UTF-8.
-bool wire_is_line(const char *s);
 // The payload of BATCH_DONE and STEP_DONE.
 struct wire_done;
 enum err wire_get_done(const struct channel_message *m, int64_t sent_us, int64_t now_us,
