@@ -65,6 +65,9 @@ struct job {
     bool large;               // as admission.h sees it
 };
 
+static inline int64_t job_deadline(const struct job *job) { // none is the last one
+    return job->deadline_us ? job->deadline_us : INT64_MAX;
+}
 static inline bool job_is_late(const struct job *job, int64_t now_us) {
     return job->deadline_us && now_us > job->deadline_us;
 }

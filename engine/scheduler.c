@@ -57,6 +57,13 @@ void scheduler_kick(struct scheduler *s) {
     pthread_cond_signal(&s->wake);
 }
 
+void scheduler_wake(void *scheduler) {
+    struct scheduler *s = scheduler;
+    pthread_mutex_lock(&s->mutex);
+    scheduler_kick(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
 // ---- from other threads
 
 void scheduler_free(struct scheduler *s) {
@@ -79,13 +86,6 @@ void scheduler_free(struct scheduler *s) {
     mem_free(s);
 }
 
-static void wake(void *ctx) {
-    struct scheduler *s = ctx;
-    pthread_mutex_lock(&s->mutex);
-    scheduler_kick(s);
-    pthread_mutex_unlock(&s->mutex);
-}
-
 static void release_generation(void *ctx, size_t tokens) { scheduler_release(ctx, tokens); }
 
 static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
@@ -99,7 +99,7 @@ static enum err init_generators(struct scheduler *s, struct errmsg *msg) {
                                    .has_spare = o->spare != NULL,
                                    .spare_for_one = o->spare_kind == SPARE_QUARANTINE,
                                    .release = release_generation,
-                                   .wake = wake,
+                                   .wake = scheduler_wake,
                                    .ctx = s};
     return generators_init(&s->sites[SITE_MAIN].generators, &g, o->models, o->model_count,
                            &s->memory, msg);

@@ -137,9 +137,8 @@ static void pump_apart(struct scheduler *s) {
 static int64_t earliest_deadline(const struct batch_flight *f) {
     int64_t earliest = INT64_MAX;
     for (size_t i = 0; i < f->slot->seqs; i++) {
-        int64_t d = f->slot->pieces[i].job->deadline_us;
-        if (d && d < earliest)
-            earliest = d;
+        int64_t d = job_deadline(f->slot->pieces[i].job);
+        earliest = d < earliest ? d : earliest;
     }
     return earliest;
 }

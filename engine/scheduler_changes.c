@@ -142,11 +142,8 @@ void scheduler_make_changes(struct scheduler *s) {
         pthread_cond_broadcast(&s->ready);
         pthread_mutex_unlock(&s->mutex);
     }
-    if (!any)
-        return;
-    pthread_mutex_lock(&s->mutex); // for the steps that were not begun meanwhile
-    scheduler_kick(s);
-    pthread_mutex_unlock(&s->mutex);
+    if (any)
+        scheduler_wake(s); // for the steps that were not begun meanwhile
 }
 
 void scheduler_refuse_changes(struct scheduler *s) {

@@ -162,6 +162,7 @@ void scheduler_give_back(struct scheduler *s, size_t tokens, bool large);
 void scheduler_job_end(struct scheduler *s, struct job *job, struct job_list *list);
 // Has the thread look; mutex held.
 void scheduler_kick(struct scheduler *s);
+void scheduler_wake(void *scheduler); // the same, no mutex held
 // Whether a generation is in any site's generators.
 bool scheduler_generates(const struct scheduler *s);
 // The generator of the main site, which accepts the model's generations; NULL: it does not
@@ -278,7 +279,6 @@ void scheduler_lose_line(struct scheduler *s, struct step_line *l);
 bool scheduler_line_lives(struct scheduler *s, struct step_line *l, const struct replica_health *h);
 // Has generations that wait go where they are to be computed, or ends them.
 void scheduler_sort_line(struct scheduler *s, struct step_line *l, const struct replica_health *h);
-void scheduler_nap(struct scheduler *s, int64_t us); // any thread
 
 // ---- scheduler_changes.c
 

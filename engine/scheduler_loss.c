@@ -62,19 +62,12 @@ static enum err on_spare_loaded(void *ctx, const struct model *m, struct errmsg 
     return ERR_OK;
 }
 
-static void on_spare_changed(void *ctx) {
-    struct scheduler *s = ctx;
-    pthread_mutex_lock(&s->mutex);
-    scheduler_kick(s);
-    pthread_mutex_unlock(&s->mutex);
-}
-
 enum err scheduler_start_spare(struct scheduler *s, struct errmsg *msg) {
     if (!s->options.spare)
         return ERR_OK;
     struct spare_options o = {.replica = s->options.spare,
                               .loaded = on_spare_loaded,
-                              .changed = on_spare_changed,
+                              .changed = scheduler_wake,
                               .ctx = s,
                               .again_us = AGAIN_US};
     return spare_start(&o, &s->spare, msg);
@@ -90,8 +83,9 @@ void scheduler_stop_spare(struct scheduler *s) {
     }
 }
 
-// Lists what the spare's thread has made.
-static void list_made(struct scheduler *s) {
+void scheduler_look_at_spare(struct scheduler *s) {
+    if (!s->spare)
+        return;
     pthread_mutex_lock(&s->mutex);
     for (struct scheduler_made *made; (made = s->spare_made);) {
         s->spare_made = made->next;
@@ -107,7 +101,7 @@ static void list_made(struct scheduler *s) {
 
 void scheduler_take_spare_generator(struct scheduler *s, const struct model *m) {
     struct scheduler_site *site = &s->sites[SITE_SPARE];
-    list_made(s);
+    scheduler_look_at_spare(s);
     struct generator *one = generators_find(&site->generators, m);
     if (!one)
         return;
@@ -116,6 +110,12 @@ void scheduler_take_spare_generator(struct scheduler *s, const struct model *m) 
     scheduler_take_generator(site, one);
     pthread_mutex_unlock(&s->mutex);
     generator_free(one);
+}
+
+static void nap(struct scheduler *s) {
+    pthread_mutex_lock(&s->mutex);
+    (void)thread_cond_wait_until(&s->ready, &s->mutex, clock_now_us() + LOOK_US);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 enum err scheduler_warm_spare(struct scheduler *s, struct errmsg *msg) {
@@ -134,17 +134,11 @@ enum err scheduler_warm_spare(struct scheduler *s, struct errmsg *msg) {
         if (at == SPARE_COMING && scheduler_is_stopping(s))
             return err_set(msg, ERR_UNAVAILABLE, "the service is stopping");
         if (at == SPARE_COMING)
-            scheduler_nap(s, LOOK_US);
+            nap(s);
         else
             i++;
     }
     return ERR_OK;
-}
-
-void scheduler_nap(struct scheduler *s, int64_t us) {
-    pthread_mutex_lock(&s->mutex);
-    (void)thread_cond_wait_until(&s->ready, &s->mutex, clock_now_us() + us);
-    pthread_mutex_unlock(&s->mutex);
 }
 
 // ---- what becomes of those that wait
@@ -331,9 +325,4 @@ bool scheduler_line_lives(struct scheduler *s, struct step_line *l,
     if (up)
         generator_resume(g, h->life);
     return up;
-}
-
-void scheduler_look_at_spare(struct scheduler *s) {
-    if (s->spare)
-        list_made(s);
 }

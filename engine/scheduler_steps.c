@@ -11,17 +11,11 @@ enum { WARM_DEATHS = 3 }; // of a warm-up, and the model is not served
 
 static struct step_flight *flight_of(struct replica_work *w) { return w->ctx; }
 
-static void kick(struct scheduler *s) {
-    pthread_mutex_lock(&s->mutex);
-    scheduler_kick(s);
-    pthread_mutex_unlock(&s->mutex);
-}
-
 // On the replica's thread, as the next.
 static void on_computed(struct replica_step *work) {
     struct step_flight *f = flight_of(&work->work);
     atomic_store(&f->over, true);
-    kick(f->s);
+    scheduler_wake(f->s);
 }
 
 static void on_done(struct replica_work *work) {
@@ -69,13 +63,6 @@ static void release_draw(struct step_line *l) {
         return;
     f->released = true;
     replica_draw_step(f->replica, &f->work);
-}
-
-static bool has_masks(const struct step *step) {
-    for (size_t i = 0; i < step->seqs; i++)
-        if (step->parts[i].masked)
-            return true;
-    return false;
 }
 
 // A suspect is with the main replica, or will be, and nothing is begun beside it.
@@ -129,7 +116,7 @@ static bool begin(struct scheduler *s, struct step_line *l) {
     } else {
         replica_submit_step(f->replica, &f->work);
         // nothing that this thread has to do is waited for where there are no masks
-        f->released = !has_masks(step);
+        f->released = !step_is_masked(step);
         if (f->released)
             replica_draw_step(f->replica, &f->work);
     }

@@ -183,7 +183,9 @@ void spare_let_go(struct spare *s, const struct model *m) {
         drop(s, one);
 }
 
-static void free_parts(struct spare *s) {
+void spare_free(struct spare *s) {
+    if (!s)
+        return;
     while (s->models) {
         struct spare_model *one = s->models;
         s->models = one->next;
@@ -198,17 +200,10 @@ void spare_stop(struct spare *s) {
     if (!s)
         return;
     pthread_mutex_lock(&s->mutex);
-    bool ended = s->ending;
     s->ending = true;
     pthread_cond_broadcast(&s->wake);
     pthread_mutex_unlock(&s->mutex);
-    if (!ended)
-        pthread_join(s->thread, NULL);
-}
-
-void spare_free(struct spare *s) {
-    if (s)
-        free_parts(s);
+    pthread_join(s->thread, NULL);
 }
 
 enum err spare_start(const struct spare_options *options, struct spare **out, struct errmsg *msg) {
@@ -225,7 +220,7 @@ enum err spare_start(const struct spare_options *options, struct spare **out, st
     if (!e)
         e = thread_start(&s->thread, &t, run, s, msg);
     if (e) {
-        free_parts(s);
+        spare_free(s);
         return e;
     }
     *out = s;

@@ -30,8 +30,8 @@ struct spare_options {
 // ERR_NOMEM, ERR_IO (the system gives no more threads).
 enum err spare_start(const struct spare_options *options, struct spare **out,
                      struct errmsg *msg) MUST_CHECK;
-// Ends the thread, behind the load at hand: nothing is brought any more. NULL is fine, here and
-// below.
+// Once: ends the thread, behind the load at hand: nothing is brought any more. NULL is fine, here
+// and below.
 void spare_stop(struct spare *s);
 // Unloads what was loaded here. Stopped.
 void spare_free(struct spare *s);

@@ -11,14 +11,9 @@ void suspects_free(struct suspects *q) {
     *q = (struct suspects){0};
 }
 
-// No deadline is the last one.
-static int64_t deadline_of(const struct job *job) {
-    return job->deadline_us ? job->deadline_us : INT64_MAX;
-}
-
 static int compare(const void *a, const void *b) {
     const struct encode_piece *x = a, *y = b;
-    int64_t dx = deadline_of(x->job), dy = deadline_of(y->job);
+    int64_t dx = job_deadline(x->job), dy = job_deadline(y->job);
     if (dx != dy)
         return dx < dy ? -1 : 1;
     if (x->job->submitted_us != y->job->submitted_us)
