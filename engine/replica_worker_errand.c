@@ -72,7 +72,7 @@ static bool comes(const struct worker_entry *e) {
 static bool choose_model(struct replica_worker *w, const struct worker_model *m) {
     uint64_t life = w->health.life;
     if (m->entry.there != life) {
-        bool files = (m->files_life == life ? m->files_sent : 0) < m->load.count;
+        bool files = (m->files_life == life ? m->files_sent : 0) < file_set_count(m->load.files);
         return set_errand(w, files ? ERRAND_FILES : ERRAND_LOAD, m->wire.model);
     }
     if (m->entry.checked == life)

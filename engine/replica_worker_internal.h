@@ -13,6 +13,7 @@
 #ifndef TRINE_ENGINE_REPLICA_WORKER_INTERNAL_H
 #define TRINE_ENGINE_REPLICA_WORKER_INTERNAL_H
 
+#include "base/file_set.h"
 #include "channel/channel.h"
 #include "channel/region.h"
 #include "channel/region_space.h"
@@ -72,10 +73,8 @@ struct worker_entry {
 struct worker_load {
     unsigned char *bytes; // [length] the payload
     size_t length;
-    char **paths; // [count] with the descriptors
-    int *fds;     // [count] this load's own
-    size_t count;
-    size_t file_bytes; // of all
+    struct file_set *files; // with descriptors of this load's own
+    size_t file_bytes;      // of all
 };
 
 struct worker_model {
