@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/replica_wait.h"
 
 #include <math.h>
 #include <string.h>
@@ -363,28 +364,6 @@ enum err replica_worker_send_canary(struct replica_worker *w, struct errmsg *msg
 
 // ---- the reference
 
-struct asked {
-    pthread_mutex_t mutex;
-    pthread_cond_t over;
-    bool done;
-};
-
-static void on_asked(struct replica_work *work) {
-    struct asked *a = work->ctx;
-    pthread_mutex_lock(&a->mutex);
-    a->done = true;
-    pthread_cond_signal(&a->over);
-    pthread_mutex_unlock(&a->mutex);
-}
-
-static void wait_for(struct asked *a) {
-    pthread_mutex_lock(&a->mutex);
-    while (!a->done)
-        pthread_cond_wait(&a->over, &a->mutex);
-    a->done = false;
-    pthread_mutex_unlock(&a->mutex);
-}
-
 static bool reference_has(const struct replica_worker *w, uint64_t model) {
     struct replica *r = w->options.reference;
     return r && replica_weight_bytes(r, model) > 0;
@@ -400,17 +379,20 @@ enum err replica_worker_ask_batch(const struct replica_worker *w, struct worker_
         if (e)
             return e;
     }
-    struct asked a = {.mutex = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER};
     for (int normalize = 0; normalize < (m->wire.task == TASK_EMBED ? 2 : 1); normalize++) {
         int32_t ids[SENTINEL_COUNT], positions[SENTINEL_COUNT], ends[2];
         struct worker_truth *t = &m->truth[normalize];
-        struct replica_batch b = {.work = {.done = on_asked, .ctx = &a}};
+        struct replica_wait wait;
+        struct replica_batch b = {.work = {.done = replica_wait_done, .ctx = &wait}};
+        struct errmsg why;
+        enum err e = replica_wait_begin(&wait);
+        if (e)
+            return err_set(msg, e, "no memory for the canary of model '%s'", m->name);
         fill_batch(&b, &m->wire, normalize, ids, positions, ends, t->right);
         replica_encode(r, &b);
-        wait_for(&a);
-        if (b.work.err)
-            return err_set(msg, b.work.err, "the canary of model '%s' on %s: %s", m->name,
-                           replica_facts(r)->name, b.work.msg.text);
+        if ((e = replica_wait_end(&wait, r, &b.work, NULL, NULL, &why)))
+            return err_set(msg, e, "the canary of model '%s' on %s: %s", m->name,
+                           replica_facts(r)->name, why.text);
         t->known = t->agreed = true;
     }
     return ERR_OK;
@@ -418,7 +400,8 @@ enum err replica_worker_ask_batch(const struct replica_worker *w, struct worker_
 
 static enum err ask_step(struct replica *r, uint64_t place, const struct step_limits *limits,
                          const struct worker_place *p, float out[2], struct errmsg *msg) {
-    struct asked a = {.mutex = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER};
+    struct replica_wait wait;
+    struct errmsg why;
     int32_t room[3 * SENTINEL_COUNT];
     struct step_part part;
     struct step *step;
@@ -427,8 +410,15 @@ static enum err ask_step(struct replica *r, uint64_t place, const struct step_li
     enum err e = make_step(*limits, &part, &step, msg);
     if (e)
         return e;
+    if ((e = replica_wait_begin(&wait))) {
+        step_free(step);
+        return err_set(msg, e, "no memory for a canary");
+    }
     struct replica_step s = {
-        .work = {.model = p->wire.model, .share = SHARE_PREFILL, .done = on_asked, .ctx = &a},
+        .work = {.model = p->wire.model,
+                 .share = SHARE_PREFILL,
+                 .done = replica_wait_done,
+                 .ctx = &wait},
         .place = place,
         .life = replica_health(r).life,
         .step = step,
@@ -437,10 +427,9 @@ static enum err ask_step(struct replica *r, uint64_t place, const struct step_li
     };
     replica_submit_step(r, &s);
     replica_draw_step(r, &s);
-    wait_for(&a);
+    if ((e = replica_wait_end(&wait, r, &s.work, NULL, NULL, &why)))
+        e = err_set(msg, e, "a canary on %s: %s", replica_facts(r)->name, why.text);
     replica_worker_sentinel_numbers(&step->parts[0], out);
-    if (s.work.err)
-        e = err_set(msg, s.work.err, "a canary on %s: %s", replica_facts(r)->name, s.work.msg.text);
     step_free(step);
     return e;
 }

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "engine/warm_up.h"
+#include "engine/replica_wait.h"
 
 enum { WARM_DEATHS = 3 }; // of a warm-up, and the model is not served
 
@@ -345,14 +345,14 @@ static void on_warm_computed(struct replica_step *work) { (void)work; } // its d
 
 static enum err warm_once(struct scheduler *s, struct scheduler_site *site, struct generator *g,
                           bool *exposed, struct errmsg *msg) {
-    struct warm_up w;
-    enum err e = warm_up_begin(&w);
+    struct replica_wait w;
+    enum err e = replica_wait_begin(&w);
     if (e)
         return err_set(msg, e, "no memory to warm model '%s' up", generator_model(g)->name);
     struct step *step = generator_begin_warm_up(g);
     struct replica_step work = {.work = {.model = generator_model(g)->id,
                                          .share = SHARE_PREFILL,
-                                         .done = warm_up_done,
+                                         .done = replica_wait_done,
                                          .ctx = &w},
                                 .place = generator_place(g),
                                 .life = generator_life(g),
@@ -361,7 +361,7 @@ static enum err warm_once(struct scheduler *s, struct scheduler_site *site, stru
                                 .computed = on_warm_computed};
     replica_submit_step(site->replica, &work);
     replica_draw_step(site->replica, &work);
-    e = warm_up_wait(&w, site->replica, &work.work, scheduler_is_stopping, s, msg);
+    e = replica_wait_end(&w, site->replica, &work.work, scheduler_is_stopping, s, msg);
     *exposed = e == ERR_LOST && work.work.exposed;
     return generator_end_warm_up(g, step, e, msg);
 }

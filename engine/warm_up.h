@@ -13,15 +13,4 @@ enum { WARM_UP_TOKENS = 64 };
 enum err warm_up_encoder(struct replica *r, const struct model *m, bool (*ends)(void *ctx),
                          void *ctx, struct errmsg *msg) MUST_CHECK;
 
-// Waits for work that was submitted with warm_up_done, for as long as `ends` lets it.
-struct warm_up {
-    pthread_mutex_t mutex;
-    pthread_cond_t done;
-    bool is_done;
-};
-enum err warm_up_begin(struct warm_up *w) MUST_CHECK; // ERR_NOMEM
-void warm_up_done(struct replica_work *work);         // work->ctx: the struct warm_up
-enum err warm_up_wait(struct warm_up *w, struct replica *r, struct replica_work *work,
-                      bool (*ends)(void *ctx), void *ctx, struct errmsg *msg) MUST_CHECK;
-
 #endif
