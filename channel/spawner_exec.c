@@ -66,11 +66,10 @@ static void offer_to_oom(void) {
     close(fd);
 }
 
-static void reset_signals(void) {
+void spawner_set_signals(const int *ignored, size_t count) {
     for (int i = 1; i < NSIG; i++)
         (void)signal(i, SIG_DFL); // KILL, STOP and what the C library keeps refuse
-    static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+    for (size_t i = 0; i < count; i++)
         (void)signal(ignored[i], SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
@@ -101,7 +100,8 @@ static _Noreturn void become(const char *program, char *const *argv, char *const
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         goto failed;
     offer_to_oom();
-    reset_signals();
+    static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
+    spawner_set_signals(ignored, sizeof ignored / sizeof *ignored);
     r.step = STEP_FDS;
     if (!place_fds(fds, report))
         goto failed;

@@ -41,6 +41,8 @@ enum err spawner_exec(const char *program, char *const *argv, char *const *envir
                       const int fds[2], pid_t *pid, struct errmsg *msg) MUST_CHECK;
 // Closes every descriptor from `first` on.
 void spawner_close_from(int first);
+// No signal is blocked, these are ignored, and the others do what they do by themselves.
+void spawner_set_signals(const int *ignored, size_t count);
 
 // Fills `to` with the entries of `all` that a child may see, NULL behind them. spawner_env.c
 void spawner_env_filter(char *const *all, char **to, size_t room);

@@ -163,16 +163,7 @@ static void end_children(struct process *p) {
 
 // The signals that are sent to a service's or a terminal's processes together do not end it: its
 // end is the end of its socket, behind all that is still asked of it.
-static void settle_signals(void) {
-    for (int i = 1; i < NSIG; i++)
-        (void)signal(i, SIG_DFL);
-    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        (void)signal(ignored[i], SIG_IGN);
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
+static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
 
 // Keeps the socket and stderr. Standard input and output are nothing, for children too.
 static bool settle_fds(int socket) {
@@ -198,7 +189,7 @@ _Noreturn void spawner_process(int socket, pid_t parent) {
     // Between the fork and this call the parent may have ended, and no signal comes any more.
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         _exit(1);
-    settle_signals();
+    spawner_set_signals(ignored, sizeof ignored / sizeof *ignored);
     if (!settle_fds(socket))
         _exit(1);
     p->socket = OWN_FD;
