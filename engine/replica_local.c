@@ -224,11 +224,8 @@ static size_t bytes_of_steps(struct replica *r, uint64_t place) {
 
 static void submit(struct replica *r, struct replica_work *w) {
     struct replica_local *l = replica_local_of(r);
-    w->err = ERR_OK;
-    w->exposed = false;
+    replica_reset_work(w);
     w->queued = true;
-    atomic_store(&w->began_us, 0);
-    atomic_store(&w->cancelled, false);
     pthread_mutex_lock(&l->mutex);
     w->number = ++l->submitted;
     replica_list_push(&l->queue[w->share], w);
@@ -267,11 +264,7 @@ static bool is_parked(const struct replica_local *l, const struct replica_work *
 
 static void unqueue(struct replica_local *l, struct replica_work *w) {
     struct replica_list *q = &l->queue[w->share];
-    struct replica_work **at = &q->head;
-    while (*at != w)
-        at = &(*at)->next;
-    if (!(*at = w->next))
-        q->tail = at;
+    replica_list_remove(q, w);
     if (!q->head)
         atomic_fetch_and(&l->queued, ~SHARE_BIT(w->share));
     w->queued = false;

@@ -3,6 +3,7 @@
 #ifndef TRINE_ENGINE_REPLICA_LOCAL_INTERNAL_H
 #define TRINE_ENGINE_REPLICA_LOCAL_INTERNAL_H
 
+#include "engine/replica_kind.h"
 #include "engine/replica_local.h"
 
 // Two kinds of batches are under way at once, one in the middle of the other.
@@ -15,10 +16,6 @@ struct replica_steps {
     struct replica_steps *next;
     uint64_t place;
     struct step_engine *engine;
-};
-
-struct replica_list {
-    struct replica_work *head, **tail;
 };
 
 struct replica_local {
@@ -66,17 +63,6 @@ static inline struct replica_local *replica_local_of(struct replica *r) {
     return (struct replica_local *)r;
 }
 static inline size_t replica_lane(enum share share) { return share == SHARE_BULK; }
-
-// What a list begins with. Mutex held, of this and the next.
-static inline void replica_list_clear(struct replica_list *q) {
-    q->head = NULL;
-    q->tail = &q->head;
-}
-static inline void replica_list_push(struct replica_list *q, struct replica_work *w) {
-    w->next = NULL;
-    *q->tail = w;
-    q->tail = &w->next;
-}
 
 // A loaded model, until it is unloaded; NULL: it is not loaded.
 struct replica_model *replica_local_find(struct replica_local *l, uint64_t model);

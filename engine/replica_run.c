@@ -21,21 +21,9 @@ struct replica_forward {
     struct replica_forward *outer;
 };
 
-static bool is_step(const struct replica_work *w) {
-    return w->share == SHARE_DECODE || w->share == SHARE_PREFILL;
-}
-
-static struct replica_step *step_of(struct replica_work *w) {
-    return (struct replica_step *)(void *)((char *)w - offsetof(struct replica_step, work));
-}
-
-static struct replica_batch *batch_of(struct replica_work *w) {
-    return (struct replica_batch *)(void *)((char *)w - offsetof(struct replica_batch, work));
-}
-
 // The kinds of work that it is: a step may be two.
 static unsigned shares_of(struct replica_work *w) {
-    unsigned also = w->share == SHARE_DECODE && step_of(w)->prompt_part > 0;
+    unsigned also = w->share == SHARE_DECODE && replica_step_of(w)->prompt_part > 0;
     return SHARE_BIT(w->share) | (also ? SHARE_BIT(SHARE_PREFILL) : 0);
 }
 
@@ -43,7 +31,7 @@ static unsigned shares_of(struct replica_work *w) {
 // and workspace. Mutex held.
 static bool can_begin(const struct replica_local *l, const struct replica_work *w) {
     for (const struct replica_forward *f = l->top; f; f = f->outer)
-        if (is_step(f->work) && f->work->model == w->model)
+        if (replica_is_step(f->work) && f->work->model == w->model)
             return false;
     for (const struct replica_step *s = l->forwarded; s; s = s->next_forwarded)
         if (&s->work != w && s->work.model == w->model)
@@ -91,10 +79,9 @@ static struct replica_work *take_from(struct replica_local *l, enum share queue,
     struct replica_list *q = &l->queue[queue];
     for (struct replica_work **at = &q->head; *at; at = &(*at)->next) {
         struct replica_work *w = *at;
-        if (!(shares_of(w) & SHARE_BIT(share)) || (is_step(w) && !can_begin(l, w)))
+        if (!(shares_of(w) & SHARE_BIT(share)) || (replica_is_step(w) && !can_begin(l, w)))
             continue;
-        if (!(*at = w->next))
-            q->tail = at;
+        replica_list_take(q, at);
         if (!q->head)
             atomic_fetch_and(&l->queued, ~SHARE_BIT(queue));
         w->queued = false;
@@ -126,7 +113,9 @@ static void lap(struct replica_forward *f) {
     unsigned waiting = ready(l) | expected(l) | l->under_way;
     l->lap_us = now;
     atomic_store(&l->heartbeat_us, now);
-    int64_t prefill = is_step(f->work) ? (int64_t)((double)us * step_of(f->work)->prompt_part) : 0;
+    int64_t prefill = replica_is_step(f->work)
+                          ? (int64_t)((double)us * replica_step_of(f->work)->prompt_part)
+                          : 0;
     if (prefill > 0)
         book(l, SHARE_PREFILL, waiting, prefill);
     if (us > prefill)
@@ -159,8 +148,8 @@ static void bury(struct replica_local *l) {
     pthread_mutex_unlock(&l->mutex);
     for (struct replica_work *next; w; w = next) {
         next = w->next;
-        if (is_step(w))
-            forget_forwarded(l, step_of(w));
+        if (replica_is_step(w))
+            forget_forwarded(l, replica_step_of(w));
         w->err = err_set(&w->msg, ERR_CANCELLED, "cancelled");
         w->done(w);
     }
@@ -335,22 +324,22 @@ static void run(struct replica_local *l, struct replica_work *w) {
     atomic_store(&w->began_us, clock_now_us());
     l->top = &f;
     l->under_way |= shares_of(w);
-    if (is_step(w))
-        done = compute_step(l, step_of(w), &hooks);
+    if (replica_is_step(w))
+        done = compute_step(l, replica_step_of(w), &hooks);
     else
-        w->err = encode_batch(l, batch_of(w), &hooks, &w->msg);
+        w->err = encode_batch(l, replica_batch_of(w), &hooks, &w->msg);
     lap(&f);
     crash_work_back_to(named);
     l->under_way = before;
     l->top = f.outer;
-    if (is_step(w)) { // the next one comes as soon as this one's results are seen
+    if (replica_is_step(w)) { // the next one comes as soon as this one's results are seen
         l->expected |= shares_of(w);
         l->expected_until_us = l->lap_us + FOLLOWS_US;
     }
     if (done)
         w->done(w);
     else
-        step_of(w)->computed(step_of(w));
+        replica_step_of(w)->computed(replica_step_of(w));
 }
 
 // ---- the thread

@@ -155,8 +155,8 @@ enum err replica_worker_make(const struct replica_worker_options *o, struct repl
     w->health.condition = o->quarantine ? REPLICA_UP : REPLICA_DOWN;
     w->health.life = o->quarantine; // the next one's
     for (int i = 0; i < LINE_COUNT; i++)
-        replica_worker_list_clear(&w->waiting[i]);
-    replica_worker_list_clear(&w->ended);
+        replica_list_clear(&w->waiting[i]);
+    replica_list_clear(&w->ended);
     pthread_mutex_init(&w->mutex, NULL);
     enum err e = ERR_OK;
     if (thread_cond_init(&w->news)) // fails by memory alone, and glibc's never does

@@ -14,9 +14,8 @@ enum {
 };
 
 static struct worker_pace *pace_of(struct replica_worker *w, const struct worker_flight *f) {
-    if (replica_worker_is_step(f->work)) {
-        struct worker_place *p =
-            replica_worker_find_place(w, replica_worker_step_of(f->work)->place);
+    if (replica_is_step(f->work)) {
+        struct worker_place *p = replica_worker_find_place(w, replica_step_of(f->work)->place);
         return p ? &p->pace : NULL;
     }
     struct worker_model *m = replica_worker_find_model(w, f->work->model);
@@ -75,14 +74,14 @@ void replica_worker_clock_stop(struct replica_worker *w, struct worker_flight *f
 
 // A step that waits for its sender.
 static bool is_parked(const struct worker_flight *f) {
-    return f->work && replica_worker_is_step(f->work) && f->computed && !f->drawn;
+    return f->work && replica_is_step(f->work) && f->computed && !f->drawn;
 }
 
 static bool is_behind_parked(const struct replica_worker *w, const struct worker_flight *f) {
     for (size_t i = 0; i < WORKER_FLIGHTS; i++) {
         const struct worker_flight *o = &w->flights[i];
-        if (is_parked(o) && o->sequence < f->sequence && replica_worker_is_step(f->work) &&
-            replica_worker_step_of(o->work)->place == replica_worker_step_of(f->work)->place)
+        if (is_parked(o) && o->sequence < f->sequence && replica_is_step(f->work) &&
+            replica_step_of(o->work)->place == replica_step_of(f->work)->place)
             return true;
     }
     return false;
@@ -107,7 +106,7 @@ void replica_worker_clock_check(struct replica_worker *w, int64_t now_us) {
         if (!f || counted_us(w, f, now_us) <= f->allowed_us)
             continue;
         replica_worker_lose(w, LOSS_HANG, "a %s of %zu tokens was not answered in %lld ms",
-                            replica_worker_is_step(f->work) ? "step" : "batch", f->tokens,
+                            replica_is_step(f->work) ? "step" : "batch", f->tokens,
                             (long long)(f->allowed_us / 1000));
         return;
     }

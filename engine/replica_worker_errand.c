@@ -32,7 +32,7 @@ static struct wanted what_is_wanted(const struct replica_worker *w) {
     struct replica_work *first = n.all ? NULL : replica_worker_first_waiting(w);
     if (first) {
         n.model = first->model;
-        n.place = replica_worker_is_step(first) ? replica_worker_step_of(first)->place : 0;
+        n.place = replica_is_step(first) ? replica_step_of(first)->place : 0;
     }
     return n;
 }

@@ -17,6 +17,7 @@
 #include "channel/channel.h"
 #include "channel/region.h"
 #include "channel/region_space.h"
+#include "engine/replica_kind.h"
 #include "engine/replica_worker.h"
 #include "engine/wire_spec.h"
 #include "engine/wire_work.h"
@@ -173,10 +174,6 @@ struct worker_flight {
     int64_t allowed_us;
 };
 
-// Work in the order of its submission.
-struct worker_list {
-    struct replica_work *head, **tail;
-};
 enum worker_line { LINE_URGENT, LINE_STEPS, LINE_BULK, LINE_COUNT };
 
 // What starts and ends processes: the spawner, but in tests. Called by the thread, no mutex held.
@@ -235,8 +232,8 @@ struct replica_worker {
     uint64_t sequence; // the last one that was given
     struct worker_flight flights[WORKER_FLIGHTS];
     size_t flight_count;
-    struct worker_list waiting[LINE_COUNT];
-    struct worker_list ended;                     // done, and to be told
+    struct replica_list waiting[LINE_COUNT];
+    struct replica_list ended;                    // done, and to be told
     bool blocked;                                 // the socket takes no more
     unsigned char payload[CHANNEL_PAYLOAD_BYTES]; // of what is being sent
 
@@ -268,23 +265,10 @@ struct replica_worker {
 static inline struct replica_worker *replica_worker_of(struct replica *r) {
     return (struct replica_worker *)r;
 }
-static inline bool replica_worker_is_step(const struct replica_work *w) {
-    return w->share == SHARE_DECODE || w->share == SHARE_PREFILL;
-}
-static inline struct replica_step *replica_worker_step_of(struct replica_work *w) {
-    return (struct replica_step *)(void *)((char *)w - offsetof(struct replica_step, work));
-}
-static inline struct replica_batch *replica_worker_batch_of(struct replica_work *w) {
-    return (struct replica_batch *)(void *)((char *)w - offsetof(struct replica_batch, work));
-}
 // What batches are to be sized for in it: what was asked for, or a canary, and a sentinel.
 static inline size_t replica_worker_tokens(const struct replica_worker *w) {
     size_t least = (size_t)16 * SENTINEL_COUNT;
     return (w->batch_tokens > least ? w->batch_tokens : least) + SENTINEL_COUNT;
-}
-static inline void replica_worker_list_clear(struct worker_list *l) {
-    l->head = NULL;
-    l->tail = &l->head;
 }
 
 // ---- replica_worker.c

@@ -60,7 +60,7 @@ static bool tell_change(struct replica_worker *w) {
 bool replica_worker_deliver(struct replica_worker *w) {
     bool any = tell_change(w);
     struct replica_work *work = w->ended.head;
-    replica_worker_list_clear(&w->ended);
+    replica_list_clear(&w->ended);
     if (!work)
         return any;
     pthread_mutex_unlock(&w->mutex);
@@ -158,7 +158,7 @@ static void plan_next(struct replica_worker *w, bool was_long, bool fruit, int64
 static void end_waiting(struct replica_worker *w, enum err e, const char *words) {
     for (int i = 0; i < LINE_COUNT; i++) {
         struct replica_work *work = w->waiting[i].head, *next;
-        replica_worker_list_clear(&w->waiting[i]);
+        replica_list_clear(&w->waiting[i]);
         for (; work; work = next) {
             next = work->next;
             replica_worker_end_work(w, work, e, false, words);

@@ -14,9 +14,7 @@ void replica_worker_end_work(struct replica_worker *w, struct replica_work *work
     work->err = e ? err_set(&work->msg, e, "%s", words) : ERR_OK;
     work->exposed = exposed;
     work->queued = false;
-    work->next = NULL;
-    *w->ended.tail = work;
-    w->ended.tail = &work->next;
+    replica_list_push(&w->ended, work);
     replica_worker_wake(w);
 }
 
@@ -89,15 +87,14 @@ static size_t room_beside(const struct replica_worker *w, const struct worker_fl
 
 // ERR_OVERLOADED: not now; ERR_TOO_LARGE: never; anything else has ended the life.
 static enum err send_draw(struct replica_worker *w, struct worker_flight *f) {
-    const struct step *s = replica_worker_step_of(f->work)->step;
+    const struct step *s = replica_step_of(f->work)->step;
     struct wire_block block;
     if (f->copy) {
         replica_worker_copy_masks(f->copy, s);
         s = f->copy->step;
     }
     uint64_t offset = 0;
-    const struct worker_place *p =
-        replica_worker_find_place(w, replica_worker_step_of(f->work)->place);
+    const struct worker_place *p = replica_worker_find_place(w, replica_step_of(f->work)->place);
     enum err e = wire_size_draw(s, p->wire.vocab, &block, NULL);
     if (!e && block.bytes > room_beside(w, f))
         e = ERR_TOO_LARGE;
@@ -242,9 +239,8 @@ enum err replica_worker_send_work(struct replica_worker *w, struct replica_work 
     if (!f)
         return ERR_OVERLOADED;
     *f = (struct worker_flight){.sequence = w->sequence + 1, .sent_us = clock_now_us()};
-    enum err e = replica_worker_is_step(work)
-                     ? send_step(w, f, replica_worker_step_of(work), msg)
-                     : send_encode(w, f, replica_worker_batch_of(work), msg);
+    enum err e = replica_is_step(work) ? send_step(w, f, replica_step_of(work), msg)
+                                       : send_encode(w, f, replica_batch_of(work), msg);
     if (e) {
         *f = (struct worker_flight){0};
         return e;
@@ -262,26 +258,18 @@ enum err replica_worker_send_work(struct replica_worker *w, struct replica_work 
 // ---- waiting in line
 
 static enum worker_line line_of(const struct replica_work *work) {
-    return replica_worker_is_step(work)       ? LINE_STEPS
+    return replica_is_step(work)              ? LINE_STEPS
            : work->share == SHARE_INTERACTIVE ? LINE_URGENT
                                               : LINE_BULK;
 }
 
 static void push(struct replica_worker *w, struct replica_work *work) {
-    struct worker_list *l = &w->waiting[line_of(work)];
     work->queued = true;
-    work->next = NULL;
-    *l->tail = work;
-    l->tail = &work->next;
+    replica_list_push(&w->waiting[line_of(work)], work);
 }
 
 static void unlink_waiting(struct replica_worker *w, struct replica_work *work) {
-    struct worker_list *l = &w->waiting[line_of(work)];
-    struct replica_work **at = &l->head;
-    while (*at != work)
-        at = &(*at)->next;
-    if (!(*at = work->next))
-        l->tail = at;
+    replica_list_remove(&w->waiting[line_of(work)], work);
     work->queued = false;
 }
 
@@ -294,8 +282,8 @@ struct replica_work *replica_worker_first_waiting(const struct replica_worker *w
 
 // A step whose place's cache came to be in another life.
 static bool is_stale(const struct replica_worker *w, const struct replica_work *work) {
-    return replica_worker_is_step((struct replica_work *)work) &&
-           replica_worker_step_of((struct replica_work *)work)->life != w->health.life;
+    return replica_is_step((struct replica_work *)work) &&
+           replica_step_of((struct replica_work *)work)->life != w->health.life;
 }
 
 // Whether a quarantine has what its next piece needs, and nothing else in hand.
@@ -303,9 +291,8 @@ static bool quarantine_ready(struct replica_worker *w, struct replica_work *work
     if (w->flight_count > 0 || w->errand.kind != ERRAND_NONE)
         return false;
     const struct worker_entry *e = NULL;
-    if (replica_worker_is_step(work)) {
-        const struct worker_place *p =
-            replica_worker_find_place(w, replica_worker_step_of(work)->place);
+    if (replica_is_step(work)) {
+        const struct worker_place *p = replica_worker_find_place(w, replica_step_of(work)->place);
         e = p ? &p->entry : NULL;
     } else {
         const struct worker_model *m = replica_worker_find_model(w, work->model);
@@ -316,7 +303,7 @@ static bool quarantine_ready(struct replica_worker *w, struct replica_work *work
 }
 
 // The first of a line. False: it stays there.
-static bool send_first(struct replica_worker *w, struct worker_list *l) {
+static bool send_first(struct replica_worker *w, struct replica_list *l) {
     struct replica_work *work = l->head;
     struct errmsg msg;
     if (is_stale(w, work)) {
@@ -348,10 +335,7 @@ void replica_worker_send_waiting(struct replica_worker *w) {
 // ---- as replica.h has it
 
 static void submit(struct replica_worker *w, struct replica_work *work) {
-    work->err = ERR_OK;
-    work->exposed = false;
-    atomic_store(&work->began_us, 0);
-    atomic_store(&work->cancelled, false);
+    replica_reset_work(work);
     pthread_mutex_lock(&w->mutex);
     if (w->phase != WORKER_UP && !w->options.quarantine) {
         replica_worker_end_work(w, work, ERR_LOST, false, "the worker is down");

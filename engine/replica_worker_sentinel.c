@@ -290,14 +290,6 @@ static void on_step(struct replica_work *work) {
 
 static void on_computed(struct replica_step *s) { (void)s; } // its draw is released with it
 
-static void clear_work(struct replica_work *work) {
-    work->err = ERR_OK;
-    work->exposed = work->queued = false;
-    work->next = NULL;
-    atomic_store(&work->began_us, 0);
-    atomic_store(&work->cancelled, false);
-}
-
 static enum err send_batch(struct replica_worker *w, const struct worker_model *m,
                            struct errmsg *msg) {
     struct replica_batch *b = &w->canary_batch;
@@ -308,7 +300,7 @@ static enum err send_batch(struct replica_worker *w, const struct worker_model *
         w->canary_row = more;
         w->canary_room = m->wire.dim;
     }
-    clear_work(&b->work);
+    replica_reset_work(&b->work);
     fill_batch(b, &m->wire, w->errand.normalize, w->canary_ids, w->canary_positions, w->canary_ends,
                w->canary_row);
     b->work.done = on_batch;
@@ -339,7 +331,7 @@ static enum err send_step(struct replica_worker *w, const struct worker_place *p
     enum err e = make_step(p->wire.options.limits, &p->sentinel, &w->canary_parts, msg);
     if (e)
         return e;
-    clear_work(&s->work);
+    replica_reset_work(&s->work);
     s->work.model = p->wire.model;
     s->work.share = SHARE_PREFILL;
     s->work.done = on_step;

@@ -11,7 +11,7 @@
 static struct worker_flight *flight_at(struct replica_worker *w, uint64_t sequence, bool step) {
     for (size_t i = 0; i < WORKER_FLIGHTS; i++) {
         struct worker_flight *f = &w->flights[i];
-        if (f->work && f->sequence == sequence && replica_worker_is_step(f->work) == step)
+        if (f->work && f->sequence == sequence && replica_is_step(f->work) == step)
             return f;
     }
     replica_worker_lose(w, LOSS_PROTOCOL, "it answered a request that it does not have (%llu)",
@@ -67,7 +67,7 @@ static struct replica_work *end_flight(struct replica_worker *w, struct worker_f
 // ---- batches
 
 static bool batch_is_right(struct replica_worker *w, const struct worker_flight *f) {
-    const struct replica_batch *b = replica_worker_batch_of(f->work);
+    const struct replica_batch *b = replica_batch_of(f->work);
     struct worker_model *m = replica_worker_find_model(w, f->work->model);
     if (!f->sentinel || !m)
         return m != NULL;
@@ -94,7 +94,7 @@ static struct replica_work *take_batch(struct replica_worker *w, const struct ch
         return NULL;
     }
     if (done.verdict.code == ERR_OK) {
-        struct replica_batch *b = replica_worker_batch_of(f->work);
+        struct replica_batch *b = replica_batch_of(f->work);
         if (!batch_is_right(w, f))
             return NULL;
         const struct worker_model *model = replica_worker_find_model(w, f->work->model);
@@ -115,7 +115,7 @@ static struct replica_step *take_computed(struct replica_worker *w,
         return NULL;
     }
     f->computed = true;
-    struct replica_step *s = replica_worker_step_of(f->work);
+    struct replica_step *s = replica_step_of(f->work);
     return f->drawn || s->released ? NULL : s;
 }
 
@@ -140,7 +140,7 @@ static struct replica_work *take_step(struct replica_worker *w, const struct cha
     struct errmsg msg;
     if (!f || !copy_answer(w, f, m))
         return NULL;
-    struct replica_step *s = replica_worker_step_of(f->work);
+    struct replica_step *s = replica_step_of(f->work);
     struct worker_place *p = replica_worker_find_place(w, s->place);
     if (!p) {
         replica_worker_lose(w, LOSS_PROTOCOL, "it answered a step of a place that is closed");
