@@ -347,6 +347,7 @@ static void test_large_masks(size_t region_bytes) {
                                     .kv_dtype = DTYPE_F32};
     uint64_t place = 0;
     CHECK_OK(replica_open_steps(r, models[1]->id, &o, &place, &msg), msg);
+    CHECK(worker_replica_await(r, 1)); // the canary of its steps, too
     static const int32_t ids[ROWS] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     static uint32_t mask[4096];
     struct step *step;
