@@ -469,7 +469,7 @@ void replica_worker_errand_late(struct replica_worker *w) {
                             unit);
     else
         replica_worker_lose(w, LOSS_HANG, "%s was not answered within %lld %s",
-                            wire_type_name(type_of(e->kind)), n, unit);
+                            wire_type_name((uint16_t)type_of(e->kind)), n, unit);
 }
 
 void replica_worker_errand_checked(struct replica_worker *w, enum err e, const struct errmsg *msg,
