@@ -82,7 +82,7 @@ void engine_close(struct engine *e);
 enum engine_state {
     ENGINE_WELL,
     ENGINE_DEGRADED, // the main replica is down: work waits for it, or the spare has it
-    ENGINE_UNABLE,   // and nothing computes in its place, nor will for now
+    ENGINE_UNABLE,   // it is down or given up, and nothing computes in its place: work is refused
 };
 struct engine_health {
     enum engine_state state;
