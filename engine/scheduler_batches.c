@@ -25,7 +25,7 @@ static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slo
         size_t taken = job->taken, tokens = slot->tokens;
         if (job->err || atomic_load(&job->cancelled) || (taken == 0 && job_is_late(job, now))) {
             lane_queue_took(queue, job, 0, LANE_STAYS);
-            s->swept_us = 0; // it is to go soon
+            s->sweep_at_us = 0; // it is to go soon
             scheduler_kick(s);
             continue;
         }

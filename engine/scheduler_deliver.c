@@ -239,10 +239,16 @@ void scheduler_deliver(struct scheduler *s) {
 
 // ---- looking after them
 
+enum {
+    SWEEP_US = 5000, // how often all that is queued and in flight is looked over, and
+    SWEEP_REST = 20, // by how much longer than it takes it rests: it holds up what submits
+};
+
 struct sweep {
     struct scheduler *s;
     int64_t now;
-    bool waits; // for something to compute what is queued
+    bool waits;    // for something to compute what is queued
+    bool unserved; // nothing will
 };
 
 // Whether a queued job needs no computing any more: gone, late, or failed in a batch. Only the
@@ -255,7 +261,7 @@ static bool is_over(void *ctx, struct job *job) {
         job->err = err_set(&job->msg, ERR_CANCELLED, "the client is gone");
     else if ((job->taken == 0 || w->waits) && job_is_late(job, w->now))
         job->err = say_late(job);
-    else if (scheduler_is_unserved(w->s))
+    else if (w->unserved)
         job->err = scheduler_say_unserved(&job->msg);
     return job->err != ERR_OK;
 }
@@ -292,7 +298,6 @@ static void sweep_queues(struct sweep *w, bool (*over)(void *ctx, struct job *jo
 static void sweep_lost(struct sweep *w, struct job_list *list) {
     struct scheduler *s = w->s;
     struct still c = {.s = s, .now = w->now, .waits = true, .list = list};
-    bool unserved = scheduler_is_unserved(s);
     if (s->suspects.count > 0)
         suspects_filter(&s->suspects, is_wanted, &c);
     for (size_t i = 0; s->waiting > 0 && i < scheduler_flight_count(); i++) {
@@ -300,7 +305,7 @@ static void sweep_lost(struct sweep *w, struct job_list *list) {
         if (f->state != FLIGHT_WAITS)
             continue;
         struct errmsg why = {0};
-        if (unserved)
+        if (w->unserved)
             fail_all(f->slot, scheduler_say_unserved(&why), why.text);
         c.waits = w->waits;
         encode_slot_filter(f->slot, is_wanted, &c);
@@ -328,8 +333,8 @@ void scheduler_sweep(struct scheduler *s) {
     struct job_list list = {0};
     struct sweep w = {.s = s, .now = clock_now_us()};
     pthread_mutex_lock(&s->mutex);
-    s->swept_us = w.now;
     w.waits = scheduler_where(s) == NULL;
+    w.unserved = scheduler_is_unserved(s);
     sweep_lost(&w, &list);
     sweep_queues(&w, is_over, &list);
     for (size_t i = 0; i < scheduler_flight_count(); i++) {
@@ -340,6 +345,8 @@ void scheduler_sweep(struct scheduler *s) {
         s->stats.ends_asked++;
         replica_cancel(f->replica, &f->batch.work);
     }
+    int64_t end = clock_now_us(), took = end - w.now;
+    s->sweep_at_us = end + (took * SWEEP_REST > SWEEP_US ? took * SWEEP_REST : SWEEP_US);
     scheduler_pump(s); // what is gone may have stood before others
     pthread_mutex_unlock(&s->mutex);
     job_list_call_done(&list);

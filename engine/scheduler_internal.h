@@ -142,7 +142,7 @@ struct scheduler {
     enum err warm_err;
     struct errmsg warm_msg;
     struct scheduler_stats stats;
-    int64_t swept_us; // when queued jobs were last looked over; 0: it is to be soon
+    int64_t sweep_at_us; // when queued jobs are looked over next; 0: soon
     // Read and written without the mutex.
     atomic_int_fast64_t heartbeat_us;
 

@@ -62,7 +62,7 @@ void scheduler_look_at_main(struct scheduler *s) {
         if (main->health.losses[i] != was.losses[i])
             s->cause = (enum replica_loss)i;
     scale_admission(s);
-    s->swept_us = 0; // some of what waits may have to end
+    s->sweep_at_us = 0; // some of what waits may have to end
     pthread_cond_broadcast(&s->ready);
     scheduler_kick(s);
 }

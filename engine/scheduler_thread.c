@@ -7,7 +7,7 @@
 #include "base/thread.h"
 
 enum {
-    SWEEP_US = 5000, // how often queued jobs and flights are looked over for gone or late ones
+    NAP_US = 5000,         // while something is queued or in flight
     HEARTBEAT_US = 500000, // an idle thread shows its life this often
     TEND_US = 20000,       // what waits for masks alone is looked over for gone ones this often
 };
@@ -38,7 +38,7 @@ static int64_t longest_nap(const struct scheduler *s) {
     if (scheduler_has_flights(s) || scheduler_has_steps(s) ||
         lane_queue_count(&s->lanes[LANE_INTERACTIVE]) > 0 ||
         lane_queue_count(&s->lanes[LANE_BULK]) > 0 || scheduler_has_lost(s))
-        return SWEEP_US;
+        return NAP_US;
     return scheduler_generates(s) ? TEND_US : HEARTBEAT_US;
 }
 
@@ -58,7 +58,7 @@ static bool wait_for_work(struct scheduler *s) {
 // Whoever cuts a batch may have found a job that is to go, and asks for it so.
 static bool sweep_is_due(struct scheduler *s) {
     pthread_mutex_lock(&s->mutex);
-    bool due = s->stopping || clock_now_us() - s->swept_us >= SWEEP_US;
+    bool due = s->stopping || clock_now_us() >= s->sweep_at_us;
     pthread_mutex_unlock(&s->mutex);
     return due;
 }
