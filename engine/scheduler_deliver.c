@@ -240,9 +240,15 @@ void scheduler_deliver(struct scheduler *s) {
 // ---- looking after them
 
 enum {
-    SWEEP_US = 5000, // how often all that is queued and in flight is looked over, and
-    SWEEP_REST = 20, // by how much longer than it takes it rests: it holds up what submits
+    SWEEP_US = 5000,          // how often all that is queued and in flight is looked over
+    SWEEP_REST = 20,          // a long look is followed by a rest of so many: it holds up others,
+    SWEEP_LONGEST_US = 100000 // but of no more than this: who is late or gone is to be seen
 };
+
+static int64_t rest_after(int64_t took_us) {
+    int64_t rest = took_us * SWEEP_REST;
+    return rest < SWEEP_US ? SWEEP_US : rest < SWEEP_LONGEST_US ? rest : SWEEP_LONGEST_US;
+}
 
 struct sweep {
     struct scheduler *s;
@@ -331,8 +337,9 @@ static bool is_to_end(const struct batch_flight *f, int64_t now) {
 
 void scheduler_sweep(struct scheduler *s) {
     struct job_list list = {0};
-    struct sweep w = {.s = s, .now = clock_now_us()};
+    struct sweep w = {.s = s};
     pthread_mutex_lock(&s->mutex);
+    w.now = clock_now_us();
     w.waits = scheduler_where(s) == NULL;
     w.unserved = scheduler_is_unserved(s);
     sweep_lost(&w, &list);
@@ -345,8 +352,8 @@ void scheduler_sweep(struct scheduler *s) {
         s->stats.ends_asked++;
         replica_cancel(f->replica, &f->batch.work);
     }
-    int64_t end = clock_now_us(), took = end - w.now;
-    s->sweep_at_us = end + (took * SWEEP_REST > SWEEP_US ? took * SWEEP_REST : SWEEP_US);
+    int64_t end = clock_now_us();
+    s->sweep_at_us = end + rest_after(end - w.now);
     scheduler_pump(s); // what is gone may have stood before others
     pthread_mutex_unlock(&s->mutex);
     job_list_call_done(&list);

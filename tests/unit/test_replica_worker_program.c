@@ -134,6 +134,17 @@ static uint64_t open_place(struct replica *r) {
 
 static void on_computed(struct replica_step *s) { (void)s; }
 
+// Three tokens in the first block.
+static struct step_part short_part(void) {
+    static const int32_t ids[] = {1, 2, 3}, blocks[] = {0};
+    return (struct step_part){.sequence = 1,
+                              .ids = ids,
+                              .count = 3,
+                              .blocks = blocks,
+                              .block_count = 1,
+                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
+}
+
 // One step; false where its life was lost.
 static bool run_step(struct replica *r, uint64_t place, uint64_t life, struct step *step,
                      const uint32_t *mask) {
@@ -246,13 +257,7 @@ static void test_bits(struct replica *reference) {
     CHECK(replica_health(r).losses[LOSS_KILLED] >= 4);
     // a step whose cache came to be in the life before is not computed
     struct step *step;
-    static const int32_t ids[] = {1, 2, 3}, blocks[] = {0};
-    struct step_part part = {.sequence = 1,
-                             .ids = ids,
-                             .count = 3,
-                             .blocks = blocks,
-                             .block_count = 1,
-                             .sampling = {.top_p = 1, .repetition_penalty = 1}};
+    struct step_part part = short_part();
     CHECK(step_new(&l, &step) == ERR_OK && step_add(step, &part));
     CHECK(!run_step(r, there, replica_health(r).life - 1, step, NULL));
     CHECK(run_step(r, there, replica_health(r).life, step, NULL));
@@ -389,12 +394,7 @@ static void test_large_masks(size_t region_bytes) {
     CHECK_INT(s.work.err, ERR_NOMEM);
     CHECK(strstr(s.work.msg.text, "masks") != NULL);
     step_clear(step);
-    struct step_part plain = {.sequence = 1,
-                              .ids = ids,
-                              .count = 3,
-                              .blocks = blocks,
-                              .block_count = 1,
-                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
+    struct step_part plain = short_part();
     CHECK(step_add(step, &plain) != NULL);
     CHECK(run_step(r, place, 1, step, NULL)); // in the same life
     step_free(step);
