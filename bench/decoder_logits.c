@@ -72,7 +72,7 @@ static void step(struct run *r, size_t from, size_t to) {
     struct mat logits = decoder_forward(r->m, &s, r->kv, &ws, NULL);
     must(device_sync(r->d, &msg) == ERR_OK, "forward");
     for (size_t i = 0; i < n; i++) {
-        struct mat one = {logits.data + i * logits.ld, 1, V, logits.ld};
+        struct mat one = {logits.data + i * logits.ld, 1, V, logits.ld, DTYPE_F32};
         r->d->ops->read(r->d, one, r->row);
         must(fwrite(r->row, sizeof *r->row, V, stdout) == V, "stdout");
     }

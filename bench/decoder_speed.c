@@ -57,7 +57,7 @@ static struct decoder_step step_of(const struct bench *b, size_t tokens, size_t 
 }
 
 static int32_t largest(struct bench *b, struct mat logits, size_t row) {
-    struct mat one = {logits.data + row * logits.ld, 1, logits.cols, logits.ld};
+    struct mat one = {logits.data + row * logits.ld, 1, logits.cols, logits.ld, DTYPE_F32};
     b->d->ops->read(b->d, one, b->row);
     size_t best = 0;
     for (size_t i = 1; i < logits.cols; i++)

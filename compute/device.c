@@ -79,11 +79,68 @@ void device_linear_add(struct device *d, const struct weight *w, struct mat x, s
     d->ops->add(d, scratch, y);
 }
 
-struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols) {
-    struct mat m = {.rows = rows, .cols = cols, .ld = mat_ld(cols)};
+void device_norm_linear(struct device *d, const struct norm_linear_args *a) {
+    if (d->ops->norm_linear) {
+        d->ops->norm_linear(d, a);
+        return;
+    }
+    d->ops->rms_norm(d, a->gamma, a->eps, a->x, a->normed);
+    d->ops->linear(d, a->w, a->normed, a->swiglu ? a->gate_up : a->y);
+    if (a->swiglu)
+        d->ops->swiglu(d, a->gate_up, a->y);
+}
+
+void device_turn(struct device *d, const struct turn_args *a) {
+    if (d->ops->turn) {
+        d->ops->turn(d, a);
+        return;
+    }
+    size_t q = a->heads * a->head_dim, k = a->kv_heads * a->head_dim;
+    if (a->q_norm) {
+        struct mat qs = mat_cols(a->qkv, 0, q), ks = mat_cols(a->qkv, q, k);
+        d->ops->rms_norm(d, a->q_norm, a->eps, qs, qs);
+        d->ops->rms_norm(d, a->k_norm, a->eps, ks, ks);
+    }
+    d->ops->rope(d, &(struct rope_args){.x = mat_cols(a->qkv, 0, q + k), // k's heads follow q's
+                                        .cos = a->cos,
+                                        .sin = a->sin,
+                                        .heads = a->heads + a->kv_heads,
+                                        .head_dim = a->head_dim});
+}
+
+void device_step_attention(struct device *d, const struct step_attention_args *a) {
+    if (d->ops->step_attention) {
+        d->ops->step_attention(d, a);
+        return;
+    }
+    device_turn(d, &a->turn);
+    d->ops->kv_store(d, &a->store);
+    d->ops->paged_attention(d, &a->paged);
+}
+
+size_t device_begin(struct device *d, struct forward_pass *p) {
+    p->rows = p->tokens;
+    p->replayed = false;
+    if (d->ops->begin)
+        d->ops->begin(d, p);
+    return p->rows;
+}
+
+void device_end(struct device *d, const struct forward_pass *p) {
+    if (d->ops->end)
+        d->ops->end(d, p);
+}
+
+enum dtype device_activations(const struct device *d, struct precision precision) {
+    return d->ops->activations ? d->ops->activations(d, precision) : DTYPE_F32;
+}
+
+struct mat device_mat_of(struct device *d, struct arena *ws, size_t rows, size_t cols,
+                         enum dtype dtype) {
+    struct mat m = {.rows = rows, .cols = cols, .ld = mat_ld(cols, dtype), .dtype = dtype};
     size_t count;
     if (cols > SIZE_MAX / 2 || __builtin_mul_overflow(rows, m.ld, &count) ||
-        !(m.data = arena_alloc(ws, count, sizeof(float)))) {
+        !(m.data = arena_alloc(ws, count, dtype_size(dtype)))) {
         device_fail(d, ERR_INTERNAL, "workspace of %zu bytes has no room for a %zu x %zu matrix",
                     ws->size, rows, cols);
         m.data = NULL;
@@ -91,9 +148,9 @@ struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t co
     return m;
 }
 
-size_t device_mat_bytes(size_t rows, size_t cols) {
+size_t device_mat_bytes_of(size_t rows, size_t cols, enum dtype dtype) {
     size_t count;
-    if (cols > SIZE_MAX / 2 || __builtin_mul_overflow(rows, mat_ld(cols), &count))
+    if (cols > SIZE_MAX / 2 || __builtin_mul_overflow(rows, mat_ld(cols, dtype), &count))
         return SIZE_MAX;
-    return arena_cost(count, sizeof(float));
+    return arena_cost(count, dtype_size(dtype));
 }

@@ -64,9 +64,13 @@ struct norm {
 struct embed_args {
     const struct weight *tables[3]; // [rows_t, D]; summed in this order; a WEIGHT_LINEAR without
                                     // bias serves too (tied embeddings: one copy)
-    const int32_t *index[3];        // [N] each, host; one beyond its table fails the device
-    size_t count;                   // tables in use
+    // [N] each, host; one beyond its table fails the device. One below 0 is EMBED_DRAWN(slot): the
+    // token that the device drew last for this slot (draw_part.slot), of one with drawn_slots.
+    const int32_t *index[3];
+    size_t count; // tables in use
 };
+
+#define EMBED_DRAWN(slot) (-1 - (int32_t)(slot))
 
 // Attention over ragged sequences: a token sees its own sequence only.
 struct attention_args {
@@ -148,6 +152,63 @@ struct pool_args {
     size_t seqs;
 };
 
+// y = rms_norm(x) w' + b, or swiglu of that. What a device that does it at once does not touch:
+// normed, and gate_up, which is absent (data NULL) without swiglu.
+struct norm_linear_args {
+    const struct weight *gamma, *w;
+    float eps;
+    struct mat x, normed, y;
+    bool swiglu;
+    struct mat gate_up; // [N, 2F]; y is [N, F] then
+};
+
+// q and k of rows [q | k | v], in place: normed by heads where q_norm is there, turned by rope.
+struct turn_args {
+    struct mat qkv; // [N, (H + 2 Hk)*hd]
+    size_t heads, kv_heads, head_dim;
+    const struct weight *q_norm, *k_norm; // [hd], or NULL
+    float eps;
+    struct mat cos, sin; // as in struct rope_args
+};
+
+// All of a step's attention behind the product that gave qkv: turn, kv_store, paged_attention. A
+// device may leave qkv as it was.
+struct step_attention_args {
+    struct turn_args turn;
+    struct kv_store_args store;
+    struct paged_attention_args paged;
+};
+
+// A forward as a whole, for a device that gains by knowing it beforehand.
+enum { FORWARD_ARRAYS = 8 };
+struct forward_pass {
+    // Set by the forward. `model` and `kind` name what is computed: with the same two, the same
+    // workspace (fresh) and the same rows, logits and seqs the same operations are asked for.
+    const void *model;
+    int kind; // the model's own
+    const struct arena *ws;
+    size_t tokens, seqs, logits;
+    // The host arrays that its operations will be given, by their pointers. per_token and per_seq
+    // ones are as long as the pass has tokens and sequences; of cu_seqlens (one more than
+    // sequences) there is at most one.
+    struct forward_array {
+        const int32_t *data;
+        size_t count;
+        enum { FORWARD_PER_TOKEN, FORWARD_PER_SEQ, FORWARD_CU_SEQLENS, FORWARD_OTHER } kind;
+    } arrays[FORWARD_ARRAYS];
+    size_t array_count;
+    // Each sequence has one token, at the end of what its cache holds: a step that decodes.
+    bool decodes;
+    struct kv_cache *kv; // of a step
+
+    // Set by device_begin. Rows of its matrices: tokens, or some more, which belong to nothing
+    // (what operations give there is not looked at). replayed: what has been asked for before was
+    // asked for again, as a whole: the forward takes its matrices from ws as ever, and asks for
+    // nothing.
+    size_t rows;
+    bool replayed;
+};
+
 struct device_ops {
     const char *name; // "cpu"
 
@@ -210,6 +271,21 @@ struct device_ops {
     void (*linear_add_norm)(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
 
+    void (*norm_linear)(struct device *d, const struct norm_linear_args *a);
+    void (*turn)(struct device *d, const struct turn_args *a);
+    void (*step_attention)(struct device *d, const struct step_attention_args *a);
+
+    // Of devices that compute behind the caller's back, and in narrow floats; NULL: they do not.
+    enum dtype (*activations)(const struct device *d, struct precision precision);
+    void (*begin)(struct device *d, struct forward_pass *p);
+    void (*end)(struct device *d, const struct forward_pass *p);
+    // In a pause of a forward: waits until the device is a few milliseconds of work behind at most.
+    void (*pace)(struct device *d);
+    // A number for all that has been asked so far, and the wait until that is done (the results of
+    // draws before it are there then); device_sync waits for all, and tells failures.
+    uint64_t (*mark)(struct device *d);
+    void (*wait_mark)(struct device *d, uint64_t mark);
+
     // Waits until everything asked so far is done; NULL where every operation is done on return.
     void (*wait)(struct device *d);
     void (*free)(struct device *d);
@@ -223,6 +299,11 @@ struct device {
     char describe[128];     // "cpu, 2 threads, avx512"
     size_t max_head_dim;    // that attention takes
     size_t kv_block_tokens; // positions in a block of a cache, as the device likes them best
+    size_t row_waste;       // a pass may have a row more for every so many; 0: none
+    size_t piece_rows;      // rows of a product between two pause points; 0: FORWARD_PIECE
+    size_t batch_tokens;    // of a bulk batch, as the device likes them best; 0: no wish
+    size_t drawn_slots;     // tokens that it keeps for embed_args.drawn; 0: it keeps none
+    size_t memory_bytes;    // its own memory, that may be used; 0: this process's
 };
 
 // Records a failure (the first one stays).
@@ -240,10 +321,33 @@ void device_linear_add(struct device *d, const struct weight *w, struct mat x, s
 void device_linear_add_norm(struct device *d, const struct weight *w, struct mat x,
                             struct mat residual, const struct norm *n, struct mat y);
 
-// A [rows, cols] matrix from a workspace, ld = mat_ld(cols); data NULL, and the failure recorded,
-// when the workspace is too small.
-struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols);
-// The bytes that device_mat takes from the workspace: what a planner adds up. SIZE_MAX on overflow.
-size_t device_mat_bytes(size_t rows, size_t cols);
+void device_norm_linear(struct device *d, const struct norm_linear_args *a);
+void device_turn(struct device *d, const struct turn_args *a);
+void device_step_attention(struct device *d, const struct step_attention_args *a);
+
+// Rows that a forward's matrices have, and whether they are computed already: begin and end of the
+// table, where there are none p->tokens.
+size_t device_begin(struct device *d, struct forward_pass *p);
+void device_end(struct device *d, const struct forward_pass *p);
+// The most that device_begin gives for this many tokens or fewer: what a workspace is planned for.
+static inline size_t device_rows_most(const struct device *d, size_t tokens) {
+    return d->row_waste ? tokens + tokens / d->row_waste : tokens;
+}
+
+// In what a forward of this precision keeps its activations; the CPU's are DTYPE_F32.
+enum dtype device_activations(const struct device *d, struct precision precision);
+
+// A [rows, cols] matrix from a workspace, ld = mat_ld(cols, dtype); data NULL, and the failure
+// recorded, when the workspace is too small.
+struct mat device_mat_of(struct device *d, struct arena *ws, size_t rows, size_t cols,
+                         enum dtype dtype);
+// The bytes that it takes from the workspace: what a planner adds up. SIZE_MAX on overflow.
+size_t device_mat_bytes_of(size_t rows, size_t cols, enum dtype dtype);
+static inline struct mat device_mat(struct device *d, struct arena *ws, size_t rows, size_t cols) {
+    return device_mat_of(d, ws, rows, cols, DTYPE_F32);
+}
+static inline size_t device_mat_bytes(size_t rows, size_t cols) {
+    return device_mat_bytes_of(rows, cols, DTYPE_F32);
+}
 
 #endif

@@ -20,10 +20,20 @@ enum activation_rounding {
     ACTIVATION_ROUNDING_NARROW = ACTIVATION_ROUNDING_INT8 | ACTIVATION_ROUNDING_BF16,
 };
 
+// In what floats a device with matrix units for narrow ones (a GPU) computes: activations, and
+// weights that are kept as floats. The CPU computes in f32 whatever this says. Sums are f32.
+enum compute_floats {
+    COMPUTE_F32,    // products of f32 too: no tf32
+    COMPUTE_DEVICE, // narrow ones, of the kind that the device has
+    COMPUTE_BF16,
+    COMPUTE_F16,
+};
+
 // Of a weight; zeros are f32 throughout.
 struct precision {
     enum weight_storage storage;
     enum activation_rounding rounding;
+    enum compute_floats floats;
 };
 
 #endif

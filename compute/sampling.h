@@ -89,6 +89,11 @@ struct draw_part {
     uint64_t position; // of the first row's token in its sequence
     size_t top;        // alternatives wanted, at most SAMPLING_MAX_TOP
     bool want_logprob; // implied by top, and by scores
+    // Of a device with drawn_slots (device.h): where the last token drawn here is kept, below that
+    // number. The history goes on from the one that is kept there where goes_on says so: it is not
+    // in `history` yet.
+    size_t slot;
+    bool goes_on;
 
     // Results. Where a row gave no token results[drawn] says why, and `failed` that it does.
     struct sampling_result *results; // [count], the caller's

@@ -50,11 +50,13 @@ struct tensor {
 
 static inline bool tensor_present(const struct tensor *t) { return t->data || t->file; }
 
-// f32 activations in device memory, which only the device's operations touch: rows x cols, row r at
-// data + r * ld. ld >= cols; workspaces choose an ld that keeps rows off one cache set (mat_ld).
+// Activations in device memory, which only the device's operations touch: rows x cols, row r begins
+// r * ld values behind data. ld >= cols; workspaces choose it (mat_ld). Of a dtype other than f32
+// data is the address of its first value all the same, and no float is there.
 struct mat {
     float *data;
     size_t rows, cols, ld;
+    enum dtype dtype; // DTYPE_F32; where a device computes in narrow floats DTYPE_BF16, DTYPE_F16
 };
 
 // Values in a block: 1 for plain types, 32 or 256 for block types. A row is whole blocks.
@@ -82,21 +84,30 @@ static inline size_t dtype_size(enum dtype t) {
 
 const char *dtype_name(enum dtype t); // "f32"
 
-// A row stride for `cols` floats: whole cache lines, an odd number of them, so that the rows of a
-// tile spread over all cache sets whatever the model's width.
-static inline size_t mat_ld(size_t cols) {
+// A row stride for `cols` values. Floats: whole cache lines, an odd number of them, so that the
+// rows of a tile spread over all cache sets whatever the model's width. Narrow ones, which only a
+// GPU has: whole runs of 128 bytes.
+static inline size_t mat_ld(size_t cols, enum dtype dtype) {
+    if (dtype != DTYPE_F32)
+        return (cols + 63) / 64 * 64;
     size_t lines = (cols + 15) / 16;
     return (lines | 1) * 16;
 }
 
+// m from its value `from` on.
+static inline struct mat mat_behind(struct mat m, size_t from, size_t rows, size_t cols) {
+    m.data = (float *)(void *)((char *)m.data + from * dtype_size(m.dtype));
+    m.rows = rows;
+    m.cols = cols;
+    return m;
+}
 // Columns [from, from + cols) of m.
 static inline struct mat mat_cols(struct mat m, size_t from, size_t cols) {
-    return (struct mat){m.data + from, m.rows, cols, m.ld};
+    return mat_behind(m, from, m.rows, cols);
 }
-
 // Rows [from, from + rows) of m.
 static inline struct mat mat_rows(struct mat m, size_t from, size_t rows) {
-    return (struct mat){m.data + from * m.ld, rows, m.cols, m.ld};
+    return mat_behind(m, from * m.ld, rows, m.cols);
 }
 
 #endif

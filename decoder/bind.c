@@ -152,6 +152,7 @@ enum err decoder_load(struct weights *w, const struct decoder_config *config,
     if (!m)
         return err_set(msg, ERR_NOMEM, "no memory for a decoder");
     m->device = d;
+    m->activations = device_activations(d, precision);
     m->config = *config;
     m->layers = mem_calloc(config->layers, sizeof *m->layers);
     m->inv_freq = mem_calloc(config->head_dim / 2, sizeof *m->inv_freq);

@@ -36,14 +36,21 @@ static size_t wide_cols(const struct decoder_config *c) {
 
 size_t decoder_workspace_bytes(const struct decoder *m, size_t tokens, size_t logit_rows) {
     const struct decoder_config *c = &m->config;
-    const size_t mats[][2] = {
-        {tokens, c->hidden},          {tokens, narrow_cols(c)},  {tokens, wide_cols(c)},
-        {tokens, c->head_dim / 2},    {tokens, c->head_dim / 2}, {logit_rows, c->hidden},
-        {logit_rows, narrow_cols(c)}, {logit_rows, c->vocab},
+    size_t rows = device_rows_most(m->device, tokens);
+    size_t wanted = device_rows_most(m->device, logit_rows);
+    enum dtype dtype = m->activations;
+    const struct {
+        size_t rows, cols;
+        enum dtype dtype;
+    } mats[] = {
+        {rows, c->hidden, dtype},           {rows, narrow_cols(c), dtype},
+        {rows, wide_cols(c), dtype},        {rows, c->head_dim / 2, DTYPE_F32},
+        {rows, c->head_dim / 2, DTYPE_F32}, {wanted, c->hidden, dtype},
+        {wanted, narrow_cols(c), dtype},    {wanted, c->vocab, DTYPE_F32},
     };
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
-        bytes = add_cost(bytes, device_mat_bytes(mats[i][0], mats[i][1]));
+        bytes = add_cost(bytes, device_mat_bytes_of(mats[i].rows, mats[i].cols, mats[i].dtype));
     return bytes;
 }
 
@@ -61,18 +68,23 @@ struct pass {
     const struct batch *batch; // whole sequences
 };
 
-static bool begin(struct pass *p, size_t tokens, const int32_t *ids, const int32_t *positions,
-                  struct arena *ws) {
+enum { PASS_STEP, PASS_ENCODE }; // kinds of struct forward_pass
+
+static bool take_mats(struct pass *p, size_t rows, struct arena *ws) {
     const struct decoder *m = p->m;
     const struct decoder_config *c = &m->config;
     struct device *d = m->device;
-    p->x = device_mat(d, ws, tokens, c->hidden);
-    p->narrow = device_mat(d, ws, tokens, narrow_cols(c));
-    p->wide = device_mat(d, ws, tokens, wide_cols(c));
-    p->cos = device_mat(d, ws, tokens, c->head_dim / 2);
-    p->sin = device_mat(d, ws, tokens, c->head_dim / 2);
-    if (!p->x.data || !p->narrow.data || !p->wide.data || !p->cos.data || !p->sin.data)
-        return false; // the device has the failure
+    p->x = device_mat_of(d, ws, rows, c->hidden, m->activations);
+    p->narrow = device_mat_of(d, ws, rows, narrow_cols(c), m->activations);
+    p->wide = device_mat_of(d, ws, rows, wide_cols(c), m->activations);
+    p->cos = device_mat(d, ws, rows, c->head_dim / 2);
+    p->sin = device_mat(d, ws, rows, c->head_dim / 2);
+    return p->x.data && p->narrow.data && p->wide.data && p->cos.data && p->sin.data;
+}
+
+static void embed(const struct pass *p, const int32_t *ids, const int32_t *positions) {
+    const struct decoder *m = p->m;
+    struct device *d = m->device;
     d->ops->rope_table(d, &(struct rope_table_args){.inv_freq = m->inv_freq,
                                                     .scale = m->rope_scale,
                                                     .positions = positions,
@@ -80,7 +92,10 @@ static bool begin(struct pass *p, size_t tokens, const int32_t *ids, const int32
                                                     .sin = p->sin});
     d->ops->embed(d, &(struct embed_args){.count = 1, .tables[0] = m->embed, .index[0] = ids},
                   p->x);
-    return true;
+}
+
+static size_t piece_rows(const struct device *d) {
+    return d->piece_rows ? d->piece_rows : FORWARD_PIECE;
 }
 
 // A part of a long batch's rows: [at, at + n). False: the forward ends in front of it.
@@ -89,95 +104,113 @@ static bool next_piece(const struct pass *p, size_t at, size_t most, size_t *n) 
     return at == 0 || forward_goes_on(p->hooks);
 }
 
-// q, k and v of the step's tokens, q and k turned; views of p->wide.
-struct qkv {
-    struct mat q, k, v; // [N, H*hd], [N, Hk*hd] twice
-};
-
-// Rows [at, at + n) of them.
-static void project_rows(const struct pass *p, const struct decoder_layer *l, size_t at, size_t n) {
+// Columns of p->wide: [q | k | v].
+static struct mat qkv_of(const struct pass *p) {
     const struct decoder_config *c = &p->m->config;
-    struct device *d = p->m->device;
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    struct mat y = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n);
-    struct mat all = mat_rows(mat_cols(p->wide, 0, q + 2 * kv), at, n);
-    d->ops->rms_norm(d, l->attend_norm, c->norm_eps, mat_rows(p->x, at, n), y);
-    d->ops->linear(d, l->qkv, y, all);
-    if (c->qk_norm) {
-        struct mat qs = mat_cols(all, 0, q), ks = mat_cols(all, q, kv);
-        d->ops->rms_norm(d, l->q_norm, c->norm_eps, qs, qs);
-        d->ops->rms_norm(d, l->k_norm, c->norm_eps, ks, ks);
-    }
-    d->ops->rope(d, &(struct rope_args){.x = mat_cols(all, 0, q + kv), // k's heads follow q's
-                                        .cos = mat_rows(p->cos, at, n),
-                                        .sin = mat_rows(p->sin, at, n),
-                                        .heads = c->heads + c->kv_heads,
-                                        .head_dim = c->head_dim});
+    return mat_cols(p->wide, 0, (c->heads + 2 * c->kv_heads) * c->head_dim);
 }
 
-// False: the forward ends.
-static bool project(const struct pass *p, const struct decoder_layer *l, struct qkv *out) {
+static struct turn_args turn_of(const struct pass *p, const struct decoder_layer *l, size_t at,
+                                size_t n) {
     const struct decoder_config *c = &p->m->config;
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, n;
-    *out = (struct qkv){mat_cols(p->wide, 0, q), mat_cols(p->wide, q, kv),
-                        mat_cols(p->wide, q + kv, kv)};
+    return (struct turn_args){.qkv = mat_rows(qkv_of(p), at, n),
+                              .heads = c->heads,
+                              .kv_heads = c->kv_heads,
+                              .head_dim = c->head_dim,
+                              .q_norm = c->qk_norm ? l->q_norm : NULL,
+                              .k_norm = c->qk_norm ? l->k_norm : NULL,
+                              .eps = c->norm_eps,
+                              .cos = mat_rows(p->cos, at, n),
+                              .sin = mat_rows(p->sin, at, n)};
+}
+
+// q, k and v of all rows; without a cache q and k are turned, too. False: the forward ends.
+static bool project(const struct pass *p, const struct decoder_layer *l) {
+    const struct decoder_config *c = &p->m->config;
+    struct device *d = p->m->device;
+    size_t n;
     for (size_t at = 0; at < p->x.rows; at += n) {
-        if (!next_piece(p, at, FORWARD_PIECE, &n))
+        if (!next_piece(p, at, piece_rows(d), &n))
             return false;
-        project_rows(p, l, at, n);
+        device_norm_linear(d, &(struct norm_linear_args){
+                                  .gamma = l->attend_norm,
+                                  .eps = c->norm_eps,
+                                  .w = l->qkv,
+                                  .x = mat_rows(p->x, at, n),
+                                  .normed = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n),
+                                  .y = mat_rows(qkv_of(p), at, n)});
+        struct turn_args turn = turn_of(p, l, at, n);
+        if (!p->step)
+            device_turn(d, &turn);
     }
     return true;
 }
 
-// False: the forward ends.
-static bool attend(const struct pass *p, size_t layer, const struct qkv *qkv, struct mat out) {
+static size_t window_of(const struct pass *p, size_t layer) {
+    return layer >= p->m->config.window_from ? p->m->config.window : 0;
+}
+
+static struct kv_store_args store_of(const struct pass *p, size_t layer) {
+    const struct decoder_config *c = &p->m->config;
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    struct mat all = qkv_of(p);
+    return (struct kv_store_args){.kv = p->kv,
+                                  .layer = layer,
+                                  .k = mat_cols(all, q, kv),
+                                  .v = mat_cols(all, q + kv, kv),
+                                  .slots = p->step->slots};
+}
+
+// A step's attention over the cache, in one piece; its keys and values go there first.
+static void attend_cached(const struct pass *p, size_t layer, struct mat out) {
+    const struct decoder_config *c = &p->m->config;
+    const struct decoder_step *s = p->step;
+    size_t q = c->heads * c->head_dim;
+    struct mat all = qkv_of(p);
+    device_step_attention(p->m->device, &(struct step_attention_args){
+                                            .turn = turn_of(p, &p->m->layers[layer], 0, p->x.rows),
+                                            .store = store_of(p, layer),
+                                            .paged = {.kv = p->kv,
+                                                      .layer = layer,
+                                                      .q = mat_cols(all, 0, q),
+                                                      .out = out,
+                                                      .cu_seqlens = s->cu_seqlens,
+                                                      .context_lens = s->context_lens,
+                                                      .block_tables = s->block_tables,
+                                                      .table_stride = s->table_stride,
+                                                      .seqs = s->seqs,
+                                                      .heads = c->heads,
+                                                      .scale = 1 / sqrtf((float)c->head_dim),
+                                                      .window = window_of(p, layer)}});
+}
+
+// Whole sequences' attention. False: the forward ends.
+static bool attend(const struct pass *p, size_t layer, struct mat out) {
     const struct decoder_config *c = &p->m->config;
     struct device *d = p->m->device;
-    float scale = 1 / sqrtf((float)c->head_dim);
-    size_t window = layer >= c->window_from ? c->window : 0;
-    if (p->step) {
-        const struct decoder_step *s = p->step;
-        d->ops->paged_attention(d, &(struct paged_attention_args){.kv = p->kv,
-                                                                  .layer = layer,
-                                                                  .q = qkv->q,
-                                                                  .out = out,
-                                                                  .cu_seqlens = s->cu_seqlens,
-                                                                  .context_lens = s->context_lens,
-                                                                  .block_tables = s->block_tables,
-                                                                  .table_stride = s->table_stride,
-                                                                  .seqs = s->seqs,
-                                                                  .heads = c->heads,
-                                                                  .scale = scale,
-                                                                  .window = window});
-        return true;
-    }
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    size_t window = window_of(p, layer);
     size_t n, most = forward_queries(window ? window : p->x.rows);
+    most = d->piece_rows > most ? d->piece_rows : most;
     for (size_t at = 0; at < p->x.rows; at += n) {
         if (!next_piece(p, at, most, &n))
             return false;
-        d->ops->attention(d, &(struct attention_args){.q = qkv->q,
-                                                      .k = qkv->k,
-                                                      .v = qkv->v,
+        d->ops->attention(d, &(struct attention_args){.q = mat_cols(p->wide, 0, q),
+                                                      .k = mat_cols(p->wide, q, kv),
+                                                      .v = mat_cols(p->wide, q + kv, kv),
                                                       .out = out,
                                                       .cu_seqlens = p->batch->cu_seqlens,
                                                       .seqs = p->batch->seqs,
                                                       .heads = c->heads,
                                                       .kv_heads = c->kv_heads,
                                                       .head_dim = c->head_dim,
-                                                      .scale = scale,
+                                                      .scale = 1 / sqrtf((float)c->head_dim),
                                                       .causal = true,
                                                       .window = window,
                                                       .begin = at,
                                                       .end = at + n});
     }
     return true;
-}
-
-static void store(const struct pass *p, size_t layer, const struct qkv *qkv) {
-    struct device *d = p->m->device;
-    d->ops->kv_store(
-        d, &(struct kv_store_args){
-               .kv = p->kv, .layer = layer, .k = qkv->k, .v = qkv->v, .slots = p->step->slots});
 }
 
 // x += ctx Wo', then the feed-forward half. False: the forward ends.
@@ -187,22 +220,27 @@ static bool finish_layer(const struct pass *p, const struct decoder_layer *l) {
     struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim), x = p->x;
     size_t n;
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(p, at, FORWARD_PIECE, &n))
+        if (!next_piece(p, at, piece_rows(d), &n))
             return false;
         device_linear_add(d, l->out, mat_rows(ctx, at, n), mat_rows(x, at, n),
                           mat_rows(mat_cols(p->wide, 0, c->hidden), at, n));
     }
     for (size_t at = 0; at < x.rows; at += n) {
-        n = x.rows - at < FORWARD_PIECE ? x.rows - at : FORWARD_PIECE;
+        n = x.rows - at < piece_rows(d) ? x.rows - at : piece_rows(d);
         if (!forward_goes_on(p->hooks))
             return false;
         struct mat y = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n);
         struct mat wide = mat_rows(p->wide, at, n);
         struct mat gate_up = mat_cols(wide, 0, 2 * c->ffn),
                    ffn = mat_cols(wide, 2 * c->ffn, c->ffn);
-        d->ops->rms_norm(d, l->ffn_norm, c->norm_eps, mat_rows(x, at, n), y);
-        d->ops->linear(d, l->gate_up, y, gate_up);
-        d->ops->swiglu(d, gate_up, ffn);
+        device_norm_linear(d, &(struct norm_linear_args){.gamma = l->ffn_norm,
+                                                         .eps = c->norm_eps,
+                                                         .w = l->gate_up,
+                                                         .x = mat_rows(x, at, n),
+                                                         .normed = y,
+                                                         .swiglu = true,
+                                                         .gate_up = gate_up,
+                                                         .y = ffn});
         device_linear_add(d, l->down, ffn, mat_rows(x, at, n), y);
     }
     return true;
@@ -222,6 +260,61 @@ static void keep_rows(struct pass *p, struct mat x, struct mat narrow) {
     p->wide.rows = x.rows;
 }
 
+// What the forward is given, for a device that would know it as a whole.
+static struct forward_pass step_pass(const struct decoder *m, const struct decoder_step *s,
+                                     struct kv_cache *kv, const struct arena *ws) {
+    return (struct forward_pass){
+        .model = m,
+        .kind = PASS_STEP,
+        .ws = ws,
+        .tokens = s->tokens,
+        .seqs = s->seqs,
+        .logits = s->logit_count,
+        .arrays = {{s->ids, s->tokens, FORWARD_PER_TOKEN},
+                   {s->positions, s->tokens, FORWARD_PER_TOKEN},
+                   {s->slots, s->tokens, FORWARD_PER_TOKEN},
+                   {s->cu_seqlens, s->seqs + 1, FORWARD_CU_SEQLENS},
+                   {s->context_lens, s->seqs, FORWARD_PER_SEQ},
+                   {s->block_tables, s->seqs * s->table_stride, FORWARD_PER_SEQ},
+                   {s->logit_rows, s->logit_count, FORWARD_OTHER}},
+        .array_count = 7,
+        .decodes = s->tokens == s->seqs && s->logit_count == s->tokens,
+        .kv = kv,
+    };
+}
+
+// The layers, from p->x to p->x. False: the forward ends.
+static bool run_layers(struct pass *p, struct mat rows, struct mat row_narrow) {
+    const struct decoder *m = p->m;
+    const struct decoder_config *c = &m->config;
+    struct device *d = m->device;
+    for (size_t i = 0; i < c->layers; i++) {
+        const struct decoder_layer *l = &m->layers[i];
+        struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim);
+        if ((i > 0 && !forward_goes_on(p->hooks)) || !project(p, l))
+            return false;
+        bool last = i + 1 == c->layers;
+        if (!p->step) {
+            if (!attend(p, i, ctx))
+                return false;
+        } else if (last && p->step->logit_count == 0) { // nobody reads further
+            struct turn_args turn = turn_of(p, l, 0, p->x.rows);
+            struct kv_store_args stored = store_of(p, i);
+            device_turn(d, &turn);
+            d->ops->kv_store(d, &stored);
+            return false;
+        } else {
+            attend_cached(p, i, ctx);
+            if (last)
+                keep_rows(p, rows, row_narrow);
+        }
+        if (!finish_layer(p, l))
+            return false;
+    }
+    d->ops->rms_norm(d, m->norm, c->norm_eps, p->x, p->x);
+    return true;
+}
+
 struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s,
                            struct kv_cache *kv, struct arena *ws,
                            const struct forward_hooks *hooks) {
@@ -233,45 +326,43 @@ struct mat decoder_forward(const struct decoder *m, const struct decoder_step *s
                     s->tokens, m->head ? "" : ", and the model has no head");
         return (struct mat){0};
     }
-    bool began = begin(&p, s->tokens, s->ids, s->positions, ws);
-    struct mat rows = device_mat(d, ws, s->logit_count, c->hidden);
-    struct mat row_narrow = device_mat(d, ws, s->logit_count, narrow_cols(c));
-    struct mat logits = device_mat(d, ws, s->logit_count, c->vocab);
-    if (!began || !rows.data || !row_narrow.data || !logits.data)
-        return (struct mat){0};
-    for (size_t i = 0; i < c->layers; i++) {
-        struct qkv qkv;
-        if ((i > 0 && !forward_goes_on(hooks)) || !project(&p, &m->layers[i], &qkv))
-            return (struct mat){0};
-        store(&p, i, &qkv);
-        bool last = i + 1 == c->layers;
-        if (last && s->logit_count == 0)
-            return (struct mat){0}; // nobody reads further
-        (void)attend(&p, i, &qkv, mat_cols(p.narrow, 0, c->heads * c->head_dim)); // in one piece
-        if (last)
-            keep_rows(&p, rows, row_narrow);
-        if (!finish_layer(&p, &m->layers[i]))
-            return (struct mat){0};
+    struct forward_pass pass = step_pass(m, s, kv, ws);
+    size_t all = device_begin(d, &pass);
+    size_t wanted = s->logit_count == s->tokens ? all : s->logit_count;
+    bool room = take_mats(&p, all, ws);
+    struct mat rows = device_mat_of(d, ws, wanted, c->hidden, m->activations);
+    struct mat row_narrow = device_mat_of(d, ws, wanted, narrow_cols(c), m->activations);
+    struct mat logits = device_mat(d, ws, wanted, c->vocab);
+    bool done = room && rows.data && row_narrow.data && logits.data;
+    if (done && !pass.replayed) {
+        embed(&p, s->ids, s->positions);
+        done = run_layers(&p, rows, row_narrow);
+        if (done)
+            d->ops->linear(d, m->head, p.x, logits);
     }
-    d->ops->rms_norm(d, m->norm, c->norm_eps, p.x, p.x);
-    d->ops->linear(d, m->head, p.x, logits);
-    return logits;
+    device_end(d, &pass);
+    return done ? mat_rows(logits, 0, s->logit_count) : (struct mat){0};
 }
 
 struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct arena *ws,
                           const struct forward_hooks *hooks) {
-    const struct decoder_config *c = &m->config;
     struct device *d = m->device;
     struct pass p = {.m = m, .hooks = hooks, .batch = b};
-    if (!begin(&p, b->tokens, b->ids, b->positions, ws))
-        return (struct mat){0};
-    for (size_t i = 0; i < c->layers; i++) {
-        struct qkv qkv;
-        struct mat ctx = mat_cols(p.narrow, 0, c->heads * c->head_dim);
-        if ((i > 0 && !forward_goes_on(hooks)) || !project(&p, &m->layers[i], &qkv) ||
-            !attend(&p, i, &qkv, ctx) || !finish_layer(&p, &m->layers[i]))
-            return (struct mat){0};
+    struct forward_pass pass = {.model = m,
+                                .kind = PASS_ENCODE,
+                                .ws = ws,
+                                .tokens = b->tokens,
+                                .seqs = b->seqs,
+                                .arrays = {{b->ids, b->tokens, FORWARD_PER_TOKEN},
+                                           {b->positions, b->tokens, FORWARD_PER_TOKEN},
+                                           {b->cu_seqlens, b->seqs + 1, FORWARD_CU_SEQLENS}},
+                                .array_count = 3};
+    size_t all = device_begin(d, &pass);
+    bool done = take_mats(&p, all, ws);
+    if (done && !pass.replayed) {
+        embed(&p, b->ids, b->positions);
+        done = run_layers(&p, (struct mat){0}, (struct mat){0});
     }
-    d->ops->rms_norm(d, m->norm, c->norm_eps, p.x, p.x);
-    return p.x;
+    device_end(d, &pass);
+    return done ? mat_rows(p.x, 0, b->tokens) : (struct mat){0};
 }

@@ -18,6 +18,7 @@ struct decoder_layer {
 struct decoder {
     struct device *device;
     struct decoder_config config;
+    enum dtype activations;       // what a forward keeps its numbers in
     struct weight *embed;         // [V, D]
     struct decoder_layer *layers; // [L]
     struct weight *norm;          // [D]

@@ -87,6 +87,7 @@ enum err encoder_load(struct weights *w, const struct model_config *config,
     if (!e)
         return err_set(msg, ERR_NOMEM, "no memory for an encoder");
     e->device = d;
+    e->activations = device_activations(d, precision);
     e->D = config->hidden;
     e->H = config->heads;
     e->F = config->ffn;

@@ -15,7 +15,9 @@ static size_t wide_cols(const struct encoder *e) { return e->F > 3 * e->D ? e->F
 static size_t add_cost(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
 size_t encoder_workspace_bytes(const struct encoder *e, size_t tokens) {
-    size_t narrow = device_mat_bytes(tokens, e->D), wide = device_mat_bytes(tokens, wide_cols(e));
+    size_t rows = device_rows_most(e->device, tokens);
+    size_t narrow = device_mat_bytes_of(rows, e->D, e->activations);
+    size_t wide = device_mat_bytes_of(rows, wide_cols(e), e->activations);
     return add_cost(add_cost(narrow, narrow), add_cost(narrow, wide));
 }
 
@@ -39,6 +41,10 @@ static bool next_piece(const struct forward_hooks *hooks, size_t at, size_t rows
     return at == 0 || forward_goes_on(hooks);
 }
 
+static size_t piece_rows(const struct device *d) {
+    return d->piece_rows ? d->piece_rows : FORWARD_PIECE;
+}
+
 // The attending half of a layer, from x to mid: qkv = x Wqkv' + b; ctx = attention; mid =
 // norm(...).
 static bool attend(const struct encoder *e, const struct encoder_layer *l, struct attention_args *a,
@@ -46,8 +52,9 @@ static bool attend(const struct encoder *e, const struct encoder_layer *l, struc
                    const struct forward_hooks *hooks) {
     struct device *d = e->device;
     size_t n, most = forward_queries(x.rows);
+    most = d->piece_rows > most ? d->piece_rows : most;
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
             return false;
         d->ops->linear(d, l->qkv, mat_rows(x, at, n), mat_rows(qkv, at, n));
     }
@@ -59,7 +66,7 @@ static bool attend(const struct encoder *e, const struct encoder_layer *l, struc
         d->ops->attention(d, a);
     }
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
             return false;
         device_linear_add_norm(d, l->out, mat_rows(a->out, at, n), mat_rows(x, at, n),
                                &l->attend_norm, mat_rows(mid, at, n));
@@ -73,7 +80,7 @@ static bool feed_forward(const struct encoder *e, const struct encoder_layer *l,
     struct device *d = e->device;
     size_t n;
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, FORWARD_PIECE, &n))
+        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
             return false;
         struct mat rows = mat_rows(mid, at, n), wide = mat_rows(ffn, at, n);
         device_linear_activate(d, l->up, rows, e->activation, wide);
@@ -82,16 +89,10 @@ static bool feed_forward(const struct encoder *e, const struct encoder_layer *l,
     return true;
 }
 
-struct mat encoder_forward(const struct encoder *e, const struct batch *b, struct arena *ws,
-                           const struct forward_hooks *hooks) {
-    struct device *d = e->device;
-    size_t N = b->tokens, D = e->D, hd = D / e->H;
-    struct mat x = device_mat(d, ws, N, D);
-    struct mat ctx = device_mat(d, ws, N, D);
-    struct mat mid = device_mat(d, ws, N, D);
-    struct mat wide = device_mat(d, ws, N, wide_cols(e));
-    if (!x.data || !ctx.data || !mid.data || !wide.data)
-        return (struct mat){0}; // the device has the failure
+// False: the forward ends.
+static bool run_layers(const struct encoder *e, const struct batch *b, struct mat x, struct mat ctx,
+                       struct mat mid, struct mat wide, const struct forward_hooks *hooks) {
+    size_t D = e->D, hd = D / e->H;
     struct mat qkv = mat_cols(wide, 0, 3 * D), ffn = mat_cols(wide, 0, e->F);
     struct attention_args attention = {.q = mat_cols(qkv, 0, D),
                                        .k = mat_cols(qkv, D, D),
@@ -106,10 +107,34 @@ struct mat encoder_forward(const struct encoder *e, const struct batch *b, struc
     for (size_t i = 0; i < e->L; i++) {
         const struct encoder_layer *l = &e->layers[i];
         if (i > 0 && !forward_goes_on(hooks))
-            return (struct mat){0};
+            return false;
         if (!attend(e, l, &attention, x, qkv, mid, hooks) || !forward_goes_on(hooks) ||
             !feed_forward(e, l, mid, ffn, x, hooks))
-            return (struct mat){0};
+            return false;
     }
-    return x;
+    return true;
+}
+
+struct mat encoder_forward(const struct encoder *e, const struct batch *b, struct arena *ws,
+                           const struct forward_hooks *hooks) {
+    struct device *d = e->device;
+    struct forward_pass pass = {.model = e,
+                                .ws = ws,
+                                .tokens = b->tokens,
+                                .seqs = b->seqs,
+                                .arrays = {{b->ids, b->tokens, FORWARD_PER_TOKEN},
+                                           {b->positions, b->tokens, FORWARD_PER_TOKEN},
+                                           {b->cu_seqlens, b->seqs + 1, FORWARD_CU_SEQLENS},
+                                           {b->type_ids, b->tokens, FORWARD_PER_TOKEN}},
+                                .array_count = e->types ? 4 : 3};
+    size_t N = device_begin(d, &pass), D = e->D;
+    struct mat x = device_mat_of(d, ws, N, D, e->activations);
+    struct mat ctx = device_mat_of(d, ws, N, D, e->activations);
+    struct mat mid = device_mat_of(d, ws, N, D, e->activations);
+    struct mat wide = device_mat_of(d, ws, N, wide_cols(e), e->activations);
+    bool done = x.data && ctx.data && mid.data && wide.data; // else the device has the failure
+    if (done && !pass.replayed)
+        done = run_layers(e, b, x, ctx, mid, wide, hooks);
+    device_end(d, &pass);
+    return done ? mat_rows(x, 0, b->tokens) : (struct mat){0};
 }

@@ -18,6 +18,7 @@ struct encoder {
     struct device *device;
     size_t D, H, F, L; // the legend of compute/tensor.h
     enum activation activation;
+    enum dtype activations;       // what a forward keeps its numbers in
     struct weight *words;         // [V, D]
     struct weight *positions;     // [max_positions, D]
     struct weight *types;         // [type_vocab, D]; NULL: none

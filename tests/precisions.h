@@ -4,9 +4,13 @@
 
 #include "compute/device.h"
 
-#define PRECISION_F32 ((struct precision){WEIGHT_STORAGE_F32, ACTIVATION_ROUNDING_NONE})
-#define PRECISION_STORED ((struct precision){WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_NONE})
-#define PRECISION_INT8 ((struct precision){WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8})
-#define PRECISION_NARROW ((struct precision){WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_NARROW})
+#define PRECISION_F32                                                                              \
+    ((struct precision){.storage = WEIGHT_STORAGE_F32, .rounding = ACTIVATION_ROUNDING_NONE})
+#define PRECISION_STORED                                                                           \
+    ((struct precision){.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_NONE})
+#define PRECISION_INT8                                                                             \
+    ((struct precision){.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_INT8})
+#define PRECISION_NARROW                                                                           \
+    ((struct precision){.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_NARROW})
 
 #endif

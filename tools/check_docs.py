@@ -66,7 +66,7 @@ def check_faults(all_files):
 def head_of(name):
     """The first sentence of a file's head, without "See x.h."; of a long one the beginning."""
     text = read(name)
-    if name.endswith((".c", ".h", ".mjs")):
+    if name.endswith((".c", ".h", ".cu", ".cuh", ".cpp", ".mjs")):
         lines = []
         for line in text.split("\n"):
             if line.startswith("//"):
@@ -92,12 +92,15 @@ def head_of(name):
     return sentence.rstrip(".;:, ")
 
 
+TOLD = (".c", ".h", ".cu", ".cuh", ".cpp", ".py", ".sh", ".mjs")
+
+
 def tour_of(room, all_files):
     """The lines of a room: a .c and .h of one name are one."""
     names = {}
     for name in all_files:
         stem, end = os.path.splitext(os.path.basename(name))
-        if os.path.dirname(name) == room and end in (".c", ".h", ".py", ".sh", ".mjs"):
+        if os.path.dirname(name) == room and end in TOLD:
             names.setdefault(stem if end in (".c", ".h") else stem + end, []).append(end)
     lines = []
     for stem, ends in sorted(names.items()):
@@ -117,7 +120,7 @@ def tour_of(room, all_files):
 
 
 def rooms(all_files):
-    found = {os.path.dirname(f) for f in all_files if f.endswith((".c", ".h", ".py", ".sh", ".mjs"))}
+    found = {os.path.dirname(f) for f in all_files if f.endswith(TOLD)}
     return sorted(r for r in found if r and not r.startswith((".", "tests/golden/data", "tests/fuzz/corpus")))
 
 

@@ -17,6 +17,8 @@ ROOMS = {
     "channel": "base",
     "compute": "base",
     "compute/cpu": "base compute",
+    "compute/cuda/kernels": "",
+    "compute/cuda": "base compute compute/cuda/kernels",
     "weights": "base compute",
     "tokenizer": "base weights",
     "template": "base",

@@ -80,7 +80,7 @@ static inline size_t act_row_bytes(size_t k, bool int8) {
 // pair_stride words apart. What an odd k leaves over is zero in both. A word's two products are
 // added as the instruction does it (VDPBF16PS: denormals are zero).
 static inline size_t pair_words(size_t k) { return k / 2 + k % 2; }
-static inline size_t pair_stride(size_t k) { return mat_ld(pair_words(k)); }
+static inline size_t pair_stride(size_t k) { return mat_ld(pair_words(k), DTYPE_F32); }
 
 // Panels and tiles are of the set's panel and tile_rows.
 struct kernel_pairs {

@@ -204,7 +204,7 @@ static void run_rows(struct linear_job *j) {
 }
 
 static struct mat rows_of(struct mat m, size_t from, size_t rows) {
-    return (struct mat){m.data ? m.data + from * m.ld : NULL, rows, m.cols, m.ld};
+    return (struct mat){m.data ? m.data + from * m.ld : NULL, rows, m.cols, m.ld, DTYPE_F32};
 }
 
 // As many rows at a time as there is room for what narrow weights are multiplied with.

@@ -37,7 +37,7 @@ static struct weights *open_file(void) {
 // x = [1, 10] through a linear of `rows` outputs.
 static void multiply(const struct weight *w, size_t rows, float *y) {
     float x[2] = {1, 10};
-    struct mat in = {x, 1, 2, 2}, out = {y, 1, rows, rows};
+    struct mat in = {x, 1, 2, 2, DTYPE_F32}, out = {y, 1, rows, rows, DTYPE_F32};
     struct errmsg msg = {0};
     device->ops->linear(device, w, in, out);
     CHECK_OK(device_sync(device, &msg), msg);

@@ -27,7 +27,7 @@ static void test_rms_norm(struct device *d) {
                 want[at + j] = (float)((double)x[at + j] / sqrt(squares + 1e-6) * (double)g[j]);
         }
         CHECK_NEAR(got, want, ROWS * D, 1e-6, 1e-6);
-        struct mat one = {mx.data + 5 * mx.ld, 1, D, mx.ld}; // in place, alone
+        struct mat one = {mx.data + 5 * mx.ld, 1, D, mx.ld, DTYPE_F32}; // in place, alone
         d->ops->rms_norm(d, gamma, 1e-6F, one, one);
         d->ops->read(d, one, alone);
         CHECK(memcmp(alone, got + 5 * D, D * sizeof *got) == 0);

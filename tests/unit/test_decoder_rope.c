@@ -66,7 +66,7 @@ static void check_angles(struct device *d, const cJSON *g, size_t half, const fl
     CHECK_INT(floats(json_get(g, "sin"), want[1], sizeof want[1] / sizeof(float)), n * half);
     for (size_t i = 0; i < n; i++)
         positions[i] = (int32_t)at[i];
-    struct mat cos = {got[0], n, half, half}, sin = {got[1], n, half, half};
+    struct mat cos = {got[0], n, half, half, DTYPE_F32}, sin = {got[1], n, half, half, DTYPE_F32};
     d->ops->rope_table(d, &(struct rope_table_args){inv_freq, scale, positions, cos, sin});
     struct errmsg msg;
     CHECK_OK(device_sync(d, &msg), msg);
@@ -117,18 +117,22 @@ static void test_threads(void) {
         if (!d)
             return;
         memset(a, 0, sizeof a);
-        d->ops->rope_table(
-            d, &(struct rope_table_args){
-                   inv_freq, 1.5F, positions, {a[0], ROWS, HALF, LD}, {a[1], ROWS, HALF, LD}});
+        d->ops->rope_table(d, &(struct rope_table_args){inv_freq,
+                                                        1.5F,
+                                                        positions,
+                                                        {a[0], ROWS, HALF, LD, DTYPE_F32},
+                                                        {a[1], ROWS, HALF, LD, DTYPE_F32}});
         memset(b, 0, sizeof b);
         for (size_t i = 0; i < ROWS; i++)
-            d->ops->rope_table(d, &(struct rope_table_args){inv_freq,
-                                                            1.5F,
-                                                            positions + i,
-                                                            {b[0] + i * LD, 1, HALF, LD},
-                                                            {b[1] + i * LD, 1, HALF, LD}});
+            d->ops->rope_table(d,
+                               &(struct rope_table_args){inv_freq,
+                                                         1.5F,
+                                                         positions + i,
+                                                         {b[0] + i * LD, 1, HALF, LD, DTYPE_F32},
+                                                         {b[1] + i * LD, 1, HALF, LD, DTYPE_F32}});
         CHECK(memcmp(a, b, sizeof a) == 0);
-        struct mat wide = {a[0], ROWS, HALF, LD}, narrow = {a[1], ROWS, HALF - 1, LD};
+        struct mat wide = {a[0], ROWS, HALF, LD, DTYPE_F32},
+                   narrow = {a[1], ROWS, HALF - 1, LD, DTYPE_F32};
         d->ops->rope_table(
             d, &(struct rope_table_args){inv_freq, 1, positions, .cos = wide, .sin = narrow});
         CHECK(device_sync(d, &msg) == ERR_INTERNAL);

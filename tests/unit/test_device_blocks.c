@@ -38,9 +38,9 @@ static void look_up(struct device *d, const struct weight *w, int32_t at, size_t
 
 // Both ways a weight is kept, every value of the type, to the bit.
 static const struct precision each_precision[] = {
-    {WEIGHT_STORAGE_F32, ACTIVATION_ROUNDING_NONE},
-    {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_NONE},
-    {WEIGHT_STORAGE_STORED, ACTIVATION_ROUNDING_INT8},
+    {.storage = WEIGHT_STORAGE_F32, .rounding = ACTIVATION_ROUNDING_NONE},
+    {.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_NONE},
+    {.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_INT8},
 };
 enum { EACH_PRECISION = sizeof each_precision / sizeof *each_precision };
 
