@@ -57,8 +57,9 @@ def fits(name, *homes):
 
 
 def rooms_of(file):
-    """Of a file in service/api/generate: generate, api and service."""
-    return os.path.dirname(file).split("/")
+    """Of a file in service/api/generate: generate, api and service. In compute/cuda things are a GPU's, too."""
+    rooms = os.path.dirname(file).split("/")
+    return rooms + (["gpu"] if "cuda" in rooms else [])
 
 
 def stem_of(file):

@@ -1,6 +1,6 @@
 // What the CUDA backend asks of a GPU: memory, copies, events, graphs and large products. Role: the
-// line along which the backend is tested without a GPU. cuda_api.c is CUDA (cudart, cuBLASLt);
-// tests/gpu/ has an emulated GPU behind the same functions, with poisoned memory and a check of the
+// line along which the backend is tested without a GPU: beside CUDA's (cudart, cuBLASLt) tests/gpu/
+// has an emulated GPU behind the same functions, with poisoned memory and a check of the
 // order of streams. Kernels are launched by kernels/kernels.h's functions; both kinds have those
 // too. Order: what is asked of one stream is done in that order. Nothing else has an order, unless
 // an event makes it: what another stream asks, and what the host reads or writes of host memory

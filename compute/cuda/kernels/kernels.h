@@ -40,8 +40,7 @@ enum gpu_activation {
     GPU_SILU,
 };
 
-// How a weight's numbers lie on the card. Block formats are GGUF's numbers in planes of their own
-// (linear.h has the layouts).
+// How a weight's numbers lie on the card. Block formats are GGUF's numbers in planes of their own.
 enum gpu_format {
     GPU_FORMAT_F32,
     GPU_FORMAT_BF16,
@@ -243,8 +242,6 @@ void gpu_launch_few(struct gpu_stream *s, const struct gpu_few *a);
 // Rows [from, from + rows) of w as plain numbers, [rows, in] with ld = in: for products of many.
 void gpu_launch_widen(struct gpu_stream *s, const struct gpu_rows *w, size_t from, size_t rows,
                       enum gpu_type type, void *out);
-
-// (draw.cu: draw.h)
 
 // ---- debug.cu: what a test asks a card to do wrong
 
