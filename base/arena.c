@@ -15,6 +15,7 @@ enum err arena_init(struct arena *a, size_t size) {
     a->base = size < MAPPED ? mem_alloc_aligned(size, 1) : mem_map(size, 1);
     a->size = a->base ? size : 0;
     a->used = 0;
+    a->elsewhere = false;
     return a->base ? ERR_OK : ERR_NOMEM;
 }
 
@@ -28,7 +29,8 @@ void arena_free(struct arena *a) {
 }
 
 void arena_reset(struct arena *a) {
-    poison(a->base, a->used);
+    if (!a->elsewhere)
+        poison(a->base, a->used);
     a->used = 0;
 }
 
@@ -47,7 +49,9 @@ void *arena_alloc(struct arena *a, size_t count, size_t size) {
         return NULL;
     char *p = a->base + a->used;
     a->used += cost;
-    unpoison(p, count * size);
-    poison(p + count * size, cost - count * size);
+    if (!a->elsewhere) {
+        unpoison(p, count * size);
+        poison(p + count * size, cost - count * size);
+    }
     return p;
 }

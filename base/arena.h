@@ -7,9 +7,12 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 struct arena {
     char *base;
     size_t size, used;
+    bool elsewhere; // memory that this program does not touch, a GPU's: nothing is marked in it
 };
 
 // Owns `size` bytes until arena_free. ERR_NOMEM.

@@ -144,8 +144,14 @@ static void decodes(struct device *d, const struct peak *peak) {
     for (size_t m = 0; m < MODELS; m++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
             for (int half = 0; half < 2; half++) {
-                struct kv_shape s = {4, models[m].kv_heads,          models[m].head_dim, BLOCK,
-                                     0, half ? DTYPE_F16 : DTYPE_F32};
+                struct kv_shape s = {4,
+                                     models[m].kv_heads,
+                                     models[m].head_dim,
+                                     BLOCK,
+                                     0,
+                                     half ? DTYPE_F16 : DTYPE_F32,
+                                     0,
+                                     0};
                 double us = attention_us(d, &s, models[m].heads, shapes[i][0], 1, shapes[i][1]);
                 double bytes = (double)(shapes[i][0] * shapes[i][1] * s.kv_heads * s.head_dim) * 2 *
                                (half ? 2 : 4);
@@ -162,8 +168,14 @@ static void prefills(struct device *d, const struct peak *peak) {
     for (size_t m = 0; m < MODELS; m++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
             for (int half = 0; half < 2; half++) {
-                struct kv_shape s = {1, models[m].kv_heads,          models[m].head_dim, BLOCK,
-                                     0, half ? DTYPE_F16 : DTYPE_F32};
+                struct kv_shape s = {1,
+                                     models[m].kv_heads,
+                                     models[m].head_dim,
+                                     BLOCK,
+                                     0,
+                                     half ? DTYPE_F16 : DTYPE_F32,
+                                     0,
+                                     0};
                 double us = attention_us(d, &s, models[m].heads, 1, shapes[i][0], shapes[i][1]);
                 double pairs =
                     (double)shapes[i][0] * ((double)shapes[i][1] - (double)(shapes[i][0] - 1) / 2);

@@ -116,6 +116,8 @@ struct kv_shape {
     size_t layers, kv_heads, head_dim;
     size_t block_tokens, blocks;
     enum dtype dtype; // DTYPE_F32 or DTYPE_F16
+    // What will be asked of it: heads of queries, and tokens of a sequence. 0: not known.
+    size_t heads, context;
 };
 
 // Writes N tokens' keys and values of one layer. Slots are distinct.
@@ -194,6 +196,7 @@ struct forward_pass {
     struct forward_array {
         const int32_t *data;
         size_t count;
+        int32_t pad; // what rows and sequences that belong to nothing have there
         enum { FORWARD_PER_TOKEN, FORWARD_PER_SEQ, FORWARD_CU_SEQLENS, FORWARD_OTHER } kind;
     } arrays[FORWARD_ARRAYS];
     size_t array_count;

@@ -122,10 +122,10 @@ struct mat encoder_forward(const struct encoder *e, const struct batch *b, struc
                                 .ws = ws,
                                 .tokens = b->tokens,
                                 .seqs = b->seqs,
-                                .arrays = {{b->ids, b->tokens, FORWARD_PER_TOKEN},
-                                           {b->positions, b->tokens, FORWARD_PER_TOKEN},
-                                           {b->cu_seqlens, b->seqs + 1, FORWARD_CU_SEQLENS},
-                                           {b->type_ids, b->tokens, FORWARD_PER_TOKEN}},
+                                .arrays = {{b->ids, b->tokens, 0, FORWARD_PER_TOKEN},
+                                           {b->positions, b->tokens, 0, FORWARD_PER_TOKEN},
+                                           {b->cu_seqlens, b->seqs + 1, 0, FORWARD_CU_SEQLENS},
+                                           {b->type_ids, b->tokens, 0, FORWARD_PER_TOKEN}},
                                 .array_count = e->types ? 4 : 3};
     size_t N = device_begin(d, &pass), D = e->D;
     struct mat x = device_mat_of(d, ws, N, D, e->activations);

@@ -87,6 +87,7 @@ enum err step_engine_new(const struct replica_model *m, const struct step_engine
     const struct step_limits *l = &options->limits;
     struct kv_shape shape =
         decoder_kv_shape(m->decoder, l->block_tokens, options->blocks, options->kv_dtype);
+    shape.context = l->max_context;
     size_t bytes = step_engine_workspace_bytes(m, l);
     enum err err = m->device->ops->kv_new(m->device, &shape, &e->kv, msg);
     if (!err && (m->device->ops->workspace_new(m->device, bytes, &e->ws) || !make_arrays(e)))

@@ -90,7 +90,8 @@ static struct paged paged_new(struct device *d, const struct scene *c) {
         p.stride = blocks > p.stride ? blocks : p.stride;
     }
     size_t blocks = p.stride * c->seqs + 2, width = c->kv_heads * c->head_dim;
-    struct kv_shape shape = {LAYERS, c->kv_heads, c->head_dim, c->block_tokens, blocks, c->dtype};
+    struct kv_shape shape = {LAYERS, c->kv_heads, c->head_dim, c->block_tokens,
+                             blocks, c->dtype,    0,           0};
     CHECK_OK(d->ops->kv_new(d, &shape, &p.kv, &msg), msg);
     int32_t *numbers = rig_alloc(blocks, sizeof *numbers);
     for (size_t i = 0; i < blocks; i++)
@@ -323,25 +324,25 @@ static void test_refusals(struct device *d) {
         struct kv_shape shape;
         enum err want;
     } bad[] = {
-        {{0, 1, 8, 32, 4, DTYPE_F32}, ERR_INVALID},
-        {{1, 1, 8, 24, 4, DTYPE_F32}, ERR_INVALID},
-        {{1, 1, 8, 0, 4, DTYPE_F32}, ERR_INVALID},
-        {{1, 1, 8, 32, 0, DTYPE_F32}, ERR_INVALID},
-        {{1, 1, 8, 32, 4, DTYPE_BF16}, ERR_UNSUPPORTED},
-        {{1, 1, 258, 32, 4, DTYPE_F16}, ERR_UNSUPPORTED},
-        {{1, 1, 8, 32, (size_t)1 << 27, DTYPE_F32}, ERR_TOO_LARGE},
-        {{SIZE_MAX / 8, 16, 128, 32, 1 << 20, DTYPE_F32}, ERR_TOO_LARGE},
+        {{0, 1, 8, 32, 4, DTYPE_F32, 0, 0}, ERR_INVALID},
+        {{1, 1, 8, 24, 4, DTYPE_F32, 0, 0}, ERR_INVALID},
+        {{1, 1, 8, 0, 4, DTYPE_F32, 0, 0}, ERR_INVALID},
+        {{1, 1, 8, 32, 0, DTYPE_F32, 0, 0}, ERR_INVALID},
+        {{1, 1, 8, 32, 4, DTYPE_BF16, 0, 0}, ERR_UNSUPPORTED},
+        {{1, 1, 258, 32, 4, DTYPE_F16, 0, 0}, ERR_UNSUPPORTED},
+        {{1, 1, 8, 32, (size_t)1 << 27, DTYPE_F32, 0, 0}, ERR_TOO_LARGE},
+        {{SIZE_MAX / 8, 16, 128, 32, 1 << 20, DTYPE_F32, 0, 0}, ERR_TOO_LARGE},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         msg.text[0] = '\0';
         CHECK(d->ops->kv_new(d, &bad[i].shape, &kv, &msg) == bad[i].want && !kv && msg.text[0]);
     }
     // More than any machine has, though the sizes do not overflow.
-    struct kv_shape huge = {1 << 6, 1 << 10, 256, 32, 1 << 20, DTYPE_F32};
+    struct kv_shape huge = {1 << 6, 1 << 10, 256, 32, 1 << 20, DTYPE_F32, 0, 0};
     CHECK(d->ops->kv_new(d, &huge, &kv, &msg) == ERR_NOMEM && !kv);
     d->ops->kv_free(d, NULL);
 
-    struct kv_shape shape = {1, 2, 8, 16, 4, DTYPE_F32};
+    struct kv_shape shape = {1, 2, 8, 16, 4, DTYPE_F32, 0, 0};
     CHECK_OK(d->ops->kv_new(d, &shape, &kv, &msg), msg);
     struct arena ws = rig_workspace(d, 1 << 16);
     struct mat q = rig_mat(d, &ws, 2, 32, NULL), k = rig_mat(d, &ws, 2, 16, NULL);

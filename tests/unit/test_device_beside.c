@@ -52,7 +52,7 @@ struct maker {
 static void *make_on(void *arg) {
     struct maker *m = arg;
     struct errmsg msg;
-    struct kv_shape shape = {2, 2, 16, 32, 8, DTYPE_F16};
+    struct kv_shape shape = {2, 2, 16, 32, 8, DTYPE_F16, 0, 0};
     m->ok = true;
     for (int i = 0; i < ROUNDS && m->ok; i++) {
         struct weight *w = make(i % 2, &msg);

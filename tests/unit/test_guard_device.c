@@ -83,7 +83,7 @@ int main(void) {
     CHECK(d->ops != plain->ops && d->ops->name == plain->ops->name);
 
     struct weight *w = linear(d), *t = table(d);
-    struct kv_shape shape = {1, 1, 16, 32, 4, DTYPE_F32};
+    struct kv_shape shape = {1, 1, 16, 32, 4, DTYPE_F32, 0, 0};
     struct kv_cache *kv = NULL;
     struct arena ws;
     CHECK_OK(d->ops->kv_new(d, &shape, &kv, &msg), msg);

@@ -100,9 +100,9 @@ static void options(void) {
 }
 
 static void refused(void) {
-    struct kv_shape bad = {2, 2, CAUSAL_MAX_HEAD_DIM + 2, TOKENS, 1, DTYPE_F32};
+    struct kv_shape bad = {2, 2, CAUSAL_MAX_HEAD_DIM + 2, TOKENS, 1, DTYPE_F32, 0, 0};
     CHECK_INT(device->ops->kv_block_bytes(device, &bad), 0);
-    bad = (struct kv_shape){SIZE_MAX / 8, 16, 128, TOKENS, 1, DTYPE_F32};
+    bad = (struct kv_shape){SIZE_MAX / 8, 16, 128, TOKENS, 1, DTYPE_F32, 0, 0};
     CHECK_INT(device->ops->kv_block_bytes(device, &bad), 0);
 }
 

@@ -186,11 +186,13 @@ struct gpu_kv_store {
 void gpu_launch_kv_store(struct gpu_stream *s, const struct gpu_kv_store *a);
 
 // The step's rows over the cache, which holds theirs already. Rows of tile t: GPU_PAGED_ROWS from
-// row tiles[2 t + 1] (within the step) of sequence tiles[2 t], up to its end. Context is cut into
-// pieces of GPU_PAGED_KEYS keys from position 0, `pieces` at most; where there is more than one,
-// each has its own block, which leaves its sum, its maximum and its weight in `partial`, and the
-// last one to be done puts them together in their order (`done` counts, zero before and behind). A
-// sequence's context length is read from device memory, so that a captured launch serves any.
+// row tiles[2 t + 1] (of the step) of sequence tiles[2 t], up to its end. A context is computed in
+// pieces of GPU_PAGED_KEYS keys from position 0, each by itself, which are put together in their
+// order. split: each piece (`pieces` at most of a context) has a block of its own, which leaves its
+// sum, maximum and weight in `partial`, and the last one to be done puts them together (`done`
+// counts, zero before and behind). Else one block walks all pieces of its tile: the same numbers,
+// bit for bit where all is f32. A sequence's context length is read from device memory, so that a
+// captured launch serves any.
 enum { GPU_PAGED_ROWS = 16, GPU_PAGED_KEYS = 256 };
 struct gpu_paged_attention {
     struct gpu_kv kv;
@@ -200,6 +202,7 @@ struct gpu_paged_attention {
     size_t table_stride;
     const int32_t *tiles;
     size_t tile_count, heads, pieces;
+    int split;
     float scale;
     size_t window;
     float *partial; // gpu_paged_partial_floats of tile_count, heads, head_dim, pieces
