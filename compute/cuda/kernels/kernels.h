@@ -185,39 +185,42 @@ struct gpu_kv_store {
 };
 void gpu_launch_kv_store(struct gpu_stream *s, const struct gpu_kv_store *a);
 
-// The step's rows over the cache, which holds theirs already. Rows of tile t: GPU_PAGED_ROWS from
-// row tiles[2 t + 1] (of the step) of sequence tiles[2 t], up to its end. A context is computed in
-// pieces of GPU_PAGED_KEYS keys from position 0, each by itself, which are put together in their
-// order. split: each piece (`pieces` at most of a context) has a block of its own, which leaves its
-// sum, maximum and weight in `partial`, and the last one to be done puts them together (`done`
-// counts, zero before and behind). Else one block walks all pieces of its tile: the same numbers,
-// bit for bit where all is f32. A sequence's context length is read from device memory, so that a
-// captured launch serves any.
-enum { GPU_PAGED_ROWS = 16, GPU_PAGED_KEYS = 256 };
+// The step's rows over the cache, which holds theirs already. Tile t is rows [tiles[2 t + 1], +
+// tile_rows) of the step, which belong to sequence tiles[2 t]; those behind its end do nothing. A
+// launch has tiles of one height: 1, for sequences that decode, or GPU_PAGED_ROWS. Row r of a
+// sequence of n rows sits at position context_lens[s] - n + r; one below 0 gives zeros (so does any
+// row of a context of 0). A context is computed in pieces of GPU_PAGED_KEYS keys from position 0,
+// each by itself, which are put together in their order. split (tiles of one row alone): each piece
+// (`pieces` at most of a context) has a block of its own, which leaves its sum, maximum and weight
+// in `partial`, and the last one to be done puts them together (`done` counts, zero before and
+// behind). Else one block walks all pieces of its rows: the same numbers, bit for bit where all is
+// f32. Context lengths are read from device memory, and table entries within them alone, so that a
+// captured launch serves any context of up to `pieces` pieces.
+enum { GPU_PAGED_ROWS = 64, GPU_PAGED_KEYS = 256 };
 struct gpu_paged_attention {
     struct gpu_kv kv;
     size_t layer;
-    struct gpu_mat q, out;
+    struct gpu_mat q, out; // of one type, which need not be the cache's
     const int32_t *cu_seqlens, *context_lens, *block_tables;
-    size_t table_stride;
+    size_t table_stride, seqs;
     const int32_t *tiles;
-    size_t tile_count, heads, pieces;
+    size_t tile_rows, tile_count, heads, pieces;
     int split;
     float scale;
-    size_t window;
-    float *partial; // gpu_paged_partial_floats of tile_count, heads, head_dim, pieces
-    uint32_t *done; // [tile_count * kv_heads]
+    size_t window;  // of the keys up to its own the last `window`; 0: all
+    float *partial; // split: gpu_paged_partial_floats of tile_count, heads, head_dim, pieces
+    uint32_t *done; // split: [tile_count * heads]
 };
 size_t gpu_paged_partial_floats(size_t tile_count, size_t heads, size_t head_dim, size_t pieces);
 void gpu_launch_paged_attention(struct gpu_stream *s, const struct gpu_paged_attention *a);
 
 // The whole of a step's attention for sequences of one row each (decoding), in one launch: q and k
 // are normed by heads where q_norm is there (rms, f32 gammas [hd]), turned by rope, k and v stored
-// at the row's slot, and attended as above (tiles of one row). qkv: [N, (H + 2 Hk) hd], not
-// changed.
+// at the row's slot (below 0: not), and attended as above. qkv: [N, (H + 2 Hk) hd], not changed;
+// cos and sin [N, hd/2] f32. Row s is sequence s's: of `paged` q, cu_seqlens, tiles and tile_rows
+// are not read, and tile_count is N.
 struct gpu_decode_attention {
-    struct gpu_paged_attention
-        paged; // q.data is not read: qkv is; cu_seqlens neither: row s is s's
+    struct gpu_paged_attention paged;
     struct gpu_mat qkv, cos, sin;
     const int32_t *slots;
     const float *q_norm, *k_norm; // or NULL
