@@ -35,14 +35,14 @@ struct gpu_facts {
     bool bf16;           // matrix units take it (else f16)
 };
 
-// y = f(x w' + bias) + residual. Rows of w lie one behind the other (ld = in).
+// y = f(x w' + bias) + residual.
 struct gpu_gemm {
     enum gpu_type type; // of x, w and y but for wide_out
     bool wide_out;      // y is f32
     size_t rows, out, in;
     const void *x, *w, *bias; // bias: [out] of y's type, or NULL
     void *y;
-    size_t ld_x, ld_y;
+    size_t ld_x, ld_w, ld_y;
     const void *residual; // of y's type and ld_residual, or NULL; may be y
     size_t ld_residual;
     enum gpu_activation activation; // NONE, RELU, and GELU_TANH where type is narrow; not with

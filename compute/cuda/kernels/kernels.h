@@ -59,7 +59,8 @@ enum gpu_format {
     GPU_FORMAT_COUNT,
 };
 
-// Rows [out, in] of one format. Each row begins at a 16-byte address in each plane.
+// Rows [out, in] of one format. Each row begins at a 16-byte address in each plane, and is zero
+// from its end to the next one. How blocks lie in their planes: blocks.cuh.
 struct gpu_rows {
     enum gpu_format format;
     size_t out, in;
@@ -230,8 +231,11 @@ void gpu_launch_decode_attention(struct gpu_stream *s, const struct gpu_decode_a
 
 // ---- linear.cu: products of few rows, straight from what a weight is kept as
 
-// y = f(norm(x) w' + bias) + residual, for at most GPU_FEW_ROWS rows of x. Accumulated in f32: each
-// lane of a warp its own values in their order, then the lanes by halves.
+// y = f(norm(x) w' + bias) + residual, for at most GPU_FEW_ROWS rows of x. The order of a sum where
+// all is f32, here and in the emulated GPU's products of many rows: of the runs of 8 consecutive
+// k, lane l of 32 takes those number l, l + 32, l + 64 ..., value by value with fmaf, from zero;
+// then lane l adds that of lane l ^ 16, ^ 8, ^ 4, ^ 2, ^ 1; then bias, activation, residual. Of
+// narrow types the order is another, and as fixed. norm is norm.cuh's.
 enum { GPU_FEW_ROWS = 8 };
 struct gpu_few {
     struct gpu_rows w;
@@ -245,7 +249,9 @@ struct gpu_few {
 };
 void gpu_launch_few(struct gpu_stream *s, const struct gpu_few *a);
 
-// Rows [from, from + rows) of w as plain numbers, [rows, in] with ld = in: for products of many.
+// Rows [from, from + rows) of w as plain numbers, ld = gpu_widened_ld(in): for products of many.
+// What lies between two rows is zero.
+static inline size_t gpu_widened_ld(size_t in) { return (in + 7) / 8 * 8; }
 void gpu_launch_widen(struct gpu_stream *s, const struct gpu_rows *w, size_t from, size_t rows,
                       enum gpu_type type, void *out);
 
