@@ -71,7 +71,8 @@ $(BUILD)/trine: $(BUILD)/cli/main.o $(filter-out $(BUILD)/worker/%,$(LIBOBJS))
 $(BUILD)/trine-worker: $(BUILD)/worker/main.o $(WORKER_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 # The same with faults on demand (tests/worker/faults.c).
-$(BUILD)/tests/trine-worker-faults: $(BUILD)/tests/worker/faults.o $(BUILD)/tests/worker/fault_plan.o $(WORKER_OBJS)
+FAULT_OBJS := $(patsubst %,$(BUILD)/tests/worker/%.o,faults fault_plan)
+$(BUILD)/tests/trine-worker-faults: $(BUILD)/tests/worker/faults_main.o $(FAULT_OBJS) $(WORKER_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)

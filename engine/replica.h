@@ -89,7 +89,7 @@ struct replica_stats {
 
 // Of its kind and its device: the same as long as it is there.
 struct replica_facts {
-    char name[16];          // "cpu"
+    char name[16];          // "cpu", "cuda": in x-compute-type
     char describe[160];     // "cpu, 2 threads, avx512"; "worker: cpu, 2 threads, avx512"
     size_t kv_block_tokens; // positions in a block of a cache, as the device likes them best
     // Steps of a model that go ahead of the results of the one at hand: 0 or 1. The device has work
@@ -98,6 +98,10 @@ struct replica_facts {
     // Bulk batches that may be with it beside the one that is computed, so that it need not wait
     // for the next one: of a device in this process 0.
     size_t bulk_ahead;
+    size_t batch_tokens; // of a bulk batch, as the device likes them best; 0: no wish
+    // Of its own memory what may be used, for weights, workspaces and caches; 0: it has none, and
+    // its models are in its process's.
+    size_t memory_bytes;
 };
 
 enum replica_condition {

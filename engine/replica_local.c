@@ -8,9 +8,6 @@
 
 #include <stdio.h>
 
-// What a step ahead hides is done on the CPUs that compute: here nothing is gained by it.
-enum { STEPS_AHEAD = 0 };
-
 // ---- workspaces
 
 // For the largest of the models, and `more` where it is not NULL. Mutex held.
@@ -367,8 +364,12 @@ static enum err new_local(struct device *d, const struct replica_feed *feed, str
     if (!l)
         return err_set(msg, ERR_NOMEM, "no memory for a replica");
     l->head.ops = &ops;
-    l->head.facts =
-        (struct replica_facts){.kv_block_tokens = d->kv_block_tokens, .steps_ahead = STEPS_AHEAD};
+    // Without slots the device is the CPU: what a step ahead hides is done on the CPUs that
+    // compute, and nothing is gained by it.
+    l->head.facts = (struct replica_facts){.kv_block_tokens = d->kv_block_tokens,
+                                           .steps_ahead = d->drawn_slots > 0,
+                                           .batch_tokens = d->batch_tokens,
+                                           .memory_bytes = d->memory_bytes};
     snprintf(l->head.facts.name, sizeof l->head.facts.name, "%s", d->ops->name);
     snprintf(l->head.facts.describe, sizeof l->head.facts.describe, "%s", d->describe);
     l->device = d;

@@ -381,6 +381,14 @@ static void take_ready(struct replica_worker *w, const struct channel_message *m
                             msg.text);
         return;
     }
+    if (ready.verdict.code) { // at the first start that is its maker's answer
+        if (!w->has_facts) {
+            w->hopeless = true;
+            w->start_msg = ready.verdict;
+        }
+        replica_worker_lose(w, LOSS_START, "%s", ready.verdict.text);
+        return;
+    }
     struct replica_facts *f = &w->head.facts;
     if (w->has_facts && (strcmp(f->name, ready.facts.name) != 0 ||
                          f->kv_block_tokens != ready.facts.kv_block_tokens)) {
@@ -392,7 +400,7 @@ static void take_ready(struct replica_worker *w, const struct channel_message *m
         *f = ready.facts;
         int fits = (int)(sizeof f->describe - sizeof "worker: ");
         snprintf(f->describe, sizeof f->describe, "worker: %.*s", fits, ready.facts.describe);
-        f->steps_ahead = 1;
+        f->steps_ahead = 1; // of any device: there is a process in between
         f->bulk_ahead = 1;
         w->has_facts = true;
         const struct replica *r = w->options.reference;

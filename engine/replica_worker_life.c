@@ -176,7 +176,8 @@ static void end_held(struct replica_worker *w) {
 
 static void count_failed_start(struct replica_worker *w) {
     w->failed_starts++;
-    err_set(&w->start_msg, ERR_UNAVAILABLE, "%s", w->health.why);
+    if (!w->hopeless)
+        err_set(&w->start_msg, ERR_UNAVAILABLE, "%s", w->health.why);
     if (w->options.quarantine && (w->no_starts || ++w->quarantine_failures >= WORKER_TRIES))
         end_held(w);
     pthread_cond_broadcast(&w->news);

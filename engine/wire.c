@@ -216,11 +216,16 @@ enum err wire_read_hello(const struct channel_message *m, struct wire_hello *out
 
 void wire_write_ready(struct pack_writer *w, const struct wire_ready *ready) {
     put_build(w);
+    wire_put_verdict(w, ready->verdict.code, &ready->verdict);
+    if (ready->verdict.code)
+        return;
     pack_put_string(w, ready->facts.name);
     pack_put_string(w, ready->facts.describe);
     pack_put_u32(w, (uint32_t)ready->facts.kv_block_tokens);
     pack_put_u32(w, (uint32_t)ready->facts.steps_ahead);
     pack_put_u32(w, (uint32_t)ready->facts.bulk_ahead);
+    pack_put_u32(w, (uint32_t)ready->facts.batch_tokens);
+    pack_put_u64(w, ready->facts.memory_bytes);
     pack_put_u32(w, ready->walls);
 }
 
@@ -237,15 +242,22 @@ enum err wire_read_ready(const struct channel_message *m, struct wire_ready *out
     if (e)
         return e;
     struct replica_facts *f = &out->facts;
+    *out = (struct wire_ready){0};
+    wire_get_verdict(&r, &out->verdict);
+    if (out->verdict.code)
+        return wire_end_payload(m, &r, true, msg);
     pack_get_string(&r, f->name, sizeof f->name);
     pack_get_string(&r, f->describe, sizeof f->describe);
     f->kv_block_tokens = pack_get_u32(&r);
     f->steps_ahead = pack_get_u32(&r);
     f->bulk_ahead = pack_get_u32(&r);
+    f->batch_tokens = pack_get_u32(&r);
+    f->memory_bytes = pack_get_u64(&r);
     out->walls = pack_get_u32(&r);
     bool sane = is_name(f->name) && is_line(f->describe) && f->kv_block_tokens >= 1 &&
                 f->kv_block_tokens <= MOST_BLOCK_TOKENS && f->steps_ahead <= 1 &&
-                f->bulk_ahead <= MOST_AHEAD && !(out->walls & ~(uint32_t)WIRE_WALLS_ALL);
+                f->bulk_ahead <= MOST_AHEAD && f->batch_tokens <= MOST_TOKENS &&
+                f->memory_bytes <= MOST_BYTES && !(out->walls & ~(uint32_t)WIRE_WALLS_ALL);
     return wire_end_payload(m, &r, sane, msg);
 }
 

@@ -23,7 +23,7 @@
 #include "engine/replica.h"
 
 enum {
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
     WIRE_ALIGN = CHANNEL_BULK_ALIGN, // of an answer in a block, and of a copy of bulk in memory
     WIRE_WORDS = 500,                // bytes of an error's words
     WIRE_VALUES = 2,                 // of an answer, at most
@@ -132,6 +132,7 @@ enum wire_walls {
     WIRE_WALLS_ALL = 7,
 };
 struct wire_ready {
+    struct errmsg verdict; // not ERR_OK: there is no device, and these words say why; nothing else
     struct replica_facts facts;
     uint32_t walls; // a set of enum wire_walls
 };

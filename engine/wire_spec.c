@@ -197,6 +197,7 @@ enum err wire_write_load(struct pack_writer *w, const struct replica_spec *s, si
     pack_put_u64(w, s->dim);
     pack_put_u32(w, (uint32_t)s->precision.storage);
     pack_put_u32(w, (uint32_t)s->precision.rounding);
+    pack_put_u32(w, (uint32_t)s->precision.floats);
     pack_put_i32(w, s->pool_mode);
     pack_put_bool(w, s->pools_plainly);
     pack_put_bool(w, s->pool_normalizes);
@@ -233,6 +234,7 @@ static bool is_model(const struct replica_spec *s) {
            (s->dim == 0) == (s->task == TASK_GENERATE) &&
            s->precision.storage <= WEIGHT_STORAGE_STORED &&
            s->precision.rounding <= ACTIVATION_ROUNDING_NARROW &&
+           s->precision.floats <= COMPUTE_F16 &&
            s->pool_mode >= (embeds && s->pools_plainly ? 0 : -1) &&
            s->pool_mode <= POOL_MEAN_SQRT && (s->causal ? is_decoder(s) : is_encoder(s));
 }
@@ -255,6 +257,7 @@ enum err wire_read_load(const struct channel_message *m, struct wire_load *out,
     s->dim = pack_get_u64(&r);
     s->precision.storage = (enum weight_storage)pack_get_u32(&r);
     s->precision.rounding = (enum activation_rounding)pack_get_u32(&r);
+    s->precision.floats = (enum compute_floats)pack_get_u32(&r);
     s->pool_mode = pack_get_i32(&r);
     s->pools_plainly = pack_get_bool(&r);
     s->pool_normalizes = pack_get_bool(&r);

@@ -40,7 +40,7 @@ ROOMS = {
 # Single files that may go where their room may not.
 FILES = {
     "engine/engine.c": "compute/cpu",  # makes the device
-    "worker/worker.c": "compute/cpu",  # makes the worker's device
+    "worker/cpu.c": "compute/cpu",  # makes the device of trine-worker
     "cli/main.c": "compute/cpu",  # --version names the CPU's features
     "cli/inspect.c": "compute/cpu",  # so does inspect
     "service/server.c": "service/api",  # opens the server: hands the routes to it

@@ -9,14 +9,18 @@
 #include <poll.h>
 #include <unistd.h>
 
+static const char *name = "trine-worker";
+
+void link_name(const char *program) { name = program; }
+
 void link_end(enum wire_end how, const char *fmt, ...) {
     struct errmsg words;
     va_list ap;
     va_start(ap, fmt);
     (void)err_vset(&words, ERR_INTERNAL, fmt, ap);
     va_end(ap);
-    log_event(LOG_LEVEL_ERROR, "worker_ends", LOG_FIELDS(log_int("status", (int)how)),
-              "trine-worker: %s", words.text);
+    log_event(LOG_LEVEL_ERROR, "worker_ends", LOG_FIELDS(log_int("status", (int)how)), "%s: %s",
+              name, words.text);
     _exit((int)how); // other threads compute, load or wait: nothing of theirs is run down
 }
 

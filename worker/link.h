@@ -31,6 +31,8 @@ void link_wait(const struct link *l, int64_t until_us);
 // that.
 void link_send(struct link *l, struct channel_message *m, bool wait);
 
+// Of the program, for its lines; kept. Before the first of them, from main.
+void link_name(const char *program);
 // Says why on stderr, and ends the process.
 _Noreturn void link_end(enum wire_end how, const char *fmt, ...) PRINTF_LIKE(2, 3);
 // How an error at the start ends it.

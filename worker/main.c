@@ -1,4 +1,4 @@
-// The program's entry; see worker.h.
-#include "worker/worker.h"
+// The entry of trine-worker; see worker.h.
+#include "worker/cpu.h"
 
-int main(int argc, char **argv) { return worker_main(argc, argv, NULL); }
+int main(int argc, char **argv) { return worker_main(argc, argv, &worker_cpu, NULL); }

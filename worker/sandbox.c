@@ -4,8 +4,11 @@
 
 #include "base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -28,8 +31,18 @@ const bool sandbox_is_built = true;
 // be older than its kernel, so its constants stand here too.
 enum {
     CALL_CREATE_RULESET = 444,
+    CALL_ADD_RULE = 445,
     CALL_RESTRICT_SELF = 446,
     CREATE_RULESET_VERSION = 1, // a flag: asks which version there is
+    RULE_PATH_BENEATH = 1,
+};
+
+// Rights on files, a bit each.
+enum {
+    MAY_WRITE = 1 << 1,
+    MAY_READ = 1 << 2,
+    MAY_LIST = 1 << 3,
+    MAY_IOCTL = 1 << 15, // from version 5
 };
 
 struct ruleset {
@@ -74,7 +87,42 @@ static struct ruleset all_of(int version, size_t *bytes) {
     return r;
 }
 
-enum err sandbox_close_paths(int *version, struct errmsg *msg) {
+// A path that stays open to it, with all beneath. What is not there, or cannot be named in a rule,
+// stays closed: a driver that asks for it hears EACCES.
+static void leave_open(int ruleset, const struct ruleset *r, const char *path, uint64_t rights) {
+    struct path_beneath {
+        uint64_t rights;
+        int32_t fd;
+    } __attribute__((packed))
+    rule = {.rights = rights & r->files, .fd = open(path, O_PATH | O_CLOEXEC)};
+    if (rule.fd < 0)
+        return;
+    (void)syscall(CALL_ADD_RULE, ruleset, RULE_PATH_BENEATH, &rule, 0);
+    (void)close(rule.fd);
+}
+
+// What a card's driver opens: its devices, with those of nvidia-caps, and what the system says of
+// them.
+static void leave_open_for_driver(int ruleset, const struct ruleset *r) {
+    static const char prefix[] = "nvidia";
+    enum { DEVICE = MAY_READ | MAY_WRITE | MAY_IOCTL };
+    DIR *d = opendir("/dev");
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        char path[300];
+        if (strncmp(e->d_name, prefix, sizeof prefix - 1) != 0)
+            continue;
+        snprintf(path, sizeof path, "/dev/%s", e->d_name);
+        leave_open(ruleset, r, path, e->d_type == DT_DIR ? DEVICE | MAY_LIST : DEVICE);
+    }
+    if (d)
+        closedir(d);
+    leave_open(ruleset, r, "/dev/null", MAY_READ | MAY_WRITE);
+    leave_open(ruleset, r, "/dev/urandom", MAY_READ);
+    leave_open(ruleset, r, "/proc", MAY_READ | MAY_LIST);
+    leave_open(ruleset, r, "/sys", MAY_READ | MAY_LIST);
+}
+
+enum err sandbox_close_paths(enum sandbox_door door, int *version, struct errmsg *msg) {
     *version = 0;
     long v = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
     if (v == 0 || (v < 0 && (errno == ENOSYS || errno == EOPNOTSUPP)))
@@ -86,6 +134,8 @@ enum err sandbox_close_paths(int *version, struct errmsg *msg) {
     int fd = (int)syscall(CALL_CREATE_RULESET, &r, bytes, 0);
     if (fd < 0)
         return err_set(msg, ERR_IO, "Landlock's rules: %s", strerror(errno));
+    if (door == SANDBOX_DRIVER)
+        leave_open_for_driver(fd, &r);
     enum err e = give_up_privileges(msg); // it asks for that
     if (!e && syscall(CALL_RESTRICT_SELF, fd, 0))
         e = err_set(msg, ERR_IO, "Landlock: %s", strerror(errno));
@@ -100,8 +150,8 @@ static void say(const char *who, const char *what, const char *why) {
               why ? why : "");
 }
 
-enum err sandbox_close(const char *who, int socket, const int *also, size_t also_count,
-                       struct sandbox *out, struct errmsg *msg) {
+enum err sandbox_close(const char *who, const struct sandbox_needs *needs, struct sandbox *out,
+                       struct errmsg *msg) {
     struct errmsg why = {0};
     memset(out, 0, sizeof *out);
     enum err e = sandbox_set_limits(msg);
@@ -114,11 +164,11 @@ enum err sandbox_close(const char *who, int socket, const int *also, size_t also
         say(who, "built with a sanitizer: no Landlock and no seccomp filter", NULL);
         return ERR_OK;
     }
-    if (sandbox_close_paths(&out->landlock, &why))
+    if (sandbox_close_paths(needs->door, &out->landlock, &why))
         say(who, "goes on without a wall around files", why.text);
     else if (out->landlock == 0)
         say(who, "goes on without Landlock, which this kernel does not have", NULL);
-    if (sandbox_filter_calls(socket, also, also_count, &why))
+    if (sandbox_filter_calls(needs, &why))
         say(who, "goes on without a filter of system calls", why.text);
     else
         out->filter = true;

@@ -11,10 +11,14 @@
 // Landlock binds the calling thread and the threads that it starts later, so sandbox_close is
 // called while the process has one thread; what needs files (a library of BLAS, the stack in a
 // crash's report) is loaded before. Nothing of it can be undone.
-// A kernel that lacks Landlock or seccomp: one line on stderr for each, and on. A sanitizer's
-// build: its runtime opens files, forks and traces at any time, so only the limits are set, and a
-// line says so.
-// Thread rule: from main, while there is one thread.
+// Who works with a graphics card has another door (SANDBOX_DRIVER): its driver opens the card's
+// files whenever it likes, talks to them by ioctl, maps them, and compiles. So /dev/nvidia* may be
+// opened, /proc and /sys be read, memory be executable, and some forty calls more be made; no other
+// path, no network, no process, no signal to others, and messages on the one socket alone, as ever.
+// This list follows what drivers are known to do; it has not been proved on a card. A kernel that
+// lacks Landlock or seccomp: one line on stderr for each, and on. A sanitizer's build: its runtime
+// opens files, forks and traces at any time, so only the limits are set, and a line says so. Thread
+// rule: from main, while there is one thread.
 #ifndef TRINE_WORKER_SANDBOX_H
 #define TRINE_WORKER_SANDBOX_H
 
@@ -30,6 +34,8 @@ enum {
     SANDBOX_FILES = 2 * FILE_SET_FILES + SANDBOX_OTHER_FILES,
 };
 
+enum sandbox_door { SANDBOX_COMPUTES, SANDBOX_DRIVER };
+
 struct sandbox {
     bool privileges; // no_new_privs is set
     bool filter;     // seccomp's
@@ -40,19 +46,24 @@ struct sandbox {
 // Whether this build closes the door at all (a sanitizer's does not).
 extern const bool sandbox_is_built;
 
-// Closes it. socket: the one descriptor on which messages may be sent and received. also: system
-// calls that are allowed beside (a test's); NULL, 0. What could not be closed is said on stderr in
-// a line each, that begins with `who`; *out says what was. ERR_IO: privileges or limits cannot be
-// given up: the process must end.
-enum err sandbox_close(const char *who, int socket, const int *also, size_t also_count,
-                       struct sandbox *out, struct errmsg *msg) MUST_CHECK;
+// What is to go on being possible.
+struct sandbox_needs {
+    enum sandbox_door door;
+    int socket;      // the one descriptor on which messages may be sent and received
+    const int *also; // system calls that are allowed beside (a test's); NULL, 0
+    size_t also_count;
+};
+
+// Closes it. What could not be closed is said on stderr in a line each, that begins with `who`;
+// *out says what was. ERR_IO: privileges or limits cannot be given up: the process must end.
+enum err sandbox_close(const char *who, const struct sandbox_needs *needs, struct sandbox *out,
+                       struct errmsg *msg) MUST_CHECK;
 
 // The layers one by one, for their tests: each is proved without the others.
 enum err sandbox_set_limits(struct errmsg *msg) MUST_CHECK;
 // *version: 0: this kernel has none.
-enum err sandbox_close_paths(int *version, struct errmsg *msg) MUST_CHECK;
+enum err sandbox_close_paths(enum sandbox_door door, int *version, struct errmsg *msg) MUST_CHECK;
 // ERR_UNSUPPORTED: this kernel, or this processor, has none.
-enum err sandbox_filter_calls(int socket, const int *also, size_t also_count,
-                              struct errmsg *msg) MUST_CHECK;
+enum err sandbox_filter_calls(const struct sandbox_needs *needs, struct errmsg *msg) MUST_CHECK;
 
 #endif

@@ -27,20 +27,23 @@
 
 enum {
     VALUES = 5,
-    RULES = 96,
-    STEPS = 512, // of the program
+    STEPS = 768, // of the program
     // what headers may lack
     GET_SEALS = 1034,
     EMPTY_PATH = 0x1000,
     ANY_ARGUMENT = 7,
+    PUT_INTO_TERMINAL = 0x5412, // TIOCSTI: types on it
+    TERMINAL_LINUX = 0x541c,    // TIOCLINUX: pastes
 };
 
-// A system call that is allowed: always, or where (argument & mask) is one of the values. An
-// argument is looked at by its lower half: descriptors, flags and commands have no other.
+// A system call that is allowed: always, or where (argument & mask) is one of the values, or
+// (`except`) none of them. An argument is looked at by its lower half: descriptors, flags and
+// commands have no other.
 struct rule {
     int call;
     unsigned argument; // ANY_ARGUMENT: whatever they are
     uint32_t mask;
+    bool except;
     unsigned count;
     uint32_t values[VALUES];
 };
@@ -50,6 +53,13 @@ struct rule {
 #define WHERE(name, at, m, ...)                                                                    \
     {                                                                                              \
         .call = SYS_##name, .argument = (at), .mask = (m),                                         \
+        .count = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), .values = {                 \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define EXCEPT_WHERE(name, at, ...)                                                                \
+    {                                                                                              \
+        .call = SYS_##name, .argument = (at), .mask = ALL_BITS, .except = true,                    \
         .count = sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), .values = {                 \
             __VA_ARGS__                                                                            \
         }                                                                                          \
@@ -108,6 +118,60 @@ static const struct rule rules[] = {
 #endif
 };
 
+// What the driver of a card needs beside; these stand before the others, and count where a call is
+// in both. Which files are opened is Landlock's to say.
+static const struct rule of_driver[] = {
+    EXCEPT_WHERE(ioctl, 1, PUT_INTO_TERMINAL, TERMINAL_LINUX), // stderr may be one
+    ALWAYS(mmap),
+    ALWAYS(mprotect),
+    ALWAYS(openat),
+    ALWAYS(write), // to the events that its threads wait for
+    ALWAYS(fcntl),
+    ALWAYS(newfstatat),
+    ALWAYS(statx),
+    ALWAYS(faccessat),
+    ALWAYS(readlinkat),
+    ALWAYS(getdents64),
+    ALWAYS(eventfd2),
+    ALWAYS(epoll_create1),
+    ALWAYS(epoll_ctl),
+    ALWAYS(epoll_pwait),
+    ALWAYS(pipe2),
+    ALWAYS(dup3),
+    ALWAYS(memfd_create),
+    ALWAYS(ftruncate),
+    ALWAYS(msync),
+    ALWAYS(mlock),
+    ALWAYS(munlock),
+    ALWAYS(mbind),
+    ALWAYS(get_mempolicy),
+    ALWAYS(set_mempolicy),
+    ALWAYS(membarrier),
+    ALWAYS(clock_getres),
+    ALWAYS(gettimeofday),
+    ALWAYS(times),
+    ALWAYS(getrusage),
+    ALWAYS(uname),
+    ALWAYS(getuid),
+    ALWAYS(geteuid),
+    ALWAYS(getgid),
+    ALWAYS(getegid),
+    ALWAYS(getppid),
+    ALWAYS(sched_getparam),
+    ALWAYS(sched_getscheduler),
+    ALWAYS(sched_get_priority_max),
+    ALWAYS(sched_get_priority_min),
+    WHERE(prlimit64, 0, ALL_BITS, 0), // its own
+#if defined(__x86_64__)
+    ALWAYS(open),
+    ALWAYS(stat),
+    ALWAYS(lstat),
+    ALWAYS(access),
+    ALWAYS(readlink),
+    ALWAYS(epoll_wait),
+#endif
+};
+
 struct program {
     struct sock_filter steps[STEPS];
     size_t count;
@@ -138,15 +202,15 @@ static void add(struct program *p, const struct rule *r) {
         put(p, BPF_ALU | BPF_AND | BPF_K, r->mask, 0, 0);
         for (unsigned i = 0; i < r->count; i++)
             put(p, BPF_JMP | BPF_JEQ | BPF_K, r->values[i], (uint8_t)(r->count - i), 0);
-        answer(p, SECCOMP_RET_ERRNO | EPERM);
+        answer(p, r->except ? SECCOMP_RET_ALLOW : SECCOMP_RET_ERRNO | EPERM);
     }
-    answer(p, SECCOMP_RET_ALLOW);
+    answer(p, r->except ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_ALLOW);
 }
 
-static void write_program(struct program *p, int socket, const int *also, size_t also_count) {
+static void write_program(struct program *p, const struct sandbox_needs *n) {
     const struct rule own[] = {
-        WHERE(recvmsg, 0, ALL_BITS, (uint32_t)socket),
-        WHERE(sendmsg, 0, ALL_BITS, (uint32_t)socket),
+        WHERE(recvmsg, 0, ALL_BITS, (uint32_t)n->socket),
+        WHERE(sendmsg, 0, ALL_BITS, (uint32_t)n->socket),
         WHERE(tgkill, 0, ALL_BITS, (uint32_t)getpid()),
     };
     // calls of another architecture have other numbers: none of them
@@ -156,21 +220,23 @@ static void write_program(struct program *p, int socket, const int *also, size_t
     load(p, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         add(p, &own[i]);
+    for (size_t i = 0; n->door == SANDBOX_DRIVER && i < sizeof of_driver / sizeof *of_driver; i++)
+        add(p, &of_driver[i]);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         add(p, &rules[i]);
-    for (size_t i = 0; i < also_count; i++)
-        add(p, &(struct rule){.call = also[i], .argument = ANY_ARGUMENT});
+    for (size_t i = 0; i < n->also_count; i++)
+        add(p, &(struct rule){.call = n->also[i], .argument = ANY_ARGUMENT});
     put(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1);
     answer(p, SECCOMP_RET_ERRNO | ENOSYS);
     answer(p, SECCOMP_RET_ERRNO | EPERM);
 }
 
-enum err sandbox_filter_calls(int socket, const int *also, size_t also_count, struct errmsg *msg) {
+enum err sandbox_filter_calls(const struct sandbox_needs *needs, struct errmsg *msg) {
     static struct program p;
     p.count = 0;
     if (!ARCHITECTURE)
         return err_set(msg, ERR_UNSUPPORTED, "there is none for this processor");
-    write_program(&p, socket, also, also_count);
+    write_program(&p, needs);
     if (p.full)
         return err_set(msg, ERR_INTERNAL, "the filter has more than %d steps", STEPS);
     struct sock_fprog program = {.len = (unsigned short)p.count, .filter = p.steps};

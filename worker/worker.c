@@ -7,14 +7,13 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "channel/spawner.h"
-#include "compute/cpu/cpu.h"
 #include "engine/replica_local.h"
 #include "engine/wire.h"
 #include "worker/control.h"
-#include "worker/sandbox.h"
 #include "worker/work.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +22,7 @@ struct worker_process {
     struct link link;
     struct tables tables;
     struct sandbox sandbox;
+    const struct worker_device *kind;
     struct device *device;
     struct replica *replica;
     struct ticker *ticker;
@@ -75,30 +75,24 @@ static bool has_parent(void) {
            fstat(SPAWNER_REGION_FD, &region) == 0 && S_ISREG(region.st_mode);
 }
 
-// What a device loads by path has to be there before the door is closed: a library of BLAS, where
-// the kernels for this processor need one. A device of one thread starts none.
-static void load_libraries(void) {
-    struct cpu_options one = {.threads = 1};
-    struct device *d = NULL;
-    struct errmsg msg = {0};
-    enum err e = cpu_device_new(&one, &d, &msg);
-    if (e)
-        link_end(link_end_of(e), "%s", msg.text);
-    cpu_device_free(d);
-}
-
 static void close_door(struct worker_process *w, const struct worker_hooks *hooks) {
     struct errmsg msg = {0};
-    if (sandbox_close("trine-worker", SPAWNER_SOCKET_FD, hooks ? hooks->calls : NULL,
-                      hooks ? hooks->call_count : 0, &w->sandbox, &msg))
+    struct sandbox_needs needs = {.door = w->kind->door, .socket = SPAWNER_SOCKET_FD};
+    if (hooks) {
+        needs.also = hooks->calls;
+        needs.also_count = hooks->call_count;
+    }
+    if (sandbox_close(w->kind->program, &needs, &w->sandbox, &msg))
         link_end(WIRE_END_SYSTEM, "%s", msg.text);
 }
 
-// What it is, or, where it does not go on, what build it is of.
-static void say_ready(struct worker_process *w, uint64_t sequence) {
-    unsigned char payload[1024];
+// What it is, or why it cannot be that.
+static void say_ready(struct worker_process *w, uint64_t sequence, const struct errmsg *why) {
+    unsigned char payload[2048];
     struct pack_writer p = pack_writer_of(payload, sizeof payload);
     struct wire_ready ready = {0};
+    if (why)
+        ready.verdict = *why;
     if (w->replica)
         ready.facts = *replica_facts(w->replica);
     ready.walls = (w->sandbox.privileges ? WIRE_WALL_PRIVILEGES : 0U) |
@@ -124,7 +118,7 @@ static void be_greeted(struct worker_process *w, struct wire_hello *hello, uint6
     w->link.life = m.life;
     *sequence = m.sequence;
     if (e == ERR_UNSUPPORTED) {
-        say_ready(w, m.sequence);
+        say_ready(w, m.sequence, &msg);
         link_end(WIRE_END_BROKEN_RULE, "%s", msg.text);
     }
     if (!e)
@@ -140,9 +134,8 @@ static size_t most_files(const struct worker_process *w) {
 }
 
 static enum err make(struct worker_process *w, const struct wire_hello *hello, struct errmsg *msg) {
-    struct cpu_options o = {.threads = (int)hello->threads};
     struct replica_feed feed = {.wait = feed_wait, .look = feed_look, .ctx = w};
-    enum err e = cpu_device_new(&o, &w->device, msg);
+    enum err e = w->kind->make(hello->threads, &w->device, msg);
     if (!e)
         e = replica_local_new_fed(w->device, &feed, &w->replica, msg);
     if (!e)
@@ -163,11 +156,12 @@ static void free_all(struct worker_process *w) {
     work_free(w->work);
     tables_free(&w->tables);
     if (w->device)
-        cpu_device_free(w->device);
+        w->kind->free(w->device);
     region_free(w->link.region);
 }
 
-static int live(struct worker_process *w, const struct worker_hooks *hooks) {
+static int live(struct worker_process *w, const struct worker_settings *settings,
+                const struct worker_hooks *hooks) {
     struct wire_hello hello;
     struct errmsg msg = {0};
     uint64_t sequence;
@@ -175,15 +169,18 @@ static int live(struct worker_process *w, const struct worker_hooks *hooks) {
     w->link.socket = SPAWNER_SOCKET_FD;
     w->link.hooks = hooks;
     w->link.in.most_fds = CHANNEL_FDS;
-    load_libraries();
+    enum err e = w->kind->open(settings, &msg);
     close_door(w, hooks);
     be_greeted(w, &hello, &sequence);
-    if (hooks && hooks->start)
+    if (!e && hooks && hooks->start)
         hooks->start(w->link.socket, w->link.region, w->link.life);
-    enum err e = make(w, &hello, &msg);
-    if (e)
+    if (!e)
+        e = make(w, &hello, &msg);
+    if (e) { // the parent is told too: it may be what its own caller waits for
+        say_ready(w, sequence, &msg);
         link_end(link_end_of(e), "%s", msg.text);
-    say_ready(w, sequence);
+    }
+    say_ready(w, sequence, NULL);
     replica_local_drive(w->replica);
     if (!control_is_idle(w->control))
         _exit(WIRE_END_CLOSED); // in the middle of a load, which nobody waits for any more
@@ -191,8 +188,7 @@ static int live(struct worker_process *w, const struct worker_hooks *hooks) {
     return WIRE_END_CLOSED;
 }
 
-// Its lines are written as the parent's are: argv is the name, "main" or "quarantine", for ps, the
-// least level, and "json" or "text".
+// Its lines are written as the parent's are.
 static void begin_log(int argc, char **argv) {
     enum log_level level = LOG_LEVEL_WARN;
     if (argc > 2)
@@ -200,18 +196,35 @@ static void begin_log(int argc, char **argv) {
     log_init(level, argc > 3 && strcmp(argv[3], "json") == 0);
 }
 
-int worker_main(int argc, char **argv, const struct worker_hooks *hooks) {
+static struct worker_settings read_settings(int argc, char **argv) {
+    struct worker_settings s = {.device = ""};
+    for (int i = 4; i < argc; i++) {
+        if (strncmp(argv[i], "device=", 7) == 0)
+            s.device = argv[i] + 7;
+        else if (strncmp(argv[i], "memory=", 7) == 0)
+            s.memory = strtod(argv[i] + 7, NULL);
+    }
+    return s;
+}
+
+int worker_main(int argc, char **argv, const struct worker_device *device,
+                const struct worker_hooks *hooks) {
     static struct worker_process w; // its buffer is larger than a stack's guard
+    if (argc == 2 && strcmp(argv[1], "--probe") == 0 && device->probe)
+        return device->probe();
     if (!has_parent()) {
         fprintf(stderr,
-                "trine-worker %s: computes for `trine serve --isolate`, which starts it; "
-                "it is of no use by hand\n",
-                version_number);
+                "%s %s: computes for `trine serve`, which starts it; it is of no use by hand%s\n",
+                device->program, version_number,
+                device->probe ? ", but --probe says what there is" : "");
         return WIRE_END_BY_HAND;
     }
     mem_init();
     json_init();
     crash_install();
     begin_log(argc, argv);
-    return live(&w, hooks);
+    link_name(device->program);
+    w.kind = device;
+    struct worker_settings settings = read_settings(argc, argv);
+    return live(&w, &settings, hooks);
 }

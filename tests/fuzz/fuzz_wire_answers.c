@@ -21,6 +21,9 @@ static void ready(const struct wire_input *in) {
     struct wire_ready r;
     if (wire_read_ready(&in->m, &r, &msg))
         return;
+    check_verdict(&r.verdict);
+    if (r.verdict.code) // words may be tidied on the way
+        return;
     wire_must(r.facts.name[0] && !strpbrk(r.facts.name, " \"\\\n") && r.facts.kv_block_tokens);
     wire_must(r.facts.steps_ahead <= 1 && r.facts.bulk_ahead <= 2);
     wire_write_ready(wire_again_begin(), &r);

@@ -19,6 +19,8 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -117,6 +119,8 @@ static int try_exec(void) {
             _exit(1);
         _exit(0);
     }
+    if (pid < 0) // the exec itself, then
+        return execv("/bin/true", argv), errno;
     close(fds[1]);
     (void)!read(fds[0], &got, 1);
     close(fds[0]);
@@ -145,6 +149,15 @@ static int try_limits(void) {
     struct rlimit r;
     return result(getrlimit(RLIMIT_NOFILE, &r));
 }
+static int try_limits_of_parent(void) {
+    struct rlimit r;
+    return result(prlimit(getppid(), RLIMIT_NOFILE, NULL, &r));
+}
+static int try_ioctl(void) {
+    int n;
+    return result(ioctl(given.pipe[0], FIONREAD, &n));
+}
+static int try_event(void) { return closing(eventfd(0, EFD_CLOEXEC)); }
 static int try_dumpable(void) { return result(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)); }
 static int try_chdir(void) { return result(chdir("/")); }
 static int try_pidfd(void) { return closing((int)syscall(SYS_pidfd_open, getpid(), 0)); }
@@ -154,7 +167,8 @@ static int try_getsockopt(void) {
     return result(getsockopt(given.pair[0], SOL_SOCKET, SO_TYPE, &type, &n));
 }
 
-enum layer { BY_FILTER = 1, BY_LANDLOCK = 2 };
+// NOT_OF_DRIVER: by none of these where it is a card's driver.
+enum layer { BY_FILTER = 1, BY_LANDLOCK = 2, NOT_OF_DRIVER = 4 };
 
 static const struct attempt {
     const char *name;
@@ -163,7 +177,7 @@ static const struct attempt {
     int landlock; // the version that refuses it first
 } attempts[] = {
     {"read a file", try_read_file, BY_FILTER | BY_LANDLOCK, 1},
-    {"read /proc", try_read_proc, BY_FILTER | BY_LANDLOCK, 1},
+    {"read /proc", try_read_proc, NOT_OF_DRIVER | BY_FILTER | BY_LANDLOCK, 1},
     {"write a file", try_write_file, BY_FILTER | BY_LANDLOCK, 1},
     {"open a folder", try_open_folder, BY_FILTER | BY_LANDLOCK, 1},
     {"delete a file", try_unlink, BY_FILTER | BY_LANDLOCK, 1},
@@ -172,18 +186,21 @@ static const struct attempt {
     {"bind", try_bind, BY_FILTER | BY_LANDLOCK, 4},
     {"connect to an abstract socket", try_abstract, BY_FILTER | BY_LANDLOCK, 6},
     {"signal another process", try_signal_parent, BY_FILTER | BY_LANDLOCK, 6},
-    {"stat", try_stat, BY_FILTER, 0},
+    {"stat", try_stat, NOT_OF_DRIVER | BY_FILTER, 0},
     {"make a socket", try_socket, BY_FILTER, 0},
     {"make a local socket", try_local_socket, BY_FILTER, 0},
     {"make a socket pair", try_pair, BY_FILTER, 0},
     {"send on another socket", try_send_elsewhere, BY_FILTER, 0},
-    {"write elsewhere than to stderr", try_write_elsewhere, BY_FILTER, 0},
+    {"write elsewhere than to stderr", try_write_elsewhere, NOT_OF_DRIVER | BY_FILTER, 0},
     {"fork", try_fork, BY_FILTER, 0},
-    {"map executable memory", try_executable_memory, BY_FILTER, 0},
-    {"make memory executable", try_make_executable, BY_FILTER, 0},
-    {"memfd_create", try_memfd, BY_FILTER, 0},
-    {"ftruncate", try_truncate, BY_FILTER, 0},
-    {"getrlimit", try_limits, BY_FILTER, 0},
+    {"map executable memory", try_executable_memory, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"make memory executable", try_make_executable, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"memfd_create", try_memfd, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"ftruncate", try_truncate, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"getrlimit", try_limits, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"ioctl", try_ioctl, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"make an event", try_event, NOT_OF_DRIVER | BY_FILTER, 0},
+    {"lower another process's limits", try_limits_of_parent, BY_FILTER, 0},
     {"prctl of another kind", try_dumpable, BY_FILTER, 0},
     {"chdir", try_chdir, BY_FILTER, 0},
     {"pidfd_open", try_pidfd, BY_FILTER, 0},
@@ -241,11 +258,17 @@ static int in_child(int (*run)(const void *), const void *arg) {
     return WEXITSTATUS(status);
 }
 
+static const struct sandbox_needs *needs(enum sandbox_door door) {
+    static struct sandbox_needs n;
+    n = (struct sandbox_needs){.door = door, .socket = given.pair[0]};
+    return &n;
+}
+
 static int open_run(const void *arg) { return ((const struct attempt *)arg)->make(); }
 
 static int filter_run(const void *arg) {
     struct errmsg msg = {0};
-    if (sandbox_filter_calls(given.pair[0], NULL, 0, &msg))
+    if (sandbox_filter_calls(needs(SANDBOX_COMPUTES), &msg))
         return 98;
     return ((const struct attempt *)arg)->make();
 }
@@ -253,17 +276,23 @@ static int filter_run(const void *arg) {
 static int landlock_run(const void *arg) {
     struct errmsg msg = {0};
     int version;
-    if (sandbox_close_paths(&version, &msg) || version == 0)
+    if (sandbox_close_paths(SANDBOX_COMPUTES, &version, &msg) || version == 0)
         return 98;
     return ((const struct attempt *)arg)->make();
 }
 
-static struct sandbox closed(void) {
+static struct sandbox closed_by(enum sandbox_door door) {
     struct sandbox s = {0};
     struct errmsg msg = {0};
-    if (sandbox_close("test", given.pair[0], NULL, 0, &s, &msg))
+    if (sandbox_close("test", needs(door), &s, &msg))
         _exit(97);
     return s;
+}
+static struct sandbox closed(void) { return closed_by(SANDBOX_COMPUTES); }
+
+static int driver_run(const void *arg) {
+    closed_by(SANDBOX_DRIVER);
+    return ((const struct attempt *)arg)->make();
 }
 
 static int closed_run(const void *arg) {
@@ -293,13 +322,13 @@ static int version_run(const void *arg) {
     (void)arg;
     struct errmsg msg = {0};
     int version = 0;
-    return sandbox_close_paths(&version, &msg) ? 98 : version;
+    return sandbox_close_paths(SANDBOX_COMPUTES, &version, &msg) ? 98 : version;
 }
 
 static int filter_there(const void *arg) {
     (void)arg;
     struct errmsg msg = {0};
-    return sandbox_filter_calls(given.pair[0], NULL, 0, &msg);
+    return sandbox_filter_calls(needs(SANDBOX_COMPUTES), &msg);
 }
 
 static bool expect(const char *layer, const struct attempt *a, int got, bool refused) {
@@ -321,7 +350,19 @@ static void test_refusals(int landlock, bool filter) {
             expect("closed", a, in_child(closed_run, a), true);
             expect("closed, in a thread", a, in_child(thread_run, a), true);
         }
+        // what a driver may ask for, but for the paths, is refused by Landlock alone
+        bool by_path = (a->refused_by & BY_LANDLOCK) && landlock >= a->landlock;
+        if (filter && (by_path || !(a->refused_by & BY_LANDLOCK)))
+            expect("a driver's door", a, in_child(driver_run, a), !(a->refused_by & NOT_OF_DRIVER));
     }
+}
+
+// Text that is typed on the terminal of the one who started it would be run there.
+static int type_run(const void *arg) {
+    (void)arg;
+    closed_by(SANDBOX_DRIVER);
+    char c = 'x';
+    return ioctl(given.pipe[0], TIOCSTI, &c) == 0 ? 255 : errno;
 }
 
 // ---- what goes on
@@ -394,9 +435,9 @@ static int refused_run(const void *arg) {
     (void)arg;
     struct errmsg msg = {0};
     int version = -1;
-    if (sandbox_filter_calls(given.pair[0], NULL, 0, &msg))
+    if (sandbox_filter_calls(needs(SANDBOX_COMPUTES), &msg))
         return 1;
-    if (sandbox_close_paths(&version, &msg) != ERR_IO || version != 0)
+    if (sandbox_close_paths(SANDBOX_COMPUTES, &version, &msg) != ERR_IO || version != 0)
         return 2;
     return strcmp(msg.text, "Landlock: Operation not permitted") == 0 ? 0 : 3;
 }
@@ -432,7 +473,7 @@ static void test_crash(void) {
 static void test_without(void) {
     struct sandbox s;
     struct errmsg msg = {0};
-    CHECK_OK(sandbox_close("test", 0, NULL, 0, &s, &msg), msg);
+    CHECK_OK(sandbox_close("test", needs(SANDBOX_COMPUTES), &s, &msg), msg);
     CHECK(s.privileges && !s.filter && s.landlock == 0);
 }
 
@@ -449,8 +490,10 @@ int main(void) {
     test_refusals(landlock, filter);
     CHECK_INT(in_child(work_run, NULL), 0);
     CHECK_INT(in_child(limits_run, NULL), 0);
-    if (filter)
+    if (filter) {
         CHECK_INT(in_child(refused_run, NULL), 0);
+        CHECK_INT(in_child(type_run, NULL), EPERM);
+    }
     test_crash();
     close(tcp);
     close(abstract);

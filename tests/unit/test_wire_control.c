@@ -121,7 +121,9 @@ static void test_ready(void) {
                                         .describe = "cpu, 2 threads, avx512",
                                         .kv_block_tokens = 32,
                                         .steps_ahead = 1,
-                                        .bulk_ahead = 2},
+                                        .bulk_ahead = 2,
+                                        .batch_tokens = 8192,
+                                        .memory_bytes = (size_t)128 << 30},
                               .walls = WIRE_WALL_CALLS | WIRE_WALL_PRIVILEGES};
     struct pack_writer w = wire_begin();
     wire_write_ready(&w, &says);
@@ -132,7 +134,10 @@ static void test_ready(void) {
     CHECK_STR(ready.facts.describe, says.facts.describe);
     CHECK(ready.facts.kv_block_tokens == 32 && ready.facts.steps_ahead == 1 &&
           ready.facts.bulk_ahead == 2 && ready.walls == says.walls);
-    size_t name = 8 + strlen(version_commit) + 4, describe = name + 3 + 4,
+    CHECK_INT(ready.verdict.code, ERR_OK);
+    CHECK_INT(ready.facts.batch_tokens, 8192);
+    CHECK(ready.facts.memory_bytes == (size_t)128 << 30);
+    size_t verdict = 8 + strlen(version_commit), name = verdict + 8 + 4, describe = name + 3 + 4,
            numbers = describe + strlen(says.facts.describe);
     CHECK(!wire_takes_with(&m, takes_ready, wire_payload, name, "C", 1));
     CHECK(!wire_takes_with(&m, takes_ready, wire_payload, name, "\"", 1));
@@ -143,7 +148,11 @@ static void test_ready(void) {
     CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers, 1025));
     CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers + 4, 2));
     CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers + 8, 3));
-    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers + 12, 8));
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers + 12, (1 << 26) + 1));
+    CHECK(!wire_takes_u64(&m, takes_ready, wire_payload, numbers + 16, UINT64_MAX));
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, numbers + 24, 8));
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, verdict, ERR_COUNT));
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, verdict, ERR_NOMEM)); // and facts
     CHECK(takes_ready(&m));
 
     says.facts.name[0] = '\0'; // no name at all
@@ -151,6 +160,21 @@ static void test_ready(void) {
     wire_write_ready(&w, &says);
     m = wire_message(WIRE_READY, &w, 0);
     CHECK(!takes_ready(&m));
+}
+
+static void test_no_device(void) {
+    struct wire_ready says = {.walls = WIRE_WALL_PRIVILEGES};
+    err_set(&says.verdict, ERR_UNSUPPORTED, "no NVIDIA driver is loaded");
+    struct pack_writer w = wire_begin();
+    wire_write_ready(&w, &says);
+    struct channel_message m = wire_message(WIRE_READY, &w, 0);
+    wire_check_lengths(m, takes_ready);
+    CHECK(takes_ready(&m));
+    CHECK_INT(ready.verdict.code, ERR_UNSUPPORTED);
+    CHECK_STR(ready.verdict.text, says.verdict.text);
+    size_t verdict = 8 + strlen(version_commit);
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, verdict, ERR_OK)); // and words
+    CHECK(!wire_takes_u32(&m, takes_ready, wire_payload, verdict, ERR_LOST));
 }
 
 // ---- one number
@@ -375,6 +399,7 @@ int main(void) {
     test_blocks();
     test_hello();
     test_ready();
+    test_no_device();
     test_numbers();
     test_size_steps();
     test_open_steps();

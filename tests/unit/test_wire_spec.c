@@ -89,7 +89,9 @@ static const struct replica_spec encoder = {
                .activation = ACTIVATION_RELU,
                .labels = 3,
                .scores = MODEL_SCORES_LOGITS},
-    .precision = {.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_INT8},
+    .precision = {.storage = WEIGHT_STORAGE_STORED,
+                  .rounding = ACTIVATION_ROUNDING_INT8,
+                  .floats = COMPUTE_F16},
     .pool_mode = -1,
     .yes_id = -1,
     .no_id = -1,
@@ -224,6 +226,7 @@ static void test_wrong_models(void) {
     WRONG(encoder, dim, 4);
     WRONG(encoder, precision.storage, (enum weight_storage)2);
     WRONG(encoder, precision.rounding, (enum activation_rounding)4);
+    WRONG(encoder, precision.floats, (enum compute_floats)4);
     WRONG(encoder, pool_mode, -2);
     WRONG(encoder, pool_mode, POOL_MEAN_SQRT + 1);
     WRONG(decoder, task, TASK_CLASSIFY);

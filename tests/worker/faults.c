@@ -9,6 +9,8 @@
 //   probe: thread=control tried=open refused=1
 // Thread rule: hooks.h's.
 #define _GNU_SOURCE // what the sandbox refuses, and what faults need
+#include "tests/worker/faults.h"
+
 #include "tests/worker/fault_plan.h"
 
 #include "channel/channel.h"
@@ -16,7 +18,6 @@
 #include "channel/spawner.h"
 #include "engine/wire.h"
 #include "worker/link.h"
-#include "worker/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -336,7 +337,7 @@ static void sent(const struct channel_message *m) {
     }
 }
 
-int main(int argc, char **argv) {
+int worker_faults_main(int argc, char **argv, const struct worker_device *device) {
     static const int calls[] = {SYS_ftruncate, SYS_getppid};
     static const struct worker_hooks hooks = {
         .calls = calls,
@@ -353,11 +354,11 @@ int main(int argc, char **argv) {
     const char *spec = getenv("TRINE_WORKER_FAULTS");
     char why[128];
     if (!spec || !*spec)
-        return worker_main(argc, argv, NULL);
+        return worker_main(argc, argv, device, NULL);
     if (!fault_plan_read(spec, &now.plan, why, sizeof why)) {
         fprintf(stderr, "TRINE_WORKER_FAULTS: what is %s?\n", why);
         return WIRE_END_BY_HAND;
     }
     bool quarantine = argc > 1 && strcmp(argv[1], "quarantine") == 0;
-    return worker_main(argc, argv, quarantine && !now.plan.everywhere ? NULL : &hooks);
+    return worker_main(argc, argv, device, quarantine && !now.plan.everywhere ? NULL : &hooks);
 }
