@@ -156,7 +156,7 @@ struct gpu_attention {
     struct gpu_mat q, k, v, out;
     const int32_t *cu_seqlens;
     const int32_t *tiles;
-    size_t tile_count, heads, kv_heads, head_dim;
+    size_t tile_count, seqs, heads, kv_heads, head_dim;
     float scale;
     int causal;
     size_t window; // causal: the last `window` keys, itself included; else those at a distance
