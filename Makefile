@@ -90,11 +90,36 @@ FORCE:
 $(BUILD)/base/version.o: $(BUILD)/commit
 $(BUILD)/base/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
+# The emulated GPU (tests/gpu): the CUDA backend's host code and its kernels, the .cu as they are, by
+# the C++ compiler. cuda_api.c and what it stands on are the real card's.
+ifeq ($(origin CXX),default)
+CXX := $(filter ccache,$(CC)) c++
+endif
+CXXFLAGS ?= $(CFLAGS)
+GPU_FLAGS_x86_64 := -mavx2 -mfma -mf16c
+GPU_NEEDED := -std=c++17 -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-exceptions -fno-rtti \
+              -fno-strict-aliasing -fno-math-errno -fno-trapping-math -I. $(GPU_FLAGS_$(shell uname -m))
+GPU_REAL   := cuda_api cublaslt nvml probe
+GPU_OBJS   := $(patsubst %.cu,$(BUILD)/%.cu.o,$(wildcard compute/cuda/kernels/*.cu tests/gpu/*.cu)) \
+              $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/gpu/*.cpp)) \
+              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(GPU_REAL:%=compute/cuda/%.c),$(wildcard compute/cuda/*.c)))
+GPU_LIBS   := -lstdc++
+$(BUILD)/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ $(CXXFLAGS) $(GPU_NEEDED) $(SANFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(GPU_NEEDED) -Wshadow $(SANFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/libgpu_emulated.a: $(GPU_OBJS)
+	rm -f $@ && ar rcs $@ $^
+
 # What test programs share beyond headers.
 $(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
 	rm -f $@ && ar rcs $@ $^
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/tests/unit/test_gpu_%: $(BUILD)/tests/unit/test_gpu_%.o $(BUILD)/libgpu_emulated.a $(BUILD)/libkit.a $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) $(GPU_LIBS)
 # Those that start workers.
 $(filter $(BUILD)/tests/unit/test_worker% $(BUILD)/tests/unit/test_replica_worker_program,$(UNIT)): | $(BUILD)/trine-worker $(BUILD)/tests/trine-worker-faults
 $(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
