@@ -151,8 +151,9 @@ struct block_call {
 
 // The emulated GPU's (emulated_gpu.cpp): what the stream's next launch touches, and that launch,
 // which takes the call over.
-void gpu_emulated_touch(struct gpu_stream *s, const void *p, size_t bytes, bool write);
-void gpu_emulated_touch_mat(struct gpu_stream *s, struct gpu_mat m, bool write);
+enum gpu_touch { GPU_TOUCH_READ, GPU_TOUCH_WRITE, GPU_TOUCH_READ_SOME, GPU_TOUCH_WRITE_SOME };
+void gpu_emulated_touch(struct gpu_stream *s, enum gpu_touch how, const void *p, size_t bytes);
+void gpu_emulated_touch_mat(struct gpu_stream *s, enum gpu_touch how, struct gpu_mat m);
 void gpu_emulated_launch(struct gpu_stream *s, struct block_call *call);
 
 template <typename... P> struct block_call_of {
@@ -175,10 +176,12 @@ static void block_launch(struct gpu_stream *s, const char *name, void (*kernel)(
     gpu_emulated_launch(s, &of->call);
 }
 
-#define GPU_READS(s, p, bytes) gpu_emulated_touch(s, p, bytes, false)
-#define GPU_WRITES(s, p, bytes) gpu_emulated_touch(s, p, bytes, true)
-#define GPU_READS_MAT(s, m) gpu_emulated_touch_mat(s, m, false)
-#define GPU_WRITES_MAT(s, m) gpu_emulated_touch_mat(s, m, true)
+#define GPU_READS(s, p, bytes) gpu_emulated_touch(s, GPU_TOUCH_READ, p, bytes)
+#define GPU_WRITES(s, p, bytes) gpu_emulated_touch(s, GPU_TOUCH_WRITE, p, bytes)
+#define GPU_READS_SOME(s, p, bytes) gpu_emulated_touch(s, GPU_TOUCH_READ_SOME, p, bytes)
+#define GPU_WRITES_SOME(s, p, bytes) gpu_emulated_touch(s, GPU_TOUCH_WRITE_SOME, p, bytes)
+#define GPU_READS_MAT(s, m) gpu_emulated_touch_mat(s, GPU_TOUCH_READ, m)
+#define GPU_WRITES_MAT(s, m) gpu_emulated_touch_mat(s, GPU_TOUCH_WRITE, m)
 #define GPU_LAUNCH(s, kernel, grid, block, shared, ...)                                            \
     block_launch(s, #kernel, kernel, grid, block, shared, ##__VA_ARGS__)
 

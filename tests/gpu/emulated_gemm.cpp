@@ -66,7 +66,7 @@ static float activated(enum gpu_activation f, float x) {
 
 void gpu_emulated_gemm(const struct gpu_gemm *a) {
     float *x = widened(a->type, a->x, a->ld_x, a->rows, a->in, a->in);
-    float *w = widened(a->type, a->w, a->in, a->out, a->in, a->in);
+    float *w = widened(a->type, a->w, a->ld_w, a->out, a->in, a->in);
     enum gpu_type to = a->wide_out ? GPU_F32 : a->type;
     for (size_t r = 0; r < a->rows; r++) {
         for (size_t o = 0; o < a->out; o++) {

@@ -76,11 +76,11 @@ static void ask(struct gpu_stream *s, const struct op *o) {
     s->capturing->last = kept;
 }
 
-void gpu_emulated_touch(struct gpu_stream *s, const void *p, size_t bytes, bool write) {
-    (void)s, (void)p, (void)bytes, (void)write;
+void gpu_emulated_touch(struct gpu_stream *s, enum gpu_touch how, const void *p, size_t bytes) {
+    (void)s, (void)how, (void)p, (void)bytes;
 }
-void gpu_emulated_touch_mat(struct gpu_stream *s, struct gpu_mat m, bool write) {
-    (void)s, (void)m, (void)write;
+void gpu_emulated_touch_mat(struct gpu_stream *s, enum gpu_touch how, struct gpu_mat m) {
+    (void)s, (void)how, (void)m;
 }
 void gpu_emulated_launch(struct gpu_stream *s, struct block_call *call) {
     struct op o = {};

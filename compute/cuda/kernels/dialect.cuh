@@ -11,10 +11,12 @@
 // - atomicAdd on int32, uint32; atomicMax; __threadfence().
 // - Matrix units and copies past registers by the functions below alone (mma.cuh).
 // - Launches: GPU_LAUNCH(stream, kernel, grid, block, shared_bytes, arguments...), behind lines
-// that
-//   say what memory the launch touches: GPU_READS(stream, p, bytes), GPU_WRITES, GPU_READS_MAT(
-//   stream, mat), GPU_WRITES_MAT (read and written: both). The emulated GPU closes all other memory
-//   to it, and checks the order by them; on a GPU they are nothing.
+//   that say what memory the launch touches: GPU_READS(stream, p, bytes), GPU_WRITES, GPU_READS_MAT
+//   (stream, mat), GPU_WRITES_MAT (read and written: both; a NULL is nothing). GPU_READS_SOME and
+//   GPU_WRITES_SOME name what a launch may touch anywhere in (a cache, by slots that only the
+//   device knows): the first may hold parts that were never written, the second leaves such.
+//   The emulated GPU closes all other memory to the launch, and checks the order by them; on a GPU
+//   they are nothing.
 #ifndef TRINE_COMPUTE_CUDA_DIALECT_CUH
 #define TRINE_COMPUTE_CUDA_DIALECT_CUH
 
@@ -32,6 +34,8 @@ extern "C" void gpu_stream_launched(struct gpu_stream *s, int error, const char 
 #define GPU_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define GPU_READS(s, p, bytes) ((void)0)
 #define GPU_WRITES(s, p, bytes) ((void)0)
+#define GPU_READS_SOME(s, p, bytes) ((void)0)
+#define GPU_WRITES_SOME(s, p, bytes) ((void)0)
 #define GPU_READS_MAT(s, m) ((void)0)
 #define GPU_WRITES_MAT(s, m) ((void)0)
 // More than 48 KiB of shared memory has to be asked for once a kernel.
