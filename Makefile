@@ -11,7 +11,8 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror
 ## CFLAGS="-O2 -g"  optimisation and debugging; what every file needs is added
-CFLAGS  ?= -O2 -g
+# Of a sanitizer's build the lines are enough, and made in three quarters of the time.
+CFLAGS  ?= -O2 -g$(if $(SAN),1)
 # What every file needs whatever CFLAGS a user gives; an instruction set's files add theirs.
 NEEDED  := -std=c11 $(WARN) -D_POSIX_C_SOURCE=200809L -I. -fno-math-errno -fno-trapping-math
 LDLIBS  := -lcivetweb -lcjson -lutf8proc -lcurl -lcrypto -lxxhash -lm -lpthread -ldl

@@ -45,8 +45,6 @@ for script in tools/check_*.sh; do
     *) step "${script#tools/}" "$script" ;;
     esac
 done
-step "clang-format" bash -c 'git ls-files -co --exclude-standard "*.[ch]" | grep -v unicode_tables | while read -r f; do [ -e "$f" ] && echo "$f"; done |
-    xargs clang-format --dry-run -Werror'
 if [ ${#files[@]} -gt 0 ]; then
     step "cppcheck of ${#files[@]} changed" cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
         --enable=warning,performance,portability --suppress=missingIncludeSystem \

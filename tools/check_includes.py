@@ -3,7 +3,7 @@
 
 A room may include itself and the rooms on its line. A header of the system or of a library is
 known by name, and each library has one door. Files that include each other, however long the way
-round, are a fault: only the .c and .h files of one thing (foo.c, foo.h, foo_internal.h) may.
+round, are a fault: only the sources and headers of one thing (foo.c, foo.h, foo_internal.h) may.
 Prints a line "file:line: what is wrong" for each fault and exits 1; silent when all is well.
 tests/checks/test_includes.py plants a fault of each kind and expects it to be found.
 """
@@ -62,8 +62,11 @@ BEHIND = {
 DOORS = {
     "civetweb.h": "service/http",
     "cblas.h": "compute/cpu",
-    "dlfcn.h": "compute/cpu",
+    "dlfcn.h": "compute/cpu compute/cuda",
     "cuda_runtime.h": "compute/cuda",
+    "cuda_runtime_api.h": "compute/cuda",
+    "cuda_bf16.h": "compute/cuda/kernels",
+    "cuda_fp16.h": "compute/cuda/kernels",
     "utf8proc.h": "tokenizer",
     "curl/curl.h": "hub",
     "cjson/cJSON.h": "base/json.h",
@@ -96,21 +99,28 @@ ANYWHERE = set(
     sys/file.h sys/random.h sys/resource.h sys/stat.h sys/statvfs.h sys/types.h""".split()
 )
 
+# The one header of a test that the program's sources name: in the place of nvcc's own words it says what
+# the emulated GPU understands.
+EMULATED = {"compute/cuda/kernels/dialect.cuh": "tests/gpu/block.h"}
+
 # Folders without walls: they are not part of the program, and may include every room.
 OUTSIDE = {"tests", "bench", "build", "tools", "docs", "deploy", "examples"}
+
+HEADERS = (".h", ".cuh")
+SOURCES = (".c", ".cu", ".cpp")
 
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*(?:include|import|include_next)\b[ \t]*(.*?)[ \t\r]*$", re.M)
 
 
 def read_tree(root, tops=None):
-    """{file: [(line, "<" or '"', name)]} of every .c and .h file of the rooms, or of the folders `tops`."""
+    """{file: [(line, "<" or '"', name)]} of every source and header of the rooms, or of the folders `tops`."""
     tree = {}
     for top in tops or sorted(set(os.listdir(root)) - OUTSIDE):
         if top.startswith(".") or not os.path.isdir(os.path.join(root, top)):
             continue
         for folder, _, files in os.walk(os.path.join(root, top)):
             for file in files:
-                if file.endswith((".c", ".h")):
+                if file.endswith(SOURCES + HEADERS):
                     path = os.path.join(folder, file)
                     tree[os.path.relpath(path, root)] = read_file(path)
     return tree
@@ -132,7 +142,7 @@ def room_of(file):
 
 def stem_of(file):
     """foo.c, foo.h and foo_internal.h are one thing."""
-    return re.sub(r"_internal$", "", file[:-2])
+    return re.sub(r"_internal$", "", os.path.splitext(file)[0])
 
 
 def may_pass(file, door):
@@ -156,9 +166,11 @@ def wrong(tree, file, mark, name):
         return None if name in ANYWHERE else f"<{name}> is on no list of tools/check_includes.py"
     if mark != '"':
         return f"#include {name}: a name in <> or quotes is needed"
+    if EMULATED.get(file) == name:
+        return None
     if name not in tree:
         return f'"{name}" is no file of a room (from the root, as "base/err.h")'
-    if not name.endswith(".h"):
+    if not name.endswith(HEADERS):
         return f'"{name}": only headers are included'
     here, there = room_of(file), room_of(name)
     if is_behind(file, name):
@@ -224,8 +236,8 @@ def problems(root):
                 found.append(f"{file}:{line}: {why}")
     for file, includes in sorted(read_tree(root, ["bench", "tests"]).items()):
         for line, _, name in includes:
-            if name.endswith(".c"):
-                found.append(f'{file}:{line}: "{name}": tests link objects, they include no .c file')
+            if name.endswith(SOURCES):
+                found.append(f'{file}:{line}: "{name}": tests link objects, they include no source file')
     for circle in circles(tree):
         found.append("circle: " + " ".join(circle))
         found += way_round(tree, circle)

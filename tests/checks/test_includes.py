@@ -47,7 +47,7 @@ class House:
             shutil.copytree(
                 os.path.join(ROOT, room),
                 os.path.join(folder, room),
-                ignore=lambda path, names: [n for n in names if not (n.endswith((".c", ".h")) or os.path.isdir(os.path.join(path, n)))],
+                ignore=lambda path, names: [n for n in names if not (n.endswith(check.SOURCES + check.HEADERS) or os.path.isdir(os.path.join(path, n)))],
             )
         self.tree = check.read_tree(folder)
 
@@ -74,7 +74,7 @@ class House:
         return found
 
     def header_of(self, room):
-        return min(f for f in self.tree if check.room_of(f) == room and f.endswith(".h"))
+        return min(f for f in self.tree if check.room_of(f) == room and f.endswith(check.HEADERS))
 
     def expect_named(self, file, include, script=False):
         """A new file with the include on its third line is found, and is all that is found."""
@@ -115,6 +115,20 @@ def doors(house):
                 house.expect_named(f"{room}/planted.c", f"<{name}>")
     for room in check.ROOMS:
         house.expect_named(f"{room}/planted.h", "<zlib.h>")
+
+
+def kernels(house):
+    """What nvcc compiles has the walls of the rest, and its headers; a test's header is named in one place."""
+    room = "compute/cuda/kernels"
+    for file in (f"{room}/planted.cu", f"{room}/planted.cuh"):
+        for include in ('"base/err.h"', '"compute/device.h"', '"tests/gpu/block.h"', "<cblas.h>", "<zlib.h>", f'"{room}/rows.cu"'):
+            house.expect_named(file, include)
+    house.expect_named("compute/cuda/planted.c", "<cuda_fp16.h>")
+    house.expect_named("compute/planted.c", "<cuda_runtime_api.h>")
+    house.expect_named("tests/gpu/planted.cpp", f'"{room}/attention.cu"')
+    a, b = f"{room}/planted_a", f"{room}/planted_b"
+    found = house.planted({f"{a}.cuh": f'#include "{b}.cuh"\n', f"{b}.cuh": f'#include "{a}.cuh"\n'})
+    expect(any("circle: " in line for line in found), "a circle of kernels' headers", found)
 
 
 def forms(house):
@@ -162,7 +176,7 @@ def main():
         expect(not clean, "the sources as they are", clean)
         run = subprocess.run([os.path.join(ROOT, "tools", "check_includes.sh")], capture_output=True, text=True)
         expect(run.returncode == 0 and not run.stdout, "the script on the sources", run.stdout.splitlines())
-        for part in (walls, boundary, doors, forms, circles):
+        for part in (walls, boundary, doors, kernels, forms, circles):
             part(house)
         expect(not check.problems(folder), "the copy after all", check.problems(folder))
     print(f"{passed} passed, {failed} failed")
