@@ -1,7 +1,7 @@
 // Plain C kernels of causal models: the oracle for the others. See causal.h.
 #include "compute/cpu/causal.h"
 
-#include "compute/cpu/blocks.h"
+#include "compute/blocks.h"
 
 #include <math.h>
 #include <stdbool.h>

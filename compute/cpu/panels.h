@@ -18,7 +18,7 @@
 #ifndef TRINE_COMPUTE_CPU_PANELS_H
 #define TRINE_COMPUTE_CPU_PANELS_H
 
-#include "compute/cpu/blocks.h"
+#include "compute/blocks.h"
 
 enum { BLOCK_PANEL = 16, CHUNK_UNITS = 8, CHUNK = CHUNK_UNITS * UNIT };
 

@@ -1,7 +1,7 @@
 // Weights that stay as they are stored: f16, bf16 and GGUF's block types, of every kernel set,
 // against what gguf-py's dequantize gives and double precision; the same bits in any batch, at any
 // place, on any number of threads.
-#include "compute/cpu/blocks.h"
+#include "compute/blocks.h"
 #include "tests/unit/device_rig.h"
 
 #include <ctype.h>

@@ -3,8 +3,8 @@
 // for products is panels.h's business.
 // Source followed: the block structs and dequantize_row_* of ggml-common.h and ggml-quants.c (and
 // gguf-py's quants.py). Thread rule: pure functions.
-#ifndef TRINE_COMPUTE_CPU_BLOCKS_H
-#define TRINE_COMPUTE_CPU_BLOCKS_H
+#ifndef TRINE_COMPUTE_BLOCKS_H
+#define TRINE_COMPUTE_BLOCKS_H
 
 #include "compute/tensor.h"
 

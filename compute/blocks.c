@@ -1,5 +1,5 @@
 // See blocks.h.
-#include "compute/cpu/blocks.h"
+#include "compute/blocks.h"
 
 #include <string.h>
 
