@@ -7,7 +7,8 @@
    (filters.c: filter_).
 2. So does the tag of a struct, enum or union that a header defines, unless the header is one thing's own
    (foo_internal.h).
-3. No tag is defined in two files, not even in two .c files: a name is one thing.
+3. No tag is defined in two files, not even in two .c files: a name is one thing. (But for the opaque
+   types of a device, once in the room of each.)
 4. A file that a comment names is there, so that a comment does not outlive its file.
 What is external is read from the objects of build/ by nm. Prints a line "file: what is wrong" for
 each fault and exits 1; silent when all is well. tests/checks/test_names.py plants each fault.
@@ -30,6 +31,8 @@ EXCEPTIONS = {
     "lane": "one of the two queues: every file around the scheduler says it",
     "kv_dtype": "how keys and values are kept: named as its option is",
 }
+# Opaque types of the table of operations: each device, a room of its own, has what it means by them.
+OF_EACH_DEVICE = {"weight", "kv_cache"}
 # Headers whose names are a language that many rooms speak: they say the thing and no room.
 LANGUAGE = {
     "compute/batch.h": "batches",
@@ -110,7 +113,8 @@ def main(root, build):
             if not free and not fits(tag, stem_of(file), *rooms_of(file)):
                 found.append(f"{file}: the tag {tag} begins neither with the file's name nor with the room's")
     for tag, files in homes.items():
-        if len(files) > 1:
+        each = tag in OF_EACH_DEVICE and len({os.path.dirname(file) for file in files}) == len(files)
+        if len(files) > 1 and not each:
             found.append(f"{files[0]}: the tag {tag} is defined elsewhere too: {' '.join(files[1:])}")
     objects = {f"{build}/{file[:-2]}.o": file for file in texts if file.endswith(".c")}
     missing = [o for o in objects if not os.path.exists(o)]
