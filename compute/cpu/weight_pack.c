@@ -1,8 +1,8 @@
 // See weight_pack.h.
 #include "compute/cpu/weight_pack.h"
 
-#include "base/file.h"
 #include "compute/cpu/share.h"
+#include "compute/weight_parts.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -36,24 +36,14 @@ static void note_bad(struct copy *c, size_t at) {
         ;
 }
 
-// Bytes of n values from a block's begin on.
-static size_t stored_bytes(enum dtype t, size_t n) {
-    return n / dtype_block(t) * dtype_block_bytes(t);
-}
-
-// Values [at, at + n) of the source; n of them fit the scratch. A file is read by pread into memory
-// that stays in L2, and not mapped: a mapping of a file that is truncated meanwhile ends the
-// process, and reading all of it first needs as much fresh memory again, which takes longer to get
-// than the reading. NULL, and the failure noted, where it cannot be read.
+// Values [at, at + n) of the source; n of them fit the scratch. NULL, and the failure noted, where
+// it cannot be read.
 static const unsigned char *source(struct copy *c, size_t at, size_t n, void *scratch) {
-    size_t from = stored_bytes(c->src->dtype, at);
-    if (c->src->data)
-        return (const unsigned char *)c->src->data + from;
+    const unsigned char *out = NULL;
     struct errmsg msg = {0};
-    enum err e = file_read_at(c->src->file, c->src->offset + from, scratch,
-                              stored_bytes(c->src->dtype, n), &msg);
+    enum err e = weight_read_stored(c->src, at, n, scratch, &out, &msg);
     if (e == ERR_OK)
-        return scratch;
+        return out;
     if (!atomic_flag_test_and_set(&c->unread)) {
         c->failed = e;
         c->failure = msg;
@@ -61,13 +51,8 @@ static const unsigned char *source(struct copy *c, size_t at, size_t n, void *sc
     return NULL;
 }
 
-// The source's row that becomes row r.
 static size_t source_row(const struct copy *c, size_t r) {
-    size_t hd = c->interleaved_head;
-    if (hd == 0)
-        return r;
-    size_t i = r % hd, half = hd / 2;
-    return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+    return weight_source_row(c->interleaved_head, r);
 }
 
 // Values [from, from + n) of the source, in its order, to dst.
@@ -86,15 +71,7 @@ static void copy_run(struct copy *c, size_t from, size_t n, float *dst, float *s
 // The first of n values that is not finite, n when all are. scratch: n floats, unless blocks.
 static size_t first_bad(const struct copy *c, const unsigned char *src, size_t n, float *scratch) {
     enum dtype t = c->src->dtype;
-    if (!dtype_is_block(t))
-        return c->m->k->convert(t, src, scratch, n);
-    for (size_t at = 0; at < n; at += dtype_block(t)) {
-        struct block_unit u;
-        block_unit_read(t, src, at / UNIT, &u);
-        if (!block_unit_finite(&u))
-            return at;
-    }
-    return n;
+    return dtype_is_block(t) ? weight_blocks_bad(t, src, n) : c->m->k->convert(t, src, scratch, n);
 }
 
 // As copy_run, in the source's format. READ_FLOATS is whole blocks of every type.
@@ -105,8 +82,8 @@ static void copy_stored(struct copy *c, size_t from, size_t n, unsigned char *ds
         const unsigned char *src = source(c, from + at, some, scratch);
         if (!src)
             return;
-        memcpy(dst + stored_bytes(t, at), src, stored_bytes(t, some));
-        size_t bad = first_bad(c, dst + stored_bytes(t, at), some, scratch);
+        memcpy(dst + weight_stored_bytes(t, at), src, weight_stored_bytes(t, some));
+        size_t bad = first_bad(c, dst + weight_stored_bytes(t, at), some, scratch);
         if (bad < some)
             note_bad(c, from + at + bad);
     }
@@ -123,7 +100,7 @@ static void copy_rows(void *job, size_t task, int worker) {
     if (c->interleaved_head)
         return;
     if (c->stored)
-        copy_stored(c, at, n, c->stored + stored_bytes(c->src->dtype, at), scratch);
+        copy_stored(c, at, n, c->stored + weight_stored_bytes(c->src->dtype, at), scratch);
     else
         copy_run(c, at, n, c->plain + at, scratch);
 }
