@@ -190,11 +190,12 @@ struct forward_pass {
     int kind; // the model's own
     const struct arena *ws;
     size_t tokens, seqs, logits;
-    // The host arrays that its operations will be given, by their pointers. per_token and per_seq
+    // The host arrays that its operations will be given, by their pointers: words of four bytes,
+    // int32_t but for FORWARD_OTHER. per_token and per_seq
     // ones are as long as the pass has tokens and sequences; of cu_seqlens (one more than
     // sequences) there is at most one.
     struct forward_array {
-        const int32_t *data;
+        const void *data;
         size_t count;
         int32_t pad; // what rows and sequences that belong to nothing have there
         enum { FORWARD_PER_TOKEN, FORWARD_PER_SEQ, FORWARD_CU_SEQLENS, FORWARD_OTHER } kind;
@@ -282,6 +283,12 @@ struct device_ops {
     enum dtype (*activations)(const struct device *d, struct precision precision);
     void (*begin)(struct device *d, struct forward_pass *p);
     void (*end)(struct device *d, const struct forward_pass *p);
+    // Forwards that are asked for as a whole later have to be known before: while `keep` is on
+    // those that are asked for compute nothing (their arrays are read for no more than their
+    // lengths), but are kept. keep_next: the least size above `tokens` that is kept; 0: there is
+    // none.
+    void (*keep)(struct device *d, bool on);
+    size_t (*keep_next)(const struct device *d, size_t tokens, bool decodes);
     // In a pause of a forward: waits until the device is a few milliseconds of work behind at most.
     void (*pace)(struct device *d);
     // A number for all that has been asked so far, and the wait until that is done (the results of

@@ -277,8 +277,9 @@ static struct forward_pass step_pass(const struct decoder *m, const struct decod
                    {s->cu_seqlens, s->seqs + 1, 0, FORWARD_CU_SEQLENS},
                    {s->context_lens, s->seqs, 0, FORWARD_PER_SEQ},
                    {s->block_tables, s->seqs * s->table_stride, 0, FORWARD_PER_SEQ},
-                   {s->logit_rows, s->logit_count, 0, FORWARD_OTHER}},
-        .array_count = 7,
+                   {s->logit_rows, s->logit_count, 0, FORWARD_OTHER},
+                   {m->inv_freq, m->config.head_dim / 2, 0, FORWARD_OTHER}},
+        .array_count = 8,
         .decodes = s->tokens == s->seqs && s->logit_count == s->tokens,
         .kv = kv,
     };
@@ -356,8 +357,9 @@ struct mat decoder_encode(const struct decoder *m, const struct batch *b, struct
                                 .seqs = b->seqs,
                                 .arrays = {{b->ids, b->tokens, 0, FORWARD_PER_TOKEN},
                                            {b->positions, b->tokens, 0, FORWARD_PER_TOKEN},
-                                           {b->cu_seqlens, b->seqs + 1, 0, FORWARD_CU_SEQLENS}},
-                                .array_count = 3};
+                                           {b->cu_seqlens, b->seqs + 1, 0, FORWARD_CU_SEQLENS},
+                                           {m->inv_freq, m->config.head_dim / 2, 0, FORWARD_OTHER}},
+                                .array_count = 4};
     size_t all = device_begin(d, &pass);
     bool done = take_mats(&p, all, ws);
     if (done && !pass.replayed) {

@@ -48,6 +48,7 @@ struct replica_local {
 
     // The thread's own.
     struct arena workspaces[REPLICA_LANES];
+    uint64_t workspace_count; // that were taken into use so far
     struct shares shares;
     int64_t lap_us;              // since when the forward that computes has had the device
     int64_t looked_us;           // when the feed last looked for work

@@ -169,12 +169,35 @@ static struct mat yes_no(const struct replica_model *r, struct mat hidden, const
     return out;
 }
 
+static struct mat forward(const struct replica_model *r, const struct batch *b, struct arena *ws,
+                          const struct forward_hooks *hooks) {
+    arena_reset(ws);
+    return r->encoder ? encoder_forward(r->encoder, b, ws, hooks)
+                      : decoder_encode(r->decoder, b, ws, hooks);
+}
+
+void replica_model_keep(const struct replica_model *r, size_t tokens, struct arena *ws) {
+    const struct device_ops *ops = r->device->ops;
+    size_t most = 0;
+    if (!ops->keep || r->spec.task == TASK_GENERATE)
+        return;
+    for (size_t n = 0; (n = ops->keep_next(r->device, n, false)) && n <= tokens;)
+        most = n;
+    int32_t *zeros = mem_calloc(most + 1, sizeof *zeros);
+    ops->keep(r->device, true);
+    for (size_t n = 0; zeros && most && (n = ops->keep_next(r->device, n, false)) && n <= most;) {
+        const int32_t ends[2] = {0, (int32_t)n};
+        struct batch b = {zeros, zeros, zeros, ends, n, 1};
+        (void)forward(r, &b, ws, NULL);
+    }
+    ops->keep(r->device, false);
+    mem_free(zeros);
+}
+
 enum err replica_model_run(const struct replica_model *r, const struct batch *b,
                            const int32_t *skip, bool normalize, struct arena *ws,
                            const struct forward_hooks *hooks, float *out, struct errmsg *msg) {
-    arena_reset(ws);
-    struct mat hidden = r->encoder ? encoder_forward(r->encoder, b, ws, hooks)
-                                   : decoder_encode(r->decoder, b, ws, hooks);
+    struct mat hidden = forward(r, b, ws, hooks);
     struct mat rows = r->pooler ? pooling_apply(r->pooler, hidden, b, skip, normalize, ws)
                       : r->head ? score_head_apply(r->head, hidden, b, ws)
                                 : yes_no(r, hidden, b, ws);

@@ -23,6 +23,7 @@ struct replica_model {
     struct score_head *head; // TASK_RERANK and TASK_CLASSIFY of an encoder, else NULL
     struct weight *answers;  // of a decoder's TASK_RERANK: [2, D] the head's rows of yes and no
     size_t weight_bytes;
+    uint64_t kept_in; // the workspace in which its small batches are kept; the driving thread's
 };
 
 // ERR_TOO_LARGE when the weights do not fit into what memory spec->room says there is; else as
@@ -33,6 +34,10 @@ void replica_model_free(struct replica_model *r); // NULL is fine
 
 // Workspace bytes for one forward of at most this many tokens and sequences.
 size_t replica_model_workspace_bytes(const struct replica_model *r, size_t tokens, size_t seqs);
+
+// Has the device keep its small batches in this workspace, of at most this many tokens, where it
+// keeps any. Drives the device.
+void replica_model_keep(const struct replica_model *r, size_t tokens, struct arena *ws);
 
 // Runs a batch: rows [S, dim], raw (vectors normalised when `normalize`; logits as they are),
 // copied to out. skip as in struct pool_args. Drives the device; resets ws first.

@@ -267,18 +267,32 @@ static struct arena *workspace_of(struct replica_local *l, size_t lane) {
         l->workspaces[lane] = l->spare[lane];
         l->spare[lane] = (struct arena){0};
         l->has_spare[lane] = false;
+        l->workspace_count++;
     }
     pthread_mutex_unlock(&l->mutex);
     l->device->ops->workspace_free(l->device, &old);
     return &l->workspaces[lane];
 }
 
+// The model's small batches are known to the device, in the workspace that is in use.
+static void keep_small(struct replica_local *l, struct replica_model *m, struct arena *ws) {
+    if (m->kept_in == l->workspace_count)
+        return;
+    pthread_mutex_lock(&l->mutex);
+    size_t tokens = l->batch_tokens;
+    pthread_mutex_unlock(&l->mutex);
+    replica_model_keep(m, tokens, ws);
+    m->kept_in = l->workspace_count;
+}
+
 static enum err encode_batch(struct replica_local *l, struct replica_batch *b,
                              const struct forward_hooks *hooks, struct errmsg *msg) {
-    const struct replica_model *m = replica_local_find(l, b->work.model);
+    struct replica_model *m = replica_local_find(l, b->work.model);
     if (!m)
         return err_set(msg, ERR_INTERNAL, "a batch's model is not loaded");
     struct arena *ws = workspace_of(l, replica_lane(b->work.share));
+    if (b->work.share == SHARE_INTERACTIVE)
+        keep_small(l, m, ws);
     return replica_model_run(m, &b->tokens, b->skip, b->normalize, ws, hooks, b->rows, msg);
 }
 

@@ -23,6 +23,7 @@ struct step_engine {
     struct kv_cache *kv;
     size_t vocab;
     struct arena ws;
+    bool kept;         // the device keeps what it can of the steps that decode
     uint64_t number;   // of the step at hand
     struct mat logits; // of its forward
     int32_t *ids;      // [max_tokens] with the tokens that were drawn last
@@ -172,9 +173,46 @@ static enum err update_history(struct step_engine *e, const struct step_part *p,
 
 // ---- the forward
 
+// Steps that decode, of each size that the device keeps. Their rows belong to nothing: they have no
+// context and no slot.
+static void keep_steps(struct step_engine *e) {
+    const struct device_ops *ops = e->device->ops;
+    const struct step_limits *l = &e->options.limits;
+    size_t stride = (l->max_context + l->block_tokens - 1) / l->block_tokens;
+    size_t most = l->max_seqs < l->max_logits ? l->max_seqs : l->max_logits;
+    e->kept = true;
+    if (!ops->keep)
+        return;
+    int32_t *zeros = mem_calloc(most, stride * sizeof *zeros);
+    int32_t *ends = mem_calloc(most + 1, sizeof *ends);
+    for (size_t i = 0; ends && i <= most; i++)
+        ends[i] = (int32_t)i;
+    ops->keep(e->device, true);
+    for (size_t n = 0; zeros && ends && (n = ops->keep_next(e->device, n, true)) && n <= most;) {
+        struct decoder_step d = {.ids = zeros,
+                                 .positions = zeros,
+                                 .slots = zeros,
+                                 .cu_seqlens = ends,
+                                 .context_lens = zeros,
+                                 .block_tables = zeros,
+                                 .table_stride = stride,
+                                 .tokens = n,
+                                 .seqs = n,
+                                 .logit_rows = ends,
+                                 .logit_count = n};
+        arena_reset(&e->ws);
+        (void)decoder_forward(e->model->decoder, &d, e->kv, &e->ws, NULL);
+    }
+    ops->keep(e->device, false);
+    mem_free(zeros);
+    mem_free(ends);
+}
+
 enum err step_engine_forward(struct step_engine *e, const struct step *s,
                              const struct forward_hooks *hooks, struct errmsg *msg) {
     e->number++;
+    if (!e->kept)
+        keep_steps(e);
     find_sequences(e, s);
     struct decoder_step d = {.ids = e->ids,
                              .positions = s->positions,
