@@ -219,9 +219,11 @@ const struct cli_option cli_option_table[] = {
     {"worker-sentinel-ms", 0, CLI_INT, ISOLATES, false, FIELD(worker_sentinel_ms), 0, HOUR_MS, "MS",
      "100", "how often the worker's numbers are checked, beside large batches; 0: in every batch",
      NULL},
-    {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32|stored", "auto",
-     "auto: a decoder's quantised weights meet 8-bit activations and a generator's bf16 ones bf16; "
-     "f32: f32 ones; stored: f32 ones, and an encoder's f16 and bf16 weights stay so in memory",
+    {"dtype", 0, CLI_CHOICE, COMPUTES, false, FIELD(dtype), 0, 0, "auto|f32|bf16|f16|stored",
+     "auto",
+     "auto: on a GPU bf16 or f16, as it has them; on the CPU a decoder's quantised weights meet "
+     "8-bit activations and a generator's bf16 ones bf16; bf16, f16: these on a GPU; f32: f32 "
+     "throughout; stored: that, and an encoder's f16 and bf16 weights stay so in memory",
      "other precisions are not in this version"},
     {"threads", 0, CLI_INT, COMPUTES & ~CLI_INSPECT, false, FIELD(engine.threads), 0, 1024, "N",
      "0", "compute threads; 0: one for each CPU this process may use", NULL},

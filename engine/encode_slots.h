@@ -25,7 +25,8 @@ struct encode_slot {
     int32_t *skip;                       // [room.seqs]
     struct encode_piece *pieces;         // [room.seqs]
     float *rows;                         // [room.seqs * room.dim]
-    size_t most_tokens;                  // of a batch of more than one sequence
+    int32_t *part_ends;                  // [room.seqs + 1] of a part that is not the first
+    size_t most_tokens;                  // that it has room for: more than one sequence
     size_t tokens, seqs;                 // of the batch being filled
 };
 
@@ -38,14 +39,16 @@ struct encode_slot *encode_slot_new(const struct encode_room *room, size_t most_
 void encode_slot_free(struct encode_slot *slot); // NULL is fine
 
 void encode_slot_clear(struct encode_slot *slot);
-// Adds sequence `seq` of the job; false when it does not fit beside what is there. The first
-// sequence always fits.
-bool encode_slot_add(struct encode_slot *slot, struct job *job, size_t seq);
+// Adds sequence `seq` of the job; false when it does not fit beside what is there into `most`
+// tokens, or the slot's room. The first sequence always fits.
+bool encode_slot_add(struct encode_slot *slot, struct job *job, size_t seq, size_t most);
 // Takes the pieces out of which `keep` does not want to keep; the others' order stays.
 void encode_slot_filter(struct encode_slot *slot, bool (*keep)(void *ctx, struct encode_piece *p),
                         void *ctx);
-// The batch, all pieces of which are of one model and one `normalize`; the rows will lie in
-// slot->rows in the order of the pieces.
-void encode_slot_fill(struct encode_slot *slot, struct replica_batch *b);
+// A batch of the pieces from `begin` on, all of which are of one model and one `normalize`: as many
+// as have at most so many tokens, or one. The rows will lie in slot->rows in the order of the
+// pieces. Returns where the next batch begins: slot->seqs when this one has the last of them.
+size_t encode_slot_fill(struct encode_slot *slot, size_t begin, size_t most,
+                        struct replica_batch *b);
 
 #endif

@@ -90,6 +90,10 @@ struct engine_health {
     char why[512]; // a sentence for people; "" where it is well
 };
 struct engine_health engine_read_health(struct engine *e);
+// Of the device where all goes: "cpu", "cuda".
+static inline const char *engine_device_name(const struct engine *e) {
+    return replica_facts(e->replica)->name;
+}
 // The main replica is in another process.
 static inline bool engine_has_worker(const struct engine *e) {
     return e->options.isolate || e->options.device == ENGINE_DEVICE_WORKER;

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "compute/sampling.h"
+#include "engine/computed.h"
 #include "engine/model.h"
 #include "grammar/grammar.h"
 
@@ -58,8 +59,9 @@ struct generation {
     atomic_bool cancelled;   // the client is gone: it ends within one token, ERR_CANCELLED
     atomic_bool stop_wanted; // the text has reached a stop string: it ends as GENERATION_STOP
 
-    atomic_bool begun;      // its prompt is being computed, or was
-    atomic_size_t produced; // tokens in the log (release / acquire)
+    atomic_bool begun;        // its prompt is being computed, or was
+    atomic_size_t produced;   // tokens in the log (release / acquire)
+    struct computed computed; // these tokens, and the scores
 
     // Results, valid in done (cached_tokens, queue_us, first_us and prompt_scores as soon as
     // `produced` is not 0).

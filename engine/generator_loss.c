@@ -4,6 +4,7 @@
 // computed from them again.
 #include "engine/generator_internal.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -67,9 +68,26 @@ static enum err fit_blocks(struct sequence *s, size_t block_tokens) {
     return blocks ? ERR_OK : ERR_NOMEM;
 }
 
+static const char *device_of(const struct generator *g) {
+    return replica_facts(g->options.replica)->name;
+}
+
+// The tokens from here on are the other device's: whoever compares texts has to know where.
+static void log_move(const struct generator *g, const struct generation *n,
+                     const struct generator *to) {
+    size_t tokens = atomic_load_explicit(&n->produced, memory_order_relaxed);
+    log_event(LOG_LEVEL_INFO, "generation_moves",
+              LOG_FIELDS(log_string("request_id", n->request_id ? n->request_id : ""),
+                         log_string("from", device_of(g)), log_string("to", device_of(to)),
+                         log_size("tokens", tokens), log_string("model", g->model->name)),
+              "a text of model '%s' goes on from %s to %s behind %zu tokens", g->model->name,
+              device_of(g), device_of(to), tokens);
+}
+
 // It is in no list.
 static void hand_over(struct generator *g, struct sequence *s, struct generator *to) {
     assert(to->model == g->model && to->options.masks == g->options.masks);
+    log_move(g, s->g, to);
     s->stepped = s->tried = 0; // steps of the other one
     s->passed_by = false;
     atomic_fetch_add(&to->count, 1); // before it is gone from the other: it is always with one

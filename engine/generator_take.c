@@ -127,6 +127,8 @@ static void take_part(struct generator *g, struct sequence *s, const struct step
         take_late(g, s, p);
         return;
     }
+    if (g->options.replica && p->drawn > 0)
+        computed_add(&n->computed, replica_facts(g->options.replica)->name);
     size_t before = atomic_load_explicit(&n->produced, memory_order_relaxed), had = s->computed;
     enum after after = take_results(g, s, p, now);
     if (s->replays > 0)

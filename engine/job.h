@@ -5,6 +5,7 @@
 #define TRINE_ENGINE_JOB_H
 
 #include "base/err.h"
+#include "engine/computed.h"
 #include "engine/model.h"
 
 #include <stdatomic.h>
@@ -52,6 +53,7 @@ struct job {
     // Results, valid in done.
     enum err err;
     struct errmsg msg;
+    struct computed computed;     // its rows
     int64_t queue_us, compute_us; // waiting for the first compute; from then to the last row
 
     // The scheduler's own while it has the job.

@@ -23,11 +23,29 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-// --dtype. AUTO: a decoder's block types meet int8 activations and a generator's bf16 weights bf16
-// ones where the CPU multiplies pairs of them; everything else is computed in f32. F32: f32
-// activations. STORED: those too, and an encoder's f16 and bf16 weights stay so in memory, where
-// the others widen them; a decoder's always do.
-enum model_dtype { MODEL_DTYPE_AUTO, MODEL_DTYPE_F32, MODEL_DTYPE_STORED };
+// --dtype. On the CPU: AUTO: a decoder's block types meet int8 activations and a generator's bf16
+// weights bf16 ones where the CPU multiplies pairs of them; everything else is computed in f32.
+// F32: f32 activations. STORED: those too, and an encoder's f16 and bf16 weights stay so in memory,
+// where the others widen them; a decoder's always do. BF16, F16: as AUTO. On a device with matrix
+// units for narrow floats: AUTO: in those that it has; BF16, F16: in these; F32, STORED: in f32.
+enum model_dtype {
+    MODEL_DTYPE_AUTO,
+    MODEL_DTYPE_F32,
+    MODEL_DTYPE_BF16,
+    MODEL_DTYPE_F16,
+    MODEL_DTYPE_STORED,
+};
+
+static inline enum compute_floats model_dtype_floats(enum model_dtype d) {
+    return d == MODEL_DTYPE_AUTO   ? COMPUTE_DEVICE
+           : d == MODEL_DTYPE_BF16 ? COMPUTE_BF16
+           : d == MODEL_DTYPE_F16  ? COMPUTE_F16
+                                   : COMPUTE_F32;
+}
+// Whether the CPU may round activations.
+static inline bool model_dtype_rounds(enum model_dtype d) {
+    return d != MODEL_DTYPE_F32 && d != MODEL_DTYPE_STORED;
+}
 
 struct model_options {
     const char *path;           // a model folder or a .gguf file

@@ -57,8 +57,10 @@ static enum err load_templates(struct model *m, const struct model_options *o, s
 // Vectors and scores are stored and compared across machines: their bf16 weights meet f32
 // activations on all of them.
 static struct precision choose_precision(const struct model *m, const struct model_options *o) {
-    struct precision p = {.storage = WEIGHT_STORAGE_STORED, .rounding = ACTIVATION_ROUNDING_INT8};
-    if (o->dtype != MODEL_DTYPE_AUTO)
+    struct precision p = {.storage = WEIGHT_STORAGE_STORED,
+                          .rounding = ACTIVATION_ROUNDING_INT8,
+                          .floats = model_dtype_floats(o->dtype)};
+    if (!model_dtype_rounds(o->dtype))
         p.rounding = ACTIVATION_ROUNDING_NONE;
     else if (m->task == TASK_GENERATE)
         p.rounding = ACTIVATION_ROUNDING_NARROW;

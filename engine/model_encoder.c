@@ -130,6 +130,7 @@ enum err model_load_encoder(struct model *m, const struct model_options *o, stru
     if (!e)
         e = check_types(m, msg);
     m->pool_mode = o->pool_mode;
+    m->precision.floats = model_dtype_floats(o->dtype);
     if (o->dtype == MODEL_DTYPE_STORED) {
         m->precision.storage = WEIGHT_STORAGE_STORED; // else f32 throughout
         if (!e)

@@ -118,11 +118,11 @@ static enum err hold_models(struct scheduler *s) {
 // Everything but the thread.
 static enum err prepare(struct scheduler *s, struct errmsg *msg) {
     const struct scheduler_options *o = &s->options;
-    struct encode_room room = encode_room_for(o->models, o->model_count, o->max_batch_tokens);
+    struct encode_room room = encode_room_for(o->models, o->model_count, scheduler_batch_most(s));
     enum err e = ERR_OK;
     for (int i = 0; i < SITE_COUNT && !e; i++)
         if (s->sites[i].replica)
-            e = replica_size_batches(s->sites[i].replica, o->max_batch_tokens, msg);
+            e = replica_size_batches(s->sites[i].replica, s->sites[i].batch_tokens, msg);
     if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
         e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
     s->memory.workspaces = scheduler_workspace_bytes(s);
@@ -138,6 +138,16 @@ static enum err prepare(struct scheduler *s, struct errmsg *msg) {
                                msg);
 }
 
+static void look_at_facts(const struct scheduler *s, struct scheduler_site *site) {
+    const struct replica_facts *f = site->replica ? replica_facts(site->replica) : NULL;
+    if (!f)
+        return;
+    site->bulk_ahead = f->bulk_ahead;
+    site->batch_tokens = s->options.max_batch_tokens ? s->options.max_batch_tokens
+                         : f->batch_tokens           ? f->batch_tokens
+                                                     : DEFAULT_BATCH_TOKENS;
+}
+
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
                          struct errmsg *msg) {
     *out = NULL;
@@ -148,13 +158,10 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
     s->sites[SITE_MAIN].replica = options->replica;
     s->sites[SITE_SPARE].replica = options->spare_kind == SPARE_NONE ? NULL : options->spare;
     for (int i = 0; i < SITE_COUNT; i++)
-        if (s->sites[i].replica)
-            s->sites[i].bulk_ahead = replica_facts(s->sites[i].replica)->bulk_ahead;
+        look_at_facts(s, &s->sites[i]);
     s->sites[SITE_MAIN].health = replica_health(s->sites[SITE_MAIN].replica);
     scheduler_choose_flights(s);
     s->back_tail = &s->back;
-    if (s->options.max_batch_tokens == 0)
-        s->options.max_batch_tokens = DEFAULT_BATCH_TOKENS;
     if (s->options.max_queue_tokens == 0)
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
     memory_plan_begin(&s->memory);
@@ -312,6 +319,10 @@ struct memory_plan scheduler_memory(struct scheduler *s) {
     plan.workspaces = scheduler_workspace_bytes(s) + s->step_workspaces;
     pthread_mutex_unlock(&s->mutex);
     return plan;
+}
+
+size_t scheduler_batch_tokens(const struct scheduler *s) {
+    return s->sites[SITE_MAIN].batch_tokens;
 }
 
 void scheduler_drain(struct scheduler *s) {

@@ -40,7 +40,7 @@ struct scheduler_options {
     size_t elsewhere_bytes; // of memory: what other processes hold to compute for this one
     struct model *const *models; // loaded on the replica; held from here on
     size_t model_count;
-    size_t max_batch_tokens; // 0: 512
+    size_t max_batch_tokens; // 0: as each replica likes them best, 512 where it does not say
     size_t max_queue_tokens; // 0: 1,048,576
     // Generation, for the models with TASK_GENERATE.
     size_t kv_cache_bytes; // of all models together; 0: a quarter of what is available, or less
@@ -101,6 +101,9 @@ void scheduler_generate(struct scheduler *s, struct generation *g);
 size_t scheduler_context(struct scheduler *s, const struct model *m);
 // Of such a model: the bytes of its cache, and how many sequences run at once.
 void scheduler_cache(struct scheduler *s, const struct model *m, size_t *bytes, size_t *sequences);
+
+// Tokens of a batch of the main replica's.
+size_t scheduler_batch_tokens(const struct scheduler *s);
 
 // Has one more model served, which is loaded on the replica: what it needs is made beside what is
 // there, and the caches' memory is divided anew. Returns when it is warm and takes jobs. On an

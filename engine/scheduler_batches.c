@@ -12,11 +12,12 @@ enum { FLIGHTS = LANE_COUNT * LANE_FLIGHTS + 1 };
 
 // ---- to a replica
 
-// Fills a slot from the queue's jobs in turn: all of one model and normalisation, and where
-// `single` of one job. A bulk job that gave some of its texts and has more goes to the end of its
-// owner's, so that requests take turns. Mutex held. False: nothing to compute.
+// Fills a slot from the queue's jobs in turn with at most so many tokens: all of one model and
+// normalisation, and where `single` of one job. A bulk job that gave some of its texts and has more
+// goes to the end of its owner's, so that requests take turns. Mutex held. False: nothing to
+// compute.
 static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slot *slot,
-                bool single) {
+                bool single, size_t most) {
     int64_t now = clock_now_us();
     encode_slot_clear(slot);
     lane_queue_begin(queue);
@@ -29,7 +30,7 @@ static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slo
             scheduler_kick(s);
             continue;
         }
-        while (job->taken < job->seqs && encode_slot_add(slot, job, job->taken))
+        while (job->taken < job->seqs && encode_slot_add(slot, job, job->taken, most))
             job->taken++;
         full = job->taken < job->seqs || single;
         enum lane_after after = LANE_LEAVES;
@@ -44,15 +45,22 @@ static bool cut(struct scheduler *s, struct lane_queue *queue, struct encode_slo
 
 static void on_done(struct replica_work *work);
 
+// What of its slot fits a batch of its site, behind what was sent before. Mutex held.
+static void send_part(struct batch_flight *f) {
+    const struct encode_slot *slot = f->slot;
+    size_t begin = f->part_end;
+    f->part_end = encode_slot_fill(f->slot, begin, f->site->batch_tokens, &f->batch);
+    f->batch.work.request_count = 0;
+    for (size_t i = begin; i < f->part_end && f->batch.work.request_count < CRASH_IDS; i++)
+        if (i == begin || slot->pieces[i].job != slot->pieces[i - 1].job)
+            replica_name_request(&f->batch.work, slot->pieces[i].job->request_id);
+    replica_encode(f->replica, &f->batch);
+}
+
 // It computes, or will, what is in its slot. Mutex held.
 static void send(struct batch_flight *f, struct scheduler_site *site) {
     struct scheduler *s = f->s;
     const struct encode_slot *slot = f->slot;
-    encode_slot_fill(f->slot, &f->batch);
-    f->batch.work.request_count = 0;
-    for (size_t i = 0; i < slot->seqs && f->batch.work.request_count < CRASH_IDS; i++)
-        if (i == 0 || slot->pieces[i].job != slot->pieces[i - 1].job)
-            replica_name_request(&f->batch.work, slot->pieces[i].job->request_id);
     f->batch.work.share = f->lane == LANE_BULK ? SHARE_BULK : SHARE_INTERACTIVE;
     f->batch.work.done = on_done;
     f->batch.work.ctx = f;
@@ -67,7 +75,25 @@ static void send(struct batch_flight *f, struct scheduler_site *site) {
     if (site == &s->sites[SITE_SPARE])
         s->stats.fallbacks[s->cause]++;
     f->lost = false;
-    replica_encode(f->replica, &f->batch);
+    f->part_end = 0;
+    f->part_began_us = 0;
+    send_part(f);
+}
+
+// The next part, where this one went well and there is one more. Mutex held.
+static bool send_next_part(struct batch_flight *f) {
+    struct replica_work *w = &f->batch.work;
+    bool last = f->part_end == f->slot->seqs;
+    if (f->part_began_us == 0)
+        f->part_began_us = atomic_load(&w->began_us);
+    if (!last && !w->err && f->told)
+        w->err = err_set(&w->msg, ERR_CANCELLED, "cancelled");
+    if (last || w->err) {
+        atomic_store(&w->began_us, f->part_began_us);
+        return false;
+    }
+    send_part(f);
+    return true;
 }
 
 // ---- what was in hand when a life ended
@@ -89,10 +115,10 @@ static struct scheduler_site *where_apart(struct scheduler *s) {
     return s->sites[SITE_MAIN].health.condition == REPLICA_UP ? &s->sites[SITE_MAIN] : NULL;
 }
 
-static bool cut_apart(struct scheduler *s, struct batch_flight *f) {
+static bool cut_apart(struct scheduler *s, struct batch_flight *f, size_t most) {
     bool single = s->options.spare_kind != SPARE_CPU;
-    f->lost = suspects_cut(&s->suspects, f->slot, single);
-    if (!f->lost && !cut(s, &s->apart, f->slot, single))
+    f->lost = suspects_cut(&s->suspects, f->slot, single, most);
+    if (!f->lost && !cut(s, &s->apart, f->slot, single, most))
         return false;
     f->lane = LANE_INTERACTIVE;
     for (size_t i = 0; i < f->slot->seqs; i++)
@@ -125,7 +151,7 @@ static void pump_apart(struct scheduler *s) {
     atomic_store(&s->alone, alone);
     if (!site || (alone && (main_has_flights(s) || scheduler_has_steps(s))))
         return;
-    if (cut_apart(s, f))
+    if (cut_apart(s, f, site->batch_tokens))
         send(f, site);
     else
         atomic_store(&s->alone, false);
@@ -172,7 +198,7 @@ static bool pump_lane(struct scheduler *s, enum lane lane, struct scheduler_site
         return false;
     if (f->state == FLIGHT_WAITS)
         s->waiting--;
-    else if (!cut(s, &s->lanes[lane], f->slot, false))
+    else if (!cut(s, &s->lanes[lane], f->slot, false, site->batch_tokens))
         return false;
     send(f, site);
     return true;
@@ -209,6 +235,10 @@ static void on_done(struct replica_work *work) {
     struct batch_flight *f = work->ctx;
     struct scheduler *s = f->s;
     pthread_mutex_lock(&s->mutex);
+    if (send_next_part(f)) {
+        pthread_mutex_unlock(&s->mutex);
+        return;
+    }
     if (work->err == ERR_LOST) {
         s->lost++;
         if (f->site == &s->sites[SITE_MAIN])
@@ -279,22 +309,37 @@ void scheduler_choose_flights(struct scheduler *s) {
     s->flight_count[LANE_BULK] = 2 + s->may_lose + main->bulk_ahead;
 }
 
+static bool is_interactive(size_t i) { return i / LANE_FLIGHTS == LANE_INTERACTIVE; }
+
+// Of the flight's slot, of all this room: an interactive batch is a short one, or one sequence.
+static struct encode_room room_of(const struct scheduler *s, const struct encode_room *room,
+                                  size_t i) {
+    struct encode_room r = *room;
+    size_t most = scheduler_batch_most(s);
+    if (is_interactive(i) && most > INTERACTIVE_TOKENS && r.seqs == most)
+        r.seqs = INTERACTIVE_TOKENS;
+    return r;
+}
+
 size_t scheduler_flights_bytes(const struct scheduler *s) {
-    size_t n = 0;
-    for (size_t i = 0; i < FLIGHTS; i++)
-        n += is_used(s, i);
-    return n * encode_room_bytes(&s->room);
+    size_t bytes = 0;
+    for (size_t i = 0; i < FLIGHTS; i++) {
+        struct encode_room lane = room_of(s, &s->room, i);
+        bytes += is_used(s, i) ? encode_room_bytes(&lane) : 0;
+    }
+    return bytes;
 }
 
 enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room) {
     struct encode_slot *made[FLIGHTS] = {0};
-    size_t most = s->options.max_batch_tokens;
+    size_t most = scheduler_batch_most(s);
     size_t few = most < INTERACTIVE_TOKENS ? most : INTERACTIVE_TOKENS;
     bool ok = true;
-    for (size_t i = 0; i < FLIGHTS && ok; i++)
+    for (size_t i = 0; i < FLIGHTS && ok; i++) {
+        struct encode_room lane = room_of(s, room, i);
         if (is_used(s, i))
-            ok = (made[i] = encode_slot_new(
-                      room, i / LANE_FLIGHTS == LANE_INTERACTIVE ? few : most)) != NULL;
+            ok = (made[i] = encode_slot_new(&lane, is_interactive(i) ? few : most)) != NULL;
+    }
     pthread_mutex_lock(&s->mutex);
     for (size_t i = 0; i < FLIGHTS; i++) {
         struct batch_flight *f = scheduler_flight(s, i);
@@ -303,7 +348,7 @@ enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room
             continue;
         }
         f->s = s;
-        f->lane = i / LANE_FLIGHTS == LANE_INTERACTIVE ? LANE_INTERACTIVE : LANE_BULK;
+        f->lane = is_interactive(i) ? LANE_INTERACTIVE : LANE_BULK;
         encode_slot_free(f->heir);
         f->heir = made[i];
         if (f->state == FLIGHT_FREE)

@@ -51,6 +51,8 @@ static void note_piece(const struct batch_flight *f, struct encode_piece *p, con
     else if (!row_is_finite(row, job->model->dim))
         job->err = err_set(&job->msg, ERR_NONFINITE, "model '%s' gave a result that is not finite",
                            job->model->name);
+    else
+        computed_add(&job->computed, replica_facts(f->replica)->name);
 }
 
 // One sequence of the job has come to its end. Mutex held.

@@ -50,6 +50,9 @@ struct batch_flight {
     struct replica_batch batch;
     struct scheduler_site *site; // where it was sent,
     struct replica *replica;     // to which of its replicas
+    // One that is larger than what its site takes goes there in parts, one after the other.
+    size_t part_end;       // of the pieces, those that were sent
+    int64_t part_began_us; // when the first part was begun; 0: there is one part so far
     enum flight_state state;
     bool told;                 // to end
     bool lost;                 // when it was out last, or what is in it
@@ -95,6 +98,7 @@ struct scheduler_site {
     size_t line_count;
     struct replica_health health; // the main one's, as it was seen last; guarded by the mutex
     size_t bulk_ahead;            // of its replica's facts
+    size_t batch_tokens;          // of a batch there: what was asked for, or as it likes them best
     // How fast it encodes, in tokens a microsecond of its time, lately; 0: not known.
     double rate;
     uint64_t tokens; // that it has encoded; of these, and its time, `rate` has seen
@@ -196,6 +200,11 @@ void scheduler_measure(struct scheduler *s);
 
 // ---- scheduler_batches.c
 
+// The tokens of the largest batch of any site.
+static inline size_t scheduler_batch_most(const struct scheduler *s) {
+    size_t main = s->sites[SITE_MAIN].batch_tokens, spare = s->sites[SITE_SPARE].batch_tokens;
+    return main > spare ? main : spare;
+}
 // Gives flights room for every model. ERR_NOMEM.
 enum err scheduler_make_room(struct scheduler *s, const struct encode_room *room) MUST_CHECK;
 void scheduler_choose_flights(struct scheduler *s); // before: how many there are

@@ -26,7 +26,7 @@ static enum err make_room_for(struct scheduler *s, const struct model *m) {
     for (size_t i = 0; i < s->model_count; i++)
         all[i] = s->models[i].model->self;
     all[s->model_count] = m->self;
-    struct encode_room room = encode_room_for(all, s->model_count + 1, s->options.max_batch_tokens);
+    struct encode_room room = encode_room_for(all, s->model_count + 1, scheduler_batch_most(s));
     mem_free(all);
     if (room.tokens <= s->room.tokens && room.dim <= s->room.dim)
         return ERR_OK;
@@ -68,7 +68,7 @@ static void shrink_room(struct scheduler *s) {
         all[i] = s->models[i].model->self;
     struct encode_room room = s->room;
     if (all)
-        room = encode_room_for(all, s->model_count, s->options.max_batch_tokens);
+        room = encode_room_for(all, s->model_count, scheduler_batch_most(s));
     mem_free(all);
     bool less = room.tokens < s->room.tokens || room.dim < s->room.dim;
     pthread_mutex_unlock(&s->mutex);
@@ -138,7 +138,7 @@ enum err scheduler_remove_model(struct scheduler *s, const struct model *m, stru
 }
 
 enum err scheduler_use_replica(struct scheduler *s, struct replica *r, struct errmsg *msg) {
-    enum err e = replica_size_batches(r, s->options.max_batch_tokens, msg);
+    enum err e = replica_size_batches(r, s->sites[SITE_MAIN].batch_tokens, msg);
     if (e)
         return e;
     scheduler_watch_main(s, false);

@@ -39,7 +39,7 @@ enum err suspects_add(struct suspects *q, const struct encode_slot *slot) {
     return ERR_OK;
 }
 
-bool suspects_cut(struct suspects *q, struct encode_slot *slot, bool single) {
+bool suspects_cut(struct suspects *q, struct encode_slot *slot, bool single, size_t most) {
     size_t left = 0;
     bool full = false;
     encode_slot_clear(slot);
@@ -48,7 +48,7 @@ bool suspects_cut(struct suspects *q, struct encode_slot *slot, bool single) {
         const struct job *first = slot->seqs ? slot->pieces[0].job : p.job;
         bool fits = single ? p.job == first
                            : p.job->model == first->model && p.job->normalize == first->normalize;
-        if (!full && fits && encode_slot_add(slot, p.job, p.seq))
+        if (!full && fits && encode_slot_add(slot, p.job, p.seq, most))
             continue;
         full = full || fits; // what comes behind does not pass what did not fit
         q->pieces[left++] = p;

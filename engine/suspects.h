@@ -15,9 +15,9 @@ struct suspects {                // zero: none
 void suspects_free(struct suspects *q);
 // Takes the slot's pieces in; ERR_NOMEM: none of them.
 enum err suspects_add(struct suspects *q, const struct encode_slot *slot) MUST_CHECK;
-// Moves the first ones into the slot, which is empty, as many as fit: of one model and
-// normalisation, and where `single` of one job. False: there is none.
-bool suspects_cut(struct suspects *q, struct encode_slot *slot, bool single);
+// Moves the first ones into the slot, which is empty, as many as fit into so many tokens: of one
+// model and normalisation, and where `single` of one job. False: there is none.
+bool suspects_cut(struct suspects *q, struct encode_slot *slot, bool single, size_t most);
 // Takes those out which `keep` does not want to keep.
 void suspects_filter(struct suspects *q, bool (*keep)(void *ctx, struct encode_piece *p),
                      void *ctx);

@@ -259,7 +259,7 @@ static double rate(const struct result *w, double seconds, size_t tokens) {
 
 static void print_environment(const struct bench_generate *r, struct buf *b, bool json) {
     bench_print_environment(b, json, replica_facts(r->engine.engine->replica)->describe, "dtype ",
-                            r->o->dtype == MODEL_DTYPE_AUTO ? "auto" : "f32");
+                            model_dtype_rounds((enum model_dtype)r->o->dtype) ? "auto" : "f32");
 }
 
 static void print_json(const struct bench_generate *r, struct buf *b) {

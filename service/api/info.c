@@ -10,7 +10,6 @@
 
 enum {
     DEAD_US = 60000000, // a replica that has come to no pause point for so long hangs
-    DEFAULT_BATCH_TOKENS = 512,
 };
 
 static void put_string(struct buf *out, const char *s) { json_quote(out, s, strlen(s)); }
@@ -130,7 +129,6 @@ static bool query_model(const char *query, char *out, size_t cap) {
 static void put_info(const struct api_request *q, const struct model *m, struct buf *out) {
     const struct service *s = q->service;
     const struct service_options *o = &s->options;
-    size_t batch = s->engine->options.max_batch_tokens;
     buf_puts(out, "{\"model_id\":");
     put_string(out, m->name);
     buf_printf(out,
@@ -150,9 +148,9 @@ static void put_info(const struct api_request *q, const struct model *m, struct 
                "\"max_batch_tokens\":%zu,\"max_batch_requests\":null,"
                "\"max_client_batch_size\":%zu,\"auto_truncate\":true,\"tokenization_workers\":%zu,"
                "\"version\":\"%s\",\"sha\":\"%s\",\"docker_label\":null}",
-               o->max_connections, max_input_length(q, m),
-               batch ? batch : (size_t)DEFAULT_BATCH_TOKENS, o->max_client_batch,
-               front_read_stats(s->front).threads, version_number, version_commit);
+               o->max_connections, max_input_length(q, m), scheduler_batch_tokens(s->scheduler),
+               o->max_client_batch, front_read_stats(s->front).threads, version_number,
+               version_commit);
 }
 
 enum err api_tei_info(struct api_request *q, struct api_error *err) {

@@ -27,6 +27,14 @@ static int retry_after(struct service *s) {
     return retry_after_s(&st);
 }
 
+// On what it was computed; of what was not computed where it would be.
+static const char *compute_type(const struct service *s, const struct api_request *q,
+                                char words[COMPUTED_BYTES]) {
+    bool loading = atomic_load(&s->state) == SERVICE_LOADING; // no engine is there
+    const char *device = loading ? "cpu" : engine_device_name(s->engine);
+    return q ? computed_words(&q->computed, device, words) : device;
+}
+
 static void put_headers(struct service *s, const struct http_request *r,
                         const struct api_request *q, int64_t total_us, struct buf *out) {
     int64_t token_us = q ? q->tokenize_us : 0, queue_us = 0, compute_us = 0;
@@ -34,11 +42,12 @@ static void put_headers(struct service *s, const struct http_request *r,
         queue_us = q->queue_us;
         compute_us = q->compute_us;
     }
+    char words[COMPUTED_BYTES];
     buf_printf(out,
-               "x-compute-type: cpu\r\nx-compute-tokens: %zu\r\nx-total-time: %.3f\r\n"
+               "x-compute-type: %s\r\nx-compute-tokens: %zu\r\nx-total-time: %.3f\r\n"
                "x-tokenization-time: %.3f\r\nx-queue-time: %.3f\r\nx-inference-time: %.3f\r\n",
-               q ? q->tokens : 0, (double)total_us / 1e3, (double)token_us / 1e3,
-               (double)queue_us / 1e3, (double)compute_us / 1e3);
+               compute_type(s, q, words), q ? q->tokens : 0, (double)total_us / 1e3,
+               (double)token_us / 1e3, (double)queue_us / 1e3, (double)compute_us / 1e3);
     if (q && q->cut)
         buf_printf(out, "x-truncated: %zu\r\n", q->cut);
     if (q && q->warnings.len && !q->warnings.failed)
@@ -210,6 +219,7 @@ static void run_render(struct front_task *task, struct front_worker *w) {
     q->worker = w;
     q->queue_us = q->job.queue_us;
     q->compute_us = q->job.compute_us;
+    computed_join(&q->computed, &q->job.computed);
     if (q->job.err) {
         take_job_error(q);
     } else if (atomic_load(&q->http->gone)) {

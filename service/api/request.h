@@ -65,6 +65,7 @@ struct api_request {
     size_t tokens, cut; // of the job; inputs that were truncated
     size_t tokens_cached, tokens_out; // of a generation, once it has ended; both are in tokens
     bool streamed;
+    struct computed computed;     // the same, as far as it has come
     int64_t queue_us, compute_us; // of the job or the generation, once it has ended
     api_render_fn *render;
     const struct api_work *work; // NULL: a job, or nothing

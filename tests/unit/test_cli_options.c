@@ -97,7 +97,7 @@ static void test_wrong_flags(void) {
     expect_failure(CLI_SERVE, 2, "this version computes on the CPU only",
                    ARGS("serve", "--model", "m", "--device", "cuda:0"));
     expect_failure(CLI_SERVE, 2, "other precisions are not in this version",
-                   ARGS("serve", "--model", "m", "--dtype", "bf16"));
+                   ARGS("serve", "--model", "m", "--dtype", "int8"));
     expect_failure(CLI_SERVE, 2, "unexpected argument", ARGS("serve", "m"));
     expect_failure(CLI_SERVE, 2, "neither yes nor no",
                    ARGS("serve", "--model", "m", "--auto-truncate=maybe"));

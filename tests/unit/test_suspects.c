@@ -19,7 +19,7 @@ static struct encode_slot *slot_new(size_t most_tokens) {
 
 static void put(struct suspects *q, struct encode_slot *slot, size_t job, size_t seq) {
     encode_slot_clear(slot);
-    CHECK(encode_slot_add(slot, &jobs[job], seq));
+    CHECK(encode_slot_add(slot, &jobs[job], seq, SIZE_MAX));
     CHECK_INT(suspects_add(q, slot), ERR_OK);
 }
 
@@ -46,7 +46,7 @@ int main(void) {
     jobs[0].deadline_us = 900; // last of those that have one
     jobs[1].deadline_us = 500;
     jobs[2].deadline_us = 700; // of the other model
-    CHECK(!suspects_cut(&q, slot, false));
+    CHECK(!suspects_cut(&q, slot, false, SIZE_MAX));
     put(&q, slot, 3, 1); // no deadline, and came behind 4
     put(&q, slot, 4, 0);
     put(&q, slot, 0, 2);
@@ -57,19 +57,19 @@ int main(void) {
     CHECK_INT(q.count, 7);
 
     // three of the first one's model fit; the other model's one is left where it is
-    CHECK(suspects_cut(&q, slot, false));
+    CHECK(suspects_cut(&q, slot, false, SIZE_MAX));
     CHECK_INT(slot->seqs, 3);
     check_piece(slot, 0, 1, 1);
     check_piece(slot, 1, 0, 0);
     check_piece(slot, 2, 0, 2);
-    CHECK(suspects_cut(&q, slot, false));
+    CHECK(suspects_cut(&q, slot, false, SIZE_MAX));
     CHECK_INT(slot->seqs, 1);
     check_piece(slot, 0, 2, 0);
     CHECK_INT(q.count, 3);
 
     // one job at a time
     put(&q, slot, 4, 1);
-    CHECK(suspects_cut(&q, slot, true));
+    CHECK(suspects_cut(&q, slot, true, SIZE_MAX));
     CHECK_INT(slot->seqs, 2);
     check_piece(slot, 0, 4, 0);
     check_piece(slot, 1, 4, 1);
@@ -78,7 +78,7 @@ int main(void) {
     jobs[1].normalize = false;
     put(&q, slot, 1, 0);
     put(&q, slot, 0, 1);
-    CHECK(suspects_cut(&q, slot, false));
+    CHECK(suspects_cut(&q, slot, false, SIZE_MAX));
     CHECK_INT(slot->seqs, 1);
     check_piece(slot, 0, 1, 0);
 
@@ -90,7 +90,7 @@ int main(void) {
     // without memory none of the slot's is taken, and those that are there stay
     encode_slot_clear(slot);
     for (size_t i = 0; i < 3; i++)
-        CHECK(encode_slot_add(slot, &jobs[4], i));
+        CHECK(encode_slot_add(slot, &jobs[4], i, SIZE_MAX));
     while (q.count + slot->seqs <= q.room)
         CHECK_INT(suspects_add(&q, slot), ERR_OK);
     size_t count = q.count;

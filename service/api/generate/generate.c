@@ -186,6 +186,12 @@ static int64_t known_queue_us(const struct api_generate *g) {
     return 0;
 }
 
+// On what its choices were computed, as far as they have come.
+static void note_devices(struct api_generate *g) {
+    for (size_t i = 0; i < g->choice_count; i++)
+        computed_join(&g->q->computed, &g->choices[i].g.computed);
+}
+
 // Some text's computing has begun, so that a failure is seldom from here on.
 static bool is_computed(struct api_generate *g) {
     bool begun = false;
@@ -209,6 +215,7 @@ static void write_stream(struct api_generate *g, size_t ended, bool quiet, struc
     if (!g->streaming) {
         g->streaming = true;
         g->q->queue_us = known_queue_us(g);
+        note_devices(g);
         api_request_stream(g->q, "text/event-stream");
     }
     bool all = ended == g->choice_count;
@@ -313,6 +320,7 @@ static void finish(struct api_generate *g, struct buf *out) {
         if (i % g->n == 0) // as the usage has it: once a prompt
             q->tokens_cached += c->cached_tokens;
     }
+    note_devices(g);
     if (g->streaming)
         end_stream(g, out);
     else
