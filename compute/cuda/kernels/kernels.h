@@ -70,16 +70,18 @@ struct gpu_rows {
     size_t scale_row_bytes;
 };
 
-// ---- rows.cu: what works on rows, and on values one by one
+// ---- rows.cu and beside it: what works on rows, and on values one by one. Matrices of a call have
+// one type where nothing else is said. Rows 0: nothing is launched.
 
 // y[n] = sum over t of row index[t][n] of tables[t]; then, where gamma is there, its layer norm. An
 // index below 0 is -1 - (slot in `drawn`): the token that was drawn last there. One that lies
-// beyond its table sets *bad to 1 and gives zeros.
+// beyond its table (or drawn's slots) sets *bad to 1 and makes the row of y zeros.
 struct gpu_embed {
     struct gpu_rows tables[3];
     const int32_t *index[3];
     int count;
-    const int32_t *drawn; // or NULL
+    const int32_t *drawn; // [drawn_slots], or NULL
+    size_t drawn_slots;
     int32_t *bad;
     const float *gamma, *beta; // [D], or NULL
     float eps;
@@ -132,6 +134,16 @@ struct gpu_rope {
     size_t heads, head_dim;
 };
 void gpu_launch_rope(struct gpu_stream *s, const struct gpu_rope *a);
+
+// What decoders do to q and k of rows [q | k | ...] before attention, in place: heads are normed by
+// q_norm and k_norm where they are there (rms, gammas [hd]), then turned as by rope.
+struct gpu_turn {
+    struct gpu_mat qk, cos, sin; // [N, (H + Hk) hd] and what follows; f32 [N, hd/2]
+    size_t heads, kv_heads, head_dim;
+    const float *q_norm, *k_norm; // or NULL, both
+    float eps;
+};
+void gpu_launch_turn(struct gpu_stream *s, const struct gpu_turn *a);
 
 enum gpu_pool_mode { GPU_POOL_CLS, GPU_POOL_MEAN, GPU_POOL_MAX, GPU_POOL_LAST, GPU_POOL_MEAN_SQRT };
 // out [S, D] f32. A sequence with no token left sets *bad to 1 + its number.
