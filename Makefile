@@ -29,7 +29,7 @@ endif
 ROOMS   := base channel compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
            engine worker service service/http service/api service/api/generate hub cli cli/bench
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-MAIN    := cli/main.c worker/main.c
+MAIN    := cli/main.c worker/main.c worker/gpu_main.c
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # Passes over whole vocabularies, in loops that are vectors from here on.
@@ -60,10 +60,11 @@ WORKER_OBJS   := $(patsubst %,$(BUILD)/base/%.o,$(WORKER_BASE)) \
                  $(patsubst %,$(BUILD)/channel/%.o,channel pack region) \
                  $(patsubst %,$(BUILD)/engine/%.o,$(WORKER_ENGINE)) \
                  $(patsubst %.c,$(BUILD)/%.o,$(foreach room,$(WORKER_ROOMS),$(wildcard $(room)/*.c))) \
-                 $(patsubst %.c,$(BUILD)/%.o,$(filter-out worker/main.c,$(wildcard worker/*.c)))
+                 $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(wildcard worker/*.c)))
 WORKER_LIBS   := -lcjson -lxxhash -lm -lpthread -ldl
 
-all: $(BUILD)/trine $(BUILD)/trine-worker ## the programs, build/trine and build/trine-worker
+all: $(BUILD)/trine $(BUILD)/trine-worker ## the programs, build/trine and build/trine-worker; build/trine-gpu where nvcc is there
+include compute/cuda/cuda.mk
 
 # From the objects, not the archive: two functions of one name are then an error, not a lottery.
 $(BUILD)/trine: $(BUILD)/cli/main.o $(filter-out $(BUILD)/worker/%,$(LIBOBJS))
@@ -200,7 +201,7 @@ clean: ## removes all that was built
 
 help: ## this list
 	@awk -F ' *## *' '/^[a-z][a-z._-]*:.* ## / { sub(/:.*/, "", $$1); printf "make %-22s %s\n", $$1, $$2 } \
-	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' Makefile
+	    /^## / { v = v "     " $$2 "\n" } END { printf "\nVariables, as in `make SAN=asan units`:\n%s", v }' $(filter-out %.d,$(MAKEFILE_LIST))
 
 .PHONY: FORCE all units goldens fuzzers worker-faults benches run test test-programs test-faults check tour real parity clients clean help
 .SECONDARY:

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what is missing to build (to test, to try the clients) on Debian 12, Ubuntu 22.04 and 24.04.
 #
-#     tools/deps.sh [build|test|clients]
+#     tools/deps.sh [build|test|clients|cuda]
 #
-# Says first what it will install. When nothing is missing it prints nothing, asks no network and
+# cuda: nvcc of CUDA 13.0 from PyPI (100 MB) into a folder of its own, where no toolkit of version 13 is
+# there (tools/cuda_home.sh); make asks for it with CUDA=1 alone. Says first what it will install. When nothing is missing it prints nothing, asks no network and
 # ends at once. As root it uses apt-get directly, else through sudo. On a system without apt it
 # checks for the tools and headers themselves and, if one is missing, names it and ends with 1.
 set -eu
@@ -17,7 +18,35 @@ build_commands="cc make pkg-config python3 curl"
 test_commands="clang clang-format clang-tidy cppcheck"
 headers="civetweb.h cjson/cJSON.h cblas.h utf8proc.h curl/curl.h openssl/evp.h xxhash.h"
 
+# The toolkit's folder comes into its place whole or not at all.
+cuda() {
+    if tools/cuda_home.sh >/dev/null; then return 0; fi
+    own=$(tools/cuda_home.sh --own)
+    echo "Installing nvcc of CUDA 13.0 from PyPI into $own (100 MB to fetch, 300 MB there)"
+    mkdir -p "$(dirname "$own")"
+    fresh=$(mktemp -d "$own.XXXXXX")
+    trap 'rm -rf "$fresh"' EXIT
+    if ! PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --no-cache-dir install --quiet --no-deps --only-binary :all: \
+        --require-hashes --target "$fresh" -r tools/cuda_packages.txt; then
+        echo "tools/deps.sh: nvcc could not be had from PyPI. Give a toolkit of CUDA 13 by CUDA_HOME=FOLDER," \
+            "or build without by CUDA=0" >&2
+        exit 1
+    fi
+    chmod 755 "$fresh"
+    rm -rf "$own"
+    mv "$fresh" "$own"
+    if ! tools/cuda_home.sh >/dev/null; then
+        echo "tools/deps.sh: what was installed into $own is no whole toolkit" >&2
+        exit 1
+    fi
+}
+
 case "${1:-build}" in
+cuda)
+    cd "$(dirname "$0")/.."
+    cuda
+    exit 0
+    ;;
 build)
     packages=$build_packages commands=$build_commands for_test=
     ;;
@@ -30,7 +59,7 @@ clients)
     packages="$build_packages $client_packages" commands="$build_commands node npm" for_test=
     ;;
 *)
-    echo "usage: tools/deps.sh [build|test|clients]" >&2
+    echo "usage: tools/deps.sh [build|test|clients|cuda]" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,73 @@
+# How what runs on an NVIDIA GPU is built: included by the Makefile. Host files of compute/cuda are compiled as
+# all others (CUDA_HOST); CUDA_OWN's need CUDA's headers, and so a toolkit. Kernels are compiled by nvcc.
+
+## CUDA=auto        auto: build/trine-gpu too where nvcc is found; 0: never; 1: brings nvcc first
+CUDA      ?= auto
+CUDA_OWN  := $(patsubst %,$(BUILD)/compute/cuda/%.o,cuda_api cuda_stream)
+CUDA_HOST := $(filter-out $(CUDA_OWN),$(patsubst %.c,$(BUILD)/%.o,$(wildcard compute/cuda/*.c)))
+KERNELS   := $(wildcard compute/cuda/kernels/*.cu)
+
+ifneq ($(CUDA),0)
+ifeq ($(CUDA),1)
+# Its words belong on the terminal, not into a variable.
+CUDA_BROUGHT := $(shell tools/deps.sh cuda 1>&2 || echo failed)
+endif
+CUDA_TOOLKIT := $(shell tools/cuda_home.sh)
+ifeq ($(CUDA)$(CUDA_TOOLKIT),1)
+$(error CUDA=1: no toolkit of CUDA 13 is here)
+endif
+endif
+
+ifneq ($(CUDA_TOOLKIT),)
+NVCC      := $(CUDA_TOOLKIT)/bin/nvcc
+CUDA_LIBS := $(firstword $(wildcard $(CUDA_TOOLKIT)/lib64/libcudart_static.a $(CUDA_TOOLKIT)/lib/libcudart_static.a)) \
+             -Wl,--wrap=__cudaRegisterFunction -lrt -ldl -lpthread
+
+# Machine code for a Hopper, and PTX from which a driver makes that of later cards. Of all cards: cuda-all.
+CUDA_ARCHS     := 90a
+CUDA_ALL_ARCHS := 75 80 86 89 90 90a 100 120
+gencode = $(foreach a,$(1),-gencode=arch=compute_$(a),code=sm_$(a)) -gencode=arch=compute_90,code=compute_90
+NVCCFLAGS := -std=c++17 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -v
+
+$(CUDA_OWN): NEEDED += -isystem $(CUDA_TOOLKIT)/include
+
+# What ptxas says of each kernel is kept beside its object, for cuda-report.
+define compile_kernels
+@mkdir -p $(@D)
+$(NVCC) $(NVCCFLAGS) $(call gencode,$(1)) $(2) -MMD -MP -MF $(@:.o=.d) -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
+endef
+$(BUILD)/compute/cuda/kernels/%.cu.o: compute/cuda/kernels/%.cu
+	$(call compile_kernels,$(CUDA_ARCHS))
+build/cuda-all/compute/cuda/kernels/%.cu.o: compute/cuda/kernels/%.cu
+	$(call compile_kernels,$(CUDA_ALL_ARCHS),--threads 0)
+
+CUDA_OBJS   := $(CUDA_HOST) $(CUDA_OWN)
+KERNEL_OBJS := $(KERNELS:%.cu=$(BUILD)/%.cu.o)
+KERNEL_ALL  := $(KERNELS:%.cu=build/cuda-all/%.cu.o)
+
+# The worker that computes on a GPU; with a main that only probes, for tests.
+$(BUILD)/trine-gpu: $(BUILD)/worker/gpu_main.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
+build/cuda-all/trine-gpu: $(BUILD)/worker/gpu_main.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
+	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
+$(BUILD)/tests/gpu-probe: $(BUILD)/tests/cuda/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
+
+CUDA_PROGRAM := $(if $(wildcard worker/gpu_main.c),$(BUILD)/trine-gpu)
+CUDA_ALL     := $(if $(wildcard worker/gpu_main.c),build/cuda-all/trine-gpu)
+
+cuda: $(CUDA_PROGRAM) $(BUILD)/tests/gpu-probe
+cuda-all: $(KERNEL_ALL) $(CUDA_ALL)
+## ARCH=90a         the card that `make cuda-report` speaks of: 75 80 86 89 90 90a 100 120
+ARCH ?= 90a
+cuda-report: $(if $(filter $(ARCH),$(CUDA_ARCHS)),$(KERNEL_OBJS),$(KERNEL_ALL))
+	@tools/cuda_report.py --arch $(ARCH) $(^:.o=.ptxas)
+else
+cuda cuda-all cuda-report:
+	@echo 'no toolkit of CUDA 13 is here: tools/deps.sh cuda, or CUDA=1, brings nvcc'; exit 1
+endif
+trine-gpu: cuda ## the worker that computes on an NVIDIA GPU, build/trine-gpu (needs nvcc: CUDA=1 brings it)
+cuda-all: ## the same in build/cuda-all, with code for all cards from compute capability 7.5 on
+cuda-report: ## what each kernel takes of a card: registers, spills, stack, shared memory; a spill fails it
+
+.PHONY: cuda trine-gpu cuda-all cuda-report
