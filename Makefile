@@ -29,7 +29,8 @@ endif
 ROOMS   := base channel compute compute/cpu weights tokenizer template grammar encoder decoder pooling \
            engine worker service service/http service/api service/api/generate hub cli cli/bench
 SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
-MAIN    := cli/main.c worker/main.c worker/gpu_main.c
+# With a main of their own, or of another program (trine-gpu).
+MAIN    := cli/main.c worker/main.c $(wildcard worker/gpu*.c)
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
 # Passes over whole vocabularies, in loops that are vectors from here on.
@@ -93,7 +94,7 @@ $(BUILD)/base/version.o: $(BUILD)/commit
 $(BUILD)/base/version.o: NEEDED += -DTRINE_VERSION='"$(VERSION)"' -DTRINE_COMMIT='"$(COMMIT)"'
 
 # The emulated GPU (tests/gpu): the CUDA backend's host code and its kernels, the .cu as they are, by
-# the C++ compiler. cuda_api.c and what it stands on are the real card's.
+# the C++ compiler. What needs CUDA itself (CUDA_OWN) is the real card's alone.
 ifeq ($(origin CXX),default)
 CXX := $(filter ccache,$(CC)) c++
 endif
@@ -101,10 +102,9 @@ CXXFLAGS ?= $(CFLAGS)
 GPU_FLAGS_x86_64 := -mavx2 -mfma -mf16c
 GPU_NEEDED := -std=c++17 -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-exceptions -fno-rtti \
               -fno-strict-aliasing -fno-math-errno -fno-trapping-math -I. $(GPU_FLAGS_$(shell uname -m))
-GPU_REAL   := cuda_api cublaslt nvml probe
 GPU_OBJS   := $(patsubst %.cu,$(BUILD)/%.cu.o,$(wildcard compute/cuda/kernels/*.cu tests/gpu/*.cu)) \
               $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/gpu/*.cpp)) \
-              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(GPU_REAL:%=compute/cuda/%.c),$(wildcard compute/cuda/*.c)))
+              $(CUDA_HOST)
 GPU_LIBS   := -lstdc++
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)

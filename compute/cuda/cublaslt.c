@@ -41,8 +41,7 @@ static const struct {
 };
 
 // Below the folder of the program: as a package or a kit lays it, and as pip does.
-static const char *const BESIDE[] = {".", "lib", "../lib", "nvidia/cu13/lib",
-                                     "../nvidia/cu13/lib"};
+static const char *const BESIDE[] = {".", "lib", "../lib", "nvidia/cu13/lib", "../nvidia/cu13/lib"};
 // Where toolkits and distributions put it. (Debian's and ldconfig's folders are the default
 // search.)
 static const char *const USUAL[] = {

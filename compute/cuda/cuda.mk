@@ -27,7 +27,9 @@ CUDA_LIBS := $(firstword $(wildcard $(CUDA_TOOLKIT)/lib64/libcudart_static.a $(C
 CUDA_ARCHS     := 90a
 CUDA_ALL_ARCHS := 75 80 86 89 90 90a 100 120
 gencode = $(foreach a,$(1),-gencode=arch=compute_$(a),code=sm_$(a)) -gencode=arch=compute_90,code=compute_90
-NVCCFLAGS := -std=c++17 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -v
+# A launch that names its kernel by the host's function each time: the other way keeps a static variable
+# behind a lock of libstdc++, with which nothing here is linked otherwise.
+NVCCFLAGS := -std=c++17 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions,-D__NV_LEGACY_LAUNCH -Xptxas -v -D__NV_LEGACY_LAUNCH
 
 $(CUDA_OWN): NEEDED += -isystem $(CUDA_TOOLKIT)/include
 
@@ -36,28 +38,29 @@ define compile_kernels
 @mkdir -p $(@D)
 $(NVCC) $(NVCCFLAGS) $(call gencode,$(1)) $(2) -MMD -MP -MF $(@:.o=.d) -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
 endef
-$(BUILD)/compute/cuda/kernels/%.cu.o: compute/cuda/kernels/%.cu
+build/cuda/%.o: compute/cuda/kernels/%.cu compute/cuda/cuda.mk
 	$(call compile_kernels,$(CUDA_ARCHS))
-build/cuda-all/compute/cuda/kernels/%.cu.o: compute/cuda/kernels/%.cu
+build/cuda-all/%.o: compute/cuda/kernels/%.cu compute/cuda/cuda.mk
 	$(call compile_kernels,$(CUDA_ALL_ARCHS),--threads 0)
 
 CUDA_OBJS   := $(CUDA_HOST) $(CUDA_OWN)
-KERNEL_OBJS := $(KERNELS:%.cu=$(BUILD)/%.cu.o)
-KERNEL_ALL  := $(KERNELS:%.cu=build/cuda-all/%.cu.o)
+KERNEL_OBJS := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda/%.o)
+KERNEL_ALL  := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda-all/%.o)
 
-# The worker that computes on a GPU; with a main that only probes, for tests.
-$(BUILD)/trine-gpu: $(BUILD)/worker/gpu_main.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
+# The worker that computes on a GPU; the same objects with a main that only probes, for tests.
+GPU_MAIN := $(patsubst %.c,$(BUILD)/%.o,$(wildcard worker/gpu*.c))
+$(BUILD)/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
-build/cuda-all/trine-gpu: $(BUILD)/worker/gpu_main.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
+build/cuda-all/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 $(BUILD)/tests/gpu-probe: $(BUILD)/tests/cuda/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 
-CUDA_PROGRAM := $(if $(wildcard worker/gpu_main.c),$(BUILD)/trine-gpu)
-CUDA_ALL     := $(if $(wildcard worker/gpu_main.c),build/cuda-all/trine-gpu)
-
-cuda: $(CUDA_PROGRAM) $(BUILD)/tests/gpu-probe
-cuda-all: $(KERNEL_ALL) $(CUDA_ALL)
+cuda: $(if $(GPU_MAIN),$(BUILD)/trine-gpu) $(BUILD)/tests/gpu-probe
+cuda-all: $(KERNEL_ALL) $(if $(GPU_MAIN),build/cuda-all/trine-gpu)
+ifeq ($(SAN),)
+all: cuda
+endif
 ## ARCH=90a         the card that `make cuda-report` speaks of: 75 80 86 89 90 90a 100 120
 ARCH ?= 90a
 cuda-report: $(if $(filter $(ARCH),$(CUDA_ARCHS)),$(KERNEL_OBJS),$(KERNEL_ALL))

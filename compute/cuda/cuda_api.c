@@ -14,19 +14,19 @@
 
 enum { MIB = 1 << 20, WORKSPACE_MIB = 4, WORKSPACE_MIB_HOPPER = 32, HOPPER = 9 };
 
-int cuda_api_driver(void) {
+static int driver_version(void) {
     int version = 0;
     return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
-int cuda_api_runtime(void) {
+static int runtime_version(void) {
     int version = 0;
     return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
 // Whether the driver is there and new enough.
 static enum err check_driver(struct errmsg *msg) {
-    int driver = cuda_api_driver();
+    int driver = driver_version();
     if (driver == 0)
         return err_set(msg, ERR_UNSUPPORTED,
                        "no NVIDIA driver is here (libcuda.so.1): one of series 580 or newer is "
@@ -91,7 +91,7 @@ static enum err look_memory(int number, const struct cudaDeviceProp *prop, struc
 }
 
 static enum err look(int number, struct gpu_facts *out, struct errmsg *msg) {
-    *out = (struct gpu_facts){.number = number, .driver = cuda_api_driver()};
+    *out = (struct gpu_facts){.number = number, .driver = driver_version()};
     struct cudaDeviceProp prop;
     cudaError_t c = cudaGetDeviceProperties(&prop, number);
     if (c) {
@@ -137,8 +137,6 @@ void __wrap___cudaRegisterFunction(void **binary, const char *host, char *device
 }
 // NOLINTEND(bugprone-reserved-identifier)
 
-size_t cuda_api_kernels(void) { return kernel_count; }
-
 // Loads all of them. Otherwise a kernel is loaded when it is first launched: in the middle of
 // serving, with an allocation and a wait for all streams. CUDA_MODULE_LOADING=EAGER would do so
 // too, but with all that cuBLASLt holds, which is hundreds of megabytes of the card's memory.
@@ -177,8 +175,9 @@ static enum err start(struct gpu *g, struct errmsg *msg) {
     if (f->major < CUDA_API_LEAST_MAJOR ||
         (f->major == CUDA_API_LEAST_MAJOR && f->minor < CUDA_API_LEAST_MINOR))
         return err_set(msg, ERR_UNSUPPORTED,
-                       "GPU %d (%s) has compute capability %d.%d, and %d.%d is the least", f->number,
-                       f->name, f->major, f->minor, CUDA_API_LEAST_MAJOR, CUDA_API_LEAST_MINOR);
+                       "GPU %d (%s) has compute capability %d.%d, and %d.%d is the least",
+                       f->number, f->name, f->major, f->minor, CUDA_API_LEAST_MAJOR,
+                       CUDA_API_LEAST_MINOR);
     cudaError_t c =
         cudaInitDevice(f->number, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid);
     if (!c)
@@ -191,8 +190,7 @@ static enum err start(struct gpu *g, struct errmsg *msg) {
     e = load_kernels(f, msg);
     if (!e)
         e = cublaslt_open(getenv("TRINE_CUDA_LIBS"), &g->lib, msg);
-    g->workspace_bytes =
-        (size_t)(f->major >= HOPPER ? WORKSPACE_MIB_HOPPER : WORKSPACE_MIB) * MIB;
+    g->workspace_bytes = (size_t)(f->major >= HOPPER ? WORKSPACE_MIB_HOPPER : WORKSPACE_MIB) * MIB;
     if (!e)
         e = gemm_plans_new(&g->lib, GEMM_PLANS_CAPACITY, g->workspace_bytes, &g->plans, msg);
     return e;
@@ -228,6 +226,19 @@ static enum err gpu_open(int number, struct gpu **out, struct errmsg *msg) {
     }
     *out = g;
     return ERR_OK;
+}
+
+struct probe_kind cuda_api_probe(void) {
+    return (struct probe_kind){
+        .api = &gpu_api_cuda,
+        .driver = driver_version(),
+        .runtime = runtime_version(),
+        .least_driver = CUDA_API_LEAST_DRIVER,
+        .least_major = CUDA_API_LEAST_MAJOR,
+        .least_minor = CUDA_API_LEAST_MINOR,
+        .kernels = kernel_count,
+        .cublaslt = true,
+    };
 }
 
 const struct gpu_api gpu_api_cuda = {

@@ -4,28 +4,26 @@
 // What gpu_api.h leaves open: `count` gives ERR_UNSUPPORTED where there is no card, too, with the
 // reason; CUDA_VISIBLE_DEVICES and MIG devices are the runtime's affair. The driver must know CUDA
 // 13.0: series 580. `open` loads every kernel of the program, so that no launch has to, and sets
-// their shared memory's bound to the card's; cuBLASLt loads its own when a shape is first met, which
-// a warm-up does. A process must not fork and go on with a card. The first failure is kept by its
-// call's name and CUDA's words; what fails while a stream is being captured ends the capture, and is
-// the card's failure only where CUDA says that the card is lost. Waiting sleeps
+// their shared memory's bound to the card's; cuBLASLt loads its own when a shape is first met,
+// which a warm-up does. A process must not fork and go on with a card. The first failure is kept by
+// its call's name and CUDA's words; what fails while a stream is being captured ends the capture,
+// and is the card's failure only where CUDA says that the card is lost. Waiting sleeps
 // (cudaDeviceScheduleBlockingSync). Thread rule: gpu_api.h's; the runtime has threads of its own.
 #ifndef TRINE_COMPUTE_CUDA_CUDA_API_H
 #define TRINE_COMPUTE_CUDA_CUDA_API_H
 
 #include "compute/cuda/gpu_api.h"
+#include "compute/cuda/probe.h"
 
 extern const struct gpu_api gpu_api_cuda;
 
 enum {
     CUDA_API_LEAST_DRIVER = 13000,
-    CUDA_API_LEAST_MAJOR = 7, // the least compute capability
+    CUDA_API_LEAST_MAJOR = 7, // compute capability
     CUDA_API_LEAST_MINOR = 5,
 };
 
-// CUDA's version of the driver (0: none is there) and of the runtime inside this program: 13000 is 13.0.
-int cuda_api_driver(void);
-int cuda_api_runtime(void);
-// How many kernels the program holds.
-size_t cuda_api_kernels(void);
+// What `--probe` is told of this kind (probe_print).
+struct probe_kind cuda_api_probe(void);
 
 #endif

@@ -81,8 +81,8 @@ static bool went_well(struct gpu *g, struct gpu_stream *s, cudaError_t c, const 
         return true;
     (void)cudaGetLastError(); // else the next launch would be told it
     struct errmsg words;
-    enum err code = err_set(&words, c == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_LOST, "%s: %s (%s)",
-                            call, cudaGetErrorString(c), cudaGetErrorName(c));
+    enum err code = err_set(&words, c == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_LOST,
+                            "%s: %s (%s)", call, cudaGetErrorString(c), cudaGetErrorName(c));
     if (s && s->capturing && !is_sticky(c)) {
         if (!s->capture.code)
             s->capture = words;
@@ -243,7 +243,7 @@ void cuda_wait(struct gpu_event *e) {
 // Relaxed: other threads load models meanwhile, and cuBLASLt may load a kernel of its own.
 void cuda_capture(struct gpu_stream *s) {
     be_current(s->g);
-    s->capture.code = ERR_OK;
+    s->capture = (struct errmsg){.code = ERR_OK};
     s->capturing = true;
     (void)went_well(s->g, s, cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeRelaxed),
                     "cudaStreamBeginCapture");
@@ -253,30 +253,28 @@ enum err cuda_capture_end(struct gpu_stream *s, struct gpu_graph **out, struct e
     *out = NULL;
     be_current(s->g);
     cudaGraph_t graph = NULL;
-    struct gpu_graph *made = mem_calloc(1, sizeof *made);
+    cudaGraphExec_t run = NULL;
     bool well = went_well(s->g, s, cudaStreamEndCapture(s->stream, &graph), "cudaStreamEndCapture");
-    if (well && made && !s->capture.code)
-        well = went_well(s->g, s, cudaGraphInstantiate(&made->run, graph, 0), "cudaGraphInstantiate");
+    if (well && !s->capture.code &&
+        !went_well(s->g, s, cudaGraphInstantiate(&run, graph, 0), "cudaGraphInstantiate"))
+        run = NULL;
     if (graph)
         (void)cudaGraphDestroy(graph);
     s->capturing = false;
-    enum err e = ERR_OK;
-    if (!made)
-        e = err_set(msg, ERR_NOMEM, "no memory for a graph");
-    else if (atomic_load(&s->g->failed))
-        e = cuda_failure(s->g, msg);
-    else if (s->capture.code)
-        e = err_set(msg, s->capture.code == ERR_NOMEM ? ERR_NOMEM : ERR_UNSUPPORTED,
-                    "a graph cannot be captured: %s", s->capture.text);
-    // So that its first launch costs what all others do.
-    if (!e && made->run)
-        (void)went_well(s->g, s, cudaGraphUpload(made->run, s->stream), "cudaGraphUpload");
-    if (e || !made->run) {
-        if (made && made->run)
-            (void)cudaGraphExecDestroy(made->run);
-        mem_free(made);
-        return e ? e : err_set(msg, ERR_UNSUPPORTED, "a graph cannot be captured");
+    if (!run) {
+        enum err e = cuda_failure(s->g, msg);
+        return e ? e
+                 : err_set(msg, s->capture.code == ERR_NOMEM ? ERR_NOMEM : ERR_UNSUPPORTED,
+                           "a graph cannot be captured: %s", s->capture.text);
     }
+    struct gpu_graph *made = mem_calloc(1, sizeof *made);
+    if (!made) {
+        (void)cudaGraphExecDestroy(run);
+        return err_set(msg, ERR_NOMEM, "no memory for a graph");
+    }
+    made->run = run;
+    // So that its first launch costs what all others do.
+    (void)went_well(s->g, s, cudaGraphUpload(run, s->stream), "cudaGraphUpload");
     *out = made;
     return ERR_OK;
 }

@@ -17,16 +17,16 @@ enum {
 
 // What an algorithm depends on. Compared as bytes: no gaps.
 struct gemm_key {
-    uint64_t out, in, bucket, ld_x, ld_y, ld_residual;
+    uint64_t out, in, bucket, ld_w, ld_x, ld_y, ld_residual;
     uint16_t align_w, align_x, align_y, align_residual;
     uint8_t type, wide_out, activation, has_bias, has_residual;
     uint8_t zero[3];
 };
-_Static_assert(sizeof(struct gemm_key) == 64, "no gaps");
+_Static_assert(sizeof(struct gemm_key) == 72, "no gaps");
 
 struct gemm_plan {
     struct gemm_key key;
-    uint64_t used; // when, by the count of calls; 0: there is none here
+    uint64_t used;                     // when, by the count of calls; 0: there is none here
     void *desc, *w, *x, *residual, *y; // layouts but for the first
     uint64_t rows;                     // that the layouts say now
     const void *bias;                  // that the descriptor says now
@@ -65,6 +65,7 @@ static struct gemm_key key_of(const struct gpu_gemm *a) {
         .out = a->out,
         .in = a->in,
         .bucket = f32 ? F32_ROWS : gemm_plans_bucket(a->rows),
+        .ld_w = a->ld_w,
         .ld_x = a->ld_x,
         .ld_y = a->ld_y,
         .ld_residual = a->residual ? a->ld_residual : 0,
@@ -114,8 +115,8 @@ static enum err failed(const struct gemm_plans *p, const struct gpu_gemm *a, con
     else if (status == CUBLASLT_ALLOC_FAILED)
         e = ERR_NOMEM;
     return err_set(msg, e, "%s: %s (%s) for a product in %s of [%zu, %zu] with [%zu, %zu]", call,
-                   p->lib->status_name(status), p->lib->status_string(status),
-                   types[a->type % 3], a->rows, a->in, a->out, a->in);
+                   p->lib->status_name(status), p->lib->status_string(status), types[a->type % 3],
+                   a->rows, a->in, a->out, a->in);
 }
 
 static void forget(const struct gemm_plans *p, struct gemm_plan *plan) {
@@ -149,7 +150,7 @@ static int describe(const struct gemm_plans *p, const struct gpu_gemm *a, struct
     if (!s && k->has_bias) // that there is one matters to the choice
         s = lib->desc_set(plan->desc, CUBLASLT_DESC_BIAS_POINTER, &a->bias, sizeof a->bias);
     if (!s)
-        s = lib->layout_create(&plan->w, in, k->in, k->out, (int64_t)k->in);
+        s = lib->layout_create(&plan->w, in, k->in, k->out, (int64_t)k->ld_w);
     if (!s)
         s = lib->layout_create(&plan->x, in, k->in, k->bucket, (int64_t)k->ld_x);
     if (!s)
@@ -197,8 +198,7 @@ static int choose(const struct gemm_plans *p, struct gemm_plan *plan) {
     if (s)
         return s;
     for (int i = 0; i < count && i < ALGORITHMS; i++) {
-        if (found[i].status == CUBLASLT_SUCCESS &&
-            found[i].workspace_bytes <= p->workspace_bytes) {
+        if (found[i].status == CUBLASLT_SUCCESS && found[i].workspace_bytes <= p->workspace_bytes) {
             plan->algo = found[i].algo;
             return CUBLASLT_SUCCESS;
         }

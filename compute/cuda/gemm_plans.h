@@ -3,10 +3,10 @@
 // one call. Role: gpu_api.h's gemm on a GPU, but for the card's errors. Row-major y = x w' is told
 // to cuBLASLt as column-major y' = w x': w, transposed, is its A, x its B, the residual its C.
 // Narrow types: rows by buckets (eighths of a power of two), each with the algorithm that the
-// library takes for its largest. f32: one algorithm for all numbers of rows, so that a row's bits do
-// not depend on them. No sum is split between blocks. The store is of a fixed size: the plan that
-// was used longest ago gives way, and comes back the same. What a captured graph holds does not
-// depend on plans. Thread rule: any thread; a call holds the plans' mutex while it is asked.
+// library takes for its largest. f32: one algorithm for all numbers of rows, so that a row's bits
+// do not depend on them. No sum is split between blocks. The store is of a fixed size: the plan
+// that was used longest ago gives way, and comes back the same. What a captured graph holds does
+// not depend on plans. Thread rule: any thread; a call holds the plans' mutex while it is asked.
 #ifndef TRINE_COMPUTE_CUDA_GEMM_PLANS_H
 #define TRINE_COMPUTE_CUDA_GEMM_PLANS_H
 
@@ -33,8 +33,8 @@ enum err gemm_plans_new(const struct cublaslt *lib, size_t capacity, size_t work
                         struct gemm_plans **out, struct errmsg *msg) MUST_CHECK;
 void gemm_plans_free(struct gemm_plans *p); // NULL is fine
 
-// Asks `stream` (CUDA's) for the product. ERR_UNSUPPORTED: cuBLASLt has no algorithm for it; ERR_LOST: it failed.
-// msg names the product.
+// Asks `stream` (CUDA's) for the product. ERR_UNSUPPORTED: cuBLASLt has no algorithm for it;
+// ERR_LOST: it failed. msg names the product.
 enum err gemm_plans_run(struct gemm_plans *p, const struct gpu_gemm *a, void *workspace,
                         void *stream, struct errmsg *msg) MUST_CHECK;
 struct gemm_plans_counts gemm_plans_count(struct gemm_plans *p);

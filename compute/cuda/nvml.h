@@ -25,14 +25,14 @@ struct nvml_figures {
     struct nvml_number memory_total_bytes, memory_free_bytes, memory_used_bytes;
     struct nvml_number memory_others_bytes; // that other processes hold
     struct nvml_number celsius, milliwatts;
-    struct nvml_number gpu_percent, memory_percent; // busy, over the last second or less
+    struct nvml_number gpu_percent, memory_percent;    // busy, over the last second or less
     struct nvml_number ecc_corrected, ecc_uncorrected; // since the driver was loaded
-    struct nvml_number xids;     // critical errors since nvml_open
-    struct nvml_number last_xid; // their last number
+    struct nvml_number xids;                           // critical errors since nvml_open
+    struct nvml_number last_xid;                       // their last number
 };
 
-// uuid: the device's 16 bytes, as CUDA gives them. ERR_UNSUPPORTED: no NVML, or it does not know the
-// device; msg says which.
+// uuid: the device's 16 bytes, as CUDA gives them. ERR_UNSUPPORTED: no NVML, or it does not know
+// the device; msg says which.
 enum err nvml_open(const unsigned char uuid[16], struct nvml **out, struct errmsg *msg) MUST_CHECK;
 void nvml_close(struct nvml *n); // NULL is fine
 // As NVML and CUDA_VISIBLE_DEVICES spell it: "GPU-..." or "MIG-...".
