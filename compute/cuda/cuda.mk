@@ -53,7 +53,7 @@ $(BUILD)/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 build/cuda-all/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
-$(BUILD)/tests/gpu-probe: $(BUILD)/tests/cuda/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
+$(BUILD)/tests/gpu-probe: $(BUILD)/tests/worker/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 
 cuda: $(if $(GPU_MAIN),$(BUILD)/trine-gpu) $(BUILD)/tests/gpu-probe
