@@ -3,9 +3,9 @@
 #include "compute/cuda/kernels/attention_mma.cuh"
 #include "compute/cuda/kernels/attention_plain.cuh"
 
-template <typename T> struct flash_type;
-template <> struct flash_type<gpu_bf16> { static const enum gpu_type type = GPU_BF16; };
-template <> struct flash_type<gpu_f16> { static const enum gpu_type type = GPU_F16; };
+template <typename T> struct gpu_flash_type;
+template <> struct gpu_flash_type<gpu_bf16> { static const enum gpu_type type = GPU_BF16; };
+template <> struct gpu_flash_type<gpu_f16> { static const enum gpu_type type = GPU_F16; };
 
 template <typename T, int HD, bool TERMS>
 __global__ void __launch_bounds__(FLASH_THREADS, HD <= 64 ? 3 : 2)
@@ -17,20 +17,20 @@ __global__ void __launch_bounds__(FLASH_THREADS, HD <= 64 ? 3 : 2)
     if (left <= 0)
         return;
     const size_t kv_col = head / (a.heads / a.kv_heads) * HD;
-    const flash_rows<T> place = {(const T *)a.k.data + start * a.k.ld + kv_col,
-                                 (const T *)a.v.data + start * a.v.ld + kv_col, a.k.ld, a.v.ld};
-    const flash_job job = {(const T *)a.q.data + row * a.q.ld + head * HD,
-                           (T *)a.out.data + row * a.out.ld + head * HD,
-                           a.q.ld,
-                           a.out.ld,
-                           flash_type<T>::type,
-                           left < FLASH_ROWS ? left : FLASH_ROWS,
-                           first,
-                           length,
-                           a.causal,
-                           a.window,
-                           a.scale,
-                           gpu_score_terms_of(a, head)};
+    const gpu_flash_rows<T> place = {(const T *)a.k.data + start * a.k.ld + kv_col,
+                                     (const T *)a.v.data + start * a.v.ld + kv_col, a.k.ld, a.v.ld};
+    const gpu_flash_job job = {(const T *)a.q.data + row * a.q.ld + head * HD,
+                               (T *)a.out.data + row * a.out.ld + head * HD,
+                               a.q.ld,
+                               a.out.ld,
+                               gpu_flash_type<T>::type,
+                               left < FLASH_ROWS ? left : FLASH_ROWS,
+                               first,
+                               length,
+                               a.causal,
+                               a.window,
+                               a.scale,
+                               gpu_score_terms_of(a, head)};
     flash_tile<T, HD, TERMS>(shared, place, job);
 }
 
@@ -39,10 +39,10 @@ static void flash_launch(struct gpu_stream *s, const struct gpu_attention *a) {
     dim3 grid((unsigned)a->tile_count, (unsigned)a->heads);
     if (a->slopes || a->bias)
         GPU_LAUNCH(s, (flash_kernel<T, HD, true>), grid, dim3(FLASH_THREADS),
-                   flash_shape<HD>::BYTES, *a);
+                   gpu_flash_shape<HD>::BYTES, *a);
     else
         GPU_LAUNCH(s, (flash_kernel<T, HD, false>), grid, dim3(FLASH_THREADS),
-                   flash_shape<HD>::BYTES, *a);
+                   gpu_flash_shape<HD>::BYTES, *a);
 }
 
 template <typename T> static void flash_attention(struct gpu_stream *s, const gpu_attention *a) {

@@ -15,7 +15,7 @@ enum { FLASH_THREADS = 128, FLASH_ROWS = 64, FLASH_KEYS = 64 };
 
 // A row in shared memory is 16 bytes more than its values: eight rows at one column lie in all
 // banks.
-template <int HD> struct flash_shape {
+template <int HD> struct gpu_flash_shape {
     enum { LD = HD + 8, BYTES = 2 * FLASH_KEYS * LD * 2 };
 };
 
@@ -25,7 +25,7 @@ static inline bool flash_takes(enum gpu_type type, size_t head_dim) {
 
 // The queries of a tile, and where their results go: `rows` of them, the first at `position` of a
 // sequence of `length` keys.
-struct flash_job {
+struct gpu_flash_job {
     const void *q;
     void *out;
     size_t ld_q, ld_out;
@@ -38,16 +38,16 @@ struct flash_job {
 };
 
 // Where keys and values lie: rows of a matrix.
-template <typename T> struct flash_rows {
+template <typename T> struct gpu_flash_rows {
     const T *k, *v;
     size_t ld_k, ld_v;
 };
 template <typename T>
-static __device__ __forceinline__ const T *flash_key(const flash_rows<T> &at, int key) {
+static __device__ __forceinline__ const T *flash_key(const gpu_flash_rows<T> &at, int key) {
     return at.k + (size_t)key * at.ld_k;
 }
 template <typename T>
-static __device__ __forceinline__ const T *flash_value(const flash_rows<T> &at, int key) {
+static __device__ __forceinline__ const T *flash_value(const gpu_flash_rows<T> &at, int key) {
     return at.v + (size_t)key * at.ld_v;
 }
 
@@ -90,12 +90,12 @@ static __device__ __forceinline__ void flash_ask(T *tile, const PLACE &place, in
         bool there = key >= from && key < to;
         int asked = there ? key : from; // an address that can be formed
         const T *x = VALUES ? flash_value(place, asked) : flash_key(place, asked);
-        gpu_copy_async(tile + row * flash_shape<HD>::LD + col, x + col, there);
+        gpu_copy_async(tile + row * gpu_flash_shape<HD>::LD + col, x + col, there);
     }
 }
 
 // A warp's 16 rows: of each lane the rows l/4 and l/4 + 8.
-template <int HD> struct flash_state {
+template <int HD> struct gpu_flash_state {
     uint32_t q[HD / 16][4];
     float out[HD / 8][4];
     float largest[2], sum[2];
@@ -105,7 +105,8 @@ template <int HD> struct flash_state {
 };
 
 template <typename T, int HD>
-static __device__ __forceinline__ void flash_begin(flash_state<HD> *w, const flash_job &job) {
+static __device__ __forceinline__ void flash_begin(gpu_flash_state<HD> *w,
+                                                   const gpu_flash_job &job) {
     const int lane = (int)threadIdx.x % 32, first = (int)threadIdx.x / 32 * 16;
     const int last = first + 15 < job.rows ? first + 15 : job.rows - 1;
     gpu_seen low = gpu_seen_by(job.position + first, job.length, job.causal, job.window);
@@ -138,7 +139,7 @@ static __device__ __forceinline__ void flash_begin(flash_state<HD> *w, const fla
 
 // s = q k' of the warp's rows and the tile's 64 keys, those that lie behind the last seen left out.
 template <typename T, int HD>
-static __device__ __forceinline__ void flash_scores(const flash_state<HD> &w, const T *keys,
+static __device__ __forceinline__ void flash_scores(const gpu_flash_state<HD> &w, const T *keys,
                                                     int first, float s[FLASH_KEYS / 8][4]) {
     const int lane = (int)threadIdx.x % 32, row = lane / 16 * 8 + lane % 8, col = lane / 8 % 2 * 8;
 #pragma unroll
@@ -150,7 +151,7 @@ static __device__ __forceinline__ void flash_scores(const flash_state<HD> &w, co
 #pragma unroll
             for (int k = 0; k < HD / 16; k++) {
                 uint32_t b[4];
-                gpu_ldmatrix(b, keys + (16 * n + row) * flash_shape<HD>::LD + 16 * k + col);
+                gpu_ldmatrix(b, keys + (16 * n + row) * gpu_flash_shape<HD>::LD + 16 * k + col);
                 gpu_mma(s[2 * n], w.q[k], b[0], b[1], T());
                 gpu_mma(s[2 * n + 1], w.q[k], b[2], b[3], T());
             }
@@ -161,8 +162,9 @@ static __device__ __forceinline__ void flash_scores(const flash_state<HD> &w, co
 // Scores become weights; what has been summed fades by the growth of the largest. Powers are of 2:
 // `unit` turns scores into their exponents.
 template <int HD, bool TERMS>
-static __device__ __forceinline__ void flash_weights(flash_state<HD> *w, const flash_job &job,
-                                                     int first, float s[FLASH_KEYS / 8][4]) {
+static __device__ __forceinline__ void flash_weights(gpu_flash_state<HD> *w,
+                                                     const gpu_flash_job &job, int first,
+                                                     float s[FLASH_KEYS / 8][4]) {
     const float log2e = 1.44269504F, unit = TERMS ? log2e : job.scale * log2e;
     const int col = (int)threadIdx.x % 4 * 2;
     if (TERMS || first < w->all.from || first + FLASH_KEYS > w->all.to) {
@@ -209,8 +211,8 @@ static __device__ __forceinline__ void flash_weights(flash_state<HD> *w, const f
 
 // out += weights v
 template <typename T, int HD>
-static __device__ __forceinline__ void flash_values(flash_state<HD> *w, const T *values, int first,
-                                                    const float s[FLASH_KEYS / 8][4]) {
+static __device__ __forceinline__ void flash_values(gpu_flash_state<HD> *w, const T *values,
+                                                    int first, const float s[FLASH_KEYS / 8][4]) {
     const int lane = (int)threadIdx.x % 32, row = lane / 8 % 2 * 8 + lane % 8, col = lane / 16 * 8;
 #pragma unroll
     for (int n = 0; n < FLASH_KEYS / 16; n++) {
@@ -222,8 +224,8 @@ static __device__ __forceinline__ void flash_values(flash_state<HD> *w, const T 
 #pragma unroll
             for (int d = 0; d < HD / 16; d++) {
                 uint32_t b[4];
-                gpu_ldmatrix_turned(b,
-                                    values + (16 * n + row) * flash_shape<HD>::LD + 16 * d + col);
+                gpu_ldmatrix_turned(b, values + (16 * n + row) * gpu_flash_shape<HD>::LD + 16 * d +
+                                           col);
                 gpu_mma(w->out[2 * d], a, b[0], b[1], T());
                 gpu_mma(w->out[2 * d + 1], a, b[2], b[3], T());
             }
@@ -232,7 +234,8 @@ static __device__ __forceinline__ void flash_values(flash_state<HD> *w, const T 
 }
 
 template <int HD>
-static __device__ __forceinline__ void flash_end(const flash_state<HD> &w, const flash_job &job) {
+static __device__ __forceinline__ void flash_end(const gpu_flash_state<HD> &w,
+                                                 const gpu_flash_job &job) {
     const int col = (int)threadIdx.x % 4 * 2;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -249,16 +252,16 @@ static __device__ __forceinline__ void flash_end(const flash_state<HD> &w, const
     }
 }
 
-// A block's whole work. `shared`: flash_shape<HD>::BYTES.
+// A block's whole work. `shared`: gpu_flash_shape<HD>::BYTES.
 template <typename T, int HD, bool TERMS, typename PLACE>
 static __device__ __forceinline__ void flash_tile(unsigned char *shared, const PLACE &place,
-                                                  const flash_job &job) {
-    T *keys = (T *)shared, *values = keys + FLASH_KEYS * flash_shape<HD>::LD;
+                                                  const gpu_flash_job &job) {
+    T *keys = (T *)shared, *values = keys + FLASH_KEYS * gpu_flash_shape<HD>::LD;
     const int from = gpu_seen_by(job.position, job.length, job.causal, job.window).from;
     const int to = gpu_seen_by(job.position + job.rows - 1, job.length, job.causal, job.window).to;
     int first = from / FLASH_KEYS * FLASH_KEYS;
     flash_ask<T, HD, false>(keys, place, first, from, to);
-    flash_state<HD> w;
+    gpu_flash_state<HD> w;
     flash_begin<T, HD>(&w, job);
     for (; first < to; first += FLASH_KEYS) {
         const bool seen = first < w.any.to && first + FLASH_KEYS > w.any.from;

@@ -12,11 +12,11 @@ enum { PLAIN_THREADS = 256, PLAIN_KEYS = 64, PLAIN_SCORE_LD = PLAIN_KEYS + 4 };
 
 // Columns of a head that are in shared memory at a time; a row of it is not a multiple of all
 // banks.
-template <int COLS> struct plain_tile {
+template <int COLS> struct gpu_plain_tile {
     enum { LD = COLS + 4, FLOATS = 64 * LD };
 };
 template <int COLS> static size_t plain_shared_bytes(void) {
-    return (2 * plain_tile<COLS>::FLOATS + 64 * PLAIN_SCORE_LD) * sizeof(float);
+    return (2 * gpu_plain_tile<COLS>::FLOATS + 64 * PLAIN_SCORE_LD) * sizeof(float);
 }
 
 // Rows [first, first + 64) of which [from, to) are there, columns [col, col + COLS) of which those
@@ -30,7 +30,7 @@ static __device__ __forceinline__ void plain_load(float *tile, const T *x, size_
         float v = 0.0F;
         if (row >= from && row < to && c < width)
             v = gpu_widen(x[(size_t)row * ld + (size_t)c]);
-        tile[at / COLS * plain_tile<COLS>::LD + at % COLS] = v;
+        tile[at / COLS * gpu_plain_tile<COLS>::LD + at % COLS] = v;
     }
 }
 
@@ -38,7 +38,7 @@ static __device__ __forceinline__ void plain_load(float *tile, const T *x, size_
 template <int COLS>
 static __device__ __forceinline__ void plain_scores(const float *q, const float *k, int width,
                                                     float s[4][4]) {
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, ld = plain_tile<COLS>::LD;
+    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, ld = gpu_plain_tile<COLS>::LD;
 #pragma unroll 1
     for (int d = 0; d < width; d += 4) {
         float4 a[4], b[4];
@@ -63,7 +63,7 @@ static __device__ __forceinline__ void plain_scores(const float *q, const float 
 template <int COLS>
 static __device__ __forceinline__ void plain_values(const float *p, const float *v,
                                                     float out[4][COLS / 16]) {
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, ld = plain_tile<COLS>::LD;
+    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, ld = gpu_plain_tile<COLS>::LD;
 #pragma unroll 1
     for (int key = 0; key < PLAIN_KEYS; key += 4) {
         float a[4][4];
@@ -87,13 +87,13 @@ static __device__ __forceinline__ void plain_values(const float *p, const float 
 }
 
 // Of each of a thread's four rows: the largest score and the weights' sum so far.
-struct plain_state {
+struct gpu_plain_state {
     float largest[4], sum[4];
 };
 
 // Scores become weights, in `p`; `fade` is what the earlier keys' sums are multiplied with.
-static __device__ __forceinline__ void plain_weights(float s[4][4], float *p, plain_state *state,
-                                                     float fade[4]) {
+static __device__ __forceinline__ void plain_weights(float s[4][4], float *p,
+                                                     gpu_plain_state *state, float fade[4]) {
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -120,8 +120,8 @@ static __device__ __forceinline__ void plain_weights(float s[4][4], float *p, pl
 template <typename T, int COLS, int CHUNKS>
 __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const gpu_attention a) {
     GPU_SHARED(shared);
-    float *q_tile = (float *)shared, *kv_tile = q_tile + plain_tile<COLS>::FLOATS,
-          *p_tile = kv_tile + plain_tile<COLS>::FLOATS;
+    float *q_tile = (float *)shared, *kv_tile = q_tile + gpu_plain_tile<COLS>::FLOATS,
+          *p_tile = kv_tile + gpu_plain_tile<COLS>::FLOATS;
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, width = (int)a.head_dim;
     const int seq = a.tiles[2 * (size_t)blockIdx.x], first = a.tiles[2 * (size_t)blockIdx.x + 1];
     const size_t start = (size_t)a.cu_seqlens[seq], head = blockIdx.y;
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS) plain_kernel(const gpu_attentio
     const gpu_score_terms terms = gpu_score_terms_of(a, head);
     const int from = gpu_seen_by(first, length, a.causal, a.window).from;
     const int to = gpu_seen_by(end - 1, length, a.causal, a.window).to;
-    plain_state state = {{-INFINITY, -INFINITY, -INFINITY, -INFINITY}, {0, 0, 0, 0}};
+    gpu_plain_state state = {{-INFINITY, -INFINITY, -INFINITY, -INFINITY}, {0, 0, 0, 0}};
     float out[CHUNKS][4][COLS / 16] = {};
 
     for (int block = from / PLAIN_KEYS * PLAIN_KEYS; block < to; block += PLAIN_KEYS) {

@@ -15,8 +15,9 @@ struct gpu_seen {
 static __device__ __forceinline__ gpu_seen gpu_seen_by(int position, int length, int causal,
                                                        size_t window) {
     gpu_seen seen = {0, causal ? position + 1 : length};
-    if (window && window < (size_t)length) {
-        int back = causal ? (int)window - 1 : (int)(window / 2);
+    const size_t reach = causal ? window - 1 : window / 2;
+    if (window && reach < (size_t)length) {
+        const int back = (int)reach;
         seen.from = position > back ? position - back : 0;
         if (!causal && position + back + 1 < length)
             seen.to = position + back + 1;
