@@ -101,7 +101,8 @@ ANYWHERE = set(
 
 # The one header of a test that the program's sources name: in the place of nvcc's own words it says what
 # the emulated GPU understands.
-EMULATED = {"compute/cuda/kernels/dialect.cuh": "tests/gpu/block.h"}
+EMULATED = {"compute/cuda/kernels/dialect.cuh": "tests/gpu/block.h",
+            "compute/cuda/kernels/mma.cuh": "tests/gpu/mma_model.h"}
 
 # Folders without walls: they are not part of the program, and may include every room.
 OUTSIDE = {"tests", "bench", "build", "tools", "docs", "deploy", "examples"}
