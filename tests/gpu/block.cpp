@@ -17,6 +17,7 @@ enum {
     CANARY = 0xc5,
 };
 
+void (*block_idle)(void);
 struct uint3 threadIdx, blockIdx;
 struct dim3 blockDim, gridDim;
 unsigned char *block_shared;
@@ -156,6 +157,13 @@ void block_sync(void) {
     others_run(false);
 }
 
+void __nanosleep(unsigned) {
+    if (b.count == 0 && block_idle)
+        block_idle();
+    push_back(b.now);
+    others_run(false);
+}
+
 unsigned block_lane(void) { return b.now % 32; }
 
 void block_meet(const char *what, unsigned mask, block_all *all, void *mine) {
@@ -212,6 +220,25 @@ static void all_shuffled(unsigned mask, void *const given[32]) {
 }
 void block_shuffle(const char *what, unsigned mask, struct block_shuffled *mine) {
     block_meet(what, mask, all_shuffled, mine);
+}
+
+struct gathering {
+    const void *mine;
+    size_t bytes;
+    void *all;
+};
+static void all_gathered(unsigned mask, void *const given[32]) {
+    (void)mask;
+    for (unsigned to = 0; to < 32; to++) {
+        const struct gathering *g = (const struct gathering *)given[to];
+        for (unsigned from = 0; from < 32; from++)
+            memcpy((char *)g->all + from * g->bytes, ((const struct gathering *)given[from])->mine,
+                   g->bytes);
+    }
+}
+void gpu_warp_gather(const void *mine, size_t bytes, void *all) {
+    struct gathering g = {mine, bytes, all};
+    block_meet("gpu_warp_gather", 0xffffffffU, all_gathered, &g);
 }
 
 static void all_synced(unsigned mask, void *const given[32]) { (void)mask, (void)given; }

@@ -43,11 +43,14 @@ typedef void block_all(unsigned mask, void *const given[32]);
 void block_meet(const char *what, unsigned mask, block_all *all, void *mine);
 unsigned block_lane(void);
 
+// Gathers: all[lane * bytes] holds each lane's bytes, behind it. All 32 lanes come.
+void gpu_warp_gather(const void *mine, size_t bytes, void *all);
+
 static inline void __syncthreads(void) { block_sync(); }
 void __syncwarp(unsigned mask = 0xffffffffU);
 static inline void __threadfence(void) { __asm__ volatile("" ::: "memory"); }
 static inline void __threadfence_block(void) { __asm__ volatile("" ::: "memory"); }
-static inline void __nanosleep(unsigned ns) { (void)ns; }
+void __nanosleep(unsigned ns); // other threads go on; where all sleep, block_idle does
 
 // What a lane gives to a shuffle and takes from it. Bits, up to 8 bytes.
 struct block_shuffled {
@@ -187,6 +190,7 @@ static void block_launch(struct gpu_stream *s, const char *name, void (*kernel)(
 
 // ---- what the emulated GPU asks of block.cpp
 
+extern void (*block_idle)(void); // what is done where all threads of a block sleep
 // Runs all blocks, in an order by `seed`. True, or false with one line in `fault`.
 bool block_run(const struct block_call *call, uint64_t seed, char *fault, size_t fault_bytes);
 

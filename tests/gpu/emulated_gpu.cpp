@@ -1,218 +1,283 @@
-// The emulated GPU's functions: what is asked of a stream is done at once, in a first version.
+// The emulated GPU's table: GPUs, their memory, streams and events; the lock.
 #include "tests/gpu/emulated_gpu.h"
-#include "tests/gpu/block.h"
-#include "tests/gpu/emulated_gemm.h"
+#include "tests/gpu/emulated.h"
+#include "tests/gpu/faults.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
-struct op {
-    enum { COPY, FILL, KERNEL, GEMM } kind;
-    void *to;
-    const void *from;
-    int byte;
-    size_t bytes;
-    struct block_call *call;
-    struct gpu_gemm gemm;
-    struct op *next;
-};
+enum { MOST_GPUS = 16 };
 
-struct gpu {
-    enum err failure;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static size_t used[MOST_GPUS]; // bytes of each
+
+emulated_lock::emulated_lock() { pthread_mutex_lock(&mutex); }
+emulated_lock::~emulated_lock() { pthread_mutex_unlock(&mutex); }
+void emulated_lock_wait(void) { pthread_cond_wait(&changed, &mutex); }
+void emulated_changed(void) { pthread_cond_broadcast(&changed); }
+void emulated_lock_rest(int ms) {
+    pthread_mutex_unlock(&mutex);
+    struct timespec t = {0, ms * 1000000L};
+    nanosleep(&t, NULL);
+    pthread_mutex_lock(&mutex);
+}
+
+void emulated_violation(struct gpu *g, const char *format, ...) {
     char words[400];
-    uint64_t launches;
-};
-struct gpu_stream {
-    struct gpu *gpu;
-    struct gpu_graph *capturing;
-};
-struct gpu_event {
-    int unused;
-};
-struct gpu_graph {
-    struct op *first, *last;
-};
-
-static size_t violations;
-
-static void run(struct gpu *g, const struct op *o) {
-    char fault[256];
-    switch (o->kind) {
-    case op::COPY:
-        memmove(o->to, o->from, o->bytes);
-        break;
-    case op::FILL:
-        memset(o->to, o->byte, o->bytes);
-        break;
-    case op::KERNEL:
-        if (!block_run(o->call, ++g->launches, fault, sizeof fault)) {
-            violations++;
-            if (g->failure == ERR_OK) {
-                g->failure = ERR_INTERNAL;
-                snprintf(g->words, sizeof g->words, "%s", fault);
-            }
-        }
-        break;
-    case op::GEMM:
-        gpu_emulated_gemm(&o->gemm);
-        break;
-    }
-}
-
-static void ask(struct gpu_stream *s, const struct op *o) {
-    if (!s->capturing) {
-        run(s->gpu, o);
-        free(o->call);
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(words, sizeof words, format, ap);
+    va_end(ap);
+    faults_violation(words);
+    if (g->failure != ERR_OK)
         return;
-    }
-    struct op *kept = (struct op *)malloc(sizeof *kept);
-    if (!kept)
-        abort();
-    *kept = *o;
-    kept->next = NULL;
-    if (s->capturing->last)
-        s->capturing->last->next = kept;
-    else
-        s->capturing->first = kept;
-    s->capturing->last = kept;
+    g->failure = ERR_INTERNAL;
+    snprintf(g->words, sizeof g->words, "%s", words);
 }
 
-void gpu_emulated_touch(struct gpu_stream *s, enum gpu_touch how, const void *p, size_t bytes) {
-    (void)s, (void)how, (void)p, (void)bytes;
+uint64_t emulated_random(struct gpu *g) {
+    uint64_t x = g->random += 0x9e3779b97f4a7c15ULL;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+    return x ^ x >> 31;
 }
-void gpu_emulated_touch_mat(struct gpu_stream *s, enum gpu_touch how, struct gpu_mat m) {
-    (void)s, (void)how, (void)m;
+
+uint64_t emulated_sum(const void *p, size_t bytes) {
+    const unsigned char *at = (const unsigned char *)p;
+    uint64_t sums[4] = {1, 2, 3, 4};
+    size_t i = 0;
+    for (; i + 32 <= bytes; i += 32) {
+        for (int k = 0; k < 4; k++) {
+            uint64_t x;
+            memcpy(&x, at + i + 8 * k, 8);
+            sums[k] = (sums[k] ^ x) * 0x9e3779b97f4a7c15ULL;
+            sums[k] ^= sums[k] >> 32;
+        }
+    }
+    for (; i < bytes; i++)
+        sums[i % 4] = (sums[i % 4] ^ at[i]) * 0x9e3779b97f4a7c15ULL;
+    return sums[0] + 3 * sums[1] + 5 * sums[2] + 7 * sums[3];
 }
-void gpu_emulated_launch(struct gpu_stream *s, struct block_call *call) {
-    struct op o = {};
-    o.kind = op::KERNEL;
-    o.call = call;
-    ask(s, &o);
-}
+
+// ---- GPUs
 
 static enum err emu_count(int *out, struct errmsg *msg) {
-    (void)msg;
-    *out = 1;
-    return ERR_OK;
+    struct emulated_lock lock;
+    *out = faults_settings()->count;
+    if (*out > MOST_GPUS)
+        *out = MOST_GPUS;
+    return *out > 0 ? ERR_OK : err_set(msg, ERR_UNSUPPORTED, "no GPU is emulated");
 }
+
+static bool there(int number) { return number >= 0 && number < faults_settings()->count; }
+
+static size_t left(int number) {
+    size_t all = faults_settings()->memory_bytes;
+    return all > used[number] ? all - used[number] : 0;
+}
+
 static enum err emu_look(int number, struct gpu_facts *out, struct errmsg *msg) {
-    (void)msg;
+    struct emulated_lock lock;
+    if (!there(number))
+        return err_set(msg, ERR_UNSUPPORTED, "there is no GPU %d", number);
+    const struct gpu_emulated_settings *set = faults_settings();
     *out = {};
     out->number = number;
     snprintf(out->name, sizeof out->name, "Emulated GPU");
-    snprintf(out->uuid, sizeof out->uuid, "GPU-emulated-%d", number);
-    out->major = 9;
-    out->driver = 13000;
-    out->memory_bytes = out->free_bytes = (size_t)512 << 20;
+    snprintf(out->uuid, sizeof out->uuid, "GPU-00000000-0000-0000-0000-%012d", number);
+    out->major = set->no_bf16 ? 7 : 9;
+    out->minor = set->no_bf16 ? 5 : 0;
+    out->driver = set->driver;
+    out->memory_bytes = set->memory_bytes;
+    out->free_bytes = left(number);
     out->processors = 4;
     out->shared_bytes = 227 * 1024;
-    out->bf16 = true;
+    out->bf16 = !set->no_bf16;
     return ERR_OK;
 }
+
 static enum err emu_open(int number, struct gpu **out, struct errmsg *msg) {
-    (void)number, (void)msg;
-    *out = (struct gpu *)calloc(1, sizeof **out);
-    return *out ? ERR_OK : ERR_NOMEM;
+    struct emulated_lock lock;
+    if (!there(number))
+        return err_set(msg, ERR_UNSUPPORTED, "there is no GPU %d", number);
+    struct gpu *g = new gpu{};
+    g->number = number;
+    g->random = faults_settings()->seed * 0x9e3779b97f4a7c15ULL;
+    *out = g;
+    return ERR_OK;
 }
-static void emu_close(struct gpu *g) { free(g); }
+
+static void release(struct region *r) {
+    if (!region_guarded(r, true))
+        emulated_violation(r->gpu, "a write beside the %zu bytes at %p", r->bytes, (void *)r->data);
+    if (!r->host)
+        used[r->gpu->number] -= (r->bytes + 255) / 256 * 256;
+    region_free(r);
+}
+
+static void emu_close(struct gpu *g) {
+    struct emulated_lock lock;
+    if (!g)
+        return;
+    for (struct gpu_stream *s : g->streams) {
+        if (s)
+            delete s->capture;
+        delete s;
+    }
+    size_t n = 0;
+    for (struct region *r = region_of_gpu(g); r; r = region_of_gpu(g), n++)
+        release(r);
+    if (n)
+        emulated_violation(g, "closed with %zu allocations", n);
+    delete g;
+}
+
 static void emu_memory(struct gpu *g, size_t *free_bytes, size_t *total_bytes) {
-    (void)g;
-    *free_bytes = *total_bytes = (size_t)512 << 20;
+    struct emulated_lock lock;
+    *free_bytes = left(g->number);
+    *total_bytes = faults_settings()->memory_bytes;
 }
+
 static enum err emu_failure(struct gpu *g, struct errmsg *msg) {
+    struct emulated_lock lock;
     return g->failure == ERR_OK ? ERR_OK : err_set(msg, g->failure, "%s", g->words);
 }
-static enum err emu_alloc(struct gpu *g, size_t bytes, void **out) {
-    (void)g;
+
+// ---- memory
+
+static enum err allocate(struct gpu *g, size_t bytes, bool host, void **out) {
+    struct emulated_lock lock;
+    emulated_capture_misused(g, NULL, host ? "alloc_host" : "alloc");
     size_t rounded = (bytes + 255) / 256 * 256;
-    *out = aligned_alloc(256, rounded ? rounded : 256);
-    if (!*out)
+    *out = NULL;
+    if (faults_now(GPU_FAULT_NOMEM) ||
+        (!host && (bytes > SIZE_MAX / 4 || rounded > left(g->number))))
         return ERR_NOMEM;
-    for (size_t i = 0; i < bytes / 2; i++)
-        ((uint16_t *)*out)[i] = 0x7fbd;
+    struct region *r = region_new(g, bytes, host);
+    if (!r)
+        return ERR_NOMEM;
+    if (!host)
+        used[g->number] += rounded;
+    *out = r->data;
     return ERR_OK;
 }
+
+static enum err emu_alloc(struct gpu *g, size_t bytes, void **out) {
+    return allocate(g, bytes, false, out);
+}
+static enum err emu_alloc_host(struct gpu *g, size_t bytes, void **out) {
+    return allocate(g, bytes, true, out);
+}
+
+static struct region *to_free(struct gpu *g, void *p, bool host) {
+    struct region *r = region_at(p);
+    emulated_capture_misused(g, NULL, host ? "free_host" : "free");
+    if (r && r->data == p && r->gpu == g && r->host == host)
+        return r;
+    emulated_violation(g, "free of %p, which is not such memory", p);
+    return NULL;
+}
+
 static void emu_free(struct gpu *g, void *p) {
-    (void)g;
-    free(p);
+    struct emulated_lock lock;
+    struct region *r = p ? to_free(g, p, false) : NULL;
+    if (!r)
+        return;
+    emulated_finish_all(g);
+    release(r);
 }
+
+static void emu_free_host(struct gpu *g, void *p) {
+    struct emulated_lock lock;
+    struct region *r = p ? to_free(g, p, true) : NULL;
+    if (!r)
+        return;
+    for (unsigned i = 0; i < ORDER_STREAMS; i++) {
+        if (r->used.at[i] <= g->host.at[i] || g->lost)
+            continue;
+        emulated_violation(g, "free_host of memory that a copy works with: no wait has covered it");
+        emulated_reach_surely(g, i, r->used.at[i]);
+    }
+    size_t kept = 0;
+    for (auto &d : g->deliveries)
+        if (d->pinned != r)
+            g->deliveries[kept++] = d;
+    g->deliveries.resize(kept);
+    release(r);
+}
+
+// ---- streams and events
+
 static enum err emu_stream_new(struct gpu *g, struct gpu_stream **out) {
-    *out = (struct gpu_stream *)calloc(1, sizeof **out);
-    if (!*out)
-        return ERR_NOMEM;
-    (*out)->gpu = g;
-    return ERR_OK;
+    struct emulated_lock lock;
+    *out = NULL;
+    for (unsigned i = 0; i < ORDER_STREAMS; i++) {
+        if (g->streams[i])
+            continue;
+        g->streams[i] = *out = new gpu_stream{};
+        (*out)->gpu = g;
+        (*out)->slot = i;
+        return ERR_OK;
+    }
+    return ERR_NOMEM;
 }
+
 static void emu_stream_free(struct gpu *g, struct gpu_stream *s) {
-    (void)g;
-    free(s);
+    struct emulated_lock lock;
+    if (!s)
+        return;
+    if (s->capture)
+        emulated_violation(g, "stream_free of a stream that is captured");
+    if (g->capturing == s)
+        g->capturing = NULL;
+    if (!s->hanging)
+        emulated_reach_surely(g, s->slot, g->asked[s->slot]);
+    g->done[s->slot] = g->asked[s->slot];
+    g->streams[s->slot] = NULL;
+    delete s->capture;
+    delete s;
 }
-static void emu_copy(struct gpu_stream *s, void *to, const void *from, size_t bytes) {
-    struct op o = {};
-    o.kind = op::COPY;
-    o.to = to;
-    o.from = from;
-    o.bytes = bytes;
-    ask(s, &o);
-}
-static void emu_fill(struct gpu_stream *s, void *to, int byte, size_t bytes) {
-    struct op o = {};
-    o.kind = op::FILL;
-    o.to = to;
-    o.byte = byte;
-    o.bytes = bytes;
-    ask(s, &o);
-}
+
 static enum err emu_event_new(struct gpu *g, struct gpu_event **out) {
-    (void)g;
-    *out = (struct gpu_event *)calloc(1, sizeof **out);
-    return *out ? ERR_OK : ERR_NOMEM;
+    *out = new gpu_event{g, {-1, 0, {}}};
+    return ERR_OK;
 }
 static void emu_event_free(struct gpu *g, struct gpu_event *e) {
     (void)g;
-    free(e);
-}
-static void emu_record(struct gpu_stream *s, struct gpu_event *e) { (void)s, (void)e; }
-static void emu_stream_wait(struct gpu_stream *s, struct gpu_event *e) { (void)s, (void)e; }
-static void emu_wait(struct gpu_event *e) { (void)e; }
-static void emu_capture(struct gpu_stream *s) {
-    s->capturing = (struct gpu_graph *)calloc(1, sizeof *s->capturing);
-}
-static enum err emu_capture_end(struct gpu_stream *s, struct gpu_graph **out, struct errmsg *msg) {
-    (void)msg;
-    *out = s->capturing;
-    s->capturing = NULL;
-    return ERR_OK;
-}
-static void emu_graph_launch(struct gpu_stream *s, struct gpu_graph *graph) {
-    for (const struct op *o = graph->first; o; o = o->next)
-        run(s->gpu, o);
-}
-static void emu_graph_free(struct gpu *g, struct gpu_graph *graph) {
-    (void)g;
-    while (graph && graph->first) {
-        struct op *o = graph->first;
-        graph->first = o->next;
-        free(o->call);
-        free(o);
-    }
-    free(graph);
-}
-static void emu_gemm(struct gpu_stream *s, const struct gpu_gemm *a) {
-    struct op o = {};
-    o.kind = op::GEMM;
-    o.gemm = *a;
-    ask(s, &o);
+    delete e;
 }
 
 const struct gpu_api *gpu_emulated(void) {
     static const struct gpu_api api = {
-        "emulated",       emu_count,      emu_look,        emu_open,  emu_close,   emu_memory,
-        emu_failure,      emu_alloc,      emu_free,        emu_alloc, emu_free,    emu_stream_new,
-        emu_stream_free,  emu_copy,       emu_copy,        emu_copy,  emu_fill,    emu_event_new,
-        emu_event_free,   emu_record,     emu_stream_wait, emu_wait,  emu_capture, emu_capture_end,
-        emu_graph_launch, emu_graph_free, emu_gemm,
+        "emulated",
+        emu_count,
+        emu_look,
+        emu_open,
+        emu_close,
+        emu_memory,
+        emu_failure,
+        emu_alloc,
+        emu_free,
+        emu_alloc_host,
+        emu_free_host,
+        emu_stream_new,
+        emu_stream_free,
+        emulated_copy_in,
+        emulated_copy_out,
+        emulated_copy,
+        emulated_fill,
+        emu_event_new,
+        emu_event_free,
+        emulated_record,
+        emulated_stream_wait,
+        emulated_wait,
+        emulated_capture,
+        emulated_capture_end,
+        emulated_graph_launch,
+        emulated_graph_free,
+        emulated_product,
     };
     return &api;
 }
-
-size_t gpu_emulated_violations(void) { return violations; }
