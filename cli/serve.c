@@ -180,7 +180,8 @@ static enum err make_ready(struct service *s, const struct cli_options *o,
 
 static void tell_ready(const struct service *s, int64_t ms) {
     const char *device = replica_facts(s->engine->replica)->describe;
-    const struct memory_plan plan = scheduler_memory(s->scheduler), *p = &plan;
+    const struct memory_plans plans = scheduler_memory(s->scheduler);
+    const struct memory_plan *p = &plans.machine;
     log_event(LOG_LEVEL_INFO, "ready",
               LOG_FIELDS(log_int("duration_ms", ms), log_string("device", device),
                          log_size("models", registry_count(s->models)),
@@ -254,10 +255,11 @@ static void show_model(const struct service *s, const struct model *m) {
 }
 
 static void show_memory(const struct memory_plan *p) {
-    printf("memory: %.1f MiB: %.1f for program and weights, %.1f for workspaces, %.1f for keys and "
-           "values, %.1f kept for requests; %.1f MiB are there (%s)\n",
-           mib(memory_plan_sum(p)), mib(p->resident), mib(p->workspaces), mib(p->caches),
-           mib(p->reserve), mib(p->limit.bytes), p->limit.source);
+    printf("%smemory: %.1f MiB: %.1f for %sweights, %.1f for workspaces, %.1f for keys and "
+           "values, %.1f kept for %s; %.1f MiB are there (%s)\n",
+           p->is_device ? "GPU " : "", mib(memory_plan_sum(p)), mib(p->resident),
+           p->is_device ? "" : "program and ", mib(p->workspaces), mib(p->caches), mib(p->reserve),
+           p->is_device ? "gaps" : "requests", mib(p->limit.bytes), p->limit.source);
 }
 
 // --check: everything that serving does before its first request, down to the warm-up, then all is
@@ -270,8 +272,10 @@ static int check(struct service *s, const struct cli_options *o, const struct mo
         printf("device: %s\n", replica_facts(engine->replica)->describe);
         for (struct model *m = NULL; (m = registry_next(s->models, m));)
             show_model(s, m);
-        struct memory_plan plan = scheduler_memory(s->scheduler);
-        show_memory(&plan);
+        struct memory_plans plans = scheduler_memory(s->scheduler);
+        show_memory(&plans.machine);
+        if (plans.apart)
+            show_memory(&plans.device);
         printf("would listen on %s, port %d\n", o->service.host, o->service.port);
     }
     service_close(s);

@@ -55,34 +55,74 @@ static void go_on_with(struct generator *g, struct generator_storage *storage) {
     generator_storage_swap(g, storage);
 }
 
+// What is submitted from here on is measured against the new size, what was before must fit.
+static enum err take_size(struct generator *g, const struct generator_size *size, bool check,
+                          struct errmsg *msg) {
+    pthread_mutex_lock(&g->mutex);
+    enum err e = check ? check_accepted(g, size, msg) : ERR_OK;
+    if (!e) {
+        g->context = size->context;
+        g->cache_bytes = size->cache_bytes;
+        g->stats.kv_blocks = size->blocks;
+        g->stats.kv_bytes = size->cache_bytes;
+        g->stats.kv_tokens = size->blocks * g->block_tokens;
+    }
+    pthread_mutex_unlock(&g->mutex);
+    return e;
+}
+
+// Of a device with its own memory: what is there goes before the other comes, for there is no room
+// for both.
+static enum err replace(struct generator *g, const struct generator_options *options,
+                        const struct generator_size *size, struct errmsg *msg) {
+    struct generator_storage storage = {.replica = g->options.replica, .life = g->life};
+    const struct generator_size had = {.block_tokens = g->block_tokens,
+                                       .blocks = g->block_count,
+                                       .context = g->context,
+                                       .cache_bytes = g->cache_bytes};
+    enum err e = take_size(g, size, true, msg);
+    if (e)
+        return e;
+    go_on_with(g, &storage);
+    generator_storage_free(&storage);
+    e = generator_storage_new(options, size, &storage, msg);
+    if (!e) {
+        generator_storage_swap(g, &storage);
+        return ERR_OK;
+    }
+    (void)take_size(g, &had, false, NULL);
+    if (generator_storage_new(&g->options, &had, &storage, NULL)) // somebody else has taken it
+        generator_end_all(g, ERR_NOMEM, "the device has no memory left for the model's cache");
+    else
+        generator_storage_swap(g, &storage);
+    return e;
+}
+
+static enum err change(struct generator *g, const struct generator_options *options,
+                       const struct generator_size *size, struct errmsg *msg) {
+    struct generator_storage storage;
+    enum err e = generator_storage_new(options, size, &storage, msg);
+    if (e)
+        return e;
+    if (!(e = take_size(g, size, true, msg)))
+        go_on_with(g, &storage);
+    generator_storage_free(&storage);
+    return e;
+}
+
 enum err generator_resize(struct generator *g, size_t kv_bytes, struct errmsg *msg) {
     struct generator_options options;
     struct generator_size size;
-    struct generator_storage storage;
     enum err e = choose(g, kv_bytes, &options, &size, msg);
     if (e || size.blocks == g->block_count)
         return e;
-    e = generator_storage_new(&options, &size, &storage, msg);
-    if (e)
-        return e;
-    // What is submitted from here on is measured against the new size, what was before must fit.
-    pthread_mutex_lock(&g->mutex);
-    e = check_accepted(g, &size, msg);
+    e = replica_facts(g->options.replica)->memory_bytes ? replace(g, &options, &size, msg)
+                                                        : change(g, &options, &size, msg);
     if (!e) {
-        g->context = size.context;
-        g->cache_bytes = size.cache_bytes;
-        g->stats.kv_blocks = size.blocks;
-        g->stats.kv_bytes = size.cache_bytes;
-        g->stats.kv_tokens = size.blocks * g->block_tokens;
-    }
-    pthread_mutex_unlock(&g->mutex);
-    if (!e) {
-        go_on_with(g, &storage);
         g->options.kv_bytes = kv_bytes; // the one thing of them that changes
         g->block_count = size.blocks;
         generator_update_stats(g);
     }
-    generator_storage_free(&storage);
     return e;
 }
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { DEFAULT_SEQUENCES = 32 };
+enum { DEFAULT_SEQUENCES = 32, LESS_SHARE = 4, LESS_TRIES = 8 };
 
 static enum dtype choose_dtype(const struct generators_options *o, const struct model *m) {
     if (o->kv_dtype == KV_DTYPE_AUTO)
@@ -46,10 +46,11 @@ static size_t spare_bytes(const struct generators *g, const struct model *m,
 
 // Caches of this share each.
 static enum err add_caches(const struct generators *g, const struct model *const *models, size_t n,
-                           struct memory_plan *plan, size_t share, struct errmsg *msg) {
+                           struct memory_plans *plans, size_t share, struct errmsg *msg) {
+    struct memory_plan *plan = memory_plans_of_replica(plans), *machine = &plans->machine;
     struct generator_size size;
     enum err e = ERR_OK;
-    plan->caches = plan->spare = 0;
+    plan->caches = machine->spare = 0;
     for (size_t i = 0; i < n && !e; i++) {
         struct generator_options sized = options_for(g, models[i], share);
         if ((e = generator_choose_size(&sized, &size, msg)))
@@ -57,16 +58,35 @@ static enum err add_caches(const struct generators *g, const struct model *const
         plan->caches += size.cache_bytes;
         size_t spare = g->options.has_spare ? spare_bytes(g, models[i], &size) : 0;
         if (!g->options.spare_for_one)
-            plan->spare = memory_plan_add(plan->spare, spare);
-        else if (spare > plan->spare)
-            plan->spare = spare;
+            machine->spare = memory_plan_add(machine->spare, spare);
+        else if (spare > machine->spare)
+            machine->spare = spare;
     }
+    return e;
+}
+
+// Memory of this machine for what the device leaves when it is lost. It starts without, for the
+// device has all that it needs: what the spare cannot have then it refuses by itself.
+static enum err check_beside(const struct generators *g, struct memory_plan *machine,
+                             struct errmsg *msg) {
+    struct errmsg why = {0};
+    if (!memory_plan_check(machine, &why))
+        return ERR_OK;
+    struct memory_plan without = *machine;
+    without.spare = 0;
+    enum err e = memory_plan_check(&without, msg);
+    if (!e)
+        log_event(LOG_LEVEL_WARN, "fallback_memory", LOG_FIELDS(log_string("why", why.text)),
+                  "this machine has no memory for all that %s would leave it with: %s",
+                  replica_facts(g->options.replica)->name, why.text);
+    *machine = without;
     return e;
 }
 
 // models[n] generate. *share: bytes that each one's cache may have.
 static enum err add_to_plan(const struct generators *g, const struct model *const *models, size_t n,
-                            struct memory_plan *plan, size_t *share, struct errmsg *msg) {
+                            struct memory_plans *plans, size_t *share, struct errmsg *msg) {
+    struct memory_plan *plan = memory_plans_of_replica(plans), *machine = &plans->machine;
     struct generator_size size;
     enum err e = ERR_OK;
     for (size_t i = 0; i < n && !e; i++) {
@@ -75,11 +95,11 @@ static enum err add_to_plan(const struct generators *g, const struct model *cons
             plan->workspaces = memory_plan_add(plan->workspaces, size.workspace_bytes);
     }
     // as large as was said, or as there is room beside all workspaces
-    plan->spare = 0;
+    machine->spare = 0;
     size_t caches = g->options.cache_bytes ? g->options.cache_bytes : memory_plan_caches(plan);
     *share = n ? caches / n : 0;
     if (!e)
-        e = add_caches(g, models, n, plan, *share, msg);
+        e = add_caches(g, models, n, plans, *share, msg);
     if (!e && n > 0 && plan->spare > 0 && !g->options.cache_bytes &&
         memory_plan_check(plan, NULL)) {
         // smaller ones, beside what is kept for the spare
@@ -87,11 +107,13 @@ static enum err add_to_plan(const struct generators *g, const struct model *cons
         size_t beside = memory_plan_caches(plan);
         caches = beside < caches ? beside : caches;
         *share = caches / n;
-        e = add_caches(g, models, n, plan, *share, msg);
+        e = add_caches(g, models, n, plans, *share, msg);
     }
     if (e == ERR_TOO_LARGE && !g->options.cache_bytes) // what nobody asked for cannot be raised
         return memory_plan_no_room(plan, caches, msg);
-    return e ? e : memory_plan_check(plan, msg);
+    if (!e)
+        e = memory_plan_check(plan, msg);
+    return e || !plans->apart ? e : check_beside(g, machine, msg);
 }
 
 // The models of all generators, and `more` where it is not NULL; the caller frees it. NULL: memory.
@@ -153,8 +175,39 @@ enum err generators_make_spare(const struct generators *g, const struct model *m
     return generator_new(&options, out, msg);
 }
 
+// All of them, at this share. On an error none is left.
+static enum err make_all(struct generators *g, const struct model *const *models, size_t n,
+                         struct errmsg *msg) {
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < n && !e; i++) {
+        struct generator *one = NULL;
+        e = make(g, models[i], g->share, &one, msg);
+        if (!e && (e = generators_put(g, one, msg)))
+            generator_free(one);
+    }
+    while (e && g->count > 0)
+        generator_free(g->items[--g->count]);
+    return e;
+}
+
+// Whether the device may have room for smaller caches, where it had none for those that were
+// planned: what others hold of it, and what lies between what it gives, nobody knows beforehand.
+static bool plan_less(const struct generators *g, struct memory_plans *plans,
+                      const struct errmsg *why) {
+    struct memory_plan *d = &plans->device;
+    size_t less = d->caches / LESS_SHARE;
+    if (!plans->apart || g->options.cache_bytes || less == 0 || less > d->limit.bytes)
+        return false;
+    d->limit.bytes -= less;
+    log_event(LOG_LEVEL_WARN, "cache_smaller",
+              LOG_FIELDS(log_string("why", why->text), log_size("bytes", d->caches - less)),
+              "the GPU has less memory than was planned with: KV caches of %zu MiB are tried (%s)",
+              (d->caches - less) >> 20, why->text);
+    return true;
+}
+
 enum err generators_init(struct generators *g, const struct generators_options *options,
-                         struct model *const *models, size_t n, struct memory_plan *plan,
+                         struct model *const *models, size_t n, struct memory_plans *plans,
                          struct errmsg *msg) {
     *g = (struct generators){.options = *options};
     const struct model **those = mem_calloc(n, sizeof(const struct model *));
@@ -164,13 +217,18 @@ enum err generators_init(struct generators *g, const struct generators_options *
     for (size_t i = 0; i < n; i++)
         if (models[i]->task == TASK_GENERATE)
             those[count++] = models[i];
-    enum err e = add_to_plan(g, those, count, plan, &g->share, msg);
-    for (size_t i = 0; i < count && !e; i++) {
-        struct generator *one = NULL;
-        e = make(g, those[i], g->share, &one, msg);
-        if (!e && (e = generators_put(g, one, msg)))
-            generator_free(one);
-    }
+    size_t workspaces = memory_plans_of_replica(plans)->workspaces;
+    struct errmsg why = {0};
+    enum err e;
+    int tries = 0;
+    do {
+        memory_plans_of_replica(plans)->workspaces = workspaces;
+        e = add_to_plan(g, those, count, plans, &g->share, &why);
+        if (!e)
+            e = make_all(g, those, count, &why);
+    } while (e == ERR_NOMEM && ++tries < LESS_TRIES && plan_less(g, plans, &why));
+    if (e && msg)
+        *msg = why;
     mem_free(those);
     if (e)
         generators_free(g);
@@ -196,20 +254,22 @@ static void resize_or_keep(struct generator *g, size_t share) {
                   msg.text);
 }
 
-enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
+enum err generators_make(struct generators *g, const struct model *m, struct memory_plans *plans,
                          struct generator **out, struct errmsg *msg) {
     const struct model **models = models_of(g, m);
     size_t share, done = 0;
     *out = NULL;
     if (!models)
         return err_set(msg, ERR_NOMEM, "no memory for %zu generators", g->count + 1);
-    enum err e = add_to_plan(g, models, g->count + (m != NULL), plan, &share, msg);
+    enum err e = add_to_plan(g, models, g->count + (m != NULL), plans, &share, msg);
     mem_free(models);
     for (size_t i = 0; i < g->count && !e; i++)
         e = generator_fits(g->items[i], share, msg); // before anything is set aside for it
+    if (!e && plans->apart) // a device gives nothing twice: the new one has what the others lose
+        e = resize(g, &done, share, msg);
     if (!e && m)
         e = make(g, m, share, out, msg);
-    if (!e)
+    if (!e && !plans->apart)
         e = resize(g, &done, share, msg);
     if (!e) {
         g->share = share;
@@ -222,10 +282,10 @@ enum err generators_make(struct generators *g, const struct model *m, struct mem
     return e;
 }
 
-void generators_share_out(struct generators *g, struct memory_plan *plan) {
+void generators_share_out(struct generators *g, struct memory_plans *plans) {
     const struct model **models = models_of(g, NULL);
     size_t share;
-    if (models && !add_to_plan(g, models, g->count, plan, &share, NULL)) {
+    if (models && !add_to_plan(g, models, g->count, plans, &share, NULL)) {
         g->share = share;
         for (size_t i = 0; i < g->count; i++)
             resize_or_keep(g->items[i], share);

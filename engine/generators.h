@@ -36,20 +36,22 @@ struct generators {
     struct masks *masks;
 };
 
-// For those of the models that generate. plan: what is there and allocated beside them; their
-// caches and workspaces are added to it, and it is checked before anything is made. ERR_NOMEM,
-// ERR_TOO_LARGE, ERR_IO.
+// For those of the models that generate. plans: what is there and allocated beside them; their
+// caches and workspaces are added to the replica's, what the spare may come to hold to the
+// machine's, and they are checked before anything is made. A device that has less than was planned
+// gets smaller caches, which is logged, where no size was asked for. ERR_NOMEM, ERR_TOO_LARGE,
+// ERR_IO.
 enum err generators_init(struct generators *g, const struct generators_options *options,
-                         struct model *const *models, size_t n, struct memory_plan *plan,
+                         struct model *const *models, size_t n, struct memory_plans *plans,
                          struct errmsg *msg) MUST_CHECK;
 void generators_free(struct generators *g);
 
 // Makes the generator of one more model (NULL: one comes that does not generate) and gives the
 // others the cache that is theirs beside it.
-// plan: as generators_init wants it, without any generator. On an error all is as it was: the
+// plans: as generators_init wants them, without any generator. On an error all is as it was: the
 // others' caches may have been made anew. ERR_NOMEM, ERR_IO, ERR_TOO_LARGE: a cache would be too
 // small, for a text at all or for one that was accepted.
-enum err generators_make(struct generators *g, const struct model *m, struct memory_plan *plan,
+enum err generators_make(struct generators *g, const struct model *m, struct memory_plans *plans,
                          struct generator **out, struct errmsg *msg) MUST_CHECK;
 // A generator of a model for a spare replica, on which it is loaded: with a cache for texts of this
 // context. g: as main's generators are, but for options.replica, which is the spare; only the
@@ -59,9 +61,9 @@ enum err generators_make_spare(const struct generators *g, const struct model *m
 // Puts what was made into the list, or takes one out of it; neither makes or frees one.
 enum err generators_put(struct generators *g, struct generator *one, struct errmsg *msg) MUST_CHECK;
 void generators_take(struct generators *g, const struct generator *one);
-// Gives each what there is without the one that was taken. plan: as above. Where memory is out a
+// Gives each what there is without the one that was taken. plans: as above. Where memory is out a
 // cache keeps the size that it has.
-void generators_share_out(struct generators *g, struct memory_plan *plan);
+void generators_share_out(struct generators *g, struct memory_plans *plans);
 
 // NULL: the model does not generate.
 struct generator *generators_find(const struct generators *g, const struct model *m);

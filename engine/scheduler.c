@@ -125,15 +125,15 @@ static enum err prepare(struct scheduler *s, struct errmsg *msg) {
             e = replica_size_batches(s->sites[i].replica, s->sites[i].batch_tokens, msg);
     if (!e && (scheduler_make_room(s, &room) || hold_models(s)))
         e = err_set(msg, ERR_NOMEM, "no memory for batches; lower --max-batch-tokens");
-    s->memory.workspaces = scheduler_workspace_bytes(s);
-    size_t encoding = s->memory.workspaces;
+    size_t encoding;
+    scheduler_plan_workspaces(s, &s->memory, &encoding);
     if (!e)
         e = init_generators(s, msg);
     if (!e && scheduler_make_lines(s))
         e = err_set(msg, ERR_NOMEM, "no memory for the generators");
     if (!e)
         e = scheduler_start_spare(s, msg);
-    s->step_workspaces = s->memory.workspaces - encoding;
+    s->step_workspaces = memory_plans_of_replica(&s->memory)->workspaces - encoding;
     return memory_plan_explain(e, "lower --kv-cache-mib, --max-sequences or --max-batch-tokens",
                                msg);
 }
@@ -146,6 +146,19 @@ static void look_at_facts(const struct scheduler *s, struct scheduler_site *site
     site->batch_tokens = s->options.max_batch_tokens ? s->options.max_batch_tokens
                          : f->batch_tokens           ? f->batch_tokens
                                                      : DEFAULT_BATCH_TOKENS;
+}
+
+static void begin_plans(struct scheduler *s) {
+    struct replica *main = s->sites[SITE_MAIN].replica;
+    size_t own = replica_facts(main)->memory_bytes;
+    memory_plan_begin(&s->memory.machine);
+    s->memory.machine.resident += s->options.elsewhere_bytes;
+    s->memory.apart = own > 0;
+    if (!s->memory.apart)
+        return;
+    memory_plan_begin_device(&s->memory.device, own);
+    for (size_t i = 0; i < s->options.model_count; i++)
+        s->memory.device.resident += replica_weight_bytes(main, s->options.models[i]->id);
 }
 
 enum err scheduler_start(const struct scheduler_options *options, struct scheduler **out,
@@ -164,8 +177,7 @@ enum err scheduler_start(const struct scheduler_options *options, struct schedul
     s->back_tail = &s->back;
     if (s->options.max_queue_tokens == 0)
         s->options.max_queue_tokens = DEFAULT_QUEUE_TOKENS;
-    memory_plan_begin(&s->memory);
-    s->memory.resident += options->elsewhere_bytes;
+    begin_plans(s);
     s->admission.full = s->admission.limit = s->options.max_queue_tokens;
     atomic_store(&s->heartbeat_us, clock_now_us());
     pthread_mutex_init(&s->mutex, NULL);
@@ -313,12 +325,14 @@ void scheduler_cache(struct scheduler *s, const struct model *m, size_t *bytes, 
     pthread_mutex_unlock(&s->mutex);
 }
 
-struct memory_plan scheduler_memory(struct scheduler *s) {
+struct memory_plans scheduler_memory(struct scheduler *s) {
+    size_t encoding;
     pthread_mutex_lock(&s->mutex);
-    struct memory_plan plan = s->memory;
-    plan.workspaces = scheduler_workspace_bytes(s) + s->step_workspaces;
+    struct memory_plans plans = s->memory;
+    scheduler_plan_workspaces(s, &plans, &encoding);
+    memory_plans_of_replica(&plans)->workspaces += s->step_workspaces;
     pthread_mutex_unlock(&s->mutex);
-    return plan;
+    return plans;
 }
 
 size_t scheduler_batch_tokens(const struct scheduler *s) {

@@ -141,6 +141,6 @@ void scheduler_stop(struct scheduler *s, int64_t timeout_us);
 struct scheduler_stats scheduler_read_stats(struct scheduler *s);
 
 // What the memory is for, as it was planned when a model came or went last.
-struct memory_plan scheduler_memory(struct scheduler *s);
+struct memory_plans scheduler_memory(struct scheduler *s);
 
 #endif

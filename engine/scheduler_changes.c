@@ -8,55 +8,78 @@ size_t scheduler_workspace_bytes(struct scheduler *s) {
            scheduler_flights_bytes(s);
 }
 
-// What the generators divide among them, with so much of program and weights.
-static struct memory_plan plan_without_generators(struct scheduler *s, size_t resident) {
+void scheduler_plan_workspaces(struct scheduler *s, struct memory_plans *plans, size_t *encoding) {
+    const struct scheduler_site *spare = &s->sites[SITE_SPARE];
+    struct memory_plan *of_replica = memory_plans_of_replica(plans);
+    plans->machine.workspaces = scheduler_flights_bytes(s);
+    if (plans->apart && s->options.spare_kind == SPARE_CPU)
+        plans->machine.workspaces += replica_read_stats(spare->replica).workspace_bytes;
+    if (plans->apart)
+        of_replica->workspaces = 0;
+    of_replica->workspaces += replica_read_stats(s->sites[SITE_MAIN].replica).workspace_bytes;
+    *encoding = of_replica->workspaces;
+}
+
+// Bytes that a model has, or has not any more: of the main replica, and on the machine.
+struct change_bytes {
+    size_t replica, machine;
+};
+
+// On both replicas where each has it from the start. What comes to the spare when it is wanted
+// (generators.h) is in the plan apart, and a quarantine has one model at a time.
+static struct change_bytes weights_of(struct scheduler *s, const struct model *m) {
+    bool both = s->options.spare_kind == SPARE_CPU && m->task != TASK_GENERATE;
+    size_t bytes = replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id);
+    return s->memory.apart ? (struct change_bytes){.replica = bytes, .machine = both ? bytes : 0}
+                           : (struct change_bytes){.machine = (both ? 2 : 1) * bytes};
+}
+
+static size_t less(size_t from, size_t bytes) { return from > bytes ? from - bytes : 0; }
+
+// What the generators divide among them.
+static struct memory_plans plan_without_generators(struct scheduler *s, size_t *encoding) {
     pthread_mutex_lock(&s->mutex);
-    struct memory_plan plan = s->memory;
-    plan.workspaces = scheduler_workspace_bytes(s);
+    struct memory_plans plans = s->memory;
+    scheduler_plan_workspaces(s, &plans, encoding);
     s->sites[SITE_MAIN].generators.options.replica = s->sites[SITE_MAIN].replica;
     pthread_mutex_unlock(&s->mutex);
-    plan.resident = resident;
-    plan.caches = 0;
-    return plan;
+    memory_plans_of_replica(&plans)->caches = 0;
+    return plans;
 }
 
-static void note_plan(struct scheduler *s, const struct memory_plan *plan, size_t encoding) {
+static void note_plans(struct scheduler *s, struct memory_plans *plans, size_t encoding) {
     pthread_mutex_lock(&s->mutex);
-    s->memory = *plan;
-    s->step_workspaces = plan->workspaces - encoding;
+    s->memory = *plans;
+    s->step_workspaces = memory_plans_of_replica(plans)->workspaces - encoding;
     pthread_mutex_unlock(&s->mutex);
-}
-
-// A model's, on both replicas where each has it from the start. What comes to the spare when it is
-// wanted (generators.h) is in the plan apart, and a quarantine has one model at a time.
-static size_t weight_bytes(struct scheduler *s, const struct model *m) {
-    bool both = s->options.spare_kind == SPARE_CPU && m->task != TASK_GENERATE;
-    return (both ? 2 : 1) * replica_weight_bytes(s->sites[SITE_MAIN].replica, m->id);
 }
 
 static enum err make(struct scheduler *s, struct scheduler_change *c) {
-    size_t weights = weight_bytes(s, c->model);
+    struct change_bytes w = weights_of(s, c->model);
     bool generates = c->model->task == TASK_GENERATE;
-    struct memory_plan plan = plan_without_generators(s, s->memory.resident + weights);
-    size_t encoding = plan.workspaces;
+    size_t encoding;
+    struct memory_plans plans = plan_without_generators(s, &encoding);
+    plans.machine.resident += w.machine;
+    plans.device.resident += w.replica;
     enum err e = generators_make(&s->sites[SITE_MAIN].generators, generates ? c->model : NULL,
-                                 &plan, &c->generator, &c->msg);
+                                 &plans, &c->generator, &c->msg);
     if (!e)
-        note_plan(s, &plan, encoding);
+        note_plans(s, &plans, encoding);
     return e;
 }
 
-static void share_out(struct scheduler *s, size_t resident) {
-    struct memory_plan plan = plan_without_generators(s, resident);
-    size_t encoding = plan.workspaces;
-    generators_share_out(&s->sites[SITE_MAIN].generators, &plan);
-    note_plan(s, &plan, encoding);
+static void share_out(struct scheduler *s, struct change_bytes gone) {
+    size_t encoding;
+    struct memory_plans plans = plan_without_generators(s, &encoding);
+    plans.machine.resident = less(plans.machine.resident, gone.machine);
+    plans.device.resident = less(plans.device.resident, gone.replica);
+    generators_share_out(&s->sites[SITE_MAIN].generators, &plans);
+    note_plans(s, &plans, encoding);
 }
 
 // The memory of a model that is not there any more.
 static void give_back(struct scheduler *s, const struct model *m) {
-    size_t weights = weight_bytes(s, m), resident = s->memory.resident;
-    share_out(s, resident > weights ? resident - weights : 0);
+    share_out(s, weights_of(s, m));
 }
 
 static enum err list(struct scheduler *s, struct scheduler_change *c) {
@@ -64,7 +87,7 @@ static enum err list(struct scheduler *s, struct scheduler_change *c) {
     enum err e = scheduler_put_generator(&s->sites[SITE_MAIN], c->generator, &c->msg);
     pthread_mutex_unlock(&s->mutex);
     if (!e) // another may have gone since it was made
-        share_out(s, s->memory.resident);
+        share_out(s, (struct change_bytes){0});
     return e;
 }
 

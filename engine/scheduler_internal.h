@@ -119,7 +119,7 @@ struct scheduler {
     struct scheduler_model *models; // [model_count]
     size_t model_count;
     // The thread changes these, under the mutex, and may read them without.
-    struct memory_plan memory;        // of what is served; but for the workspaces of encoding,
+    struct memory_plans memory;       // of what is served; but for the workspaces of encoding,
     size_t step_workspaces;           // which the replica knows, and beside those of the steps
     struct scheduler_change *changes; // that wait for the thread, in order
     bool ended;                       // it makes none any more
@@ -314,8 +314,10 @@ enum err scheduler_change(struct scheduler *s, struct scheduler_change *c) MUST_
 // Makes what can be made; the thread's, as the next: what waits is refused, and what comes.
 void scheduler_make_changes(struct scheduler *s);
 void scheduler_refuse_changes(struct scheduler *s);
-// Of encoding: the replica's and the batches'. Mutex held.
+// Of encoding: the replica's and the batches'. Mutex held, here and next.
 size_t scheduler_workspace_bytes(struct scheduler *s);
+// The same, in the plan of the memory where each lies; *encoding: of the replica's.
+void scheduler_plan_workspaces(struct scheduler *s, struct memory_plans *plans, size_t *encoding);
 
 // The thread, from the warm-up to the end of what is left.
 void *scheduler_run(void *scheduler);

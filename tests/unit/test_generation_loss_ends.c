@@ -214,7 +214,7 @@ static void copies_come_and_go(bool warm) {
     CHECK(replica_weight_bytes(lives_locals[1], lives_model->id) > 0);
     struct scheduler_stats stats = scheduler_read_stats(p.s);
     CHECK_INT(stats.generation.done, 1);
-    CHECK(scheduler_memory(p.s).spare > 0);
+    CHECK(scheduler_memory(p.s).machine.spare > 0);
     CHECK_OK(scheduler_remove_model(p.s, lives_model, &msg), msg);
     CHECK_INT(replica_weight_bytes(lives_locals[1], lives_model->id), 0);
     lossy_raise(p.main);

@@ -57,13 +57,13 @@ static enum err plan_for(size_t steps, size_t of_weights, bool has_spare) {
                                    .has_spare = has_spare,
                                    .release = release,
                                    .wake = wake};
-    struct memory_plan plan;
+    struct memory_plans plans = {0};
     struct generators g;
     struct errmsg msg = {0};
     workspace = steps;
     weights = of_weights;
-    memory_plan_begin(&plan);
-    enum err e = generators_init(&g, &o, all, MODELS, &plan, &msg);
+    memory_plan_begin(&plans.machine);
+    enum err e = generators_init(&g, &o, all, MODELS, &plans, &msg);
     CHECK(e && msg.text[0]);
     return e;
 }

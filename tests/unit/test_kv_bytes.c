@@ -85,13 +85,13 @@ static void options(void) {
     CHECK_OK(kit_replica_load(replica, &kit_model, &msg), msg);
     struct generators_options o = {
         .replica = replica, .cache_bytes = bytes, .release = kit_release, .wake = wake};
-    struct memory_plan plan;
+    struct memory_plans plan = {0};
     struct generators g;
-    memory_plan_begin(&plan);
+    memory_plan_begin(&plan.machine);
     CHECK_OK(generators_init(&g, &o, models, 1, &plan, &msg), msg);
     struct generation_stats s = {0};
     generators_add_stats(&g, &s);
-    CHECK_INT(plan.caches, bytes);
+    CHECK_INT(plan.machine.caches, bytes);
     CHECK_INT(s.kv_bytes, bytes);
     CHECK_INT(generator_cache_bytes(g.items[0]), bytes);
     generators_free(&g);

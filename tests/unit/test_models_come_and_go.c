@@ -172,7 +172,7 @@ struct numbers {
 
 static struct numbers read_numbers(const struct model *stays) {
     struct scheduler_stats s = scheduler_read_stats(engine->scheduler);
-    struct memory_plan p = scheduler_memory(engine->scheduler);
+    struct memory_plan p = scheduler_memory(engine->scheduler).machine;
     struct numbers n = {.workspaces = p.workspaces,
                         .caches = p.caches,
                         .resident = p.resident,
