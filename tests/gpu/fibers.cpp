@@ -110,7 +110,7 @@ struct fiber *fiber_new(void (*main)(void)) {
     // instruction x86-64 wants a stack that is 8 bytes off 16.
     uintptr_t *top = (uintptr_t *)((char *)f->stack + f->stack_bytes) - 2;
 #if defined(__x86_64__)
-    uintptr_t *sp = top - (KEPT_WORDS + 1);
+    uintptr_t *sp = top - (KEPT_WORDS + 2);
 #else
     uintptr_t *sp = top - KEPT_WORDS;
 #endif

@@ -21,6 +21,7 @@ enum {
     GPU_DRAW_CHUNK = 2048,    // of a row, that a block of threads looks at
     GPU_DRAW_VOCAB = 1 << 18, // the most
     GPU_DRAW_TOP = 20,        // alternatives at most
+    GPU_DRAW_ROWS = 64,       // rows of a part that draws, at most
     GPU_DRAW_END_DRAWN = 0,   // as enum sampling_end
     GPU_DRAW_END_NONFINITE = 1,
     GPU_DRAW_END_OVERFLOW = 2,
@@ -98,12 +99,11 @@ struct gpu_draw_step {
     // Of the rows [from, from + count), which are one launch's; the first `simple` of them are.
     size_t from, count, simple;
     void *scratch;   // gpu_draw_scratch_bytes(V) of each of them
-    float *adjusted; // [adjusted_rows][gpu_draw_adjusted_ld(V)]
-    size_t adjusted_rows;
+    float *adjusted; // [adjusted_rows][adjusted_ld], a multiple of 4
+    size_t adjusted_rows, adjusted_ld;
 };
 
 size_t gpu_draw_scratch_bytes(size_t vocab); // a multiple of 256
-static inline size_t gpu_draw_adjusted_ld(size_t vocab) { return (vocab + 63) / 64 * 64; }
 
 // One launch where all rows are simple; else three.
 void gpu_launch_draw(struct gpu_stream *s, const struct gpu_draw_step *a);
