@@ -101,12 +101,7 @@ endif
 CXXFLAGS ?= $(CFLAGS)
 GPU_FLAGS_x86_64 := -mavx2 -mfma -mf16c
 GPU_NEEDED := -std=c++17 -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-exceptions -fno-rtti \
-<<<<<<< HEAD
-              -fno-strict-aliasing -fno-math-errno -fno-trapping-math -I. $(GPU_FLAGS_$(shell uname -m))
-=======
               -fno-strict-aliasing -ffp-contract=off -fno-math-errno -fno-trapping-math -I. $(GPU_FLAGS_$(shell uname -m))
-GPU_REAL   := cuda_api cublaslt nvml probe
->>>>>>> b2e00c4 (Draws on a card: three kernels from raw logits to tokens, with the CPU's bits, and the host's side of them)
 GPU_OBJS   := $(patsubst %.cu,$(BUILD)/%.cu.o,$(wildcard compute/cuda/kernels/*.cu tests/gpu/*.cu)) \
               $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/gpu/*.cpp)) \
               $(CUDA_HOST)

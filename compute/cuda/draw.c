@@ -4,7 +4,7 @@
 #include "compute/cuda/draw.h"
 
 #include "base/mem.h"
-#include "compute/cuda/kernels/draw.h"
+#include "compute/cuda/kernels/draw_step.h"
 
 #include <float.h>
 #include <string.h>

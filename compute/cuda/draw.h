@@ -1,12 +1,12 @@
 // Drawing tokens from logits on a card: `draw` of the table of operations. Role: lays out what a
-// draw needs in one pinned block, which goes to the card in one copy; launches kernels/draw.h's;
-// brings all results back in one copy, and hands them out when the caller has waited. Several draws
-// may be under way on one stream. The last token that each part drew stays on the card, by slots,
-// for the forward behind it. It does not wait for anything, but for memory (below).
-// Memory: what a draw of `limits` needs is made beforehand, long histories and biases apart: from
-// some thousand ids a sequence on, all sequences together, the blocks grow to twice what is asked
-// for, so that a server does so a few times in its life. Growing waits for the stream's work.
-// Thread rule: the thread that drives the device.
+// draw needs in one pinned block, which goes to the card in one copy; launches
+// kernels/draw_step.h's; brings all results back in one copy, and hands them out when the caller
+// has waited. Several draws may be under way on one stream. The last token that each part drew
+// stays on the card, by slots, for the forward behind it. It does not wait for anything, but for
+// memory (below). Memory: what a draw of `limits` needs is made beforehand, long histories and
+// biases apart: from some thousand ids a sequence on, all sequences together, the blocks grow to
+// twice what is asked for, so that a server does so a few times in its life. Growing waits for the
+// stream's work. Thread rule: the thread that drives the device.
 #ifndef TRINE_COMPUTE_CUDA_DRAW_H
 #define TRINE_COMPUTE_CUDA_DRAW_H
 

@@ -1,12 +1,12 @@
-// See draw.h. Three kernels. draw_scan looks at each row once, a chunk a block: its maxima, whether
-// it is finite, and what bias, penalties and mask make of it; of a simple row the last block to be
-// done has the token. draw_weigh sums a row's e^x where a draw or a logprob needs that, and
-// draw_choose does the rest, a row a block (draw_block.cuh). The block that ends a part's last row
-// sees how far the part has come.
-// A token is another than the CPU's for the same logits only where u * total, or the mass of top-p,
-// is within 1e-12 of the total of the border between two tokens (sums of f64 in another order), or
-// where top-p's mass is within 1e-6 of the mass above one of the CPU's thresholds (sampling.c's
-// gather_mass, whose f32 sums may take that for reached). A logprob may differ in its last bit.
+// See draw_step.h. Three kernels. draw_scan looks at each row once, a chunk a block: its maxima,
+// whether it is finite, and what bias, penalties and mask make of it; of a simple row the last
+// block to be done has the token. draw_weigh sums a row's e^x where a draw or a logprob needs that,
+// and draw_choose does the rest, a row a block (draw_block.cuh). The block that ends a part's last
+// row sees how far the part has come. A token is another than the CPU's for the same logits only
+// where u * total, or the mass of top-p, is within 1e-12 of the total of the border between two
+// tokens (sums of f64 in another order), or where top-p's mass is within 1e-6 of the mass above one
+// of the CPU's thresholds (sampling.c's gather_mass, whose f32 sums may take that for reached). A
+// logprob may differ in its last bit.
 #include "compute/cuda/kernels/draw_block.cuh"
 #include "compute/cuda/kernels/draw_row.cuh"
 

@@ -5,7 +5,7 @@
 #define TRINE_COMPUTE_CUDA_DRAW_MATH_H
 
 #include "compute/cuda/kernels/dialect.cuh"
-#include "compute/cuda/kernels/draw.h"
+#include "compute/cuda/kernels/draw_step.h"
 
 #define DRAW_LOWEST (-__int_as_float(0x7f800000)) // minus infinity: a token that cannot be drawn
 

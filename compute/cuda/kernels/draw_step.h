@@ -7,8 +7,8 @@
 // less than 2^-53 of the sum a block. So a token is another than the CPU's only where a draw, or
 // the mass of top-p, falls so near to the border between two; see draw.cu.
 // Thread rule: as kernels.h.
-#ifndef TRINE_COMPUTE_CUDA_KERNELS_DRAW_H
-#define TRINE_COMPUTE_CUDA_KERNELS_DRAW_H
+#ifndef TRINE_COMPUTE_CUDA_DRAW_STEP_H
+#define TRINE_COMPUTE_CUDA_DRAW_STEP_H
 
 #include "compute/cuda/kernels/kernels.h"
 
