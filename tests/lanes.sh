@@ -1,9 +1,11 @@
 # The lanes of tests/run.sh: how what it planned is run. Two lanes run one program at a time each, so that
-# two cores have work. tests/lanes.txt names the programs that are run otherwise, and why: `sleeps` ones,
-# which wait for most of their time, one after the other on a lane of their own; `alone` ones before the
-# two lanes begin, with nothing beside them but what sleeps. Each program has a log and a TMPDIR of its
-# own, and is run once: what fails beside others has failed. Lines are printed in one order, whichever
-# ends first: `alone` ones, those of the two lanes, those that sleep.
+# two cores have work. tests/lanes.txt names the programs that are run otherwise, and why:
+# - alone: before the two lanes begin. What runs meanwhile is idle or sleeps.
+# - idle: at the lowest priority while `alone` ones run; what is left of them then, last on the two lanes.
+#   They only compute, and no clock of theirs matters.
+# - sleeps: they wait for most of their time. One after the other on a lane of their own, all the time.
+# Each program has a log and a TMPDIR of its own, and is run once: what fails beside others has failed.
+# Lines are printed in one order, whichever ends first: alone, two lanes, idle, sleeps.
 labels=() commands=() log_files=() ways=()
 lanes=2
 work=$(mktemp -d)
@@ -53,8 +55,8 @@ read_ways() {
             # shellcheck disable=SC2053 # a pattern
             if [[ ${labels[i]} == $pattern ]]; then ways[i]=$way fits=1; fi
         done
-        if [ -z "$fits" ] || [ -z "$why" ] || [[ $way != @(alone|sleeps) ]]; then
-            echo "tests/lanes.txt: '$pattern $way $why' fits no program, or is not a pattern, alone or sleeps, and why"
+        if [ -z "$fits" ] || [ -z "$why" ] || [[ $way != @(alone|idle|sleeps) ]]; then
+            echo "tests/lanes.txt: '$pattern $way $why' fits no program, or is not PATTERN alone|idle|sleeps WHY"
             return 1
         fi
     done <tests/lanes.txt
@@ -69,15 +71,22 @@ which() {
     for i in "${!labels[@]}"; do [ "${ways[i]}" != "$1" ] || echo "$i"; done
 }
 
-# lane NUMBER...: runs these, but for those that another lane has taken, and prints of each that has
-# ended its number, its exit status and its seconds.
+# A process of this class runs where no other wants to; a container may forbid to ask for it.
+if chrt --idle 0 true 2>/dev/null; then lowest='chrt --idle 0'; else lowest='nice -n 19'; fi
+
+# lane HOW NUMBER...: runs these, but for those that another lane has taken, and prints of each that has
+# ended its number, its exit status and its seconds. HOW: words before each command; with any, no
+# program is begun once `alone` ones are done, and one that was has the time until the others end.
 lane() {
-    local i began
+    local how=$1 most=600 i began
+    shift
+    [ -z "$how" ] || most=1800
     for i; do
+        [ -z "$how" ] || [ ! -e "$work/busy" ] || return
         mkdir "$work/$i" 2>/dev/null || continue
         began=$SECONDS
         # What a shell starts by & would have INT and QUIT ignored.
-        TMPDIR=$work/$i eval "exec env --default-signal=INT,QUIT timeout -k 10 600 ${commands[i]}" \
+        TMPDIR=$work/$i eval "exec env --default-signal=INT,QUIT $how timeout -k 10 $most ${commands[i]}" \
             >"${log_files[i]}" 2>&1 </dev/null &
         echo $! >"$work/$i.runs"
         wait $!
@@ -90,9 +99,11 @@ run_lanes() {
     local n
     # shellcheck disable=SC2046 # numbers
     {
-        lane $(which sleeps) &
-        lane $(which alone)
-        for ((n = 0; n < lanes; n++)); do lane $(which beside) & done
+        lane '' $(which sleeps) &
+        lane "$lowest" $(which idle) &
+        lane '' $(which alone)
+        : >"$work/busy"
+        for ((n = 0; n < lanes; n++)); do lane '' $(which beside) $(which idle) & done
         wait
     }
 }
@@ -102,7 +113,7 @@ run_planned() {
     local i ended left said
     rm -f "${log_files[@]}" # no word of an earlier run's counts
     # shellcheck disable=SC2207 # numbers
-    left=($(which alone) $(which beside) $(which sleeps))
+    left=($(which alone) $(which beside) $(which idle) $(which sleeps))
     ended=()
     while read -r i said; do
         ended[i]=$said

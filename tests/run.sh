@@ -74,6 +74,10 @@ plan "release/faults-isolate" python3 tests/faults/run.py build/trine --setup is
 plan "release/faults-device" python3 tests/faults/run.py build/trine --setup device --faults 100 --minutes 8
 plan "asan/faults-isolate" python3 tests/faults/run.py build/asan/trine --setup isolate --faults 20 --minutes 8
 
+# The longest first.
+check gcc-analyzer tools/check_static.sh analyzer
+check cppcheck tools/check_static.sh cppcheck
+check clang-tidy tools/check_static.sh clang-tidy
 for script in tests/checks/test_*.py; do
     name=${script##*/}
     plan "checks/${name%.py}" python3 "$script"
@@ -82,9 +86,6 @@ check includes tools/check_includes.sh
 check names tools/check_names.sh
 check documents tools/check_docs.sh
 check format tools/check_format.sh
-check cppcheck tools/check_static.sh cppcheck
-check clang-tidy tools/check_static.sh clang-tidy
-check gcc-analyzer tools/check_static.sh analyzer
 
 read_ways || exit 1
 only "$@"
