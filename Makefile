@@ -33,8 +33,8 @@ SRCS    := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
 MAIN    := cli/main.c worker/main.c $(wildcard worker/gpu*.c)
 LIBOBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)))
 
-# Passes over whole vocabularies, in loops that are vectors from here on.
-%/logit_rows.o: NEEDED += -O3
+# Passes over whole vocabularies and weights, in loops that are vectors from here on.
+%/logit_rows.o %/cuda/pack.o: NEEDED += -O3
 
 # One file per instruction set, picked at run time; only these files get its flags. A sanitizer's
 # checks in loops that are written unrolled take -O3 minutes, and -O1 seconds.

@@ -23,9 +23,10 @@ struct gpu_products {
 enum { GPU_WIDENED_BYTES = 64 << 20 };
 
 // Takes the scratch: GPU_WIDENED_BYTES where blocks (weights of block types will be multiplied with
-// more than GPU_FEW_ROWS rows), and rows_bytes for matrices between types: rows * ld * 4 of the
-// widest matrix that gpu_linear is given in a type other than the weight's `floats`, x and y
-// added up. ERR_NOMEM.
+// more than GPU_FEW_ROWS rows), and rows_bytes for matrices between types: rows * ld * 4 of
+// those of x, y and residual that one gpu_linear is given in a type other than the weight's
+// `floats`, added up (with 256 bytes more for each; a y of f32 that narrow weights give is none).
+// ERR_NOMEM.
 enum err gpu_products_open(struct gpu_products *p, const struct gpu_api *api, struct gpu *gpu,
                            struct gpu_stream *stream, bool blocks, size_t rows_bytes,
                            struct errmsg *msg) MUST_CHECK;
@@ -34,7 +35,7 @@ void gpu_products_close(struct gpu_products *p); // zeroed is fine
 // y = f(norm(x) w' + bias) + residual; with swiglu y = silu(gate) * up of that, w's first half of
 // outputs being gate.
 struct gpu_linear_how {
-    enum gpu_activation activation; // not with swiglu
+    enum gpu_activation activation; // not with swiglu, nor with a residual
     struct gpu_mat residual;        // data NULL: none; may be y; not with swiglu
     const float *gamma;             // rms norm of x's rows; NULL: none
     float eps;

@@ -112,12 +112,13 @@ static GPU_BOTH size_t gpu_part_at(struct gpu_planes p, size_t in, size_t run) {
            gpu_plane_at(in / GPU_STEP * groups, groups, (size_t)p.group_bytes, 4, run / runs);
 }
 
-// Bytes from row to row, of `in` values (whole blocks; any number of floats).
+// Bytes from row to row, of `in` values: whole blocks; of floats any number, in whole runs.
 static inline size_t gpu_quant_row_bytes(enum gpu_format f, size_t in) {
     struct gpu_planes p = gpu_planes_of(f);
-    size_t bytes = f == GPU_FORMAT_F32   ? in * 4
-                   : f <= GPU_FORMAT_F16 ? in * 2
-                                         : in / GPU_RUN * (size_t)(p.main_bits + p.more_bits);
+    size_t runs = (in + GPU_RUN - 1) / GPU_RUN;
+    size_t bytes = runs * (f == GPU_FORMAT_F32   ? 32
+                           : f <= GPU_FORMAT_F16 ? 16
+                                                 : (size_t)(p.main_bits + p.more_bits));
     return (bytes + 15) / 16 * 16;
 }
 static inline size_t gpu_scale_row_bytes(enum gpu_format f, size_t in) {
