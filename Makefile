@@ -78,6 +78,10 @@ FAULT_OBJS := $(patsubst %,$(BUILD)/tests/worker/%.o,faults fault_plan)
 $(BUILD)/tests/trine-worker-faults: $(BUILD)/tests/worker/faults_main.o $(FAULT_OBJS) $(WORKER_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 
+# The same with a card that is made up (tests/worker/made_up.c).
+$(BUILD)/tests/trine-made-up: $(BUILD)/tests/worker/made_up.o $(WORKER_OBJS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
+
 $(BUILD)/libtrine.a: $(LIBOBJS)
 	rm -f $@ && ar rcs $@ $^
 
@@ -135,7 +139,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUI
 units: $(UNIT)      ## the programs of tests/unit
 goldens: $(GOLDEN)  ## those of tests/golden: against numbers of the reference libraries
 fuzzers: $(FUZZ)    ## those of tests/fuzz; with SAN=fuzz under libFuzzer, else they replay files
-worker-faults: $(BUILD)/tests/trine-worker-faults ## the worker that fails on demand, for tests
+worker-faults: $(BUILD)/tests/trine-worker-faults $(BUILD)/tests/trine-made-up ## the worker that fails on demand, for tests
 benches: $(BENCH)   ## those of bench
 
 # The second level of make, so that what deps.sh has just installed is seen by it.

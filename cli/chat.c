@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "cli/parts.h"
+#include "cli/worker.h"
 #include "engine/chat_variables.h"
 
 #include <signal.h>
@@ -191,12 +192,15 @@ int cli_chat(int argc, char **argv) {
     enum err e = ERR_OK;
     if (o.render && (e = cli_check_not_input(NULL, "stdout", o.render, &msg)))
         exit_code = CLI_EXIT_USAGE;
+    if (!e && !o.render)
+        e = cli_worker_begin(&o, &msg);
     if (!e)
         e = o.render ? cli_chat_render(&o, &msg) : converse(&o, &exit_code, &msg);
     if (!e)
         exit_code = CLI_EXIT_DONE;
     else
         exit_code = exit_code == CLI_EXIT_USAGE ? cli_misuse("chat", &msg) : cli_fail("chat", &msg);
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

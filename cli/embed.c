@@ -12,6 +12,7 @@
 #include "cli/fingerprint.h"
 #include "cli/model_files.h"
 #include "cli/parts.h"
+#include "cli/worker.h"
 #include "engine/bulk.h"
 #include "engine/prompt.h"
 
@@ -321,13 +322,16 @@ int cli_embed(int argc, char **argv) {
         return exit_code;
     }
     struct embed_run r = {.o = &o, .output.sink.fd = -1};
+    enum err e = cli_worker_begin(&o, &msg);
     cli_catch_interrupt();
-    enum err e = embed(&r, &msg);
+    if (!e)
+        e = embed(&r, &msg);
     exit_code = e ? cli_fail("embed", &msg) : CLI_EXIT_DONE;
     embed_output_close(&r.output, o.resume);
     buf_free(&r.joined);
     embed_input_close(&r.input);
     cli_engine_close(&r.engine);
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

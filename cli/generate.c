@@ -3,6 +3,7 @@
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/parts.h"
+#include "cli/worker.h"
 
 #include <signal.h>
 #include <string.h>
@@ -90,7 +91,7 @@ int cli_generate(int argc, char **argv) {
     if (e)
         exit_code =
             exit_code == CLI_EXIT_USAGE ? cli_misuse("generate", &msg) : cli_fail("generate", &msg);
-    else if (generate(&r, &msg))
+    else if (cli_worker_begin(&o, &msg) || generate(&r, &msg))
         exit_code = cli_fail("generate", &msg);
     else
         exit_code = r.answer.interrupted ? CLI_EXIT_INTERRUPTED : CLI_EXIT_DONE;
@@ -100,6 +101,7 @@ int cli_generate(int argc, char **argv) {
     encoding_free(&r.encoding);
     sink_free(&r.out);
     buf_free(&r.prompt);
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

@@ -322,7 +322,8 @@ static enum err resolve_all(enum cli_command command, const struct scan *s, stru
     o->log_json = o->log_format == 1;
     if ((e = cli_check_together(command, o, msg)) || (e = join_origins(o, exit_code, msg)))
         return e;
-    if (find_option("isolate", 7, command) && (e = cli_join_worker(o, exit_code, msg)))
+    if (find_option("device", 6, command) &&
+        (e = cli_join_device(o, find_option("isolate", 7, command) != NULL, exit_code, msg)))
         return e;
     if (find_option("model", 5, command))
         e = cli_join_models(command, o, exit_code, msg);

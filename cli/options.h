@@ -111,7 +111,7 @@ struct cli_options {
     struct cli_list cors_origins, model_specs, aliases, tasks, max_lengths, poolings,
         chat_templates;
     const char *served_name, *config_path;
-    const char *worker, *worker_backoff;
+    const char *device, *worker, *worker_backoff;
     char *found_worker; // owned by worker.c
     int log_format, dtype, worker_watchdog_ms, worker_sentinel_ms;
     cJSON *config;

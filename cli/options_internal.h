@@ -42,9 +42,10 @@ enum err cli_set_from_settings(struct cli_options *o, const struct cli_option *o
 enum err cli_check_together(enum cli_command command, const struct cli_options *o,
                             struct errmsg *msg) MUST_CHECK;
 
-// What is said of a worker process: into o->engine, checked together. *exit_code as in
-// cli_options_parse.
-enum err cli_join_worker(struct cli_options *o, int *exit_code, struct errmsg *msg) MUST_CHECK;
+// The device, and what is said of a worker process: into o->engine, checked together. isolates: the
+// command has these options, and not the device alone. *exit_code as in cli_options_parse.
+enum err cli_join_device(struct cli_options *o, bool isolates, int *exit_code,
+                         struct errmsg *msg) MUST_CHECK;
 
 // Fills o->models from the lists. *exit_code as in cli_options_parse.
 enum err cli_join_models(enum cli_command command, struct cli_options *o, int *exit_code,

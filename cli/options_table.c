@@ -187,26 +187,38 @@ const struct cli_option cli_option_table[] = {
     {"json", 0, CLI_FLAG, CLI_RERANK | CLI_BENCH, true, FIELD(json), 0, 0, NULL, NULL,
      "the result as JSON", NULL},
 
-    {"device", 0, CLI_CHOICE, COMPUTES & ~ISOLATES, false, FIELD(engine.device), 0, 0, "auto|cpu",
-     "auto", "where to compute", "this version computes on the CPU only"},
-    {"device", 0, CLI_CHOICE, ISOLATES, false, FIELD(engine.device), 0, 0, "auto|cpu|worker",
+    {"device", 0, CLI_STRING, COMPUTES & ~ISOLATES, false, FIELD(device), 0, 0, "auto|cpu|cuda[:N]",
      "auto",
-     "where to compute; worker: the CPU of another process, with this one's for what that cannot "
-     "have, as it will be with a GPU",
-     "this version computes on the CPU only; worker has it in a process of its own"},
+     "where to compute; cuda: on the first NVIDIA GPU or the Nth, from 0, or else not at all; "
+     "auto: "
+     "there where there is one, else on the CPU",
+     NULL},
+    {"device", 0, CLI_STRING, ISOLATES, false, FIELD(device), 0, 0, "auto|cpu|cuda[:N]|worker",
+     "auto",
+     "where to compute; cuda: on the first NVIDIA GPU or the Nth, from 0, or else not at all; "
+     "auto: "
+     "there where there is one, else on the CPU; worker: the CPU of another process, with this "
+     "one's for what that cannot have, as it is with a GPU",
+     NULL},
+    {"gpu-memory", 0, CLI_REAL, COMPUTES & ~CLI_INSPECT, false, FIELD(engine.worker.gpu_memory), 0,
+     1, "PART", "0.9", "of a GPU's memory, what others hold of it included, at most this part",
+     NULL},
     {"isolate", 0, CLI_FLAG, ISOLATES, false, FIELD(engine.isolate), 0, 0, NULL, NULL,
      "compute in another process, which is started again when it ends: a crash in it or a poisoned "
      "model file costs no request and no connection",
      NULL},
     {"gpu-fallback", 0, CLI_CHOICE, ISOLATES, false, FIELD(engine.fallback), 0, 0, "cpu|reject",
-     "cpu", "--device worker: what computes while the worker is away; reject: nothing, and 503",
+     "cpu",
+     "--device cuda or worker: what computes while the worker is away; reject: nothing, and 503",
      NULL},
     {"warm-fallback", 0, CLI_FLAG, ISOLATES, false, FIELD(engine.warm_fallback), 0, 0, NULL, NULL,
-     "--device worker: load models that generate on the CPU too, at once and not at the first "
-     "loss",
+     "--device cuda or worker: load models that generate on the CPU too, at once and not at the "
+     "first loss",
      NULL},
     {"worker", 0, CLI_STRING, ISOLATES, false, FIELD(worker), 0, 0, "PATH", NULL,
-     "the worker's program (default: trine-worker beside this one, else in ../libexec/trine)",
+     "the worker's program (default: trine-worker, or trine-gpu for a GPU, beside this one, else "
+     "in "
+     "../libexec/trine)",
      NULL},
     {"worker-watchdog-ms", 0, CLI_INT, ISOLATES, false, FIELD(worker_watchdog_ms), 1, HOUR_MS, "MS",
      "2000",

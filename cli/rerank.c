@@ -11,6 +11,7 @@
 #include "cli/lines.h"
 #include "cli/parts.h"
 #include "cli/sink.h"
+#include "cli/worker.h"
 #include "engine/bulk.h"
 #include "engine/pair.h"
 #include "engine/prompt.h"
@@ -354,8 +355,11 @@ int cli_rerank(int argc, char **argv) {
     if (usage) {
         exit_code = cli_misuse("rerank", &msg);
     } else {
+        enum err e = cli_worker_begin(&o, &msg);
         cli_catch_interrupt();
-        exit_code = rerank(&r, &msg) ? cli_fail("rerank", &msg) : CLI_EXIT_DONE;
+        if (!e)
+            e = rerank(&r, &msg);
+        exit_code = e ? cli_fail("rerank", &msg) : CLI_EXIT_DONE;
     }
     if (r.in_open)
         lines_close(&r.in);
@@ -367,6 +371,7 @@ int cli_rerank(int argc, char **argv) {
     mem_free(r.ends);
     mem_free(r.results);
     mem_free(r.query_row);
+    cli_worker_end(&o);
     cli_options_free(&o);
     return exit_code;
 }

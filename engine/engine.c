@@ -1,11 +1,14 @@
 // See engine.h.
 #include "engine/engine.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
 #include "engine/model_files.h"
 #include "engine/replica_local.h"
 #include "engine/replica_worker.h"
+
+#include <stdio.h>
 
 // Lives of a worker in a row that end without having computed anything: it is tried much less often
 // then.
@@ -19,11 +22,13 @@ static enum err open_local(struct engine *e, struct errmsg *msg) {
 
 // The main worker, and the one for suspects where it is isolated. What a worker of another device
 // computes is held against this process's CPU.
-static enum err open_workers(struct engine *e, struct errmsg *msg) {
+static enum err open_workers(struct engine *e, bool gpu, struct errmsg *msg) {
     const struct engine_worker_options *w = &e->options.worker;
     struct replica_worker_options options = {
         .spawner = w->spawner,
-        .program = w->program,
+        .program = gpu ? w->gpu_program : w->program,
+        .device = gpu ? w->card : NULL,
+        .device_memory = gpu ? w->gpu_memory : 0,
         .threads = e->options.threads ? e->options.threads : limits_read_cpus(""),
         .watchdog_us = w->watchdog_us,
         .backoff_least_us = w->backoff_least_us,
@@ -41,13 +46,38 @@ static enum err open_workers(struct engine *e, struct errmsg *msg) {
     return replica_worker_new(&options, &e->spare, msg);
 }
 
+// Whether the GPU may be left alone, for a reason that is logged.
+static bool is_auto(const struct engine *e) { return e->options.device == ENGINE_DEVICE_AUTO; }
+
+static enum err open_gpu(struct engine *e, struct errmsg *msg) {
+    struct errmsg why = {0};
+    bool there = e->options.worker.gpu_program != NULL;
+    if (is_auto(e) && !there) {
+        e->replica = e->local;
+        return ERR_OK;
+    }
+    if (!there)
+        return err_set(msg, ERR_NOT_FOUND, "there is no program for a GPU");
+    enum err err = open_workers(e, true, &why);
+    if (err && is_auto(e)) {
+        log_event(LOG_LEVEL_WARN, "no_gpu", LOG_FIELDS(log_string("why", why.text)),
+                  "no GPU is used, this process's CPU computes: %s", why.text);
+        e->replica = e->local;
+        return ERR_OK;
+    }
+    return err ? err_set(msg, err, "--device cuda: %s", why.text) : ERR_OK;
+}
+
 static enum err open_replicas(struct engine *e, struct errmsg *msg) {
-    bool worker = e->options.device == ENGINE_DEVICE_WORKER;
     enum err err = e->options.isolate ? ERR_OK : open_local(e, msg);
-    if (!err && (worker || e->options.isolate))
-        return open_workers(e, msg);
+    if (err)
+        return err;
+    if (e->options.isolate || e->options.device == ENGINE_DEVICE_WORKER)
+        return open_workers(e, false, msg);
+    if (e->options.device != ENGINE_DEVICE_CPU)
+        return open_gpu(e, msg);
     e->replica = e->local;
-    return err;
+    return ERR_OK;
 }
 
 enum err engine_open(const struct engine_options *options, struct engine **out,
@@ -81,6 +111,8 @@ static size_t bytes_elsewhere(struct engine *e) {
     if (!engine_has_worker(e))
         return 0;
     size_t weights = 0, held = limits_resident_of(replica_health(e->replica).pid);
+    if (replica_facts(e->replica)->memory_bytes) // they are in the device's
+        return held;
     for (struct model *m = NULL; (m = registry_next(e->models, m));)
         weights += replica_weight_bytes(e->replica, m->id);
     return held > weights ? held : weights;
@@ -97,17 +129,32 @@ static size_t bytes_elsewhere_later(struct engine *e) {
         if (e->spare_kind == SPARE_CPU && replica_weight_bytes(e->spare, m->id) == 0)
             missing += bytes;
     }
-    size_t program = now > all ? now - all : 0;
+    size_t program = now > all ? now - all : 0; // (where weights are elsewhere: no quarantine)
     return now + missing + (e->spare_kind == SPARE_QUARANTINE ? program + largest : 0);
+}
+
+// What the device's own memory holds already. Caches are made last, and take what is left.
+static void plan_room(struct engine *e, struct memory_plan *room) {
+    memory_plan_begin_device(room, replica_facts(e->replica)->memory_bytes);
+    for (struct model *m = NULL; (m = registry_next(e->models, m));)
+        room->resident += replica_weight_bytes(e->replica, m->id);
+    if (e->scheduler) {
+        struct memory_plans plans = scheduler_memory(e->scheduler);
+        room->resident += plans.device.workspaces + plans.device.caches;
+    }
 }
 
 static enum err load_on(struct engine *e, struct replica *r, const struct model *m,
                         struct errmsg *msg) {
     struct replica_spec spec;
     model_spec(m, &spec);
-    spec.room.resident += bytes_elsewhere(e);
+    bool own = replica_facts(r)->memory_bytes > 0;
+    if (own)
+        plan_room(e, &spec.room);
+    else
+        spec.room.resident += bytes_elsewhere(e);
     enum err err = replica_load(r, &spec, msg);
-    return memory_plan_explain(err, "serve fewer models, or smaller ones", msg);
+    return own ? err : memory_plan_explain(err, "serve fewer models, or smaller ones", msg);
 }
 
 // On this process's CPU first: what a worker computes is held against that from its first row on.
@@ -127,6 +174,30 @@ static enum err load(struct engine *e, const struct model *m, struct errmsg *msg
     return err;
 }
 
+// Of what the GPU does not come up with, or has no room for, that the CPU may have.
+static bool is_for_cpu(const struct engine *e, enum err err) {
+    return is_auto(e) && engine_has_worker(e) && !e->scheduler &&
+           (err == ERR_UNAVAILABLE || err == ERR_NOMEM || err == ERR_TOO_LARGE ||
+            err == ERR_UNSUPPORTED);
+}
+
+// Before anything is served: this process's CPU has all models, and there is no other device.
+static enum err leave_gpu(struct engine *e, const struct errmsg *why, struct errmsg *msg) {
+    struct replica *gpu = e->replica;
+    enum err err = ERR_OK;
+    log_event(LOG_LEVEL_WARN, "gpu_left", LOG_FIELDS(log_string("why", why->text)),
+              "the GPU is not used, this process's CPU computes: %s", why->text);
+    snprintf(e->unused, sizeof e->unused, "%.290s", why->text);
+    e->replica = e->local;
+    e->spare = NULL;
+    e->spare_kind = SPARE_NONE;
+    replica_free(gpu);
+    for (struct model *m = NULL; (m = registry_next(e->models, m));)
+        if (!err && replica_weight_bytes(e->local, m->id) == 0)
+            err = load_on(e, e->local, m, msg);
+    return err;
+}
+
 static void unload(struct engine *e, const struct model *m) {
     replica_unload(e->replica, m->id);
     if (e->spare)
@@ -135,9 +206,15 @@ static void unload(struct engine *e, const struct model *m) {
 
 // A model that is loaded, where nobody finds it yet.
 static enum err serve(struct engine *e, const struct model *m, struct errmsg *msg) {
-    enum err err = load(e, m, msg);
+    struct errmsg why = {0};
+    enum err err = load(e, m, &why);
+    if (is_for_cpu(e, err)) {
+        err = leave_gpu(e, &why, &why);
+        if (!err && replica_weight_bytes(e->local, m->id) == 0)
+            err = load_on(e, e->local, m, &why);
+    }
     if (err)
-        return err;
+        return err_set(msg, err, "%s", why.text);
     bool running = e->scheduler != NULL;
     if (running)
         err = scheduler_add_model(e->scheduler, m, msg);
@@ -180,7 +257,7 @@ enum err engine_remove_model(struct engine *e, struct model *m, struct errmsg *m
 
 // --- from start to end ---
 
-static enum err start(struct engine *e, struct errmsg *msg) {
+static enum err start_once(struct engine *e, struct errmsg *msg) {
     size_t n = registry_count(e->models), count = 0;
     struct model **models = mem_calloc(n, sizeof(struct model *));
     if (!models)
@@ -211,6 +288,18 @@ static enum err start(struct engine *e, struct errmsg *msg) {
         model_release(models[--count]);
     mem_free(models);
     return err;
+}
+
+static enum err start(struct engine *e, struct errmsg *msg) {
+    struct errmsg why = {0};
+    enum err err = start_once(e, &why);
+    if (err && e->scheduler) { // not warm
+        scheduler_stop(e->scheduler, 0);
+        e->scheduler = NULL;
+    }
+    if (is_for_cpu(e, err) && !(err = leave_gpu(e, &why, &why)))
+        err = start_once(e, &why);
+    return err ? err_set(msg, err, "%s", why.text) : ERR_OK;
 }
 
 enum err engine_start(struct engine *e, struct errmsg *msg) {

@@ -28,6 +28,11 @@ static const char *what_comes(const struct replica_health *h) {
 struct engine_health engine_read_health(struct engine *e) {
     struct replica_health h = replica_health(e->replica);
     struct engine_health out = {0};
+    if (e->unused[0]) {
+        out.state = ENGINE_DEGRADED;
+        snprintf(out.why, sizeof out.why, "the GPU is not used, this process's CPU computes: %s",
+                 e->unused);
+    }
     if (h.condition == REPLICA_UP)
         return out;
     bool down = h.condition == REPLICA_DOWN;

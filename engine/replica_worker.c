@@ -10,11 +10,13 @@
 #include "channel/spawner.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
     START_US = 60000000, // for the first life to say what it is
+    ARGUMENTS = 8,       // of a worker, and NULL
 };
 
 void replica_worker_wake(struct replica_worker *w) {
@@ -86,6 +88,7 @@ void replica_worker_free_parts(struct replica_worker *w) {
     mem_free(w->canary_row);
     mem_unmap(w->copy, w->options.region_bytes, 1);
     mem_free(w->program);
+    mem_free(w->device);
     pthread_cond_destroy(&w->news);
     pthread_mutex_destroy(&w->mutex);
     mem_free(w);
@@ -119,6 +122,14 @@ static void set_options(struct replica_worker *w, const struct replica_worker_op
     to->region_bytes = (to->region_bytes + page - 1) / page * page;
     if (to->backoff_most_us < to->backoff_least_us)
         to->backoff_most_us = to->backoff_least_us;
+}
+
+static char *device_argument(const char *device) {
+    size_t n = sizeof "device=" + strlen(device);
+    char *words = mem_alloc(n, 1);
+    if (words)
+        snprintf(words, n, "device=%s", device);
+    return words;
 }
 
 enum err replica_worker_make(const struct replica_worker_options *o, struct replica_worker **out,
@@ -162,6 +173,8 @@ enum err replica_worker_make(const struct replica_worker_options *o, struct repl
     if (thread_cond_init(&w->news)) // fails by memory alone, and glibc's never does
         e = err_set(msg, ERR_NOMEM, "no memory for a worker");
     w->program = o->program ? mem_strndup(o->program, strlen(o->program)) : NULL;
+    if (!e && o->device && *o->device && !(w->device = device_argument(o->device)))
+        e = err_set(msg, ERR_NOMEM, "no memory for a worker");
     w->copy = mem_map(w->options.region_bytes, 1);
     if (!e && o->program && !w->program)
         e = err_set(msg, ERR_NOMEM, "no memory for a worker");
@@ -233,8 +246,18 @@ enum err replica_worker_new_by(const struct replica_worker_options *o,
 
 static enum err spawn(void *ctx, int socket, int region, pid_t *pid, struct errmsg *msg) {
     struct replica_worker *w = ctx;
-    const char *argv[] = {"trine-worker", w->options.quarantine ? "quarantine" : "main",
-                          log_level_name(log_least()), log_is_json() ? "json" : "text", NULL};
+    const char *name = strrchr(w->program, '/');
+    char memory[40];
+    const char *argv[ARGUMENTS] = {name ? name + 1 : w->program,
+                                   w->options.quarantine ? "quarantine" : "main",
+                                   log_level_name(log_least()), log_is_json() ? "json" : "text"};
+    size_t n = 4;
+    if (w->device)
+        argv[n++] = w->device;
+    if (w->options.device_memory > 0) {
+        snprintf(memory, sizeof memory, "memory=%.6f", w->options.device_memory);
+        argv[n++] = memory;
+    }
     return spawner_spawn(w->options.spawner, w->program, argv, socket, region, pid, msg);
 }
 

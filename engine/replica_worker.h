@@ -38,9 +38,13 @@ struct spawner;
 
 struct replica_worker_options {
     struct spawner *spawner; // outlives the replica
-    const char *program;     // of trine-worker; copied
+    const char *program;     // of trine-worker, or another of its kind; copied
     int threads;             // that compute in it
-    int64_t watchdog_us;     // a piece of work's least deadline; 0: 2 s
+    // Of a program that has a choice (worker.h's settings): which device, and how much of its
+    // memory may be used; NULL, 0: not said. Borrowed.
+    const char *device;
+    double device_memory;
+    int64_t watchdog_us; // a piece of work's least deadline; 0: 2 s
     // Between lives: doubled with each that was short or did not come up. One that completed work
     // and was up for 10 s begins again with the least. 0: 100 ms and 30 s.
     int64_t backoff_least_us, backoff_most_us;
@@ -61,7 +65,8 @@ struct replica_worker_options {
 
 // Starts the thread and, but for a quarantine, the process, and waits until that has said what it
 // is. ERR_NOT_FOUND, ERR_IO: the program cannot be executed; ERR_UNAVAILABLE: it was started three
-// times and did not come up; ERR_NOMEM.
+// times and did not come up; ERR_NOMEM; what the program says in READY where it has no device
+// (ERR_UNSUPPORTED: no driver, no card ...).
 enum err replica_worker_new(const struct replica_worker_options *o, struct replica **out,
                             struct errmsg *msg) MUST_CHECK;
 

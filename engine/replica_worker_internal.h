@@ -189,8 +189,8 @@ struct replica_worker {
     struct replica head;
     struct replica_worker_options options;
     struct worker_starter starter;
-    char *program;
-    bool same_device; // as the reference's: its bits are the same
+    char *program, *device; // device: the argument that says which, or NULL
+    bool same_device;       // as the reference's: its bits are the same
     pthread_t thread;
     bool has_thread;
     int wake[2]; // the thread sleeps on [0]

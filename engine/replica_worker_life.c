@@ -295,7 +295,8 @@ static bool see_end(struct replica_worker *w, int *status) {
 }
 
 static void log_loss(const struct replica_worker *w, size_t in_flight, size_t waiting) {
-    log_event(LOG_LEVEL_WARN, "worker_lost",
+    // one that never came up is told by whoever wanted it
+    log_event(w->hopeless ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "worker_lost",
               LOG_FIELDS(log_string("cause", replica_loss_name(w->loss)),
                          log_int("life", (int64_t)w->health.life), log_int("pid", w->pid),
                          log_string("why", w->health.why), log_size("in_flight", in_flight),

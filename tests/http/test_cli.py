@@ -103,8 +103,8 @@ def test_usage():
     check(p.returncode == 1 and one_line(p, "/no/such/file"), "no such file", p.stderr)
     p = run("embed", "--model", RERANK, stdin="x\n")
     check(p.returncode == 1 and one_line(p, "rerank"), "a reranker embeds nothing", p.stderr)
-    p = run("embed", "--model", EMBED, "--device", "cuda")
-    check(p.returncode == 2 and one_line(p, "CPU only"), "cuda is refused")
+    p = run("embed", "--model", EMBED, "--device", "cuda:x")
+    check(p.returncode == 2 and one_line(p, "--device"), "there is no such card")
     p = run("embed", "--model", EMBED, stdin="x\n", env={"TRINE_THREADS": "many"})
     check(p.returncode == 1 and one_line(p, "TRINE_THREADS", "many"), "a wrong setting: exit 1")
     with open("/dev/full", "wb") as full:

@@ -94,8 +94,6 @@ static void test_wrong_flags(void) {
     expect_failure(CLI_SERVE, 2, "is not a whole number",
                    ARGS("serve", "--model", "m", "--port", "99999999999999999999"));
     expect_failure(CLI_SERVE, 2, "not between", ARGS("serve", "--model", "m", "--port=-1"));
-    expect_failure(CLI_SERVE, 2, "this version computes on the CPU only",
-                   ARGS("serve", "--model", "m", "--device", "cuda:0"));
     expect_failure(CLI_SERVE, 2, "other precisions are not in this version",
                    ARGS("serve", "--model", "m", "--dtype", "int8"));
     expect_failure(CLI_SERVE, 2, "unexpected argument", ARGS("serve", "m"));

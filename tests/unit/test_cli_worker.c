@@ -34,6 +34,22 @@ static void test_values(void) {
     CHECK_INT(o.engine.worker.backoff_most_us, 50000);
     cli_options_free(&o);
 
+    CHECK_OK(
+        parse(CLI_SERVE, &o, SERVE("--device", "cuda:3", "--gpu-memory", "0.5", "--worker", "/w")),
+        msg);
+    CHECK_INT(o.engine.device, ENGINE_DEVICE_CUDA);
+    CHECK_STR(o.engine.worker.card, "3");
+    CHECK(o.engine.worker.gpu_memory == 0.5);
+    cli_options_free(&o);
+    CHECK_OK(parse(CLI_EMBED, &o, ARGS("embed", "--model", "m", "--device", "cuda:MIG-1-2")), msg);
+    CHECK_INT(o.engine.device, ENGINE_DEVICE_CUDA);
+    CHECK_STR(o.engine.worker.card, "MIG-1-2");
+    CHECK(o.engine.worker.gpu_memory == 0.9);
+    cli_options_free(&o);
+    CHECK_OK(parse(CLI_BENCH, &o, ARGS("bench", "--model", "m", "--device", "cuda")), msg);
+    CHECK(o.engine.device == ENGINE_DEVICE_CUDA && !o.engine.worker.card);
+    cli_options_free(&o);
+
     // one number is the least; the most is never below it
     CHECK_OK(parse(CLI_BENCH, &o,
                    ARGS("bench", "--model", "m", "--isolate", "--worker-backoff-ms", "40000")),
@@ -67,24 +83,31 @@ static void test_backoff(void) {
 static void test_together(void) {
     expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--isolate and --device worker: choose one",
                    SERVE("--isolate", "--device", "worker"));
-    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-fallback does nothing without --device worker",
-                   SERVE("--gpu-fallback", "cpu"));
-    expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
-                   "--warm-fallback does nothing without --device worker",
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-fallback does nothing without --device cuda",
+                   SERVE("--device", "cpu", "--gpu-fallback", "cpu"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--warm-fallback does nothing without --device cuda",
                    SERVE("--isolate", "--warm-fallback"));
     expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--warm-fallback and --gpu-fallback reject",
                    SERVE("--device", "worker", "--warm-fallback", "--gpu-fallback", "reject"));
     expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
-                   "--worker does nothing without --isolate or --device worker",
-                   SERVE("--worker", "/w"));
+                   "--worker does nothing without --isolate, --device cuda or worker",
+                   SERVE("--worker", "/w", "--device", "cpu"));
     expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--worker-watchdog-ms does nothing without",
                    SERVE("--worker-watchdog-ms", "5", "--device", "cpu"));
     expect_failure(CLI_SERVE, CLI_EXIT_USAGE,
                    "--worker-watchdog-ms: 0 is not between 1 and 3600000",
                    SERVE("--isolate", "--worker-watchdog-ms", "0"));
-    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "'cuda' is not one of auto|cpu|worker: this version",
-                   SERVE("--device", "cuda"));
-    expect_failure(CLI_EMBED, CLI_EXIT_USAGE, "'worker' is not one of auto|cpu",
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--isolate and --device cuda: choose one",
+                   SERVE("--isolate", "--device", "cuda"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-memory does nothing without --device cuda",
+                   SERVE("--device", "worker", "--gpu-memory", "0.5"));
+    expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--gpu-memory: 1.1 is not between",
+                   SERVE("--gpu-memory", "1.1"));
+    static const char *const wrong[] = {"",          "gpu",   "cuda:",    "cuda:x", "cuda:-1",
+                                        "cuda:2000", "cudaX", "cuda:1,2", "CPU",    "cuda:all"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        expect_failure(CLI_SERVE, CLI_EXIT_USAGE, "--device", SERVE("--device", wrong[i]));
+    expect_failure(CLI_EMBED, CLI_EXIT_USAGE, "'worker' is not one of auto, cpu",
                    ARGS("embed", "--model", "m", "--device", "worker"));
     expect_failure(CLI_EMBED, CLI_EXIT_USAGE, "it belongs to 'trine serve'",
                    ARGS("embed", "--model", "m", "--isolate"));
