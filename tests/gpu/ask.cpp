@@ -185,7 +185,8 @@ static void ask_copy(struct gpu_stream *s, enum op_kind kind, const char *name, 
         touches_too(&o.touches, GPU_TOUCH_READ, from, bytes, 1, bytes);
     if (kind != OP_COPY_OUT)
         touches_too(&o.touches, GPU_TOUCH_WRITE, to, bytes, 1, bytes);
-    if (kind == OP_COPY && overlap(to, bytes, from, bytes))
+    o.void_ = kind == OP_COPY && overlap(to, bytes, from, bytes);
+    if (o.void_)
         emulated_violation(s->gpu, "copy of %zu bytes onto part of itself", bytes);
     ask(s, &o);
 }
