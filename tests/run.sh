@@ -60,7 +60,8 @@ for source in $(grep -lE '"tests/(kit/test_device|unit/(generator_kit|generator_
     name=${source#tests/} name=${name%.c}
     TRINE_TEST_DEVICE=guard program "guard/$name" "build/tests/$name"
 done
-for name in $(cat build/tsan-units); do program "tsan/unit/$name" "build/tsan/tests/unit/$name"; done
+[ -s build/tsan-units ] || plan tsan bash -c 'echo "no build/tsan-units: make test-programs writes it"; exit 1'
+for name in $(cat build/tsan-units 2>/dev/null); do program "tsan/unit/$name" "build/tsan/tests/unit/$name"; done
 for name in $(names 'tests/fuzz/fuzz_*.c'); do
     program "asan/corpus/${name#fuzz_}" "build/asan/tests/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}"
 done
