@@ -203,6 +203,7 @@ static void stopped_while_down(void) {
 static void copies_come_and_go(bool warm) {
     struct lives_setup p = {.kind = SPARE_CPU, .seed = 7, .warm = warm};
     struct errmsg msg = {0};
+    slow_put(lives_devices[0], 500); // so that the text is not through before the loss
     lives_start(&p);
     CHECK_INT(replica_weight_bytes(lives_locals[1], lives_model->id) > 0, warm);
     struct lives_text *t = lives_text_new(2);
@@ -221,6 +222,7 @@ static void copies_come_and_go(bool warm) {
     free(t);
     (void)lives_stop(&p);
     CHECK_INT(replica_weight_bytes(lives_locals[1], lives_model->id), 0);
+    slow_take_off(lives_devices[0]);
 }
 
 // The first step is on a device that dies: it is tried in the next life, for as long as that is not
