@@ -27,7 +27,7 @@
 #include <cuda_fp16.h>
 #include <math.h>
 
-// The stream's CUDA handle, and where a failed launch is kept (cuda_api.c).
+// The stream's CUDA handle, and where a failed launch is kept (cuda_stream.c).
 extern "C" void *gpu_stream_native(struct gpu_stream *s);
 extern "C" void gpu_stream_launched(struct gpu_stream *s, int error, const char *kernel);
 
@@ -38,12 +38,9 @@ extern "C" void gpu_stream_launched(struct gpu_stream *s, int error, const char 
 #define GPU_WRITES_SOME(s, p, bytes) ((void)0)
 #define GPU_READS_MAT(s, m) ((void)0)
 #define GPU_WRITES_MAT(s, m) ((void)0)
-// More than 48 KiB of shared memory has to be asked for once a kernel.
+// A kernel's bound of shared memory is the card's already (cuda_api.c).
 #define GPU_LAUNCH(s, kernel, grid, block, shared, ...)                                            \
     do {                                                                                           \
-        if ((shared) > 48 * 1024)                                                                  \
-            (void)cudaFuncSetAttribute(                                                            \
-                (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(shared)); \
         kernel<<<(grid), (block), (shared), (cudaStream_t)gpu_stream_native(s)>>>(__VA_ARGS__);    \
         gpu_stream_launched(s, (int)cudaGetLastError(), #kernel);                                  \
     } while (0)
