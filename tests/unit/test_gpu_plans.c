@@ -189,7 +189,7 @@ static void test_plans_are_kept(void) {
     a.bias = bias + 4;
     run(p, &a);
     CHECK_INT(gemm_plans_count(p).made, 3);
-    CHECK(y[0] == y[0] && fake.matmuls == 7);
+    CHECK_INT(fake.matmuls, 7);
     // what an algorithm depends on: alignment, strides, the kind of output
     a.x = (const char *)(const void *)x + 16;
     run(p, &a);
