@@ -19,7 +19,9 @@ endif
 endif
 
 ifneq ($(CUDA_TOOLKIT),)
-NVCC      := $(CUDA_TOOLKIT)/bin/nvcc
+# Under ccache where the compiler is; by the files that were read, since what its look through the
+# preprocessor sees is one card's.
+NVCC      := $(if $(filter ccache,$(CC)),CCACHE_DEPEND=1 ccache) $(CUDA_TOOLKIT)/bin/nvcc
 CUDA_LIBS := $(firstword $(wildcard $(CUDA_TOOLKIT)/lib64/libcudart_static.a $(CUDA_TOOLKIT)/lib/libcudart_static.a)) \
              -Wl,--wrap=__cudaRegisterFunction -lrt -ldl -lpthread
 
