@@ -269,6 +269,76 @@ static void test_memory(void) {
     CHECK_INT(probe_close(&r), 0);
 }
 
+// ---- products
+
+static float numbers(uint32_t *random) {
+    *random = *random * 1664525 + 1013904223;
+    return (float)(*random >> 8) / (float)(1 << 23) - 1;
+}
+
+// What kernels.h says of the order of a sum, word by word.
+static float summed(const float *x, const float *w, size_t n) {
+    float lanes[32] = {0};
+    for (size_t k = 0; k < n; k++)
+        lanes[k / 8 % 32] = fmaf(x[k], w[k], lanes[k / 8 % 32]);
+    for (int step = 16; step > 0; step /= 2) {
+        float before[32];
+        memcpy(before, lanes, sizeof before);
+        for (int l = 0; l < 32; l++)
+            lanes[l] = before[l] + before[l ^ step];
+    }
+    return lanes[0];
+}
+
+static void test_product(size_t rows, size_t out, size_t in) {
+    struct probe_rig r = probe_open(rows);
+    size_t ld = (in + 11) / 8 * 8, ld_y = out + 5;
+    size_t sizes[] = {rows * ld, out * ld, out, rows * ld_y};
+    float *host[4];
+    void *device[4];
+    uint32_t random = (uint32_t)in;
+    for (int i = 0; i < 4; i++) {
+        host[i] = calloc(sizes[i], sizeof(float));
+        CHECK(host[i] && r.api->alloc(r.g, sizes[i] * sizeof(float), &device[i]) == ERR_OK);
+        for (size_t k = 0; k < sizes[i]; k++)
+            host[i][k] = numbers(&random);
+        r.api->copy_in(r.s, device[i], host[i], sizes[i] * sizeof(float));
+    }
+    probe_wait(&r);
+    struct gpu_gemm a = {.type = GPU_F32,
+                         .rows = rows,
+                         .out = out,
+                         .in = in,
+                         .x = device[0],
+                         .w = device[1],
+                         .bias = device[2],
+                         .y = device[3],
+                         .ld_x = ld,
+                         .ld_w = ld,
+                         .ld_y = ld_y,
+                         .residual = device[3],
+                         .ld_residual = ld_y};
+    float *got = calloc(sizes[3], sizeof *got);
+    r.api->gemm(r.s, &a);
+    r.api->copy_out(r.s, got, device[3], sizes[3] * sizeof *got);
+    probe_wait(&r);
+    size_t wrong = 0;
+    for (size_t i = 0; i < sizes[3]; i++) {
+        size_t row = i / ld_y, o = i % ld_y;
+        float want = host[3][i];
+        if (o < out)
+            want = summed(host[0] + row * ld, host[1] + o * ld, in) + host[2][o] + want;
+        wrong += got[i] != want;
+    }
+    CHECK_INT(wrong, 0);
+    for (int i = 0; i < 4; i++) {
+        r.api->free(r.g, device[i]);
+        free(host[i]);
+    }
+    free(got);
+    CHECK_INT(probe_close(&r), 0);
+}
+
 // ---- faults on demand
 
 static void test_lost(void) {
@@ -386,6 +456,9 @@ int main(void) {
     test_graph();
     test_nothing_before_the_wait();
     test_memory();
+    test_product(1, 3, 5);
+    test_product(7, 33, 300);
+    test_product(35, 20, 1031);
     test_lost();
     test_wrong();
     test_hang();
