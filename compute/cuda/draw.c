@@ -42,7 +42,7 @@ struct gpu_draw {
 
 // What a draw consists of, and where it lies.
 struct draw_plan {
-    size_t vocab, rows, simple, words, tops;
+    size_t vocab, parts, rows, simple, words, tops;           // parts: those with rows
     size_t parts_done, parts_at, rows_at, words_at, in_bytes; // rows_done lies at 0
     size_t results_at, tops_at, out_bytes;                    // outcomes lie at 0
 };
@@ -98,13 +98,14 @@ static enum err block_room(struct gpu_draw *d, struct draw_block *b, size_t byte
     return ERR_OK;
 }
 
-static void place(struct draw_plan *p, size_t parts) {
+static void place(struct draw_plan *p) {
+    size_t parts = p->parts;
     p->parts_done = p->rows * sizeof(uint32_t);
     p->parts_at = upto(p->parts_done + parts * sizeof(uint32_t), 16);
     p->rows_at = upto(p->parts_at + parts * sizeof(struct gpu_draw_part), 16);
     p->words_at = upto(p->rows_at + p->rows * sizeof(struct gpu_draw_row), 16);
     p->in_bytes = p->words_at + p->words * sizeof(uint32_t);
-    p->results_at = upto(parts * sizeof(struct gpu_draw_outcome), 16);
+    p->results_at = parts * sizeof(struct gpu_draw_outcome); // no gap, which nobody would write
     p->tops_at = p->results_at + p->rows * sizeof(struct gpu_draw_result);
     p->out_bytes = p->tops_at + p->tops * GPU_DRAW_TOP * sizeof(struct gpu_draw_top);
 }
@@ -125,9 +126,10 @@ void gpu_draw_free(struct gpu_draw *d) {
 static enum err make(struct gpu_draw *d) {
     const struct gpu_draw_limits *l = &d->limits;
     size_t masked = l->rows < ADJUSTED_ROWS ? l->rows : ADJUSTED_ROWS;
-    struct draw_plan most = {.vocab = l->vocab, .rows = l->rows, .tops = l->rows};
+    struct draw_plan most = {
+        .vocab = l->vocab, .parts = l->parts, .rows = l->rows, .tops = l->rows};
     most.words = l->rows + l->parts * PART_WORDS + masked * mask_words(l->vocab) + SAID_WORDS;
-    place(&most, l->parts);
+    place(&most);
     void *drawn = NULL;
     enum err err = ERR_OK;
     if (!(d->seen = mem_calloc(mask_words(l->vocab), sizeof *d->seen)))
@@ -196,18 +198,19 @@ static bool fits(const struct gpu_draw *d, const struct draw_args *a, struct dra
             return false;
         if (p->goes_on && !d->drawn)
             return false;
+        plan->parts += p->count > 0;
         plan->rows += p->count;
         plan->simple += is_simple(p) ? p->count : 0;
         plan->tops += p->top > 0 ? p->count : 0;
         plan->words += next_count(p);
-        if (!p->sampling)
+        if (!p->sampling || p->count == 0)
             continue;
         plan->words += p->end_count + 2 * p->sampling->bias_count;
         plan->words += penalizes(p) ? 2 * p->history->distinct : 0;
         for (size_t row = 0; row < p->count; row++)
             plan->words += is_masked(p, row) ? mask_words(plan->vocab) : 0;
     }
-    place(plan, a->count);
+    place(plan);
     return true;
 }
 
@@ -319,41 +322,52 @@ static void lay_out(struct gpu_draw *d, const struct draw_args *a, const struct 
                             .rows = (void *)(block + plan->rows_at),
                             .words = (void *)(block + plan->words_at),
                             .other_at = plan->simple};
+    uint32_t part = 0;
     for (size_t i = 0; i < a->count; i++) {
-        write_part(d, &w, &a->parts[i], &w.parts[i]);
-        write_rows(&w, &a->parts[i], (uint32_t)i);
+        if (a->parts[i].count == 0)
+            continue;
+        write_part(d, &w, &a->parts[i], &w.parts[part]);
+        write_rows(&w, &a->parts[i], part++);
     }
 }
 
 // ---- launches
 
-// Rows [from, ...) that are launched together: a window of them, in which each that is written anew
-// gets a place. Returns how many.
-static size_t window(struct gpu_draw_row *rows, const struct gpu_draw_part *parts, size_t simple,
-                     size_t from, size_t end, size_t *adjusted) {
-    size_t n = 0;
-    *adjusted = 0;
-    for (; from + n < end && n < WINDOW_ROWS; n++) {
-        struct gpu_draw_row *row = &rows[from + n];
-        if (from + n < simple || !row->adjusts || !(parts[row->part].by > 0))
+// The rows from step->from on that are launched together, in which each that is written anew gets a
+// place: always the same one, so that what is being copied already does not change. `in`: the
+// block of the plan.
+static void window(char *in, const struct draw_plan *plan, struct gpu_draw_step *step) {
+    struct gpu_draw_row *rows = (void *)(in + plan->rows_at);
+    const struct gpu_draw_part *parts = (const void *)(in + plan->parts_at);
+    size_t n = 0, simple = plan->simple > step->from ? plan->simple - step->from : 0;
+    step->adjusted_rows = 0;
+    step->weighs = 0;
+    for (; step->from + n < plan->rows && n < WINDOW_ROWS; n++) {
+        struct gpu_draw_row *row = &rows[step->from + n];
+        const struct gpu_draw_part *part = &parts[row->part];
+        if (n < simple)
             continue;
-        if (*adjusted == ADJUSTED_ROWS)
-            break;
-        row->adjusted = (uint32_t)(*adjusted)++;
+        if (row->adjusts && part->by > 0) {
+            if (step->adjusted_rows == ADJUSTED_ROWS)
+                break;
+            row->adjusted = (uint32_t)step->adjusted_rows++;
+        }
+        if (row->logprob ||
+            (part->by > 0 && (part->top_k <= 0 || (size_t)part->top_k >= plan->vocab)))
+            step->weighs = 1;
     }
-    return n;
+    step->count = n;
+    step->simple = simple < n ? simple : n;
 }
 
 // The most that any window has of both.
-static void windows_most(char *block, const struct draw_plan *plan, size_t *rows,
-                         size_t *adjusted) {
-    struct gpu_draw_row *all = (void *)(block + plan->rows_at);
-    const struct gpu_draw_part *parts = (const void *)(block + plan->parts_at);
+static void windows_most(char *in, const struct draw_plan *plan, size_t *rows, size_t *adjusted) {
+    struct gpu_draw_step step = {.from = 0};
     *rows = *adjusted = 0;
-    for (size_t from = 0, n, some; from < plan->rows; from += n) {
-        n = window(all, parts, plan->simple, from, plan->rows, &some);
-        *rows = n > *rows ? n : *rows;
-        *adjusted = some > *adjusted ? some : *adjusted;
+    for (; step.from < plan->rows; step.from += step.count) {
+        window(in, plan, &step);
+        *rows = step.count > *rows ? step.count : *rows;
+        *adjusted = step.adjusted_rows > *adjusted ? step.adjusted_rows : *adjusted;
     }
 }
 
@@ -364,7 +378,7 @@ static void launch(struct gpu_draw *d, struct gpu_stream *s, const struct draw_a
     struct gpu_draw_step step = {
         .logits = {a->logits.data, a->logits.rows, plan->vocab, a->logits.ld, GPU_F32},
         .parts = (const void *)(in + plan->parts_at),
-        .part_count = a->count,
+        .part_count = plan->parts,
         .rows = (const void *)(in + plan->rows_at),
         .row_count = plan->rows,
         .words = (const void *)(in + plan->words_at),
@@ -380,12 +394,8 @@ static void launch(struct gpu_draw *d, struct gpu_stream *s, const struct draw_a
         .scratch = scratch,
         .adjusted = adjusted,
         .adjusted_ld = adjusted_ld(plan->vocab)};
-    struct gpu_draw_row *rows = (void *)(asked->in.host + plan->rows_at);
-    const struct gpu_draw_part *parts = (const void *)(asked->in.host + plan->parts_at);
     for (; step.from < plan->rows; step.from += step.count) {
-        step.count = window(rows, parts, plan->simple, step.from, plan->rows, &step.adjusted_rows);
-        step.simple = plan->simple > step.from ? plan->simple - step.from : 0;
-        step.simple = step.simple < step.count ? step.simple : step.count;
+        window(asked->in.host, plan, &step);
         gpu_launch_draw(s, &step);
     }
 }
@@ -426,31 +436,53 @@ enum err gpu_draw_ask(struct gpu_draw *d, struct gpu_stream *s, const struct dra
 
 // ---- results
 
+// One row's. What a card that has failed leaves may be anything: no list is longer than its room.
+static void deliver_row(const struct gpu_draw_result *from, const struct gpu_draw_top *top,
+                        size_t tops, struct sampling_result *to) {
+    *to = (struct sampling_result){.id = from->id,
+                                   .end = (enum sampling_end)from->end,
+                                   .logprob = from->logprob,
+                                   .top_count = from->top_count < tops ? from->top_count : tops};
+    for (size_t k = 0; k < to->top_count; k++)
+        to->top[k] = (struct token_logprob){top[k].id, top[k].logprob};
+}
+
+static void deliver_part(const struct gpu_draw_outcome *outcome, struct draw_part *p,
+                         const struct gpu_draw_result *from, const struct gpu_draw_top *tops) {
+    p->drawn = outcome->drawn;
+    p->failed = outcome->failed == 1;
+    if ((size_t)outcome->drawn + outcome->failed - 1 >=
+        p->count) { // no draw ends so: the card failed
+        p->drawn = 0;
+        p->failed = true;
+        p->results[0] = (struct sampling_result){.id = -1, .end = SAMPLING_NONFINITE};
+        return;
+    }
+    for (size_t row = 0; row < p->drawn + (p->failed ? 1 : 0); row++)
+        deliver_row(&from[row], tops + row * GPU_DRAW_TOP,
+                    p->top < GPU_DRAW_TOP ? p->top : GPU_DRAW_TOP, &p->results[row]);
+}
+
 static void deliver(const struct draw_asked *asked) {
     struct draw_plan plan = {0};
-    for (size_t i = 0; i < asked->count; i++)
+    for (size_t i = 0; i < asked->count; i++) {
+        plan.parts += asked->parts[i].count > 0;
         plan.rows += asked->parts[i].count;
-    place(&plan, asked->count);
-    const struct gpu_draw_outcome *outcomes = (const void *)asked->out.host;
-    const struct gpu_draw_result *from = (const void *)(asked->out.host + plan.results_at);
+    }
+    place(&plan);
+    const struct gpu_draw_outcome *outcome = (const void *)asked->out.host;
+    const struct gpu_draw_result *results = (const void *)(asked->out.host + plan.results_at);
     const struct gpu_draw_top *tops = (const void *)(asked->out.host + plan.tops_at);
     for (size_t i = 0; i < asked->count; i++) {
         struct draw_part *p = &asked->parts[i];
-        p->drawn = p->count > 0 ? outcomes[i].drawn : 0;
-        p->failed = p->count > 0 && outcomes[i].failed;
-        for (size_t row = 0; row < p->count; row++, from++) {
-            const struct gpu_draw_top *top = tops;
-            tops += p->top > 0 ? GPU_DRAW_TOP : 0;
-            if (row >= p->drawn + (p->failed ? 1 : 0))
-                continue;
-            struct sampling_result *to = &p->results[row];
-            *to = (struct sampling_result){.id = from->id,
-                                           .end = (enum sampling_end)from->end,
-                                           .logprob = from->logprob,
-                                           .top_count = from->top_count};
-            for (size_t k = 0; k < to->top_count; k++)
-                to->top[k] = (struct token_logprob){top[k].id, top[k].logprob};
+        if (p->count == 0) {
+            p->drawn = 0;
+            p->failed = false;
+            continue;
         }
+        deliver_part(outcome++, p, results, tops);
+        results += p->count;
+        tops += p->top > 0 ? p->count * GPU_DRAW_TOP : 0;
     }
 }
 

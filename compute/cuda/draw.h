@@ -21,7 +21,7 @@ struct gpu_draw_limits {
     size_t vocab; // at most GPU_DRAW_VOCAB
     size_t rows;  // of logits in one draw; the workspace is made for these, or for 64
     size_t parts; // sequences in one draw
-    size_t slots; // of tokens that are kept
+    size_t slots; // of tokens that are kept; parts of a draw have slots of their own
 };
 
 struct gpu_draw;

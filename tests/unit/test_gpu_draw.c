@@ -188,14 +188,21 @@ static bool compare(struct draw_rig *r, struct sequence *sequences, float *x, si
     return same;
 }
 
+// Under a sanitizer a thread of a block is many times as slow.
+#ifdef __SANITIZE_ADDRESS__
+enum { TRIALS = 120 };
+#else
+enum { TRIALS = 500 };
+#endif
+
 static void test_random(void) {
     struct draw_rig r;
     if (!draw_rig_open(&r, (struct gpu_draw_limits){MOST_VOCAB, MOST_ROWS, MOST_PARTS, 16}))
         return;
     struct sequence *sequences = rig_alloc(MOST_PARTS, sizeof *sequences);
     float *x = rig_alloc(MOST_ROWS * MOST_VOCAB, sizeof *x);
-    size_t wrong = 0, trials = 300;
-    for (size_t i = 0; i < trials && wrong < 5; i++) {
+    size_t wrong = 0;
+    for (size_t i = 0; i < TRIALS && wrong < 5; i++) {
         size_t vocab = i % 3 == 0 ? 5 + below(60) : i % 3 == 1 ? 60 + below(500) : 5 + below(2996);
         if (!compare(&r, sequences, x, vocab))
             wrong++;
@@ -206,7 +213,142 @@ static void test_random(void) {
     draw_rig_close(&r);
 }
 
+// A vocabulary of today's models, and the largest that is taken.
+static void test_large(void) {
+    enum { LARGE = 1 << 18, ROWS = 6 };
+    struct draw_rig r;
+    if (!draw_rig_open(&r, (struct gpu_draw_limits){LARGE, ROWS, ROWS, 8}))
+        return;
+    float *x = rig_floats((size_t)ROWS * LARGE, 2.5F);
+    static uint32_t mask[LARGE / 32];
+    for (size_t i = 0; i < LARGE / 32; i++)
+        mask[i] = (uint32_t)rig_random();
+    const uint32_t *masks[1] = {mask};
+    static const size_t vocabs[] = {151936, LARGE};
+    for (size_t v = 0; v < 2; v++) {
+        struct sampling s[ROWS];
+        struct draw_part got[ROWS] = {0}, want[ROWS];
+        struct sampling_result results[2][ROWS];
+        for (size_t i = 0; i < ROWS; i++) {
+            s[i] = (struct sampling){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
+            s[i].seed = i + v;
+            got[i] = (struct draw_part){.first = i, .count = 1, .sampling = &s[i], .slot = i};
+        }
+        s[0].temperature = 0;
+        s[1].top_p = 0.95F;
+        s[2].top_k = 50, s[2].top_p = 0.9F, got[2].masks = masks;
+        s[3].min_p = 0.01F, s[3].top_p = 0.999F, got[3].top = 20;
+        s[4].top_k = 20000, s[4].top_p = 0.99F, s[4].temperature = 3; // most of the row
+        for (size_t i = 0; i < vocabs[v]; i++)                        // ties at the cut
+            x[4 * vocabs[v] + i] = roundf(x[4 * vocabs[v] + i] * 2) / 2;
+        memcpy(want, got, sizeof want);
+        for (size_t i = 0; i < ROWS; i++) {
+            got[i].results = &results[0][i];
+            want[i].results = &results[1][i];
+        }
+        draw_rig_gpu(&r, x, ROWS, vocabs[v], got, ROWS);
+        draw_rig_cpu(&r, x, ROWS, vocabs[v], want, ROWS);
+        for (size_t i = 0; i < ROWS; i++)
+            CHECK(draw_rig_same(&got[i], &want[i]));
+    }
+    free(x);
+    draw_rig_close(&r);
+}
+
+// ---- transformers' numbers (data/sampling.txt), as test_sampling.c reads them
+
+struct golden {
+    size_t vocab, prompts, outputs;
+    struct sampling s;
+    int32_t prompt[64], output[64];
+    float row[512], probs[512], logprobs[512];
+};
+
+static bool read_floats(FILE *f, float *to, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (fscanf(f, "%f", &to[i]) != 1)
+            return false;
+    return true;
+}
+
+static bool read_ids(FILE *f, int32_t *to, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (n > 64 || fscanf(f, "%d", &to[i]) != 1)
+            return false;
+    return true;
+}
+
+static bool read_golden(FILE *f, struct golden *g) {
+    struct sampling *s = &g->s;
+    *s = (struct sampling){0};
+    if (fscanf(f, "%zu %f %d %f %f %f %f %f %zu %zu", &g->vocab, &s->temperature, &s->top_k,
+               &s->top_p, &s->min_p, &s->repetition_penalty, &s->presence_penalty,
+               &s->frequency_penalty, &g->prompts, &g->outputs) != 10 ||
+        g->vocab > 512)
+        return false;
+    return read_ids(f, g->prompt, g->prompts) && read_ids(f, g->output, g->outputs) &&
+           read_floats(f, g->row, g->vocab) && read_floats(f, g->probs, g->vocab) &&
+           read_floats(f, g->logprobs, g->vocab);
+}
+
+// Its draws are the CPU's, which test_sampling.c holds to the distribution; none is of a token that
+// has no probability, and the logprobs are the library's.
+static void test_golden(struct draw_rig *r, const struct golden *g) {
+    enum { DRAWS = 96 };
+    static float x[DRAWS * 512];
+    static struct draw_part got[DRAWS], want[DRAWS];
+    static struct sampling_result results[2][DRAWS];
+    struct sampling_history h;
+    CHECK(sampling_history_init(&h, g->vocab) == ERR_OK);
+    sampling_history_begin(&h, g->prompt, g->prompts);
+    for (size_t i = 0; i < g->outputs; i++)
+        sampling_history_add(&h, g->output[i]);
+    for (size_t i = 0; i < DRAWS; i++) {
+        memcpy(x + i * g->vocab, g->row, g->vocab * sizeof *x);
+        got[i] = (struct draw_part){.first = i,
+                                    .count = 1,
+                                    .sampling = &g->s,
+                                    .history = &h,
+                                    .position = i,
+                                    .top = i == 0 ? SAMPLING_MAX_TOP : 0,
+                                    .results = &results[0][i]};
+        want[i] = got[i];
+        want[i].results = &results[1][i];
+    }
+    draw_rig_gpu(r, x, DRAWS, g->vocab, got, DRAWS);
+    draw_rig_cpu(r, x, DRAWS, g->vocab, want, DRAWS);
+    bool same = true, allowed = true;
+    for (size_t i = 0; i < DRAWS; i++) {
+        int32_t id = results[0][i].id;
+        same = same && draw_rig_same(&got[i], &want[i]);
+        allowed = allowed && id >= 0 && g->probs[id] > 0;
+    }
+    CHECK(same);
+    CHECK(allowed);
+    const struct sampling_result *first = &results[0][0];
+    CHECK(first->top_count == SAMPLING_MAX_TOP);
+    for (size_t k = 0; k < first->top_count; k++)
+        CHECK_NEAR(&first->top[k].logprob, &g->logprobs[first->top[k].id], 1, 1e-5, 0);
+    sampling_history_free(&h);
+}
+
+static void test_goldens(void) {
+    FILE *f = fopen("tests/unit/data/sampling.txt", "r");
+    static struct golden g;
+    struct draw_rig r;
+    size_t cases = 0;
+    if (!CHECK(f != NULL) || !draw_rig_open(&r, (struct gpu_draw_limits){512, 96, 96, 0}))
+        return;
+    for (; read_golden(f, &g); cases++)
+        test_golden(&r, &g);
+    CHECK_INT(cases, 12);
+    fclose(f);
+    draw_rig_close(&r);
+}
+
 int main(void) {
     test_random();
+    test_large();
+    test_goldens();
     return check_done();
 }

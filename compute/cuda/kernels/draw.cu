@@ -450,20 +450,18 @@ extern "C" size_t gpu_draw_scratch_bytes(size_t vocab) {
 }
 
 static void draw_touch(struct gpu_stream *s, const struct gpu_draw_step *a, size_t bytes) {
-    (void)s, (void)bytes;
+    (void)s, (void)a, (void)bytes; // on a GPU all of this is nothing
     GPU_READS_MAT(s, a->logits);
     GPU_READS(s, a->parts, a->part_count * sizeof *a->parts);
     GPU_READS(s, a->rows, a->row_count * sizeof *a->rows);
-    if (a->word_count > 0)
-        GPU_READS(s, a->words, a->word_count * sizeof *a->words);
+    GPU_READS(s, a->words, a->word_count * sizeof *a->words);
     GPU_WRITES(s, a->parts_done, a->part_count * sizeof *a->parts_done);
     GPU_WRITES(s, a->results, a->row_count * sizeof *a->results);
     GPU_WRITES(s, a->outcomes, a->part_count * sizeof *a->outcomes);
-    if (a->slots > 0)
-        GPU_WRITES(s, a->drawn, a->slots * sizeof *a->drawn);
+    GPU_READS(s, a->drawn, a->slots * sizeof *a->drawn);
+    GPU_WRITES_SOME(s, a->drawn, a->slots * sizeof *a->drawn);
     GPU_WRITES(s, a->scratch, a->count * bytes);
-    if (a->adjusted_rows > 0)
-        GPU_WRITES(s, a->adjusted, a->adjusted_rows * a->adjusted_ld * sizeof(float));
+    GPU_WRITES(s, a->adjusted, a->adjusted_rows * a->adjusted_ld * sizeof(float));
 }
 
 extern "C" void gpu_launch_draw(struct gpu_stream *s, const struct gpu_draw_step *a) {
@@ -478,11 +476,12 @@ extern "C" void gpu_launch_draw(struct gpu_stream *s, const struct gpu_draw_step
                bytes);
     if (others == 0)
         return;
+    if (a->weighs) {
+        draw_touch(s, a, bytes);
+        GPU_LAUNCH(s, draw_weigh, dim3(chunks, others), DRAW_THREADS,
+                   sizeof(struct draw_weigh_shared), *a, bytes);
+    }
     draw_touch(s, a, bytes);
-    GPU_LAUNCH(s, draw_weigh, dim3(chunks, others), DRAW_THREADS, sizeof(struct draw_weigh_shared),
-               *a, bytes);
-    draw_touch(s, a, bytes);
-    if (a->top_rows > 0)
-        GPU_WRITES(s, a->tops, a->top_rows * GPU_DRAW_TOP * sizeof *a->tops);
+    GPU_WRITES(s, a->tops, a->top_rows * GPU_DRAW_TOP * sizeof *a->tops);
     GPU_LAUNCH(s, draw_choose, dim3(others), DRAW_THREADS, shared, *a, bytes);
 }

@@ -98,6 +98,7 @@ struct gpu_draw_step {
     struct gpu_draw_outcome *outcomes; // [part_count]
     // Of the rows [from, from + count), which are one launch's; the first `simple` of them are.
     size_t from, count, simple;
+    int weighs;      // one of them has a logprob, or is drawn from the weights of a whole row
     void *scratch;   // gpu_draw_scratch_bytes(V) of each of them
     float *adjusted; // [adjusted_rows][adjusted_ld], a multiple of 4
     size_t adjusted_rows, adjusted_ld;
@@ -105,7 +106,7 @@ struct gpu_draw_step {
 
 size_t gpu_draw_scratch_bytes(size_t vocab); // a multiple of 256
 
-// One launch where all rows are simple; else three.
+// One launch where all rows are simple; else three, or two where none weighs.
 void gpu_launch_draw(struct gpu_stream *s, const struct gpu_draw_step *a);
 
 #ifdef __cplusplus
