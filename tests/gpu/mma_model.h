@@ -106,7 +106,7 @@ static inline void gpu_copy_async(void *to, const void *from, bool there) {
     mine->copies[mine->count++] = {to, from, there};
 }
 
-template <typename T> static inline uint32_t gpu_pack(float lo, float hi, T) {
+template <typename T> static inline uint32_t gpu_pair(float lo, float hi, T) {
     return (uint32_t)gpu_narrow<T>(hi).bits << 16 | gpu_narrow<T>(lo).bits;
 }
 static inline float gpu_exp2(float x) { return exp2f(x); }

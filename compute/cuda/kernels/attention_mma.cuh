@@ -42,11 +42,11 @@ template <typename T> struct gpu_flash_rows {
     const T *k, *v;
     size_t ld_k, ld_v;
 };
-template <typename T>
+template <typename T, int HD>
 static __device__ __forceinline__ const T *flash_key(const gpu_flash_rows<T> &at, int key) {
     return at.k + (size_t)key * at.ld_k;
 }
-template <typename T>
+template <typename T, int HD>
 static __device__ __forceinline__ const T *flash_value(const gpu_flash_rows<T> &at, int key) {
     return at.v + (size_t)key * at.ld_v;
 }
@@ -58,15 +58,15 @@ static __device__ __forceinline__ uint32_t flash_pair(const void *x, size_t at,
     switch (type) {
     case GPU_F32: {
         float2 v = *(const float2 *)((const float *)x + at);
-        return gpu_pack(v.x, v.y, T());
+        return gpu_pair(v.x, v.y, T());
     }
     case GPU_BF16: {
         const gpu_bf16 *v = (const gpu_bf16 *)x + at;
-        return gpu_pack(gpu_widen(v[0]), gpu_widen(v[1]), T());
+        return gpu_pair(gpu_widen(v[0]), gpu_widen(v[1]), T());
     }
     default: {
         const gpu_f16 *v = (const gpu_f16 *)x + at;
-        return gpu_pack(gpu_widen(v[0]), gpu_widen(v[1]), T());
+        return gpu_pair(gpu_widen(v[0]), gpu_widen(v[1]), T());
     }
     }
 }
@@ -76,7 +76,7 @@ static __device__ __forceinline__ void flash_store(void *x, size_t at, enum gpu_
         *(float2 *)((float *)x + at) = make_float2(lo, hi);
     else
         *(uint32_t *)((uint16_t *)x + at) =
-            type == GPU_BF16 ? gpu_pack(lo, hi, gpu_bf16()) : gpu_pack(lo, hi, gpu_f16());
+            type == GPU_BF16 ? gpu_pair(lo, hi, gpu_bf16()) : gpu_pair(lo, hi, gpu_f16());
 }
 
 // Asks for the keys or values [first, first + 64) that lie in [from, to); zeros for the others.
@@ -88,8 +88,9 @@ static __device__ __forceinline__ void flash_ask(T *tile, const PLACE &place, in
         int at = (int)threadIdx.x + i * FLASH_THREADS, row = at / (HD / 8), col = at % (HD / 8) * 8;
         int key = first + row;
         bool there = key >= from && key < to;
-        int asked = there ? key : from; // an address that can be formed
-        const T *x = VALUES ? flash_value(place, asked) : flash_key(place, asked);
+        const T *x = place.k; // not read
+        if (there)
+            x = VALUES ? flash_value<T, HD>(place, key) : flash_key<T, HD>(place, key);
         gpu_copy_async(tile + row * gpu_flash_shape<HD>::LD + col, x + col, there);
     }
 }
@@ -217,10 +218,10 @@ static __device__ __forceinline__ void flash_values(gpu_flash_state<HD> *w, cons
 #pragma unroll
     for (int n = 0; n < FLASH_KEYS / 16; n++) {
         if (first + 16 * n < w->any.to) {
-            const uint32_t a[4] = {gpu_pack(s[2 * n][0], s[2 * n][1], T()),
-                                   gpu_pack(s[2 * n][2], s[2 * n][3], T()),
-                                   gpu_pack(s[2 * n + 1][0], s[2 * n + 1][1], T()),
-                                   gpu_pack(s[2 * n + 1][2], s[2 * n + 1][3], T())};
+            const uint32_t a[4] = {gpu_pair(s[2 * n][0], s[2 * n][1], T()),
+                                   gpu_pair(s[2 * n][2], s[2 * n][3], T()),
+                                   gpu_pair(s[2 * n + 1][0], s[2 * n + 1][1], T()),
+                                   gpu_pair(s[2 * n + 1][2], s[2 * n + 1][3], T())};
 #pragma unroll
             for (int d = 0; d < HD / 16; d++) {
                 uint32_t b[4];

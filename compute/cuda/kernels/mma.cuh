@@ -84,11 +84,11 @@ static __device__ __forceinline__ void gpu_copy_wait(void) {
 }
 
 // Two narrow floats in one register, the first in the low half.
-static __device__ __forceinline__ uint32_t gpu_pack(float lo, float hi, gpu_f16) {
+static __device__ __forceinline__ uint32_t gpu_pair(float lo, float hi, gpu_f16) {
     __half2 v = __floats2half2_rn(lo, hi);
     return *(const uint32_t *)&v;
 }
-static __device__ __forceinline__ uint32_t gpu_pack(float lo, float hi, gpu_bf16) {
+static __device__ __forceinline__ uint32_t gpu_pair(float lo, float hi, gpu_bf16) {
     __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
     return *(const uint32_t *)&v;
 }
