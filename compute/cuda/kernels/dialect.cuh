@@ -32,12 +32,12 @@ extern "C" void *gpu_stream_native(struct gpu_stream *s);
 extern "C" void gpu_stream_launched(struct gpu_stream *s, int error, const char *kernel);
 
 #define GPU_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
-#define GPU_READS(s, p, bytes) ((void)0)
-#define GPU_WRITES(s, p, bytes) ((void)0)
-#define GPU_READS_SOME(s, p, bytes) ((void)0)
-#define GPU_WRITES_SOME(s, p, bytes) ((void)0)
-#define GPU_READS_MAT(s, m) ((void)0)
-#define GPU_WRITES_MAT(s, m) ((void)0)
+#define GPU_READS(s, p, bytes) ((void)(s), (void)(p), (void)(bytes))
+#define GPU_WRITES(s, p, bytes) ((void)(s), (void)(p), (void)(bytes))
+#define GPU_READS_SOME(s, p, bytes) ((void)(s), (void)(p), (void)(bytes))
+#define GPU_WRITES_SOME(s, p, bytes) ((void)(s), (void)(p), (void)(bytes))
+#define GPU_READS_MAT(s, m) ((void)(s), (void)(m))
+#define GPU_WRITES_MAT(s, m) ((void)(s), (void)(m))
 // A kernel's bound of shared memory is the card's already (cuda_api.c).
 #define GPU_LAUNCH(s, kernel, grid, block, shared, ...)                                            \
     do {                                                                                           \

@@ -22,7 +22,7 @@ template <typename T> __global__ void kv_store_kernel(const gpu_kv_store a) {
     }
 }
 
-[[maybe_unused]] static size_t kv_bytes(const struct gpu_kv *kv) {
+static size_t kv_bytes(const struct gpu_kv *kv) {
     return kv->blocks * kv->layers * 2 * kv->kv_heads * kv->block_tokens * kv->head_dim *
            gpu_type_size(kv->type);
 }
@@ -42,7 +42,7 @@ size_t gpu_paged_partial_floats(size_t tile_count, size_t heads, size_t head_dim
     return tile_count * heads * pieces * (head_dim + 2);
 }
 
-[[maybe_unused]] static size_t paged_partial_bytes(const struct gpu_paged_attention *a) {
+static size_t paged_partial_bytes(const struct gpu_paged_attention *a) {
     return sizeof(float) *
            gpu_paged_partial_floats(a->tile_count, a->heads, a->kv.head_dim, a->pieces);
 }
@@ -80,9 +80,7 @@ template <typename C>
 static void paged_plain(struct gpu_stream *s, const struct gpu_decode_attention *d, size_t rows) {
     constexpr int LANES = 128 / (int)(16 / sizeof(C)); // of 128 values
     size_t head_dim = d->paged.kv.head_dim;
-    if (head_dim <= 32)
-        paged_plain_launch<C, LANES / 4, 1>(s, d, rows);
-    else if (head_dim <= 64)
+    if (head_dim <= 64)
         paged_plain_launch<C, LANES / 2, 1>(s, d, rows);
     else if (head_dim <= 128)
         paged_plain_launch<C, LANES, 1>(s, d, rows);

@@ -7,18 +7,18 @@
 #include "compute/cuda/kernels/norm.cuh"
 #include "compute/cuda/kernels/paged_place.cuh"
 
-// The head at x, normed where gamma is there and turned by the row's angles, by a whole warp. Each
-// value goes to put(column, value).
-template <typename X, typename PUT>
-static __device__ __forceinline__ void gpu_decode_head(const X *x, int head_dim, const float *gamma,
-                                                       float eps, const float *cosines,
-                                                       const float *sines, PUT put) {
+// A head of `head_dim` floats at x, in shared memory, normed where gamma is there and turned by the
+// row's angles, by a whole warp. Each value goes to put(column, value).
+template <typename PUT>
+static __device__ __forceinline__ void
+gpu_decode_head(const float *x, int head_dim, const float *gamma, float eps, const float *cosines,
+                const float *sines, PUT put) {
     const int half = head_dim / 2;
     float scale = 1.0F;
     if (gamma)
         scale = gpu_norm_scale(gpu_norm_sum_by_warp(x, (size_t)head_dim), (size_t)head_dim, eps);
     for (int i = (int)threadIdx.x % 32; i < half; i += 32) {
-        float a = gpu_widen(x[i]), b = gpu_widen(x[half + i]);
+        float a = x[i], b = x[half + i];
         if (gamma) {
             a = a * scale * gamma[i];
             b = b * scale * gamma[half + i];

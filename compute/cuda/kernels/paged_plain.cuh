@@ -24,37 +24,48 @@ gpu_paged_queries(gpu_paged_shared<S> *sh, const gpu_paged_attention &a, const g
     }
 }
 
+// A head of a row as floats, by a warp.
+static __device__ __forceinline__ void gpu_paged_stage(float *to, const gpu_mat &m, size_t at,
+                                                       int head_dim) {
+    for (int col = (int)threadIdx.x % 32; col < head_dim; col += 32)
+        to[col] = gpu_load_as(m.type, m.data, at + (size_t)col);
+    __syncwarp();
+}
+
 // The fused launch's: from qkv, normed and turned; `store`: the row's key and value go into the
-// cache first.
-template <typename T, typename X, typename S>
+// cache first. What the piece's numbers will lie in holds the heads meanwhile.
+template <typename C, typename S>
 static __device__ __forceinline__ void
 gpu_paged_fused_queries(gpu_paged_shared<S> *sh, const gpu_decode_attention &d,
                         const gpu_paged_block &b, bool store) {
     const gpu_kv &kv = d.paged.kv;
     const int head_dim = (int)kv.head_dim, lane = (int)threadIdx.x % 32;
-    const X *row = (const X *)d.qkv.data + b.row * d.qkv.ld;
+    const size_t row = b.row * d.qkv.ld;
     const float *cosines = (const float *)d.cos.data + b.row * d.cos.ld;
     const float *sines = (const float *)d.sin.data + b.row * d.sin.ld;
     for (int i = (int)threadIdx.x / 32; i < b.count; i += PAGED_WARPS) {
         float *q = sh->q[i];
-        gpu_decode_head(row + gpu_paged_head(b, i) * kv.head_dim, head_dim, d.q_norm, d.norm_eps,
-                        cosines, sines, [=](int col, float v) { q[S::place(col)] = v; });
+        gpu_paged_stage(sh->out[i], d.qkv, row + gpu_paged_head(b, i) * kv.head_dim, head_dim);
+        gpu_decode_head(sh->out[i], head_dim, d.q_norm, d.norm_eps, cosines, sines,
+                        [=](int col, float v) { q[S::place(col)] = v; });
         for (int col = head_dim + lane; col < S::WIDTH; col += 32)
             q[S::place(col)] = 0.0F;
     }
     const int slot = store ? d.slots[b.row] : -1;
     if (slot >= 0 && threadIdx.x < 64) {
         const size_t tokens = kv.block_tokens, block = (size_t)slot / tokens;
-        T *key = (T *)kv.data +
+        C *key = (C *)kv.data +
                  gpu_kv_at(kv, d.paged.layer, b.kv_head, block, (size_t)slot - block * tokens);
-        const X *k = row + (d.paged.heads + b.kv_head) * kv.head_dim;
-        const X *v = k + kv.kv_heads * kv.head_dim;
-        if (threadIdx.x < 32)
-            gpu_decode_head(k, head_dim, d.k_norm, d.norm_eps, cosines, sines,
-                            [=](int col, float x) { key[col] = gpu_narrow<T>(x); });
-        else
+        const size_t k = row + (d.paged.heads + b.kv_head) * kv.head_dim;
+        if (threadIdx.x < 32) {
+            gpu_paged_stage(sh->s[0], d.qkv, k, head_dim);
+            gpu_decode_head(sh->s[0], head_dim, d.k_norm, d.norm_eps, cosines, sines,
+                            [=](int col, float x) { key[col] = gpu_narrow<C>(x); });
+        } else {
+            gpu_paged_stage(sh->s[1], d.qkv, k + kv.kv_heads * kv.head_dim, head_dim);
             for (int col = lane; col < head_dim; col += 32)
-                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<T>(gpu_widen(v[col]));
+                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<C>(sh->s[1][col]);
+        }
     }
 }
 
@@ -208,7 +219,7 @@ __global__ void __launch_bounds__(PAGED_THREADS)
     gpu_paged_clear(sh, b.count);
     if (d.qkv.data && live > 0) {
         const bool store = !a.split || own == last;
-        GPU_BY_TYPE(d.qkv.type, (gpu_paged_fused_queries<C, T, S>(sh, d, b, store)));
+        gpu_paged_fused_queries<C>(sh, d, b, store);
     } else if (live > 0) {
         gpu_paged_queries(sh, a, b);
     }
