@@ -29,9 +29,11 @@ CUDA_LIBS := $(firstword $(wildcard $(CUDA_TOOLKIT)/lib64/libcudart_static.a $(C
 CUDA_ARCHS     := 90a
 CUDA_ALL_ARCHS := 75 80 86 89 90 90a 100 120
 gencode = $(foreach a,$(1),-gencode=arch=compute_$(a),code=sm_$(a)) -gencode=arch=compute_90,code=compute_90
+# A product and a sum are one rounding only where a kernel says fmaf: what two kernels share gives the same
+# bits in both, and the emulated GPU's, which the C++ compiler makes with -ffp-contract=off.
 # A launch that names its kernel by the host's function each time: the other way keeps a static variable
 # behind a lock of libstdc++, with which nothing here is linked otherwise.
-NVCCFLAGS := -std=c++17 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions,-D__NV_LEGACY_LAUNCH -Xptxas -v -D__NV_LEGACY_LAUNCH
+NVCCFLAGS := -std=c++17 -O3 -fmad=false -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions,-D__NV_LEGACY_LAUNCH -Xptxas -v -D__NV_LEGACY_LAUNCH
 
 $(CUDA_OWN): NEEDED += -isystem $(CUDA_TOOLKIT)/include
 

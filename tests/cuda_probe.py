@@ -2,9 +2,9 @@
 """The GPU's program as it was linked (build/tests/gpu-probe, and build/trine-gpu where it is there): it starts on a
 machine without driver, card or CUDA's libraries and says in one JSON object what it found and why nothing can be
 used; it needs no CUDA library to start, no other program has anything of CUDA in it, and it holds every kernel of
-compute/cuda/kernels. Skipped where it was not built (CUDA=0, or no nvcc).
+compute/cuda/kernels. Called by tests/cuda.sh.
 
-Usage: test_gpu_probe.py [FOLDER, build where nothing is said]"""
+Usage: cuda_probe.py [FOLDER, build where nothing is said]"""
 import glob
 import json
 import os
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 passed, failed = 0, []
 
 
@@ -64,10 +64,7 @@ def kernels():
 def main(folder):
     programs = {os.path.join(folder, "tests/gpu-probe"): [], os.path.join(folder, "trine-gpu"): ["--probe"]}
     programs = {p: options for p, options in programs.items() if os.path.exists(p)}
-    if not programs:
-        print("skipped: the GPU's program was not built (CUDA=0, or no nvcc)", file=sys.stderr)
-        print("0 passed, 0 failed, 1 skipped")
-        return 0
+    check(programs, f"{folder} has neither program: make cuda")
     for program, options in programs.items():
         name = os.path.basename(program)
         status, said = probe([program, *options])
