@@ -132,6 +132,7 @@ static __device__ void draw_end_row(const struct gpu_draw_step &a, const struct 
         __threadfence();
     }
     done = __shfl_sync(0xffffffffU, done, 0);
+    __syncwarp(); // what lane 0 has seen the others see
     if (done == a.parts[row->part].rows)
         draw_end_part(a, row->part);
 }
