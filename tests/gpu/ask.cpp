@@ -99,14 +99,13 @@ static void begin_copy_in(struct gpu_stream *s, struct op *o) {
         o->void_ = true;
         return;
     }
-    for (const auto &d : s->gpu->deliveries) {
-        if (!overlap(d->host, d->bytes, o->from, o->bytes))
-            continue;
+    if (spans_meet(s->gpu->targets, o->from, o->bytes)) {
         emulated_violation(s->gpu,
                            "copy_in reads host memory that a copy_out brings, with no wait");
         o->void_ = true;
         return;
     }
+    spans_add(s->gpu->sources, o->from, o->bytes);
     o->sum = emulated_sum(o->from, o->bytes);
 }
 
@@ -121,11 +120,9 @@ static void begin_copy_out(struct gpu_stream *s, struct op *o) {
     o->delivery =
         std::make_shared<struct delivery>(delivery{o->to, o->bytes, pinned, s->slot, o->tick, {}});
     g->deliveries.push_back(o->delivery);
-    for (const struct gpu_stream *other : g->streams)
-        for (size_t i = 0; other && i < other->queue.size(); i++)
-            if (other->queue[i].kind == OP_COPY_IN &&
-                overlap(other->queue[i].from, other->queue[i].bytes, o->to, o->bytes))
-                return;
+    spans_add(g->targets, o->to, o->bytes);
+    if (spans_meet(g->sources, o->to, o->bytes))
+        return;
     memory_poison(o->to, o->bytes);
     if (pinned)
         memory_close(o->to, o->bytes, false);

@@ -184,9 +184,8 @@ void block_meet(const char *what, unsigned mask, block_all *all, void *mine) {
         return;
     }
     void *given[32] = {NULL};
-    for (unsigned l = 0; l < 32; l++) {
-        if (!(mask >> l & 1))
-            continue;
+    for (unsigned left = mask; left; left &= left - 1) {
+        unsigned l = (unsigned)__builtin_ctz(left);
         const struct waiting *other = &b.waits[base + l];
         if (other->mask != mask || other->all != all) {
             fail("threads %u and %u wait for each other, at %s of mask 0x%08x and %s of 0x%08x",
@@ -197,14 +196,13 @@ void block_meet(const char *what, unsigned mask, block_all *all, void *mine) {
     }
     all(mask, given);
     b.in_warp[warp] &= ~mask;
-    for (unsigned l = 0; l < 32; l++) {
-        if (!(mask >> l & 1) || l == lane)
-            continue;
-        b.state[base + l] = READY;
+    for (unsigned left = mask & ~(1U << lane); left; left &= left - 1) {
+        unsigned t = base + (unsigned)__builtin_ctz(left);
+        b.state[t] = READY;
         if (b.last_first)
-            push_front(base + l);
+            push_front(t);
         else
-            push_back(base + l);
+            push_back(t);
     }
 }
 
@@ -220,6 +218,35 @@ static void all_shuffled(unsigned mask, void *const given[32]) {
 }
 void block_shuffle(const char *what, unsigned mask, struct block_shuffled *mine) {
     block_meet(what, mask, all_shuffled, mine);
+}
+
+// Each lane's sum is the same to the bit: in each step two lanes add the same two numbers.
+static void all_summed(unsigned mask, void *const given[32]) {
+    (void)mask;
+    float x[32];
+    for (unsigned l = 0; l < 32; l++)
+        x[l] = *(const float *)given[l];
+    for (unsigned half = 16; half > 0; half /= 2)
+        for (unsigned l = 0; l < half; l++)
+            x[l] += x[l + half];
+    for (unsigned l = 0; l < 32; l++)
+        *(float *)given[l] = x[0];
+}
+static void all_compared(unsigned mask, void *const given[32]) {
+    (void)mask;
+    float most = *(const float *)given[0];
+    for (unsigned l = 1; l < 32; l++)
+        most = fmaxf(most, *(const float *)given[l]);
+    for (unsigned l = 0; l < 32; l++)
+        *(float *)given[l] = most;
+}
+float block_warp_sum(float x) {
+    block_meet("gpu_warp_sum", 0xffffffffU, all_summed, &x);
+    return x;
+}
+float block_warp_max(float x) {
+    block_meet("gpu_warp_max", 0xffffffffU, all_compared, &x);
+    return x;
 }
 
 struct gathering {

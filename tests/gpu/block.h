@@ -103,6 +103,10 @@ int __syncthreads_or(int yes);
 int __syncthreads_and(int yes);
 int __syncthreads_count(int yes);
 
+// By halves: lane l adds, or compares with, what lane l ^ 16 has, then l ^ 8, 4, 2, 1.
+float block_warp_sum(float x);
+float block_warp_max(float x);
+
 // ---- atomics: blocks and threads take turns, so each is what it says
 
 #define BLOCK_ATOMIC(name, T, value)                                                               \

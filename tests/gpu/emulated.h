@@ -92,6 +92,8 @@ struct gpu {
     uint32_t asked[ORDER_STREAMS], done[ORDER_STREAMS];
     const char *names[ORDER_STREAMS][EMULATED_NAMES];
     std::vector<std::shared_ptr<struct delivery>> deliveries;
+    // Of the host's memory: where they go, and what copies in are still to read.
+    struct spans *targets, *sources;
     struct gpu_stream *capturing;
     pthread_t capturer;
 };

@@ -105,6 +105,8 @@ static enum err emu_open(int number, struct gpu **out, struct errmsg *msg) {
     struct gpu *g = new gpu{};
     g->number = number;
     g->random = faults_settings()->seed * 0x9e3779b97f4a7c15ULL;
+    g->targets = spans_new();
+    g->sources = spans_new();
     *out = g;
     return ERR_OK;
 }
@@ -131,6 +133,8 @@ static void emu_close(struct gpu *g) {
         release(r);
     if (n)
         emulated_violation(g, "closed with %zu allocations", n);
+    spans_free(g->targets);
+    spans_free(g->sources);
     delete g;
 }
 
@@ -201,9 +205,12 @@ static void emu_free_host(struct gpu *g, void *p) {
         emulated_reach_surely(g, i, r->used.at[i]);
     }
     size_t kept = 0;
-    for (auto &d : g->deliveries)
+    for (auto &d : g->deliveries) {
         if (d->pinned != r)
             g->deliveries[kept++] = d;
+        else
+            spans_remove(g->targets, d->host, d->bytes);
+    }
     g->deliveries.resize(kept);
     release(r);
 }

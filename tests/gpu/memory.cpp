@@ -145,3 +145,34 @@ bool region_guarded(const struct region *r, bool all) {
     size_t n = all ? GUARD : NEAR;
     return holds_canaries(r->data - n, n) && holds_canaries(r->data + r->bytes, n);
 }
+
+struct spans {
+    std::multimap<uintptr_t, size_t> by_begin;
+    size_t longest; // of all that ever were
+};
+struct spans *spans_new(void) {
+    return new spans{{}, 0};
+}
+void spans_free(struct spans *s) { delete s; }
+void spans_add(struct spans *s, const void *p, size_t bytes) {
+    s->by_begin.emplace((uintptr_t)p, bytes);
+    if (bytes > s->longest)
+        s->longest = bytes;
+}
+void spans_remove(struct spans *s, const void *p, size_t bytes) {
+    for (auto at = s->by_begin.lower_bound((uintptr_t)p);
+         at != s->by_begin.end() && at->first == (uintptr_t)p; ++at) {
+        if (at->second != bytes)
+            continue;
+        s->by_begin.erase(at);
+        return;
+    }
+}
+bool spans_meet(const struct spans *s, const void *p, size_t bytes) {
+    uintptr_t begin = (uintptr_t)p, from = begin > s->longest ? begin - s->longest : 0;
+    for (auto at = s->by_begin.lower_bound(from);
+         at != s->by_begin.end() && at->first < begin + bytes; ++at)
+        if (at->first + at->second > begin)
+            return true;
+    return false;
+}

@@ -30,6 +30,14 @@ struct region *region_of_gpu(const struct gpu *g); // one of g's, or NULL
 // Whether both guards stand; all of them, or what lies next to the memory.
 bool region_guarded(const struct region *r, bool all);
 
+// Pieces of memory in use, which may overlap. Role: what copies work with of the host's memory.
+struct spans; // memory.cpp's
+struct spans *spans_new(void);
+void spans_free(struct spans *s);
+void spans_add(struct spans *s, const void *p, size_t bytes);
+void spans_remove(struct spans *s, const void *p, size_t bytes); // one that was added
+bool spans_meet(const struct spans *s, const void *p, size_t bytes);
+
 void memory_poison(void *p, size_t bytes); // with the NaNs
 void memory_open(const void *p, size_t bytes);
 // Closing leaves bytes open that share 8 with open ones; `whole` closes those too.

@@ -107,6 +107,8 @@ static void do_op(struct gpu *g, struct op *o) {
             close_rows(&t);
         check_guards(g, o);
     }
+    if (o->kind == OP_COPY_IN)
+        spans_remove(g->sources, o->from, o->bytes);
     // Of a lost GPU, or of memory that is not there: garbage.
     if (o->delivery && o->delivery->data.size() != o->bytes) {
         o->delivery->data.resize(o->bytes);
@@ -198,6 +200,7 @@ void emulated_deliver(struct gpu *g) {
         if (d->pinned)
             memory_open(d->host, d->bytes);
         memcpy(d->host, d->data.data(), d->bytes);
+        spans_remove(g->targets, d->host, d->bytes);
     }
     g->deliveries.resize(kept);
 }

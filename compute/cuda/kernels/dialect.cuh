@@ -63,7 +63,8 @@ template <> __device__ __forceinline__ gpu_f16 gpu_narrow<gpu_f16>(float x) {
     return __float2half_rn(x);
 }
 
-// Sum and maximum over a warp, by halves: all lanes have it.
+// Sum and maximum over a warp, by halves: all lanes have it. (The emulated GPU's lanes meet once.)
+#ifdef __CUDACC__
 static __device__ __forceinline__ float gpu_warp_sum(float x) {
     for (int step = 16; step > 0; step /= 2)
         x += __shfl_xor_sync(0xffffffffU, x, step);
@@ -74,6 +75,10 @@ static __device__ __forceinline__ float gpu_warp_max(float x) {
         x = fmaxf(x, __shfl_xor_sync(0xffffffffU, x, step));
     return x;
 }
+#else
+static inline float gpu_warp_sum(float x) { return block_warp_sum(x); }
+static inline float gpu_warp_max(float x) { return block_warp_max(x); }
+#endif
 
 // Runs `body` with T as the type's.
 #define GPU_BY_TYPE(type, body)                                                                    \
