@@ -1,6 +1,6 @@
 // exp and the activations on one number. Role: what kernels apply to a result before it is stored.
-// <float> is the exact form, within a few units in the last place of the function, so that all-f32
-// forwards stay within their bar. <gpu_bf16> and <gpu_f16> are what a result of that type is worth:
+// <float> is the exact form, within a few units in the last place of the function or 1e-10, so that
+// all-f32 forwards stay within their bar. <gpu_bf16> and <gpu_f16> are what a result of that type is worth:
 // fast, within 1e-6 of the largest input's magnitude. NaN gives NaN; a finite input never does.
 #ifndef TRINE_COMPUTE_CUDA_MATH_CUH
 #define TRINE_COMPUTE_CUDA_MATH_CUH

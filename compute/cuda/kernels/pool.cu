@@ -120,13 +120,11 @@ template <typename T> static void launch(struct gpu_stream *s, const struct gpu_
     dim3 grid((unsigned)a.seqs, all ? 1 : tiles);
     size_t shared = ((size_t)POOL_WARPS * width + (a.normalize ? a.x.cols : 0)) * sizeof(float);
     bool whole = a.x.cols % (size_t)gpu_run<T>::values == 0 && gpu_rows_aligned(a.x);
-    struct gpu_mat out = a.out;
-    out.rows = a.seqs;
     GPU_READS_MAT(s, a.x);
     GPU_READS(s, a.cu_seqlens, (a.seqs + 1) * sizeof *a.cu_seqlens);
     GPU_READS(s, a.skip, a.seqs * sizeof *a.skip);
     GPU_WRITES(s, a.bad, sizeof *a.bad);
-    GPU_WRITES_MAT(s, out);
+    GPU_WRITES_MAT(s, a.out);
     if (a.mode == GPU_POOL_MAX && whole)
         GPU_LAUNCH(s, (pool_kernel<T, true, true>), grid, POOL_THREADS, shared, a, tiles);
     else if (a.mode == GPU_POOL_MAX)
@@ -145,11 +143,9 @@ extern "C" void gpu_launch_pool(struct gpu_stream *s, const struct gpu_pool *a) 
     bool one_row = a->mode == GPU_POOL_CLS || a->mode == GPU_POOL_LAST;
     bool long_ones = !one_row && a->seqs < 64 && a->x.rows / a->seqs >= 1024;
     struct gpu_pool pool = *a;
+    pool.out.rows = a->seqs;
     pool.normalize = a->normalize && !long_ones && a->x.cols <= POOL_KEPT;
     GPU_BY_TYPE(a->x.type, launch<T>(s, pool, pool.normalize));
-    if (a->normalize && !pool.normalize) {
-        struct gpu_mat out = a->out;
-        out.rows = a->seqs;
-        gpu_launch_l2_normalize(s, out);
-    }
+    if (a->normalize && !pool.normalize)
+        gpu_launch_l2_normalize(s, pool.out);
 }

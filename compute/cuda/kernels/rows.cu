@@ -3,55 +3,40 @@
 #include "compute/cuda/kernels/math.cuh"
 #include "compute/cuda/kernels/vector.cuh"
 
-enum { THREADS = 256, SLICE = 1 << 30 };
+enum { THREADS = 256 };
 static constexpr size_t MOST_BLOCKS = 1 << 13;
 
-// Runs of all rows, counted through. Slices keep the count within 32 bits, as it is divided.
+// Runs of all rows, counted through.
 struct runs {
-    size_t rows, cols;
-    unsigned values;     // in a run
-    unsigned per_row;    // runs
-    unsigned slice_rows; // rows of blockIdx.y
+    size_t rows, cols, per_row;
+    unsigned values; // in a run
     bool whole;
 };
-struct runs_shape {
-    struct runs runs;
-    dim3 grid;
-};
 
-static struct runs_shape runs_of(size_t rows, size_t cols, size_t values, bool aligned) {
-    size_t per_row = gpu_ceil_div(cols, values);
-    size_t slice = SLICE / per_row < 1 ? 1 : SLICE / per_row;
-    size_t in_slice = slice < rows ? slice : rows;
-    size_t blocks = gpu_ceil_div(in_slice * per_row, THREADS);
-    struct runs_shape shape;
-    shape.runs = {rows,
-                  cols,
-                  (unsigned)values,
-                  (unsigned)per_row,
-                  (unsigned)in_slice,
-                  aligned && cols % values == 0};
-    shape.grid = dim3((unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS),
-                      (unsigned)gpu_ceil_div(rows, in_slice));
-    return shape;
+static struct runs runs_of(size_t rows, size_t cols, size_t values, bool aligned) {
+    struct runs r = {rows, cols, gpu_ceil_div(cols, values), (unsigned)values,
+                     aligned && cols % values == 0};
+    return r;
+}
+static unsigned blocks_of(const struct runs &r) {
+    size_t blocks = gpu_ceil_div(r.rows * r.per_row, THREADS);
+    return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
 }
 
-// The thread's first run and the one behind the last, in its slice; the next is `stride` behind.
-static __device__ __forceinline__ unsigned run_first(void) {
-    return blockIdx.x * THREADS + threadIdx.x;
+// The thread's first run, the one behind the last, and how far apart they are.
+static __device__ __forceinline__ size_t run_first(void) {
+    return (size_t)blockIdx.x * THREADS + threadIdx.x;
 }
-static __device__ __forceinline__ unsigned run_stride(void) { return gridDim.x * THREADS; }
-static __device__ __forceinline__ unsigned run_end(const struct runs &r) {
-    size_t left = r.rows - (size_t)blockIdx.y * r.slice_rows;
-    return (unsigned)(left < r.slice_rows ? left : r.slice_rows) * r.per_row;
+static __device__ __forceinline__ size_t run_end(const struct runs &r) {
+    return r.rows * r.per_row;
 }
+static __device__ __forceinline__ size_t run_stride(void) { return (size_t)gridDim.x * THREADS; }
 struct place {
-    size_t row;
-    unsigned at, left; // columns from there on
+    size_t row, at, left; // columns from there on
 };
-static __device__ __forceinline__ struct place place_of(const struct runs &r, unsigned run) {
-    unsigned row = run / r.per_row, at = (run - row * r.per_row) * r.values;
-    struct place p = {(size_t)blockIdx.y * r.slice_rows + row, at, (unsigned)r.cols - at};
+static __device__ __forceinline__ struct place place_of(const struct runs &r, size_t run) {
+    size_t row = run / r.per_row, at = (run - row * r.per_row) * r.values;
+    struct place p = {row, at, r.cols - at};
     return p;
 }
 
@@ -61,7 +46,7 @@ template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     activate_kernel(enum gpu_activation f, T *x, size_t ld, const struct runs r) {
     constexpr int V = gpu_run<T>::values;
-    for (unsigned run = run_first(); run < run_end(r); run += run_stride()) {
+    for (size_t run = run_first(); run < run_end(r); run += run_stride()) {
         struct place p = place_of(r, run);
         T *at = x + p.row * ld + p.at;
         float v[V];
@@ -76,11 +61,10 @@ static __global__ void __launch_bounds__(THREADS)
 extern "C" void gpu_launch_activate(struct gpu_stream *s, enum gpu_activation f, struct gpu_mat x) {
     if (x.rows == 0 || x.cols == 0 || f == GPU_NONE)
         return;
-    struct runs_shape shape =
-        runs_of(x.rows, x.cols, 16 / gpu_type_size(x.type), gpu_rows_aligned(x));
+    struct runs r = runs_of(x.rows, x.cols, 16 / gpu_type_size(x.type), gpu_rows_aligned(x));
     GPU_WRITES_MAT(s, x);
-    GPU_BY_TYPE(x.type, GPU_LAUNCH(s, activate_kernel<T>, shape.grid, THREADS, 0, f, (T *)x.data,
-                                   x.ld, shape.runs));
+    GPU_BY_TYPE(x.type, GPU_LAUNCH(s, activate_kernel<T>, blocks_of(r), THREADS, 0, f, (T *)x.data,
+                                   x.ld, r));
 }
 
 // ---- two rows into one
@@ -91,7 +75,7 @@ static __global__ void __launch_bounds__(THREADS)
     sum_kernel(const T *a, size_t ld_a, const T *b, size_t ld_b, float sign, T *y, size_t ld_y,
                const struct runs r) {
     constexpr int V = gpu_run<T>::values;
-    for (unsigned run = run_first(); run < run_end(r); run += run_stride()) {
+    for (size_t run = run_first(); run < run_end(r); run += run_stride()) {
         struct place p = place_of(r, run);
         float v[V], w[V];
         gpu_load_if<V>(r.whole, a + p.row * ld_a + p.at, p.left, v);
@@ -107,15 +91,13 @@ static void sum(struct gpu_stream *s, struct gpu_mat a, struct gpu_mat b, float 
                 struct gpu_mat y) {
     if (y.rows == 0 || y.cols == 0)
         return;
-    struct runs_shape shape =
-        runs_of(y.rows, y.cols, 16 / gpu_type_size(y.type),
-                gpu_rows_aligned(a) && gpu_rows_aligned(b) && gpu_rows_aligned(y));
+    struct runs r = runs_of(y.rows, y.cols, 16 / gpu_type_size(y.type),
+                            gpu_rows_aligned(a) && gpu_rows_aligned(b) && gpu_rows_aligned(y));
     GPU_READS_MAT(s, a);
     GPU_READS_MAT(s, b);
     GPU_WRITES_MAT(s, y);
-    GPU_BY_TYPE(y.type,
-                GPU_LAUNCH(s, sum_kernel<T>, shape.grid, THREADS, 0, (const T *)a.data, a.ld,
-                           (const T *)b.data, b.ld, sign, (T *)y.data, y.ld, shape.runs));
+    GPU_BY_TYPE(y.type, GPU_LAUNCH(s, sum_kernel<T>, blocks_of(r), THREADS, 0, (const T *)a.data,
+                                   a.ld, (const T *)b.data, b.ld, sign, (T *)y.data, y.ld, r));
 }
 
 extern "C" void gpu_launch_add(struct gpu_stream *s, struct gpu_mat x, struct gpu_mat y) {
@@ -131,7 +113,7 @@ template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     swiglu_kernel(const T *gate, const T *up, size_t ld_x, T *y, size_t ld_y, const struct runs r) {
     constexpr int V = gpu_run<T>::values;
-    for (unsigned run = run_first(); run < run_end(r); run += run_stride()) {
+    for (size_t run = run_first(); run < run_end(r); run += run_stride()) {
         struct place p = place_of(r, run);
         float v[V], w[V];
         gpu_load_if<V>(r.whole, gate + p.row * ld_x + p.at, p.left, v);
@@ -147,13 +129,13 @@ extern "C" void gpu_launch_swiglu(struct gpu_stream *s, struct gpu_mat gate_up, 
     if (y.rows == 0 || y.cols == 0)
         return;
     // Where the columns are whole runs, up begins at a 16-byte address as gate does.
-    struct runs_shape shape = runs_of(y.rows, y.cols, 16 / gpu_type_size(y.type),
-                                      gpu_rows_aligned(gate_up) && gpu_rows_aligned(y));
+    struct runs r = runs_of(y.rows, y.cols, 16 / gpu_type_size(y.type),
+                            gpu_rows_aligned(gate_up) && gpu_rows_aligned(y));
     GPU_READS_MAT(s, gate_up);
     GPU_WRITES_MAT(s, y);
-    GPU_BY_TYPE(y.type, GPU_LAUNCH(s, swiglu_kernel<T>, shape.grid, THREADS, 0,
-                                   (const T *)gate_up.data, (const T *)gate_up.data + y.cols,
-                                   gate_up.ld, (T *)y.data, y.ld, shape.runs));
+    GPU_BY_TYPE(y.type,
+                GPU_LAUNCH(s, swiglu_kernel<T>, blocks_of(r), THREADS, 0, (const T *)gate_up.data,
+                           (const T *)gate_up.data + y.cols, gate_up.ld, (T *)y.data, y.ld, r));
 }
 
 // ---- copies
@@ -163,7 +145,7 @@ template <typename X, typename T, int V>
 static __global__ void __launch_bounds__(THREADS)
     copy_kernel(const X *x, size_t ld_x, const int32_t *rows, T *y, size_t ld_y,
                 const struct runs r) {
-    for (unsigned run = run_first(); run < run_end(r); run += run_stride()) {
+    for (size_t run = run_first(); run < run_end(r); run += run_stride()) {
         struct place p = place_of(r, run);
         size_t from = rows ? (size_t)rows[p.row] : p.row;
         float v[V];
@@ -174,22 +156,21 @@ static __global__ void __launch_bounds__(THREADS)
 
 template <typename X, int V>
 static void copy_from(struct gpu_stream *s, struct gpu_mat x, const int32_t *rows, struct gpu_mat y,
-                      const struct runs_shape &shape) {
-    GPU_BY_TYPE(y.type, GPU_LAUNCH(s, (copy_kernel<X, T, V>), shape.grid, THREADS, 0,
-                                   (const X *)x.data, x.ld, rows, (T *)y.data, y.ld, shape.runs));
+                      const struct runs &r) {
+    GPU_BY_TYPE(y.type, GPU_LAUNCH(s, (copy_kernel<X, T, V>), blocks_of(r), THREADS, 0,
+                                   (const X *)x.data, x.ld, rows, (T *)y.data, y.ld, r));
 }
 
 // Rows may be of two types: runs are 8 values then, 16 bytes of the narrower.
 static void copy(struct gpu_stream *s, struct gpu_mat x, const int32_t *rows, struct gpu_mat y) {
     if (y.rows == 0 || y.cols == 0)
         return;
-    struct runs_shape shape =
-        runs_of(y.rows, y.cols, 8, gpu_rows_aligned(x) && gpu_rows_aligned(y));
+    struct runs r = runs_of(y.rows, y.cols, 8, gpu_rows_aligned(x) && gpu_rows_aligned(y));
     GPU_READS_MAT(s, x);
     if (rows)
         GPU_READS(s, rows, y.rows * sizeof *rows);
     GPU_WRITES_MAT(s, y);
-    GPU_BY_TYPE(x.type, (copy_from<T, 8>(s, x, rows, y, shape)));
+    GPU_BY_TYPE(x.type, (copy_from<T, 8>(s, x, rows, y, r)));
 }
 
 extern "C" void gpu_launch_gather(struct gpu_stream *s, struct gpu_mat x, const int32_t *rows,
