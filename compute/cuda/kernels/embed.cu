@@ -133,10 +133,10 @@ static void declare(struct gpu_stream *s, const struct gpu_embed *a) {
         GPU_READS(s, a->tables[t].quants, a->tables[t].out * a->tables[t].quant_row_bytes);
         GPU_READS(s, a->tables[t].scales, a->tables[t].out * a->tables[t].scale_row_bytes);
     }
-    GPU_READS(s, a->drawn, a->drawn_slots * sizeof(int32_t));
+    GPU_READS_SOME(s, a->drawn, a->drawn_slots * sizeof(int32_t));
     GPU_READS(s, a->gamma, a->y.cols * sizeof(float));
     GPU_READS(s, a->beta, a->y.cols * sizeof(float));
-    GPU_WRITES(s, a->bad, sizeof(int32_t));
+    GPU_WRITES_SOME(s, a->bad, sizeof(int32_t));
     GPU_WRITES_MAT(s, a->y);
 }
 

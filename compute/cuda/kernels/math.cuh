@@ -1,7 +1,8 @@
 // exp and the activations on one number. Role: what kernels apply to a result before it is stored.
 // <float> is the exact form, within a few units in the last place of the function or 1e-10, so that
-// all-f32 forwards stay within their bar. <gpu_bf16> and <gpu_f16> are what a result of that type is worth:
-// fast, within 1e-6 of the largest input's magnitude. NaN gives NaN; a finite input never does.
+// all-f32 forwards stay within their bar. <gpu_bf16> and <gpu_f16> are what a result of that type
+// is worth: fast, within 1e-6 of the largest input's magnitude. NaN gives NaN; a finite input never
+// does.
 #ifndef TRINE_COMPUTE_CUDA_MATH_CUH
 #define TRINE_COMPUTE_CUDA_MATH_CUH
 
@@ -30,15 +31,14 @@ template <typename T> static __device__ __forceinline__ float gpu_silu(float x) 
 template <typename T> static __device__ __forceinline__ float gpu_gelu(float x) {
     if (gpu_is_exact<T>::value) {
         float z = fabsf(x), most = fmaxf(x, 0.0F);
-        return x == x ? most - 0.5F * z * erfcf(z * 0.70710678118654752F) : x;
+        return x == x ? fmaf(-0.5F * z, erfcf(z * 0.70710678118654752F), most) : x;
     }
     // erfc by Abramowitz and Stegun 7.1.26, within 1.5e-7
-    float z = fabsf(x), t = __fdividef(1.0F, 1.0F + 0.23164189F * z); // p / sqrt 2
-    float p = 1.061405429F;
-    p = p * t - 1.453152027F;
-    p = p * t + 1.421413741F;
-    p = p * t - 0.284496736F;
-    p = p * t + 0.254829592F;
+    float z = fabsf(x), t = __fdividef(1.0F, fmaf(0.23164189F, z, 1.0F)); // p / sqrt 2
+    float p = fmaf(1.061405429F, t, -1.453152027F);
+    p = fmaf(p, t, 1.421413741F);
+    p = fmaf(p, t, -0.284496736F);
+    p = fmaf(p, t, 0.254829592F);
     float tail = 0.5F * z * (p * t) * __expf(-0.5F * z * z);
     return x < 0.0F ? -tail : x - tail;
 }
@@ -46,7 +46,7 @@ template <typename T> static __device__ __forceinline__ float gpu_gelu(float x) 
 // x/2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3)
 template <typename T> static __device__ __forceinline__ float gpu_gelu_tanh(float x) {
     constexpr float two_u = 2.0F * 0.79788456080286536F;
-    return gpu_gated<T>(x, x * (two_u + two_u * 0.044715F * (x * x)));
+    return gpu_gated<T>(x, x * fmaf(two_u * 0.044715F, x * x, two_u));
 }
 
 template <typename T> static __device__ __forceinline__ float gpu_tanh(float x) {

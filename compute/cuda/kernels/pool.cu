@@ -123,7 +123,8 @@ template <typename T> static void launch(struct gpu_stream *s, const struct gpu_
     GPU_READS_MAT(s, a.x);
     GPU_READS(s, a.cu_seqlens, (a.seqs + 1) * sizeof *a.cu_seqlens);
     GPU_READS(s, a.skip, a.seqs * sizeof *a.skip);
-    GPU_WRITES(s, a.bad, sizeof *a.bad);
+    GPU_READS(s, a.bad, sizeof *a.bad);
+    GPU_WRITES_SOME(s, a.bad, sizeof *a.bad);
     GPU_WRITES_MAT(s, a.out);
     if (a.mode == GPU_POOL_MAX && whole)
         GPU_LAUNCH(s, (pool_kernel<T, true, true>), grid, POOL_THREADS, shared, a, tiles);
