@@ -211,10 +211,7 @@ static __device__ __forceinline__ gpu_kept_run<F> gpu_four_run(const gpu_four<F>
     return r;
 }
 
-#define GPU_EACH_FORMAT(X)                                                                         \
-    X(GPU_FORMAT_F32)                                                                              \
-    X(GPU_FORMAT_BF16)                                                                             \
-    X(GPU_FORMAT_F16)                                                                              \
+#define GPU_EACH_BLOCK_FORMAT(X)                                                                   \
     X(GPU_FORMAT_Q8_0)                                                                             \
     X(GPU_FORMAT_Q4_0)                                                                             \
     X(GPU_FORMAT_Q4_1)                                                                             \
@@ -226,6 +223,11 @@ static __device__ __forceinline__ gpu_kept_run<F> gpu_four_run(const gpu_four<F>
     X(GPU_FORMAT_Q5_K)                                                                             \
     X(GPU_FORMAT_Q6_K)                                                                             \
     X(GPU_FORMAT_IQ4_NL)
+#define GPU_EACH_FORMAT(X)                                                                         \
+    X(GPU_FORMAT_F32)                                                                              \
+    X(GPU_FORMAT_BF16)                                                                             \
+    X(GPU_FORMAT_F16)                                                                              \
+    GPU_EACH_BLOCK_FORMAT(X)
 
 // Values [k, k + 8) of row `row`, k a multiple of 8; zeros from the row's end on.
 static __device__ __forceinline__ void gpu_rows_value8(const struct gpu_rows *w, size_t row,

@@ -13,14 +13,14 @@
 enum {
     GPU_FEW_WARPS = 8,
     GPU_FEW_THREADS = 32 * GPU_FEW_WARPS,
-    GPU_FEW_SHARED = 46 << 10, // bytes of x at once
+    GPU_FEW_SHARED = 40 << 10, // bytes of x at once
     GPU_FEW_FOUR = 4 * GPU_STEP,
     GPU_FEW_BLOCKS = 1056, // about: eight for each processor of a large card
 };
 
 // Values of a row that are in shared memory at once: all, or whole fours of steps.
-static GPU_BOTH size_t gpu_few_piece(size_t in, size_t rows) {
-    size_t most = GPU_FEW_SHARED / sizeof(float) / rows;
+static GPU_BOTH size_t gpu_few_piece(size_t in, size_t rows, size_t size) {
+    size_t most = GPU_FEW_SHARED / size / rows;
     size_t all = (in + GPU_RUN - 1) / GPU_RUN * GPU_RUN;
     return all <= most ? all : most / GPU_FEW_FOUR * GPU_FEW_FOUR;
 }
@@ -164,7 +164,7 @@ static __device__ __forceinline__ void gpu_few_finish(const struct gpu_few &a, s
 }
 
 template <int F, int ROWS, int OUTS>
-__global__ void __launch_bounds__(GPU_FEW_THREADS, 1)
+__global__ void __launch_bounds__(GPU_FEW_THREADS, ROWS == 1 && F != GPU_FORMAT_F32 ? 2 : 1)
     gpu_few_kernel(struct gpu_few a, struct gpu_few_plan plan) {
     GPU_SHARED(shared);
     float *sums = (float *)(void *)shared, *scales = sums + GPU_NORM_WARPS;
@@ -221,15 +221,7 @@ __global__ void __launch_bounds__(GPU_FEW_THREADS, 1)
     }
 }
 
-template <int F, int ROWS, int OUTS>
-static void gpu_few_launch(struct gpu_stream *s, const struct gpu_few *a) {
-    size_t outputs = a->swiglu ? a->w.out / 2 : a->w.out;
-    size_t units = a->swiglu ? outputs : (outputs + OUTS - 1) / OUTS;
-    size_t each = (size_t)GPU_FEW_WARPS * GPU_FEW_BLOCKS;
-    struct gpu_few_plan plan = {gpu_few_piece(a->w.in, ROWS), (units + each - 1) / each,
-                                a->swiglu ? outputs : 1, outputs};
-    size_t per_block = GPU_FEW_WARPS * plan.turns;
-    size_t shared = (GPU_NORM_WARPS + GPU_FEW_ROWS + ROWS * plan.piece) * sizeof(float);
+static inline void gpu_few_touches(struct gpu_stream *s, const struct gpu_few *a) {
     GPU_READS(s, a->w.quants, a->w.out * a->w.quant_row_bytes);
     if (a->w.scales)
         GPU_READS(s, a->w.scales, a->w.out * a->w.scale_row_bytes);
@@ -241,6 +233,19 @@ static void gpu_few_launch(struct gpu_stream *s, const struct gpu_few *a) {
         GPU_READS_MAT(s, a->residual);
     GPU_READS_MAT(s, a->x);
     GPU_WRITES_MAT(s, a->y);
+    (void)s, (void)a;
+}
+
+template <int F, int ROWS, int OUTS>
+static void gpu_few_launch(struct gpu_stream *s, const struct gpu_few *a) {
+    size_t outputs = a->swiglu ? a->w.out / 2 : a->w.out;
+    size_t units = a->swiglu ? outputs : (outputs + OUTS - 1) / OUTS;
+    size_t each = (size_t)GPU_FEW_WARPS * GPU_FEW_BLOCKS;
+    struct gpu_few_plan plan = {gpu_few_piece(a->w.in, ROWS, sizeof(float)),
+                                (units + each - 1) / each, a->swiglu ? outputs : 1, outputs};
+    size_t per_block = GPU_FEW_WARPS * plan.turns;
+    size_t shared = (GPU_NORM_WARPS + GPU_FEW_ROWS + ROWS * plan.piece) * sizeof(float);
+    gpu_few_touches(s, a);
     GPU_LAUNCH(s, (gpu_few_kernel<F, ROWS, OUTS>), (unsigned)((units + per_block - 1) / per_block),
                GPU_FEW_THREADS, shared, *a, plan);
 }

@@ -1,9 +1,32 @@
 // See kernels.h. Products of few rows, and weights as plain numbers.
-#include "compute/cuda/kernels/few.cuh"
-#include "compute/cuda/kernels/vector.cuh"
+#include "compute/cuda/kernels/few_mma.cuh"
+
+// On matrix units, where they take x and the weight.
+template <typename T, int OWN>
+static bool on_matrix_units(struct gpu_stream *s, const struct gpu_few *a) {
+    if (!gpu_has_mma(a->x.type))
+        return false;
+    switch (a->w.format) {
+    case OWN:
+        gpu_few_mma_launch<OWN, T>(s, a);
+        return true;
+#define GPU_FEW_MMA(F)                                                                             \
+    case F:                                                                                        \
+        gpu_few_mma_launch<F, T>(s, a);                                                            \
+        return true;
+        GPU_EACH_BLOCK_FORMAT(GPU_FEW_MMA)
+#undef GPU_FEW_MMA
+    default:
+        return false;
+    }
+}
 
 void gpu_launch_few(struct gpu_stream *s, const struct gpu_few *a) {
     if (a->x.rows == 0 || a->w.out == 0)
+        return;
+    if (a->x.type == GPU_BF16 && on_matrix_units<gpu_bf16, GPU_FORMAT_BF16>(s, a))
+        return;
+    if (a->x.type == GPU_F16 && on_matrix_units<gpu_f16, GPU_FORMAT_F16>(s, a))
         return;
     switch (a->w.format) {
 #define GPU_FEW(F)                                                                                 \
@@ -19,6 +42,7 @@ void gpu_launch_few(struct gpu_stream *s, const struct gpu_few *a) {
 
 // A thread has one run of 8 values.
 enum { GPU_WIDEN_THREADS = 256 };
+template <typename T> struct alignas(16) gpu_plain_run { T v[GPU_RUN]; };
 
 template <typename T>
 __global__ void __launch_bounds__(GPU_WIDEN_THREADS)
@@ -29,7 +53,11 @@ __global__ void __launch_bounds__(GPU_WIDEN_THREADS)
         return;
     float v[GPU_RUN];
     gpu_rows_value8(&w, from + at / runs, at % runs * GPU_RUN, v);
-    gpu_store<GPU_RUN, true>(out + at * GPU_RUN, GPU_RUN, v);
+    gpu_plain_run<T> run;
+#pragma unroll
+    for (int i = 0; i < GPU_RUN; i++)
+        run.v[i] = gpu_narrow<T>(v[i]);
+    ((gpu_plain_run<T> *)(void *)out)[at] = run;
 }
 
 void gpu_launch_widen(struct gpu_stream *s, const struct gpu_rows *w, size_t from, size_t rows,
