@@ -48,7 +48,7 @@ AVX512 := $(KERNEL_O) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -m
 UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 GOLDEN  := $(patsubst tests/golden/%.c,$(BUILD)/tests/golden/%,$(wildcard tests/golden/*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-BENCH   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+BENCH   := $(filter-out %/gpu %/gpu_probe,$(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))) $(BUILD)/bench/gpu_emulated
 
 # The program of the process that computes. Its objects are named, so that it is seen what is not
 # there: no tokenizer, template or grammar, no HTTP, no client of anything (tests/checks/test_worker_parts.py).
@@ -122,16 +122,18 @@ $(BUILD)/libgpu_emulated.a: $(GPU_OBJS)
 # What test programs share beyond headers.
 $(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
 	rm -f $@ && ar rcs $@ $^
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
-	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/tests/unit/test_gpu_%: $(BUILD)/tests/unit/test_gpu_%.o $(BUILD)/libgpu_emulated.a $(BUILD)/libkit.a $(BUILD)/libtrine.a
+# (Of libgpu_emulated.a comes what a program names: those that take the kit's device have it all.)
+KIT_LIBS := $(BUILD)/libkit.a $(BUILD)/libgpu_emulated.a $(BUILD)/libtrine.a
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(KIT_LIBS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) $(GPU_LIBS)
 # Those that start workers.
 $(filter $(BUILD)/tests/unit/test_worker% $(BUILD)/tests/unit/test_replica_worker_program,$(UNIT)): | $(BUILD)/trine-worker $(BUILD)/tests/trine-worker-faults
-$(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(BUILD)/libkit.a $(BUILD)/libtrine.a
-	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/tests/golden/%: $(BUILD)/tests/golden/%.o $(KIT_LIBS)
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) $(GPU_LIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/bench/gpu_emulated: $(BUILD)/bench/gpu.o $(BUILD)/bench/gpu_probe.o $(BUILD)/libgpu_emulated.a $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) $(GPU_LIBS)
 # A fuzz target runs under libFuzzer with SAN=fuzz; otherwise it replays files given as arguments.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUILD)/tests/fuzz/replay.o) $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)

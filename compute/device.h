@@ -190,10 +190,9 @@ struct forward_pass {
     int kind; // the model's own
     const struct arena *ws;
     size_t tokens, seqs, logits;
-    // The host arrays that its operations will be given, by their pointers: words of four bytes,
-    // int32_t but for FORWARD_OTHER. per_token and per_seq
-    // ones are as long as the pass has tokens and sequences; of cu_seqlens (one more than
-    // sequences) there is at most one.
+    // The host arrays that its operations will be given, by their pointers, each another: words of
+    // four bytes, int32_t but for FORWARD_OTHER. per_token and per_seq ones are as long as the pass
+    // has tokens and sequences; of cu_seqlens (one more than sequences) there is at most one.
     struct forward_array {
         const void *data;
         size_t count;

@@ -183,11 +183,11 @@ void replica_model_keep(const struct replica_model *r, size_t tokens, struct are
         return;
     for (size_t n = 0; (n = ops->keep_next(r->device, n, false)) && n <= tokens;)
         most = n;
-    int32_t *zeros = mem_calloc(most + 1, sizeof *zeros);
+    int32_t *zeros = mem_calloc(3, most * sizeof *zeros); // arrays of a forward lie apart
     ops->keep(r->device, true);
     for (size_t n = 0; zeros && most && (n = ops->keep_next(r->device, n, false)) && n <= most;) {
         const int32_t ends[2] = {0, (int32_t)n};
-        struct batch b = {zeros, zeros, zeros, ends, n, 1};
+        struct batch b = {zeros, zeros + most, zeros + 2 * most, ends, n, 1};
         (void)forward(r, &b, ws, NULL);
     }
     ops->keep(r->device, false);

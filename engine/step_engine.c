@@ -183,22 +183,22 @@ static void keep_steps(struct step_engine *e) {
     e->kept = true;
     if (!ops->keep)
         return;
-    int32_t *zeros = mem_calloc(most, stride * sizeof *zeros);
-    int32_t *ends = mem_calloc(most + 1, sizeof *ends);
+    int32_t *zeros = mem_calloc(most, (stride + 4) * sizeof *zeros); // arrays lie apart
+    int32_t *ends = mem_calloc(2 * (most + 1), sizeof *ends);
     for (size_t i = 0; ends && i <= most; i++)
-        ends[i] = (int32_t)i;
+        ends[i] = ends[most + 1 + i] = (int32_t)i;
     ops->keep(e->device, true);
     for (size_t n = 0; zeros && ends && (n = ops->keep_next(e->device, n, true)) && n <= most;) {
         struct decoder_step d = {.ids = zeros,
-                                 .positions = zeros,
-                                 .slots = zeros,
+                                 .positions = zeros + most,
+                                 .slots = zeros + 2 * most,
                                  .cu_seqlens = ends,
-                                 .context_lens = zeros,
-                                 .block_tables = zeros,
+                                 .context_lens = zeros + 3 * most,
+                                 .block_tables = zeros + 4 * most,
                                  .table_stride = stride,
                                  .tokens = n,
                                  .seqs = n,
-                                 .logit_rows = ends,
+                                 .logit_rows = ends + most + 1,
                                  .logit_count = n};
         arena_reset(&e->ws);
         (void)decoder_forward(e->model->decoder, &d, e->kv, &e->ws, NULL);

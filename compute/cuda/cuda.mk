@@ -60,6 +60,11 @@ build/cuda-all/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
 $(BUILD)/tests/gpu-probe: $(BUILD)/tests/worker/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 
+# A bench on a card; tests of kernels and models on one: the same programs as on the emulated GPU.
+CARD_OBJS := $(BUILD)/tests/gpu/card/gpu_under_test.o $(CUDA_OBJS) $(KERNEL_OBJS)
+$(BUILD)/bench/gpu: $(BUILD)/bench/gpu.o $(BUILD)/bench/gpu_probe.o $(CARD_OBJS) $(BUILD)/libtrine.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(LDLIBS)
+
 cuda: $(if $(GPU_MAIN),$(BUILD)/trine-gpu) $(BUILD)/tests/gpu-probe
 cuda-all: $(KERNEL_ALL) $(if $(GPU_MAIN),build/cuda-all/trine-gpu)
 ifeq ($(SAN),)

@@ -39,6 +39,7 @@ static enum err load_model(const struct model_options *o, struct device *d, stru
     enum err e = model_load(o, &m->model, msg);
     if (!e) {
         model_spec(m->model, &spec);
+        spec.precision.floats = COMPUTE_F32; // on every device: the bars are f32's
         e = replica_model_load(&spec, d, &m->weights, msg);
     }
     if (e) {
@@ -109,7 +110,7 @@ static bool run(const struct loaded *m, const struct rows *r, bool normalize, fl
         return false;
     enum err e = replica_model_run(m->weights, &b, NULL, normalize, &ws, &none, out, &msg);
     CHECK_OK(e, msg);
-    CHECK_INT(ws.used, ws.size);
+    CHECK(test_device_is_gpu() ? ws.used <= ws.size : ws.used == ws.size);
     m->device->ops->workspace_free(m->device, &ws);
     return e == ERR_OK;
 }

@@ -42,8 +42,9 @@ static void check_model(const char *name, struct device *d, bool own) {
                 CHECK(memcmp(alone, got + (size_t)s * dim, dim * sizeof *alone) == 0);
         }
         size_t bytes = encoder_weight_bytes(kept.encoder);
-        CHECK(narrow ? bytes < encoder_weight_bytes(wide.encoder)
-                     : !own || bytes == encoder_weight_bytes(wide.encoder));
+        if (!test_device_is_gpu()) // which computes f32 with f32
+            CHECK(narrow ? bytes < encoder_weight_bytes(wide.encoder)
+                         : !own || bytes == encoder_weight_bytes(wide.encoder));
     }
     tiny_free(&wide);
     tiny_free(&kept);
@@ -60,8 +61,10 @@ static void on_device(const struct cpu_options *options) {
 
 int main(void) {
     json_init();
-    on_device(&(struct cpu_options){.threads = 1, .isa = "generic", .gemm = CPU_GEMM_OWN});
-    on_device(&(struct cpu_options){.threads = 2, .gemm = CPU_GEMM_OWN});
+    if (!test_device_is_gpu()) {
+        on_device(&(struct cpu_options){.threads = 1, .isa = "generic", .gemm = CPU_GEMM_OWN});
+        on_device(&(struct cpu_options){.threads = 2, .gemm = CPU_GEMM_OWN});
+    }
     on_device(&(struct cpu_options){.threads = 2}); // OpenBLAS where it is there
     return check_done();
 }

@@ -1,10 +1,14 @@
 // See test_device.h.
 #include "tests/kit/test_device.h"
 
+#include "compute/cuda/cuda.h"
+#include "tests/gpu/gpu_under_test.h"
 #include "tests/kit/guard_device.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum { GRAPH_TOKENS = 64 }; // more shapes take a test longer and show no more
 
 enum err test_device_new(const struct cpu_options *options, struct device **out,
                          struct errmsg *msg) {
@@ -14,7 +18,16 @@ enum err test_device_new(const struct cpu_options *options, struct device **out,
         return cpu_device_new(options, out, msg);
     if (strcmp(kind, "guard") == 0)
         return guard_device_new(options, out, msg);
-    return err_set(msg, ERR_INVALID, "TRINE_TEST_DEVICE=%s: there are cpu and guard", kind);
+    if (strcmp(kind, "gpu") == 0) {
+        struct cuda_options gpu = {.api = gpu_under_test(), .graph_tokens = GRAPH_TOKENS};
+        return cuda_device_new(&gpu, out, msg);
+    }
+    return err_set(msg, ERR_INVALID, "TRINE_TEST_DEVICE=%s: there are cpu, guard and gpu", kind);
+}
+
+bool test_device_is_gpu(void) {
+    const char *kind = getenv("TRINE_TEST_DEVICE");
+    return kind && strcmp(kind, "gpu") == 0;
 }
 
 void test_device_free(struct device *d) {
