@@ -89,6 +89,10 @@ static struct fiber *fiber_made(void) {
         fprintf(stderr, "emulated GPU: no memory for a thread's stack\n");
         abort();
     }
+    // Stacks end at different places within a page: else all their ends want the same few sets of
+    // the first cache.
+    static unsigned made;
+    f->above = made++ * 320 % (unsigned)page;
     f->stack = (char *)memory + page;
     f->stack_bytes = STACK_BYTES;
     return f;
@@ -108,7 +112,7 @@ struct fiber *fiber_new(void (*main)(void)) {
     f->fake = NULL;
     // What fiber_swap takes off first, then where it returns to; at the function's first
     // instruction x86-64 wants a stack that is 8 bytes off 16.
-    uintptr_t *top = (uintptr_t *)((char *)f->stack + f->stack_bytes) - 2;
+    uintptr_t *top = (uintptr_t *)((char *)f->stack + f->stack_bytes - f->above) - 2;
 #if defined(__x86_64__)
     uintptr_t *sp = top - (KEPT_WORDS + 2);
 #else

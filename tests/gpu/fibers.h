@@ -10,7 +10,8 @@ struct fiber {
     void *sp; // where it stopped
     void *stack;
     size_t stack_bytes;
-    void *fake; // the address sanitizer's
+    unsigned above; // bytes at the stack's end that are not used
+    void *fake;     // the address sanitizer's
     struct fiber *next;
 };
 
