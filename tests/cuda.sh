@@ -40,8 +40,19 @@ step "kernels compile for sm_90a and as PTX without a warning, and the program l
     "$make" --no-print-directory -s -j"${JOBS:-2}" cuda
 [ "$failed" -eq 0 ] || finish
 step "no kernel spills" "$make" --no-print-directory -s cuda-report
-if sum=$(python3 tests/cuda_probe.py); then step "the probe" true; else step "the probe" false; fi
-echo "$sum"
-read -r p _ f _ <<<"$(tail -n 1 <<<"$sum")"
-passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0}))
+# sum WHAT COMMAND...: of a test program that closes with its own
+sum() {
+    local what=$1 line p f
+    shift
+    line=$("$@" | tail -n 1)
+    read -r p _ f _ <<<"$line"
+    passed=$((passed + ${p:-0})) failed=$((failed + ${f:-1}))
+    [ "${f:-1}" -eq 0 ] && [ "${p:-0}" -gt 0 ] || echo "FAILED: $what: $line"
+}
+sum "the probe" python3 tests/cuda_probe.py
+for san in '' asan; do
+    build=build${san:+/$san}
+    step "tests/cuda/cuda_api.c, ${san:-release}" "$make" --no-print-directory -s SAN=$san "$build/tests/cuda-api"
+    sum "cuda-api, ${san:-release}" env TRINE_CUDA_LIBS="$build/tests/cuda" "$build/tests/cuda-api"
+done
 finish

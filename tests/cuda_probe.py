@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 passed, failed = 0, []
@@ -46,6 +47,44 @@ def check_answer(name, status, said):
         check("580" in reason and not said.get("devices"), f"{name}: without a driver it says which is needed: {reason}")
 
 
+# A driver as far as the runtime asks one before it opens a card: its version, and what cuInit gives.
+DRIVER = r"""
+#include <string.h>
+static int init(unsigned flags) { return flags ? 1 : INIT; }
+static int version(int *out) { *out = VERSION; return 0; }
+static int count(int *out) { *out = 0; return 0; }
+static int other(void) { return 999; }
+int cuDriverGetVersion(int *out) { return version(out); }
+int cuInit(unsigned flags) { return init(flags); }
+int cuGetProcAddress_v2(const char *name, void **out, int api, unsigned long long flags, int *found) {
+    (void)api, (void)flags;
+    *out = (void *)other;
+    if (!strcmp(name, "cuDriverGetVersion")) *out = (void *)version;
+    if (!strcmp(name, "cuInit")) *out = (void *)init;
+    if (!strcmp(name, "cuDeviceGetCount")) *out = (void *)count;
+    if (!strcmp(name, "cuGetProcAddress")) *out = (void *)cuGetProcAddress_v2;
+    if (found) *found = 0;
+    return 0;
+}
+"""
+
+
+def check_drivers(name, command):
+    """What it says of drivers that are too old, or find no card."""
+    for version, init, words in ((12040, 0, "too old: it knows CUDA 12.4, and 13.0 is needed: series 580"),
+                                 (13000, 100, "no CUDA-capable device is detected"),
+                                 (13010, 803, "unsupported display driver")):
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "driver.c")
+            with open(source, "w", encoding="utf-8") as f:
+                f.write(DRIVER)
+            subprocess.run(["cc", "-shared", "-fPIC", "-w", f"-DVERSION={version}", f"-DINIT={init}", "-o",
+                            os.path.join(folder, "libcuda.so.1"), source], check=True)
+            status, said = probe(command, LD_LIBRARY_PATH=folder)
+            check(status == 1 and words in (said.get("reason") or ""), f"{name}: {version}, {init}: {said.get('reason')}")
+            check(said.get("driver_cuda") == f"{version // 1000}.{version % 1000 // 10}", f"{name}: {version} is told")
+
+
 def defined(path):
     """The names that an object or a program defines for others to see."""
     out = subprocess.run(["nm", "--defined-only", "--extern-only", path], capture_output=True, text=True, check=True).stdout
@@ -77,6 +116,7 @@ def main(folder):
         status, said = probe([program, *options], CUDA_VISIBLE_DEVICES="")
         check(status == 1 and said.get("visible_devices") is None and said.get("devices") == [],
               f"{name}: no device is visible where none may be")
+        check_drivers(name, [program, *options])
         needed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True).stdout
         libraries = re.findall(r"\(NEEDED\).*\[(.*)\]", needed)
         check(libraries and not [lib for lib in libraries if re.search("cuda|cublas|nv|stdc", lib)],

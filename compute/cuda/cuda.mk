@@ -65,6 +65,16 @@ CARD_OBJS := $(BUILD)/tests/gpu/card/gpu_under_test.o $(CUDA_OBJS) $(KERNEL_OBJS
 $(BUILD)/bench/gpu: $(BUILD)/bench/gpu.o $(BUILD)/bench/gpu_probe.o $(CARD_OBJS) $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(LDLIBS)
 
+# cuda_api.c and cuda_stream.c over a runtime of a test's own, and the cuBLASLt that they load there.
+$(patsubst %,$(BUILD)/tests/cuda/%.o,cuda_api fake_cudart): NEEDED += -isystem $(CUDA_TOOLKIT)/include
+$(BUILD)/tests/cuda-api: $(patsubst %,$(BUILD)/tests/cuda/%.o,cuda_api fake_cudart) $(CUDA_OWN) \
+                         $(patsubst %,$(BUILD)/compute/cuda/%.o,cublaslt gemm_plans nvml probe) $(BUILD)/libtrine.a \
+                         | $(BUILD)/tests/cuda/libcublasLt.so.13
+	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/tests/cuda/libcublasLt.so.13: tests/cuda/fake_cublaslt.c tests/unit/fake_cublaslt.h compute/cuda/cublaslt.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(NEEDED) $(SANFLAGS) -Wno-unused-variable -fPIC -shared -o $@ $< -lm
+
 cuda: $(if $(GPU_MAIN),$(BUILD)/trine-gpu) $(BUILD)/tests/gpu-probe
 cuda-all: $(KERNEL_ALL) $(if $(GPU_MAIN),build/cuda-all/trine-gpu)
 ifeq ($(SAN),)
