@@ -7,6 +7,9 @@ CUDA_OWN  := $(patsubst %,$(BUILD)/compute/cuda/%.o,cuda_api cuda_stream)
 CUDA_HOST := $(filter-out $(CUDA_OWN),$(patsubst %.c,$(BUILD)/%.o,$(wildcard compute/cuda/*.c)))
 KERNELS   := $(wildcard compute/cuda/kernels/*.cu)
 
+# They are compiled everywhere, into whatever program.
+all: $(CUDA_HOST)
+
 ifneq ($(CUDA),0)
 ifeq ($(CUDA),1)
 # Its words belong on the terminal, not into a variable.
