@@ -10,16 +10,23 @@ struct embed_launch {
     int warps;
 };
 
-// The row of table t for row n, or -1.
-static __device__ __forceinline__ int32_t embed_index(const struct gpu_embed &a, int t, size_t n) {
-    int32_t at = a.index[t][n];
-    if (at < 0) {
-        size_t slot = (size_t)(-1 - (int64_t)at);
-        if (!a.drawn || slot >= a.drawn_slots)
-            return -1;
-        at = a.drawn[slot];
+// The tables' rows for row n; one is -1 where there is none. All are asked for before one is looked
+// at.
+static __device__ __forceinline__ void embed_indices(const struct gpu_embed &a, size_t n,
+                                                     int32_t *row) {
+#pragma unroll
+    for (int t = 0; t < TABLES; t++)
+        row[t] = t < a.count ? a.index[t][n] : 0;
+#pragma unroll
+    for (int t = 0; t < TABLES; t++) {
+        if (t >= a.count)
+            break;
+        size_t slot = (size_t)(-1 - (int64_t)row[t]);
+        if (row[t] < 0 && a.drawn && slot < a.drawn_slots)
+            row[t] = a.drawn[slot];
+        if (row[t] >= 0 && (size_t)row[t] >= a.tables[t].out)
+            row[t] = -1;
     }
-    return at >= 0 && (size_t)at < a.tables[t].out ? at : -1;
 }
 
 // The sum of the tables' rows, as sources for norm_row: for tables of plain numbers and rows of
@@ -33,15 +40,18 @@ struct embed_plain : embed_rows {
     template <int V, int RUNS, typename W>
     static __device__ __forceinline__ void add(const W *w, unsigned at, unsigned step,
                                                unsigned cols, float *v) {
+        struct gpu_kept<W, V> more[RUNS];
 #pragma unroll
-        for (int j = 0; j < RUNS; j++, at += step)
-            if (at < cols) {
-                float more[V];
-                gpu_load<V, true>(w + at, V, more);
+        for (int j = 0; j < RUNS; j++, at += step) {
+            more[j].fill(gpu_narrow<W>(0.0F));
+            if (at < cols)
+                more[j].load(w + at);
+        }
 #pragma unroll
-                for (int i = 0; i < V; i++)
-                    v[j * V + i] += more[i];
-            }
+        for (int j = 0; j < RUNS; j++)
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                v[j * V + i] += more[j].at(i);
     }
 
     template <int V, int RUNS, bool WHOLE>
@@ -98,14 +108,8 @@ static __global__ void __launch_bounds__(GPU_NORM_CHAINS)
     const unsigned cols = (unsigned)e.a.y.cols, first = norm_thread_here(e.warps) * V;
     T *y = (T *)e.a.y.data + n * e.a.y.ld;
     S source = {{e.a, {0, 0, 0}}};
-    bool bad = false;
-#pragma unroll
-    for (int t = 0; t < TABLES; t++)
-        if (t < e.a.count) {
-            source.row[t] = embed_index(e.a, t, n);
-            bad |= source.row[t] < 0;
-        }
-    if (bad) { // all threads of the row find so
+    embed_indices(e.a, n, source.row);
+    if (source.row[0] < 0 || source.row[1] < 0 || source.row[2] < 0) { // all of the row's find so
         const float zeros[V] = {0.0F};
         for (unsigned at = first; at < cols; at += (unsigned)e.warps * 32 * V)
             gpu_store<V, WHOLE>(y + at, cols - at, zeros);

@@ -40,26 +40,38 @@ template <typename T> struct norm_rows {
     template <int V, int RUNS, bool WHOLE>
     __device__ __forceinline__ void load(unsigned at, unsigned step, unsigned cols,
                                          float *v) const {
+        if constexpr (WHOLE) {
+            struct gpu_kept<T, V> a[RUNS], b[RUNS];
+            keep<V, RUNS>(x, at, step, cols, a);
+            if (residual)
+                keep<V, RUNS>(residual, at, step, cols, b);
+#pragma unroll
+            for (int i = 0; i < V * RUNS; i++)
+                v[i] = a[i / V].at(i % V);
+            if (residual)
+#pragma unroll
+                for (int i = 0; i < V * RUNS; i++)
+                    v[i] += b[i / V].at(i % V);
+        } else {
+#pragma unroll
+            for (int i = 0; i < V * RUNS; i++) {
+                unsigned c = at + i / V * step + i % V;
+                v[i] = c < cols ? gpu_widen(x[c]) : 0.0F;
+                if (residual && c < cols)
+                    v[i] += gpu_widen(residual[c]);
+            }
+        }
+    }
+
+    template <int V, int RUNS>
+    static __device__ __forceinline__ void keep(const T *from, unsigned at, unsigned step,
+                                                unsigned cols, struct gpu_kept<T, V> *runs) {
 #pragma unroll
         for (int j = 0; j < RUNS; j++, at += step) {
-#pragma unroll
-            for (int i = 0; i < V; i++)
-                v[j * V + i] = 0.0F;
+            runs[j].fill(gpu_narrow<T>(0.0F));
             if (at < cols)
-                gpu_load<V, WHOLE>(x + at, cols - at, v + j * V);
+                runs[j].load(from + at);
         }
-        if (!residual)
-            return;
-        at -= RUNS * step;
-#pragma unroll
-        for (int j = 0; j < RUNS; j++, at += step)
-            if (at < cols) {
-                float more[V];
-                gpu_load<V, WHOLE>(residual + at, cols - at, more);
-#pragma unroll
-                for (int i = 0; i < V; i++)
-                    v[j * V + i] += more[i];
-            }
     }
 };
 

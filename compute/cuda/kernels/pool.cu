@@ -3,6 +3,9 @@
 #include "compute/cuda/kernels/vector.cuh"
 
 enum { POOL_THREADS = GPU_NORM_CHAINS, POOL_WARPS = POOL_THREADS / 32 };
+// Blocks of a processor at the same time, at least: told so, the compiler takes the registers that
+// the rest leaves, and all of a thread's loads are on their way at once.
+enum { POOL_BLOCKS = 4 };
 // Columns that a block may keep until it has them all, in shared memory.
 static constexpr size_t POOL_KEPT = 24 * 1024;
 
@@ -28,20 +31,60 @@ static __device__ __forceinline__ float pool_max(float most, float x) {
     return x > most || x != x ? x : most;
 }
 
-// Adds rows of x, the warp's own number and every POOL_WARPS-th behind it.
+template <int V, bool MAX>
+static __device__ __forceinline__ void pool_add(float *sum, const float *v) {
+#pragma unroll
+    for (int i = 0; i < V; i++)
+        sum[i] = MAX ? pool_max(sum[i], v[i]) : sum[i] + v[i];
+}
+
+// Adds COUNT rows, POOL_WARPS apart, which are all asked for before one is looked at.
+template <typename T, int V, bool MAX, int COUNT>
+static __device__ __forceinline__ void pool_some(const T *x, size_t ld, float *sum) {
+    struct gpu_kept<T, V> rows[COUNT];
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+        rows[j].load(x + (size_t)j * POOL_WARPS * ld);
+#pragma unroll
+    for (int j = 0; j < COUNT; j++) {
+        float v[V];
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            v[i] = rows[j].at(i);
+        pool_add<V, MAX>(sum, v);
+    }
+}
+
+// Adds rows of x in their order: the warp's own number and every POOL_WARPS-th behind it.
 template <typename T, int V, bool WHOLE, bool MAX>
 static __device__ __forceinline__ void pool_rows(const T *x, size_t ld, size_t rows, unsigned left,
                                                  float *sum) {
+    const unsigned warp = threadIdx.x / 32;
+    const size_t step = POOL_WARPS * ld;
+    size_t count = rows > warp ? (rows - warp - 1) / POOL_WARPS + 1 : 0;
+    x += warp * ld;
 #pragma unroll
     for (int i = 0; i < V; i++)
         sum[i] = MAX ? -INFINITY : 0.0F;
-#pragma unroll 4
-    for (size_t r = threadIdx.x / 32; r < rows; r += POOL_WARPS) {
-        float v[V];
-        gpu_load<V, WHOLE>(x + r * ld, left, v);
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            sum[i] = MAX ? pool_max(sum[i], v[i]) : sum[i] + v[i];
+    if constexpr (WHOLE) {
+        for (; count >= 8; count -= 8, x += 8 * step)
+            pool_some<T, V, MAX, 8>(x, ld, sum);
+        if (count & 4) {
+            pool_some<T, V, MAX, 4>(x, ld, sum);
+            x += 4 * step;
+        }
+        if (count & 2) {
+            pool_some<T, V, MAX, 2>(x, ld, sum);
+            x += 2 * step;
+        }
+        if (count & 1)
+            pool_some<T, V, MAX, 1>(x, ld, sum);
+    } else {
+        for (; count > 0; count--, x += step) {
+            float v[V];
+            gpu_load<V, false>(x, left, v);
+            pool_add<V, MAX>(sum, v);
+        }
     }
 }
 
@@ -80,7 +123,7 @@ static __device__ __forceinline__ void pool_normalize(const float *row, unsigned
 // A tile of columns is what 32 lanes load at once. One block has the tiles blockIdx.y, + gridDim.y,
 // ...; all of them, if it is to normalize: `kept` then holds the row until it is whole.
 template <typename T, bool WHOLE, bool MAX>
-static __global__ void __launch_bounds__(POOL_THREADS)
+static __global__ void __launch_bounds__(POOL_THREADS, POOL_BLOCKS)
     pool_kernel(const struct gpu_pool a, unsigned tiles) {
     constexpr unsigned V = gpu_run<T>::values, WIDTH = 32 * V;
     GPU_SHARED(shared);

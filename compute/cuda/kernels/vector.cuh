@@ -53,7 +53,26 @@ static __device__ __forceinline__ void gpu_store(T *p, size_t left, const float 
     }
 }
 
-// The same where only the launch knows.
+// V values as they are stored: what is asked of memory now and looked at later, so that several
+// loads are on their way at once. (What is widened at once is waited for.)
+template <typename T, int V> struct gpu_kept {
+    static constexpr int N = V < gpu_run<T>::values ? V : gpu_run<T>::values;
+    gpu_pack<T, N> pack[V / N];
+
+    __device__ __forceinline__ void fill(T x) {
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            pack[i / N].v[i % N] = x;
+    }
+    __device__ __forceinline__ void load(const T *p) {
+#pragma unroll
+        for (int i = 0; i < V / N; i++)
+            pack[i] = *(const gpu_pack<T, N> *)(const void *)(p + i * N);
+    }
+    __device__ __forceinline__ float at(int i) const { return gpu_widen(pack[i / N].v[i % N]); }
+};
+
+// gpu_load and gpu_store where only the launch knows.
 template <int V, typename T>
 static __device__ __forceinline__ void gpu_load_if(bool whole, const T *p, size_t left, float *v) {
     if (whole)
