@@ -7,7 +7,7 @@
 #include "tests/gpu/emulated_gpu.h"
 #include "tests/unit/device_rig.h"
 
-enum { GPU_RIG_MOST = 64 };
+enum { GPU_RIG_MOST = 256 };
 static struct gpu_rig {
     const struct gpu_api *api;
     struct gpu *gpu;
