@@ -93,6 +93,15 @@ static void run(const struct joined *j, const struct ask *a, const float *x, con
     struct errmsg msg = {0};
     CHECK_OK(gpu_linear(&products, j->w, from, &how, to, &msg), msg);
     gpu_rig_read(&rig, to, got);
+    float *after = gpu_rig_alloc(rows * j->in, sizeof *after); // x is as it was
+    gpu_rig_read(&rig, from, after);
+    int changed = 0;
+    for (size_t i = 0; i < rows * j->in; i++) {
+        uint16_t narrow = a->x == GPU_F32 ? 0 : gpu_rig_near(a->x, x[i]);
+        changed += after[i] != (a->x == GPU_F32 ? x[i] : gpu_rig_value(a->x, &narrow, 0));
+    }
+    CHECK_INT(changed, 0);
+    free(after);
     gpu_rig_drop(&rig, from);
     gpu_rig_drop(&rig, to);
     if (a->add && !a->in_place)
@@ -144,6 +153,12 @@ static void reference(const struct joined *j, const struct ask *a, const float *
     free(row), free(sum), free(most);
 }
 
+static uint32_t bits_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+
 static bool is_exact(const struct joined *j, const struct ask *a) {
     return j->w->floats == GPU_F32 && a->x == GPU_F32 && a->y == GPU_F32 &&
            (!a->add || a->residual == GPU_F32);
@@ -176,7 +191,7 @@ static void check_product(const struct joined *j, const struct ask *a, const siz
         off = 0;
         for (size_t i = 0; i < rows * outputs; i++) {
             size_t at = from * outputs + i;
-            off += exact ? memcmp(&got[i], &all[at], sizeof *got) != 0
+            off += exact ? bits_of(got[i]) != bits_of(all[at])
                          : !(fabs((double)got[i] - want[at]) <= bar * (size[at] + fabs(want[at])));
         }
         CHECK_INT(off, 0);
@@ -268,12 +283,18 @@ static void test_large(void) {
     struct joined j = join(&t, &out, 1, 47 * 256, true, COMPUTE_F32);
     check_product(&j, &a, some_counts, SOME_COUNTS);
     join_free(&j);
-    t = DTYPE_Q8_0;
-    out = 8505;
-    j = join(&t, &out, 1, 32, true, COMPUTE_F32);
     a = (struct ask){.norm = false};
-    check_product(&j, &a, some_counts, 1);
+    t = DTYPE_F32;
+    out = 801;
+    j = join(&t, &out, 1, 1040, true, COMPUTE_F32);
+    check_product(&j, &a, some_counts, SOME_COUNTS);
     join_free(&j);
+    j = join(&t, &out, 1, 2080, true, COMPUTE_F16);
+    a.x = GPU_F16;
+    check_product(&j, &a, some_counts, SOME_COUNTS);
+    join_free(&j);
+    t = DTYPE_Q8_0;
+    a.x = GPU_F32;
     struct gpu_products small = products;
     products.widened_bytes = 8 * 288 * sizeof(float);
     out = 19;

@@ -33,7 +33,7 @@ static void test_golden(struct gpu_rig *r, enum dtype t) {
     if (!f)
         return;
     fclose(f);
-    float want[GOLDEN], got[GOLDEN];
+    float want[GOLDEN] = {0}, got[GOLDEN] = {0};
     memcpy(want, file + bytes, sizeof want);
     for (int kind = WEIGHT_LINEAR; kind <= WEIGHT_TABLE; kind++) {
         struct weight_part part = {.w = {"w", file, t, 2, {1, GOLDEN}, NULL, 0}};
@@ -113,7 +113,7 @@ static void test_joined(struct gpu_rig *r) {
         struct weight_part p[3];
         float *values = gpu_rig_alloc((size_t)OUT * IN, 4),
               *got = gpu_rig_alloc((size_t)OUT * IN, 4);
-        float bias[OUT] = {0}, got_bias[OUT];
+        float bias[OUT] = {0}, got_bias[OUT] = {0};
         for (size_t j = 0, row = 0; j < 3; row += outs[j++]) {
             parts[j] = gpu_rig_store(types[i][j], outs[j], IN);
             p[j] = gpu_rig_part(&parts[j], j != 1);
@@ -149,7 +149,7 @@ static void test_joined(struct gpu_rig *r) {
             gpu_rig_stored_free(&parts[j]);
         free(values), free(got);
     }
-    float gamma[300], got[300];
+    float gamma[300] = {0}, got[300] = {0};
     for (size_t i = 0; i < 300; i++)
         gamma[i] = gpu_rig_normal();
     struct weight_part v = {.w = {"g", gamma, DTYPE_F32, 1, {300}, NULL, 0}};
@@ -368,7 +368,7 @@ static void test_threads(struct gpu_rig *r) {
     static const enum dtype types[] = {DTYPE_Q5_K, DTYPE_BF16};
     struct maker m[2];
     pthread_t threads[2];
-    float x[64], got[64];
+    float x[64] = {0}, got[64] = {0};
     for (size_t i = 0; i < 64; i++)
         x[i] = (float)i;
     for (size_t i = 0; i < 2; i++) {

@@ -15,7 +15,11 @@ enum {
     GPU_FEW_THREADS = 32 * GPU_FEW_WARPS,
     GPU_FEW_SHARED = 40 << 10, // bytes of x at once
     GPU_FEW_FOUR = 4 * GPU_STEP,
-    GPU_FEW_BLOCKS = 1056, // about: eight for each processor of a large card
+#ifdef __CUDACC__
+    GPU_FEW_BLOCKS = 1056, // at most, about: eight for each processor of a large card
+#else
+    GPU_FEW_BLOCKS = 48, // so that warps of small tests have more than one turn
+#endif
 };
 
 // Values of a row that are in shared memory at once: all, or whole fours of steps.
