@@ -17,6 +17,7 @@ static inline MUST_CHECK enum err kit_replica_load(struct replica *r, const stru
                                                    struct errmsg *msg) {
     struct replica_spec spec;
     model_spec(m, &spec);
+    spec.precision.floats = COMPUTE_F32; // on every device: what tests compare is f32's bits
     return replica_load(r, &spec, msg);
 }
 
