@@ -46,7 +46,7 @@ struct input {
 static struct input input_of(struct shape c) {
     static const enum gpu_format formats[] = {GPU_FORMAT_F32, GPU_FORMAT_BF16, GPU_FORMAT_F16};
     static const size_t sizes[TABLES] = {50, 20, 2};
-    static const int32_t tokens[DRAWN] = {7, 49, 0, 12};
+    static const int32_t tokens[DRAWN + 1] = {7, 49, 0, 12, 3}; // the last is no slot's
     struct input in;
     memset(&in, 0, sizeof in);
     in.c = c;
@@ -68,7 +68,7 @@ static struct input input_of(struct shape c) {
         free(asked);
     }
     in.a.count = (int)c.count;
-    in.a.drawn = c.drawn ? gpu_rig_ints(tokens, DRAWN) : NULL;
+    in.a.drawn = c.drawn ? gpu_rig_ints(tokens, DRAWN + 1) : NULL;
     in.a.drawn_slots = c.drawn ? DRAWN : 0;
     in.a.bad = gpu_rig_ints(&(int32_t){0}, 1);
     in.a.gamma = c.norm ? gpu_rig_f32(in.gamma, c.cols) : NULL;

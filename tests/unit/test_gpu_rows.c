@@ -127,14 +127,15 @@ static void test_gather(enum gpu_type t, size_t cols, size_t shift) {
     gpu_rig_clear();
 }
 
-// To the nearest number of the other type, the same bits where there is no other. Also from rows
-// that lie apart to packed ones.
+// To the nearest number of the other type, the same bits where there is no other. Also to rows that
+// are packed (shift 1), and to such as begin at odd addresses though they are whole runs (2).
 static void test_convert(enum gpu_type from, enum gpu_type to, size_t cols, size_t shift) {
     size_t rows = 5;
-    struct kit_mat x = kit_random(rows, cols, from, shift, 3);
-    struct gpu_mat y = kit_empty(rows, cols, to, 0);
-    if (shift) // packed
-        y.ld = cols;
+    struct kit_mat x = kit_random(rows, cols, from, shift % 2, 3);
+    struct gpu_mat y = kit_empty(rows, cols + 1, to, 0);
+    y.cols = cols;
+    if (shift)
+        y.ld = shift == 1 ? cols : cols + 1;
     gpu_launch_convert(gpu_rig.stream, x.m, y);
     float *got = gpu_rig_read(y);
     gpu_rig_round(x.x, rows * cols, to);
@@ -192,8 +193,10 @@ int main(void) {
                 if (cols >= 1000)
                     continue;
                 test_gather(type, cols, shift);
-                for (size_t to = 0; to < KIT_TYPES; to++)
+                for (size_t to = 0; to < KIT_TYPES; to++) {
                     test_convert(type, kit_types[to], cols, shift);
+                    test_convert(type, kit_types[to], cols, 2 * shift);
+                }
             }
     test_many();
     gpu_rig_close();

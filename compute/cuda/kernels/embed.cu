@@ -98,7 +98,7 @@ struct embed_any : embed_rows {
 };
 
 template <typename T, typename S, int RUNS, int CHAINS, bool WHOLE>
-static __global__ void __launch_bounds__(GPU_NORM_CHAINS)
+static __global__ void __launch_bounds__(GPU_NORM_CHAINS, NORM_BLOCKS)
     embed_kernel(const struct embed_launch e) {
     GPU_SHARED(shared);
     constexpr unsigned V = NORM_RUN;

@@ -11,6 +11,9 @@
 #include "compute/cuda/kernels/vector.cuh"
 
 enum { NORM_RUN = 8, NORM_LANE_RUNS = 4 };
+// Blocks of 256 threads of a processor at the same time, at least: the compiler may take the
+// registers that the rest leaves (without a word of it, it spills on some cards rather than to).
+enum { NORM_BLOCKS = 2 };
 
 // Warps for a row: 1, 2 or 8. With 8 a thread's runs are one chain.
 static inline int norm_warps(size_t cols) {

@@ -13,7 +13,8 @@ struct norm_launch {
 };
 
 template <typename T, int V, int RUNS, int CHAINS, bool WHOLE, bool HELD>
-static __global__ void __launch_bounds__(GPU_NORM_CHAINS) norm_kernel(const struct norm_launch a) {
+static __global__ void __launch_bounds__(GPU_NORM_CHAINS, NORM_BLOCKS)
+    norm_kernel(const struct norm_launch a) {
     GPU_SHARED(shared);
     size_t g = norm_row_here(a.warps), row = g, at = 0;
     if (g >= a.rows)
