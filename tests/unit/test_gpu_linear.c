@@ -286,10 +286,10 @@ static void test_large(void) {
     a = (struct ask){.norm = false};
     t = DTYPE_F32;
     out = 801;
-    j = join(&t, &out, 1, 1040, true, COMPUTE_F32);
+    j = join(&t, &out, 1, 1300, true, COMPUTE_F32);
     check_product(&j, &a, some_counts, SOME_COUNTS);
     join_free(&j);
-    j = join(&t, &out, 1, 2080, true, COMPUTE_F16);
+    j = join(&t, &out, 1, 2600, true, COMPUTE_F16);
     a.x = GPU_F16;
     check_product(&j, &a, some_counts, SOME_COUNTS);
     join_free(&j);
