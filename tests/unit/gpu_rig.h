@@ -1,10 +1,10 @@
-// What the tests of the CUDA kernels share: an emulated GPU with one stream, matrices of each type
-// that come from floats and go back to them. Role: tests/unit/test_gpu_*.c. What is allocated lives
-// until gpu_rig_clear. Thread rule: main thread only.
+// What the tests of the CUDA kernels share: the GPU under test with one stream, matrices of each
+// type that come from floats and go back to them. Role: tests/unit/test_gpu_*.c. What is allocated
+// lives until gpu_rig_clear. Thread rule: main thread only.
 #ifndef TRINE_TESTS_GPU_RIG_H
 #define TRINE_TESTS_GPU_RIG_H
 
-#include "tests/gpu/emulated_gpu.h"
+#include "tests/gpu/gpu_under_test.h"
 #include "tests/unit/device_rig.h"
 
 enum { GPU_RIG_MOST = 256 };
@@ -19,7 +19,7 @@ static struct gpu_rig {
 } gpu_rig;
 
 static inline void gpu_rig_open(void) {
-    gpu_rig.api = gpu_emulated();
+    gpu_rig.api = gpu_under_test();
     if (gpu_rig.api->open(0, &gpu_rig.gpu, NULL) != ERR_OK ||
         gpu_rig.api->stream_new(gpu_rig.gpu, &gpu_rig.stream) != ERR_OK ||
         gpu_rig.api->event_new(gpu_rig.gpu, &gpu_rig.event) != ERR_OK)
@@ -32,7 +32,7 @@ static inline void gpu_rig_wait(void) {
     gpu_rig.api->record(gpu_rig.stream, gpu_rig.event);
     gpu_rig.api->wait(gpu_rig.event);
     CHECK_OK(gpu_rig.api->failure(gpu_rig.gpu, &msg), msg);
-    CHECK(gpu_emulated_violations() == 0);
+    CHECK(gpu_under_test_violations() == 0);
     while (gpu_rig.host_count)
         free(gpu_rig.host[--gpu_rig.host_count]);
 }
