@@ -106,6 +106,9 @@ static inline void gpu_copy_async(void *to, const void *from, bool there) {
     mine->copies[mine->count++] = {to, from, there};
 }
 
+// As a read of the address, so that one outside of the launch's memory is found.
+static inline void gpu_prefetch(const void *p) { (void)*(const volatile unsigned char *)p; }
+
 template <typename T> static inline uint32_t gpu_pair(float lo, float hi, T) {
     return (uint32_t)gpu_narrow<T>(hi).bits << 16 | gpu_narrow<T>(lo).bits;
 }

@@ -72,6 +72,13 @@ static void test_pieces(void) {
         test_ways((struct paged_shape){1, 1, 64, 32, type, type, 0}, prompt, all, 2);
 }
 
+// So many tiles and heads that a block has more than one piece of those that are split.
+static void test_sharing(void) {
+    static const int32_t context[] = {500, 1, 0, 0, 40, 385}, step[] = {1, 1, 1, 1, 1, 1};
+    for (int type = GPU_F32; type <= GPU_BF16; type++)
+        test_ways((struct paged_shape){32, 32, 8, 16, type, type, 0}, context, step, 6);
+}
+
 // A sequence without context gives zeros and reads nothing, as a padding row of a graph does.
 static void test_padding(void) {
     for (int type = GPU_F32; type <= GPU_F16; type++) {
@@ -118,6 +125,7 @@ int main(void) {
     test_types();
     test_groups();
     test_pieces();
+    test_sharing();
     test_padding();
     test_chunks();
     gpu_rig_close();

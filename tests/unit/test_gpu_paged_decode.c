@@ -152,7 +152,7 @@ static float *decode_wanted(struct decode *d) {
 static void test_fused(struct paged_shape shape, const int32_t *context, size_t seqs, bool normed,
                        bool split) {
     struct decode d = decode_new(shape, context, seqs, normed);
-    struct gpu_decode_attention a = decode_arguments(&d, split, 4);
+    struct gpu_decode_attention a = decode_arguments(&d, split, 300 / GPU_PAGED_KEYS + 1);
     gpu_launch_decode_attention(gpu_rig.stream, &a);
     float *fused = gpu_rig_read(a.paged.out);
     size_t bytes;
@@ -198,7 +198,7 @@ static void test_captured(void) {
     size_t all = 3 * shape.heads * shape.head_dim * sizeof(float);
     for (size_t s = 0; s < 3; s++)
         d.work.context[s] = first[s];
-    struct gpu_decode_attention a = decode_arguments(&d, true, 3);
+    struct gpu_decode_attention a = decode_arguments(&d, true, 600 / GPU_PAGED_KEYS + 1);
     gpu_rig_wait();
     api->capture(gpu_rig.stream);
     gpu_launch_decode_attention(gpu_rig.stream, &a);

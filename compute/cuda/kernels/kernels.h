@@ -203,13 +203,13 @@ void gpu_launch_kv_store(struct gpu_stream *s, const struct gpu_kv_store *a);
 // launch has tiles of one height: 1, for sequences that decode, or GPU_PAGED_ROWS. Row r of a
 // sequence of n rows sits at position context_lens[s] - n + r; one below 0 gives zeros (so does any
 // row of a context of 0). A context is computed in pieces of GPU_PAGED_KEYS keys from position 0,
-// each by itself, which are put together in their order. split (tiles of one row alone): each piece
-// (`pieces` at most of a context) has a block of its own, which leaves its sum, maximum and weight
-// in `partial`, and the last one to be done puts them together (`done` counts, zero before and
-// behind). Else one block walks all pieces of its rows: the same numbers, bit for bit where all is
-// f32. Context lengths are read from device memory, and table entries within them alone, so that a
-// captured launch serves any context of up to `pieces` pieces.
-enum { GPU_PAGED_ROWS = 64, GPU_PAGED_KEYS = 256 };
+// each by itself, which are put together in their order. split (tiles of one row alone): blocks
+// share the pieces of a tile, `pieces` at most of a context; each piece's sum, maximum and weight
+// go into `partial`, and the last block to be done puts them together (`done` counts, zero before
+// and behind). Else one block walks all pieces of its rows: the same numbers, bit for bit where all
+// is f32. Context lengths are read from device memory, and table entries within them alone, so that
+// a captured launch serves any context of up to `pieces` pieces.
+enum { GPU_PAGED_ROWS = 64, GPU_PAGED_KEYS = 128 };
 struct gpu_paged_attention {
     struct gpu_kv kv;
     size_t layer;

@@ -1,5 +1,5 @@
-// Matrix units, and copies into shared memory that pass no registers. Role: the only inline PTX of
-// the attention kernels. The emulated GPU has a model of each with the same fragments
+// Matrix units, copies into shared memory that pass no registers, and prefetches. Role: the only
+// inline PTX of the attention kernels. The emulated GPU has a model of each with the same fragments
 // (tests/gpu/mma_model.h). Source followed: PTX ISA, "Matrix Fragments for mma.m16n8k16",
 // "ldmatrix", "cp.async". All lanes of a warp come to gpu_mma and gpu_ldmatrix. sm_75 has f16
 // alone, 8 values of k at a time, and copies through registers.
@@ -81,6 +81,11 @@ static __device__ __forceinline__ void gpu_copy_wait(void) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
+}
+
+// The 128 bytes about p are on their way into the second cache from here on.
+static __device__ __forceinline__ void gpu_prefetch(const void *p) {
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(p));
 }
 
 // Two narrow floats in one register, the first in the low half.

@@ -3,7 +3,11 @@
 #include "compute/cuda/kernels/paged_mma.cuh"
 #include "compute/cuda/kernels/paged_plain.cuh"
 
-enum { KV_STORE_THREADS = 256 };
+enum {
+    KV_STORE_THREADS = 256,
+    PAGED_ENOUGH =
+        512, // blocks that keep a card busy: more, for contexts that are not there, cost time
+};
 
 // A block has a row: its key and value of all kv heads.
 template <typename T> __global__ void kv_store_kernel(const gpu_kv_store a) {
@@ -69,8 +73,11 @@ static void paged_plain_launch(struct gpu_stream *s, const struct gpu_decode_att
     size_t parts = gpu_ceil_div(rows * group, PAGED_QUERIES);
     bool whole =
         (uintptr_t)a->kv.data % 16 == 0 && a->kv.head_dim * gpu_type_size(a->kv.type) % 16 == 0;
-    dim3 grid((unsigned)a->tile_count, (unsigned)(a->kv.kv_heads * parts),
-              a->split ? (unsigned)a->pieces : 1);
+    size_t blocks = a->tile_count * a->kv.kv_heads * parts;
+    size_t sharing = a->split ? gpu_ceil_div(PAGED_ENOUGH, blocks) : 1;
+    if (sharing > a->pieces)
+        sharing = a->pieces ? a->pieces : 1;
+    dim3 grid((unsigned)a->tile_count, (unsigned)(a->kv.kv_heads * parts), (unsigned)sharing);
     GPU_LAUNCH(s, (gpu_paged_kernel<C, LANES, STEPS>), grid, dim3(PAGED_THREADS),
                sizeof(gpu_paged_shared<gpu_paged_shape<C, LANES, STEPS>>), *d, whole);
 }

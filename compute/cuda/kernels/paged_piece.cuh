@@ -9,6 +9,7 @@
 #ifndef TRINE_COMPUTE_CUDA_PAGED_PIECE_CUH
 #define TRINE_COMPUTE_CUDA_PAGED_PIECE_CUH
 
+#include "compute/cuda/kernels/mma.cuh"
 #include "compute/cuda/kernels/paged_place.cuh"
 #include "compute/cuda/kernels/vector.cuh"
 
@@ -303,8 +304,15 @@ gpu_paged_piece(gpu_paged_shared<S> *sh, const gpu_paged_attention &a, const gpu
     for (int key = (int)threadIdx.x; key < GPU_PAGED_KEYS; key += PAGED_THREADS)
         if (key >= from && key < to) {
             const uint32_t position = (uint32_t)(base + key), block = position / tokens;
-            sh->at[key] = gpu_kv_at(a.kv, a.layer, b.kv_head, (size_t)table[block],
-                                    position - block * tokens);
+            const size_t at = gpu_kv_at(a.kv, a.layer, b.kv_head, (size_t)table[block],
+                                        position - block * tokens);
+            sh->at[key] = at;
+            // All of the piece is asked for at once, the values before the keys are scored.
+            const T *k = (const T *)a.kv.data + at, *v = k + gpu_kv_apart(a.kv);
+            for (size_t i = 0; i < a.kv.head_dim; i += 128 / sizeof(T)) {
+                gpu_prefetch(k + i);
+                gpu_prefetch(v + i);
+            }
         }
     __syncthreads();
     gpu_paged_scores<T>(sh, a, whole, b.count, from, to);

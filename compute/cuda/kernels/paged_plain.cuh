@@ -33,7 +33,8 @@ static __device__ __forceinline__ void gpu_paged_stage(float *to, const gpu_mat 
 }
 
 // The fused launch's: from qkv, normed and turned; `store`: the row's key and value go into the
-// cache first. What the piece's numbers will lie in holds the heads meanwhile.
+// cache first. What the piece's numbers will lie in holds the heads meanwhile
+// (two rows of scores one of 256).
 template <typename C, typename S>
 static __device__ __forceinline__ void
 gpu_paged_fused_queries(gpu_paged_shared<S> *sh, const gpu_decode_attention &d,
@@ -62,9 +63,9 @@ gpu_paged_fused_queries(gpu_paged_shared<S> *sh, const gpu_decode_attention &d,
             gpu_decode_head(sh->s[0], head_dim, d.k_norm, d.norm_eps, cosines, sines,
                             [=](int col, float x) { key[col] = gpu_narrow<C>(x); });
         } else {
-            gpu_paged_stage(sh->s[1], d.qkv, k + kv.kv_heads * kv.head_dim, head_dim);
+            gpu_paged_stage(sh->s[2], d.qkv, k + kv.kv_heads * kv.head_dim, head_dim);
             for (int col = lane; col < head_dim; col += 32)
-                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<C>(sh->s[1][col]);
+                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<C>(sh->s[2][col]);
         }
     }
 }
@@ -76,15 +77,15 @@ gpu_paged_partial(const gpu_paged_attention &a, const gpu_paged_block &b, int i,
     return a.partial + (head * a.pieces + (size_t)piece) * (a.kv.head_dim + 2);
 }
 
-// This piece's numbers into `partial`; whether all other pieces' are there now.
+// The numbers of the piece at hand into `partial`.
 template <typename S>
-static __device__ __forceinline__ bool gpu_paged_leave(gpu_paged_shared<S> *sh,
+static __device__ __forceinline__ void gpu_paged_leave(const gpu_paged_shared<S> *sh,
                                                        const gpu_paged_attention &a,
-                                                       const gpu_paged_block &b, int live) {
+                                                       const gpu_paged_block &b, int piece) {
     const size_t head_dim = a.kv.head_dim;
     for (int at = (int)threadIdx.x; at < b.count * S::WIDTH; at += PAGED_THREADS) {
         const int i = at / S::WIDTH, col = at % S::WIDTH;
-        float *mine = gpu_paged_partial(a, b, i, (int)blockIdx.z);
+        float *mine = gpu_paged_partial(a, b, i, piece);
         if (col < (int)head_dim)
             mine[col] = sh->out[i][S::place(col)];
         if (col == 0) {
@@ -92,11 +93,17 @@ static __device__ __forceinline__ bool gpu_paged_leave(gpu_paged_shared<S> *sh,
             mine[head_dim + 1] = sh->sum[i];
         }
     }
+}
+
+// Whether this is the last of `blocks` blocks to be done: all pieces are in `partial` then.
+template <typename S>
+static __device__ __forceinline__ bool gpu_paged_last(gpu_paged_shared<S> *sh,
+                                                      const gpu_paged_attention &a, int blocks) {
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
         uint32_t *done = &a.done[(size_t)blockIdx.x * gridDim.y + blockIdx.y];
-        sh->last = atomicAdd(done, 1U) + 1 == (uint32_t)live;
+        sh->last = atomicAdd(done, 1U) + 1 == (uint32_t)blocks;
         if (sh->last)
             *done = 0;
     }
@@ -200,7 +207,8 @@ static __device__ __forceinline__ void gpu_paged_clear(gpu_paged_shared<S> *sh, 
     }
 }
 
-// Grid: tiles, kv heads times parts of 8 queries, pieces where they are split. qkv absent: rows'
+// Grid: tiles, kv heads times parts of 8 queries, blocks that share the pieces where they are split
+// (number z has those first + z, first + z + blocks, ...). qkv absent: rows'
 // queries are paged.q's, and the cache holds their keys.
 template <typename C, int LANES, int STEPS>
 __global__ void __launch_bounds__(PAGED_THREADS)
@@ -213,26 +221,26 @@ __global__ void __launch_bounds__(PAGED_THREADS)
     if (!gpu_paged_find(d, &b))
         return;
     const int first = b.from / GPU_PAGED_KEYS, last = b.to > 0 ? (b.to - 1) / GPU_PAGED_KEYS : -1;
-    const int live = last - first + 1, own = (int)blockIdx.z;
-    if (a.split && (live > 0 ? own < first || own > last : own > 0))
+    const int live = last - first + 1, own = (int)blockIdx.z, blocks = (int)gridDim.z;
+    if (own > 0 && own >= live)
         return;
     gpu_paged_clear(sh, b.count);
-    if (d.qkv.data && live > 0) {
-        const bool store = !a.split || own == last;
-        gpu_paged_fused_queries<C>(sh, d, b, store);
-    } else if (live > 0) {
+    if (d.qkv.data && live > 0)
+        gpu_paged_fused_queries<C>(sh, d, b, (live - 1) % blocks == own);
+    else if (live > 0)
         gpu_paged_queries(sh, a, b);
-    }
     __syncthreads();
-    const bool apart = a.split && live > 1;
-    for (int piece = apart ? own : first; piece <= (apart ? own : last); piece++) {
+    const bool apart = blocks > 1 && live > 1;
+    for (int piece = first + own; piece <= last; piece += blocks) {
         gpu_paged_piece<C>(sh, a, b, whole, piece);
-        if (!apart)
+        if (apart)
+            gpu_paged_leave(sh, a, b, piece);
+        else
             gpu_paged_add(sh, b.count);
         __syncthreads();
     }
     if (apart) {
-        if (!gpu_paged_leave(sh, a, b, live))
+        if (!gpu_paged_last(sh, a, live < blocks ? live : blocks))
             return;
         gpu_paged_clear(sh, b.count);
         gpu_paged_together(sh, a, b, first, last);
