@@ -1,5 +1,5 @@
 // The emulated GPU keeps gpu_api.h's promises: right programs are silent and have right numbers,
-// whatever the seed, and it fails on demand as it is told to.
+// whatever the seed, and it fails on demand as it is told to. (no thread sanitizer: fibers)
 #include "tests/unit/gpu_probe_rig.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@ static void test_sums(void) {
         enum { N = 3000 };
         static float host[N];
         float got = 0;
-        void *x, *sum, *parts, *done;
+        void *x = NULL, *sum = NULL, *parts = NULL, *done = NULL;
         for (int i = 0; i < N; i++)
             host[i] = (float)i;
         CHECK(r.api->alloc(r.g, sizeof host, &x) == ERR_OK &&
@@ -39,7 +39,7 @@ static void test_sums(void) {
 static void test_places(void) {
     struct probe_rig r = probe_open(1);
     static int host[PROBE_PLACES];
-    void *y;
+    void *y = NULL;
     CHECK(r.api->alloc(r.g, sizeof host, &y) == ERR_OK);
     r.api->fill(r.s, y, 0, sizeof host);
     probe_places(r.s, y, sizeof host);
@@ -83,7 +83,7 @@ static void test_collectives(void) {
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct probe_rig r = probe_open(seed);
         static int host[32 * PROBE_COLLECTIVES];
-        void *y;
+        void *y = NULL;
         CHECK(r.api->alloc(r.g, sizeof host, &y) == ERR_OK);
         probe_collectives(r.s, y);
         r.api->copy_out(r.s, host, y, sizeof host);
@@ -139,7 +139,7 @@ static void test_narrow(enum gpu_type type) {
     struct probe_rig r = probe_open(1);
     static float wide[N], back[N];
     static uint16_t narrow[N];
-    void *w, *n;
+    void *w = NULL, *n = NULL;
     CHECK(r.api->alloc(r.g, sizeof wide, &w) == ERR_OK &&
           r.api->alloc(r.g, sizeof narrow, &n) == ERR_OK);
     // Each narrow number is widened and narrowed again.
@@ -183,7 +183,7 @@ static void test_narrow(enum gpu_type type) {
 static void test_streams(void) {
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct probe_rig r = probe_open(seed);
-        struct gpu_event *turn, *back;
+        struct gpu_event *turn = NULL, *back = NULL;
         CHECK(r.api->event_new(r.g, &turn) == ERR_OK && r.api->event_new(r.g, &back) == ERR_OK);
         float host[PROBE_THREADS];
         for (int i = 0; i < 5; i++) {
@@ -231,7 +231,7 @@ static void test_graph(void) {
 static void test_nothing_before_the_wait(void) {
     struct probe_rig r = probe_open(1);
     float first[PROBE_THREADS], later[PROBE_THREADS];
-    struct gpu_event *e;
+    struct gpu_event *e = NULL;
     CHECK(r.api->event_new(r.g, &e) == ERR_OK);
     r.api->copy_out(r.s, first, r.x, sizeof first);
     r.api->record(r.s, e);
@@ -248,7 +248,7 @@ static void test_nothing_before_the_wait(void) {
 static void test_memory(void) {
     struct probe_rig r = probe_open(1);
     size_t before, after, all;
-    void *p, *q;
+    void *p = NULL, *q = NULL;
     r.api->memory(r.g, &before, &all);
     CHECK_INT(all, 16 << 20);
     CHECK(r.api->alloc(r.g, 3 << 20, &p) == ERR_OK && (uintptr_t)p % 256 == 0);
@@ -412,7 +412,7 @@ static void *sets(void *flag) {
 static void test_kernel_that_naps(void) {
     struct probe_rig r = probe_open(1);
     float host[PROBE_THREADS];
-    void *flag;
+    void *flag = NULL;
     pthread_t thread;
     CHECK(r.api->alloc_host(r.g, sizeof(int32_t), &flag) == ERR_OK);
     *(volatile int32_t *)flag = 0;
@@ -431,7 +431,7 @@ static void test_facts(void) {
     const struct gpu_api *api = gpu_emulated();
     struct gpu_facts facts;
     struct errmsg msg = {0};
-    struct gpu *g;
+    struct gpu *g = NULL;
     int count = -1;
     set.count = 2;
     set.no_bf16 = true;

@@ -123,7 +123,7 @@ static void host_reads_device(struct probe_rig *r) {
     (void)x;
 }
 static void host_reads_early(struct probe_rig *r) {
-    void *host;
+    void *host = NULL;
     if (r->api->alloc_host(r->g, 64, &host) != ERR_OK)
         return;
     r->api->copy_out(r->s, host, r->x, 64);
@@ -131,7 +131,7 @@ static void host_reads_early(struct probe_rig *r) {
     (void)x;
 }
 static void right(struct probe_rig *r) {
-    void *host;
+    void *host = NULL;
     if (r->api->alloc_host(r->g, 64, &host) != ERR_OK)
         abort();
     probe_turn(r->s, r->x, r->y, PROBE_RIGHT);
@@ -144,7 +144,7 @@ static void right(struct probe_rig *r) {
 // Behind an operation nothing is left open, and each closes what it had opened of one place.
 static void last_bytes(struct probe_rig *r) {
     char host[8] = {0};
-    void *p;
+    void *p = NULL;
     if (r->api->alloc(r->g, 8, &p) != ERR_OK)
         return;
     r->api->copy_in(r->s, p, host, 4);
@@ -168,8 +168,8 @@ static void test_beyond(void) {
         return;
     }
     void (*const bodies[])(struct probe_rig *) = {shared_beyond, write_beyond, write_before};
-    const char *const words[] = {"behind the 512 bytes of shared memory", "has written beside",
-                                 "has written beside"};
+    const char *const words[] = {"a write behind the 512 bytes of shared memory",
+                                 "has written beside", "has written beside"};
     for (int i = 0; i < 3; i++) {
         struct probe_rig r = probe_open(1);
         bodies[i](&r);
@@ -310,7 +310,7 @@ static void test_host_memory(void) {
     probe_close(&r);
 
     r = probe_open(1);
-    void *pinned;
+    void *pinned = NULL;
     CHECK(r.api->alloc_host(r.g, sizeof host, &pinned) == ERR_OK);
     r.api->copy_out(r.s, pinned, r.x, sizeof host);
     r.api->copy_in(r.other, r.y, pinned, sizeof host);
@@ -327,7 +327,7 @@ static void test_host_memory(void) {
     probe_close(&r);
 
     r = probe_open(1);
-    void *p;
+    void *p = NULL;
     CHECK(r.api->alloc(r.g, 1000, &p) == ERR_OK);
     probe_close(&r);
     CHECK(strstr(gpu_emulated_first_violation(), "closed with 1 allocations"));
@@ -342,7 +342,7 @@ static void test_host_memory(void) {
 
 static void misused(const char *words, void (*body)(struct probe_rig *r)) {
     struct probe_rig r = probe_open(1);
-    struct gpu_graph *graph;
+    struct gpu_graph *graph = NULL;
     struct errmsg msg = {0};
     r.api->capture(r.s);
     probe_turn(r.s, r.x, r.y, PROBE_RIGHT);
@@ -369,7 +369,7 @@ static void test_capture_misused(void) {
     misused("alloc while a stream is captured", allocates);
     misused("fill while a stream is captured", asks_another);
     struct probe_rig r = probe_open(1);
-    struct gpu_graph *graph;
+    struct gpu_graph *graph = NULL;
     CHECK(r.api->capture_end(r.s, &graph, NULL) == ERR_INTERNAL);
     CHECK(probe_said(&r, "capture_end without capture"));
     probe_close(&r);
@@ -378,8 +378,8 @@ static void test_capture_misused(void) {
 // A graph's memory is looked at when it is launched.
 static void test_graph_of_freed_memory(void) {
     struct probe_rig r = probe_open(1);
-    struct gpu_graph *graph;
-    void *p;
+    struct gpu_graph *graph = NULL;
+    void *p = NULL;
     CHECK(r.api->alloc(r.g, 100, &p) == ERR_OK);
     r.api->capture(r.s);
     r.api->fill(r.s, p, 0, 100);
