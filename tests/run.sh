@@ -60,6 +60,12 @@ for source in $(grep -lE '"tests/(kit/test_device|unit/(generator_kit|generator_
     name=${source#tests/} name=${name%.c}
     TRINE_TEST_DEVICE=guard program "guard/$name" "build/tests/$name"
 done
+# And on the emulated GPU (tests/gpu): the goldens, and what else has bits to compare.
+for source in $(grep -lE '"tests/(kit/test_device|golden/tiny_[a-z]*)\.h"' tests/golden/test_*.c) \
+    tests/unit/test_{decoder_bind,device_beside,kv_block_size,non_finite}.c; do
+    name=${source#tests/} name=${name%.c}
+    TRINE_TEST_DEVICE=gpu program "gpu/$name" "build/tests/$name"
+done
 [ -s build/tsan-units ] || plan tsan bash -c 'echo "no build/tsan-units: make test-programs writes it"; exit 1'
 for name in $(cat build/tsan-units 2>/dev/null); do program "tsan/unit/$name" "build/tsan/tests/unit/$name"; done
 for name in $(names 'tests/fuzz/fuzz_*.c'); do
@@ -77,6 +83,7 @@ plan "asan/faults-isolate" python3 tests/faults/run.py build/asan/trine --setup 
 
 # The longest first.
 check gcc-analyzer tools/check_static.sh analyzer
+plan cuda tests/cuda.sh
 check cppcheck tools/check_static.sh cppcheck
 check clang-tidy tools/check_static.sh clang-tidy
 for script in tests/checks/test_*.py; do

@@ -54,10 +54,12 @@ CUDA_OBJS   := $(CUDA_HOST) $(CUDA_OWN)
 KERNEL_OBJS := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda/%.o)
 KERNEL_ALL  := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda-all/%.o)
 
-# The worker that computes on a GPU; the same objects with a main that only probes, for tests.
+# The worker that computes on a GPU; the same objects with a main that only probes, for tests. It is in its
+# place whole or not at all: tests/cuda.sh makes it while other tests run what lies beside it.
 GPU_MAIN := $(patsubst %.c,$(BUILD)/%.o,$(wildcard worker/gpu*.c))
 $(BUILD)/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
-	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
+	$(CC) $(SANFLAGS) -o $@.new $^ $(CUDA_LIBS) $(WORKER_LIBS)
+	mv -f $@.new $@
 build/cuda-all/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
 	$(CC) $(SANFLAGS) -o $@ $^ $(CUDA_LIBS) $(WORKER_LIBS)
 $(BUILD)/tests/gpu-probe: $(BUILD)/tests/worker/gpu_probe.o $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
