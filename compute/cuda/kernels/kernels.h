@@ -267,10 +267,12 @@ static inline size_t gpu_widened_ld(size_t in) { return (in + 7) / 8 * 8; }
 void gpu_launch_widen(struct gpu_stream *s, const struct gpu_rows *w, size_t from, size_t rows,
                       enum gpu_type type, void *out);
 
-// ---- debug.cu: what a test asks a card to do wrong
+// ---- debug.cu: what a test asks a card to do wrong, and how fast memory is read
 
 void gpu_launch_illegal_address(struct gpu_stream *s);
 void gpu_launch_hang(struct gpu_stream *s, const volatile int32_t *until_not_zero);
+// All of it once, 16 bytes at a time; what was read is added up in *out.
+void gpu_launch_read(struct gpu_stream *s, const void *p, size_t bytes, uint32_t *out);
 
 #ifdef __cplusplus
 }
