@@ -140,6 +140,8 @@ $(BUILD)/bench/gpu_emulated: $(BUILD)/bench/gpu.o $(BUILD)/bench/gpu_probe.o $(B
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(filter fuzz,$(SAN)),,$(BUILD)/tests/fuzz/replay.o) $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
 
+include tests/cuda_kit/kit.mk
+
 units: $(UNIT)      ## the programs of tests/unit
 goldens: $(GOLDEN)  ## those of tests/golden: against numbers of the reference libraries
 fuzzers: $(FUZZ)    ## those of tests/fuzz; with SAN=fuzz under libFuzzer, else they replay files

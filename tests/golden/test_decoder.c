@@ -64,14 +64,16 @@ static void check_logits(const struct tiny_decoder *m, const struct tiny_stream 
     }
 }
 
-// Wherever both have a row it has the same bits.
+// Wherever both have a row it has the same bits; on a card what the cache's numbers let be told
+// apart.
 static void check_same(const struct tiny_decoder *m, const struct tiny_stream *a,
-                       const struct tiny_stream *b) {
+                       const struct tiny_stream *b, enum dtype cache) {
     size_t V = m->config.vocab, both = 0, same = 0;
+    double bar = cache == DTYPE_F32 ? F32_BAR : F16_CACHE_BAR;
     for (size_t i = 0; i < a->n; i++)
         if (a->have[i] && b->have[i]) {
             both++;
-            same += memcmp(a->logits + i * V, b->logits + i * V, V * sizeof(float)) == 0;
+            same += test_device_same(a->logits + i * V, b->logits + i * V, V, bar);
         }
     if (!CHECK(same == both))
         fprintf(stderr, "    %s: %zu of %zu rows, %s\n", m->folder, same, both,
@@ -92,7 +94,7 @@ static void check_any_way(const struct tiny_decoder *m, enum dtype cache,
         size_t count = round == 0 ? 1 : 2 * TINY_PROMPTS;
         if (c.kv && tiny_run_streams(m, &c, s, count, &seed, NULL))
             for (size_t i = 0; i < count; i++)
-                check_same(m, &s[i], &alone[i % TINY_PROMPTS]);
+                check_same(m, &s[i], &alone[i % TINY_PROMPTS], cache);
         free_streams(s, 2 * TINY_PROMPTS);
         m->device->ops->kv_free(m->device, c.kv);
     }
@@ -275,7 +277,7 @@ static bool run_urgent(void *ctx) {
     struct tiny_stream s = tiny_stream_of(u->model, u->model->prompt[1].ids, u->model->prompt[1].n);
     u->pauses++;
     if (tiny_run_streams(u->model, &c, &s, 1, NULL, NULL))
-        check_same(u->model, &s, &u->alone[1]);
+        check_same(u->model, &s, &u->alone[1], DTYPE_F32);
     tiny_stream_free(&s);
     u->model->device->ops->kv_free(u->model->device, c.kv);
     return true;
@@ -288,7 +290,7 @@ static void check_pauses(const struct tiny_decoder *m, const struct tiny_stream 
     struct tiny_cache c = tiny_cache_new(m, DTYPE_F32, 0);
     struct tiny_stream s = tiny_stream_of(m, m->prompt[0].ids, m->prompt[0].n);
     if (tiny_run_streams(m, &c, &s, 1, NULL, &hooks))
-        check_same(m, &s, &alone[0]);
+        check_same(m, &s, &alone[0], DTYPE_F32);
     CHECK_INT(u.pauses, 2 * m->config.layers - 1);
     tiny_stream_free(&s);
     m->device->ops->kv_free(m->device, c.kv);
@@ -370,7 +372,7 @@ static void check_threads(const char *name, const char *isa) {
             break;
         if (tiny_decoder_load(&m, name, PRECISION_STORED, d) && run_alone(&m, DTYPE_F16, alone)) {
             for (size_t p = 0; threads > 1 && p < TINY_PROMPTS; p++)
-                check_same(&m, &alone[p], &first[p]);
+                check_same(&m, &alone[p], &first[p], DTYPE_F16);
             if (threads > 1)
                 check_any_way(&m, DTYPE_F16, first);
         }

@@ -60,7 +60,7 @@ static void check_any_batch(const struct tiny_model *m) {
             if (tiny_run(m, &b, true, NULL, mixed))
                 for (size_t k = 0; k < 4; k++)
                     if (mixes[i][k] == one)
-                        CHECK(memcmp(alone, mixed + k * m->dim, m->dim * sizeof *alone) == 0);
+                        CHECK(test_device_same(alone, mixed + k * m->dim, m->dim, 2e-6));
             tiny_batch_free(&b);
         }
     }
@@ -115,7 +115,7 @@ static bool run_urgent(void *ctx) {
     float v[MAX_DIM];
     u->pauses++;
     u->same &= tiny_run(u->model, &u->batch, true, NULL, v) &&
-               memcmp(v, u->first, u->model->dim * sizeof *v) == 0;
+               test_device_same(v, u->first, u->model->dim, 2e-6);
     return true;
 }
 
@@ -131,7 +131,7 @@ static void check_pauses(const struct tiny_model *m) {
     tiny_run(m, &b, true, &hooks, paused);
     CHECK(u.same);
     CHECK_INT(u.pauses, 2 * m->config.layers - 1);
-    CHECK(memcmp(plain, paused, m->dim * sizeof *plain) == 0);
+    CHECK(test_device_same(plain, paused, m->dim, 2e-6));
     tiny_batch_free(&u.batch);
     tiny_batch_free(&b);
 }

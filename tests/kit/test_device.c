@@ -5,6 +5,7 @@
 #include "tests/gpu/gpu_under_test.h"
 #include "tests/kit/guard_device.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,15 @@ enum err test_device_new(const struct cpu_options *options, struct device **out,
 bool test_device_is_gpu(void) {
     const char *kind = getenv("TRINE_TEST_DEVICE");
     return kind && strcmp(kind, "gpu") == 0;
+}
+
+bool test_device_same(const float *got, const float *want, size_t n, double bar) {
+    if (!test_device_is_gpu() || gpu_under_test_keeps_bits())
+        return memcmp(got, want, n * sizeof *got) == 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - (double)want[i]) <= bar * fmax(1, fabs((double)want[i]))))
+            return false;
+    return true;
 }
 
 void test_device_free(struct device *d) {

@@ -4,7 +4,7 @@
 #define TRINE_TESTS_DRAW_RIG_H
 
 #include "compute/cuda/draw.h"
-#include "tests/gpu/emulated_gpu.h"
+#include "tests/gpu/gpu_under_test.h"
 #include "tests/unit/device_rig.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ struct draw_rig {
 static inline bool draw_rig_open(struct draw_rig *r, struct gpu_draw_limits limits) {
     struct errmsg msg = {0};
     void *ws = NULL;
-    *r = (struct draw_rig){.api = gpu_emulated(), .limits = limits};
+    *r = (struct draw_rig){.api = gpu_under_test(), .limits = limits};
     r->logit_bytes = limits.rows * mat_ld(limits.vocab, DTYPE_F32) * sizeof(float);
     size_t bytes = gpu_draw_bytes(&limits, limits.vocab);
     bool there = CHECK(r->api->open(0, &r->gpu, &msg) == ERR_OK) &&
@@ -51,7 +51,7 @@ static inline void draw_rig_wait(struct draw_rig *r) {
 static inline void draw_rig_close(struct draw_rig *r) {
     struct errmsg msg = {0};
     CHECK_OK(r->api->failure(r->gpu, &msg), msg);
-    CHECK(gpu_emulated_violations() == 0);
+    CHECK(gpu_under_test_violations() == 0);
     gpu_draw_free(r->draw);
     r->api->free(r->gpu, r->logits);
     r->api->free(r->gpu, r->gpu_ws.base);

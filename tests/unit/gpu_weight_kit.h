@@ -7,7 +7,7 @@
 #include "compute/cuda/weight.h"
 #include "compute/weight_parts.h"
 #include "tests/check.h"
-#include "tests/gpu/emulated_gpu.h"
+#include "tests/gpu/gpu_under_test.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -47,7 +47,7 @@ struct gpu_rig {
 };
 
 static inline struct gpu_rig gpu_rig_open(size_t piece_bytes) {
-    struct gpu_rig r = {.api = gpu_emulated()};
+    struct gpu_rig r = {.api = gpu_under_test()};
     struct errmsg msg = {0};
     CHECK_OK(r.api->open(0, &r.gpu, &msg), msg);
     CHECK(r.api->stream_new(r.gpu, &r.stream) == ERR_OK);
@@ -58,7 +58,7 @@ static inline struct gpu_rig gpu_rig_open(size_t piece_bytes) {
 static inline void gpu_rig_close(struct gpu_rig *r) {
     struct errmsg msg = {0};
     CHECK_OK(r->api->failure(r->gpu, &msg), msg);
-    CHECK(gpu_emulated_violations() == 0);
+    CHECK(gpu_under_test_violations() == 0);
     gpu_weights_free(r->weights);
     r->api->event_free(r->gpu, r->event);
     r->api->stream_free(r->gpu, r->stream);

@@ -316,10 +316,10 @@ static void test_ends(void) {
 
 static int allocations_left;
 static enum err few_alloc(struct gpu *g, size_t bytes, void **out) {
-    return allocations_left-- > 0 ? gpu_emulated()->alloc(g, bytes, out) : ERR_NOMEM;
+    return allocations_left-- > 0 ? gpu_under_test()->alloc(g, bytes, out) : ERR_NOMEM;
 }
 static enum err few_alloc_host(struct gpu *g, size_t bytes, void **out) {
-    return allocations_left-- > 0 ? gpu_emulated()->alloc_host(g, bytes, out) : ERR_NOMEM;
+    return allocations_left-- > 0 ? gpu_under_test()->alloc_host(g, bytes, out) : ERR_NOMEM;
 }
 
 static void test_refused(void) {
@@ -388,7 +388,7 @@ static void test_garbage(void) {
     struct gpu_draw_limits limits = {V, 4, 2, 4};
     if (!draw_rig_open(&r, limits))
         return;
-    struct gpu_api wild = *gpu_emulated();
+    struct gpu_api wild = *gpu_under_test();
     wild.copy_out = copy_garbage;
     struct gpu_draw *d = NULL;
     struct errmsg msg;
@@ -427,7 +427,7 @@ static void test_no_memory(void) {
     struct gpu_draw_limits limits = {V, 4, 16, 4};
     if (!draw_rig_open(&r, limits))
         return;
-    struct gpu_api few = *gpu_emulated();
+    struct gpu_api few = *gpu_under_test();
     few.alloc = few_alloc;
     few.alloc_host = few_alloc_host;
     struct gpu_draw *d = NULL;

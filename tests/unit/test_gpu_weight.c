@@ -286,16 +286,16 @@ static int calls, fail_at;
 
 static bool fails(void) { return ++calls == fail_at; }
 static enum err alloc_or_not(struct gpu *g, size_t bytes, void **out) {
-    return fails() ? ERR_NOMEM : gpu_emulated()->alloc(g, bytes, out);
+    return fails() ? ERR_NOMEM : gpu_under_test()->alloc(g, bytes, out);
 }
 static enum err alloc_host_or_not(struct gpu *g, size_t bytes, void **out) {
-    return fails() ? ERR_NOMEM : gpu_emulated()->alloc_host(g, bytes, out);
+    return fails() ? ERR_NOMEM : gpu_under_test()->alloc_host(g, bytes, out);
 }
 static enum err stream_or_not(struct gpu *g, struct gpu_stream **out) {
-    return fails() ? ERR_NOMEM : gpu_emulated()->stream_new(g, out);
+    return fails() ? ERR_NOMEM : gpu_under_test()->stream_new(g, out);
 }
 static enum err event_or_not(struct gpu *g, struct gpu_event **out) {
-    return fails() ? ERR_NOMEM : gpu_emulated()->event_new(g, out);
+    return fails() ? ERR_NOMEM : gpu_under_test()->event_new(g, out);
 }
 
 static enum err make_all(struct gpu_rig *r, const struct weight_part *p) {

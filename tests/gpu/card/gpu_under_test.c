@@ -5,3 +5,4 @@
 
 const struct gpu_api *gpu_under_test(void) { return &gpu_api_cuda; }
 size_t gpu_under_test_violations(void) { return 0; }
+bool gpu_under_test_keeps_bits(void) { return false; }
