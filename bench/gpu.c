@@ -226,7 +226,7 @@ static void decode_size(struct bench *b, const char *name, const struct decoder_
     struct decode e = {
         .b = b, .m = m, .seqs = seqs, .greedy = {.top_p = 1, .repetition_penalty = 1}};
     int32_t *ids = zeros(seqs, 4), *positions = zeros(seqs, 4), *slots = zeros(seqs, 4);
-    int32_t *ends = zeros(seqs + 1, 4), *contexts = zeros(seqs, 4);
+    int32_t *ends = zeros(seqs + 1, 4), *contexts = zeros(seqs, 4), *rows = zeros(seqs, 4);
     int32_t *tables = zeros(seqs * stride, 4);
     e.parts = zeros(seqs, sizeof *e.parts);
     e.results = zeros(seqs, sizeof *e.results);
@@ -243,6 +243,7 @@ static void decode_size(struct bench *b, const char *name, const struct decoder_
             tables[s * stride + (context - 1) / BLOCK] * BLOCK + (int32_t)((context - 1) % BLOCK);
         ends[s + 1] = (int32_t)s + 1;
         contexts[s] = (int32_t)context;
+        rows[s] = (int32_t)s; // an array of its own: the device knows arrays by their places
         e.parts[s] = (struct draw_part){
             .first = s, .count = 1, .sampling = &e.greedy, .results = &e.results[s], .slot = s};
     }
@@ -255,7 +256,7 @@ static void decode_size(struct bench *b, const char *name, const struct decoder_
                                    .table_stride = stride,
                                    .tokens = seqs,
                                    .seqs = seqs,
-                                   .logit_rows = ends,
+                                   .logit_rows = rows,
                                    .logit_count = seqs};
     fill_cache(&e, tables, stride, context);
     b->d->ops->keep(b->d, true);
@@ -271,7 +272,7 @@ static void decode_size(struct bench *b, const char *name, const struct decoder_
     report(b, name, what, (double)seqs / took, "tok/s", read / b->peak.read_bytes, took);
     b->d->ops->kv_free(b->d, e.kv);
     b->d->ops->workspace_free(b->d, &e.ws);
-    void *const all[] = {ids, positions, slots, ends, contexts, tables, e.parts, e.results};
+    void *const all[] = {ids, positions, slots, ends, contexts, tables, rows, e.parts, e.results};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }

@@ -14,8 +14,9 @@ void test_device_free(struct device *d); // NULL is fine
 // The emulated GPU: it has neither kernel sets nor threads to choose from, and a workspace has room
 // for rows that no forward may come to need.
 bool test_device_is_gpu(void);
-// The same numbers: to the bit where the device keeps them whatever else is in a batch, as all do but
-// a card (gpu_under_test_keeps_bits); there within the bar, of 1 or of the number where it is more.
+// The same numbers: to the bit where the device keeps them whatever else is in a batch, as all do
+// but a card (gpu_under_test_keeps_bits); there within the bar, of 1 or of the number where it is
+// more.
 bool test_device_same(const float *got, const float *want, size_t n, double bar);
 
 #endif

@@ -192,7 +192,7 @@ static void check_product(const struct joined *j, const struct ask *a, const siz
         for (size_t i = 0; i < rows * outputs; i++) {
             size_t at = from * outputs + i;
             off += bits ? bits_of(got[i]) != bits_of(all[at])
-                         : !(fabs((double)got[i] - want[at]) <= bar * (size[at] + fabs(want[at])));
+                        : !(fabs((double)got[i] - want[at]) <= bar * (size[at] + fabs(want[at])));
         }
         CHECK_INT(off, 0);
         if (off)
