@@ -7,7 +7,7 @@
    (filters.c: filter_).
 2. So does the tag of a struct, enum or union that a header defines, unless the header is one thing's own
    (foo_internal.h).
-3. No tag is defined in two files, not even in two .c files: a name is one thing. (But for the opaque
+3. No tag is defined in two files, not even in two sources: a name is one thing. (But for the opaque
    types of a device, once in the room of each.)
 4. A file that a comment names is there, so that a comment does not outlive its file.
 What is external is read from the objects of build/ by nm. Prints a line "file: what is wrong" for
@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from check_includes import DOORS, ROOMS  # noqa: E402
+from check_includes import DOORS, HEADERS, ROOMS, SOURCES  # noqa: E402
 
 # Names that may be otherwise, and why.
 EXCEPTIONS = {
@@ -47,7 +47,7 @@ LANGUAGE = {
 NEEDS = '"compute/cuda/cuda_api_internal.h"'
 
 COMMENT = re.compile(r"//(.*)")
-NAMED = re.compile(r"(?<![\w./*-])([a-z]\w*(?:/\w+)*\.[ch])\b")
+NAMED = re.compile(r"(?<![\w./*-])([a-z]\w*(?:/\w+)*\.(?:c|h|cu|cuh))\b")
 TAG = re.compile(r"^[ \t]*(?:typedef[ \t]+)?(?:struct|enum|union)[ \t]+([A-Za-z_]\w*)[ \t]*\{", re.M)
 
 
@@ -74,7 +74,7 @@ def stem_of(file):
 
 
 def sources():
-    return sorted(f"{room}/{name}" for room in ROOMS for name in os.listdir(room) if name.endswith((".c", ".h")))
+    return sorted(f"{room}/{name}" for room in ROOMS for name in os.listdir(room) if name.endswith(SOURCES + HEADERS))
 
 
 def declared_in(headers):
@@ -87,9 +87,9 @@ def declared_in(headers):
 
 
 def external(objects):
-    """[(object, name)] of what is defined and can be seen."""
+    """[(object, name)] of what is defined and can be seen; C++'s names have their kinds in them (_Z...)."""
     out = subprocess.run(["nm", "--defined-only", "-g", "-A", *objects], capture_output=True, text=True, check=True).stdout
-    return [(line.split(":", 1)[0], line.split()[-1]) for line in out.splitlines()]
+    return [(line.split(":", 1)[0], line.split()[-1]) for line in out.splitlines() if not line.split()[-1].startswith("_Z")]
 
 
 def stale(texts):
@@ -104,25 +104,35 @@ def stale(texts):
                         yield file, number, name
 
 
+def object_of(build, file):
+    """A kernel's object is named after the whole file (Makefile)."""
+    return f"{build}/{file[:-2] if file.endswith('.c') else file}.o"
+
+
+def needs_more(file, text):
+    """Kernels are built with the tests that need them (build/libgpu_emulated.a)."""
+    return NEEDS in text or file.endswith(".cu")
+
+
 def main(root, build):
     os.chdir(root)
     texts = {file: open(file, encoding="utf-8").read() for file in sources()}
-    headers = {file: text for file, text in texts.items() if file.endswith(".h")}
+    headers = {file: text for file, text in texts.items() if file.endswith(HEADERS)}
     declared, homes = declared_in(headers), {}
     found = [f"{file}:{line}: there is no {name}" for file, line, name in stale(texts)]
     for file, text in texts.items():
         for tag in TAG.findall(text):
             homes.setdefault(tag, []).append(file)
-            free = tag in EXCEPTIONS or file in LANGUAGE or file.endswith((".c", "_internal.h"))
+            free = tag in EXCEPTIONS or file in LANGUAGE or file.endswith((*SOURCES, "_internal.h"))
             if not free and not fits(tag, stem_of(file), *rooms_of(file)):
                 found.append(f"{file}: the tag {tag} begins neither with the file's name nor with the room's")
     for tag, files in homes.items():
         each = tag in OF_EACH_DEVICE and len({os.path.dirname(file) for file in files}) == len(files)
         if len(files) > 1 and not each:
             found.append(f"{files[0]}: the tag {tag} is defined elsewhere too: {' '.join(files[1:])}")
-    objects = {f"{build}/{file[:-2]}.o": file for file in texts if file.endswith(".c")}
+    objects = {object_of(build, file): file for file in texts if file.endswith(SOURCES)}
     # what needs a toolkit that is not everywhere is read where it was built
-    objects = {o: file for o, file in objects.items() if os.path.exists(o) or NEEDS not in texts[file]}
+    objects = {o: file for o, file in objects.items() if os.path.exists(o) or not needs_more(file, texts[file])}
     missing = [o for o in objects if not os.path.exists(o)]
     if missing:
         sys.exit(f"check_names: {missing[0]} is not built; make first")

@@ -9,7 +9,8 @@ import tempfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
-from check_includes import ROOMS  # noqa: E402
+from check_includes import ROOMS, SOURCES  # noqa: E402
+from check_names import object_of  # noqa: E402
 
 GOOD = {
     "base/lists.h": "struct list {\n    int n;\n};\nint list_new(void);\nint base_start(void);\n",
@@ -17,6 +18,8 @@ GOOD = {
     "int base_start(void) { return 2; }\n",
     "hub/plan_internal.h": "enum plan_kind { PLAN_NONE };\nunion either {\n    int n;\n};\nextern int plan_size;\n",
     "hub/plan_read.c": "// See plan_internal.h and base/lists.h.\nint plan_size;\nint plan_read(void) { return 3; }\n",
+    "compute/cuda/kernels/turn.cuh": "// Of turns.cu.\nstruct gpu_angle {\n    int n;\n};\n",
+    "compute/cuda/kernels/turns.cu": "struct own {\n    int n;\n};\nint gpu_turn(void) { return 6; }\n",
     "service/api/generate/text.c": "int api_text(void) { return 4; }\nint generate_text(void) { return 5; }\n",
 }
 # What is put into which file, and a part of what must be said of it.
@@ -31,6 +34,10 @@ FAULTS = [
     ("hub/plan_read.c", "struct list {\n    int m;\n};\n", "list"),
     ("hub/plan_read.c", "// As read.c has it.\n", "read.c"),
     ("base/lists.h", "// Of hub/lists.h.\n", "hub/lists.h"),
+    ("compute/cuda/kernels/turns.cu", "int other_turn(void) { return 1; }\n", "other_turn"),
+    ("compute/cuda/kernels/turns.cu", "struct gpu_angle {\n    int m;\n};\n", "gpu_angle"),
+    ("compute/cuda/kernels/turn.cuh", "struct angle {\n    int m;\n};\n", "angle"),
+    ("compute/cuda/kernels/turn.cuh", "// Of turn.cu.\n", "turn.cu"),
 ]
 passed = failed = 0
 
@@ -46,11 +53,11 @@ def expect(ok, what, said=""):
 def check(folder, files):
     """What the check says of a tree of these files."""
     for file, text in files.items():
-        path, obj = os.path.join(folder, file), os.path.join(folder, "build", file[:-2] + ".o")
+        path, obj = os.path.join(folder, file), object_of(os.path.join(folder, "build"), file)
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
-        if file.endswith(".c"):
-            subprocess.run([os.environ.get("CC", "cc").split()[-1], "-c", "-o", obj, path], check=True)
+        if file.endswith(SOURCES):
+            subprocess.run([os.environ.get("CC", "cc").split()[-1], "-x", "c", "-c", "-o", obj, path], check=True)
     run = subprocess.run([sys.executable, os.path.join(ROOT, "tools", "check_names.py"), folder],
                          capture_output=True, text=True)
     return run.returncode, run.stdout + run.stderr
