@@ -26,7 +26,7 @@ void computed_join(struct computed *c, const struct computed *other) {
 
 const char *computed_words(const struct computed *c, const char *otherwise,
                            char out[COMPUTED_BYTES]) {
-    const char *names[COMPUTED_MOST];
+    const char *names[COMPUTED_MOST] = {0};
     size_t n = 0, length = 0;
     for (size_t i = 0; i < COMPUTED_MOST; i++) {
         const char *name = atomic_load_explicit(&c->by[i], memory_order_acquire);
