@@ -169,7 +169,7 @@ def main(part, small):
     seconds = 4 if small else 20
     rig.under_load("kill -9 of the worker", rig.signal(signal.SIGKILL), seconds)
     rig.under_load("the worker stands still", rig.signal(signal.SIGSTOP), seconds)
-    faulty = kit.program("tests/trine-gpu-faults")
+    faulty = kit.program("trine-gpu" if kit.emulated() else "tests/trine-gpu-faults")
     for what, fault in (("illegal address", "lost"), ("a kernel that does not end", "hang")):
         if not faulty:
             part.skip(what, "trine-gpu-faults is not in this build")

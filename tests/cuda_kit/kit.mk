@@ -14,21 +14,29 @@ KIT_GOLDEN := $(shell grep -lE '"tests/(kit/test_device|golden/tiny_[a-z]*)\.h"'
 KIT_TESTS  := $(notdir $(basename $(KIT_UNIT) $(KIT_GOLDEN)))
 
 # All of them are one program, so that the kernels are there once: a main by the test's name.
-KIT_MAINS  := $(KIT_TESTS:%=$(KIT_OBJ)/%.o) $(KIT_OBJ)/bench_gpu.o
+# So are trine-gpu, and the same with faults (pack.sh makes scripts of their names).
+ifneq ($(GPU),emulated)
+KIT_GPU_MAINS := $(if $(wildcard worker/gpu_main.c),trine_gpu trine_gpu_faults)
+endif
+KIT_NAMES  := $(KIT_TESTS) bench_gpu $(KIT_GPU_MAINS)
+KIT_MAINS  := $(KIT_NAMES:%=$(KIT_OBJ)/%.o) $(if $(KIT_GPU_MAINS),$(BUILD)/worker/gpu.o)
 define rename_main
 @mkdir -p $(@D)
-objcopy --redefine-sym main=main_of_$(*F) $< $@
+objcopy --redefine-sym main=main_of_$(basename $(@F)) $< $@
 endef
 $(KIT_OBJ)/%.o: $(BUILD)/tests/unit/%.o
 	$(rename_main)
 $(KIT_OBJ)/%.o: $(BUILD)/tests/golden/%.o
 	$(rename_main)
-$(KIT_OBJ)/bench_%.o: $(BUILD)/bench/%.o
+$(KIT_OBJ)/bench_gpu.o: $(BUILD)/bench/gpu.o
+	$(rename_main)
+$(KIT_OBJ)/trine_gpu.o: $(BUILD)/worker/gpu_main.o
+	$(rename_main)
+$(KIT_OBJ)/trine_gpu_faults.o: $(BUILD)/tests/gpu/card/faults_main.o
+	$(rename_main)
+$(KIT_OBJ)/programs.h: FORCE
 	@mkdir -p $(@D)
-	objcopy --redefine-sym main=main_of_bench_gpu $< $@
-$(KIT_OBJ)/programs.h: Makefile tests/cuda_kit/kit.mk
-	@mkdir -p $(@D)
-	@printf 'PROGRAM(%s)\n' $(KIT_TESTS) bench_gpu >$@
+	@printf 'PROGRAM(%s)\n' $(KIT_NAMES) | cmp -s - $@ || printf 'PROGRAM(%s)\n' $(KIT_NAMES) >$@
 $(KIT_OBJ)/programs.o: tests/cuda_kit/programs.c $(KIT_OBJ)/programs.h
 	$(CC) $(CFLAGS) $(NEEDED) -I$(KIT_OBJ) -c -o $@ $<
 
@@ -50,7 +58,12 @@ endif
 $(KIT_OBJ)/gpu-tests: $(KIT_OBJ)/programs.o $(KIT_MAINS) $(BUILD)/bench/gpu_probe.o $(BUILD)/libkit.a $(KIT_GPU) $(BUILD)/libtrine.a
 	$(CC) $(SANFLAGS) -s -o $@ $^ -Wl,--as-needed $(KIT_TAIL) $(LDLIBS)
 
-KIT_PROGRAMS := $(BUILD)/trine $(BUILD)/trine-worker $(KIT_OBJ)/gpu-tests $(BUILD)/bench/random_model
+# The emulated worker is a program of its own, and has its faults by itself.
+ifeq ($(GPU),emulated)
+KIT_WORKER := $(if $(wildcard tests/worker/gpu_emulated.c),$(BUILD)/tests/trine-gpu-emulated)
+endif
+
+KIT_PROGRAMS := $(BUILD)/trine $(BUILD)/trine-worker $(KIT_OBJ)/gpu-tests $(BUILD)/bench/random_model $(KIT_WORKER)
 cuda-kit: $(KIT_PROGRAMS) $(if $(filter emulated,$(GPU)),,$(if $(CUDA_TOOLKIT),,kit-without-nvcc)) ## one folder that proves it all on a machine with a card, build/cuda-kit (docs/gpu.md)
 	@tests/cuda_kit/pack.sh $(KIT_FOLDER) $(KIT_PROGRAMS)
 kit-without-nvcc:

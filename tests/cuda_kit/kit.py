@@ -49,6 +49,11 @@ def program(name):
     return path if os.path.exists(path) else None
 
 
+def emulated():
+    """The worker is the one with the emulated GPU (pack.sh)."""
+    return os.path.exists(os.path.join(ROOT, "emulated"))
+
+
 class Part:
     """One part's rows, within its seconds."""
 

@@ -17,12 +17,26 @@ for program in "$@"; do
     to=$folder/build/$(basename "$program")
     # where the tests look for it
     case $program in */tests/trine-*) to=$folder/build/tests/$(basename "$program") ;; esac
-    case $program in */trine-gpu-emulated) to=$folder/build/trine-gpu ;; esac
+    case $program in
+    */trine-gpu-emulated)
+        to=$folder/build/trine-gpu
+        touch "$folder/emulated"
+        ;;
+    esac
     cp "$program" "$to"
     strip "$to"
 done
+# What is in gpu-tests too has a script where it is looked for.
+for name in trine-gpu tests/trine-gpu-faults; do
+    inside=${name##*/} inside=${inside//-/_} up=$(dirname "$name" | sed 's,[^/.][^/]*,..,')
+    if "$folder/build/gpu-tests" | grep -x "$inside" >/dev/null; then
+        # shellcheck disable=SC2016
+        printf '#!/bin/sh\nexec "${0%%/*}/%s/gpu-tests" %s "$@"\n' "$up" "$inside" >"$folder/build/$name"
+        chmod +x "$folder/build/$name"
+    fi
+done
 # All but the C library's own, which is the machine's.
-ldd "$folder"/build/trine* "$folder"/build/gpu-tests | awk '$3 ~ /^\// { print $3 }' | sort -u |
+for program in "$folder"/build/*; do ldd "$program" 2>/dev/null || true; done | awk '$3 ~ /^\// { print $3 }' | sort -u |
     { grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|ld-linux[^/]*)\.so[^/]*$' || true; } |
     while read -r library; do cp -L "$library" "$folder/lib/"; done
 git ls-files -co --exclude-standard tests/golden/data tests/unit/data/sampling.txt tests/cuda_kit bench/gpu_torch.py \
