@@ -18,7 +18,8 @@
 // or a place has been brought up (the canary), and as an extra sequence in the first batch of a
 // life, in those of 256 tokens and more, and when the last is older than sentinel_us; in steps
 // likewise, with a block of the cache of its own. A worker with the reference's kind of device must
-// give the same bits. Numbers of a first life that no second one has agreed with are given up when
+// give the same bits; another one numbers that differ by no more than its floats explain, and a
+// greedy token where the reference's was clearly the likeliest. Numbers of a first life that no second one has agreed with are given up when
 // two later lives agree on others.
 // A quarantine starts its process when it has work, computes one piece at a time, brings up only
 // what that needs, and ends the process when it has been idle. It is always REPLICA_UP, and its

@@ -49,6 +49,10 @@ struct worker_pace {
 struct worker_truth {
     float *right, *other; // [n]; other: what the last life said that did not agree
     size_t n;
+    bool narrow;  // half of an f32's bits at most took part: by the device, or the reference
+    bool is_draw; // [2] a greedy token and its logprob, else a row
+    float margin; // of a draw: how much likelier it was than the next token, in logprobs; 0: not
+                  // known
     bool known, has_other;
     bool agreed; // by the reference, or a second life: it stays
 };
@@ -87,6 +91,7 @@ struct worker_model {
     uint64_t files_life;
     uint64_t checked_raw; // the last life whose first canary was right; the second is normalised
     char name[128];       // for messages
+    bool narrow;          // as its truths
     size_t weight_bytes;
     int64_t load_us;              // the longest that its loads have taken; 0: none was answered
     struct worker_truth truth[2]; // [normalised]

@@ -140,9 +140,12 @@ static enum err make_model(const struct replica_spec *spec, struct worker_model 
     }
     wire_model_of(spec, &m->wire);
     snprintf(m->name, sizeof m->name, "%s", spec->name);
+    m->narrow = spec->precision.floats != COMPUTE_F32 ||
+                spec->precision.rounding != ACTIVATION_ROUNDING_NONE;
     enum err e = replica_worker_load_keep(spec, &m->load, msg);
     for (int i = 0; i < 2 && !e; i++)
         e = replica_worker_truth_init(&m->truth[i], spec->dim ? spec->dim : 1, msg);
+    m->truth[0].narrow = m->truth[1].narrow = m->narrow;
     if (e) {
         free_model(m);
         return e;
@@ -281,6 +284,7 @@ static enum err make_place(const struct step_engine_options *options, uint64_t m
     p->wire.options.blocks += blocks;
     replica_worker_sentinel_part(vocab, options->blocks, blocks, p->room, &p->sentinel);
     enum err e = replica_worker_truth_init(&p->truth, 2, msg);
+    p->truth.is_draw = true;
     for (int i = 0; i < WORKER_COPIES && !e; i++)
         if (step_new(&p->wire.options.limits, &p->copies[i].step))
             e = err_set(msg, ERR_NOMEM, "no memory for a model's steps");
@@ -300,10 +304,13 @@ enum err replica_worker_open_steps(struct replica *r, uint64_t model,
     pthread_mutex_lock(&w->mutex);
     const struct worker_model *m = replica_worker_find_model(w, model);
     size_t vocab = m ? m->wire.vocab : 0;
+    bool narrow = m && m->narrow;
     pthread_mutex_unlock(&w->mutex);
     if (!m)
         return err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
     enum err e = make_place(options, model, vocab, &p, msg);
+    if (!e)
+        p->truth.narrow = narrow;
     if (!e && (e = replica_worker_ask_step(w, p, msg)))
         free_place(p);
     if (e)
