@@ -79,7 +79,7 @@ $(BUILD)/tests/trine-worker-faults: $(BUILD)/tests/worker/faults_main.o $(FAULT_
 	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 # The same with a card that is made up (tests/worker/made_up.c).
-$(BUILD)/tests/trine-made-up: $(BUILD)/tests/worker/made_up.o $(WORKER_OBJS)
+$(BUILD)/tests/trine-made-up: $(BUILD)/tests/worker/made_up.o $(BUILD)/tests/kit/late_device.o $(WORKER_OBJS)
 	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 $(BUILD)/libtrine.a: $(LIBOBJS)

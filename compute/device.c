@@ -38,6 +38,10 @@ void device_fail(struct device *d, enum err code, const char *fmt, ...) {
 enum err device_sync(struct device *d, struct errmsg *msg) {
     if (d->ops->wait)
         d->ops->wait(d);
+    return device_failure(d, msg);
+}
+
+enum err device_failure(struct device *d, struct errmsg *msg) {
     enum err e = d->failed;
     d->failed = ERR_OK;
     return e == ERR_OK ? ERR_OK : err_set(msg, e, "%s", d->failure.text);

@@ -319,6 +319,8 @@ struct device {
 void device_fail(struct device *d, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 // Waits for everything asked so far; returns and clears the first failure.
 enum err device_sync(struct device *d, struct errmsg *msg) MUST_CHECK;
+// The same without the wait: what has been recorded so far.
+enum err device_failure(struct device *d, struct errmsg *msg) MUST_CHECK;
 
 // The optional entries, composed where a device lacks them. The composed linear_add_norm needs y
 // apart from residual (ERR_UNSUPPORTED): the sum has nowhere else to be.

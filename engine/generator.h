@@ -21,7 +21,13 @@
 
 struct generator;
 
-enum { GENERATOR_AHEAD_MOST = 1 };
+enum {
+    GENERATOR_AHEAD_MOST = 1,
+    // Tokens of prompts in a step, where nobody decodes: of a device without a wish for its
+    // batches, and at most.
+    GENERATOR_CHUNK = 256,
+    GENERATOR_CHUNK_MOST = 2048,
+};
 
 struct generator_options {
     const struct model *model;
@@ -29,6 +35,7 @@ struct generator_options {
     size_t kv_bytes;         // of its cache, at most
     enum dtype kv_dtype;
     size_t max_sequences;
+    size_t chunk; // of prompts, tokens of a step at most; 0: GENERATOR_CHUNK
     bool speculate, share_prefixes;
     size_t ahead;        // steps that are put together before the results of those before are known
     struct masks *masks; // where masks of grammars are made that take long

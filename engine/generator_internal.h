@@ -13,9 +13,8 @@
 #include <pthread.h>
 
 enum {
-    CHUNK_TOKENS = 256, // of a prompt, in a step without decoding sequences
-    SCORED_CHUNK = 32,  // of a prompt whose logits are wanted
-    DRAFT_ROWS = 16,    // drafted rows of a step, of all sequences
+    SCORED_CHUNK = 32, // of a prompt whose logits are wanted
+    DRAFT_ROWS = 16,   // drafted rows of a step, of all sequences
 };
 
 // A step between its beginning and its end.
@@ -66,6 +65,9 @@ struct generator {
     struct generation_stats stats;
 };
 
+static inline size_t generator_chunk(const struct generator_options *o) {
+    return o->chunk ? o->chunk : GENERATOR_CHUNK;
+}
 static inline struct flight *generator_oldest(struct generator *g) {
     return g->in_flight > 0 ? &g->flights[g->oldest] : NULL;
 }

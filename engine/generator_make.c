@@ -9,13 +9,15 @@ enum {
     LEAST_BLOCKS = 2, // of a cache, where the model's context is not shorter
 };
 
-static size_t step_tokens_most(size_t seqs) { return CHUNK_TOKENS + seqs + DRAFT_ROWS; }
+static size_t step_tokens_most(const struct generator_options *o) {
+    return generator_chunk(o) + o->max_sequences + DRAFT_ROWS;
+}
 static size_t step_logits_most(size_t seqs) { return seqs + DRAFT_ROWS + SCORED_CHUNK; }
 
 static struct step_limits limits_of(const struct generator_options *o, size_t block_tokens,
                                     size_t context) {
     return (struct step_limits){.block_tokens = block_tokens,
-                                .max_tokens = step_tokens_most(o->max_sequences),
+                                .max_tokens = step_tokens_most(o),
                                 .max_seqs = o->max_sequences,
                                 .max_logits = step_logits_most(o->max_sequences),
                                 .max_context = context + block_tokens};

@@ -8,8 +8,9 @@
 enum {
     LEAST_CHUNK = 10, // of a prompt, beside decoding sequences
     // Far into a long text a chunk is shorter, for one layer's attention is not set aside: so many
-    // pairs of a query and a key at most, but for the least chunk there.
-    CHUNK_PAIRS = CHUNK_TOKENS * 8192,
+    // pairs of a query and a key at most for each token of a whole one, but for the least chunk
+    // there.
+    CHUNK_PAIRS = 8192,
     CHUNK_FAR = 32,
     DRAFTING_SEQS = 4, // more sequences than these share the weights' reading well without
 };
@@ -173,20 +174,20 @@ static size_t add_decoding(struct generator *g, struct flight *f) {
 // The tokens of prompts that this step may compute beside `decoding` sequences.
 static size_t chunk_budget(const struct generator *g, size_t decoding) {
     if (decoding == 0)
-        return CHUNK_TOKENS;
+        return generator_chunk(&g->options);
     if (g->decode_us <= 0 || g->prefill_us <= 0)
         return LEAST_CHUNK;
     double budget = CHUNK_SHARE * g->decode_us / g->prefill_us;
-    return budget < LEAST_CHUNK    ? LEAST_CHUNK
-           : budget > CHUNK_TOKENS ? CHUNK_TOKENS
-                                   : (size_t)budget;
+    size_t most = generator_chunk(&g->options);
+    return budget < LEAST_CHUNK ? LEAST_CHUNK : budget > (double)most ? most : (size_t)budget;
 }
 
 // A chunk of one prompt; returns its tokens.
 static size_t add_chunk(struct generator *g, struct flight *f, struct sequence *s, size_t budget) {
     const struct generation *n = s->g;
     size_t pending = sequence_pending(s), count = pending < budget ? pending : budget;
-    size_t most_pairs = CHUNK_PAIRS / (s->sent + CHUNK_TOKENS);
+    size_t chunk = generator_chunk(&g->options);
+    size_t most_pairs = CHUNK_PAIRS * chunk / (s->sent + chunk);
     if (count > most_pairs && count > CHUNK_FAR)
         count = most_pairs > CHUNK_FAR ? most_pairs : CHUNK_FAR;
     bool ends = count == pending;

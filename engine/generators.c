@@ -14,6 +14,13 @@ static enum dtype choose_dtype(const struct generators_options *o, const struct 
     return o->kv_dtype == KV_DTYPE_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 
+// As large as its batches of other texts: what makes it work well there does here.
+static size_t choose_chunk(size_t batch_tokens) {
+    return batch_tokens < GENERATOR_CHUNK        ? GENERATOR_CHUNK
+           : batch_tokens > GENERATOR_CHUNK_MOST ? GENERATOR_CHUNK_MOST
+                                                 : batch_tokens;
+}
+
 static struct generator_options options_for(const struct generators *g, const struct model *m,
                                             size_t bytes) {
     const struct generators_options *o = &g->options;
@@ -21,6 +28,7 @@ static struct generator_options options_for(const struct generators *g, const st
         .model = m,
         .replica = o->replica,
         .ahead = replica_facts(o->replica)->steps_ahead,
+        .chunk = choose_chunk(replica_facts(o->replica)->batch_tokens),
         .kv_bytes = bytes,
         .kv_dtype = choose_dtype(o, m),
         .max_sequences = o->max_sequences ? o->max_sequences : DEFAULT_SEQUENCES,

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 // ---- workspaces
@@ -149,6 +150,38 @@ static size_t weight_bytes(struct replica *r, uint64_t model) {
 
 // ---- steps
 
+// So many of the device's slots that no other place has: the first ones between two others'.
+// Mutex held. SIZE_MAX: there are not so many.
+static size_t find_slots(const struct replica_local *l, size_t n) {
+    size_t first = 0;
+    bool moved = l->device->drawn_slots > 0 && l->device->ops->mark && l->device->ops->wait_mark;
+    if (!moved)
+        return SIZE_MAX;
+    while (moved) {
+        moved = false;
+        for (const struct replica_steps *s = l->steps; s; s = s->next)
+            if (s->slots && first < s->first_slot + s->slots && s->first_slot < first + n) {
+                first = s->first_slot + s->slots;
+                moved = true;
+            }
+    }
+    return first + n <= l->device->drawn_slots ? first : SIZE_MAX;
+}
+
+// Where it has slots its steps go ahead.
+static enum err make_steps(struct replica_local *l, const struct replica_model *m,
+                           const struct step_engine_options *options, struct replica_steps *one,
+                           struct errmsg *msg) {
+    size_t n = step_engine_slots(&options->limits);
+    pthread_mutex_lock(&l->mutex);
+    one->first_slot = find_slots(l, n);
+    pthread_mutex_unlock(&l->mutex);
+    if (one->first_slot == SIZE_MAX)
+        return step_engine_new(m, options, &one->engine, msg);
+    one->slots = n;
+    return step_engine_new_ahead(m, options, one->first_slot, &one->engine, msg);
+}
+
 static enum err open_steps(struct replica *r, uint64_t model,
                            const struct step_engine_options *options, uint64_t *place,
                            struct errmsg *msg) {
@@ -161,7 +194,7 @@ static enum err open_steps(struct replica *r, uint64_t model,
     if (!m)
         e = err_set(msg, ERR_INTERNAL, "steps of a model that is not loaded");
     else
-        e = step_engine_new(m, options, &one->engine, msg);
+        e = make_steps(l, m, options, one, msg);
     if (e) {
         mem_free(one);
         return e;

@@ -8,6 +8,8 @@
 
 // Two kinds of batches are under way at once, one in the middle of the other.
 enum { REPLICA_LANES = 2 };
+// Steps that a device may have at once: one computes, and one stands behind it.
+enum { REPLICA_ASKED_MOST = 2 };
 
 struct replica_forward;
 
@@ -16,6 +18,7 @@ struct replica_steps {
     struct replica_steps *next;
     uint64_t place;
     struct step_engine *engine;
+    size_t first_slot, slots; // of the device; 0: it has none
 };
 
 struct replica_local {
@@ -50,8 +53,13 @@ struct replica_local {
     struct arena workspaces[REPLICA_LANES];
     uint64_t workspace_count; // that were taken into use so far
     struct shares shares;
-    int64_t lap_us;              // since when the forward that computes has had the device
-    int64_t looked_us;           // when the feed last looked for work
+    int64_t lap_us;    // since when the forward that computes has had the device
+    int64_t looked_us; // when the feed last looked for work
+    // Steps of which all is asked of a device that keeps what it draws, oldest first; they are
+    // finished by and by, while others are asked for.
+    struct replica_step *asked[REPLICA_ASKED_MOST];
+    size_t asked_count;
+    int64_t step_us;             // what the last one took from its asking to its end
     unsigned under_way;          // SHARE_BITs of the forwards that compute or are set aside
     struct replica_forward *top; // the innermost of these
     unsigned expected;           // SHARE_BITs of steps that follow at once,

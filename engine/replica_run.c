@@ -4,6 +4,10 @@
 // end, and steps, each in workspaces of their own (so bulk is set aside for both, a step for
 // interactive batches, and a step of prompts alone for another model's decoding). So urgent work
 // waits for a fraction of a layer. There, too, a forward ends that was cancelled.
+// Of a device that keeps what it drew (device.h's drawn_slots) a step is asked for and finished
+// later: the next step's forward is asked for before this one's tokens are waited for, so that the
+// device has work while these are read, sent and answered. What is no step finishes all of them
+// first.
 #include "engine/replica_local_internal.h"
 
 #include "base/clock.h"
@@ -237,6 +241,8 @@ static bool run_next(struct replica_local *l, unsigned among, unsigned own) {
 static bool pause_forward(void *ctx) {
     struct replica_forward *f = ctx;
     struct replica_local *l = f->l;
+    if (l->device->ops->pace)
+        l->device->ops->pace(l->device);
     lap(f);
     look_for_work(l);
     bury(l);
@@ -296,19 +302,96 @@ static enum err encode_batch(struct replica_local *l, struct replica_batch *b,
     return replica_model_run(m, &b->tokens, b->skip, b->normalize, ws, hooks, b->rows, msg);
 }
 
-// False: the step waits for its draw.
-static bool compute_step(struct replica_local *l, struct replica_step *s,
-                         const struct forward_hooks *hooks) {
+// ---- steps
+
+enum step_stage { STEP_ENDED, STEP_PARKED, STEP_ASKED };
+
+static void expect_next(struct replica_local *l, struct replica_work *w) {
+    l->expected |= shares_of(w); // it comes as soon as this one's results are seen
+    l->expected_until_us = l->lap_us + FOLLOWS_US;
+}
+
+// Waits for the oldest of those that were asked for.
+static void finish_oldest(struct replica_local *l) {
+    struct replica_step *s = l->asked[0];
+    struct replica_work *w = &s->work;
+    struct replica_forward f = {.l = l, .work = w};
+    unsigned before = l->under_way;
+    l->asked_count--;
+    for (size_t i = 0; i < l->asked_count; i++)
+        l->asked[i] = l->asked[i + 1];
+    l->under_way |= shares_of(w);
+    w->err = step_engine_finish(replica_steps_at(l, s->place), s->step, &w->msg);
+    lap(&f);
+    l->under_way = before;
+    l->step_us = l->lap_us - atomic_load(&w->began_us);
+    expect_next(l, w);
+    w->done(w);
+}
+
+static void finish_steps(struct replica_local *l, size_t left) {
+    while (l->asked_count > left)
+        finish_oldest(l);
+}
+
+// One whose draw was not released before its forward was asked for: whoever releases it needs the
+// results of those before it, and word that the forward is over.
+static enum err wait_for_forward(struct replica_local *l, struct step_engine *engine,
+                                 struct replica_work *w) {
+    finish_steps(l, 0);
+    enum err e = step_engine_wait(engine, &w->msg);
+    if (l->is_fed)
+        l->feed.look(l->feed.ctx); // it may have been released meanwhile
+    return e;
+}
+
+static bool is_released(struct replica_local *l, const struct replica_step *s) {
+    pthread_mutex_lock(&l->mutex);
+    bool released = s->released;
+    pthread_mutex_unlock(&l->mutex);
+    return released;
+}
+
+// Its forward, with what is asked for waited for where the engine does not go ahead, or its draw is
+// not released.
+static enum err forward_step(struct replica_local *l, struct step_engine *engine,
+                             struct replica_step *s, const struct forward_hooks *hooks) {
+    struct replica_work *w = &s->work;
+    if (!step_engine_goes_ahead(engine))
+        return step_engine_forward(engine, s->step, hooks, &w->msg);
+    enum err e = step_engine_begin(engine, s->step, hooks, &w->msg);
+    return e || is_released(l, s) ? e : wait_for_forward(l, engine, w);
+}
+
+static enum err draw_step(struct replica_local *l, struct step_engine *engine,
+                          struct replica_step *s, enum step_stage *stage) {
+    struct replica_work *w = &s->work;
+    bool ahead = step_engine_goes_ahead(engine) && !l->top->outer;
+    enum err e = step_engine_ask(engine, s->step, &w->msg);
+    if (e)
+        return e;
+    if (!ahead) {
+        finish_steps(l, 0);
+        return step_engine_finish(engine, s->step, &w->msg);
+    }
+    l->asked[l->asked_count++] = s;
+    *stage = STEP_ASKED;
+    return ERR_OK;
+}
+
+static enum step_stage compute_step(struct replica_local *l, struct replica_step *s,
+                                    const struct forward_hooks *hooks) {
     struct replica_work *w = &s->work;
     struct step_engine *engine = replica_steps_at(l, s->place);
+    enum step_stage stage = STEP_ENDED;
     if (!engine) {
         w->err = err_set(&w->msg, ERR_INTERNAL, "a step's model is not there");
-        return true;
+        return STEP_ENDED;
     }
     if (!s->forwarded) {
-        w->err = step_engine_forward(engine, s->step, hooks, &w->msg);
+        w->err = forward_step(l, engine, s, hooks);
         if (w->err)
-            return true;
+            return STEP_ENDED;
         pthread_mutex_lock(&l->mutex);
         bool released = s->released, gone = atomic_load(&w->cancelled);
         if (!gone) {
@@ -320,18 +403,20 @@ static bool compute_step(struct replica_local *l, struct replica_step *s,
         if (gone)
             w->err = err_set(&w->msg, ERR_CANCELLED, "cancelled");
         if (gone || !released)
-            return gone;
+            return gone ? STEP_ENDED : STEP_PARKED;
     }
-    w->err = step_engine_draw(engine, s->step, &w->msg);
+    w->err = draw_step(l, engine, s, &stage);
     forget_forwarded(l, s);
-    return true;
+    return stage;
 }
 
 static void run(struct replica_local *l, struct replica_work *w) {
     unsigned before = l->under_way;
     struct replica_forward f = {.l = l, .work = w, .outer = l->top};
     struct forward_hooks hooks = {.pause = pause_forward, .ctx = &f};
-    bool done = true;
+    enum step_stage stage = STEP_ENDED;
+    if (!replica_is_step(w))
+        finish_steps(l, 0);
     unsigned named = crash_work_on(NULL);
     for (size_t i = 0; i < w->request_count; i++)
         crash_work_on(w->requests[i]);
@@ -339,18 +424,21 @@ static void run(struct replica_local *l, struct replica_work *w) {
     l->top = &f;
     l->under_way |= shares_of(w);
     if (replica_is_step(w))
-        done = compute_step(l, replica_step_of(w), &hooks);
+        stage = compute_step(l, replica_step_of(w), &hooks);
     else
         w->err = encode_batch(l, replica_batch_of(w), &hooks, &w->msg);
     lap(&f);
     crash_work_back_to(named);
     l->under_way = before;
     l->top = f.outer;
-    if (replica_is_step(w)) { // the next one comes as soon as this one's results are seen
-        l->expected |= shares_of(w);
-        l->expected_until_us = l->lap_us + FOLLOWS_US;
+    if (stage == STEP_ASKED) {
+        finish_steps(l, REPLICA_ASKED_MOST - 1);
+        return;
     }
-    if (done)
+    finish_steps(l, 0); // those before it end before it does
+    if (replica_is_step(w))
+        expect_next(l, w);
+    if (stage == STEP_ENDED)
         w->done(w);
     else
         replica_step_of(w)->computed(replica_step_of(w));
@@ -390,9 +478,37 @@ static bool wait_for_feed(struct replica_local *l) {
     }
 }
 
+// Whether something is there to be begun, or comes, while the device has a step. What follows it
+// comes, if it does, when the results of the one before it were seen.
+static bool follows(struct replica_local *l) {
+    int64_t wait_us = l->step_us / 2 < FOLLOWS_US ? l->step_us / 2 : FOLLOWS_US;
+    int64_t until_us = clock_now_us() + wait_us;
+    bool came = true;
+    for (;;) {
+        unsigned before = atomic_load(&l->queued);
+        if (l->is_fed)
+            l->feed.look(l->feed.ctx);
+        if (ready(l) || !came)
+            return ready(l) != 0;
+        if (atomic_load(&l->queued) == before)
+            came = l->is_fed ? feed_until_change(l, before, until_us)
+                             : wait_for_change(l, before, until_us);
+    }
+}
+
+// Until there is work; false when the thread must end.
+static bool wait_for_any(struct replica_local *l) {
+    while (l->asked_count > 0) {
+        if (follows(l))
+            return true;
+        finish_oldest(l);
+    }
+    return l->is_fed ? wait_for_feed(l) : wait_for_work(l);
+}
+
 void *replica_run(void *local) {
     struct replica_local *l = local;
-    while (l->is_fed ? wait_for_feed(l) : wait_for_work(l)) {
+    while (wait_for_any(l)) {
         bury(l);
         l->lap_us = clock_now_us();
         atomic_store(&l->heartbeat_us, l->lap_us);

@@ -19,17 +19,16 @@
 // life, in those of 256 tokens and more, and when the last is older than sentinel_us; in steps
 // likewise, with a block of the cache of its own. A worker with the reference's kind of device must
 // give the same bits; another one numbers that differ by no more than its floats explain, and a
-// greedy token where the reference's was clearly the likeliest. Numbers of a first life that no second one has agreed with are given up when
-// two later lives agree on others.
-// A quarantine starts its process when it has work, computes one piece at a time, brings up only
-// what that needs, and ends the process when it has been idle. It is always REPLICA_UP, and its
-// health's life is that of the process that is there, or of the next one where there is none. Work
-// that comes when there is no process is held until there is one; where it cannot be brought up
-// three times in a row, its held work is done with ERR_UNAVAILABLE.
-// Control calls (load, size, open) wait until the worker is up, and are tried in up to three lives.
-// ERR_UNAVAILABLE: it is given up, or did not come up in time. unload and close_steps do not wait.
-// Thread rule: as replica.h; done, computed and changed are called on the worker's thread, which
-// holds no lock of the replica's then.
+// greedy token where the reference's was clearly the likeliest. Numbers of a first life that no
+// second one has agreed with are given up when two later lives agree on others. A quarantine starts
+// its process when it has work, computes one piece at a time, brings up only what that needs, and
+// ends the process when it has been idle. It is always REPLICA_UP, and its health's life is that of
+// the process that is there, or of the next one where there is none. Work that comes when there is
+// no process is held until there is one; where it cannot be brought up three times in a row, its
+// held work is done with ERR_UNAVAILABLE. Control calls (load, size, open) wait until the worker is
+// up, and are tried in up to three lives. ERR_UNAVAILABLE: it is given up, or did not come up in
+// time. unload and close_steps do not wait. Thread rule: as replica.h; done, computed and changed
+// are called on the worker's thread, which holds no lock of the replica's then.
 #ifndef TRINE_ENGINE_REPLICA_WORKER_H
 #define TRINE_ENGINE_REPLICA_WORKER_H
 

@@ -8,13 +8,30 @@
 
 // What is kept of one sequence.
 struct said {
-    uint64_t sequence; // 0: nobody's
-    uint64_t used;     // number of the last step with it
-    int32_t last;      // drawn in that step; STEP_LAST_DRAWN: none was
+    uint64_t sequence;     // 0: nobody's
+    uint64_t used;         // number of the last step with it,
+    uint64_t asked, drawn; // in which a token of it was asked for, and came
+    int32_t last;          // that one
     bool has_history;
     size_t outputs; // in the history
     struct sampling_history history;
 };
+
+// A step from its forward to the end of its draw.
+struct run {
+    uint64_t number;
+    const struct step *step;
+    int32_t *ids;     // [max_tokens] with the tokens that were drawn last
+    struct said **of; // [max_seqs] of each part that draws
+    bool *lost;       // [max_seqs] the part's first token is not known
+    bool *goes_on;    // [max_seqs] it is what the step before draws, which was not over
+    struct draw_part *draws;
+    size_t *drawing; // [max_seqs] the part of each draw
+    size_t count;    // draws
+    struct mat logits;
+    uint64_t mark;
+};
+enum { RUNS = 2, NO_SLOTS = -1 };
 
 struct step_engine {
     const struct replica_model *model;
@@ -23,16 +40,24 @@ struct step_engine {
     struct kv_cache *kv;
     size_t vocab;
     struct arena ws;
-    bool kept;         // the device keeps what it can of the steps that decode
-    uint64_t number;   // of the step at hand
-    struct mat logits; // of its forward
-    int32_t *ids;      // [max_tokens] with the tokens that were drawn last
-    struct said *said; // [max_seqs]
-    struct said **of;  // [max_seqs] of each part that draws
-    bool *lost;        // [max_seqs] the part's first token is not known
-    struct draw_part *draws;
-    size_t *drawing; // [max_seqs] the part of each draw
+    bool kept;  // the device keeps what it can of the steps that decode
+    bool ahead; // draws may be under way when the next step begins
+    size_t first_slot;
+    uint64_t number;       // of the step that was begun last
+    uint64_t finished;     // of the last one whose draw is over
+    struct run runs[RUNS]; // by their steps' numbers
+    struct said *said;     // [said_count]
+    size_t said_count;
 };
+
+static void free_run(struct run *r) {
+    mem_free(r->ids);
+    mem_free(r->of);
+    mem_free(r->lost);
+    mem_free(r->goes_on);
+    mem_free(r->draws);
+    mem_free(r->drawing);
+}
 
 void step_engine_free(struct step_engine *e) {
     if (!e)
@@ -40,26 +65,36 @@ void step_engine_free(struct step_engine *e) {
     if (e->kv)
         e->device->ops->kv_free(e->device, e->kv);
     e->device->ops->workspace_free(e->device, &e->ws);
-    for (size_t i = 0; e->said && i < e->options.limits.max_seqs; i++)
+    for (size_t i = 0; e->said && i < e->said_count; i++)
         sampling_history_free(&e->said[i].history);
-    mem_free(e->ids);
     mem_free(e->said);
-    mem_free(e->of);
-    mem_free(e->lost);
-    mem_free(e->draws);
-    mem_free(e->drawing);
+    for (int i = 0; i < RUNS; i++)
+        free_run(&e->runs[i]);
     mem_free(e);
+}
+
+static bool make_run(const struct step_limits *l, struct run *r) {
+    r->ids = mem_calloc(l->max_tokens, sizeof *r->ids);
+    r->of = mem_calloc(l->max_seqs, sizeof(struct said *));
+    r->lost = mem_calloc(l->max_seqs, sizeof *r->lost);
+    r->goes_on = mem_calloc(l->max_seqs, sizeof *r->goes_on);
+    r->draws = mem_calloc(l->max_seqs, sizeof *r->draws);
+    r->drawing = mem_calloc(l->max_seqs, sizeof *r->drawing);
+    return r->ids && r->of && r->lost && r->goes_on && r->draws && r->drawing;
 }
 
 static bool make_arrays(struct step_engine *e) {
     const struct step_limits *l = &e->options.limits;
-    e->ids = mem_calloc(l->max_tokens, sizeof *e->ids);
-    e->said = mem_calloc(l->max_seqs, sizeof *e->said);
-    e->of = mem_calloc(l->max_seqs, sizeof(struct said *));
-    e->lost = mem_calloc(l->max_seqs, sizeof *e->lost);
-    e->draws = mem_calloc(l->max_seqs, sizeof *e->draws);
-    e->drawing = mem_calloc(l->max_seqs, sizeof *e->drawing);
-    return e->ids && e->said && e->of && e->lost && e->draws && e->drawing;
+    e->said_count = e->ahead ? step_engine_slots(l) : l->max_seqs;
+    e->said = mem_calloc(e->said_count, sizeof *e->said);
+    bool made = e->said != NULL;
+    for (int i = 0; i < (e->ahead ? RUNS : 1) && made; i++)
+        made = make_run(l, &e->runs[i]);
+    return made;
+}
+
+static struct run *run_of(struct step_engine *e, uint64_t number) {
+    return &e->runs[e->ahead ? number % RUNS : 0];
 }
 
 size_t step_engine_block_bytes(const struct replica_model *m, size_t block_tokens, enum dtype kv) {
@@ -75,8 +110,11 @@ size_t step_engine_workspace_bytes(const struct replica_model *m,
     return __builtin_add_overflow(forward, draw, &sum) ? SIZE_MAX : sum;
 }
 
-enum err step_engine_new(const struct replica_model *m, const struct step_engine_options *options,
-                         struct step_engine **out, struct errmsg *msg) {
+// Of the sequences of two steps: those of the one that is under way keep what they have.
+size_t step_engine_slots(const struct step_limits *limits) { return RUNS * limits->max_seqs; }
+
+static enum err make(const struct replica_model *m, const struct step_engine_options *options,
+                     long first_slot, struct step_engine **out, struct errmsg *msg) {
     *out = NULL;
     struct step_engine *e = mem_calloc(1, sizeof *e);
     if (!e)
@@ -84,6 +122,8 @@ enum err step_engine_new(const struct replica_model *m, const struct step_engine
     *e = (struct step_engine){.model = m,
                               .device = m->device,
                               .options = *options,
+                              .ahead = first_slot >= 0,
+                              .first_slot = first_slot >= 0 ? (size_t)first_slot : 0,
                               .vocab = m->spec.decoder_config.vocab};
     const struct step_limits *l = &options->limits;
     struct kv_shape shape =
@@ -102,61 +142,88 @@ enum err step_engine_new(const struct replica_model *m, const struct step_engine
     return ERR_OK;
 }
 
+enum err step_engine_new(const struct replica_model *m, const struct step_engine_options *options,
+                         struct step_engine **out, struct errmsg *msg) {
+    return make(m, options, NO_SLOTS, out, msg);
+}
+
+enum err step_engine_new_ahead(const struct replica_model *m,
+                               const struct step_engine_options *options, size_t first,
+                               struct step_engine **out, struct errmsg *msg) {
+    return make(m, options, (long)first, out, msg);
+}
+
+bool step_engine_goes_ahead(const struct step_engine *e) { return e->ahead; }
 size_t step_engine_bytes(const struct step_engine *e) { return e->ws.size; }
 
 // ---- what is kept of sequences
 
 static struct said *find_said(struct step_engine *e, uint64_t sequence) {
-    for (size_t i = 0; i < e->options.limits.max_seqs; i++)
+    for (size_t i = 0; i < e->said_count; i++)
         if (e->said[i].sequence == sequence)
             return &e->said[i];
     return NULL;
 }
 
-// In place of the one that was used longest ago; there is one that is not in this step.
+// In place of the one that was used longest ago; there is one that is neither in this step nor in
+// one that is under way.
 static struct said *begin_said(struct step_engine *e, uint64_t sequence) {
     struct said *oldest = &e->said[0];
-    for (size_t i = 1; i < e->options.limits.max_seqs; i++)
+    for (size_t i = 1; i < e->said_count; i++)
         if (e->said[i].used < oldest->used)
             oldest = &e->said[i];
     oldest->sequence = sequence;
-    oldest->last = STEP_LAST_DRAWN;
+    oldest->asked = oldest->drawn = 0;
     oldest->has_history = false;
     return oldest;
 }
 
+static size_t slot_of(const struct step_engine *e, const struct said *said) {
+    return e->first_slot + (size_t)(said - e->said);
+}
+
+// The part's first token, where it is the one that was drawn in the step before this one.
+static void find_last(struct step_engine *e, struct run *r, size_t part, int32_t *first,
+                      const struct said *said) {
+    uint64_t before = r->number - 1;
+    bool there = said && said->drawn == before && said->last >= 0;
+    r->goes_on[part] = said && said->asked == before && e->finished < before;
+    r->lost[part] = !there && !r->goes_on[part];
+    *first = r->goes_on[part] ? EMBED_DRAWN(slot_of(e, said)) : there ? said->last : 0;
+}
+
 // The parts' ids with what was drawn last in them, and whose tokens the parts will draw.
-static void find_sequences(struct step_engine *e, const struct step *s) {
-    memcpy(e->ids, s->ids, s->tokens * sizeof *e->ids);
+static void find_sequences(struct step_engine *e, struct run *r, const struct step *s) {
+    memcpy(r->ids, s->ids, s->tokens * sizeof *r->ids);
     for (size_t i = 0; i < s->seqs; i++) {
         const struct step_part *p = &s->parts[i];
-        int32_t *first = &e->ids[s->cu_seqlens[i]];
+        int32_t *first = &r->ids[s->cu_seqlens[i]];
         struct said *said = p->draws ? find_said(e, p->sequence) : NULL;
-        e->lost[i] = false;
-        if (*first == STEP_LAST_DRAWN) {
-            bool there = said && said->used + 1 == e->number && said->last >= 0;
-            *first = there ? said->last : 0;
-            e->lost[i] = !there;
-        }
+        r->lost[i] = r->goes_on[i] = false;
+        if (*first == STEP_LAST_DRAWN)
+            find_last(e, r, i, first, said);
         if (said)
-            said->used = e->number;
-        e->of[i] = said;
+            said->used = r->number;
+        r->of[i] = said;
     }
     for (size_t i = 0; i < s->seqs; i++) {
         const struct step_part *p = &s->parts[i];
-        if (p->draws && !e->of[i]) {
-            e->of[i] = begin_said(e, p->sequence);
-            e->of[i]->used = e->number;
+        if (p->draws && !r->of[i]) {
+            r->of[i] = begin_said(e, p->sequence);
+            r->of[i]->used = r->number;
         }
     }
 }
 
-// Everything said before the part's first draw. ERR_NOMEM.
-static enum err update_history(struct step_engine *e, const struct step_part *p, size_t part,
-                               const struct step *s) {
-    struct said *said = e->of[part];
+// Everything said before the part's first draw that is known. ERR_NOMEM.
+static enum err update_history(struct step_engine *e, struct run *r, const struct step *s,
+                               size_t part) {
+    const struct step_part *p = &s->parts[part];
+    struct said *said = r->of[part];
     struct sampling_history *h = &said->history;
     size_t before = (size_t)p->position - p->prompt_len;
+    if (r->goes_on[part]) // the last of them is on the device alone
+        before--;
     if (!h->ids && sampling_history_init(h, e->vocab))
         return ERR_NOMEM;
     if (!said->has_history || said->outputs > before) {
@@ -167,7 +234,7 @@ static enum err update_history(struct step_engine *e, const struct step_part *p,
     for (; said->outputs < p->logged && said->outputs < before; said->outputs++)
         sampling_history_add(h, p->tokens[p->prompt_len + said->outputs]);
     for (; said->outputs < before; said->outputs++) // the one that the part goes on from
-        sampling_history_add(h, e->ids[s->cu_seqlens[part]]);
+        sampling_history_add(h, r->ids[s->cu_seqlens[part]]);
     return ERR_OK;
 }
 
@@ -208,13 +275,18 @@ static void keep_steps(struct step_engine *e) {
     mem_free(ends);
 }
 
-enum err step_engine_forward(struct step_engine *e, const struct step *s,
-                             const struct forward_hooks *hooks, struct errmsg *msg) {
-    e->number++;
-    if (!e->kept)
+enum err step_engine_begin(struct step_engine *e, const struct step *s,
+                           const struct forward_hooks *hooks, struct errmsg *msg) {
+    struct run *r = run_of(e, ++e->number);
+    if (!e->kept) // nothing is under way yet
         keep_steps(e);
-    find_sequences(e, s);
-    struct decoder_step d = {.ids = e->ids,
+    r->number = e->number;
+    r->step = s;
+    r->count = 0;
+    if (!e->ahead)
+        e->finished = r->number - 1;
+    find_sequences(e, r, s);
+    struct decoder_step d = {.ids = r->ids,
                              .positions = s->positions,
                              .slots = s->slots,
                              .cu_seqlens = s->cu_seqlens,
@@ -225,12 +297,20 @@ enum err step_engine_forward(struct step_engine *e, const struct step *s,
                              .seqs = s->seqs,
                              .logit_rows = s->logit_rows,
                              .logit_count = s->logits};
-    for (size_t i = 0; i < s->seqs; i++) // until the draw
-        if (e->of[i])
-            e->of[i]->last = STEP_LAST_DRAWN;
     arena_reset(&e->ws);
-    e->logits = decoder_forward(e->model->decoder, &d, e->kv, &e->ws, hooks);
+    r->logits = decoder_forward(e->model->decoder, &d, e->kv, &e->ws, hooks);
+    return device_failure(e->device, msg);
+}
+
+enum err step_engine_wait(struct step_engine *e, struct errmsg *msg) {
     return device_sync(e->device, msg);
+}
+
+enum err step_engine_forward(struct step_engine *e, const struct step *s,
+                             const struct forward_hooks *hooks, struct errmsg *msg) {
+    enum err begun = step_engine_begin(e, s, hooks, msg);
+    enum err err = step_engine_wait(e, begun ? NULL : msg);
+    return begun ? begun : err;
 }
 
 // ---- the draw
@@ -267,20 +347,21 @@ static void fail_draw(const struct step_engine *e, struct step_part *p, enum sam
 }
 
 // The draw of a part; false: nothing is drawn of it.
-static bool begin_draw(struct step_engine *e, struct step *s, size_t i, struct draw_part *d) {
+static bool begin_draw(struct step_engine *e, struct run *r, struct step *s, size_t i,
+                       struct draw_part *d) {
     struct step_part *p = &s->parts[i];
     size_t rows = p->wanted;
     p->drawn = 0;
     fail(p, STEP_FAULT_NONE);
     if (p->masked && rows > p->mask_count)
         rows = p->mask_count;
-    p->late = p->wanted > 0 && (e->lost[i] || rows == 0);
+    p->late = p->wanted > 0 && (r->lost[i] || rows == 0);
     if (rows == 0 || p->late)
         return false;
     size_t first = (size_t)s->cu_seqlens[i + 1] - p->wanted;
     *d = (struct draw_part){.first = s->first_logit[i],
                             .count = rows,
-                            .next = p->draws ? e->ids + first + 1 : p->next,
+                            .next = p->draws ? r->ids + first + 1 : p->next,
                             .top = p->top,
                             .results = &s->results[s->first_logit[i]]};
     if (!p->draws)
@@ -291,37 +372,84 @@ static bool begin_draw(struct step_engine *e, struct step *s, size_t i, struct d
     d->end_count = p->end_count;
     d->position = p->position;
     d->want_logprob = p->want_logprob;
+    d->slot = slot_of(e, r->of[i]);
+    d->goes_on = r->goes_on[i];
+    r->of[i]->asked = r->number;
     if (!sampling_penalizes(&p->sampling))
         return true;
-    d->history = &e->of[i]->history;
-    if (!update_history(e, p, i, s))
+    d->history = &r->of[i]->history;
+    if (!update_history(e, r, s, i))
         return true;
+    r->of[i]->asked = 0;
     fail(p, STEP_FAULT_MEMORY);
     return false;
 }
 
-static void end_draw(struct step_engine *e, struct step_part *p, struct said *said,
+enum err step_engine_ask(struct step_engine *e, struct step *s, struct errmsg *msg) {
+    struct run *r = run_of(e, e->number);
+    struct draw_args a = {.logits = r->logits, .parts = r->draws};
+    for (size_t i = 0; i < s->seqs; i++)
+        if (begin_draw(e, r, s, i, &r->draws[a.count]))
+            r->drawing[a.count++] = i;
+    r->count = a.count;
+    if (a.count == 0)
+        return ERR_OK;
+    e->device->ops->draw(e->device, &a, &e->ws);
+    if (e->ahead)
+        r->mark = e->device->ops->mark(e->device);
+    enum err err = device_failure(e->device, msg);
+    if (err) // what was not asked for is nothing to go on from
+        for (size_t k = 0; k < a.count; k++)
+            if (r->of[r->drawing[k]])
+                r->of[r->drawing[k]]->asked = 0;
+    return err;
+}
+
+// The token before it has come, or has not; what was drawn behind one that has not is nothing.
+static bool goes_on_from_nothing(const struct run *r, size_t part, const struct said *said) {
+    return r->goes_on[part] && !(said->drawn == r->number - 1 && said->last >= 0);
+}
+
+static void end_draw(struct step_engine *e, const struct run *r, size_t part, struct step_part *p,
                      const struct draw_part *d) {
+    struct said *said = r->of[part];
+    if (p->draws && goes_on_from_nothing(r, part, said)) {
+        p->late = true;
+        return;
+    }
     p->drawn = d->drawn;
     if (d->failed)
         fail_draw(e, p, d->results[d->drawn].end);
     if (!p->draws || p->drawn == 0)
         return;
+    // what it went on from: the draw before it had no need of a history
+    for (; d->history && r->goes_on[part] && said->outputs < p->position - p->prompt_len;
+         said->outputs++)
+        sampling_history_add(&said->history, said->last);
     said->last = p->results[p->drawn - 1].id;
+    said->drawn = r->number;
     for (size_t k = 0; d->history && k < p->drawn; k++, said->outputs++)
         sampling_history_add(&said->history, p->results[k].id);
 }
 
-enum err step_engine_draw(struct step_engine *e, struct step *s, struct errmsg *msg) {
-    struct draw_args a = {.logits = e->logits, .parts = e->draws};
-    for (size_t i = 0; i < s->seqs; i++)
-        if (begin_draw(e, s, i, &e->draws[a.count]))
-            e->drawing[a.count++] = i;
-    if (a.count == 0)
-        return ERR_OK;
-    e->device->ops->draw(e->device, &a, &e->ws);
-    enum err err = device_sync(e->device, msg);
-    for (size_t k = 0; k < a.count && !err; k++)
-        end_draw(e, &s->parts[e->drawing[k]], e->of[e->drawing[k]], &e->draws[k]);
+enum err step_engine_finish(struct step_engine *e, struct step *s, struct errmsg *msg) {
+    struct run *r = run_of(e, e->number);
+    enum err err = ERR_OK;
+    if (r->step != s)
+        r = run_of(e, e->number - 1);
+    if (r->count > 0 && e->ahead) {
+        e->device->ops->wait_mark(e->device, r->mark);
+        err = device_failure(e->device, msg);
+    } else if (r->count > 0) {
+        err = device_sync(e->device, msg);
+    }
+    for (size_t k = 0; k < r->count && !err; k++)
+        end_draw(e, r, r->drawing[k], &s->parts[r->drawing[k]], &r->draws[k]);
+    e->finished = r->number;
     return err;
+}
+
+enum err step_engine_draw(struct step_engine *e, struct step *s, struct errmsg *msg) {
+    enum err err = step_engine_ask(e, s, msg);
+    return err ? err : step_engine_finish(e, s, msg);
 }

@@ -66,6 +66,10 @@ for source in $(grep -lE '"tests/(kit/test_device|golden/tiny_[a-z]*)\.h"' tests
     name=${source#tests/} name=${name%.c}
     TRINE_TEST_DEVICE=gpu program "gpu/$name" "build/tests/$name"
 done
+# And where what was drawn is shown late, as a GPU does.
+for name in unit/test_scheduler_generate unit/test_scheduler_shares unit/test_generator unit/test_step; do
+    TRINE_TEST_DEVICE=late program "late/$name" "build/tests/$name"
+done
 [ -s build/tsan-units ] || plan tsan bash -c 'echo "no build/tsan-units: make test-programs writes it"; exit 1'
 for name in $(cat build/tsan-units 2>/dev/null); do program "tsan/unit/$name" "build/tsan/tests/unit/$name"; done
 for name in $(names 'tests/fuzz/fuzz_*.c'); do

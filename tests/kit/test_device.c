@@ -4,6 +4,7 @@
 #include "compute/cuda/cuda.h"
 #include "tests/gpu/gpu_under_test.h"
 #include "tests/kit/guard_device.h"
+#include "tests/kit/late_device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,11 +20,14 @@ enum err test_device_new(const struct cpu_options *options, struct device **out,
         return cpu_device_new(options, out, msg);
     if (strcmp(kind, "guard") == 0)
         return guard_device_new(options, out, msg);
+    if (strcmp(kind, "late") == 0)
+        return late_device_new(options, out, msg);
     if (strcmp(kind, "gpu") == 0) {
         struct cuda_options gpu = {.api = gpu_under_test(), .graph_tokens = GRAPH_TOKENS};
         return cuda_device_new(&gpu, out, msg);
     }
-    return err_set(msg, ERR_INVALID, "TRINE_TEST_DEVICE=%s: there are cpu, guard and gpu", kind);
+    return err_set(msg, ERR_INVALID, "TRINE_TEST_DEVICE=%s: there are cpu, guard, late and gpu",
+                   kind);
 }
 
 bool test_device_is_gpu(void) {

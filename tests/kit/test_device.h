@@ -1,7 +1,8 @@
 // The device that a test's models run on. Role: TRINE_TEST_DEVICE=guard makes it the guarded one
 // (guard_device.h), so that a second run of the same program holds that device's contract
-// (tests/run.sh), TRINE_TEST_DEVICE=gpu an emulated GPU (tests/gpu/); else it is the CPU's. Only
-// tests know the switch.
+// (tests/run.sh), TRINE_TEST_DEVICE=late the one that shows what it drew late (late_device.h),
+// TRINE_TEST_DEVICE=gpu an emulated GPU (tests/gpu/); else it is the CPU's. Only tests know the
+// switch.
 #ifndef TRINE_TESTS_KIT_TEST_DEVICE_H
 #define TRINE_TESTS_KIT_TEST_DEVICE_H
 
