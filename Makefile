@@ -121,6 +121,10 @@ $(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
 $(BUILD)/libgpu_emulated.a: $(GPU_OBJS)
 	rm -f $@ && ar rcs $@ $^
 
+# trine-gpu with the emulated GPU, and with faults on demand.
+$(BUILD)/tests/trine-gpu-emulated: $(BUILD)/tests/worker/gpu_emulated.o $(BUILD)/worker/gpu.o $(FAULT_OBJS) $(WORKER_OBJS) $(BUILD)/libgpu_emulated.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(WORKER_LIBS) $(GPU_LIBS)
+
 # What test programs share beyond headers.
 $(BUILD)/libkit.a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kit/*.c))
 	rm -f $@ && ar rcs $@ $^
@@ -145,7 +149,7 @@ include tests/cuda_kit/kit.mk
 units: $(UNIT)      ## the programs of tests/unit
 goldens: $(GOLDEN)  ## those of tests/golden: against numbers of the reference libraries
 fuzzers: $(FUZZ)    ## those of tests/fuzz; with SAN=fuzz under libFuzzer, else they replay files
-worker-faults: $(BUILD)/tests/trine-worker-faults $(BUILD)/tests/trine-made-up ## the worker that fails on demand, for tests
+worker-faults: $(BUILD)/tests/trine-worker-faults $(BUILD)/tests/trine-made-up $(BUILD)/tests/trine-gpu-emulated ## the worker that fails on demand, for tests
 benches: $(BENCH)   ## those of bench
 
 # The second level of make, so that what deps.sh has just installed is seen by it.

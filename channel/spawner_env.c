@@ -11,8 +11,8 @@ static const char *const names[] = {"TRINE_CPU",       "TRINE_GEMM",     "TRINE_
                                     "LC_CTYPE",        "LC_MESSAGES",    "TZ",
                                     "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OMP_NUM_THREADS",
                                     "GCOV_PREFIX"};
-// OpenBLAS's and the C library's switches, and those of the CUDA libraries.
-static const char *const beginnings[] = {"OPENBLAS_", "MALLOC_", "CUDA_", "NVIDIA_"};
+// OpenBLAS's and the C library's switches, those of the CUDA libraries, and the emulated GPU's.
+static const char *const beginnings[] = {"OPENBLAS_", "MALLOC_", "CUDA_", "NVIDIA_", "TRINE_GPU_"};
 // ASAN_OPTIONS, UBSAN_OPTIONS and their kin; where a sanitizer finds its symbolizer.
 static const char *const endings[] = {"SAN_OPTIONS", "_SYMBOLIZER_PATH"};
 

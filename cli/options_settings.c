@@ -78,9 +78,12 @@ static void variable_name(const char *option, char *out, size_t size) {
         out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
-// Variables that are read elsewhere: the model store, the kernels, fault injection.
+// Variables that are read elsewhere: the model store, the kernels, fault injection, what a test's
+// emulated GPU is.
 static const char *const other_variables[] = {
-    "TRINE_HOME",  "TRINE_CPU", "TRINE_GEMM", "TRINE_WORKER_FAULTS",
+    "TRINE_HOME",          "TRINE_CPU",       "TRINE_GEMM",     "TRINE_CUDA_LIBS",
+    "TRINE_WORKER_FAULTS", "TRINE_GPU_COUNT", "TRINE_GPU_SEED", "TRINE_GPU_BF16",
+    "TRINE_GPU_DRIVER",    "TRINE_GPU_FAULT",
 #ifdef TRINE_FAULTS
     "TRINE_FAULT",
 #endif

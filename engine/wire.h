@@ -64,6 +64,7 @@ enum wire_end {
     WIRE_END_NO_DEVICE = 4,   // there is no device such as was asked for
     WIRE_END_NO_MEMORY = 5,   // before there was anything that could be refused
     WIRE_END_SYSTEM = 6,      // the system refused what the worker cannot do without
+    WIRE_END_LOST_DEVICE = 7, // its device computes nothing any more
 };
 
 const char *wire_type_name(uint16_t type); // "ENCODE"; "?" of a number that is none

@@ -41,6 +41,9 @@ ROOMS = {
 FILES = {
     "engine/engine.c": "compute/cpu",  # makes the device
     "worker/cpu.c": "compute/cpu",  # makes the device of trine-worker
+    "worker/gpu.h": "compute/cuda",  # that of trine-gpu
+    "worker/gpu.c": "compute/cuda",
+    "worker/gpu_main.c": "compute/cuda",
     "cli/main.c": "compute/cpu",  # --version names the CPU's features
     "cli/inspect.c": "compute/cpu",  # so does inspect
     "service/server.c": "service/api",  # opens the server: hands the routes to it

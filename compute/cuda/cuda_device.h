@@ -59,6 +59,7 @@ struct cuda_graph {
 
 struct cuda_device {
     struct device base;
+    struct device_ops ops; // the table, under the name of what stands behind gpu_api.h
     struct cuda_options options;
     const struct gpu_api *api;
     struct gpu *gpu;

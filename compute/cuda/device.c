@@ -238,7 +238,9 @@ enum err cuda_device_new(const struct cuda_options *options, struct device **out
     c->graph_tokens = options->graph_tokens ? options->graph_tokens : CUDA_GRAPH_TOKENS;
     pthread_mutex_init(&c->making, NULL);
     enum err e = c->api->look(options->number, &c->facts, msg);
-    c->base = (struct device){.ops = &operations,
+    c->ops = operations;
+    c->ops.name = c->api->name;
+    c->base = (struct device){.ops = &c->ops,
                               .max_head_dim = CUDA_MAX_HEAD_DIM,
                               .kv_block_tokens = CUDA_KV_BLOCK_TOKENS,
                               .row_waste = ROW_WASTE,
