@@ -8,7 +8,7 @@ CUDA_HOST := $(filter-out $(CUDA_OWN),$(patsubst %.c,$(BUILD)/%.o,$(wildcard com
 KERNELS   := $(wildcard compute/cuda/kernels/*.cu)
 
 # They are compiled everywhere, into whatever program.
-all: $(CUDA_HOST)
+all: $(CUDA_HOST) $(patsubst %.c,$(BUILD)/%.o,$(wildcard worker/gpu*.c))
 
 ifneq ($(CUDA),0)
 ifeq ($(CUDA),1)
