@@ -82,6 +82,7 @@ for script in tests/http/test_*.py; do
 done
 # Faults of the worker process by seed, under a load whose answers are known (make test-faults has more).
 plan "release/faults-isolate" python3 tests/faults/run.py build/trine --setup isolate --faults 100 --minutes 8
+plan "release/faults-gpu" python3 tests/faults/run.py build/trine --setup gpu --faults 30 --minutes 8
 plan "release/faults-device" python3 tests/faults/run.py build/trine --setup device --faults 100 --minutes 8
 plan "asan/faults-isolate" python3 tests/faults/run.py build/asan/trine --setup isolate --faults 20 --minutes 8
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Faults of the worker process by seed, under a mixed load whose every answer is known.
 
-    tests/faults/run.py [PROGRAM] [--worker WORKER] [--setup isolate|device] [--faults 1000] [--seed 1]
+    tests/faults/run.py [PROGRAM] [--worker WORKER] [--setup isolate|device|gpu] [--faults 1000] [--seed 1]
                         [--clients 16] [--kinds all] [--rate 0.03]
 
 WORKER is the test worker (build/tests/trine-worker-faults beside PROGRAM): at its message boundaries it ends, kills
 itself, hangs, answers wrongly, late, twice or not at all, as its seed says. A fault counts when a healthy worker had
 completed a piece of work before it. Held are: each request is answered once, with status 200 and exactly what a
 server without faults says; streams are whole; afterwards no descriptor, process, thread, cache block or queued token
-is left over, and memory has not grown. Closing line: N passed, N failed.
+is left over, and memory has not grown. With gpu WORKER is trine-gpu with the emulated card (build/tests/trine-gpu-emulated):
+each vector is what the device named in x-compute-type gives without faults, each token with its numbers too, and a text
+that goes on on the other device is the same text. Closing line: N passed, N failed.
 """
 import argparse
 import collections
@@ -95,23 +97,33 @@ def main():
     p.add_argument("--minutes", type=float, default=30, help="when to give up")
     a = p.parse_args()
     program = served.start([a.program])
-    worker = os.path.abspath(a.worker or os.path.join(os.path.dirname(program), "tests/trine-worker-faults"))
+    gpu = a.setup == "gpu"
+    name = "trine-gpu-emulated" if gpu else "trine-worker-faults"
+    worker = os.path.abspath(a.worker or os.path.join(os.path.dirname(program), "tests", name))
     pool = load.requests(a.seed)
-    with served.Started(program, load.MODELS) as plain:
+    with served.Started(program, load.MODELS, *(["--device", "cpu", "--dtype", "f32"] if gpu else [])) as plain:
         answers = load.expected(plain.port, pool)
+    kind = load.Load
+    if gpu:
+        with served.Started(program, load.MODELS, *SETUPS["gpu"], "--worker", worker) as card:
+            answers = {"cpu": answers, "emulated": load.expected(card.port, pool)}
+        asked = len(pool)
+        pool, answers = load.agreeing(pool, answers)
+        kind = load.TwoDevices
+        check(len(pool) > 0.8 * asked, "texts of the two devices are the same", (len(pool), asked))
     options = SETUPS[a.setup] + ["--worker", worker, "--worker-watchdog-ms", str(int(a.watchdog_ms * max(1, served.slow / 2))),
                                  "--worker-backoff-ms", "10:50", "--worker-sentinel-ms", "0"]
     env = {"TRINE_WORKER_FAULTS": f"seed={a.seed},rate={a.rate},kinds={a.kinds},after=1"}
     began = time.monotonic()
     with Process(program, options, env) as s:
-        warm = load.Load(s.port, pool, answers, clients=a.clients, seed=a.seed)
+        warm = kind(s.port, pool, answers, clients=a.clients, seed=a.seed)
         time.sleep(2)
         warm.finish()
         settled(lambda: labelled(s, "worker_up", worker="main"), 1)
         before = state(s)
         memory = int(status_of(s.process.pid)["VmRSS"].split()[0])
         first = sum(faults_of(s).values())
-        run = load.Load(s.port, pool, answers, clients=a.clients, seed=a.seed + 1)
+        run = kind(s.port, pool, answers, clients=a.clients, seed=a.seed + 1)
         while sum(faults_of(s).values()) - first < a.faults and time.monotonic() - began < a.minutes * 60:
             time.sleep(0.2)
             if len(run.wrong) > 50 or s.process.poll() is not None:

@@ -114,6 +114,7 @@ class Client:
 
     def __init__(self, port, timeout, keep=True):
         self.port, self.timeout, self.keep, self.c = port, timeout, keep, None
+        self.computed = None  # x-compute-type of the last answer
 
     def ask(self, path, body):
         if not self.c:
@@ -122,6 +123,7 @@ class Client:
             self.c.request("POST", path, body, {"Content-Type": "application/json"})
             r = self.c.getresponse()
             data = r.read()
+            self.computed = r.getheader("x-compute-type")
             if r.getheader("Connection") == "close" or not self.keep:
                 self.c.close()
                 self.c = None
@@ -171,8 +173,7 @@ class Load:
             self.asked += 1
         try:
             got = essence(body, *c.ask(path, self.encoded[i]))
-            if got != self.answers[i]:
-                raise Broken(f"another answer: {difference(got, self.answers[i])}")
+            self.compare(i, got, c.computed)
         except Exception as e:  # whatever it is, it is no right answer
             with self.lock:
                 self.wrong.append((kind, f"{type(e).__name__}: {e}"[:600]))
@@ -183,10 +184,57 @@ class Load:
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
             self.ends.append((end, end - begin))
 
+    def compare(self, i, got, computed):
+        if got != self.answers[i]:
+            raise Broken(f"another answer: {difference(got, self.answers[i])}")
+
     def finish(self):
         self.stop.set()
         for t in self.threads:
             t.join()
+
+
+def texts_of(answer):
+    """What an answer says, without its numbers."""
+    if isinstance(answer, dict):
+        return {k: texts_of(v) for k, v in answer.items()}
+    if isinstance(answer, list):
+        return [texts_of(v) for v in answer]
+    return None if isinstance(answer, float) else answer
+
+
+def is_of(got, wants):
+    """Whether each item and number of an answer is one of those that the devices give there."""
+    if any(got == w for w in wants):
+        return True
+    if isinstance(got, dict):
+        return all(isinstance(w, dict) and got.keys() == w.keys() for w in wants) and all(
+            is_of(v, [w[k] for w in wants]) for k, v in got.items())
+    if isinstance(got, list):
+        return all(isinstance(w, list) and len(w) == len(got) for w in wants) and all(
+            is_of(v, [w[i] for w in wants]) for i, v in enumerate(got))
+    return False
+
+
+class TwoDevices(Load):
+    """The same where two devices answer: answers by the device's name. An answer that is one device's, as its head says,
+    is what that one gives. A stream's head speaks of its beginning, and several rows may be of both: then each row
+    and each token with its numbers is what one of the two gives. Their texts agree (agreeing), so a text that goes on
+    on the other device behind some of its tokens is the same too."""
+
+    def compare(self, i, got, computed):
+        names = [n.strip() for n in computed.split(",")]
+        stream = self.pool[i][2].get("stream")
+        wants = [self.answers[n][i] for n in (self.answers if stream else names)]
+        if not is_of(got, wants) if len(wants) > 1 else got != wants[0]:
+            raise Broken(f"another answer of {computed}: {difference(got, wants[0])}")
+
+
+def agreeing(pool, answers):
+    """The requests whose texts are the same on all devices, and their answers by device: in f32 that is almost all."""
+    kept = [i for i in range(len(pool)) if "input" in pool[i][2] or "query" in pool[i][2] or "inputs" in pool[i][2] or
+            len({json.dumps(texts_of(a[i]), sort_keys=True) for a in answers.values()}) == 1]
+    return [pool[i] for i in kept], {name: [a[i] for i in kept] for name, a in answers.items()}
 
 
 def difference(got, want, at=""):

@@ -8,7 +8,8 @@ import time
 
 import served
 
-SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"]}
+SETUPS = {"isolate": ["--isolate"], "device": ["--device", "worker", "--warm-fallback"],
+          "gpu": ["--device", "cuda", "--warm-fallback", "--dtype", "f32"]}
 
 
 def add_arguments(parser, program=os.path.join(served.ROOT, "build/trine")):
