@@ -111,7 +111,7 @@ static void test_texts(bool speculate, size_t kv_bytes, bool cancels, bool with_
     late_device_counts(late, &draws, &unseen);
     printf("%zu draws so far; %zu forwards began with what nobody had seen\n", draws,
            unseen - before);
-    CHECK(unseen - before > 10);
+    CHECK(with_batches || unseen - before > 10); // a batch has all steps finished before it
     free(s);
 }
 
