@@ -34,7 +34,7 @@ static __device__ __forceinline__ void gpu_paged_stage(float *to, const gpu_mat 
 
 // The fused launch's: from qkv, normed and turned; `store`: the row's key and value go into the
 // cache first. What the piece's numbers will lie in holds the heads meanwhile
-// (two rows of scores one of 256).
+// (scores: a key and a value).
 template <typename C, typename S>
 static __device__ __forceinline__ void
 gpu_paged_fused_queries(gpu_paged_shared<S> *sh, const gpu_decode_attention &d,
@@ -58,14 +58,15 @@ gpu_paged_fused_queries(gpu_paged_shared<S> *sh, const gpu_decode_attention &d,
         C *key = (C *)kv.data +
                  gpu_kv_at(kv, d.paged.layer, b.kv_head, block, (size_t)slot - block * tokens);
         const size_t k = row + (d.paged.heads + b.kv_head) * kv.head_dim;
+        float *stage = (float *)sh->s + (threadIdx.x < 32 ? 0 : S::WIDTH);
         if (threadIdx.x < 32) {
-            gpu_paged_stage(sh->s[0], d.qkv, k, head_dim);
-            gpu_decode_head(sh->s[0], head_dim, d.k_norm, d.norm_eps, cosines, sines,
+            gpu_paged_stage(stage, d.qkv, k, head_dim);
+            gpu_decode_head(stage, head_dim, d.k_norm, d.norm_eps, cosines, sines,
                             [=](int col, float x) { key[col] = gpu_narrow<C>(x); });
         } else {
-            gpu_paged_stage(sh->s[2], d.qkv, k + kv.kv_heads * kv.head_dim, head_dim);
+            gpu_paged_stage(stage, d.qkv, k + kv.kv_heads * kv.head_dim, head_dim);
             for (int col = lane; col < head_dim; col += 32)
-                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<C>(sh->s[2][col]);
+                key[gpu_kv_apart(kv) + (size_t)col] = gpu_narrow<C>(stage[col]);
         }
     }
 }
@@ -208,10 +209,10 @@ static __device__ __forceinline__ void gpu_paged_clear(gpu_paged_shared<S> *sh, 
 }
 
 // Grid: tiles, kv heads times parts of 8 queries, blocks that share the pieces where they are split
-// (number z has those first + z, first + z + blocks, ...). qkv absent: rows'
-// queries are paged.q's, and the cache holds their keys.
+// (number z has those first + z, first + z + blocks, ...). qkv absent: rows' queries are paged.q's,
+// and the cache holds their keys.
 template <typename C, int LANES, int STEPS>
-__global__ void __launch_bounds__(PAGED_THREADS)
+__global__ void __launch_bounds__(PAGED_THREADS, 3)
     gpu_paged_kernel(const gpu_decode_attention d, bool whole) {
     typedef gpu_paged_shape<C, LANES, STEPS> S;
     GPU_SHARED(shared);
