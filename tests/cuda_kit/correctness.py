@@ -1,5 +1,6 @@
 """Every operation of the device and every golden model on the card, against the same bars as on the CPU."""
 
+import json
 import os
 
 import kit
@@ -27,7 +28,11 @@ def main(part, small):
     elif kit.program("trine-gpu"):
         status, said, seconds = kit.run([kit.program("trine-gpu"), "--probe"], 30, kit.environment())
         part.figures["probe"] = said[:4000]
-        part.row("trine-gpu --probe", int(status == 0), int(status != 0), 0, seconds, said[:300] if status else "")
+        try:
+            reason = json.loads(said).get("reason")
+        except ValueError:
+            reason = said[:300]
+        part.row("trine-gpu --probe", int(status == 0), int(status != 0), 0, seconds, str(reason) if status else "")
     else:
         part.skip("trine-gpu --probe", "not in this build")
     chosen = [n for n in all_names if not small or n in SMALL]

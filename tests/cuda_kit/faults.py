@@ -16,6 +16,8 @@ sys.path.insert(0, os.path.join(kit.ROOT, "tests/http"))
 OPTIONS = ["--device", "cuda", "--warm-fallback", "--dtype", "f32", "--worker-watchdog-ms", "2000", "--worker-backoff-ms",
            "10:50", "--worker-sentinel-ms", "0"]
 NEAR = 1e-3
+# At which result the card fails: well behind what a start takes. The emulated one counts each kernel too.
+AT, AT_EMULATED = 400, 8000
 PARTED = 0.1  # of all answers, texts that went another way
 
 HOLD = """
@@ -48,7 +50,7 @@ class Same:
 
 def near(got, want, parted, key=""):
     if key == "choices" or key == "usage":  # generated: there and whole, as load.essence has seen
-        if got != want:
+        if not near(got, want, []):
             parted.append(key)
         return type(got) is type(want) and len(got) == len(want)
     if isinstance(want, bool) or want is None or isinstance(got, bool):
@@ -169,6 +171,7 @@ def main(part, small):
     seconds = 4 if small else 20
     rig.under_load("kill -9 of the worker", rig.signal(signal.SIGKILL), seconds)
     rig.under_load("the worker stands still", rig.signal(signal.SIGSTOP), seconds)
+    at = AT_EMULATED if kit.emulated() else AT
     faulty = kit.program("trine-gpu" if kit.emulated() else "tests/trine-gpu-faults")
     for what, fault in (("illegal address", "lost"), ("a kernel that does not end", "hang")):
         if not faulty:
@@ -177,11 +180,11 @@ def main(part, small):
 
         def harm(s):
             pid = rig.workers.main_pid(s)
-            return rig.workers.wait_for(lambda: rig.workers.main_pid(s) != pid, 10)
+            return rig.workers.wait_for(lambda: rig.workers.main_pid(s) != pid, 20)
         with tempfile.TemporaryDirectory() as scratch:  # a worker sees no variable of the server's but a few
             worker = os.path.join(scratch, "trine-gpu")
             with open(worker, "w") as f:
-                f.write(f'#!/bin/sh\nTRINE_GPU_FAULT={fault}@60 exec {faulty} "$@"\n')
+                f.write(f'#!/bin/sh\nTRINE_GPU_FAULT={fault}@{at} exec {faulty} "$@"\n')
             os.chmod(worker, 0o755)
             rig.under_load(what, harm, seconds, ["--worker", worker])
     if not small:
