@@ -176,7 +176,7 @@ static enum err load(struct engine *e, const struct model *m, struct errmsg *msg
 
 // Of what the GPU does not come up with, or has no room for, that the CPU may have.
 static bool is_for_cpu(const struct engine *e, enum err err) {
-    return is_auto(e) && engine_has_worker(e) && !e->scheduler &&
+    return is_auto(e) && !e->options.isolate && engine_has_worker(e) && !e->scheduler &&
            (err == ERR_UNAVAILABLE || err == ERR_NOMEM || err == ERR_TOO_LARGE ||
             err == ERR_UNSUPPORTED);
 }

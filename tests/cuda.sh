@@ -36,8 +36,9 @@ step() {
 tools/deps.sh cuda || skip "no nvcc, and PyPI gives none: kernels are not compiled for a GPU"
 unset CUDA # else its own message ends make
 make=${MAKE:-make}
+# Not beside build/trine, whose tests run at the same time: it would be looked at by every start.
 step "kernels compile for sm_90a and as PTX without a warning, and the program links" \
-    "$make" --no-print-directory -s -j"${JOBS:-2}" cuda
+    "$make" --no-print-directory -s -j"${JOBS:-2}" GPU_PROGRAM=build/cuda/trine-gpu cuda
 [ "$failed" -eq 0 ] || finish
 step "no kernel spills" "$make" --no-print-directory -s cuda-report
 # sum WHAT COMMAND...: of a test program that closes with its own

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The GPU's program as it was linked (build/tests/gpu-probe, and build/trine-gpu where it is there): it starts on a
+"""The GPU's program as it was linked (build/tests/gpu-probe, and build/trine-gpu or build/cuda/trine-gpu): it starts on a
 machine without driver, card or CUDA's libraries and says in one JSON object what it found and why nothing can be
 used; it needs no CUDA library to start, no other program has anything of CUDA in it, and it holds every kernel of
 compute/cuda/kernels. Called by tests/cuda.sh.
@@ -101,7 +101,8 @@ def kernels():
 
 
 def main(folder):
-    programs = {os.path.join(folder, "tests/gpu-probe"): [], os.path.join(folder, "trine-gpu"): ["--probe"]}
+    programs = {os.path.join(folder, "tests/gpu-probe"): []}
+    programs |= {os.path.join(folder, name): ["--probe"] for name in ("trine-gpu", "cuda/trine-gpu")}
     programs = {p: options for p, options in programs.items() if os.path.exists(p)}
     check(programs, f"{folder} has neither program: make cuda")
     for program, options in programs.items():

@@ -67,7 +67,7 @@ for source in $(grep -lE '"tests/(kit/test_device|golden/tiny_[a-z]*)\.h"' tests
     TRINE_TEST_DEVICE=gpu program "gpu/$name" "build/tests/$name"
 done
 # And where what was drawn is shown late, as a GPU does.
-for name in unit/test_scheduler_generate unit/test_scheduler_shares unit/test_generator unit/test_step; do
+for name in unit/test_scheduler_generate unit/test_generator unit/test_step; do
     TRINE_TEST_DEVICE=late program "late/$name" "build/tests/$name"
 done
 [ -s build/tsan-units ] || plan tsan bash -c 'echo "no build/tsan-units: make test-programs writes it"; exit 1'

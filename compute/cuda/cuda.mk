@@ -54,10 +54,11 @@ CUDA_OBJS   := $(CUDA_HOST) $(CUDA_OWN)
 KERNEL_OBJS := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda/%.o)
 KERNEL_ALL  := $(KERNELS:compute/cuda/kernels/%.cu=build/cuda-all/%.o)
 
-# The worker that computes on a GPU; the same objects with a main that only probes, for tests. It is in its
-# place whole or not at all: tests/cuda.sh makes it while other tests run what lies beside it.
+# The worker that computes on a GPU; the same objects with a main that only probes, for tests.
+## GPU_PROGRAM=build/trine-gpu   where it is put; beside trine it is found by it
 GPU_MAIN := $(patsubst %.c,$(BUILD)/%.o,$(wildcard worker/gpu*.c))
-$(BUILD)/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
+GPU_PROGRAM ?= $(BUILD)/trine-gpu
+$(GPU_PROGRAM): $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_OBJS)
 	$(CC) $(SANFLAGS) -o $@.new $^ $(CUDA_LIBS) $(WORKER_LIBS)
 	mv -f $@.new $@
 build/cuda-all/trine-gpu: $(GPU_MAIN) $(WORKER_OBJS) $(CUDA_OBJS) $(KERNEL_ALL)
@@ -80,7 +81,7 @@ $(BUILD)/tests/cuda/libcublasLt.so.13: tests/cuda/fake_cublaslt.c tests/unit/fak
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(NEEDED) $(SANFLAGS) -Wno-unused-variable -fPIC -shared -o $@ $< -lm
 
-cuda: $(if $(GPU_MAIN),$(BUILD)/trine-gpu) $(BUILD)/tests/gpu-probe
+cuda: $(if $(GPU_MAIN),$(GPU_PROGRAM)) $(BUILD)/tests/gpu-probe
 cuda-all: $(KERNEL_ALL) $(if $(GPU_MAIN),build/cuda-all/trine-gpu)
 ifeq ($(SAN),)
 all: cuda

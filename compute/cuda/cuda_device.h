@@ -89,8 +89,8 @@ struct cuda_device {
     bool keeping;
     size_t graph_tokens; // of a forward that is kept, at most
     struct cuda_graph *capturing;
-    bool decodes;     // each row is a sequence
-    size_t pass_rows; // with those that belong to nothing
+    bool decodes;                // each row is a sequence
+    size_t pass_rows, pass_seqs; // with those that belong to nothing
 
     struct gpu_event *marks[CUDA_MARKS];
     uint64_t mark_count;

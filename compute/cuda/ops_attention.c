@@ -13,6 +13,7 @@ void cuda_attention(struct device *d, const struct attention_args *a) {
                               .k = cuda_mat(a->k),
                               .v = cuda_mat(a->v),
                               .out = cuda_mat(a->out),
+                              .seqs = c->pass_seqs > a->seqs ? c->pass_seqs : a->seqs,
                               .heads = a->heads,
                               .kv_heads = a->kv_heads ? a->kv_heads : a->heads,
                               .head_dim = a->head_dim,

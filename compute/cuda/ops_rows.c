@@ -38,7 +38,7 @@ void cuda_rms_norm(struct device *d, const struct weight *gamma, float eps, stru
                    struct mat y) {
     struct gpu_rms_norm a = {.x = cuda_mat(x),
                              .y = cuda_mat(y),
-                             .gamma = vector_of(gamma),
+                             .gamma = gpu_weight_vector(gamma),
                              .width = gamma->cols,
                              .eps = eps};
     if (has(&x))

@@ -235,6 +235,7 @@ void cuda_begin(struct device *d, struct forward_pass *p) {
     cuda_forget_arrays(c);
     c->decodes = p->kv && p->decodes;
     c->pass_rows = l.rows;
+    c->pass_seqs = l.seqs;
     if (seqs) {
         pthread_mutex_lock(&c->making);
         bool kept = begin_graph(c, p, &l);
@@ -244,7 +245,7 @@ void cuda_begin(struct device *d, struct forward_pass *p) {
     }
     p->replayed = c->keeping; // nothing is computed
     l.rows = c->pass_rows = p->tokens;
-    l.seqs = p->seqs;
+    l.seqs = c->pass_seqs = p->seqs;
     (void)send_arrays(c, &l, NULL);
 }
 
@@ -254,7 +255,7 @@ void cuda_end(struct device *d, const struct forward_pass *p) {
     struct errmsg msg = {0};
     (void)p;
     c->decodes = false;
-    c->pass_rows = 0;
+    c->pass_rows = c->pass_seqs = 0;
     if (!g)
         return;
     c->capturing = NULL;
