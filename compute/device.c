@@ -135,6 +135,11 @@ void device_end(struct device *d, const struct forward_pass *p) {
         d->ops->end(d, p);
 }
 
+void device_forget(struct device *d, const void *model) {
+    if (d->ops->forget)
+        d->ops->forget(d, model);
+}
+
 enum dtype device_activations(const struct device *d, struct precision precision) {
     return d->ops->activations ? d->ops->activations(d, precision) : DTYPE_F32;
 }

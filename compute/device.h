@@ -288,6 +288,8 @@ struct device_ops {
     // none.
     void (*keep)(struct device *d, bool on);
     size_t (*keep_next)(const struct device *d, size_t tokens, bool decodes);
+    // The model goes, before its weights do: nothing of it is kept any more. Any thread.
+    void (*forget)(struct device *d, const void *model);
     // In a pause of a forward: waits until the device is a few milliseconds of work behind at most.
     void (*pace)(struct device *d);
     // A number for all that has been asked so far, and the wait until that is done (the results of
@@ -309,7 +311,7 @@ struct device {
     size_t max_head_dim;    // that attention takes
     size_t kv_block_tokens; // positions in a block of a cache, as the device likes them best
     size_t row_waste;       // a pass may have a row more for every so many; 0: none
-    size_t piece_rows;      // rows of a product between two pause points; 0: FORWARD_PIECE
+    size_t piece_rows;      // between two pause points at least; 0: no wish
     size_t batch_tokens;    // of a bulk batch, as the device likes them best; 0: no wish
     size_t drawn_slots;     // tokens that it keeps for embed_args.drawn; 0: it keeps none
     size_t memory_bytes;    // its own memory, that may be used; 0: this process's
@@ -340,6 +342,13 @@ void device_step_attention(struct device *d, const struct step_attention_args *a
 // table, where there are none p->tokens.
 size_t device_begin(struct device *d, struct forward_pass *p);
 void device_end(struct device *d, const struct forward_pass *p);
+// `forget` of the table, where there is one. model: as struct forward_pass names it.
+void device_forget(struct device *d, const void *model);
+// Rows, or queries, between two pause points where a forward takes `usual`: that, or more where the
+// device wishes more.
+static inline size_t device_piece(const struct device *d, size_t usual) {
+    return d->piece_rows > usual ? d->piece_rows : usual;
+}
 // The most that device_begin gives for this many tokens or fewer: what a workspace is planned for.
 static inline size_t device_rows_most(const struct device *d, size_t tokens) {
     return d->row_waste ? tokens + tokens / d->row_waste : tokens;

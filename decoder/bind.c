@@ -202,6 +202,7 @@ enum err decoder_load_head_rows(struct weights *w, const struct decoder_config *
 void decoder_free(struct decoder *m) {
     if (!m)
         return;
+    device_forget(m->device, m);
     weight_list_free(&m->owned, m->device);
     mem_free(m->inv_freq);
     mem_free(m->layers);

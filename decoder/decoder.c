@@ -95,10 +95,6 @@ static void embed(const struct pass *p, const int32_t *ids, const int32_t *posit
                   p->x);
 }
 
-static size_t piece_rows(const struct device *d) {
-    return d->piece_rows ? d->piece_rows : FORWARD_PIECE;
-}
-
 // A part of a long batch's rows: [at, at + n). False: the forward ends in front of it.
 static bool next_piece(const struct pass *p, size_t at, size_t most, size_t *n) {
     *n = p->x.rows - at < most ? p->x.rows - at : most;
@@ -131,7 +127,7 @@ static bool project(const struct pass *p, const struct decoder_layer *l) {
     struct device *d = p->m->device;
     size_t n;
     for (size_t at = 0; at < p->x.rows; at += n) {
-        if (!next_piece(p, at, piece_rows(d), &n))
+        if (!next_piece(p, at, device_piece(d, FORWARD_PIECE), &n))
             return false;
         device_norm_linear(d, &(struct norm_linear_args){
                                   .gamma = l->attend_norm,
@@ -191,8 +187,7 @@ static bool attend(const struct pass *p, size_t layer, struct mat out) {
     struct device *d = p->m->device;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     size_t window = window_of(p, layer);
-    size_t n, most = forward_queries(window ? window : p->x.rows);
-    most = d->piece_rows > most ? d->piece_rows : most;
+    size_t n, most = device_piece(d, forward_queries(window ? window : p->x.rows));
     for (size_t at = 0; at < p->x.rows; at += n) {
         if (!next_piece(p, at, most, &n))
             return false;
@@ -221,13 +216,14 @@ static bool finish_layer(const struct pass *p, const struct decoder_layer *l) {
     struct mat ctx = mat_cols(p->narrow, 0, c->heads * c->head_dim), x = p->x;
     size_t n;
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(p, at, piece_rows(d), &n))
+        if (!next_piece(p, at, device_piece(d, FORWARD_PIECE), &n))
             return false;
         device_linear_add(d, l->out, mat_rows(ctx, at, n), mat_rows(x, at, n),
                           mat_rows(mat_cols(p->wide, 0, c->hidden), at, n));
     }
     for (size_t at = 0; at < x.rows; at += n) {
-        n = x.rows - at < piece_rows(d) ? x.rows - at : piece_rows(d);
+        n = x.rows - at < device_piece(d, FORWARD_PIECE) ? x.rows - at
+                                                         : device_piece(d, FORWARD_PIECE);
         if (!forward_goes_on(p->hooks))
             return false;
         struct mat y = mat_rows(mat_cols(p->narrow, 0, c->hidden), at, n);

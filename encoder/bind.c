@@ -106,6 +106,7 @@ enum err encoder_load(struct weights *w, const struct model_config *config,
 void encoder_free(struct encoder *e) {
     if (!e)
         return;
+    device_forget(e->device, e);
     weight_list_free(&e->owned, e->device);
     mem_free(e->layers);
     mem_free(e);

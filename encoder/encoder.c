@@ -41,20 +41,15 @@ static bool next_piece(const struct forward_hooks *hooks, size_t at, size_t rows
     return at == 0 || forward_goes_on(hooks);
 }
 
-static size_t piece_rows(const struct device *d) {
-    return d->piece_rows ? d->piece_rows : FORWARD_PIECE;
-}
-
 // The attending half of a layer, from x to mid: qkv = x Wqkv' + b; ctx = attention; mid =
 // norm(...).
 static bool attend(const struct encoder *e, const struct encoder_layer *l, struct attention_args *a,
                    struct mat x, struct mat qkv, struct mat mid,
                    const struct forward_hooks *hooks) {
     struct device *d = e->device;
-    size_t n, most = forward_queries(x.rows);
-    most = d->piece_rows > most ? d->piece_rows : most;
+    size_t n, most = device_piece(d, forward_queries(x.rows));
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
+        if (!next_piece(hooks, at, x.rows, device_piece(d, FORWARD_PIECE), &n))
             return false;
         d->ops->linear(d, l->qkv, mat_rows(x, at, n), mat_rows(qkv, at, n));
     }
@@ -66,7 +61,7 @@ static bool attend(const struct encoder *e, const struct encoder_layer *l, struc
         d->ops->attention(d, a);
     }
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
+        if (!next_piece(hooks, at, x.rows, device_piece(d, FORWARD_PIECE), &n))
             return false;
         device_linear_add_norm(d, l->out, mat_rows(a->out, at, n), mat_rows(x, at, n),
                                &l->attend_norm, mat_rows(mid, at, n));
@@ -80,7 +75,7 @@ static bool feed_forward(const struct encoder *e, const struct encoder_layer *l,
     struct device *d = e->device;
     size_t n;
     for (size_t at = 0; at < x.rows; at += n) {
-        if (!next_piece(hooks, at, x.rows, piece_rows(d), &n))
+        if (!next_piece(hooks, at, x.rows, device_piece(d, FORWARD_PIECE), &n))
             return false;
         struct mat rows = mat_rows(mid, at, n), wide = mat_rows(ffn, at, n);
         device_linear_activate(d, l->up, rows, e->activation, wide);

@@ -54,7 +54,6 @@ struct cuda_graph {
     size_t rows, seqs;
     struct gpu_graph *graph;
     char *inputs; // device memory
-    size_t input_bytes;
 };
 
 struct cuda_device {
@@ -123,7 +122,9 @@ void cuda_begin(struct device *d, struct forward_pass *p);
 void cuda_end(struct device *d, const struct forward_pass *p);
 void cuda_keep(struct device *d, bool on);
 size_t cuda_keep_next(const struct device *d, size_t tokens, bool decodes);
-void cuda_drop_graphs(struct cuda_device *c, const void *ws, const void *kv);
+void cuda_forget(struct device *d, const void *model);
+// Those of this model, workspace or cache.
+void cuda_drop_graphs(struct cuda_device *c, const void *of);
 
 // ops_rows.c, ops_attention.c, ops_memory.c
 void cuda_embed(struct device *d, const struct embed_args *a, struct mat y);

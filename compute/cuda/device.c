@@ -149,6 +149,7 @@ static const struct device_ops operations = {
     .end = cuda_end,
     .keep = cuda_keep,
     .keep_next = cuda_keep_next,
+    .forget = cuda_forget,
     .pace = cuda_pace,
     .mark = cuda_mark,
     .wait_mark = cuda_wait_mark,

@@ -137,7 +137,7 @@ void cuda_kv_free(struct device *d, struct kv_cache *kv) {
     struct cuda_device *c = cuda_of(d);
     if (!kv)
         return;
-    cuda_drop_graphs(c, NULL, kv);
+    cuda_drop_graphs(c, kv);
     void *const parts[] = {kv->gpu.data, kv->partial, kv->done};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i])

@@ -31,7 +31,7 @@ void cuda_workspace_free(struct device *d, struct arena *a) {
     struct cuda_device *c = cuda_of(d);
     if (!a->base)
         return;
-    cuda_drop_graphs(c, a->base, NULL);
+    cuda_drop_graphs(c, a->base);
     c->api->free(c->gpu, a->base);
     *a = (struct arena){0};
 }
@@ -58,8 +58,10 @@ static bool wait_for(struct cuda_device *c, struct gpu_event *e) {
     return !cuda_failed(c);
 }
 
-// What kernels complained of since it was last read.
+// What kernels complained of since it was last read; it is forgotten on the card.
 static void read_complaints(struct cuda_device *c) {
+    if (c->bad_host[0] || c->bad_host[1])
+        c->api->fill(c->stream, c->bad, 0, CUDA_BAD_WORDS * sizeof *c->bad);
     if (c->bad_host[0])
         device_fail(&c->base, ERR_INVALID, "an index lies beyond its table");
     if (c->bad_host[1])
@@ -77,7 +79,6 @@ static void deliver(struct cuda_device *c, uint64_t ticket) {
 void cuda_sync(struct device *d) {
     struct cuda_device *c = cuda_of(d);
     c->api->copy_out(c->stream, c->bad_host, c->bad, CUDA_BAD_WORDS * sizeof *c->bad);
-    c->api->fill(c->stream, c->bad, 0, CUDA_BAD_WORDS * sizeof *c->bad);
     c->api->record(c->stream, c->done);
     bool good = wait_for(c, c->done);
     if (good)

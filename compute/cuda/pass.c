@@ -42,7 +42,7 @@ static struct cuda_graph *find_graph(struct cuda_device *c, const struct forward
 struct layout {
     const struct forward_pass *pass;
     size_t rows, seqs; // with those that belong to nothing
-    size_t bytes;
+    bool own_place;    // the arrays of a graph; else they lie in the staging block
 };
 
 // Values of an array, padding included.
@@ -61,8 +61,14 @@ static size_t array_values(const struct layout *l, const struct forward_array *a
 
 static size_t align(size_t values) { return (values + 63) / 64 * 64; }
 
+// Tiles of an encoder's graph: as many as any batch of its shape may have; 0: they are not laid out
+// with the arrays.
+static size_t graph_tiles(const struct layout *l) {
+    return l->own_place && !l->pass->kv ? l->rows / GPU_ATTENTION_ROWS + l->seqs : 0;
+}
+
 static size_t layout_values(const struct layout *l) {
-    size_t n = 0;
+    size_t n = align(2 * graph_tiles(l));
     for (size_t i = 0; i < l->pass->array_count; i++)
         n += align(array_values(l, &l->pass->arrays[i]));
     return n;
@@ -94,10 +100,7 @@ static void know_array(struct cuda_device *c, const void *host, const int32_t *d
         (struct cuda_array){.host = host, .what = CUDA_COPY, .device = device};
 }
 
-// Tiles of an encoder's graph: as many as any batch of its shape may have. Those behind the last
-// begin behind their sequence's end.
-static size_t graph_tiles(const struct layout *l) { return l->rows / GPU_ATTENTION_ROWS + l->seqs; }
-
+// Those behind the last begin behind their sequence's end.
 static void write_graph_tiles(const struct layout *l, const int32_t *cu, int32_t *to) {
     size_t room = graph_tiles(l);
     size_t n = cuda_make_tiles(CUDA_ATTENTION_TILES, cu, l->seqs, 0, l->rows, to);
@@ -111,8 +114,8 @@ static void write_graph_tiles(const struct layout *l, const int32_t *cu, int32_t
 // False: the failure is recorded.
 static bool send_arrays(struct cuda_device *c, const struct layout *l, char *device) {
     const struct forward_pass *p = l->pass;
-    bool tiles = device && !p->kv, anew;
-    size_t values = layout_values(l) + (tiles ? align(2 * graph_tiles(l)) : 0);
+    size_t values = layout_values(l);
+    bool anew;
     void *host;
     char *own = staging_take(&c->staging, values * sizeof(int32_t), &host, &anew);
     if (!own) {
@@ -136,7 +139,7 @@ static bool send_arrays(struct cuda_device *c, const struct layout *l, char *dev
         }
         at += align(array_values(l, a));
     }
-    if (tiles && cu) {
+    if (graph_tiles(l) > 0 && cu) {
         write_graph_tiles(l, cu, (int32_t *)host + at);
         c->arrays[c->array_count++] = (struct cuda_array){
             .host = cu_host,
@@ -153,18 +156,14 @@ static bool send_arrays(struct cuda_device *c, const struct layout *l, char *dev
 
 // ---- begin and end
 
-static size_t input_bytes(const struct layout *l) {
-    size_t tiles = l->pass->kv ? 0 : align(2 * graph_tiles(l));
-    return (layout_values(l) + tiles) * sizeof(int32_t);
-}
-
 // A graph of this shape, of which nothing is captured yet; NULL: no more are kept, or no memory:
 // the forward goes without.
 static struct cuda_graph *add_graph(struct cuda_device *c, const struct forward_pass *p,
                                     const struct layout *l) {
     struct cuda_graph *g = &c->graphs[c->graph_count];
     void *inputs;
-    if (c->graph_count == CUDA_GRAPHS || c->api->alloc(c->gpu, input_bytes(l), &inputs))
+    if (c->graph_count == CUDA_GRAPHS ||
+        c->api->alloc(c->gpu, layout_values(l) * sizeof(int32_t), &inputs))
         return NULL;
     *g = (struct cuda_graph){.model = p->model,
                              .kind = p->kind,
@@ -172,8 +171,7 @@ static struct cuda_graph *add_graph(struct cuda_device *c, const struct forward_
                              .kv = p->kv,
                              .rows = l->rows,
                              .seqs = l->seqs,
-                             .inputs = inputs,
-                             .input_bytes = input_bytes(l)};
+                             .inputs = inputs};
     c->graph_count++;
     return g;
 }
@@ -185,15 +183,18 @@ static void drop_graph(struct cuda_device *c, struct cuda_graph *g) {
     *g = c->graphs[--c->graph_count];
 }
 
-void cuda_drop_graphs(struct cuda_device *c, const void *ws, const void *kv) {
+// Where any of it is there again, at the same address, it is another one.
+void cuda_drop_graphs(struct cuda_device *c, const void *of) {
     pthread_mutex_lock(&c->making);
     for (size_t i = c->graph_count; i > 0; i--) {
         const struct cuda_graph *g = &c->graphs[i - 1];
-        if ((ws && g->ws == ws) || (kv && g->kv == kv))
+        if (g->model == of || g->ws == of || g->kv == of)
             drop_graph(c, &c->graphs[i - 1]);
     }
     pthread_mutex_unlock(&c->making);
 }
+
+void cuda_forget(struct device *d, const void *model) { cuda_drop_graphs(cuda_of(d), model); }
 
 static bool replay(struct cuda_device *c, struct forward_pass *p, const struct layout *l,
                    const struct cuda_graph *g) {
@@ -231,7 +232,7 @@ static bool begin_graph(struct cuda_device *c, struct forward_pass *p, const str
 void cuda_begin(struct device *d, struct forward_pass *p) {
     struct cuda_device *c = cuda_of(d);
     size_t seqs = c->options.no_graphs ? 0 : graph_seqs(c, p);
-    struct layout l = {.pass = p, .rows = bucket(p->tokens), .seqs = seqs};
+    struct layout l = {.pass = p, .rows = bucket(p->tokens), .seqs = seqs, .own_place = true};
     cuda_forget_arrays(c);
     c->decodes = p->kv && p->decodes;
     c->pass_rows = l.rows;
@@ -244,6 +245,7 @@ void cuda_begin(struct device *d, struct forward_pass *p) {
             return;
     }
     p->replayed = c->keeping; // nothing is computed
+    l.own_place = false;
     l.rows = c->pass_rows = p->tokens;
     l.seqs = c->pass_seqs = p->seqs;
     (void)send_arrays(c, &l, NULL);

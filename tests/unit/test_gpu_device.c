@@ -116,6 +116,23 @@ static void check_graphs(const char *name) {
     rig_close(&kept);
 }
 
+// What is kept goes with its model: another one may come to lie at the same address, in the same
+// workspace.
+static void check_forgotten(void) {
+    struct rig r;
+    size_t graphs, launches;
+    if (!rig_open(&r, "bert-mean-st6", (struct precision){0}, true))
+        return;
+    struct device *d = r.m.device;
+    cuda_device_graphs(d, &graphs, &launches);
+    CHECK(graphs > 20);
+    tiny_free(&r.m);
+    cuda_device_graphs(d, &graphs, &launches);
+    CHECK_INT(graphs, 0);
+    d->ops->workspace_free(d, &r.ws);
+    cuda_device_free(d);
+}
+
 // Narrow floats against f32: what the precision promises, less what random weights of two layers
 // take (real models: the golden bars of PERFORMANCE).
 static void check_narrow(const char *name, enum compute_floats floats, double bar) {
@@ -203,6 +220,7 @@ int main(void) {
     check_graphs("bert-mean-st6");
     check_graphs("bert-cross-encoder");
     check_graphs("distilbert-prompt-st6");
+    check_forgotten();
     check_narrow("bert-mean-st6", COMPUTE_DEVICE, 0.999);
     check_narrow("bert-mean-st6", COMPUTE_F16, 0.9999);
     check_complaints();

@@ -2,6 +2,7 @@
 // parameters at random. Where the order of an f64 sum could decide otherwise (a draw within 1e-12
 // of the border between two tokens) no seed here falls.
 #include "tests/unit/draw_rig.h"
+#include "tests/unit/sampling_golden.h"
 
 enum { MOST_VOCAB = 3000, MOST_ROWS = 48, MOST_PARTS = 10, PART_ROWS = 6 };
 
@@ -255,45 +256,11 @@ static void test_large(void) {
     draw_rig_close(&r);
 }
 
-// ---- transformers' numbers (data/sampling.txt), as test_sampling.c reads them
-
-struct golden {
-    size_t vocab, prompts, outputs;
-    struct sampling s;
-    int32_t prompt[64], output[64];
-    float row[512], probs[512], logprobs[512];
-};
-
-static bool read_floats(FILE *f, float *to, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (fscanf(f, "%f", &to[i]) != 1)
-            return false;
-    return true;
-}
-
-static bool read_ids(FILE *f, int32_t *to, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (n > 64 || fscanf(f, "%d", &to[i]) != 1)
-            return false;
-    return true;
-}
-
-static bool read_golden(FILE *f, struct golden *g) {
-    struct sampling *s = &g->s;
-    *s = (struct sampling){0};
-    if (fscanf(f, "%zu %f %d %f %f %f %f %f %zu %zu", &g->vocab, &s->temperature, &s->top_k,
-               &s->top_p, &s->min_p, &s->repetition_penalty, &s->presence_penalty,
-               &s->frequency_penalty, &g->prompts, &g->outputs) != 10 ||
-        g->vocab > 512)
-        return false;
-    return read_ids(f, g->prompt, g->prompts) && read_ids(f, g->output, g->outputs) &&
-           read_floats(f, g->row, g->vocab) && read_floats(f, g->probs, g->vocab) &&
-           read_floats(f, g->logprobs, g->vocab);
-}
+// ---- transformers' numbers (data/sampling.txt)
 
 // Its draws are the CPU's, which test_sampling.c holds to the distribution; none is of a token that
 // has no probability, and the logprobs are the library's.
-static void test_golden(struct draw_rig *r, const struct golden *g) {
+static void test_golden(struct draw_rig *r, const struct sampling_golden *g) {
     enum { DRAWS = 96 };
     static float x[DRAWS * 512];
     static struct draw_part got[DRAWS], want[DRAWS];
@@ -334,12 +301,12 @@ static void test_golden(struct draw_rig *r, const struct golden *g) {
 
 static void test_goldens(void) {
     FILE *f = fopen("tests/unit/data/sampling.txt", "r");
-    static struct golden g;
+    static struct sampling_golden g;
     struct draw_rig r;
     size_t cases = 0;
     if (!CHECK(f != NULL) || !draw_rig_open(&r, (struct gpu_draw_limits){512, 96, 96, 0}))
         return;
-    for (; read_golden(f, &g); cases++)
+    for (; sampling_golden_read(f, &g); cases++)
         test_golden(&r, &g);
     CHECK_INT(cases, 12);
     fclose(f);

@@ -5,45 +5,12 @@
 #include "compute/cpu/logit_rows.h"
 #include "compute/cpu/sampling_internal.h"
 #include "tests/unit/device_rig.h"
+#include "tests/unit/sampling_golden.h"
 
 static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_penalty = 1};
 
-struct golden {
-    size_t vocab, prompts, outputs;
-    struct sampling s;
-    int32_t prompt[64], output[64];
-    float row[512], probs[512], logprobs[512];
-};
-
-static bool read_floats(FILE *f, float *to, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (fscanf(f, "%f", &to[i]) != 1)
-            return false;
-    return true;
-}
-
-static bool read_ids(FILE *f, int32_t *to, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (n > 64 || fscanf(f, "%d", &to[i]) != 1)
-            return false;
-    return true;
-}
-
-static bool read_golden(FILE *f, struct golden *g) {
-    g->s = plain;
-    struct sampling *s = &g->s;
-    if (fscanf(f, "%zu %f %d %f %f %f %f %f %zu %zu", &g->vocab, &s->temperature, &s->top_k,
-               &s->top_p, &s->min_p, &s->repetition_penalty, &s->presence_penalty,
-               &s->frequency_penalty, &g->prompts, &g->outputs) != 10 ||
-        g->vocab > 512)
-        return false;
-    return read_ids(f, g->prompt, g->prompts) && read_ids(f, g->output, g->outputs) &&
-           read_floats(f, g->row, g->vocab) && read_floats(f, g->probs, g->vocab) &&
-           read_floats(f, g->logprobs, g->vocab);
-}
-
 // With the last `apart` tokens of the output left to be said beside it.
-static struct sampling_history history_of(const struct golden *g, size_t apart) {
+static struct sampling_history history_of(const struct sampling_golden *g, size_t apart) {
     struct sampling_history h;
     CHECK(sampling_history_init(&h, g->vocab) == ERR_OK);
     static const int32_t before[] = {1, 2, 3};
@@ -57,7 +24,7 @@ static struct sampling_history history_of(const struct golden *g, size_t apart) 
 
 // Pearson's chi-square of draws over the tokens of at least 5 expected, others together: below its
 // mean by degrees of freedom plus 5 standard deviations; the seeds are fixed.
-static void test_golden(const struct golden *g, struct sampling_scratch *scratch) {
+static void test_golden(const struct sampling_golden *g, struct sampling_scratch *scratch) {
     enum { DRAWS = 20000 };
     static size_t seen[512];
     memset(seen, 0, sizeof seen);
@@ -122,11 +89,11 @@ static void test_golden(const struct golden *g, struct sampling_scratch *scratch
 
 static void test_goldens(struct sampling_scratch *scratch) {
     FILE *f = fopen("tests/unit/data/sampling.txt", "r");
-    static struct golden g;
+    static struct sampling_golden g;
     size_t cases = 0;
     if (!CHECK(f != NULL))
         return;
-    while (read_golden(f, &g)) {
+    while (sampling_golden_read(f, &g)) {
         test_golden(&g, scratch);
         cases++;
     }
